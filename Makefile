@@ -1,0 +1,36 @@
+# The commands of this project. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev lock
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## install the pinned run-time set into .venv
+setup-dev: $(VENV)/.installed-dev ## install the pinned development set into .venv
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("minute-lake needs Python 3.11 to 3.13, this is " + sys.version) if not (3,11) <= sys.version_info[:2] <= (3,13) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+# One lock file at a time, hashes required, wheels only, and the project itself without build isolation:
+# nothing is resolved at install time.
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the pinned run-time set (a minute or two) ..."
+	$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements.lock
+	$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "installing the pinned development set ..."
+	$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: -c requirements.lock -q -o requirements-dev.lock

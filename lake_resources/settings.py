@@ -1,0 +1,89 @@
+"""The one typed settings object (environment prefix `LAKE_`, and a `.env` file).
+
+Belongs here: every setting with its default and meaning; `docs/settings.md` is generated from it.
+Does not belong here: any use of a setting. Nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BINANCE_REST_URL = "https://fapi.binance.com"
+BINANCE_VISION_URL = "https://data.binance.vision"
+
+
+class LakeSettings(BaseSettings):
+    """All settings of the lake. Instances are frozen; unknown `LAKE_` keys in `.env` are refused."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKE_", env_file=".env", frozen=True, extra="forbid")
+
+    root: Path = Field(Path("data/lake"), description="Directory of all data files of the lake.")
+    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`.")
+    symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("BTCUSDT", "ETHUSDT"), description="USD-M symbols, comma separated; each becomes a family of assets."
+    )
+    start: date = Field(date(2020, 1, 1), description="First UTC day of every asset's partitions.")
+    exchange: str = Field(
+        "binance",
+        pattern="^(binance|simulator)$",
+        description="`binance` for the real exchange, `simulator` for the built-in one on loopback.",
+    )
+    simulator_port: int = Field(8900, ge=1, le=65535, description="Port of the built-in simulator on 127.0.0.1.")
+    simulator_seed: int = Field(7, description="Seed of the simulated market: same seed, same trades.")
+    rest_url: str = Field("", description="Base URL of USD-M REST; empty follows `exchange`.")
+    vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
+    safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
+    max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
+    hot_hours: int = Field(6, ge=1, description="Hours up to this age are hot.")
+    warm_days: int = Field(7, ge=1, description="Hours up to this age are warm; older ones are cold.")
+    weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
+    governor_path: Path | None = Field(
+        None, description="SQLite file of the weight governor, one per host; default `{root}/governor.sqlite`."
+    )
+    rest_timeout_s: float = Field(20.0, gt=0, description="Time-out of one REST call, seconds.")
+    rest_attempts: int = Field(5, ge=1, description="Attempts of one REST call, retryable failures only.")
+    vision_connections: int = Field(64, ge=1, description="Parallel connections to the archives.")
+    days_per_run: int = Field(30, ge=1, description="Archive days that one Dagster run takes in a backfill.")
+    hours_per_run: int = Field(168, ge=1, description="Minute hours that one Dagster run takes in a backfill.")
+    archive_trades: bool = Field(False, description="Also offer the `trades` archive stream (large).")
+    archive_book_depth: bool = Field(False, description="Also offer the `book_depth` archive stream.")
+    picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().upper() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def resolved_rest_url(self) -> str:
+        """Base URL of USD-M REST."""
+        simulated = f"http://127.0.0.1:{self.simulator_port}"
+        return self.rest_url or (simulated if self.exchange == "simulator" else BINANCE_REST_URL)
+
+    @property
+    def resolved_vision_url(self) -> str:
+        """Base URL of the Vision archives (the part before `/data/futures/...`)."""
+        simulated = f"http://127.0.0.1:{self.simulator_port}"
+        return self.vision_url or (simulated if self.exchange == "simulator" else BINANCE_VISION_URL)
+
+    @property
+    def resolved_ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.ledger_url or f"sqlite:///{self.root.resolve() / 'ledger.sqlite'}"
+
+    @property
+    def resolved_governor_path(self) -> Path:
+        """SQLite file shared by all processes of the host that call the exchange."""
+        return self.governor_path or self.root / "governor.sqlite"
+
+    @property
+    def start_utc(self) -> datetime:
+        """First instant of every partition set."""
+        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
