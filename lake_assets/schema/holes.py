@@ -1,0 +1,80 @@
+"""Known holes of the exchange: minutes that Binance itself does not have, with cause and reference.
+
+Belongs here: the typed loader of `known_holes.csv`, and finding the holes of a symbol.
+Does not belong here: deciding what a hole excuses (`validation.gate`). Only holes whose minutes are known exactly are
+listed: an excuse for a whole day would hide a real loss.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import resources
+
+from lake_resources.errors import SettingsError
+
+ANY_SYMBOL = "*"
+FIELDS = ("stream", "symbol", "start", "end", "cause", "reference")
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Minutes of one stream that the exchange does not have.
+
+    Attributes:
+        stream: name of the stream, e.g. `mark_price_klines_1m`.
+        symbol: symbol, or `*` for all.
+        start: first missing minute, UTC.
+        end: first minute after the hole, UTC (half-open).
+        cause: what is known about it.
+        reference: where that is written.
+    """
+
+    stream: str
+    symbol: str
+    start: datetime
+    end: datetime
+    cause: str
+    reference: str
+
+
+def parse_holes(text: str) -> tuple[Hole, ...]:
+    """Read the holes from CSV text with the header of `known_holes.csv`; times are ISO 8601 in UTC.
+
+    Raises:
+        SettingsError: the header is another one, or a line is not a hole of whole minutes.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    if tuple(reader.fieldnames or ()) != FIELDS:
+        raise SettingsError(f"known_holes.csv: header is {reader.fieldnames}", remedy=f"Use {','.join(FIELDS)}")
+    return tuple(_hole(row, reader.line_num) for row in reader)
+
+
+def _hole(row: dict[str, str | None], line: int) -> Hole:
+    remedy = "Give both as minutes in UTC, e.g. 2024-08-12T00:05Z, the end half-open"
+    try:
+        start, end = (datetime.fromisoformat(row[field] or "") for field in ("start", "end"))
+    except ValueError as error:
+        raise SettingsError(f"known_holes.csv line {line}: {error}", remedy=remedy) from error
+    for instant in (start, end):
+        if instant.utcoffset() != timedelta(0) or instant.second or instant.microsecond:
+            raise SettingsError(f"known_holes.csv line {line}: {instant} is no minute in UTC", remedy=remedy)
+    if start >= end:
+        raise SettingsError(f"known_holes.csv line {line}: start {start} is not before end {end}", remedy=remedy)
+    texts = {field: (row[field] or "").strip() for field in ("stream", "symbol", "cause", "reference")}
+    if not all(texts.values()):
+        raise SettingsError(f"known_holes.csv line {line}: an empty field in {texts}", remedy="Fill every field")
+    return Hole(start=start, end=end, **texts)
+
+
+def known_holes() -> tuple[Hole, ...]:
+    """The holes that come with the project."""
+    return parse_holes(resources.files("lake_assets.schema").joinpath("known_holes.csv").read_text("utf-8"))
+
+
+def holes_of(holes: Iterable[Hole], symbol: str, start: datetime, end: datetime) -> list[Hole]:
+    """The holes of one symbol that touch `[start, end)`."""
+    return [hole for hole in holes if hole.symbol in (symbol, ANY_SYMBOL) and hole.start < end and hole.end > start]
