@@ -1,0 +1,1 @@
+"""What the lake is: schema, transforms, assets, checks, commands."""

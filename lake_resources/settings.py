@@ -22,19 +22,24 @@ class LakeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LAKE_", env_file=".env", frozen=True, extra="forbid")
 
-    root: Path = Field(Path("data/lake"), description="Directory of all data files of the lake.")
-    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`.")
+    root: Path | None = Field(
+        None, description="Directory of all data files of the lake; empty means `data/{exchange}`."
+    )
+    ledger_url: str = Field(
+        "", description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`."
+    )
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("BTCUSDT", "ETHUSDT"), description="USD-M symbols, comma separated; each becomes a family of assets."
     )
     start: date = Field(date(2020, 1, 1), description="First UTC day of every asset's partitions.")
     exchange: str = Field(
-        "binance",
+        "simulator",
         pattern="^(binance|simulator)$",
         description="`binance` for the real exchange, `simulator` for the built-in one on loopback.",
     )
     simulator_port: int = Field(8900, ge=1, le=65535, description="Port of the built-in simulator on 127.0.0.1.")
     simulator_seed: int = Field(7, description="Seed of the simulated market: same seed, same trades.")
+    webserver_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's web UI on 127.0.0.1.")
     rest_url: str = Field("", description="Base URL of USD-M REST; empty follows `exchange`.")
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
@@ -62,6 +67,11 @@ class LakeSettings(BaseSettings):
         return value
 
     @property
+    def lake_root(self) -> Path:
+        """Directory of all data files; one per exchange, so that simulated rows never meet real ones."""
+        return (self.root or Path("data") / self.exchange).resolve()
+
+    @property
     def resolved_rest_url(self) -> str:
         """Base URL of USD-M REST."""
         simulated = f"http://127.0.0.1:{self.simulator_port}"
@@ -76,12 +86,12 @@ class LakeSettings(BaseSettings):
     @property
     def resolved_ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
-        return self.ledger_url or f"sqlite:///{self.root.resolve() / 'ledger.sqlite'}"
+        return self.ledger_url or f"sqlite:///{self.lake_root / 'ledger.sqlite'}"
 
     @property
     def resolved_governor_path(self) -> Path:
         """SQLite file shared by all processes of the host that call the exchange."""
-        return self.governor_path or self.root / "governor.sqlite"
+        return self.governor_path or self.lake_root / "governor.sqlite"
 
     @property
     def start_utc(self) -> datetime:

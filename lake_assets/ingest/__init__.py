@@ -1,0 +1,1 @@
+"""Choosing sources, building hours, committing them."""

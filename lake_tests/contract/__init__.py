@@ -1,0 +1,1 @@
+"""Tests that hold a contract with something outside."""

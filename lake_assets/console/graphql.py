@@ -1,0 +1,195 @@
+"""A small client of Dagster's GraphQL API: the calls that the web UI makes for backfills and statuses.
+
+Belongs here: queries, their variables, typed answers. Does not belong here: what to launch, how to print it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from lake_resources.errors import LakeError
+
+_LAUNCH = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on PartitionKeysNotFoundError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+_BACKFILL = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill {
+      status
+      error { message }
+      assetBackfillData {
+        assetBackfillStatuses {
+          ... on AssetPartitionsStatusCounts {
+            assetKey { path }
+            numPartitionsTargeted numPartitionsInProgress numPartitionsMaterialized numPartitionsFailed
+          }
+        }
+      }
+    }
+  }
+}
+"""
+_ASSET = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode {
+      assetPartitionStatuses { ... on TimePartitionStatuses { ranges { status startKey endKey } } }
+      assetChecksOrError {
+        ... on AssetChecks {
+          checks {
+            name
+            partitionStatuses { ... on AssetCheckTimePartitionStatuses { ranges { status startKey endKey } } }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """A run of partition keys of one status, both ends inclusive."""
+
+    status: str
+    start: str
+    end: str
+
+
+@dataclass(frozen=True)
+class AssetProgress:
+    """Counts of one asset in a backfill."""
+
+    key: tuple[str, ...]
+    targeted: int
+    in_progress: int
+    materialized: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class BackfillProgress:
+    """State of a backfill: Dagster's status word, its error, and counts per asset."""
+
+    status: str
+    error: str | None
+    assets: tuple[AssetProgress, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status.startswith("COMPLETED") or self.status in {"FAILED", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class AssetStatuses:
+    """Partition statuses of an asset and of each of its checks."""
+
+    partitions: tuple[KeyRange, ...]
+    checks: dict[str, tuple[KeyRange, ...]]
+
+
+class DagsterApi:
+    """Talks to one webserver. `url` is its address without a path."""
+
+    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+        self._client = httpx.Client(base_url=url, timeout=timeout_s)
+        self._url = url
+
+    def query(self, text: str, **variables: Any) -> dict[str, Any]:
+        """Run one GraphQL document; raises LakeError with the server's own words."""
+        response = self._client.post("/graphql", json={"query": text, "variables": variables})
+        body: dict[str, Any] = response.json()
+        if body.get("errors"):
+            raise LakeError(f"{self._url}/graphql answered {body['errors']}", remedy="Look at the webserver's log")
+        data: dict[str, Any] = body["data"]
+        return data
+
+    def alive(self) -> bool:
+        """Whether the webserver answers."""
+        try:
+            return self._client.get("/server_info", timeout=2.0).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def daemons_healthy(self) -> bool:
+        """Whether every required daemon has a fresh heartbeat."""
+        data = self.query("{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }")
+        statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return bool(statuses) and all(s["healthy"] for s in statuses if s["required"])
+
+    def location_loaded(self) -> bool:
+        """Whether the code location is loaded; raises LakeError when loading failed."""
+        data = self.query(
+            "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus"
+            " locationOrLoadError { __typename ... on PythonError { message } } } } } }"
+        )
+        entries = data["workspaceOrError"]["locationEntries"]
+        for entry in entries:
+            found = entry["locationOrLoadError"]
+            if found and found["__typename"] == "PythonError":
+                raise LakeError(
+                    f"The code location did not load: {found['message']}", remedy="Mend the code or setting"
+                )
+        return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
+
+    def launch_backfill(self, ranges: Iterable[tuple[Sequence[str], str, str]], *, title: str) -> str:
+        """Launch one partition backfill, as the UI does. `ranges`: asset key, first and last partition key."""
+        params = {
+            "title": title,
+            "partitionsByAssets": [
+                {"assetKey": {"path": list(key)}, "partitions": {"range": {"start": start, "end": end}}}
+                for key, start, end in ranges
+            ],
+        }
+        answer = self.query(_LAUNCH, params=params)["launchPartitionBackfill"]
+        if answer["__typename"] != "LaunchBackfillSuccess":
+            raise LakeError(f"Dagster refused the backfill: {answer}", remedy="Check asset keys and partition keys")
+        return str(answer["backfillId"])
+
+    def backfill(self, backfill_id: str) -> BackfillProgress:
+        """Progress of a backfill."""
+        found = self.query(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+        statuses = (found.get("assetBackfillData") or {}).get("assetBackfillStatuses") or []
+        return BackfillProgress(
+            found["status"],
+            (found.get("error") or {}).get("message"),
+            tuple(
+                AssetProgress(
+                    tuple(s["assetKey"]["path"]),
+                    s["numPartitionsTargeted"],
+                    s["numPartitionsInProgress"],
+                    s["numPartitionsMaterialized"],
+                    s["numPartitionsFailed"],
+                )
+                for s in statuses
+                if s
+            ),
+        )
+
+    def statuses(self, key: Sequence[str]) -> AssetStatuses:
+        """Partition statuses of one asset and its checks."""
+        node = self.query(_ASSET, key={"path": list(key)})["assetNodeOrError"]
+        checks = (node.get("assetChecksOrError") or {}).get("checks") or []
+        return AssetStatuses(
+            _ranges(node.get("assetPartitionStatuses")),
+            {check["name"]: _ranges(check.get("partitionStatuses")) for check in checks},
+        )
+
+
+def _ranges(found: dict[str, Any] | None) -> tuple[KeyRange, ...]:
+    return tuple(KeyRange(r["status"], r["startKey"], r["endKey"]) for r in (found or {}).get("ranges", ()))

@@ -1,0 +1,159 @@
+"""The local stack: simulator (if it is the exchange), Dagster's webserver and daemon as child processes.
+
+Belongs here: starting, waiting for, watching and stopping these processes. Does not belong here: what runs in them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from lake_assets.console.graphql import DagsterApi
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+
+PROJECT = Path(__file__).resolve().parents[2]
+_STOP_S = 15.0
+
+
+def dagster_home(settings: LakeSettings) -> Path:
+    """Directory of the Dagster instance that belongs to the settings' lake, created with its `dagster.yaml`.
+
+    Each exchange has its own, as it has its own lake: the UI never shows simulated partitions as real ones.
+    """
+    home = PROJECT / "dagster_home" if settings.root is None else settings.lake_root / "dagster_home"
+    if settings.exchange == "simulator" and settings.root is None:
+        home = home / "simulator"
+    home.mkdir(parents=True, exist_ok=True)
+    source = PROJECT / "dagster_home" / "dagster.yaml"
+    if home / "dagster.yaml" != source:
+        shutil.copyfile(source, home / "dagster.yaml")
+    return home
+
+
+def child_environment(settings: LakeSettings) -> dict[str, str]:
+    """Environment of the child processes: ours, plus the instance directory and the settings in force."""
+    inherited = dict(os.environ)  # noqa: TID251 - children inherit the environment, nothing is read from it here
+    values = settings.model_dump(mode="json", exclude_none=True)
+    values["symbols"] = ",".join(settings.symbols)
+    passed = {f"LAKE_{name.upper()}": str(value) for name, value in values.items()}
+    return {**inherited, **passed, "DAGSTER_HOME": str(dagster_home(settings)), "PYTHONUNBUFFERED": "1"}
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nothing listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@dataclass
+class Stack:
+    """Running child processes. `address` is the web UI."""
+
+    address: str
+    logs: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+        """Start one process; its output goes to `{logs}/{name}.log`."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
+                [sys.executable, "-m", *command], cwd=PROJECT, env=environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def check(self) -> None:
+        """Raise LakeError when a process has ended by itself."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
+                raise LakeError(
+                    f"{name} ended with code {process.returncode}; the end of its log:\n{tail}",
+                    remedy=f"Read {self.logs / name}.log",
+                )
+
+    def wait_for(self, what: str, ready: Callable[[], bool], *, timeout_s: float) -> None:
+        """Poll until `ready()`; raises LakeError when a process ended or the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise LakeError(
+                    f"{what} was not ready within {timeout_s:.0f} s", remedy=f"Read the logs in {self.logs}"
+                )
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """Stop all processes: interrupt their groups, then kill what is left."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + _STOP_S
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
+def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterator[Stack]:
+    """Start simulator (when it is the exchange), webserver and daemon; stop them at the end.
+
+    Raises:
+        LakeError: a port is taken, or a process does not come up.
+    """
+    address = f"http://127.0.0.1:{settings.webserver_port}"
+    stack = Stack(address, settings.lake_root / "logs")
+    wanted = {"LAKE_WEBSERVER_PORT": settings.webserver_port}
+    if settings.exchange == "simulator":
+        wanted["LAKE_SIMULATOR_PORT"] = settings.simulator_port
+    for name, port in wanted.items():
+        if not port_is_free(port):
+            raise LakeError(
+                f"Port {port} is taken", remedy=f"Is `make up` running already? Stop it, or set {name} to a free port"
+            )
+    environment = child_environment(settings)
+    settings.lake_root.mkdir(parents=True, exist_ok=True)
+    workspace = ["-w", str(PROJECT / "workspace.yaml")]
+    try:
+        if settings.exchange == "simulator":
+            seed = str(settings.simulator_seed)
+            simulator = ["lake_resources.simulator", "--port", str(settings.simulator_port), "--seed", seed]
+            stack.start("simulator", [*simulator, "--symbols", ",".join(settings.symbols)], environment)
+        listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
+        stack.start("webserver", ["dagster_webserver", *workspace, *listen], environment)
+        stack.start("daemon", ["dagster._daemon", "run", *workspace], environment)
+        api = DagsterApi(address)
+        say("waiting for the webserver ...")
+        stack.wait_for("the webserver", api.alive, timeout_s=120)
+        stack.wait_for("the code location", api.location_loaded, timeout_s=120)
+        say("waiting for the daemon ...")
+        stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def watch(stack: Stack) -> None:
+    """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError)."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    while True:
+        stack.check()
+        time.sleep(1.0)
