@@ -22,6 +22,7 @@ Does not belong here: catching, retrying, exit codes.
         DiskFull                 no space; nothing committed was touched      (retryable)
         LedgerError              the ledger contradicts itself or the disk
         PartitionBusy            another writer holds the partition           (retryable)
+      RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       SourceMissing            no source could give a stream that an hour needs
       GateRejected             rows of a partition broke the gate; the hour is in quarantine
 """
@@ -118,9 +119,7 @@ class RequestRefused(ExchangeError):
 
     default_remedy = "The request itself is wrong; repeating it will not help"
 
-    def __init__(
-        self, endpoint: str, found: str, *, status: int, code: int | None, remedy: str | None = None
-    ) -> None:
+    def __init__(self, endpoint: str, found: str, *, status: int, code: int | None, remedy: str | None = None) -> None:
         super().__init__(endpoint, found, remedy=remedy, status=status)
         self.code = code
 
@@ -179,6 +178,10 @@ class PartitionBusy(StorageError):
     """Another writer holds the partition."""
 
     retryable = True
+
+
+class RowsOutOfOrder(LakeError):
+    """Rows of a stream are too disordered to be read chunk by chunk; read whole and sorted they are fine."""
 
 
 class SourceMissing(LakeError):
