@@ -1,0 +1,378 @@
+"""Hours become visible all or nothing.
+
+Belongs here: the commit protocol (stage → verify → intent → rename → ledger), its recovery, and the quarantine of hours
+that broke the gate. Does not belong here: the gate itself, or what the rows mean beyond their time column.
+
+A candidate never replaces better data by worse. What a crash leaves is an intent in the ledger: `recover` finishes it
+where the staged bytes are found, and forgets it otherwise; readers see committed rows only, in both cases whole hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import polars as pl
+
+from lake_resources.clock import Clock
+from lake_resources.errors import StorageError
+from lake_resources.storage.catalog import HOUR, Catalog, whole_hour
+from lake_resources.storage.disk import disk_errors, fsync_dirs, make_dirs
+from lake_resources.storage.ledger import Intent, Ledger, Partition
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
+from lake_resources.storage.parquet import StagedFile, file_hash, publish_all, stage, stage_all
+from lake_resources.storage.provenance import SourceRef, describe, lower_ranked, rank, sources_to_json
+
+TIME_COLUMN = "timestamp"
+ROW_STREAM = "klines_1m"
+"""The stream whose rows are the rows of the table: a better source of it may legitimately have fewer."""
+STALE_TEMP = timedelta(hours=1)
+
+CommitStatus = Literal["committed", "unchanged", "kept_better"]
+
+
+@dataclass(frozen=True)
+class HourCandidate:
+    """One hour that passed the gate.
+
+    Attributes:
+        hour: start of the hour, UTC.
+        frame: its rows, sorted, with a `timestamp` column; every timestamp lies in the hour.
+        metadata: key-value metadata of the file, part of its identity: nothing of the run's time may be in it.
+        sources: source by stream.
+        complete: the hour is closed and all expected rows are there.
+        expected_rows: rows the hour should have by now.
+        inputs_hash: hash of everything the rows were computed from.
+        schema_hash: hash of the table's schema.
+        code_version: version of the code that computed them.
+    """
+
+    hour: datetime
+    frame: pl.DataFrame
+    metadata: Mapping[str, str]
+    sources: Mapping[str, SourceRef]
+    complete: bool
+    expected_rows: int
+    inputs_hash: str
+    schema_hash: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class CommitOutcome:
+    """What became of a candidate; path, hash and rows are those of the hour as it is committed now.
+
+    Attributes:
+        status: `committed`, `unchanged` (the same bytes were there) or `kept_better` (better data was there).
+        path: absolute path of the hour's file.
+        reason: why the committed hour was kept, or what was odd; empty otherwise.
+    """
+
+    hour: datetime
+    status: CommitStatus
+    path: Path
+    content_hash: str
+    row_count: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What `recover` found: intents finished, intents forgotten, stale temp files removed."""
+
+    finished: tuple[tuple[str, datetime], ...] = ()
+    rolled_back: tuple[tuple[str, datetime], ...] = ()
+    temp_files_removed: int = 0
+
+
+def commit_hours(
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    candidates: Sequence[HourCandidate],
+    *,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> list[CommitOutcome]:
+    """Commit hours of one symbol; one call for a day is several times cheaper than a call per hour.
+
+    Args:
+        catalog: paths of the lake.
+        ledger: its ledger.
+        symbol: whose hours.
+        candidates: each hour at most once, in any order.
+        clock: gives the time of the commit.
+        timeout_s: how long to wait for another writer of the symbol, seconds.
+
+    Returns:
+        One outcome per candidate, in their order.
+
+    Raises:
+        DiskFull: no space; what was committed stays, and no temp file is left.
+        PartitionBusy: another writer held the symbol all that time.
+        StorageError: a staged file does not read back, or a row lies outside its hour.
+        LedgerError: the ledger failed.
+    """
+    candidates = [replace(candidate, hour=whole_hour(candidate.hour)) for candidate in candidates]
+    hours = [candidate.hour for candidate in candidates]
+    if len(set(hours)) != len(hours):
+        raise ValueError(f"{symbol}: an hour is given twice in one commit")
+    if not candidates:
+        return []
+    spans = [_span(symbol, candidate) for candidate in candidates]
+    staged = stage_all([(candidate.frame, _metadata(symbol, candidate)) for candidate in candidates], catalog.temp_dir)
+    ours = {file.temp_path: file for file in staged}
+    try:
+        with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+            _settle(catalog, ledger, symbol)
+            at = clock()
+            held = {row.hour: row for row in ledger.partitions(symbol, min(hours), max(hours) + HOUR)}
+            outcomes: list[CommitOutcome] = []
+            accepted: list[tuple[Partition, StagedFile]] = []
+            for candidate, file, span in zip(candidates, staged, spans, strict=True):
+                partition = _partition(catalog, symbol, candidate, file, span, at)
+                outcome, publish = _decide(catalog, held.get(candidate.hour), partition)
+                outcomes.append(outcome)
+                if publish:
+                    accepted.append((partition, file))
+            if accepted:
+                _publish(catalog, ledger, symbol, accepted, ours)
+            same = [outcome.hour for outcome in outcomes if outcome.status == "unchanged"]
+            ledger.resolve_quarantine(symbol, same, at=at)
+            return outcomes
+    finally:
+        for file in ours.values():
+            file.discard()
+
+
+def recover(catalog: Catalog, ledger: Ledger, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:
+    """Finish or forget what dead writers left, for all symbols; every commit does it for its own symbol.
+
+    Raises:
+        PartitionBusy: a living writer held a symbol all that time.
+    """
+    finished: list[tuple[str, datetime]] = []
+    rolled_back: list[tuple[str, datetime]] = []
+    for symbol in sorted({intent.partition.symbol for intent in ledger.intents()}):
+        with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+            done, forgotten = _settle(catalog, ledger, symbol)
+        finished += [(symbol, hour) for hour in done]
+        rolled_back += [(symbol, hour) for hour in forgotten]
+    return Recovery(tuple(finished), tuple(rolled_back), _sweep(catalog, ledger))
+
+
+def quarantine_hour(
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    hour: datetime,
+    frame: pl.DataFrame | None,
+    codes: Sequence[str],
+    detail: str,
+    *,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Path | None:
+    """Put an hour that broke the gate aside; what was committed of it stays, and the watermark may pass it.
+
+    Args:
+        catalog: paths of the lake.
+        ledger: its ledger.
+        symbol: whose hour.
+        hour: start of the hour, UTC.
+        frame: the rows, of any schema, or None where there are none.
+        codes: the rules that were broken.
+        detail: what was found, for people.
+        clock: gives the time of the quarantine.
+        timeout_s: how long to wait for another writer of the symbol, seconds.
+
+    Returns:
+        Absolute path of the rows, or None without a frame.
+
+    Raises:
+        DiskFull, PartitionBusy, LedgerError: as `commit_hours`.
+    """
+    hour = whole_hour(hour)
+    path: Path | None = None
+    with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+        _settle(catalog, ledger, symbol)
+        if frame is not None:
+            metadata = {"lake.symbol": symbol, "lake.hour": hour.isoformat(), "lake.codes": ",".join(codes)}
+            staged = stage(frame, catalog.temp_dir, metadata)
+            try:
+                path = staged.publish(catalog.quarantine_path(symbol, hour, staged.content_hash))
+            finally:
+                staged.discard()
+        relative = None if path is None else catalog.relative(path)
+        ledger.record_quarantine(symbol, hour, relative, codes, detail, at=clock())
+    return path
+
+
+def _span(symbol: str, candidate: HourCandidate) -> tuple[datetime | None, datetime | None]:
+    if candidate.frame.is_empty():
+        return None, None
+    times = candidate.frame[TIME_COLUMN]
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        raise StorageError(
+            f"minute table, {symbol} {candidate.hour:%Y-%m-%dT%H}: `{TIME_COLUMN}` is {times.dtype}",
+            remedy="The assembled frame must carry UTC timestamps",
+        )
+    if first < candidate.hour or last >= candidate.hour + HOUR:
+        raise StorageError(
+            f"minute table, {symbol} {candidate.hour:%Y-%m-%dT%H}: rows from {first} to {last} lie outside the hour",
+            remedy="The gate must reject such a frame; nothing was written",
+        )
+    return first, last
+
+
+def _metadata(symbol: str, candidate: HourCandidate) -> dict[str, str]:
+    """The caller's metadata and, in every file, where it came from."""
+    return {
+        **candidate.metadata,
+        "lake.symbol": symbol,
+        "lake.hour": candidate.hour.isoformat(),
+        "lake.sources": sources_to_json(candidate.sources),
+        "lake.inputs_hash": candidate.inputs_hash,
+        "lake.schema_hash": candidate.schema_hash,
+        "lake.code_version": candidate.code_version,
+    }
+
+
+def _partition(
+    catalog: Catalog,
+    symbol: str,
+    candidate: HourCandidate,
+    file: StagedFile,
+    span: tuple[datetime | None, datetime | None],
+    at: datetime,
+) -> Partition:
+    return Partition(
+        symbol=symbol,
+        hour=candidate.hour,
+        path=catalog.relative(catalog.minute_path(symbol, candidate.hour)),
+        row_count=file.row_count,
+        expected_rows=candidate.expected_rows,
+        min_ts=span[0],
+        max_ts=span[1],
+        schema_hash=candidate.schema_hash,
+        content_hash=file.content_hash,
+        size_bytes=file.size_bytes,
+        inputs_hash=candidate.inputs_hash,
+        complete=candidate.complete,
+        sources=candidate.sources,
+        code_version=candidate.code_version,
+        committed_at=at,
+    )
+
+
+def _decide(catalog: Catalog, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
+    """What becomes of a candidate, and whether it is published (or only its ledger row is refreshed by that)."""
+
+    def outcome(status: CommitStatus, row: Partition, reason: str = "") -> CommitOutcome:
+        return CommitOutcome(row.hour, status, catalog.absolute(row.path), row.content_hash, row.row_count, reason)
+
+    if held is None:
+        return outcome("committed", new), True
+    file = catalog.absolute(held.path)
+    if not file.is_file() or file_hash(file) != held.content_hash:
+        return outcome("committed", new, "the committed file was lost or damaged on the disk"), True
+    if held.content_hash == new.content_hash:
+        # The bytes say nothing about whether the hour is whole: that may become true of the same rows.
+        grown = (new.complete and not held.complete) or new.expected_rows != held.expected_rows
+        return outcome("unchanged", held), grown and (new.complete or not held.complete)
+    worse = _worse(held, new)
+    if worse:
+        return outcome("kept_better", held, worse), False
+    return outcome("committed", new), True
+
+
+def _worse(held: Partition, new: Partition) -> str:
+    lower = lower_ranked(held.sources, new.sources)
+    if lower:
+        return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
+    if held.complete and not new.complete:
+        return f"the committed hour is complete ({held.row_count} rows), this one is not ({new.row_count})"
+    if new.row_count < held.row_count and _row_rank(new) <= _row_rank(held):
+        return f"the committed hour has {held.row_count} rows, this one {new.row_count} from no better source"
+    return ""
+
+
+def _row_rank(partition: Partition) -> int:
+    source = partition.sources.get(ROW_STREAM)
+    return 0 if source is None else rank(source.kind)
+
+
+def _publish(
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    accepted: Sequence[tuple[Partition, StagedFile]],
+    ours: dict[Path, StagedFile],
+) -> None:
+    """Directories, intents, renames, ledger. Once the intents are durable, the temp files belong to the recovery."""
+    files = [(file, catalog.absolute(partition.path)) for partition, file in accepted]
+    with disk_errors(f"minute table, {symbol}: directories of {len(files)} hour(s)"):
+        fsync_dirs([directory for _, path in files for directory in make_dirs(path.parent)])
+    intents = [Intent(partition, catalog.relative(file.temp_path)) for partition, file in accepted]
+    ledger.write_intents(intents)
+    for file, _ in files:
+        del ours[file.temp_path]
+    publish_all(files)
+    ledger.commit_intents(symbol)
+
+
+def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetime], list[datetime]]:
+    """Finish or forget the intents of a dead writer; the caller holds the lock, so no living one has any."""
+    intents = ledger.intents(symbol)
+    if not intents:
+        return [], []
+    finished: list[datetime] = []
+    forgotten: list[datetime] = []
+    to_publish: list[tuple[StagedFile, Path]] = []
+    temps: list[Path] = []
+    with disk_errors(f"minute table, {symbol}: recovery"):
+        for intent in intents:
+            row = intent.partition
+            temp, final = catalog.absolute(intent.temp_path), catalog.absolute(row.path)
+            temps.append(temp)
+            if temp.is_file() and file_hash(temp) == row.content_hash:
+                to_publish.append((StagedFile(temp, row.content_hash, row.size_bytes, row.row_count), final))
+            elif final.is_file() and file_hash(final) == row.content_hash:
+                fsync_dirs([final.parent])
+            else:
+                forgotten.append(row.hour)
+                continue
+            finished.append(row.hour)
+        if to_publish:
+            publish_all(to_publish)
+        ledger.drop_intents(symbol, forgotten)
+        ledger.commit_intents(symbol)
+        for temp in temps:
+            temp.unlink(missing_ok=True)
+    return finished, forgotten
+
+
+def _sweep(catalog: Catalog, ledger: Ledger) -> int:
+    """Remove temp files that no living writer can still want."""
+    if not catalog.temp_dir.is_dir():
+        return 0
+    with disk_errors(f"sweep {catalog.temp_dir}"):
+        # The file system's own clock tells the age: an injected one may stand anywhere.
+        probe = catalog.temp_dir / f"{uuid4().hex}.probe"
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+        wanted = {catalog.absolute(intent.temp_path) for intent in ledger.intents()}
+        stale = [
+            path
+            for path in catalog.temp_dir.iterdir()
+            if path not in wanted and now - path.stat().st_mtime > STALE_TEMP.total_seconds()
+        ]
+        for path in stale:
+            path.unlink(missing_ok=True)
+    return len(stale)

@@ -1,0 +1,80 @@
+"""The few calls that make bytes durable, and their errors.
+
+Belongs here: fsync of files and directories, and the translation of the system's disk errors into the lake's.
+Does not belong here: any file format.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from lake_resources.errors import DiskFull, StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn a failed disk operation inside into an error of the lake that names `what`.
+
+    Raises:
+        DiskFull: no space or quota is left, also where polars or pyarrow report it in an error of their own.
+        StorageError: any other error of the system.
+    """
+    try:
+        yield
+    except (OSError, pl.exceptions.ComputeError) as error:
+        if getattr(error, "errno", None) in _FULL or any(text in str(error) for text in _FULL_TEXTS):
+            raise disk_full(what) from error
+        if isinstance(error, OSError):
+            raise StorageError(
+                f"{what}: {error}", remedy="Check the disk and the permissions below the root"
+            ) from error
+        raise
+
+
+def disk_full(what: str) -> DiskFull:
+    """The error for a disk without space."""
+    return DiskFull(
+        f"{what}: no space left on the disk; nothing that was committed is touched",
+        remedy="Free space below the lake's root (`LAKE_ROOT`), then materialize the partition again",
+    )
+
+
+def fsync_file(path: Path) -> None:
+    """Flush one file's bytes to the disk."""
+    _fsync(path, os.O_RDONLY)
+
+
+def fsync_dirs(directories: Iterable[Path]) -> None:
+    """Flush directory entries (names, renames) to the disk, each directory once."""
+    for directory in dict.fromkeys(directories):
+        _fsync(directory, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def make_dirs(directory: Path) -> list[Path]:
+    """Create `directory` and its parents; returns the directories that received a new entry, for `fsync_dirs`."""
+    changed: list[Path] = []
+    missing = []
+    while not directory.is_dir():
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        changed.append(path.parent)
+    return changed
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

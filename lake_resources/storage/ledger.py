@@ -1,0 +1,39 @@
+"""The ledger: what the lake holds, where it came from, what is missing.
+
+Belongs here: the one class the rest of the project uses. Statements live by concern in `ledger_partitions`,
+`ledger_archives` and `ledger_events`, tables in `ledger_tables`, connections in `ledger_engine`.
+"""
+
+from __future__ import annotations
+
+from lake_resources.storage.ledger_archives import Archive, Capture, SourceRows
+from lake_resources.storage.ledger_events import (
+    ANY_SYMBOL,
+    EventRows,
+    KnownHole,
+    MissingSource,
+    QuarantineEntry,
+    Revision,
+)
+from lake_resources.storage.ledger_partitions import Intent, Partition, PartitionRows
+
+__all__ = [
+    "ANY_SYMBOL",
+    "Archive",
+    "Capture",
+    "Intent",
+    "KnownHole",
+    "Ledger",
+    "MissingSource",
+    "Partition",
+    "QuarantineEntry",
+    "Revision",
+]
+
+
+class Ledger(PartitionRows, SourceRows, EventRows):
+    """All statements on the ledger; safe to share between threads, and after a fork.
+
+    Args:
+        url: SQLAlchemy URL; tables are created at the first use.
+    """

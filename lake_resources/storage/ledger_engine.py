@@ -1,0 +1,134 @@
+"""Connections and transactions of the ledger.
+
+Belongs here: the engine (SQLite by default, Postgres by URL), its durability settings, how a write transaction starts,
+and the translation of database errors. Does not belong here: any table's statements.
+One engine per process: SQLAlchemy's pool and its cache of compiled statements are what keep a look-up fast.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from lake_resources.errors import LedgerError, PartitionBusy, StorageError
+from lake_resources.storage.disk import disk_errors, disk_full
+from lake_resources.storage.ledger_tables import METADATA
+
+BUSY_TIMEOUT_MS = 60_000
+_WRITES = "lake_writes"
+
+
+class LedgerEngine:
+    """The ledger's database.
+
+    Args:
+        url: SQLAlchemy URL, `sqlite:////absolute/path` or `postgresql+psycopg2://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine: sa.Engine | None = None
+        self._pid = 0
+
+    def close(self) -> None:
+        """Close the pooled connections; the next call opens new ones."""
+        if self._engine is not None:
+            self._engine.dispose(close=self._pid == os.getpid())
+            self._engine = None
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        """A connection for one SELECT."""
+        with self._errors(), self._connected().connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the database's write lock from its start, so that what it reads stays true."""
+        with (
+            self._errors(),
+            self._connected().connect().execution_options(**{_WRITES: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """INSERT with ON CONFLICT, which both databases know but generic SQL does not."""
+        return postgresql.insert(table) if self._connected().dialect.name == "postgresql" else sqlite.insert(table)
+
+    def _connected(self) -> sa.Engine:
+        # A forked child must not use (nor close) its parent's connections.
+        if self._engine is None or self._pid != os.getpid():
+            self.close()
+            self._engine, self._pid = _open(self.url), os.getpid()
+            self._create()
+        return self._engine
+
+    def _create(self) -> None:
+        assert self._engine is not None
+        present = set(sa.inspect(self._engine).get_table_names())
+        if present.issuperset(METADATA.tables):
+            return
+        with self._engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+            if connection.dialect.name == "postgresql":  # two first users at once
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7130662)"))
+            METADATA.create_all(connection)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: sa.exc.DBAPIError) -> StorageError:
+        found = str(error.orig)
+        shown = sa.make_url(self.url).render_as_string(hide_password=True)
+        if "disk is full" in found or "No space left" in found:
+            return disk_full(f"ledger {shown}")
+        if "database is locked" in found:
+            return PartitionBusy(
+                f"ledger {shown}: another process kept it locked for {BUSY_TIMEOUT_MS // 1000} s",
+                remedy="Let the other process finish, then materialize the partition again",
+            )
+        return LedgerError(f"ledger {shown}: {found}", remedy="See the runbook, section 'The ledger is damaged'")
+
+
+def _open(url: str) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return sa.create_engine(url, pool_pre_ping=True)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise LedgerError(
+            f"ledger {parsed.render_as_string(hide_password=True)}: neither a SQLite file nor Postgres",
+            remedy="Set LAKE_LEDGER_URL to sqlite:////path/ledger.sqlite or postgresql+psycopg2://host/database",
+        )
+    with disk_errors(f"ledger {parsed.database}"):
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own implicit BEGIN would start write transactions as readers, which then fail instead of waiting.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,167 @@
+"""The ledger's tables.
+
+Belongs here: every table and column, and how a time is stored. Does not belong here: statements.
+Times are text, `YYYY-MM-DDTHH:MM:SS.ffffffZ` in UTC: one width, so text order is time order, and readable in any SQL
+shell. Paths are relative to the lake's root. Lists and provenance are canonical JSON text.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from lake_resources.storage.catalog import utc
+
+
+class UtcText(sa.types.TypeDecorator[datetime]):
+    """A timezone-aware UTC datetime as text of one width."""
+
+    impl = sa.String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        """Text of an instant."""
+        return None if value is None else utc_text(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Instant of a text."""
+        return None if value is None else datetime.fromisoformat(value).astimezone(UTC)
+
+
+def utc_text(instant: datetime) -> str:
+    """The ledger's text of an instant."""
+    return utc(instant).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+METADATA = sa.MetaData()
+
+WATERMARK = sa.Table(
+    "watermark",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("last_complete_minute_utc", UtcText, nullable=False),
+    sa.Column("updated_at_utc", UtcText, nullable=False),
+)
+
+
+def _partition_columns(status: str) -> list[sa.Column[object] | sa.CheckConstraint]:
+    columns: list[sa.Column[object]] = [
+        sa.Column("symbol", sa.String, primary_key=True),
+        sa.Column("day", sa.String(10), primary_key=True),
+        sa.Column("hour", sa.Integer, primary_key=True),
+        sa.Column("path", sa.String, nullable=False),
+        sa.Column("row_count", sa.Integer, nullable=False),
+        sa.Column("expected_rows", sa.Integer, nullable=False),
+        sa.Column("min_ts", UtcText),
+        sa.Column("max_ts", UtcText),
+        sa.Column("schema_hash", sa.String, nullable=False),
+        sa.Column("content_hash", sa.String(64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+        sa.Column("inputs_hash", sa.String, nullable=False),
+        sa.Column("status", sa.String, nullable=False),
+        sa.Column("complete", sa.Boolean, nullable=False),
+        sa.Column("sources", sa.Text, nullable=False),
+        sa.Column("code_version", sa.String, nullable=False),
+        sa.Column("committed_at_utc", UtcText, nullable=False),
+    ]
+    return [*columns, sa.CheckConstraint(f"status = '{status}'")]
+
+
+# What readers see: one row per hour whose file is the committed one.
+PARTITIONS = sa.Table("partitions", METADATA, *_partition_columns("COMMITTED"))
+
+# What a writer is about to publish. Kept apart, so that the committed row stays what it was until the commit.
+INTENTS = sa.Table(
+    "intents", METADATA, *_partition_columns("STAGED"), sa.Column("temp_path", sa.String, nullable=False)
+)
+
+ARCHIVES = sa.Table(
+    "archives",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("period", sa.String(10), primary_key=True),
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("url", sa.String, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("min_ts", UtcText),
+    sa.Column("max_ts", UtcText),
+    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("checksum_verdict", sa.String, nullable=False),
+    sa.Column("fetched_at_utc", UtcText, nullable=False),
+    sa.Column("is_current", sa.Boolean, nullable=False),
+)
+
+CAPTURES = sa.Table(
+    "captures",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("hour", UtcText, primary_key=True),
+    sa.Column("content_hash", sa.String(64), primary_key=True),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("window_start", UtcText, nullable=False),
+    sa.Column("window_end", UtcText, nullable=False),
+    sa.Column("complete", sa.Boolean, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("captured_at_utc", UtcText, nullable=False),
+    sa.Column("is_current", sa.Boolean, nullable=False),
+)
+
+MISSING_SOURCES = sa.Table(
+    "missing_sources",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("period", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("first_seen_utc", UtcText, nullable=False),
+    sa.Column("last_seen_utc", UtcText, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("resolved_at_utc", UtcText),
+)
+
+QUARANTINE = sa.Table(
+    "quarantine",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("symbol", sa.String, nullable=False),
+    sa.Column("hour", UtcText, nullable=False),
+    sa.Column("path", sa.String),
+    sa.Column("codes", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("accounted_until_utc", UtcText, nullable=False),
+    sa.Column("quarantined_at_utc", UtcText, nullable=False),
+    sa.Column("resolved_at_utc", UtcText),
+    sa.Index("quarantine_hour", "symbol", "hour"),
+)
+
+REVISIONS = sa.Table(
+    "revisions",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("timestamp", UtcText, primary_key=True),
+    sa.Column("column", sa.String, primary_key=True),
+    sa.Column("old_source", sa.String, primary_key=True),
+    sa.Column("new_source", sa.String, primary_key=True),
+    sa.Column("old_value", sa.Double),
+    sa.Column("new_value", sa.Double),
+    sa.Column("noticed_at_utc", UtcText, nullable=False),
+)
+
+KNOWN_HOLES = sa.Table(
+    "known_holes",
+    METADATA,
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("start_utc", UtcText, primary_key=True),
+    sa.Column("end_utc", UtcText, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, nullable=False),
+)

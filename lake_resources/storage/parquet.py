@@ -1,0 +1,260 @@
+"""Parquet files that appear whole or not at all.
+
+Belongs here: staging a frame (or a stream of frames) into a temp file, verifying it, publishing it by a rename.
+Does not belong here: which path a file gets (`catalog`), and what is recorded about it (`ledger`, `commit`).
+Equal frames and metadata give equal bytes: the content hash tells whether anything changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake_resources.errors import StorageError
+from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
+
+ROW_GROUP_ROWS = 262_144
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A finished temp file.
+
+    Attributes:
+        temp_path: where it lies until it is published or discarded.
+        content_hash: sha256 of its bytes, hexadecimal.
+        size_bytes: its length.
+        row_count: its rows.
+    """
+
+    temp_path: Path
+    content_hash: str
+    size_bytes: int
+    row_count: int
+
+    def publish(self, path: Path) -> Path:
+        """Give the file its final name and make the name durable; replaces what was there in one step."""
+        publish_all([(self, path)])
+        return path
+
+    def discard(self) -> None:
+        """Remove the temp file; harmless after `publish`."""
+        self.temp_path.unlink(missing_ok=True)
+
+
+def publish_all(files: Sequence[tuple[StagedFile, Path]]) -> None:
+    """Publish several staged files: all directories first, then all renames, then one fsync per directory.
+
+    Raises:
+        DiskFull: no space for a directory entry. Files renamed before stay renamed.
+    """
+    with disk_errors(f"publish {len(files)} file(s) to {files[0][1] if files else '-'}"):
+        changed = [directory for _, path in files for directory in make_dirs(path.parent)]
+        for staged, path in files:
+            staged.temp_path.rename(path)
+            changed.append(path.parent)
+        fsync_dirs(changed)
+
+
+def stage(
+    frame: pl.DataFrame, temp_dir: Path, metadata: Mapping[str, str], *, row_group_rows: int | None = None
+) -> StagedFile:
+    """Write one frame into a durable temp file and verify what lies on the disk.
+
+    Args:
+        frame: any frame that fits in memory twice.
+        temp_dir: directory on the file system of the final path.
+        metadata: key-value metadata of the file; order does not matter.
+        row_group_rows: rows per row group, default polars' own choice.
+
+    Raises:
+        DiskFull: no space; no temp file is left.
+        StorageError: the file read back is not the frame.
+    """
+    return stage_all([(frame, metadata)], temp_dir, row_group_rows=row_group_rows)[0]
+
+
+def stage_all(
+    frames: Sequence[tuple[pl.DataFrame, Mapping[str, str]]], temp_dir: Path, *, row_group_rows: int | None = None
+) -> list[StagedFile]:
+    """Stage several frames, writing all before the first fsync: the disk then flushes them together.
+
+    Raises:
+        DiskFull: no space; no temp file is left.
+        StorageError: a file read back is not its frame.
+    """
+    paths = [temp_dir / f"{uuid4().hex}.parquet" for _ in frames]
+    try:
+        with disk_errors(f"stage {len(frames)} file(s) in {temp_dir}"):
+            temp_dir.mkdir(parents=True, exist_ok=True)
+            hashes = [
+                _write(frame, path, metadata, row_group_rows)
+                for (frame, metadata), path in zip(frames, paths, strict=True)
+            ]
+            for path in paths:
+                fsync_file(path)
+            return [
+                _verified(path, digest, frame) for path, digest, (frame, _) in zip(paths, hashes, frames, strict=True)
+            ]
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(frame: pl.DataFrame, path: Path, metadata: Mapping[str, str], row_group_rows: int | None) -> str:
+    buffer = io.BytesIO()
+    frame.write_parquet(
+        buffer, compression="zstd", row_group_size=row_group_rows, metadata=dict(sorted(metadata.items()))
+    )
+    content = buffer.getbuffer()
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _verified(path: Path, digest: str, frame: pl.DataFrame) -> StagedFile:
+    content = path.read_bytes()
+    rows = pq.read_metadata(pa.BufferReader(content)).num_rows
+    schema = pl.read_parquet_schema(io.BytesIO(content))
+    if hashlib.sha256(content).hexdigest() != digest or rows != frame.height or schema != frame.schema:
+        raise StorageError(
+            f"staged file {path}: read back {rows} rows × {len(schema)} columns, wrote {frame.height} × {frame.width}",
+            remedy="Check the disk (dmesg, SMART), then materialize the partition again",
+        )
+    return StagedFile(path, digest, len(content), rows)
+
+
+class StagingWriter:
+    """A temp file written frame by frame, in bounded memory.
+
+    Row groups are cut at a fixed number of rows, so the bytes do not depend on how the rows were chunked.
+    As a context manager it removes the temp file unless `finish` was reached.
+
+    Args:
+        temp_dir: directory on the file system of the final path.
+        schema: polars schema of every frame.
+        metadata: key-value metadata of the file.
+        row_group_rows: rows per row group; as many are kept in memory.
+    """
+
+    def __init__(
+        self,
+        temp_dir: Path,
+        schema: Mapping[str, pl.DataType],
+        metadata: Mapping[str, str],
+        *,
+        row_group_rows: int = ROW_GROUP_ROWS,
+    ) -> None:
+        self._schema = pl.Schema(schema)
+        self._rows_per_group = row_group_rows
+        self._pending: list[pl.DataFrame] = []
+        self._pending_rows = 0
+        self._rows = 0
+        self._finished = False
+        self._path = temp_dir / f"{uuid4().hex}.parquet"
+        self._metadata = dict(metadata)
+        self._arrow = _arrow(pl.DataFrame(schema=self._schema)).schema
+        with disk_errors(f"stage {self._path}"):
+            temp_dir.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._path, self._arrow, compression="zstd")
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append rows.
+
+        Raises:
+            DiskFull: no space; the temp file is removed.
+            StorageError: the frame has another schema.
+        """
+        if frame.schema != self._schema:
+            self.discard()
+            raise StorageError(
+                f"staged file {self._path}: a frame has {dict(frame.schema)}, expected {dict(self._schema)}",
+                remedy="Cast the frame to the stream's declared columns first",
+            )
+        self._pending.append(frame)
+        self._pending_rows += frame.height
+        if self._pending_rows < self._rows_per_group:
+            return
+        rows = pl.concat(self._pending, rechunk=False)
+        whole = rows.height - rows.height % self._rows_per_group
+        for offset in range(0, whole, self._rows_per_group):
+            self._write_group(rows.slice(offset, self._rows_per_group))
+        self._pending = [rows.slice(whole)]
+        self._pending_rows = rows.height - whole
+
+    def finish(self, metadata: Mapping[str, str] | None = None) -> StagedFile:
+        """Close, flush to the disk and hash.
+
+        Args:
+            metadata: more key-value metadata, known only now.
+
+        Raises:
+            DiskFull: no space; the temp file is removed.
+            StorageError: the footer read back does not hold the rows written.
+        """
+        if self._pending_rows:
+            self._write_group(pl.concat(self._pending, rechunk=False))
+        self._pending = []
+        with self._guard():
+            self._writer.add_key_value_metadata(dict(sorted((self._metadata | dict(metadata or {})).items())))
+            self._writer.close()
+            fsync_file(self._path)
+            rows = pq.read_metadata(self._path).num_rows
+            if rows != self._rows:
+                raise StorageError(
+                    f"staged file {self._path}: footer says {rows} rows, wrote {self._rows}",
+                    remedy="Check the disk (dmesg, SMART), then materialize the partition again",
+                )
+            staged = StagedFile(self._path, file_hash(self._path), self._path.stat().st_size, rows)
+        self._finished = True
+        return staged
+
+    def discard(self) -> None:
+        """Give up: close and remove the temp file."""
+        with suppress(OSError):  # the footer no longer fits on a full disk, and the file goes away anyway
+            self._writer.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._finished:
+            self.discard()
+
+    def _write_group(self, rows: pl.DataFrame) -> None:
+        with self._guard():
+            self._writer.write_table(_arrow(rows), row_group_size=self._rows_per_group)
+        self._rows += rows.height
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            with disk_errors(f"stage {self._path}"):
+                yield
+        except BaseException:
+            self.discard()
+            raise
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
