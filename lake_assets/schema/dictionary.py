@@ -26,7 +26,8 @@ edit the registry, not this page.
 ## The minute table of USD-M futures
 
 One row per minute and symbol, in hour partitions. The symbol is in the path. Times are UTC.
-**NULL = not ingested; 0 = ingested, and nothing happened.** A row holds only what was knowable at the end of its minute.
+**NULL = not ingested; 0 = ingested, and nothing happened.** A row holds only
+what was knowable at the end of its minute.
 """
 
 

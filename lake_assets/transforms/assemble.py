@@ -1,0 +1,201 @@
+"""The 66 columns of the minute table from the streams of any window.
+
+Belongs here: joining the streams, the NULL-or-0 rule, derived columns.
+Does not belong here: aggregation of ticks (`trades`, `book`), verdicts (`validation`), where inputs come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.schema.tables import MINUTE
+from lake_assets.transforms.book import BOOK_FEATURES, CARRIED
+from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
+from lake_assets.transforms.trades import TRADE_FEATURES
+
+_TIMESTAMP = pl.Datetime("us", "UTC")
+
+COVERAGE_SCHEMA: dict[str, pl.DataType] = {
+    "hour": _TIMESTAMP,
+    "agg_trades": pl.Boolean(),
+    "book_ticker": pl.Boolean(),
+}
+"""What `assemble` reads of the coverage: hours not listed are not covered, further columns are ignored."""
+
+_ZERO_WITHOUT_TRADES = (
+    "max_trade_size_btc",
+    "count_buy_trades",
+    "count_sell_trades",
+    "vol_buy_whale_btc",
+    "vol_sell_whale_btc",
+    "vol_buy_retail_btc",
+    "vol_sell_retail_btc",
+    "whale_trade_count",
+    "realized_vol_1m",
+)
+_NEVER_TRUE_WITHOUT_COLLECTOR = ("has_ws_latency", "has_depth", "has_liq")
+_FLOATS = [column.name for column in MINUTE.columns if column.dtype == pl.Float64]
+
+
+@dataclass(frozen=True)
+class MinuteInputs:
+    """All streams of a window, as they are: rows outside the window do no harm.
+
+    Attributes:
+        start: first minute of the window, UTC.
+        end: first minute after it, UTC (half-open).
+        klines: wire frame of `klines_1m`, closed candles only.
+        mark: wire frame of `mark_price_klines_1m`, or None where there is no source.
+        index: wire frame of `index_price_klines_1m`, or None.
+        premium: wire frame of `premium_index_klines_1m`, or None.
+        trades: `trade_features`, or None.
+        book: `book_features`, with `max_ffill_minutes` of look-back before `start`, or None.
+        metrics: wire frame of `metrics`, with `max_ffill_minutes` + 5 minutes of look-back, or None.
+        funding: wire frame of `funding_rate`, with 9 hours of look-back (one settlement more where the interval is not
+            published), or None.
+        coverage: one row per hour, see `COVERAGE_SCHEMA`: was the source of these ticks there for the hour?
+    """
+
+    start: datetime
+    end: datetime
+    klines: pl.DataFrame
+    mark: pl.DataFrame | None
+    index: pl.DataFrame | None
+    premium: pl.DataFrame | None
+    trades: pl.DataFrame | None
+    book: pl.DataFrame | None
+    metrics: pl.DataFrame | None
+    funding: pl.DataFrame | None
+    coverage: pl.DataFrame
+
+
+def assemble(inputs: MinuteInputs, *, max_ffill_minutes: int = 60) -> pl.DataFrame:
+    """Build the rows of the minute table for a window.
+
+    One row per minute that has a kline. Klines that repeat each other count once; klines of one minute that contradict
+    each other all come out, so that the gate sees them. NaN and infinity become NULL. Columns that only a collector can
+    fill are NULL.
+
+    Args:
+        inputs: the streams.
+        max_ffill_minutes: how long open interest, ratios and book features are carried, inclusive.
+
+    Returns:
+        Exactly the 66 columns of `MINUTE`, sorted by `timestamp` (UTC).
+    """
+    base = _klines(inputs)
+    minutes = base.select("timestamp").unique().sort("timestamp")
+    parts = [
+        _covered(minutes, inputs.coverage),
+        _open_close(inputs.mark, {"open": "mark_price_open", "close": "mark_price_close"}),
+        _open_close(inputs.index, {"open": "index_price_open", "close": "index_price_close"}),
+        _open_close(inputs.premium, {"close": "premium_index"}),
+        _trades(inputs.trades),
+        *_book(inputs.book, minutes, max_ffill_minutes),
+        *([] if inputs.metrics is None else [metrics_by_minute(inputs.metrics, minutes, max_ffill_minutes)]),
+        *([] if inputs.funding is None else [funding_by_minute(inputs.funding, minutes)]),
+    ]
+    joined = base
+    for part in parts:
+        joined = joined.join(part, on="timestamp", how="left", maintain_order="left")
+    return _exact(_derived(_null_or_zero(joined)))
+
+
+def _utc(column: str) -> pl.Expr:
+    """Join keys are cast: polars refuses to join ms with us."""
+    return pl.col(column).cast(_TIMESTAMP)
+
+
+def _klines(inputs: MinuteInputs) -> pl.DataFrame:
+    rows = inputs.klines.select(
+        _utc("open_time").alias("timestamp"),
+        "open",
+        "high",
+        "low",
+        "close",
+        volume_btc="volume",
+        volume_usdt="quote_volume",
+        trade_count="count",
+        taker_buy_vol_btc="taker_buy_volume",
+        taker_buy_vol_usdt="taker_buy_quote_volume",
+    ).filter(pl.col("timestamp").is_between(inputs.start, inputs.end, closed="left"))
+    if rows["timestamp"].is_sorted() and rows["timestamp"].is_unique().all():
+        return rows
+    return rows.unique().sort(rows.columns)
+
+
+def _open_close(klines: pl.DataFrame | None, names: dict[str, str]) -> pl.DataFrame:
+    if klines is None:
+        return pl.DataFrame(schema={"timestamp": _TIMESTAMP} | dict.fromkeys(names.values(), pl.Float64()))
+    rows = klines.select(_utc("open_time").alias("timestamp"), **{ours: wire for wire, ours in names.items()})
+    return rows if rows["timestamp"].is_unique().all() else rows.unique()
+
+
+def _covered(minutes: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:
+    hours = coverage.select(
+        _utc("hour").alias("_hour"), _has_trades=pl.col("agg_trades"), _has_book=pl.col("book_ticker")
+    )
+    return (
+        minutes.with_columns(_hour=pl.col("timestamp").dt.truncate("1h"))
+        .join(hours.unique("_hour"), on="_hour", how="left", maintain_order="left")
+        .select("timestamp", pl.col("_has_trades", "_has_book").fill_null(value=False))
+    )
+
+
+def _trades(features: pl.DataFrame | None) -> pl.DataFrame:
+    columns = ("timestamp", "transact_time", *_ZERO_WITHOUT_TRADES, "agg_quantity", "agg_notional")
+    frame = pl.DataFrame(schema=TRADE_FEATURES) if features is None else features
+    return frame.select(columns).with_columns(_utc("timestamp"))
+
+
+def _book(features: pl.DataFrame | None, minutes: pl.DataFrame, max_ffill_minutes: int) -> list[pl.DataFrame]:
+    frame = pl.DataFrame(schema=BOOK_FEATURES) if features is None else features
+    frame = frame.with_columns(_utc("timestamp")).sort("timestamp")
+    return [
+        frame.select("timestamp", "micro_price_close"),
+        carry_forward(frame, minutes, CARRIED, max_ffill_minutes),
+    ]
+
+
+def _null_or_zero(joined: pl.DataFrame) -> pl.DataFrame:
+    """NULL = the source was not there. 0 = it was, and nothing happened."""
+    has_trades, has_book = pl.col("_has_trades"), pl.col("_has_book")
+    quantity, volume = pl.col("agg_quantity"), pl.col("volume_btc")
+    return joined.with_columns(
+        pl.when(has_trades).then(pl.col(_ZERO_WITHOUT_TRADES).fill_null(0)),
+        pl.when(has_trades).then("transact_time"),
+        pl.when(has_book).then(pl.col("micro_price_close", *CARRIED)),
+        vwap_1m=pl.when(has_trades & (quantity > 0))
+        .then(pl.col("agg_notional") / quantity)
+        .when(~has_trades & (volume > 0))
+        .then(pl.col("volume_usdt") / volume)
+        .otherwise("close"),
+    )
+
+
+def _derived(joined: pl.DataFrame) -> pl.DataFrame:
+    missing = [
+        pl.lit(None, dtype=column.dtype).alias(column.name)
+        for column in MINUTE.columns
+        if column.name not in joined.columns
+    ]
+    top, world = pl.col("top_trader_ls_ratio_acct"), pl.col("global_ls_ratio_acct")
+    volume, taker_buy, trades = pl.col("volume_btc"), pl.col("taker_buy_vol_btc"), pl.col("trade_count")
+    return joined.with_columns(missing).with_columns(
+        avg_trade_size_btc=pl.when(trades == 0).then(0.0).otherwise(volume / trades),
+        net_taker_vol_btc=2 * taker_buy - volume,
+        taker_buy_ratio=pl.when(volume > 0).then(taker_buy / volume),
+        ls_ratio_divergence=top - world,
+        top_trader_long_pct=top / (1 + top),
+        top_trader_short_pct=1 / (1 + top),
+        has_ls_ratio=top.is_not_null() & world.is_not_null(),
+        **{flag: pl.lit(value=False) for flag in _NEVER_TRUE_WITHOUT_COLLECTOR},
+    )
+
+
+def _exact(frame: pl.DataFrame) -> pl.DataFrame:
+    finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in _FLOATS]
+    return frame.select(MINUTE.names).cast(MINUTE.polars_schema).with_columns(finite)

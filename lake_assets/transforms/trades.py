@@ -1,0 +1,124 @@
+"""Tick features of a minute from aggTrades.
+
+Belongs here: everything the minute table takes from aggTrades, and the sums that compare them with klines.
+Does not belong here: what a minute without trades or without a source gets (`assemble`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+from lake_assets.transforms.rows import distinct_rows
+
+WHALE_NOTIONAL_USDT = 100_000.0
+RETAIL_NOTIONAL_USDT = 1_000.0
+
+# p q of two decimals read as doubles is off by at most 3 half-ulps; three ulps of play make both bounds inclusive for
+# the decimal product, and stay far below the smallest step between two notionals of the exchange.
+_WHALE_AT_LEAST = WHALE_NOTIONAL_USDT - 3 * math.ulp(WHALE_NOTIONAL_USDT)
+_RETAIL_AT_MOST = RETAIL_NOTIONAL_USDT + 3 * math.ulp(RETAIL_NOTIONAL_USDT)
+
+STRADDLE_US = 100_000
+"""Binance merges fills of one taker order within 100 ms into one aggTrade, also over a minute edge."""
+
+_MINUTE_US = 60_000_000
+_TIMESTAMP = pl.Datetime("us", "UTC")
+
+TRADE_FEATURES: dict[str, pl.DataType] = {
+    "timestamp": _TIMESTAMP,
+    "transact_time": pl.Int64(),
+    "max_trade_size_btc": pl.Float64(),
+    "count_buy_trades": pl.Int64(),
+    "count_sell_trades": pl.Int64(),
+    "vol_buy_whale_btc": pl.Float64(),
+    "vol_sell_whale_btc": pl.Float64(),
+    "vol_buy_retail_btc": pl.Float64(),
+    "vol_sell_retail_btc": pl.Float64(),
+    "whale_trade_count": pl.Int64(),
+    "realized_vol_1m": pl.Float64(),
+    "agg_quantity": pl.Float64(),
+    "agg_notional": pl.Float64(),
+    "raw_trade_count": pl.Int64(),
+    "head_quantity": pl.Float64(),
+    "tail_quantity": pl.Float64(),
+}
+"""Columns of `trade_features`: those of the minute table by its names; then sum(q), sum(p q), the number of single
+trades sum(last - first + 1), and the quantity within `STRADDLE_US` of the minute's start and of its end."""
+
+
+def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
+    """Features of every minute that has a trade.
+
+    Rows may come in any order and several times: they are ordered by id, and a repeated id counts once. A minute never
+    looks at another one. Formulas: data dictionary, columns `transact_time` to `realized_vol_1m`.
+
+    Args:
+        agg_trades: wire frame of `agg_trades`; whole minutes only.
+
+    Returns:
+        One row per minute with trades, columns `TRADE_FEATURES`, sorted by `timestamp` (UTC).
+    """
+    ticks = _ticks(agg_trades)
+    if not _in_order(ticks):
+        ticks = _ticks(distinct_rows(agg_trades, "agg_trade_id")).sort("minute", "id")
+    notional, quantity, sell = pl.col("notional"), pl.col("quantity"), pl.col("sell")
+    whale, retail = pl.col("whale"), notional <= _RETAIL_AT_MOST
+    within_us = pl.col("time_us") - pl.col("minute") * _MINUTE_US
+    same_minute = pl.col("minute") == pl.col("minute").shift(1)
+    return (
+        ticks.with_columns(pl.col("minute").set_sorted(), whale=notional >= _WHALE_AT_LEAST)
+        .with_columns(
+            buy_whale=_where(whale & ~sell, quantity),
+            sell_whale=_where(whale & sell, quantity),
+            buy_retail=_where(retail & ~sell, quantity),
+            sell_retail=_where(retail & sell, quantity),
+            head=_where(within_us < STRADDLE_US, quantity),
+            tail=_where(within_us >= _MINUTE_US - STRADDLE_US, quantity),
+            squared_return=_where(same_minute, (pl.col("price") / pl.col("price").shift(1)).log().pow(2)),
+        )
+        .group_by("minute", maintain_order=True)
+        .agg(
+            transact_time=pl.col("time_us").max() // 1000,
+            max_trade_size_btc=quantity.max(),
+            count_buy_trades=pl.len().cast(pl.Int64) - sell.sum().cast(pl.Int64),
+            count_sell_trades=sell.sum().cast(pl.Int64),
+            vol_buy_whale_btc=pl.col("buy_whale").sum(),
+            vol_sell_whale_btc=pl.col("sell_whale").sum(),
+            vol_buy_retail_btc=pl.col("buy_retail").sum(),
+            vol_sell_retail_btc=pl.col("sell_retail").sum(),
+            whale_trade_count=whale.sum().cast(pl.Int64),
+            realized_vol_1m=pl.col("squared_return").sum().sqrt(),
+            agg_quantity=quantity.sum(),
+            agg_notional=notional.sum(),
+            raw_trade_count=pl.col("single_trades").sum(),
+            head_quantity=pl.col("head").sum(),
+            tail_quantity=pl.col("tail").sum(),
+        )
+        .select((pl.col("minute") * _MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
+        .cast(TRADE_FEATURES)  # type: ignore[arg-type]
+    )
+
+
+def _ticks(agg_trades: pl.DataFrame) -> pl.DataFrame:
+    time_us = pl.col("transact_time").cast(_TIMESTAMP).to_physical()
+    return agg_trades.select(
+        id="agg_trade_id",
+        minute=time_us // _MINUTE_US,
+        time_us=time_us,
+        price="price",
+        quantity="quantity",
+        notional=pl.col("price") * pl.col("quantity"),
+        single_trades=pl.col("last_trade_id") - pl.col("first_trade_id") + 1,
+        sell="is_buyer_maker",
+    ).rechunk()
+
+
+def _in_order(ticks: pl.DataFrame) -> bool:
+    repeated = ticks.select((pl.col("id").diff() <= 0).any()).item()
+    return not repeated and ticks["minute"].is_sorted()
+
+
+def _where(condition: pl.Expr, value: pl.Expr) -> pl.Expr:
+    return pl.when(condition).then(value).otherwise(0.0)
