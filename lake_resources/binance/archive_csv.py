@@ -1,0 +1,230 @@
+"""A Vision zip on disk to typed wire frames, block by block, never holding the CSV.
+
+Belongs here: the zip's one member inflated in pieces and checked by crc, header and epoch unit sniffed from the
+data, CSV text to typed columns. Does not belong here: downloading (vision.py), any column of the lake.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+from isal import igzip_lib, isal_zlib
+
+from lake_resources.binance.wire import METRICS_COLUMNS, UTC_US, Stream
+from lake_resources.errors import ArchiveCorrupt
+
+CHUNK_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 18
+_INFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # isal's stub says: an instance
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ENCRYPTED = 0x1
+_BOM = b"\xef\xbb\xbf"
+# Spot files are in microseconds since 2025; milliseconds reach this number in the year 5138.
+MICROSECONDS_FROM = 10**14
+_EARLIEST_MS = 1_262_304_000_000  # 2010-01-01: anything before is no time of this exchange
+_TEXT_TIMES = {"create_time", "timestamp"}
+# Metrics are published with holes; everywhere else an empty field is damage.
+_NULLABLE = {name for name in METRICS_COLUMNS if name not in ("create_time", "symbol")}
+
+
+def read_frames(zip_path: Path, stream: Stream, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pl.DataFrame]:
+    """Typed frames of a zip, in file order; memory is bounded by `chunk_bytes`, not by the file.
+
+    Args:
+        zip_path: a zip with one CSV member.
+        stream: what it holds.
+        chunk_bytes: CSV bytes per frame, about.
+
+    Yields:
+        Frames with exactly `stream.columns`. Rows are neither sorted nor deduplicated.
+
+    Raises:
+        ArchiveCorrupt: torn zip, wrong crc, unknown header, or a row that cannot be read. The crc is known only
+            at the end: use nothing of the frames before the iterator has ended.
+    """
+    reader = _Reader(zip_path, stream)
+    for block in _line_blocks(_member_pieces(zip_path), chunk_bytes):
+        frame = reader.typed(block)
+        if frame.height:
+            yield frame
+
+
+def read_all(zip_path: Path, stream: Stream) -> pl.DataFrame:
+    """The whole archive of a small stream, sorted by `stream.key`, identical duplicates dropped.
+
+    Raises:
+        ArchiveCorrupt: as `read_frames`, or two different rows of one key.
+    """
+    frames = list(read_frames(zip_path, stream))
+    if not frames:
+        return pl.DataFrame(schema=stream.columns)
+    frame = pl.concat(frames).sort(stream.key, maintain_order=True)
+    key = pl.struct(stream.key)
+    if not frame.select(key.is_duplicated().any()).item():
+        return frame
+    frame = frame.unique(maintain_order=True)
+    repeated = frame.filter(key.is_duplicated())
+    if repeated.height:
+        row = repeated.row(0, named=True)
+        where = ", ".join(f"{name} {row[name]}" for name in stream.key)
+        raise ArchiveCorrupt(str(zip_path), f"{repeated.height} different rows share a key, first at {where}")
+    return frame
+
+
+def _member_pieces(zip_path: Path) -> Iterator[bytes]:
+    """The only member of the zip, inflated piece by piece; its length and crc are checked at the end."""
+    try:
+        with zip_path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len(members) != 1:
+                names = ", ".join(member.filename for member in members[:5])
+                raise ArchiveCorrupt(str(zip_path), f"{len(members)} members instead of one: {names}")
+            yield from _inflated(file, members[0])
+    except (zipfile.BadZipFile, _INFLATE_ERROR, EOFError, struct.error) as error:
+        raise ArchiveCorrupt(str(zip_path), f"torn or damaged zip ({error})") from error
+
+
+def _inflated(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    file.seek(member.header_offset)
+    signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    if signature != b"PK\x03\x04" or member.flag_bits & _ENCRYPTED:
+        raise zipfile.BadZipFile("no readable member at the place the directory names")
+    if member.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        raise zipfile.BadZipFile(f"compression method {member.compress_type}")
+    file.seek(name_bytes + extra_bytes, 1)
+    inflate = isal_zlib.decompressobj(wbits=-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
+    left, size_bytes, crc = member.compress_size, 0, 0
+    while left:
+        packed = file.read(min(_PIECE_BYTES, left))
+        if not packed:
+            raise EOFError("the file ends inside the member")
+        left -= len(packed)
+        piece = inflate.decompress(packed) if inflate else packed
+        size_bytes += len(piece)
+        crc = isal_zlib.crc32(piece, crc)
+        yield piece
+    if inflate is not None and not inflate.eof:
+        raise EOFError("the compressed data has no end")
+    if size_bytes != member.file_size or crc != member.CRC:
+        found = f"{size_bytes} bytes with crc {crc:08x}"
+        raise zipfile.BadZipFile(f"{found} instead of {member.file_size} with {member.CRC:08x}")
+
+
+def _line_blocks(pieces: Iterator[bytes], chunk_bytes: int) -> Iterator[bytes]:
+    """Blocks of whole lines of at least `chunk_bytes` (the last one may be smaller, and lack its line end)."""
+    parts: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size >= chunk_bytes:
+            cut = piece.rfind(b"\n") + 1
+            if cut:
+                rest = piece[cut:]
+                parts[-1] = piece[:cut]
+                yield b"".join(parts)
+                parts, size = [rest], len(rest)
+    last = b"".join(parts)
+    if last:
+        yield last
+
+
+class _Reader:
+    """Types the blocks of one file; knows how many lines came before."""
+
+    def __init__(self, zip_path: Path, stream: Stream) -> None:
+        self._path = str(zip_path)
+        self._stream = stream
+        self._lines = 0
+        self._first = True
+        unused = [f"unused_{n}" for n in range(stream.csv_columns - len(stream.columns))]
+        self._names = [*stream.columns, *unused]
+        self._wanted = list(range(len(stream.columns)))
+
+    def typed(self, block: bytes) -> pl.DataFrame:
+        if self._first:
+            self._first = False
+            block = self._without_header(block.removeprefix(_BOM))
+        last = block[block.rfind(b"\n", 0, -1) + 1 :]
+        if last.isspace() or not last:
+            block = block.rstrip()
+            last = block[block.rfind(b"\n") + 1 :]
+        if not block:
+            return pl.DataFrame(schema=self._stream.columns)
+        schema = self._schema(block)
+        if last.count(b",") != len(self._names) - 1:
+            raise self._corrupt("the last line is torn", last)
+        try:
+            frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._wanted)
+        except pl.exceptions.PolarsError as error:
+            raise self._corrupt(str(error).split("\n", 1)[0], block) from error
+        frame = self._with_times(frame)
+        self._refuse_nulls(frame)
+        self._lines += frame.height
+        return frame
+
+    def _without_header(self, block: bytes) -> bytes:
+        """A file without a header starts with a digit; by date it cannot be told."""
+        if block[:2].lstrip(b'"')[:1].isdigit() or not block.strip():
+            return block
+        line, _, rest = block.partition(b"\n")
+        found = [name.strip().strip('"') for name in line.decode("utf-8", "replace").strip().split(",")]
+        wanted = list(self._stream.columns)
+        if found[: len(wanted)] != wanted or len(found) != len(self._names):
+            raise ArchiveCorrupt(self._path, f"columns {', '.join(found)} instead of {', '.join(wanted)}")
+        self._lines = 1
+        return rest
+
+    def _schema(self, block: bytes) -> dict[str, pl.DataType]:
+        first = block[: block.find(b"\n") + 1 or None].split(b",")
+        schema: dict[str, pl.DataType] = {}
+        for position, name in enumerate(self._names):
+            dtype = self._stream.columns.get(name, pl.String())
+            if dtype == UTC_US:
+                text = position < len(first) and b"-" in first[position]
+                dtype = pl.String() if name in _TEXT_TIMES and text else pl.Int64()
+            schema[name] = dtype
+        return schema
+
+    def _with_times(self, frame: pl.DataFrame) -> pl.DataFrame:
+        times = []
+        for name, dtype in self._stream.columns.items():
+            if dtype != UTC_US:
+                continue
+            column = frame[name]
+            if column.dtype == pl.String:
+                text = pl.col(name).str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+                times.append(text.dt.replace_time_zone("UTC").alias(name))
+                continue
+            times.append(self._epoch(column).alias(name))
+        return frame.with_columns(times)
+
+    def _epoch(self, column: pl.Series) -> pl.Expr:
+        """Epoch milliseconds or microseconds, told apart by magnitude."""
+        low, high = column.min(), column.max()
+        if not isinstance(low, int) or not isinstance(high, int) or low < _EARLIEST_MS:
+            raise self._corrupt(f"column {column.name} holds {low!r}, which is no epoch time", b"")
+        stamps = pl.col(column.name)
+        if low >= MICROSECONDS_FROM:
+            return stamps.cast(UTC_US)
+        if high < MICROSECONDS_FROM:
+            return (stamps * 1000).cast(UTC_US)
+        return pl.when(stamps >= MICROSECONDS_FROM).then(stamps).otherwise(stamps * 1000).cast(UTC_US)
+
+    def _refuse_nulls(self, frame: pl.DataFrame) -> None:
+        for column in frame:
+            if column.null_count() and not (column.name in _NULLABLE and "create_time" in frame.columns):
+                row = column.is_null().arg_true()[0]
+                raise self._corrupt(f"line {self._lines + row + 1}: no readable {column.name}", b"")
+
+    def _corrupt(self, found: str, block: bytes) -> ArchiveCorrupt:
+        where = f"after line {self._lines}"
+        if block:
+            text = block.decode("utf-8", "replace")
+            where += f" (within the next {text.count(chr(10)) + 1} lines)" if len(text) > 400 else f": {text}"
+        return ArchiveCorrupt(self._path, f"{found}, {where}")
