@@ -1,0 +1,80 @@
+"""What a check is and what it returns.
+
+Belongs here: the names of all checks of an hour with severity and text, and the outcome record.
+Does not belong here: how a check decides (its own module), or what Dagster makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warn"]
+Metadata = Mapping[str, int | float | str | None]
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """A check of an hour partition.
+
+    Attributes:
+        name: its name in the UI and the ledger.
+        severity: of a failure.
+        gate: True where a failure keeps the hour from being committed.
+        text: what it asserts.
+    """
+
+    name: str
+    severity: Severity
+    gate: bool
+    text: str
+
+
+CHECKS: dict[str, CheckSpec] = {
+    spec.name: spec
+    for spec in (
+        CheckSpec("schema", "error", gate=True, text="Exactly the declared columns, types and order; values in bounds"),
+        CheckSpec("ohlc", "error", gate=True, text="low ≤ open, close ≤ high; prices positive and finite; volumes ≥ 0"),
+        CheckSpec(
+            "continuity", "error", gate=True, text="Exactly the expected minutes of the hour, each once, in order"
+        ),
+        CheckSpec("required_columns", "error", gate=True, text="No NULL or NaN in the 12 required columns"),
+        CheckSpec("source_coverage", "warn", gate=False, text="Every stream that can have a source has one"),
+        CheckSpec("archive_parity", "error", gate=False, text="What REST gave equals what the archive says, exactly"),
+        CheckSpec("trades_vs_klines", "error", gate=False, text="aggTrades add up to the volume of the klines"),
+    )
+}
+CHECK_NAMES = tuple(CHECKS)
+GATE_CHECKS = tuple(spec.name for spec in CHECKS.values() if spec.gate)
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """The verdict of one check about one hour.
+
+    Attributes:
+        name: one of `CHECK_NAMES`.
+        passed: the verdict.
+        severity: of a failure.
+        metadata: the numbers behind it, with the same keys whatever the verdict, so that the UI plots them.
+    """
+
+    name: str
+    passed: bool
+    severity: Severity
+    metadata: Metadata
+
+    def text(self) -> str:
+        """One line for logs and quarantine, e.g. `continuity: missing=1, first_missing=2026-02-15 10:17`."""
+        found = ", ".join(f"{key}={value}" for key, value in self.metadata.items() if value not in (None, 0, ""))
+        return f"{self.name}: {found or ('ok' if self.passed else 'failed')}"
+
+
+def outcome(name: str, *, passed: bool, metadata: Metadata) -> CheckOutcome:
+    """An outcome with the declared severity of the check of that name.
+
+    Raises:
+        KeyError: there is no such check.
+    """
+    return CheckOutcome(name, passed, CHECKS[name].severity, metadata)

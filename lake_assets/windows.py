@@ -1,0 +1,100 @@
+"""Windows of time: bands, what must exist by now, and the presets of a backfill.
+
+Belongs here: arithmetic on instants that are given.
+Does not belong here: reading a clock, partitions of Dagster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from lake_resources.errors import SettingsError
+
+Band = Literal["hot", "warm", "cold"]
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+ALL_DAYS = 1825
+"""Reach of the preset `all`: five years of 365 days."""
+
+
+def band(age: timedelta, *, hot: timedelta = timedelta(hours=6), warm: timedelta = timedelta(days=7)) -> Band:
+    """The band of data of that age; both bounds are inclusive.
+
+    Args:
+        age: from the end of the hour to the moment of the run; the open hour's is negative.
+        hot: greatest age of the hot band.
+        warm: greatest age of the warm band.
+    """
+    if age <= hot:
+        return "hot"
+    return "warm" if age <= warm else "cold"
+
+
+def floor_minute(instant: datetime) -> datetime:
+    """The start of the minute that holds `instant`."""
+    return instant.replace(second=0, microsecond=0)
+
+
+def expected_end(hour: datetime, now: datetime, lag_minutes: int) -> datetime:
+    """The end (half-open) of those minutes of an hour that must exist at `now`.
+
+    A minute must exist once it is closed for `lag_minutes`.
+
+    Args:
+        hour: start of the hour, UTC.
+        now: the moment of asking, UTC.
+        lag_minutes: safety lag.
+
+    Returns:
+        An instant in `[hour, hour + 1 h]`; `hour` itself means that no minute must exist yet.
+    """
+    return min(max(floor_minute(now - timedelta(minutes=lag_minutes)), hour), hour + HOUR)
+
+
+@dataclass(frozen=True)
+class BackfillWindow:
+    """A stretch of minutes to fill.
+
+    Attributes:
+        first_minute: the first one, UTC.
+        last_minute: the last one, inclusive, as people write it.
+    """
+
+    first_minute: datetime
+    last_minute: datetime
+
+    @property
+    def end(self) -> datetime:
+        """The half-open end."""
+        return self.last_minute + MINUTE
+
+
+def backfill_window(preset: str, now: datetime, lag_minutes: int) -> BackfillWindow:
+    """The minutes that a preset means at `now`.
+
+    Args:
+        preset: `all` (1825 days back from the safety lag), `last-day` (the last completed UTC day), or a year such as
+            `2024` (whole, or up to the safety lag).
+        now: the moment of asking, UTC.
+        lag_minutes: safety lag.
+
+    Raises:
+        SettingsError: an unknown preset, or a year that has not begun.
+    """
+    latest = floor_minute(now - timedelta(minutes=lag_minutes))
+    if preset == "all":
+        return BackfillWindow(latest - timedelta(days=ALL_DAYS), latest)
+    if preset == "last-day":
+        today = latest.replace(hour=0, minute=0)
+        return BackfillWindow(today - timedelta(days=1), today - MINUTE)
+    remedy = "Use `all`, `last-day` or a year that has begun, e.g. `2024`"
+    if not (preset.isascii() and preset.isdigit() and len(preset) == 4 and preset > "0000"):
+        raise SettingsError(f"Backfill window {preset!r} is unknown", remedy=remedy)
+    first = datetime(int(preset), 1, 1, tzinfo=UTC)
+    if first > latest:
+        raise SettingsError(f"Backfill year {preset} begins after {latest:%Y-%m-%d %H:%M} UTC", remedy=remedy)
+    last_of_year = first.replace(month=12, day=31, hour=23, minute=59)
+    return BackfillWindow(first, min(last_of_year, latest))
