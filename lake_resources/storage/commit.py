@@ -49,6 +49,7 @@ class HourCandidate:
         inputs_hash: hash of everything the rows were computed from.
         schema_hash: hash of the table's schema.
         code_version: version of the code that computed them.
+        checks: what the checks said about the rows, as JSON; kept in the ledger, not in the file.
     """
 
     hour: datetime
@@ -60,6 +61,7 @@ class HourCandidate:
     inputs_hash: str
     schema_hash: str
     code_version: str
+    checks: str = "[]"
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ def _partition(
         complete=candidate.complete,
         sources=candidate.sources,
         code_version=candidate.code_version,
+        checks=candidate.checks,
         committed_at=at,
     )
 

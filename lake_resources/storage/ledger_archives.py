@@ -6,7 +6,7 @@ A re-published archive or a repeated capture gets a row and a file of its own; e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -129,17 +129,23 @@ class SourceRows(LedgerEngine):
 
     def record_capture(self, capture: Capture) -> None:
         """Add a vintage; it becomes current unless the current one covers the whole hour and this one does not."""
-        key = {"symbol": capture.symbol, "stream": capture.stream, "hour": whole_hour(capture.hour)}
+        self.record_captures([capture])
+
+    def record_captures(self, captures: Iterable[Capture]) -> None:
+        """`record_capture` for several, in one transaction."""
         with self._write() as connection:
-            held = connection.execute(
-                sa.select(CAPTURES.c.complete, CAPTURES.c.content_hash).where(
-                    *_is(CAPTURES, key), CAPTURES.c.is_current
-                )
-            ).one_or_none()
-            better = held is None or capture.complete or not held.complete or held.content_hash == capture.content_hash
-            if better:
-                _supersede(connection, CAPTURES, **key)
-            self._upsert(connection, CAPTURES, _capture_row(capture) | {"is_current": better})
+            for capture in captures:
+                self._record_capture(connection, capture)
+
+    def _record_capture(self, connection: sa.Connection, capture: Capture) -> None:
+        key = {"symbol": capture.symbol, "stream": capture.stream, "hour": whole_hour(capture.hour)}
+        held = connection.execute(
+            sa.select(CAPTURES.c.complete, CAPTURES.c.content_hash).where(*_is(CAPTURES, key), CAPTURES.c.is_current)
+        ).one_or_none()
+        better = held is None or capture.complete or not held.complete or held.content_hash == capture.content_hash
+        if better:
+            _supersede(connection, CAPTURES, **key)
+        self._upsert(connection, CAPTURES, _capture_row(capture) | {"is_current": better})
 
     def capture(self, symbol: str, stream: str, hour: datetime) -> Capture | None:
         """The current vintage of one hour, or None."""

@@ -35,6 +35,7 @@ class Partition:
         complete: all expected rows of a closed hour are there.
         sources: source by stream.
         committed_at: when it was committed, UTC.
+        checks: what the checks said about the rows, as JSON.
     """
 
     symbol: str
@@ -52,6 +53,7 @@ class Partition:
     sources: Mapping[str, SourceRef]
     code_version: str
     committed_at: datetime
+    checks: str = "[]"
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,7 @@ def _row(partition: Partition) -> dict[str, Any]:
         "complete": partition.complete,
         "sources": sources_to_json(partition.sources),
         "code_version": partition.code_version,
+        "checks": partition.checks,
         "committed_at_utc": partition.committed_at,
     }
 
@@ -298,5 +301,6 @@ def _partition(row: sa.RowMapping) -> Partition:
         complete=row["complete"],
         sources=sources_from_json(row["sources"]),
         code_version=row["code_version"],
+        checks=row["checks"],
         committed_at=row["committed_at_utc"],
     )

@@ -63,6 +63,7 @@ def _partition_columns(status: str) -> list[sa.Column[object] | sa.CheckConstrai
         sa.Column("complete", sa.Boolean, nullable=False),
         sa.Column("sources", sa.Text, nullable=False),
         sa.Column("code_version", sa.String, nullable=False),
+        sa.Column("checks", sa.Text, nullable=False),
         sa.Column("committed_at_utc", UtcText, nullable=False),
     ]
     return [*columns, sa.CheckConstraint(f"status = '{status}'")]
