@@ -1,0 +1,54 @@
+"""The simulated exchange as one object: symbols, clock, limits, faults.
+
+Belongs here: what every part of the server needs at hand. Does not belong here: HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lake_resources.clock import Clock
+from lake_resources.simulator.faults import FaultBook
+from lake_resources.simulator.feed import SymbolFeed
+from lake_resources.simulator.limits import Limits
+from lake_resources.simulator.market import Market, SeededMarket
+from lake_resources.simulator.sim_clock import SimClock
+from lake_resources.simulator.specs import spec_of
+
+
+class Exchange:
+    """All state of one simulated exchange.
+
+    Args:
+        seed: seed of the seeded markets and of all derived series.
+        symbols: symbols that trade.
+        clock: the exchange's time.
+        limit_clock: time of the weight windows and bans.
+        rate_per_min: mean aggregates per minute of a seeded market.
+        replays: markets that replace the seeded one of their symbol.
+        limits_enabled: False never refuses.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        symbols: Sequence[str],
+        clock: Clock,
+        limit_clock: Clock,
+        rate_per_min: float = 15.0,
+        replays: Mapping[str, Market] | None = None,
+        limits_enabled: bool = True,
+    ) -> None:
+        self.clock = SimClock(clock)
+        self.limits = Limits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
+        self.faults = FaultBook()
+        markets: dict[str, Market] = {
+            symbol: SeededMarket(spec_of(symbol), seed, rate_per_min=rate_per_min) for symbol in symbols
+        }
+        markets.update(replays or {})
+        self.feeds = {symbol: SymbolFeed(market, seed) for symbol, market in markets.items()}
+
+    def now_ms(self) -> int:
+        """The exchange's time, epoch ms."""
+        return self.clock.now_ms()

@@ -1,0 +1,203 @@
+"""Scripted faults: which requests go wrong, how, and how often.
+
+Belongs here: the list of faults, matching them to requests, and what they do to rows.
+Does not belong here: sending the broken answer (server.py), zips (vision.py). Nothing here is random.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from lake_resources.simulator.rng import Ints
+
+RESPONSE_KINDS = ("429", "418", "451", "403", "5xx", "slow", "cut", "garbage")
+"""The answer as a whole goes wrong, on any path."""
+ARCHIVE_KINDS = ("late", "missing", "truncated", "flipped", "republished", "wrong_checksum", "headerless", "header")
+"""An archive file goes wrong; its path is matched without `.CHECKSUM`."""
+ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds")
+"""Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
+KINDS = RESPONSE_KINDS + ARCHIVE_KINDS + ROW_KINDS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One scripted fault.
+
+    Attributes:
+        kind: one of `KINDS`.
+        path: regular expression searched in the URL path.
+        query: regular expression searched in the raw query string.
+        times: how many matching requests go wrong, None for all until it is removed. Archive faults count
+            downloads of the zip, `wrong_checksum` counts those of the CHECKSUM.
+        skip: how many matching requests pass before the first that goes wrong.
+        status: status of `5xx` (any code, also 408).
+        body: text of the body of `5xx` or `garbage`.
+        retry_after_s: `429`: the header, 0 sends none; `418`: length of the ban.
+        delay_s: `slow`: wait before the answer.
+        fraction: `cut`, `truncated`: share of the body that is sent.
+        hours: `late`: published so much later.
+        since: `republished`: exchange time from which the new content is served; None from the start.
+        start, end: `missing_minutes`: half-open range of row times; for other row faults an optional restriction.
+        every: `duplicated`: each n-th row comes twice.
+        matching: `truncated`, `flipped`: the CHECKSUM agrees with the damaged bytes.
+    """
+
+    kind: str
+    path: str = ""
+    query: str = ""
+    times: int | None = None
+    skip: int = 0
+    status: int = 503
+    body: str = "Service Unavailable."
+    retry_after_s: float = 60.0
+    delay_s: float = 1.0
+    fraction: float = 0.5
+    hours: float = 24.0
+    since: datetime | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    every: int = 10
+    matching: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown fault kind {self.kind!r}; one of: {', '.join(KINDS)}")
+        re.compile(self.path)
+        re.compile(self.query)
+        for name in ("since", "start", "end"):
+            value = getattr(self, name)
+            if value is not None and value.tzinfo is None:
+                object.__setattr__(self, name, value.replace(tzinfo=UTC))
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Fault:
+        """A fault from decoded JSON; times are ISO 8601 texts.
+
+        Raises:
+            ValueError: an unknown field or kind, or a time that cannot be read.
+        """
+        known = {each.name for each in fields(cls)}
+        if unknown := set(given) - known:
+            raise ValueError(f"unknown fault fields {sorted(unknown)}; known: {sorted(known)}")
+        times = {
+            name: datetime.fromisoformat(given[name]) for name in ("since", "start", "end") if given.get(name) is not None
+        }
+        return cls(**{**given, **times})
+
+
+@dataclass
+class _Entry:
+    number: int
+    fault: Fault
+    seen: int = 0
+    hits: int = 0
+    pattern: re.Pattern[str] = field(init=False)
+    query: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pattern, self.query = re.compile(self.fault.path), re.compile(self.fault.query)
+
+    def matches(self, path: str, query: str) -> bool:
+        return bool(self.pattern.search(path) and self.query.search(query))
+
+    def armed(self) -> bool:
+        return self.seen >= self.fault.skip and (self.fault.times is None or self.hits < self.fault.times)
+
+
+class FaultBook:
+    """The faults in force, in the order they were added; thread-safe."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._next = 1
+        self._lock = Lock()
+
+    def add(self, fault: Fault) -> int:
+        """Arm a fault; returns its number."""
+        with self._lock:
+            self._entries.append(_Entry(self._next, fault))
+            self._next += 1
+            return self._next - 1
+
+    def remove(self, number: int) -> bool:
+        """Disarm one fault; False where there is none with this number."""
+        with self._lock:
+            before = len(self._entries)
+            self._entries = [entry for entry in self._entries if entry.number != number]
+            return len(self._entries) < before
+
+    def clear(self) -> None:
+        """Disarm all faults."""
+        with self._lock:
+            self._entries.clear()
+
+    def state(self) -> list[dict[str, Any]]:
+        """The faults with their counts, for the control endpoint."""
+        with self._lock:
+            return [{"id": e.number, "seen": e.seen, "hits": e.hits, **asdict(e.fault)} for e in self._entries]
+
+    def hits(self, number: int) -> int:
+        """How many requests a fault has hit."""
+        with self._lock:
+            return next((entry.hits for entry in self._entries if entry.number == number), 0)
+
+    def take(self, kinds: Sequence[str], path: str, query: str = "", *, count: bool = True) -> list[Fault]:
+        """The armed faults of these kinds that match a request.
+
+        Args:
+            kinds: kinds to look for.
+            path: path of the request.
+            query: raw query of the request.
+            count: False only looks (a CHECKSUM request must see the same file as the download after it).
+        """
+        found = []
+        with self._lock:
+            for entry in self._entries:
+                if entry.fault.kind not in kinds or not entry.matches(path, query):
+                    continue
+                if entry.armed():
+                    found.append(entry.fault)
+                    entry.hits += count
+                entry.seen += count
+        return found
+
+    def first(self, kinds: Sequence[str], path: str, query: str) -> Fault | None:
+        """The first armed fault of these kinds that matches; only that one is counted."""
+        with self._lock:
+            for entry in self._entries:
+                if entry.fault.kind in kinds and entry.matches(path, query):
+                    armed = entry.armed()
+                    entry.seen += 1
+                    if armed:
+                        entry.hits += 1
+                        return entry.fault
+        return None
+
+
+def damaged_order(faults: Sequence[Fault], time_ms: Ints) -> Ints:
+    """Row numbers to deliver, in order, after the row faults.
+
+    Args:
+        faults: faults of row kinds, others are ignored.
+        time_ms: time of each row.
+    """
+    order = np.arange(len(time_ms))
+    for fault in faults:
+        low = fault.start.timestamp() * 1000 if fault.start else -np.inf
+        high = fault.end.timestamp() * 1000 if fault.end else np.inf
+        inside = (time_ms[order] >= low) & (time_ms[order] < high)
+        if fault.kind == "missing_minutes":
+            order = order[~inside]
+        elif fault.kind == "duplicated":
+            twice = inside & (np.cumsum(inside) % max(fault.every, 1) == 0)
+            order = np.repeat(order, 1 + twice)
+        elif fault.kind == "unordered":
+            order[inside] = order[inside][::-1].copy()
+    return order

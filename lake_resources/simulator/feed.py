@@ -1,0 +1,184 @@
+"""One symbol as the exchange knows it: trades, bars, reference prices, slow series, up to a given now.
+
+Belongs here: caching of whole days, cutting at "now", the running minute; mark, index and premium samples.
+Does not belong here: the market itself (market.py, replay.py), the slow series (derive.py), JSON or CSV.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+import numpy as np
+
+from lake_resources.simulator.bars import Bars, concat, empty_bars, minute_bars
+from lake_resources.simulator.market import Market
+from lake_resources.simulator.rng import Floats, Ints, Rng
+from lake_resources.simulator.trades import HOUR_MINUTES, MINUTE_MS, Mask, Trades
+
+DAY_MINUTES = 1440
+REFERENCE_KINDS = ("mark", "index", "premium")
+REFERENCE_SCALE = 10**8
+"""Mark, index and premium are printed with 8 decimals for every symbol."""
+
+T = TypeVar("T")
+
+
+class DayCache:
+    """A small cache of computed days, shared by the server's threads."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+        """The cached value, computed outside the lock where absent."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]  # type: ignore[return-value]
+        value = compute()
+        with self._lock:
+            self._entries[key] = value
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+        return value
+
+
+class SymbolFeed:
+    """Trades and bars of one symbol.
+
+    Args:
+        market: the symbol's truth.
+        seed: seed of what is not in the market: premium, open interest, ratios.
+        cached_days: days of minute bars kept in memory.
+    """
+
+    def __init__(self, market: Market, seed: int, *, cached_days: int = 64) -> None:
+        self.market = market
+        self.spec = market.spec
+        self.rng = Rng(seed, f"{market.spec.symbol}/derived")
+        self._days = DayCache(cached_days)
+
+    def clip(self, start_minute: int, end_minute: int) -> tuple[int, int]:
+        """A range of minutes cut to the time in which the symbol trades."""
+        start = max(start_minute, self.market.first_minute)
+        end = end_minute if self.market.end_minute is None else min(end_minute, self.market.end_minute)
+        return start, max(start, end)
+
+    def closed_bars(self, start_minute: int, end_minute: int) -> Bars:
+        """Minute bars of [start, end), as they are once all minutes are over."""
+        start, end = self.clip(start_minute, end_minute)
+        if start >= end:
+            return empty_bars()
+        days = range(start // DAY_MINUTES, (end - 1) // DAY_MINUTES + 1)
+        parts = [self._days.get(("bars", day), lambda day=day: self._day_bars(day)) for day in days]  # type: ignore[misc]
+        return concat(parts).between(start * MINUTE_MS, end * MINUTE_MS)
+
+    def _day_bars(self, day: int) -> Bars:
+        start, end = self.clip(day * DAY_MINUTES, (day + 1) * DAY_MINUTES)
+        return self.market.bars(start, end) if start < end else empty_bars()
+
+    def bars(self, start_minute: int, end_minute: int, now_ms: int) -> Bars:
+        """Minute bars of [start, end) as seen at `now_ms`: the running minute with the fills so far, nothing later."""
+        now_minute = now_ms // MINUTE_MS
+        closed = self.closed_bars(start_minute, min(end_minute, now_minute))
+        start, end = self.clip(now_minute, now_minute + 1)
+        if start >= end or not start_minute <= now_minute < end_minute:
+            return closed
+        return concat([closed, self.running_bar(now_ms)])
+
+    def running_bar(self, now_ms: int) -> Bars:
+        """The bar of the current minute with the fills up to `now_ms`."""
+        minute = now_ms // MINUTE_MS
+        before = self.closed_bars(minute - 1, minute)
+        fills = self.market.trades(minute - 1, minute + 1)
+        keep = int(np.searchsorted(fills.fill_time, now_ms, side="right"))
+        return minute_bars(fills.first_fills(keep), minute, minute + 1, int(before.close[-1]) if len(before) else None)
+
+    def trades(self, start_minute: int, end_minute: int) -> Trades:
+        """All aggregates of the minutes [start, end) that lie in the time of trading."""
+        start, end = self.clip(start_minute, end_minute)
+        return self.market.trades(start, end)
+
+    def trades_until(self, now_ms: int, at_least: int) -> Trades:
+        """The most recent aggregates whose fills are all over at `now_ms`, at least so many where they exist."""
+        end = now_ms // MINUTE_MS + 1
+        span = HOUR_MINUTES
+        while True:
+            found = self.trades(end - span, end)
+            found = found.aggregates(self.finished(found, now_ms))
+            if len(found.agg_id) >= at_least or end - span <= self.market.first_minute:
+                return found
+            span *= 4
+
+    @staticmethod
+    def finished(trades: Trades, now_ms: int) -> Mask:
+        """Mask of the aggregates whose last fill is not after `now_ms`."""
+        last = np.searchsorted(trades.fill_agg, np.arange(len(trades.agg_id)), side="right") - 1
+        return np.asarray(trades.fill_time[last] <= now_ms)
+
+    def premium(self, time_ms: Ints) -> Floats:
+        """Premium of the perpetual over the index, a fraction."""
+        minutes = time_ms / MINUTE_MS
+        waves = ((2880.0, 2.5e-4), (360.0, 1.2e-4), (32.0, 6e-5), (4.0, 3e-5), (0.25, 1.5e-5))
+        value = np.full(len(time_ms), 4e-5)
+        for period, size in waves:
+            value += size * self.rng.noise(f"premium{period}", minutes / period)
+        return value
+
+    def reference(self, kind: str, time_ms: Ints) -> Ints:
+        """Mark price, index price or premium index at any times, integers of 8 decimals.
+
+        index = price / (1 + premium); mark = index * (1 + premium), from the rounded figures, so that anybody who
+        recomputes it from what is printed gets the same to the last digit but one.
+        """
+        premium = np.round(self.premium(time_ms) * REFERENCE_SCALE)
+        if kind == "premium":
+            return premium.astype(np.int64)
+        index = np.round(self.market.mid(time_ms) / (1 + premium / REFERENCE_SCALE) * REFERENCE_SCALE)
+        if kind == "index":
+            return index.astype(np.int64)
+        return np.round(index * (1 + premium / REFERENCE_SCALE)).astype(np.int64)
+
+    def reference_bars(self, kind: str, start_minute: int, end_minute: int, now_ms: int) -> Bars:
+        """Minute bars of [start, end) of mark, index or premium as seen at `now_ms`; `count` counts samples.
+
+        A bar opens at the last sample of the minute before it, as Binance's do. Mark and index are sampled each
+        second, the premium index each 5 s.
+        """
+        start, end = self.clip(start_minute, min(end_minute, now_ms // MINUTE_MS + 1))
+        days = range(start // DAY_MINUTES, (end - 1) // DAY_MINUTES + 1) if start < end else range(0)
+        parts = [
+            self._days.get((kind, day), lambda day=day: self._reference_day(kind, day))  # type: ignore[misc]
+            for day in days
+        ]
+        closed = concat([empty_bars(), *parts]).between(start * MINUTE_MS, min(end * MINUTE_MS, now_ms - MINUTE_MS + 1))
+        if end != now_ms // MINUTE_MS + 1 or start >= end:
+            return closed
+        return concat([closed, self._sample_bars(kind, end - 1, end, now_ms)])
+
+    def _reference_day(self, kind: str, day: int) -> Bars:
+        start, end = self.clip(day * DAY_MINUTES, (day + 1) * DAY_MINUTES)
+        return self._sample_bars(kind, start, end, end * MINUTE_MS - 1)
+
+    def _sample_bars(self, kind: str, start: int, end: int, now_ms: int) -> Bars:
+        step = 5_000 if kind == "premium" else 1_000
+        per_minute = MINUTE_MS // step
+        minutes = np.arange(start, end)
+        times = (minutes * MINUTE_MS)[:, None] + np.arange(per_minute) * step
+        values = self.reference(kind, times.ravel()).reshape(times.shape)
+        before = self.reference(kind, np.array([start * MINUTE_MS - step]))
+        seen = np.minimum(np.maximum((now_ms - minutes * MINUTE_MS) // step + 1, 1), per_minute)
+        # A sample is missed now and then: Binance's element 8 shows 59 as well as 60.
+        missed = (self.rng.uniform(f"missed {kind}", minutes) < 0.08) & (seen == per_minute)
+        hidden = np.arange(per_minute) >= seen[:, None]
+        close = values[np.arange(len(minutes)), seen - 1]
+        opened = np.concatenate([before, close[:-1]])
+        high = np.maximum(np.where(hidden, values[:, :1], values).max(axis=1), opened)
+        low = np.minimum(np.where(hidden, values[:, :1], values).min(axis=1), opened)
+        zero = np.zeros(len(minutes), np.int64)
+        return Bars(minutes * MINUTE_MS, opened, high, low, close, zero, zero, seen - missed, zero, zero)

@@ -1,0 +1,291 @@
+"""The simulator as a server: a real socket on 127.0.0.1, in a thread or in the foreground.
+
+Belongs here: wiring of routes, the request log, answers that go wrong as a whole, the control endpoints `/sim/…`,
+start and stop. WebSocket routes (`/public`, `/market`, `/private`) will be mounted in `build_app`.
+Does not belong here: what the exchange answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lake_resources.clock import Clock, system_clock
+from lake_resources.simulator import rest
+from lake_resources.simulator.exchange import Exchange
+from lake_resources.simulator.faults import RESPONSE_KINDS, Fault, FaultBook
+from lake_resources.simulator.limits import Verdict
+from lake_resources.simulator.market import Market
+from lake_resources.simulator.sim_clock import SimClock
+from lake_resources.simulator.specs import DEFAULT_SYMBOLS
+from lake_resources.simulator.vision import VisionSite
+
+LOG_SIZE = 50_000
+Seen = tuple[str, str, str]
+
+
+class _Faulty:
+    """Notes each request and lets the scripted answer happen instead of the real one."""
+
+    def __init__(self, app: ASGIApp, exchange: Exchange, seen: deque[Seen]) -> None:
+        self._app = app
+        self._exchange = exchange
+        self._seen = seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/sim/"):
+            await self._app(scope, receive, send)
+            return
+        query = scope["query_string"].decode()
+        self._seen.append((scope["method"], scope["path"], query))
+        fault = self._exchange.faults.first(RESPONSE_KINDS, scope["path"], query)
+        if fault is None:
+            await self._app(scope, receive, send)
+        elif fault.kind == "slow":
+            await asyncio.sleep(fault.delay_s)
+            await self._app(scope, receive, send)
+        elif fault.kind == "cut":
+            await self._cut(fault, scope, receive, send)
+        else:
+            await self._scripted(fault)(scope, receive, send)
+
+    async def _cut(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        messages: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        await self._app(scope, receive, keep)
+        body = b"".join(message.get("body", b"") for message in messages[1:])
+        await send(messages[0])
+        # The full Content-Length went out; returning without the rest makes the server drop the connection.
+        await send(
+            {"type": "http.response.body", "body": body[: int(len(body) * fault.fraction)], "more_body": True}
+        )
+
+    def _scripted(self, fault: Fault) -> Response:
+        if fault.kind == "418":
+            until = self._exchange.limits.ban(fault.retry_after_s)
+            return rest.refusal(Verdict(418, 0, max(round(fault.retry_after_s), 1), until), {})
+        if fault.kind == "429":
+            answer = rest.refusal(Verdict(429, 0, round(fault.retry_after_s)), {})
+            if fault.retry_after_s == 0:
+                del answer.headers["Retry-After"]
+            return answer
+        if fault.kind == "451":
+            text = "Service unavailable from a restricted location according to 'b. Eligibility' in the terms of use."
+            return Response(orjson.dumps({"code": 0, "msg": text}), 451, media_type="application/json")
+        if fault.kind == "403":
+            return Response("<html><body><h1>403 Forbidden</h1></body></html>", 403, media_type="text/html")
+        if fault.kind == "garbage":
+            return Response(f"<html><body>{fault.body}</body></html>", 200, media_type="text/html")
+        return Response(
+            orjson.dumps({"code": -1000, "msg": fault.body}), fault.status, media_type="application/json"
+        )
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _control(exchange: Exchange, seen: deque[Seen]) -> list[Route]:
+    async def faults(request: Request) -> Response:
+        if request.method == "DELETE":
+            number = request.query_params.get("id")
+            if number is None:
+                exchange.faults.clear()
+            elif not exchange.faults.remove(int(number)):
+                return _json({"error": f"no fault {number}"}, 404)
+        if request.method == "POST":
+            try:
+                number = exchange.faults.add(Fault.from_json(orjson.loads(await request.body())))
+            except (ValueError, TypeError) as error:
+                return _json({"error": str(error)}, 400)
+            return _json({"id": number}, 201)
+        return _json(exchange.faults.state())
+
+    async def clock(request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                wish = orjson.loads(await request.body())
+                if "now" in wish:
+                    exchange.clock.freeze(datetime.fromisoformat(wish["now"]))
+                if "offset_s" in wish:
+                    exchange.clock.offset(timedelta(seconds=wish["offset_s"]))
+                if "advance_s" in wish:
+                    exchange.clock.advance(timedelta(seconds=wish["advance_s"]))
+            except (ValueError, TypeError) as error:
+                return _json({"error": str(error)}, 400)
+        elif request.method == "DELETE":
+            exchange.clock.offset(timedelta(0))
+        return _json(exchange.clock.state())
+
+    async def requests(request: Request) -> Response:
+        if request.method == "DELETE":
+            seen.clear()
+        return _json(list(seen))
+
+    return [
+        Route("/sim/faults", faults, methods=["GET", "POST", "DELETE"]),
+        Route("/sim/clock", clock, methods=["GET", "POST", "DELETE"]),
+        Route("/sim/requests", requests, methods=["GET", "DELETE"]),
+    ]
+
+
+def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return Response(
+        orjson.dumps({"code": -5000, "msg": f"Path {request.url.path}, Method {request.method} is invalid"}),
+        404,
+        media_type="application/json",
+    )
+
+
+def build_app(exchange: Exchange, seen: deque[Seen], *, publish_time: time = time(8, 35)) -> ASGIApp:
+    """The ASGI application: REST, Vision and the control endpoints, behind the scripted faults."""
+    routes = [
+        *rest.routes(exchange),
+        *VisionSite(exchange, publish_time=publish_time).routes(),
+        *_control(exchange, seen),
+    ]
+    app = Starlette(routes=routes, exception_handlers={404: _not_found})
+    return _Faulty(app, exchange, seen)
+
+
+class SimulatorServer:
+    """The simulated exchange on 127.0.0.1, served by a thread while the context is open.
+
+    Args:
+        seed: same seed, same market.
+        symbols: symbols that trade; any name is accepted.
+        port: 0 picks a free one.
+        clock: the exchange's time; default the machine's.
+        limit_clock: time of the weight windows and bans; default the machine's, also where `clock` stands still.
+        rate_per_min: mean number of aggregate trades per minute.
+        publish_time: time of day (UTC) at which a day's archives appear on the next day.
+        replays: markets that replace the seeded one of their symbol (`replay.load`).
+        limits: False never answers 429 or 418 by itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 7,
+        symbols: Sequence[str] = DEFAULT_SYMBOLS,
+        port: int = 0,
+        clock: Clock | None = None,
+        limit_clock: Clock | None = None,
+        rate_per_min: float = 15.0,
+        publish_time: time = time(8, 35),
+        replays: Mapping[str, Market] | None = None,
+        limits: bool = True,
+    ) -> None:
+        self.exchange = Exchange(
+            seed=seed,
+            symbols=symbols,
+            clock=clock or system_clock,
+            limit_clock=limit_clock or system_clock,
+            rate_per_min=rate_per_min,
+            replays=replays,
+            limits_enabled=limits,
+        )
+        self._seen: deque[Seen] = deque(maxlen=LOG_SIZE)
+        self._app = build_app(self.exchange, self._seen, publish_time=publish_time)
+        self._port = port
+        self._thread: Thread | None = None
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT`, of REST and of Vision."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def faults(self) -> FaultBook:
+        """The scripted faults: `add`, `remove`, `clear`, `hits`."""
+        return self.exchange.faults
+
+    @property
+    def clock(self) -> SimClock:
+        """The exchange's clock: `freeze`, `offset`, `advance`, `now`."""
+        return self.exchange.clock
+
+    @property
+    def requests(self) -> list[Seen]:
+        """The last requests as (method, path, raw query), oldest first; control endpoints are left out."""
+        return list(self._seen)
+
+    def clear_requests(self) -> None:
+        """Forget the request log."""
+        self._seen.clear()
+
+    def start(self) -> None:
+        """Bind the socket and serve from a thread; returns once requests are answered."""
+        self._socket = _listen(self._port)
+        self._port = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(_config(self._app))
+        ready = Event()
+        self._thread = Thread(target=self._serve, args=(ready,), name="simulator", daemon=True)
+        self._thread.start()
+        if not ready.wait(30):
+            raise RuntimeError("the simulator did not start within 30 s")
+
+    def _serve(self, ready: Event) -> None:
+        async def run() -> None:
+            serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+            while not self._server.started and not serving.done():
+                await asyncio.sleep(0.005)
+            ready.set()
+            await serving
+
+        asyncio.run(run())
+
+    def stop(self) -> None:
+        """Stop serving and close the socket."""
+        if self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(30)
+            self._thread = None
+            self._socket.close()
+
+    def serve_forever(self) -> None:
+        """Serve in the foreground until interrupted."""
+        with _listen(self._port) as listener:
+            uvicorn.Server(_config(self._app)).run(sockets=[listener])
+
+    def __enter__(self) -> SimulatorServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _listen(port: int) -> socket.socket:
+    # asyncio turns off Nagle's delay (40 ms per answer) only where the protocol is named, so it is named.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(512)
+    return listener
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_level="critical", access_log=False, lifespan="off", ws="none", loop="asyncio",
+        timeout_graceful_shutdown=2,
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+"""What a simulated symbol looks like: digits, tick and step, price level, size of trades.
+
+Belongs here: the table of known symbols and how an unknown but configured name gets a plausible spec.
+Does not belong here: anything that changes with time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+ONBOARD_MS = 1_567_965_300_000
+"""First trade of every simulated symbol: 2019-09-08 17:55 UTC, as BTCUSDT's onboardDate."""
+
+DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "LINKUSDT")
+
+
+@dataclass(frozen=True)
+class SymbolSpec:
+    """Constants of one symbol.
+
+    Attributes:
+        symbol: e.g. `BTCUSDT`.
+        base_price: long-run price level, USDT.
+        price_digits: decimals of a printed price; prices are held as integers of 10**-price_digits.
+        tick: smallest price step, in those integers.
+        quantity_digits: decimals of a printed quantity; quantities are integers of 10**-quantity_digits.
+        typical_fill_usdt: median notional of one fill, USDT.
+        minute_volatility: standard deviation of a one-minute log return.
+        open_interest: level of the open interest, base asset.
+    """
+
+    symbol: str
+    base_price: float
+    price_digits: int
+    tick: int
+    quantity_digits: int
+    typical_fill_usdt: float = 900.0
+    minute_volatility: float = 4e-4
+    open_interest: float = 80_000.0
+
+    @property
+    def base_asset(self) -> str:
+        """`BTC` of `BTCUSDT`."""
+        for quote in ("USDT", "USDC"):
+            if self.symbol.endswith(quote) and self.symbol != quote:
+                return self.symbol.removesuffix(quote)
+        return self.symbol
+
+    @property
+    def quote_digits(self) -> int:
+        """Decimals of a quote volume: a product of price and quantity, so no rounding is needed."""
+        return self.price_digits + self.quantity_digits
+
+
+_KNOWN = {
+    spec.symbol: spec
+    for spec in (
+        SymbolSpec("BTCUSDT", 60_000.0, 2, 10, 3),
+        SymbolSpec("ETHUSDT", 2_800.0, 2, 1, 3, minute_volatility=5e-4, open_interest=1_800_000.0),
+        SymbolSpec("BNBUSDT", 600.0, 2, 1, 2, 500.0, 4.5e-4, 600_000.0),
+        SymbolSpec("SOLUSDT", 140.0, 2, 1, 2, 500.0, 6e-4, 9_000_000.0),
+        SymbolSpec("XRPUSDT", 1.5, 4, 1, 1, 400.0, 6e-4, 400_000_000.0),
+        SymbolSpec("LINKUSDT", 12.0, 3, 1, 2, 300.0, 6e-4, 20_000_000.0),
+        SymbolSpec("AVAXUSDT", 20.0, 3, 1, 0, 300.0, 6e-4, 12_000_000.0),
+        SymbolSpec("DOGEUSDT", 0.12, 5, 1, 0, 300.0, 7e-4, 3_000_000_000.0),
+    )
+}
+
+
+def spec_of(symbol: str) -> SymbolSpec:
+    """Spec of a symbol; a name not in the table gets a price level drawn from its name."""
+    if symbol in _KNOWN:
+        return _KNOWN[symbol]
+    digest = blake2b(symbol.encode(), digest_size=2).digest()
+    price = 2.0 + int.from_bytes(digest, "little") % 4000 / 100
+    return SymbolSpec(symbol, price, 4, 1, 1, 300.0, 6e-4, 50_000_000.0 / price)
