@@ -16,18 +16,16 @@ import polars as pl
 from lake_assets.schema.holes import Hole
 from lake_assets.schema.tables import MINUTE, Table
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, Metadata, outcome
-
-KLINE_STREAM = "klines_1m"
-HOLE_STREAMS = {
-    "mark_price_open": "mark_price_klines_1m",
-    "mark_price_close": "mark_price_klines_1m",
-    "index_price_open": "index_price_klines_1m",
-    "index_price_close": "index_price_klines_1m",
-}
-"""Required columns whose NULLs a known hole of that stream excuses."""
-
-PRICES = ("open", "high", "low", "close")
-VOLUMES = ("volume_btc", "volume_usdt", "trade_count")
+from lake_assets.validation.rules import (
+    HOLE_STREAMS,
+    KLINE_STREAM,
+    absent_values,
+    excused_values,
+    in_hole,
+    ohlc_violations,
+    schema_problem,
+    value_violations,
+)
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 _Stats = dict[datetime, dict[str, int | datetime | None]]
@@ -76,7 +74,7 @@ def gate(
         "schema": _values(rows, table),
         "ohlc": _ohlc(rows),
         "continuity": _continuity(rows, ordered, holes),
-        "required_columns": _required(rows, table, holes),
+        "required_columns": _required(rows, table, ordered, holes),
     }
     return {hour: [_outcome(name, judge(hour)) for name, judge in judges.items()] for hour in hours}
 
@@ -84,45 +82,6 @@ def gate(
 def passes(outcomes: Sequence[CheckOutcome]) -> bool:
     """True where none of the gate's checks failed."""
     return all(check.passed for check in outcomes if check.name in GATE_CHECKS)
-
-
-def schema_problem(frame: pl.DataFrame, table: Table = MINUTE) -> str | None:
-    """How the columns of a frame differ from the declared ones in name, type or order; None where they do not."""
-    found, declared = dict(frame.schema), dict(table.polars_schema)
-    texts = []
-    if missing := [name for name in declared if name not in found]:
-        texts.append(f"missing {', '.join(missing)}")
-    if unknown := [name for name in found if name not in declared]:
-        texts.append(f"unknown {', '.join(unknown)}")
-    texts += [
-        f"{name} is {found[name]}, not {dtype}" for name, dtype in declared.items() if found.get(name, dtype) != dtype
-    ]
-    if not texts and list(found) != list(declared):
-        texts.append("columns in another order")
-    return "; ".join(texts) or None
-
-
-def value_violations(table: Table = MINUTE) -> list[pl.Expr]:
-    """For each column that can break its declaration an expression, named as the column, that is true where it does.
-
-    A value breaks it out of bounds, not finite, or NULL though the column never is; the NULLs of required columns are
-    left to the check `required_columns`.
-    """
-    expressions = []
-    for column in table.columns:
-        value = pl.col(column.name)
-        broken = []
-        if column.dtype.is_float():
-            broken.append(~value.is_finite())
-        if column.bounds.lower is not None:
-            broken.append(value <= column.bounds.lower if column.bounds.above else value < column.bounds.lower)
-        if column.bounds.upper is not None:
-            broken.append(value > column.bounds.upper)
-        if not column.nullable and column.name not in table.required:
-            broken.append(value.is_null())
-        if broken:
-            expressions.append(pl.any_horizontal(broken).alias(column.name))
-    return expressions
 
 
 def _outcome(name: str, verdict: _Verdict) -> CheckOutcome:
@@ -186,16 +145,7 @@ def _values(rows: pl.DataFrame, table: Table) -> Callable[[datetime], _Verdict]:
 
 
 def _ohlc(rows: pl.DataFrame) -> Callable[[datetime], _Verdict]:
-    high, low = pl.col("high"), pl.col("low")
-    prices, volumes = pl.col(PRICES), pl.col(VOLUMES)
-    # NaN compares greater than every number in polars, so finiteness is its own count.
-    conditions = {
-        "high_too_low": (high < pl.max_horizontal("open", "close", "low")),
-        "low_too_high": (low > pl.min_horizontal("open", "close", "high")),
-        "not_positive": pl.any_horizontal(prices <= 0),
-        "not_finite": pl.any_horizontal(~prices.is_finite(), ~pl.col("volume_btc", "volume_usdt").is_finite()),
-        "negative_volume": pl.any_horizontal(volumes < 0),
-    }
+    conditions = ohlc_violations()
     flagged = rows.select("_hour", "timestamp", **conditions)
     names = list(conditions)
     any_broken = pl.any_horizontal(names)
@@ -225,11 +175,6 @@ def _expected(windows: Sequence[HourWindow]) -> pl.DataFrame:
     return frame.select("_hour", minutes.alias("timestamp")).explode("timestamp")
 
 
-def _in_hole(holes: Sequence[Hole], stream: str) -> pl.Expr:
-    inside = [pl.col("timestamp").is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
-    return pl.any_horizontal(inside) if inside else pl.lit(value=False)
-
-
 def _continuity(
     rows: pl.DataFrame, windows: Sequence[HourWindow], holes: Sequence[Hole]
 ) -> Callable[[datetime], _Verdict]:
@@ -237,7 +182,7 @@ def _continuity(
     present = rows.group_by("timestamp").agg(pl.len().cast(pl.Int64).alias("_times"))
     times, hole = pl.col("_times"), pl.col("_hole")
     stats = _per_hour(
-        expected.join(present, on="timestamp", how="left").with_columns(_hole=_in_hole(holes, KLINE_STREAM)),
+        expected.join(present, on="timestamp", how="left").with_columns(_hole=in_hole(holes, KLINE_STREAM)),
         [
             pl.len().alias("expected"),
             times.is_not_null().sum().alias("present"),
@@ -253,7 +198,7 @@ def _continuity(
     unordered: _Stats = {}
     if not rows["timestamp"].is_sorted():
         unordered = _per_hour(rows, [(pl.col("timestamp").diff() < pl.duration()).sum().alias("unordered")])
-    causes = {w.hour: _causes(holes, w) for w in windows}
+    causes = _causes(holes, windows, {KLINE_STREAM})
 
     def judge(hour: datetime) -> _Verdict:
         zero = dict.fromkeys(("expected", "present", "missing", "duplicated", "outside", "excused", "unordered"), 0)
@@ -267,27 +212,39 @@ def _continuity(
     return judge
 
 
-def _causes(holes: Sequence[Hole], window: HourWindow) -> str | None:
-    touching = [h for h in holes if h.stream == KLINE_STREAM and h.start < window.expected_end and h.end > window.hour]
-    return "; ".join(f"{hole.cause} ({hole.reference})" for hole in touching) or None
+def _causes(holes: Sequence[Hole], windows: Sequence[HourWindow], streams: set[str]) -> dict[datetime, str | None]:
+    """The holes that touch each hour, by name."""
+    relevant = [hole for hole in holes if hole.stream in streams]
+    return {
+        window.hour: "; ".join(
+            f"{hole.stream}: {hole.cause} ({hole.reference})"
+            for hole in relevant
+            if hole.start < window.expected_end and hole.end > window.hour
+        )
+        or None
+        for window in windows
+    }
 
 
-def _required(rows: pl.DataFrame, table: Table, holes: Sequence[Hole]) -> Callable[[datetime], _Verdict]:
-    absent, excused = [], []
-    for name in table.required:
-        value = pl.col(name)
-        empty = value.is_null() | value.is_nan() if table.column(name).dtype.is_float() else value.is_null()
-        hole = _in_hole(holes, HOLE_STREAMS.get(name, ""))
-        absent.append((empty & ~hole).alias(name))
-        excused.append((empty & hole).alias(f"excused {name}"))
+def _required(
+    rows: pl.DataFrame, table: Table, windows: Sequence[HourWindow], holes: Sequence[Hole]
+) -> Callable[[datetime], _Verdict]:
+    absent = absent_values(table, holes)
+    excused = [expr.name.prefix("excused ") for expr in excused_values(table, holes)]
     totals = rows.select(expr.sum() for expr in (*absent, *excused)).row(0, named=True)
     stats = _per_hour(rows, [e.sum() for e in (*absent, *excused) if totals[e.meta.output_name()]])
+    causes = _causes(holes, windows, set(HOLE_STREAMS.values()))
 
     def judge(hour: datetime) -> _Verdict:
         counts = _counts(stats, hour)
         nulls = {name: count for name, count in counts.items() if count and name in table.required}
         holes_used = sum(count for name, count in counts.items() if name not in table.required)
         problem = ", ".join(f"{name}: {count}" for name, count in nulls.items()) or None
-        return not nulls, {"nulls": sum(nulls.values()), "excused": holes_used, "problem": problem}
+        return not nulls, {
+            "nulls": sum(nulls.values()),
+            "excused": holes_used,
+            "problem": problem,
+            "excuse": causes[hour] if holes_used else None,
+        }
 
     return judge

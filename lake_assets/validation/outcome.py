@@ -6,7 +6,8 @@ Does not belong here: how a check decides (its own module), or what Dagster make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,3 +79,15 @@ def outcome(name: str, *, passed: bool, metadata: Metadata) -> CheckOutcome:
         KeyError: there is no such check.
     """
     return CheckOutcome(name, passed, CHECKS[name].severity, metadata)
+
+
+def outcomes_to_json(outcomes: Iterable[CheckOutcome]) -> str:
+    """Outcomes as compact JSON, for the ledger."""
+    rows = [{"name": o.name, "passed": o.passed, "metadata": dict(o.metadata)} for o in outcomes]
+    return json.dumps(rows, separators=(",", ":"), allow_nan=False)
+
+
+def outcomes_from_json(text: str) -> tuple[CheckOutcome, ...]:
+    """The inverse of `outcomes_to_json`; checks that are no longer declared are left out."""
+    rows = (row for row in json.loads(text) if row["name"] in CHECKS)
+    return tuple(outcome(row["name"], passed=row["passed"], metadata=row["metadata"]) for row in rows)

@@ -1,0 +1,61 @@
+"""Which streams of an hour had a source.
+
+Belongs here: the check `source_coverage`.
+Does not belong here: choosing a source, or what becomes NULL without one (`transforms.assemble`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.validation.outcome import CheckOutcome, outcome
+from lake_resources.binance.wire import STREAMS
+
+MINUTE_STREAMS = (
+    "klines_1m",
+    "mark_price_klines_1m",
+    "index_price_klines_1m",
+    "premium_index_klines_1m",
+    "agg_trades",
+    "metrics",
+    "book_ticker",
+    "funding_rate",
+)
+"""The streams the minute table is made of."""
+
+CARRIED = ("oi_contracts", "oi_value_usdt", "top_trader_ls_ratio_acct", "global_ls_ratio_acct", "funding_rate")
+"""Slow columns: NULL in them means that the series stopped for longer than it may be carried."""
+
+
+def can_have_source(stream: str, hour: datetime) -> bool:
+    """Whether the exchange keeps a history of that stream for that hour."""
+    declared = STREAMS[stream]
+    return declared.first_day <= hour.date() and (declared.last_day is None or hour.date() <= declared.last_day)
+
+
+def source_coverage(hour: datetime, kinds: Mapping[str, str], rows: pl.DataFrame | None = None) -> CheckOutcome:
+    """Warn where a stream that can have a source has none, or where a slow series ran out.
+
+    Args:
+        hour: start of the hour, UTC.
+        kinds: kind of source per stream (`archive`, `archive+rest`, `rest`, `ws`, `none`); not listed is `none`.
+        rows: the hour's rows, if the slow columns are to be looked at.
+
+    Returns:
+        An outcome with the number of streams without a source and the minutes in which a slow column is NULL.
+    """
+    expected = [stream for stream in MINUTE_STREAMS if can_have_source(stream, hour)]
+    absent = [stream for stream in expected if kinds.get(stream, "none") == "none"]
+    nulls = {} if rows is None else {name: rows[name].null_count() for name in CARRIED}
+    ran_out = {name: count for name, count in nulls.items() if count}
+    metadata = {
+        "streams": len(expected),
+        "absent": len(absent),
+        "stale_minutes": max(ran_out.values(), default=0),
+        "absent_streams": ", ".join(absent) or None,
+        "stale_columns": ", ".join(f"{name}: {count}" for name, count in ran_out.items()) or None,
+    }
+    return outcome("source_coverage", passed=not absent and not ran_out, metadata=metadata)

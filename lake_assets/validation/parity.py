@@ -1,0 +1,257 @@
+"""Two sources of the same thing against each other.
+
+Belongs here: what REST gave against what the archive says (`archive_parity`), aggTrades against klines
+(`trades_vs_klines`). Does not belong here: which of them wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.validation.outcome import CheckOutcome, outcome
+from lake_resources.binance.wire import Stream
+
+_TIMESTAMP = pl.Datetime("us", "UTC")
+
+DIFFERENCES_SCHEMA: dict[str, pl.DataType] = {
+    "timestamp": _TIMESTAMP,
+    "column": pl.String(),
+    "old": pl.Float64(),
+    "new": pl.Float64(),
+}
+"""A differing cell: time of the row, column (with `#id` for streams that are identified by an id), the captured and the
+archived value. A row that only one side has is the column `row`, with 1 on that side and NULL on the other."""
+
+VOLUME_TOLERANCE = 1e-6
+"""Relative: sums of decimals read as doubles differ in the last digits, nothing more."""
+
+
+@dataclass(frozen=True)
+class StreamParity:
+    """A stream of one window in two sources.
+
+    Attributes:
+        stream: name of the stream.
+        compared: rows that both sides have.
+        only_archive: rows that only the archive has.
+        only_captured: rows that only the capture has.
+        differing: compared rows that are not equal.
+        columns: how many rows differ in each column.
+        first: the first offender in words, or None.
+        differences: every differing cell, see `DIFFERENCES_SCHEMA`.
+    """
+
+    stream: str
+    compared: int
+    only_archive: int
+    only_captured: int
+    differing: int
+    columns: dict[str, int]
+    first: str | None
+    differences: pl.DataFrame
+
+
+def compare_stream(
+    stream: Stream, archive: pl.DataFrame, captured: pl.DataFrame, start: datetime, end: datetime
+) -> StreamParity:
+    """Compare two wire frames of a stream exactly, as doubles, on the stream's key.
+
+    A column that the capture has nowhere (all NULL: REST does not tell it) and text columns are not compared.
+
+    Args:
+        stream: the stream; each key occurs once in each frame.
+        archive: wire frame from the archive.
+        captured: wire frame from REST.
+        start: first instant of the window, UTC: no earlier than the capture began.
+        end: first instant after it: no later than the capture ended.
+
+    Returns:
+        Counts, and the differing cells.
+    """
+    inside = pl.col(stream.time_column).cast(_TIMESTAMP).is_between(start, end, closed="left")
+    columns = [
+        name
+        for name, dtype in stream.columns.items()
+        if name not in stream.key and dtype != pl.String and captured[name].null_count() < captured.height
+    ]
+    sides = [frame.filter(inside).select(*stream.key, *columns) for frame in (archive, captured)]
+    if sides[0].equals(sides[1]):
+        return StreamParity(stream.name, sides[0].height, 0, 0, 0, {}, None, pl.DataFrame(schema=DIFFERENCES_SCHEMA))
+    return _unequal(stream, columns, *sides)
+
+
+def _unequal(stream: Stream, columns: list[str], archive: pl.DataFrame, captured: pl.DataFrame) -> StreamParity:
+    present = pl.lit(1.0)
+    both = archive.with_columns(row=present).join(
+        captured.with_columns(row=present), on=stream.key, how="full", suffix=" captured", coalesce=True
+    )
+    new, old = pl.col("row"), pl.col("row captured")
+    paired = new.is_not_null() & old.is_not_null()
+    unequal = {name: paired & pl.col(name).ne_missing(pl.col(f"{name} captured")) for name in columns}
+    counts = both.select(
+        _compared=paired.sum(),
+        _only_archive=old.is_null().sum(),
+        _only_captured=new.is_null().sum(),
+        _differing=pl.any_horizontal(unequal.values()).sum() if unequal else pl.lit(0),
+        **{name: expr.sum() for name, expr in unequal.items()},
+    ).row(0, named=True)
+    time = stream.time_column
+    when = pl.col(time) if time in stream.key else pl.coalesce(time, f"{time} captured")
+    label = pl.lit("") if stream.key == (time,) else "#" + pl.concat_str(stream.key, separator="/")
+    cells = [
+        both.filter(differs).select(
+            when.cast(_TIMESTAMP).alias("timestamp"),
+            (pl.lit(name) + label).alias("column"),
+            pl.col(f"{name} captured").to_physical().cast(pl.Float64).alias("old"),
+            pl.col(name).to_physical().cast(pl.Float64).alias("new"),
+        )
+        for name, differs in ({"row": ~paired} | unequal).items()
+    ]
+    differences = pl.concat(cells).cast(DIFFERENCES_SCHEMA).sort("timestamp", "column")  # type: ignore[arg-type]
+    return StreamParity(
+        stream.name,
+        int(counts["_compared"]),
+        int(counts["_only_archive"]),
+        int(counts["_only_captured"]),
+        int(counts["_differing"]),
+        {name: int(counts[name]) for name in columns if counts[name]},
+        _offender(stream.name, differences),
+        differences,
+    )
+
+
+def _offender(stream: str, differences: pl.DataFrame) -> str | None:
+    if differences.is_empty():
+        return None
+    cell = differences.row(0, named=True)
+    if cell["column"].startswith("row"):
+        side = "the archive" if cell["old"] is None else "the capture"
+        return f"{stream} {cell['timestamp']:%Y-%m-%d %H:%M:%S}: {cell['column']} only in {side}"
+    return (
+        f"{stream} {cell['timestamp']:%Y-%m-%d %H:%M:%S} {cell['column']}: "
+        f"captured {cell['old']!r}, archive {cell['new']!r}"
+    )
+
+
+def archive_parity(streams: Iterable[StreamParity]) -> CheckOutcome:
+    """The check `archive_parity` of an hour, over the streams of which there is both an archive and a capture.
+
+    With nothing to compare it passes, and says so: `compared` is 0.
+    """
+    found = list(streams)
+    unequal = {f"{parity.stream}.{name}": count for parity in found for name, count in parity.columns.items()}
+    metadata: dict[str, int | float | str | None] = {
+        "compared": sum(parity.compared for parity in found),
+        "only_archive": sum(parity.only_archive for parity in found),
+        "only_captured": sum(parity.only_captured for parity in found),
+        "differing": sum(parity.differing for parity in found),
+        "streams": ", ".join(parity.stream for parity in found) or None,
+        "columns": ", ".join(f"{name}: {count}" for name, count in unequal.items()) or None,
+        "first": next((parity.first for parity in found if parity.first), None),
+    }
+    passed = not any(metadata[name] for name in ("only_archive", "only_captured", "differing"))
+    return outcome("archive_parity", passed=passed, metadata=metadata)
+
+
+def trades_vs_klines(
+    klines: pl.DataFrame, trades: pl.DataFrame, hours: Sequence[datetime], covered: Collection[datetime]
+) -> dict[datetime, CheckOutcome]:
+    """The check `trades_vs_klines`: does the quantity of aggTrades add up to the volume of klines?
+
+    An aggTrade merges fills within 100 ms, so one that straddles a minute edge counts whole in one of the two minutes,
+    while the klines split it (binance.md 3.7: 119 of 1,440 minutes). A minute may therefore be off by the quantity of
+    the aggTrades within 100 ms of its two edges, on either side, plus 1e-6 of its volume; an hour only by those at its
+    own two edges. A minute whose neighbour is not covered is not judged, because what straddles is unknown. The numbers
+    of single trades are shown, not judged: Binance leaves insurance-fund and ADL fills out of aggTrades.
+
+    Args:
+        klines: wire frame of `klines_1m`, each minute once.
+        trades: `trade_features`.
+        hours: hours to judge, UTC.
+        covered: hours for which aggTrades were there; neighbours of `hours` may be among them.
+
+    Returns:
+        An outcome per hour; where nothing could be compared it has passed with `compared` 0.
+    """
+    minutes = _minutes_of(klines, trades, covered)
+    rows = {row["hour"]: row for row in _hourly(minutes).to_dicts()}
+    return {hour: _trades_outcome(rows.get(hour)) for hour in hours}
+
+
+def _minutes_of(klines: pl.DataFrame, trades: pl.DataFrame, covered: Collection[datetime]) -> pl.DataFrame:
+    """One row per covered minute: both volumes, how far they may be apart, and whether that can be judged."""
+    hours = pl.DataFrame({"hour": sorted(covered)}, schema={"hour": _TIMESTAMP})
+    grid = hours.with_columns(
+        timestamp=pl.datetime_ranges("hour", pl.col("hour") + pl.duration(hours=1), "1m", closed="left")
+    ).explode("timestamp", empty_as_null=False)
+    ticks = trades.select(
+        pl.col("timestamp").cast(_TIMESTAMP),
+        ticks="agg_quantity",
+        single="raw_trade_count",
+        head="head_quantity",
+        tail="tail_quantity",
+    )
+    bars = klines.select(pl.col("open_time").cast(_TIMESTAMP).alias("timestamp"), "volume", "count")
+    one = pl.duration(minutes=1)
+    time = pl.col("timestamp")
+    return (
+        grid.join(ticks, on="timestamp", how="left", maintain_order="left")
+        .with_columns(pl.col("ticks", "single", "head", "tail").fill_null(0))
+        .join(bars, on="timestamp", how="left", maintain_order="left")
+        .with_columns(
+            start_allowance=pl.col("head") + pl.when(time - time.shift(1) == one).then(pl.col("tail").shift(1)),
+            end_allowance=pl.col("tail") + pl.when(time.shift(-1) - time == one).then(pl.col("head").shift(-1)),
+        )
+        .with_columns(
+            judged=pl.col("volume").is_not_null() & (pl.col("start_allowance") + pl.col("end_allowance")).is_not_null()
+        )
+    )
+
+
+def _hourly(minutes: pl.DataFrame) -> pl.DataFrame:
+    judged, hour = pl.col("judged"), pl.col("hour")
+    difference = pl.col("ticks") - pl.col("volume")
+    allowance = pl.col("start_allowance") + pl.col("end_allowance") + VOLUME_TOLERANCE * pl.col("volume")
+    begins = ~(judged.shift(1, fill_value=False) & (hour.shift(1) == hour)).fill_null(value=False)
+    ends = ~(judged.shift(-1, fill_value=False) & (hour.shift(-1) == hour)).fill_null(value=False)
+    edges = pl.when(begins).then("start_allowance").otherwise(0.0) + pl.when(ends).then("end_allowance").otherwise(0.0)
+    rows = minutes.with_columns(
+        difference=difference, excess=(difference.abs() - allowance).clip(lower_bound=0.0), edges=edges
+    ).filter(judged)
+    off = pl.col("excess") > 0
+    return rows.group_by("hour").agg(
+        compared=pl.len(),
+        minutes_off=off.sum(),
+        worst_excess=pl.col("excess").max(),
+        agg_quantity=pl.col("ticks").sum(),
+        kline_volume=pl.col("volume").sum(),
+        hour_difference=pl.col("difference").sum(),
+        hour_allowance=pl.col("edges").sum() + VOLUME_TOLERANCE * pl.col("volume").sum(),
+        single_trades=pl.col("single").sum(),
+        kline_trades=pl.col("count").sum(),
+        first=pl.col("timestamp").filter(off).min().dt.strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+_NOTHING_COMPARED: dict[str, int | float | str | None] = {
+    "compared": 0,
+    "minutes_off": 0,
+    "worst_excess": 0.0,
+    "agg_quantity": 0.0,
+    "kline_volume": 0.0,
+    "hour_difference": 0.0,
+    "hour_allowance": 0.0,
+    "single_trades": 0,
+    "kline_trades": 0,
+    "first": None,
+}
+
+
+def _trades_outcome(row: dict[str, int | float | str | None] | None) -> CheckOutcome:
+    metadata = _NOTHING_COMPARED if row is None else {name: row[name] for name in _NOTHING_COMPARED}
+    hour_off = abs(float(metadata["hour_difference"] or 0)) > float(metadata["hour_allowance"] or 0)
+    return outcome("trades_vs_klines", passed=not metadata["minutes_off"] and not hour_off, metadata=metadata)

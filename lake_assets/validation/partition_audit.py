@@ -1,0 +1,97 @@
+"""The audit of an hour's rows as they lie on disk.
+
+Belongs here: reason codes for what is wrong with the rows of one hour file.
+Does not belong here: opening the file (an unreadable one is the reader's to report), repairing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from lake_assets.schema.holes import Hole
+from lake_assets.schema.tables import MINUTE, Table
+from lake_assets.validation.rules import KLINE_STREAM, absent_values, in_hole, ohlc_violations, value_violations
+
+HOUR = timedelta(hours=1)
+
+
+def partition_audit(
+    frame: pl.DataFrame | None,
+    hour: datetime,
+    start: datetime,
+    end: datetime,
+    *,
+    holes: Sequence[Hole] = (),
+    table: Table = MINUTE,
+) -> list[str]:
+    """Reason codes of an hour file, `["ok"]` where there is nothing to say.
+
+    Codes: `missing_file`, `invalid_expected_range`, `missing_columns:a,b`, `unknown_columns:a`, `wrong_types:a`,
+    `empty_partition`, `rows_outside_hour:n`, `duplicate_timestamps:n`, `row_count_mismatch:expected=:actual=:window=`,
+    `timestamp_gap_or_order_error`, `hard_required_nulls:a:n,b:m`, `out_of_bounds:a:n` (also NaN and infinity),
+    `ohlc_broken:rule:n`.
+
+    Args:
+        frame: the rows of the file, or None where there is no file.
+        hour: the hour the file is for, UTC; rows outside it are wrong whatever the window.
+        start: first minute asked for, within the hour.
+        end: first minute after the window (half-open).
+        holes: known holes of the symbol.
+        table: the declared table.
+    """
+    if not hour <= start < end <= hour + HOUR:
+        return ["invalid_expected_range"]
+    if frame is None:
+        return ["missing_file"]
+    codes = list(_columns(frame, table)) or list(_rows(frame, hour, start, end, holes, table))
+    return codes or ["ok"]
+
+
+def _columns(frame: pl.DataFrame, table: Table) -> Iterator[str]:
+    declared = table.polars_schema
+    if missing := [name for name in declared if name not in frame.columns]:
+        yield f"missing_columns:{','.join(missing)}"
+    if unknown := [name for name in frame.columns if name not in declared]:
+        yield f"unknown_columns:{','.join(unknown)}"
+    if wrong := [name for name, dtype in declared.items() if name in frame.columns and frame.schema[name] != dtype]:
+        yield f"wrong_types:{','.join(wrong)}"
+
+
+def _rows(
+    frame: pl.DataFrame, hour: datetime, start: datetime, end: datetime, holes: Sequence[Hole], table: Table
+) -> Iterator[str]:
+    time = pl.col("timestamp")
+    outside = frame.filter(~time.is_between(hour, hour + HOUR, closed="left").fill_null(value=False)).height
+    if outside:
+        yield f"rows_outside_hour:{outside}"
+    window = frame.filter(time.is_between(start, end, closed="left"))
+    if window.is_empty():
+        yield "empty_partition"
+        return
+    if repeated := window.height - window["timestamp"].n_unique():
+        yield f"duplicate_timestamps:{repeated}"
+    yield from _minutes(window, start, end, holes)
+    if nulls := _broken(window, {expr.meta.output_name(): expr for expr in absent_values(table, holes)}):
+        yield f"hard_required_nulls:{nulls}"
+    if bounds := _broken(window, {expr.meta.output_name(): expr for expr in value_violations(table)}):
+        yield f"out_of_bounds:{bounds}"
+    if ohlc := _broken(window, ohlc_violations()):
+        yield f"ohlc_broken:{ohlc}"
+
+
+def _minutes(window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> Iterator[str]:
+    grid = pl.select(timestamp=pl.datetime_range(start, end, "1m", closed="left"))
+    present = window["timestamp"].unique()
+    expected = grid.filter(pl.col("timestamp").is_in(present.implode()) | ~in_hole(holes, KLINE_STREAM))["timestamp"]
+    if window.height != len(expected):
+        yield f"row_count_mismatch:expected={len(expected)}:actual={window.height}:window={start:%H:%M}-{end:%H:%M}"
+    elif not window["timestamp"].equals(expected):
+        yield "timestamp_gap_or_order_error"
+
+
+def _broken(window: pl.DataFrame, rules: dict[str, pl.Expr]) -> str:
+    counts = window.select(**{name: expr.sum() for name, expr in rules.items()}).row(0, named=True)
+    return ",".join(f"{name}:{count}" for name, count in counts.items() if count)

@@ -1,0 +1,104 @@
+"""The rules of a sound minute, as expressions over a frame.
+
+Belongs here: when a value, a row or a column breaks the declared table.
+Does not belong here: counting per hour and verdicts (`gate`, `partition_audit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from lake_assets.schema.holes import Hole
+from lake_assets.schema.tables import MINUTE, Table
+
+KLINE_STREAM = "klines_1m"
+HOLE_STREAMS = {
+    "mark_price_open": "mark_price_klines_1m",
+    "mark_price_close": "mark_price_klines_1m",
+    "index_price_open": "index_price_klines_1m",
+    "index_price_close": "index_price_klines_1m",
+}
+"""Required columns whose NULLs a known hole of that stream excuses."""
+
+PRICES = ("open", "high", "low", "close")
+VOLUMES = ("volume_btc", "volume_usdt", "trade_count")
+
+
+def schema_problem(frame: pl.DataFrame, table: Table = MINUTE) -> str | None:
+    """How the columns of a frame differ from the declared ones in name, type or order; None where they do not."""
+    found, declared = dict(frame.schema), dict(table.polars_schema)
+    texts = []
+    if missing := [name for name in declared if name not in found]:
+        texts.append(f"missing {', '.join(missing)}")
+    if unknown := [name for name in found if name not in declared]:
+        texts.append(f"unknown {', '.join(unknown)}")
+    texts += [
+        f"{name} is {found[name]}, not {dtype}" for name, dtype in declared.items() if found.get(name, dtype) != dtype
+    ]
+    if not texts and list(found) != list(declared):
+        texts.append("columns in another order")
+    return "; ".join(texts) or None
+
+
+def value_violations(table: Table = MINUTE) -> list[pl.Expr]:
+    """For each column that can break its declaration an expression, named as the column, that is true where it does.
+
+    A value breaks it out of bounds, not finite, or NULL though the column never is; the NULLs of required columns are
+    left to the check `required_columns`.
+    """
+    expressions = []
+    for column in table.columns:
+        value = pl.col(column.name)
+        broken = []
+        if column.dtype.is_float():
+            broken.append(~value.is_finite())
+        if column.bounds.lower is not None:
+            broken.append(value <= column.bounds.lower if column.bounds.above else value < column.bounds.lower)
+        if column.bounds.upper is not None:
+            broken.append(value > column.bounds.upper)
+        if not column.nullable and column.name not in table.required:
+            broken.append(value.is_null())
+        if broken:
+            expressions.append(pl.any_horizontal(broken).alias(column.name))
+    return expressions
+
+
+def ohlc_violations() -> dict[str, pl.Expr]:
+    """For each way in which prices or volumes contradict themselves an expression that is true where they do."""
+    high, low = pl.col("high"), pl.col("low")
+    prices, volumes = pl.col(PRICES), pl.col(VOLUMES)
+    # NaN compares greater than every number in polars, so finiteness is its own count.
+    return {
+        "high_too_low": high < pl.max_horizontal("open", "close", "low"),
+        "low_too_high": low > pl.min_horizontal("open", "close", "high"),
+        "not_positive": pl.any_horizontal(prices <= 0),
+        "not_finite": pl.any_horizontal(~prices.is_finite(), ~pl.col("volume_btc", "volume_usdt").is_finite()),
+        "negative_volume": pl.any_horizontal(volumes < 0),
+    }
+
+
+def in_hole(holes: Sequence[Hole], stream: str) -> pl.Expr:
+    """True where the minute lies in a known hole of the stream."""
+    inside = [pl.col("timestamp").is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
+    return pl.any_horizontal(inside) if inside else pl.lit(value=False)
+
+
+def absent_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:
+    """For each required column an expression, named as the column: NULL or NaN, and no known hole excuses it."""
+    return [(_empty(table, name) & ~_excuse(name, holes)).alias(name) for name in table.required]
+
+
+def excused_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:
+    """For each column that a hole can excuse an expression, named as the column: NULL or NaN, and excused."""
+    return [(_empty(table, name) & _excuse(name, holes)).alias(name) for name in table.required if name in HOLE_STREAMS]
+
+
+def _empty(table: Table, name: str) -> pl.Expr:
+    value = pl.col(name)
+    return value.is_null() | value.is_nan() if table.column(name).dtype.is_float() else value.is_null()
+
+
+def _excuse(name: str, holes: Sequence[Hole]) -> pl.Expr:
+    return in_hole(holes, HOLE_STREAMS[name]) if name in HOLE_STREAMS else pl.lit(value=False)
