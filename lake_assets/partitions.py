@@ -6,7 +6,7 @@ Does not belong here: anything that reads data.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -55,6 +55,6 @@ def archive_period(stream: Stream, key: str) -> str:
     return key[:7] if stream.cadence == "monthly" else key
 
 
-def archive_key(stream: Stream, day: date) -> str:
-    """Partition key of the archive file that covers a day."""
-    return (day.replace(day=1) if stream.cadence == "monthly" else day).isoformat()
+def archive_key(stream: Stream, period: str) -> str:
+    """Partition key of the archive file of a period."""
+    return f"{period}-01" if stream.cadence == "monthly" else period

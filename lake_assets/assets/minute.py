@@ -1,0 +1,75 @@
+"""The canonical minute table: `um/<symbol>/minute`, one asset per symbol, partitioned by hour.
+
+Belongs here: the asset and its text. Does not belong here: sources (`ingest.sources`), building and committing hours
+(`ingest.hours`), rules (`validation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from lake_assets.assets.vision import log_archive, offered_streams
+from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_hours
+from lake_assets.ingest.hours import build_hours
+from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.results import HourResult
+from lake_assets.ingest.streams import FEEDS
+from lake_assets.metadata import minute_key, symbol_tags, table_columns, vision_key
+from lake_assets.partitions import DAY_TO_HOURS, hour_of, hourly
+from lake_assets.schema.tables import MINUTE
+from lake_resources.settings import LakeSettings
+
+_TEXT = """\
+One row per minute of {symbol} (USD-M futures): 58 canonical columns and 8 coverage flags. One hour per partition.
+
+Each stream comes from the best source that exists: Vision archive, else what REST said earlier, else REST now, else
+NULL. NULL means not ingested; 0 means ingested, and nothing happened. A row holds only what was knowable at the end of
+its minute. An hour that breaks the gate goes to quarantine and what was committed stays. The newest partition is the
+open hour; materialize it again and it grows."""
+
+
+def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset `um/<symbol>/minute`."""
+    key, partitions = minute_key(symbol), hourly(settings)
+    offered = {stream.name for stream in offered_streams(settings)}
+    spec = dg.AssetSpec(
+        key,
+        deps=[
+            dg.AssetDep(vision_key(symbol, name), partition_mapping=DAY_TO_HOURS) for name in FEEDS if name in offered
+        ],
+        description=_TEXT.format(symbol=symbol),
+        group_name="minute",
+        kinds={"polars", "parquet"},
+        tags=symbol_tags(symbol),
+        partitions_def=partitions,
+        metadata={
+            "dagster/column_schema": table_columns(MINUTE),
+            "dagster/table_name": f"futures.um.minute.{symbol}",
+            "lake/schema_hash": MINUTE.schema_hash,
+        },
+        # Skippable: an hour is logged when it is committed, so a run that fails half-way keeps what it did.
+        skippable=True,
+    )
+
+    @dg.multi_asset(
+        name=f"minute_{symbol.lower()}",
+        specs=[spec],
+        check_specs=check_specs(key, partitions),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.hours_per_run),
+    )
+    def minute(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+        hours = [hour_of(partition) for partition in context.partition_keys]
+        results: list[HourResult] = []
+        for day in build_hours(lake, symbol, hours, now=lake.clock(), report=context.log.info):
+            for archive in day.archives:
+                log_archive(context, archive)
+            yield from record_hours(context, key, day.hours, picture=settings.picture)
+            results += day.hours
+            context.log.info(f"{len(results)}/{len(hours)} hours of {symbol} done")
+        yield from close_checks(key)
+        raise_for_failed(symbol, results)
+
+    return minute

@@ -1,0 +1,95 @@
+"""The Vision daily archives: `vision/<symbol>/<stream>`, one asset per archive stream and symbol.
+
+Belongs here: the assets and their texts. Does not belong here: downloading and typing (`ingest.archives`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from lake_assets.ingest.archives import ingest_archives
+from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.results import ArchiveResult
+from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
+from lake_assets.partitions import archive_key, archive_partitions, archive_period, has_archive_partitions
+from lake_resources.binance.wire import STREAMS, Stream
+from lake_resources.settings import LakeSettings
+
+
+def offered_streams(settings: LakeSettings) -> list[Stream]:
+    """Archive streams of each symbol; `trades` and `book_depth` are large and off by default."""
+    optional = {"trades": settings.archive_trades, "book_depth": settings.archive_book_depth}
+    return [
+        stream
+        for name, stream in STREAMS.items()
+        if optional.get(name, True) and has_archive_partitions(stream, settings)
+    ]
+
+
+def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset `vision/<symbol>/<stream>`."""
+    key = vision_key(symbol, stream.name)
+    spec = dg.AssetSpec(
+        key,
+        description=_text(stream, symbol),
+        group_name=f"vision_{symbol.lower()}",
+        kinds={"binance", "parquet"},
+        tags=symbol_tags(symbol),
+        partitions_def=archive_partitions(stream, settings),
+        metadata={"dagster/column_schema": stream_columns(stream), "lake/stream": stream.name},
+        # Skippable: a day that is not published stays missing instead of failing, and each day is logged as it lands.
+        skippable=True,
+    )
+
+    @dg.multi_asset(
+        name=f"vision_{symbol.lower()}_{stream.name}",
+        specs=[spec],
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
+    )
+    def vision(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+        keys = {archive_period(stream, partition): partition for partition in context.partition_keys}
+        failed: list[ArchiveResult] = []
+        for number, result in enumerate(ingest_archives(lake, symbol, [(stream, p) for p in keys]), start=1):
+            context.log.info(f"{number}/{len(keys)} {symbol} {stream.name} {result.period}: {result.status}")
+            log_archive(context, result, partition=keys[result.period])
+            if result.status == "failed":
+                failed.append(result)
+        yield from ()
+        if failed:
+            lines = "\n".join(f"{result.period}: {result.message}" for result in failed)
+            raise dg.Failure(f"vision/{symbol}/{stream.name}: {len(failed)} of {len(keys)} files failed\n{lines}")
+
+    return vision
+
+
+def log_archive(context: dg.AssetExecutionContext, result: ArchiveResult, *, partition: str | None = None) -> None:
+    """Log one archive file: a materialization when it is there, an observation with the reason when it is not."""
+    key = vision_key(result.symbol, result.stream)
+    if partition is None:
+        partition = archive_key(STREAMS[result.stream], result.period)
+    if result.present:
+        context.log_event(
+            dg.AssetMaterialization(asset_key=key, partition=partition, metadata=archive_metadata(result))
+        )
+    else:
+        context.log.warning(f"{result.symbol} {result.stream} {result.period}: {result.message}")
+        context.log_event(
+            dg.AssetObservation(
+                asset_key=key, partition=partition, metadata={"outcome": result.status, "message": result.message}
+            )
+        )
+
+
+def _text(stream: Stream, symbol: str) -> str:
+    ends = f" The archive ended on {stream.last_day}." if stream.last_day else ""
+    period = "month" if stream.cadence == "monthly" else "day"
+    return (
+        f"Binance Vision `{stream.vision_type}` of {symbol}: {stream.text}. One {period} per partition, verified "
+        f"against its CHECKSUM and typed, rows in exchange columns.{ends}\n\n"
+        f"A {period} that is not published yet is no error: the run says so, a missing-source event is recorded, and "
+        "the partition stays missing until it is materialized again. A re-publication is noticed by its changed "
+        "checksum; both vintages are kept."
+    )

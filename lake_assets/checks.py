@@ -1,0 +1,108 @@
+"""Partitioned asset checks of hourly assets: their specs, and recording results hour by hour.
+
+Belongs here: check texts, events of committed hours and their checks, the one use of a private Dagster path.
+Does not belong here: the rules (`validation`).
+
+Dagster's own recording would write one check row without a partition per range run and leave the planned ones open.
+So the assets are skippable multi-assets: each day's hours are logged as they are committed, and each check row is
+logged with its partition and the materialization it judges (lake_tests/contract/test_dagster_checks.py pins this).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+
+from lake_assets.ingest.results import HourResult
+from lake_assets.metadata import hour_metadata
+from lake_assets.partitions import hour_key
+from lake_assets.validation.outcome import CHECK_NAMES, CHECKS, CheckOutcome
+
+
+def check_specs(key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
+    """Specs of all partitioned checks of an hourly asset."""
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=check.text, partitions_def=partitions)
+        for name, check in CHECKS.items()
+    ]
+
+
+def record_hours(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, results: Sequence[HourResult], *, picture: bool
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Log the materialization of each present hour now, then yield the check rows of every judged hour."""
+    present = [result for result in results if result.present]
+    for result in present:
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=key, partition=hour_key(result.hour), metadata=hour_metadata(result, picture=picture)
+            )
+        )
+    targets = _targets(context, key, [hour_key(result.hour) for result in present])
+    for result in results:
+        partition = hour_key(result.hour)
+        for outcome in result.outcomes:
+            yield _evaluation(key, partition, outcome, targets.get(partition))
+
+
+def close_checks(key: dg.AssetKey) -> Iterator[dg.Output[None]]:
+    """Close the check outputs of the step; the rows themselves were yielded hour by hour."""
+    prefix = "__".join(key.path)
+    for name in CHECK_NAMES:
+        yield dg.Output(None, output_name=f"{prefix}_{name}")
+
+
+def raise_for_failed(symbol: str, results: Sequence[HourResult]) -> None:
+    """Fail the run, after all hours were tried, when hours need a person; names them and the reasons.
+
+    Raises:
+        dg.Failure: with a list of the hours.
+    """
+    failed = [result for result in results if result.failed]
+    if not failed:
+        return
+    lines = [f"{hour_key(result.hour)}: {result.status}: {result.reason}" for result in failed]
+    raise dg.Failure(
+        f"um/{symbol}/minute: {len(failed)} of {len(results)} hours were not committed; the others were.\n"
+        + "\n".join(lines[:20]),
+        metadata={"failed_hours": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines[:200]))},
+    )
+
+
+def _targets(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: list[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    if not partitions:
+        return {}
+    records = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=partitions), limit=2 * len(partitions)
+    ).records
+    newest: dict[str, AssetCheckEvaluationTargetMaterializationData] = {}
+    for record in records:  # newest first
+        if record.partition_key is not None and record.partition_key not in newest:
+            newest[record.partition_key] = AssetCheckEvaluationTargetMaterializationData(
+                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+            )
+    return newest
+
+
+def _evaluation(
+    key: dg.AssetKey,
+    partition: str,
+    outcome: CheckOutcome,
+    target: AssetCheckEvaluationTargetMaterializationData | None,
+) -> dg.AssetCheckEvaluation:
+    severity = dg.AssetCheckSeverity.WARN if outcome.severity == "warn" else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=outcome.name,
+        passed=outcome.passed,
+        severity=severity,
+        partition=partition,
+        metadata={name: value for name, value in outcome.metadata.items() if value is not None},
+        target_materialization_data=target,
+    )

@@ -1,0 +1,81 @@
+"""The `lake` command: what people start from a terminal.
+
+Belongs here: options, exit codes (0 done, 1 the lake refused or found something wrong, 2 wrong usage).
+Does not belong here: any work (`console`, `ingest`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lake_assets.console.demo import run_demo
+from lake_assets.console.report import archives_table, hours_table, missing_table
+from lake_assets.console.stack import local_stack, watch
+from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.streams import FEEDS
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console(soft_wrap=True, highlight=False)
+
+
+@app.command()
+def up() -> None:
+    """Start webserver, daemon and (if it is the exchange) the simulator; stay until Ctrl+C.
+
+    Example: LAKE_EXCHANGE=binance lake up
+    """
+    settings = LakeSettings()
+    with local_stack(settings, say=console.print) as stack:
+        console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
+        console.print(f"Dagster is up: [bold]{stack.address}[/]  (Ctrl+C stops it; logs in {stack.logs})")
+        try:
+            watch(stack)
+        except KeyboardInterrupt:
+            console.print("stopping ...")
+
+
+@app.command()
+def demo() -> None:
+    """Backfill a published day and today so far on the simulator, and print what was written."""
+    settings = LakeSettings(exchange="simulator")
+    with local_stack(settings, say=console.print) as stack:
+        run_demo(settings, open_lake(settings), stack, console)
+    console.print("[green]demo passed[/]; `make up` shows it in Dagster's UI")
+
+
+@app.command()
+def show(
+    symbol: Annotated[str, typer.Argument(help="e.g. BTCUSDT")],
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC day, default today")] = None,
+) -> None:
+    """List the hours and archives of a day, with sources and check results.
+
+    Example: lake show BTCUSDT --day 2026-01-31
+    """
+    lake = open_lake(LakeSettings())
+    start = (day or lake.clock()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    end = start + timedelta(days=1)
+    console.print(archives_table(lake.catalog, lake.ledger, symbol.upper(), FEEDS, start, end))
+    console.print(hours_table(lake.catalog, lake.ledger, symbol.upper(), start, end))
+
+
+@app.command()
+def missing(symbol: Annotated[str | None, typer.Argument(help="only this symbol")] = None) -> None:
+    """List sources that were asked for and had nothing, still open."""
+    lake = open_lake(LakeSettings())
+    console.print(missing_table(lake.ledger.missing_sources(symbol.upper() if symbol else None)))
+
+
+def main() -> None:
+    """Run the command; an error of the lake is one message and exit code 1, never a traceback."""
+    try:
+        app()
+    except LakeError as error:
+        console.print(f"[red]{type(error).__name__}[/]: {error}", markup=True)
+        raise SystemExit(1) from error

@@ -1,0 +1,178 @@
+"""Vision archives into the lake: one verified zip becomes one typed Parquet file and one ledger row.
+
+Belongs here: deciding what to download, typing it in bounded memory, keeping both vintages of a re-publication.
+Does not belong here: HTTP and CSV (`lake_resources.binance`), choosing an archive for an hour (`sources`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.results import ArchiveResult
+from lake_resources.binance.archive_csv import read_all, read_frames
+from lake_resources.binance.vision import VerifiedZip
+from lake_resources.binance.wire import Stream
+from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, LakeError
+from lake_resources.storage.ledger import Archive
+from lake_resources.storage.parquet import StagedFile, StagingWriter
+
+Wanted = tuple[Stream, str]
+"""A stream and a period of it."""
+
+
+def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterator[ArchiveResult]:
+    """Bring archive files into the lake, in the order they arrive; each result is durable when it is yielded.
+
+    What the ledger has with the published checksum is left alone. A file that is not published yields
+    `not_published` and a missing-source event; every other failure yields `failed` with its message.
+    """
+    new: list[Wanted] = []
+    for stream, period in wanted:
+        known = lake.ledger.archive(symbol, stream.name, period)
+        if known is None or not lake.catalog.absolute(known.path).exists():
+            new.append((stream, period))
+            continue
+        try:
+            published = lake.vision.checksum(stream, symbol, period)
+        except LakeError as error:
+            yield _failure(lake, symbol, stream, period, error)
+            continue
+        if published == known.sha256:
+            yield _result(lake, known, "unchanged")
+        else:
+            new.append((stream, period))
+    lake.catalog.temp_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=lake.catalog.temp_dir, prefix="zips-") as folder:
+        requests = [(stream, symbol, period) for stream, period in new]
+        for (stream, _, period), found in lake.vision.download_many(requests, Path(folder)):
+            if isinstance(found, LakeError):
+                yield _failure(lake, symbol, stream, period, found)
+                continue
+            try:
+                yield _store(lake, symbol, stream, period, found)
+            except ArchiveCorrupt as error:
+                yield _quarantined(lake, symbol, stream, period, found, error)
+            found.path.unlink(missing_ok=True)
+
+
+def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip) -> ArchiveResult:
+    before = lake.ledger.archive(symbol, stream.name, period)
+    staged, first, last = type_archive(zip_file.path, stream, lake.catalog.temp_dir, _provenance(zip_file))
+    path = lake.catalog.archive_path(stream.name, symbol, period, zip_file.sha256)
+    row = Archive(
+        symbol=symbol,
+        stream=stream.name,
+        period=period,
+        sha256=zip_file.sha256,
+        url=zip_file.url,
+        path=lake.catalog.relative(path),
+        row_count=staged.row_count,
+        min_ts=first,
+        max_ts=last,
+        content_hash=staged.content_hash,
+        size_bytes=zip_file.size_bytes,
+        checksum_verdict="verified",
+        fetched_at=lake.clock(),
+    )
+    staged.publish(path)
+    lake.ledger.record_archive(row)
+    lake.ledger.resolve_missing(symbol, stream.name, period, "archive", at=lake.clock())
+    changed = before is not None and before.sha256 != zip_file.sha256
+    return _result(lake, row, "republished" if changed else "ingested")
+
+
+def type_archive(
+    zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]
+) -> tuple[StagedFile, object, object]:
+    """Type one zip into a staged Parquet file, sorted by the stream's key, each key once, in bounded memory.
+
+    Files out of order between two chunks (some are) are read whole instead: correct, at the price of memory.
+
+    Returns:
+        The staged file, and the first and last value of the stream's time column (None when empty).
+
+    Raises:
+        ArchiveCorrupt: the zip or its rows cannot be read, or two rows share a key and differ.
+    """
+    with StagingWriter(temp_dir, stream.columns, metadata) as writer:
+        bounds = _write_in_order(writer, read_frames(zip_path, stream), stream)
+        if bounds is not None:
+            return writer.finish(), *bounds
+    with StagingWriter(temp_dir, stream.columns, metadata) as writer:
+        bounds = _write_in_order(writer, iter([read_all(zip_path, stream)]), stream)
+        assert bounds is not None, "read_all returns rows in order"
+        return writer.finish(), *bounds
+
+
+def _write_in_order(
+    writer: StagingWriter, frames: Iterator[pl.DataFrame], stream: Stream
+) -> tuple[object, object] | None:
+    """Write frames that are strictly increasing in their key; None as soon as one is not."""
+    last_key: tuple[object, ...] | None = None
+    times: list[object] = []
+    for frame in frames:
+        if not frame.height:
+            continue
+        if not _strictly_increasing(frame, stream.key):
+            return None
+        first = frame.select(stream.key).row(0)
+        if last_key is not None and first <= last_key:
+            return None
+        last_key = frame.select(stream.key).row(-1)
+        times += [frame[stream.time_column].min(), frame[stream.time_column].max()]
+        writer.write(frame)
+    return (min(times), max(times)) if times else (None, None)  # type: ignore[type-var]
+
+
+def _strictly_increasing(frame: pl.DataFrame, key: tuple[str, ...]) -> bool:
+    if len(key) == 1:
+        column = frame[key[0]]
+        return bool((column.slice(1) > column.slice(0, column.len() - 1)).all())
+    keys = frame.select(pl.struct(key).alias("key"))["key"]
+    return keys.is_sorted() and keys.n_unique() == keys.len()
+
+
+def _provenance(zip_file: VerifiedZip) -> dict[str, str]:
+    return {"lake.source_url": zip_file.url, "lake.sha256": zip_file.sha256, "lake.checksum": "verified"}
+
+
+def _result(lake: Lake, row: Archive, status: str) -> ArchiveResult:
+    return ArchiveResult(
+        row.stream,
+        row.symbol,
+        row.period,
+        status,  # type: ignore[arg-type]
+        path=lake.catalog.absolute(row.path),
+        row_count=row.row_count,
+        sha256=row.sha256,
+        url=row.url,
+    )
+
+
+def _failure(lake: Lake, symbol: str, stream: Stream, period: str, error: LakeError) -> ArchiveResult:
+    if not isinstance(error, ArchiveError):
+        raise error
+    lake.ledger.record_missing(symbol, stream.name, period, "archive", str(error), at=lake.clock())
+    status = "not_published" if isinstance(error, ArchiveNotPublished) else "failed"
+    return ArchiveResult(stream.name, symbol, period, status, message=str(error), url=error.url)  # type: ignore[arg-type]
+
+
+def _quarantined(
+    lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip, error: ArchiveCorrupt
+) -> ArchiveResult:
+    folder = lake.catalog.quarantine_dir / "archives"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(zip_file.path, folder / f"{zip_file.sha256[:12]}-{stream.file_name(symbol, period)}")
+    return _failure(lake, symbol, stream, period, error)
+
+
+def wanted_once(*groups: Sequence[Wanted]) -> list[Wanted]:
+    """The given files, each once, in order."""
+    return list({(stream.name, period): (stream, period) for stream, period in chain(*groups)}.values())

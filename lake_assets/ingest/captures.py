@@ -1,0 +1,91 @@
+"""REST answers into the lake: what the exchange returned for an hour is kept as a file and a ledger row.
+
+Belongs here: fetching runs of hours, cutting them into hours, keeping each different answer.
+Does not belong here: HTTP (`lake_resources.binance.rest`), choosing between a capture and an archive (`sources`).
+A rebuild needs no network because of it, and a later archive can be compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.streams import HOUR, Feed
+from lake_resources.storage.ledger import Capture
+from lake_resources.storage.parquet import publish_all, stage_all
+
+_EDGE = timedelta(minutes=10)
+"""Distance kept from the edge of the exchange's retention: the request takes time too."""
+
+
+def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
+    """Whether REST still has the whole hour."""
+    if not lake.rest.serves(feed.name) or hour >= now:
+        return False
+    retention = lake.rest.retention(feed.name)
+    return retention is None or hour >= now - retention + _EDGE
+
+
+def capture_hours(lake: Lake, symbol: str, feed: Feed, hours: Iterable[datetime], now: datetime) -> list[Capture]:
+    """Fetch hours from REST and keep them; neighbours share requests.
+
+    Raises:
+        ExchangeError: the first run of hours that could not be fetched; runs before it are kept.
+    """
+    captures: list[Capture] = []
+    for start, end in runs_of(hours):
+        frame = lake.rest.fetch(feed.name, symbol, start, min(end, now))
+        captures += _keep(lake, symbol, feed, frame, start, end, now)
+    return captures
+
+
+def runs_of(hours: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
+    """Contiguous runs of hours as half-open intervals, in order."""
+    start = end = None
+    for hour in sorted(set(hours)):
+        if end is None or hour != end:
+            if start is not None and end is not None:
+                yield start, end
+            start = hour
+        end = hour + HOUR
+    if start is not None and end is not None:
+        yield start, end
+
+
+def _keep(
+    lake: Lake, symbol: str, feed: Feed, frame: pl.DataFrame, start: datetime, end: datetime, now: datetime
+) -> list[Capture]:
+    hours = [start + index * HOUR for index in range(round((end - start) / HOUR))]
+    column = pl.col(feed.stream.time_column)
+    parts = [frame.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
+    metadata = {"lake.source": "rest", "lake.stream": feed.name, "lake.symbol": symbol}
+    staged = stage_all(
+        [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],
+        lake.catalog.temp_dir,
+    )
+    paths = [
+        lake.catalog.capture_path(feed.name, symbol, hour, file.content_hash)
+        for hour, file in zip(hours, staged, strict=True)
+    ]
+    publish_all(list(zip(staged, paths, strict=True)))
+    captures = [
+        Capture(
+            symbol=symbol,
+            stream=feed.name,
+            hour=hour,
+            path=lake.catalog.relative(path),
+            row_count=part.height,
+            window_start=hour,
+            window_end=min(hour + HOUR, now),
+            complete=feed.is_final(hour, part.height, now),
+            request=f"{lake.rest.base_url} {feed.name} {symbol}",
+            content_hash=file.content_hash,
+            captured_at=now,
+        )
+        for hour, part, file, path in zip(hours, parts, staged, paths, strict=True)
+    ]
+    lake.ledger.record_captures(captures)
+    return captures

@@ -1,0 +1,316 @@
+"""Hours of the minute table, day by day: sources → rows → gate → commit.
+
+Belongs here: the order of these steps, what is skipped, what an hour's identity is made of.
+Does not belong here: formulas (`transforms`), rules (`validation`), bytes (`lake_resources.storage`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+
+import polars as pl
+
+from lake_assets.ingest.archives import Wanted, ingest_archives, wanted_once
+from lake_assets.ingest.captures import runs_of
+from lake_assets.ingest.lake import CODE_VERSION, Lake
+from lake_assets.ingest.reconcile import reconcile
+from lake_assets.ingest.results import ArchiveResult, DayResult, HourResult
+from lake_assets.ingest.sources import Report, StreamSources, find_sources
+from lake_assets.ingest.streams import FEEDS, HOUR
+from lake_assets.schema.holes import Hole, holes_of, known_holes
+from lake_assets.schema.tables import MINUTE
+from lake_assets.transforms.assemble import MinuteInputs, assemble
+from lake_assets.transforms.book import book_features
+from lake_assets.transforms.chunks import features_in_one_pass
+from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
+from lake_assets.windows import expected_end
+from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour
+from lake_resources.storage.ledger import Partition
+from lake_resources.storage.provenance import SourceRef, sources_to_json
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An hour that can be built: its minutes, its sources, and the hash of everything its rows depend on."""
+
+    window: HourWindow
+    sources: Mapping[str, SourceRef]
+    inputs_hash: str
+
+    @property
+    def hour(self) -> datetime:
+        return self.window.hour
+
+    @property
+    def expected_rows(self) -> int:
+        return (self.window.expected_end - self.window.hour) // timedelta(minutes=1)
+
+    @property
+    def closed(self) -> bool:
+        return self.window.expected_end == self.window.hour + HOUR
+
+
+@dataclass(frozen=True)
+class _Built:
+    """Rows of a window, and what the checks beyond the gate need of their making."""
+
+    frame: pl.DataFrame
+    klines: pl.DataFrame
+    trades: pl.DataFrame
+
+
+def build_hours(
+    lake: Lake, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Report
+) -> Iterator[DayResult]:
+    """Build and commit hours of one symbol, one UTC day after the other; each day parses its archives once.
+
+    An hour that fails does not touch its neighbours. What is committed from the same inputs is left as it is.
+
+    Args:
+        hours: starts of hours, UTC, any order.
+        now: the instant that decides what is closed, and what REST still reaches.
+        report: takes a line of progress or warning.
+
+    Yields:
+        One result per day, durable when it is yielded.
+    """
+    for start, end in runs_of(hours):
+        run = [start + index * HOUR for index in range((end - start) // HOUR)]
+        for _, day_hours in groupby(run, key=lambda hour: hour.date()):
+            yield _build_day(lake, symbol, list(day_hours), now, report)
+
+
+def _build_day(lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report) -> DayResult:
+    windows = [HourWindow(hour, expected_end(hour, now, lake.safety_lag_minutes)) for hour in hours]
+    ready = [window for window in windows if window.expected_end > window.hour]
+    waiting = [
+        HourResult(window.hour, "not_yet", reason=f"no minute is closed for {lake.safety_lag_minutes} minutes yet")
+        for window in windows
+        if window.expected_end <= window.hour
+    ]
+    if not ready:
+        return DayResult(tuple(waiting), ())
+    ready_hours = [window.hour for window in ready]
+    archives = list(_fetch_due_archives(lake, symbol, ready_hours, now))
+    sources = {name: find_sources(lake, symbol, feed, ready_hours, now, report) for name, feed in FEEDS.items()}
+    plans = [_plan(lake, window, sources) for window in ready]
+    held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
+    done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if _is_current(lake, plan, held.get(plan.hour))]
+    todo = [plan for plan in plans if not _is_current(lake, plan, held.get(plan.hour))]
+    built = _build(lake, symbol, todo, sources, now) if todo else []
+    results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
+    return DayResult(tuple(results), tuple(archives))
+
+
+def _fetch_due_archives(lake: Lake, symbol: str, hours: list[datetime], now: datetime) -> Iterator[ArchiveResult]:
+    """Fetch what should be published by now and is not in the lake: hours must find their archives by themselves."""
+    groups: list[list[Wanted]] = []
+    for feed in FEEDS.values():
+        days = sorted({(hours[0] - feed.look_back_hours * HOUR).date(), *(hour.date() for hour in hours)})
+        held = {
+            row.period
+            for row in lake.ledger.archives_between(
+                symbol, feed.name, hours[0] - HOUR * feed.look_back_hours, hours[-1] + HOUR
+            )
+        }
+        groups.append(
+            [
+                (feed.stream, feed.period(day))
+                for day in days
+                if feed.archive_due(day, now) and feed.period(day) not in held
+            ]
+        )
+    wanted = wanted_once(*groups)
+    return ingest_archives(lake, symbol, wanted) if wanted else iter(())
+
+
+def _plan(lake: Lake, window: HourWindow, sources: Mapping[str, StreamSources]) -> _Plan:
+    refs = {name: found.ref_with_look_back(window.hour) for name, found in sources.items()}
+    identity = json.dumps(
+        [
+            CODE_VERSION,
+            MINUTE.schema_hash,
+            lake.max_ffill_minutes,
+            window.hour.isoformat(),
+            window.expected_end.isoformat(),
+            sources_to_json(refs),
+        ]
+    )
+    return _Plan(window, refs, hashlib.sha256(identity.encode()).hexdigest())
+
+
+def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
+    if held is None or held.inputs_hash != plan.inputs_hash:
+        return False
+    path = lake.catalog.absolute(held.path)
+    return path.is_file() and path.stat().st_size == held.size_bytes
+
+
+def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
+    path = lake.catalog.absolute(held.path)
+    return HourResult(
+        plan.hour,
+        "unchanged",
+        reason="committed before from the same inputs",
+        path=path,
+        row_count=held.row_count,
+        expected_rows=held.expected_rows,
+        content_hash=held.content_hash,
+        sources=held.sources,
+        outcomes=outcomes_from_json(held.checks),
+        frame=pl.read_parquet(path),
+    )
+
+
+def _build(
+    lake: Lake, symbol: str, plans: list[_Plan], sources: Mapping[str, StreamSources], now: datetime
+) -> list[HourResult]:
+    start, end = plans[0].hour, plans[-1].window.expected_end
+    holes = [
+        *holes_of(known_holes(), symbol, start, end),
+        *(Hole(**vars(hole)) for hole in lake.ledger.known_holes(symbol, start, end)),
+    ]
+    built = _rows(lake, plans, sources, start, end)
+    windows = [plan.window for plan in plans]
+    verdicts = gate(built.frame, windows, holes)
+    further = reconcile(lake, symbol, sources, windows, built.frame, built.trades, built.klines, now)
+    outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
+    parts = {plan.hour: _hour_rows(built.frame, plan.hour) for plan in plans}
+    missing = {plan.hour: _missing_required(sources, plan.hour) for plan in plans}
+    passed = [plan for plan in plans if not missing[plan.hour] and passes(outcomes[plan.hour])]
+    candidates = [_candidate(symbol, plan, parts[plan.hour], outcomes[plan.hour]) for plan in passed]
+    committed = {
+        outcome.hour: outcome
+        for outcome in commit_hours(lake.catalog, lake.ledger, symbol, candidates, clock=lake.clock)
+    }
+    results = []
+    for plan in plans:
+        base = HourResult(
+            plan.hour,
+            "source_missing",
+            expected_rows=plan.expected_rows,
+            sources=plan.sources,
+            outcomes=tuple(outcomes[plan.hour]),
+            row_count=parts[plan.hour].height,
+            frame=parts[plan.hour],
+        )
+        if missing[plan.hour]:
+            text = ", ".join(missing[plan.hour])
+            results.append(replace(base, reason=f"no source has {text}; the ledger's missing_sources says why"))
+        elif plan.hour in committed:
+            results.append(_as_committed(lake, symbol, base, committed[plan.hour]))
+        else:
+            results.append(_quarantine(lake, symbol, base))
+    return results
+
+
+def _rows(
+    lake: Lake, plans: list[_Plan], sources: Mapping[str, StreamSources], start: datetime, end: datetime
+) -> _Built:
+    """Rows of `[start, end)`: every archive file is read once for all hours."""
+    hours = [plan.hour for plan in plans]
+
+    def rows(name: str) -> pl.DataFrame:
+        return sources[name].frame(start - FEEDS[name].look_back_hours * HOUR, end)
+
+    klines = rows("klines_1m")
+    trades = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_features, "transact_time")
+    book = features_in_one_pass(
+        partial(sources["book_ticker"].batches, start - HOUR, end), book_features, "transaction_time"
+    )
+    coverage = pl.DataFrame(
+        {
+            "hour": hours,
+            "agg_trades": [sources["agg_trades"].covered(hour) for hour in hours],
+            "book_ticker": [sources["book_ticker"].covered(hour) for hour in hours],
+        },
+        schema={"hour": pl.Datetime("us", "UTC"), "agg_trades": pl.Boolean, "book_ticker": pl.Boolean},
+    )
+    frame = assemble(
+        MinuteInputs(
+            start=start,
+            end=end,
+            klines=klines,
+            mark=rows("mark_price_klines_1m"),
+            index=rows("index_price_klines_1m"),
+            premium=rows("premium_index_klines_1m"),
+            trades=trades if trades.width > 1 else None,
+            book=book if book.width > 1 else None,
+            metrics=rows("metrics"),
+            funding=rows("funding_rate"),
+            coverage=coverage,
+        ),
+        max_ffill_minutes=lake.max_ffill_minutes,
+    )
+    return _Built(frame, klines, trades if trades.width > 1 else pl.DataFrame(schema=TRADE_FEATURES))
+
+
+def _hour_rows(frame: pl.DataFrame, hour: datetime) -> pl.DataFrame:
+    return frame.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
+
+
+def _missing_required(sources: Mapping[str, StreamSources], hour: datetime) -> list[str]:
+    return [name for name, feed in FEEDS.items() if feed.required and not sources[name].covered(hour)]
+
+
+def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]) -> HourCandidate:
+    metadata = {
+        "lake.symbol": symbol,
+        "lake.hour": plan.hour.isoformat(),
+        "lake.schema_hash": MINUTE.schema_hash,
+        "lake.code_version": CODE_VERSION,
+    }
+    return HourCandidate(
+        hour=plan.hour,
+        frame=rows,
+        metadata=metadata,
+        sources=plan.sources,
+        complete=plan.closed,
+        expected_rows=plan.expected_rows,
+        inputs_hash=plan.inputs_hash,
+        schema_hash=MINUTE.schema_hash,
+        code_version=CODE_VERSION,
+        checks=outcomes_to_json(outcomes),
+    )
+
+
+def _as_committed(lake: Lake, symbol: str, base: HourResult, outcome: CommitOutcome) -> HourResult:
+    result = replace(
+        base,
+        status=outcome.status,
+        reason=outcome.reason,
+        path=outcome.path,
+        row_count=outcome.row_count,
+        content_hash=outcome.content_hash,
+    )
+    if outcome.status != "kept_better":
+        return result
+    held = lake.ledger.partition(symbol, base.hour)
+    if held is None:
+        return result
+    kept = outcomes_from_json(held.checks)
+    return replace(result, sources=held.sources, outcomes=kept, frame=pl.read_parquet(outcome.path))
+
+
+def _quarantine(lake: Lake, symbol: str, base: HourResult) -> HourResult:
+    broken = [outcome for outcome in base.outcomes if outcome.name in GATE_CHECKS and not outcome.passed]
+    detail = "; ".join(outcome.text() for outcome in broken)
+    path = quarantine_hour(
+        lake.catalog,
+        lake.ledger,
+        symbol,
+        base.hour,
+        base.frame,
+        [outcome.name for outcome in broken],
+        detail,
+        clock=lake.clock,
+    )
+    return replace(base, status="quarantined", reason=f"the gate refused it: {detail}", path=path)

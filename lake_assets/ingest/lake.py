@@ -1,0 +1,98 @@
+"""The lake as one object: its files, ledger, clients and clock.
+
+Belongs here: composing them, refusing to mix exchanges in one root.
+Does not belong here: any work with them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lake_resources.binance.rest import BinanceRest
+from lake_resources.binance.vision import VisionClient
+from lake_resources.clock import Clock, system_clock
+from lake_resources.errors import SettingsError
+from lake_resources.governor import WeightGovernor
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger import Ledger
+
+CODE_VERSION = "1"
+"""Version of the transforms: raised by hand when the same inputs give other rows, so that hours are rebuilt."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Everything that building an hour needs.
+
+    Attributes:
+        clock: the only source of the current time.
+        safety_lag_minutes: a minute is built once it is closed for this long.
+        max_ffill_minutes: how long a slow series may be carried forward.
+    """
+
+    catalog: Catalog
+    ledger: Ledger
+    rest: BinanceRest
+    vision: VisionClient
+    clock: Clock
+    safety_lag_minutes: int
+    max_ffill_minutes: int
+
+
+def open_rest(
+    settings: LakeSettings, *, clock: Clock = system_clock, sleep: Callable[[float], None] = time.sleep
+) -> BinanceRest:
+    """The REST client of the settings, behind the host's weight governor."""
+    path = settings.resolved_governor_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return BinanceRest(
+        settings.resolved_rest_url,
+        governor=WeightGovernor(path, clock=clock, share=settings.weight_share, sleep=sleep),
+        clock=clock,
+        timeout_s=settings.rest_timeout_s,
+        attempts=settings.rest_attempts,
+        sleep=sleep,
+    )
+
+
+def open_lake(
+    settings: LakeSettings, *, clock: Clock = system_clock, sleep: Callable[[float], None] = time.sleep
+) -> Lake:
+    """Open (and create, the first time) the lake of the settings.
+
+    Raises:
+        SettingsError: the root belongs to another exchange.
+    """
+    root = settings.lake_root
+    claim_root(root, settings.exchange)
+    return Lake(
+        Catalog(root),
+        Ledger(settings.resolved_ledger_url),
+        open_rest(settings, clock=clock, sleep=sleep),
+        VisionClient(settings.resolved_vision_url, connections=settings.vision_connections),
+        clock,
+        settings.safety_lag_minutes,
+        settings.max_ffill_minutes,
+    )
+
+
+def claim_root(root: Path, exchange: str) -> None:
+    """Mark a root as holding data of one exchange; simulated and real rows are never mixed.
+
+    Raises:
+        SettingsError: it holds data of another one.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    marker = root / "EXCHANGE"
+    if not marker.exists():
+        marker.write_text(exchange + "\n")
+    found = marker.read_text().strip()
+    if found != exchange:
+        raise SettingsError(
+            f"{root} holds data of the exchange {found!r}, the settings say {exchange!r}",
+            remedy="Set LAKE_ROOT to another directory: simulated and real rows are never mixed",
+        )

@@ -1,0 +1,109 @@
+"""The checks of an hour that compare sources, and the revisions they leave.
+
+Belongs here: reading what REST said earlier beside the archive, recording differences in the ledger.
+Does not belong here: the rules themselves (`validation.parity`, `validation.coverage`), the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.sources import StreamSources
+from lake_assets.ingest.streams import HOUR
+from lake_assets.validation.coverage import source_coverage
+from lake_assets.validation.gate import HourWindow
+from lake_assets.validation.outcome import CheckOutcome
+from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
+from lake_resources.storage.ledger import Capture, Revision
+
+
+def reconcile(
+    lake: Lake,
+    symbol: str,
+    sources: Mapping[str, StreamSources],
+    windows: Sequence[HourWindow],
+    frame: pl.DataFrame,
+    trades: pl.DataFrame,
+    klines: pl.DataFrame,
+    now: datetime,
+) -> dict[datetime, list[CheckOutcome]]:
+    """Coverage, archive parity and aggTrades against klines, for each hour.
+
+    Args:
+        windows: hours in order.
+        frame: their assembled rows.
+        trades: `trade_features` of the hours that have aggTrades.
+        klines: wire frame of `klines_1m`.
+        now: when differences are noticed.
+    """
+    hours = [window.hour for window in windows]
+    parities = _parities(lake, symbol, sources, hours, now)
+    covered = [hour for hour in hours if sources["agg_trades"].covered(hour)]
+    # aggTrades of the open hour may reach further than its expected minutes.
+    built = trades.join(frame.select("timestamp"), on="timestamp", how="semi")
+    minutes = klines.join(frame.select("timestamp"), left_on="open_time", right_on="timestamp", how="semi")
+    against_klines = trades_vs_klines(minutes, built, hours, covered)
+    kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
+    rows = _by_hour(frame)
+    return {
+        hour: [
+            source_coverage(hour, kinds[hour], rows.get(hour)),
+            archive_parity(parities[hour]),
+            against_klines[hour],
+        ]
+        for hour in hours
+    }
+
+
+def _by_hour(frame: pl.DataFrame) -> dict[object, pl.DataFrame]:
+    parts = frame.with_columns(hour=pl.col("timestamp").dt.truncate("1h")).partition_by("hour", as_dict=True)
+    return {key[0]: part for key, part in parts.items()}
+
+
+def _parities(
+    lake: Lake, symbol: str, sources: Mapping[str, StreamSources], hours: Sequence[datetime], now: datetime
+) -> dict[datetime, list[StreamParity]]:
+    found: dict[datetime, list[StreamParity]] = {hour: [] for hour in hours}
+    revisions: list[Revision] = []
+    for name, stream_sources in sources.items():
+        archived = {hour for hour in hours if stream_sources.ref(hour).kind.startswith("archive")}
+        if not archived:
+            continue
+        captures = lake.ledger.captures_between(symbol, name, hours[0], hours[-1] + HOUR)
+        for capture in captures:
+            if capture.hour in archived:
+                parity = _compare(lake, stream_sources, capture)
+                found[capture.hour].append(parity)
+                revisions += _revisions(symbol, parity, now)
+    lake.ledger.record_revisions(revisions)
+    return found
+
+
+def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamParity:
+    archive_path = sources.by_hour[capture.hour].paths[0]
+    time = pl.col(sources.feed.stream.time_column)
+    start, end = capture.window_start, capture.window_end
+    archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
+    captured = pl.read_parquet(lake.catalog.absolute(capture.path))
+    return compare_stream(sources.feed.stream, archived, captured, start, end)
+
+
+def _revisions(symbol: str, parity: StreamParity, now: datetime) -> list[Revision]:
+    return [
+        Revision(
+            symbol=symbol,
+            stream=parity.stream,
+            timestamp=cell["timestamp"],
+            column=cell["column"],
+            old_source="rest",
+            new_source="archive",
+            old_value=cell["old"],
+            new_value=cell["new"],
+            noticed_at=now,
+        )
+        for cell in parity.differences.iter_rows(named=True)
+    ]

@@ -1,0 +1,119 @@
+"""What Dagster's UI shows about an asset and a partition: keys, tags, column tables, provenance, pictures.
+
+Belongs here: turning registry, provenance and results into Dagster metadata values.
+Does not belong here: computing any of them, recording events (`checks`).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from PIL import Image, ImageDraw
+
+from lake_assets.ingest.results import ArchiveResult, HourResult
+from lake_assets.schema.tables import Table
+from lake_resources.binance.wire import Stream
+from lake_resources.storage.provenance import SourceRef
+
+_PICTURE_SIZE_PX = (240, 64)
+_VOLUME_SHARE = 0.35
+
+
+def minute_key(symbol: str) -> dg.AssetKey:
+    """Key of a symbol's minute table."""
+    return dg.AssetKey(["um", symbol, "minute"])
+
+
+def vision_key(symbol: str, stream: str) -> dg.AssetKey:
+    """Key of one archive stream of a symbol."""
+    return dg.AssetKey(["vision", symbol, stream])
+
+
+def symbol_tags(symbol: str) -> dict[str, str]:
+    """Tags by which the catalogue is filtered."""
+    return {"symbol": symbol, "market": "um"}
+
+
+def table_columns(table: Table) -> dg.TableSchema:
+    """The registry as the UI's column table: type, unit and definition of each column."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.dtype_text,
+                description=f"{column.definition}. Unit: {column.unit or 'none'}. NULL: {column.fill_policy}.",
+                constraints=dg.TableColumnConstraints(nullable=column.name not in table.required),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def stream_columns(stream: Stream) -> dg.TableSchema:
+    """The wire columns of an archive stream."""
+    return dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in stream.columns.items()])
+
+
+def provenance_table(sources: Mapping[str, SourceRef]) -> dg.MarkdownMetadataValue:
+    """Which source each stream of the hour came from, as a readable table."""
+    lines = ["| stream | source | reference |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {ref.kind} | `{ref.reference[:24]}` |" for name, ref in sorted(sources.items())]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def archive_metadata(result: ArchiveResult) -> dict[str, Any]:
+    """Metadata of one archive file."""
+    return {
+        "dagster/partition_row_count": result.row_count,
+        "dagster/uri": dg.MetadataValue.path(str(result.path)),
+        "outcome": result.status,
+        "sha256": result.sha256,
+        "source": dg.MetadataValue.url(result.url),
+    }
+
+
+def hour_metadata(result: HourResult, *, picture: bool) -> dict[str, Any]:
+    """Metadata of one committed hour. Event rows are the cost of a long backfill, so it is kept small."""
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": result.row_count,
+        "dagster/uri": dg.MetadataValue.path(str(result.path)),
+        "outcome": result.status,
+        "expected_rows": result.expected_rows,
+        "content_hash": result.content_hash[:16],
+        "provenance": provenance_table(result.sources),
+    }
+    if result.reason:
+        metadata["reason"] = result.reason
+    if picture and result.frame is not None and result.frame.height:
+        metadata["close_and_volume"] = dg.MetadataValue.md(f"![close and volume]({hour_picture(result.frame)})")
+    return metadata
+
+
+def hour_picture(frame: pl.DataFrame) -> str:
+    """Close (line) and volume (bars) of an hour's minutes as a `data:` URI of a small PNG."""
+    width, height = _PICTURE_SIZE_PX
+    image = Image.new("P", (width, height), 0)
+    image.putpalette([255, 255, 255, 190, 205, 225, 20, 70, 140])
+    draw = ImageDraw.Draw(image)
+    minutes = frame["timestamp"].dt.minute().to_list()
+    volumes, closes = frame["volume_btc"].to_list(), frame["close"].to_list()
+    step = width / 60
+    most = max(volumes) or 1.0
+    for minute, volume in zip(minutes, volumes, strict=True):
+        top = height - 1 - volume / most * height * _VOLUME_SHARE
+        draw.rectangle((minute * step, top, (minute + 1) * step - 2, height - 1), fill=1)
+    low, high = min(closes), max(closes)
+    span = (high - low) or 1.0
+    room = height * (1 - _VOLUME_SHARE) - 4
+    points = [
+        ((minute + 0.5) * step, 2 + (high - close) / span * room) for minute, close in zip(minutes, closes, strict=True)
+    ]
+    draw.line(points, fill=2, width=1)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
