@@ -8,9 +8,12 @@ One engine per process: SQLAlchemy's pool and its cache of compiled statements a
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +38,7 @@ class LedgerEngine:
         self.url = url
         self._engine: sa.Engine | None = None
         self._pid = 0
+        self._opening = Lock()
 
     def close(self) -> None:
         """Close the pooled connections; the next call opens new ones."""
@@ -64,21 +68,16 @@ class LedgerEngine:
 
     def _connected(self) -> sa.Engine:
         # A forked child must not use (nor close) its parent's connections.
-        if self._engine is None or self._pid != os.getpid():
-            self.close()
-            self._engine, self._pid = _open(self.url), os.getpid()
-            self._create()
-        return self._engine
-
-    def _create(self) -> None:
-        assert self._engine is not None
-        present = set(sa.inspect(self._engine).get_table_names())
-        if present.issuperset(METADATA.tables):
-            return
-        with self._engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
-            if connection.dialect.name == "postgresql":  # two first users at once
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7130662)"))
-            METADATA.create_all(connection)
+        engine = self._engine
+        if engine is not None and self._pid == os.getpid():
+            return engine
+        with self._opening:
+            if self._engine is None or self._pid != os.getpid():
+                self.close()
+                engine = _open(self.url)
+                _create(engine)
+                self._engine, self._pid = engine, os.getpid()
+            return self._engine
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -117,16 +116,32 @@ def _open(url: str) -> sa.Engine:
     return engine
 
 
+def _create(engine: sa.Engine) -> None:
+    present = set(sa.inspect(engine).get_table_names())
+    if present.issuperset(METADATA.tables):
+        return
+    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":  # two first users at once
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7130662)"))
+        METADATA.create_all(connection)
+
+
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver's own implicit BEGIN would start write transactions as readers, which then fail instead of waiting.
     connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "foreign_keys=ON",
-    ):
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+    # SQLite does not wait when two first users switch a new file to WAL at once: one of them is refused.
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
