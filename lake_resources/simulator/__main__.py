@@ -6,10 +6,13 @@ Belongs here: reading arguments and serving in the foreground. Does not belong h
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lake_resources.simulator import replay
+from lake_resources.simulator.market import Market
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.specs import DEFAULT_SYMBOLS
 
@@ -19,10 +22,18 @@ def main(
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 7,
     symbols: Annotated[str, typer.Option(help="Symbols that trade, comma separated.")] = ",".join(DEFAULT_SYMBOLS),
     rate: Annotated[float, typer.Option(help="Mean aggregate trades per minute.")] = 15.0,
+    replay_files: Annotated[
+        list[Path] | None, typer.Option("--replay", help="CSV of 1m or 1h klines that becomes the market; repeatable.")
+    ] = None,
+    symbol: Annotated[str, typer.Option(help="Symbol of the replayed klines.")] = "BTCUSDT",
+    interval: Annotated[str | None, typer.Option(help="1m or 1h; found out where not given.")] = None,
 ) -> None:
     """Serve the simulated exchange until interrupted."""
     names = [name.strip() for name in symbols.split(",") if name.strip()]
-    server = SimulatorServer(seed=seed, symbols=names, port=port, rate_per_min=rate)
+    replays: dict[str, Market] = {}
+    if replay_files:
+        replays[symbol] = replay.load(replay_files, symbol, interval=interval, seed=seed, rate_per_min=rate)
+    server = SimulatorServer(seed=seed, symbols=names, port=port, rate_per_min=rate, replays=replays)
     sys.stdout.write(f"simulator: {server.base_url} seed {seed}, symbols {', '.join(names)}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -73,7 +73,6 @@ class ArchiveType:
 
 
 def _kline_table(feed: SymbolFeed, bars: Bars, interval: str, *, reference: bool) -> Table:
-    bars = roll_up(bars, interval)
     spec = feed.spec
     digits = 8 if reference else spec.price_digits
     quantity, quote = (0, 8) if reference else (spec.quantity_digits, spec.quote_digits)
@@ -89,14 +88,15 @@ def _kline_table(feed: SymbolFeed, bars: Bars, interval: str, *, reference: bool
 
 
 def _klines(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:
-    return _kline_table(feed, feed.closed_bars(start_ms // MINUTE_MS, end_ms // MINUTE_MS), interval, reference=False)
+    # One minute past the end, so that no minute of the range is still running.
+    bars = feed.interval_bars(interval, start_ms // MINUTE_MS, end_ms // MINUTE_MS, end_ms + MINUTE_MS)
+    return _kline_table(feed, bars, interval, reference=False)
 
 
 def _reference(kind: str) -> Callable[[SymbolFeed, int, int, str], Table]:
     def rows(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:
-        # One minute past the end, so that no minute of the range is still running.
         bars = feed.reference_bars(kind, start_ms // MINUTE_MS, end_ms // MINUTE_MS, end_ms + MINUTE_MS)
-        return _kline_table(feed, bars, interval, reference=True)
+        return _kline_table(feed, roll_up(bars, interval), interval, reference=True)
 
     return rows
 

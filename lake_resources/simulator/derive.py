@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lake_resources.simulator.feed import REFERENCE_SCALE, SymbolFeed
-from lake_resources.simulator.rng import Ints
+from lake_resources.simulator.rng import Floats, Ints
 from lake_resources.simulator.trades import MINUTE_MS, Trades
 
 SLOW_STEP_MS = 300_000
@@ -87,9 +87,12 @@ def snapshots(feed: SymbolFeed, time_ms: Ints) -> Snapshots:
     """Open interest and ratios at any times (taken at multiples of 5 minutes)."""
     steps = time_ms / SLOW_STEP_MS
 
-    def drift(lane: str, size: float) -> Ints | float:
+    def drift(lane: str, size: float) -> Floats:
         parts = ((2016.0, 1.0), (144.0, 0.5), (9.0, 0.2), (1.0, 0.05))
-        return sum(size * share * feed.rng.noise(f"{lane}{period}", steps / period) for period, share in parts)
+        total = np.zeros(len(time_ms))
+        for period, share in parts:
+            total += size * share * feed.rng.noise(f"{lane}{period}", steps / period)
+        return total
 
     interest = feed.spec.open_interest * np.exp(drift("open interest", 0.12)) * 10**feed.spec.quantity_digits
     open_interest = np.round(interest).astype(np.int64)
@@ -98,7 +101,7 @@ def snapshots(feed: SymbolFeed, time_ms: Ints) -> Snapshots:
 
     def long_share(lane: str, level: float) -> Ints:
         share = np.clip(level + drift(lane, 0.05), 0.2, 0.8)
-        return np.round(np.asarray(share) * RATIO_SCALE).astype(np.int64)
+        return np.round(share * RATIO_SCALE).astype(np.int64)
 
     return Snapshots(
         time_ms, open_interest, value,
@@ -144,7 +147,7 @@ def book_updates(feed: SymbolFeed, trades: Trades, per_trade: int = 3) -> BookUp
     scale = 20 * feed.spec.typical_fill_usdt / feed.spec.base_price * 10**feed.spec.quantity_digits
 
     def depth(lane: str) -> Ints:
-        return 1 + np.floor(scale * np.exp(feed.rng.bell(lane, index))).astype(np.int64)
+        return np.asarray(1 + np.floor(scale * np.exp(feed.rng.bell(lane, index))).astype(np.int64))
 
     event = time.ravel() + 1 + feed.rng.below("engine", index, 8)
     update = 10**12 + index * 37

@@ -87,7 +87,9 @@ class Fault:
         if unknown := set(given) - known:
             raise ValueError(f"unknown fault fields {sorted(unknown)}; known: {sorted(known)}")
         times = {
-            name: datetime.fromisoformat(given[name]) for name in ("since", "start", "end") if given.get(name) is not None
+            name: datetime.fromisoformat(given[name])
+            for name in ("since", "start", "end")
+            if given.get(name) is not None
         }
         return cls(**{**given, **times})
 

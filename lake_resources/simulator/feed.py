@@ -13,12 +13,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from lake_resources.simulator.bars import Bars, concat, empty_bars, minute_bars
+from lake_resources.simulator.bars import INTERVAL_MINUTES, Bars, concat, empty_bars, minute_bars, roll_up
 from lake_resources.simulator.market import Market
 from lake_resources.simulator.rng import Floats, Ints, Rng
 from lake_resources.simulator.trades import HOUR_MINUTES, MINUTE_MS, Mask, Trades
 
 DAY_MINUTES = 1440
+HOUR_MS = HOUR_MINUTES * MINUTE_MS
 REFERENCE_KINDS = ("mark", "index", "premium")
 REFERENCE_SCALE = 10**8
 """Mark, index and premium are printed with 8 decimals for every symbol."""
@@ -90,6 +91,19 @@ class SymbolFeed:
         if start >= end or not start_minute <= now_minute < end_minute:
             return closed
         return concat([closed, self.running_bar(now_ms)])
+
+    def interval_bars(self, interval: str, start_minute: int, end_minute: int, now_ms: int) -> Bars:
+        """Bars of an interval whose opens lie in [start, end), the last one maybe unfinished.
+
+        The bounds must be edges of the interval. Replayed hours are served as they are in the file.
+        """
+        minutes = INTERVAL_MINUTES[interval] or DAY_MINUTES
+        hours = self.market.hours
+        if hours is None or minutes < HOUR_MINUTES:
+            return roll_up(self.bars(start_minute, end_minute, now_ms), interval)
+        running = max(start_minute, now_ms // HOUR_MS * HOUR_MINUTES)
+        whole = hours.between(start_minute * MINUTE_MS, min(end_minute, running) * MINUTE_MS)
+        return roll_up(concat([whole, roll_up(self.bars(running, end_minute, now_ms), "1h")]), interval)
 
     def running_bar(self, now_ms: int) -> Bars:
         """The bar of the current minute with the fills up to `now_ms`."""

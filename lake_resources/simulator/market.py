@@ -38,6 +38,10 @@ class Market(Protocol):
     def end_minute(self) -> int | None:
         """First minute after the last one of trading, None while it goes on."""
 
+    @property
+    def hours(self) -> Bars | None:
+        """Hour bars that are given, not rolled up from minutes; None where there are none."""
+
     def agg_count(self, minute: int) -> int:
         """How many aggregates came before a minute; the first of the minute has this number + 1 as id."""
 
@@ -85,6 +89,7 @@ class SeededMarket:
         self.spec = spec
         self.first_minute = ONBOARD_MS // MINUTE_MS
         self.end_minute: int | None = None
+        self.hours: Bars | None = None
         self._rng = Rng(seed, spec.symbol)
         self._first_hour = self.first_minute // HOUR_MINUTES
         self._hour_rate = rate_per_min * HOUR_MINUTES
@@ -206,7 +211,7 @@ class SeededMarket:
 
     def _quantity(self, fill_id: Ints) -> Ints:
         median = self.spec.typical_fill_usdt / self.spec.base_price * 10**self.spec.quantity_digits
-        return 1 + np.floor(median * np.exp(1.7 * self._rng.bell("size", fill_id))).astype(np.int64)
+        return np.asarray(1 + np.floor(median * np.exp(1.7 * self._rng.bell("size", fill_id))).astype(np.int64))
 
     def mid(self, time_ms: Ints) -> Floats:
         """Smooth price at any times, USDT: octaves of noise on minutes, finer octaves inside them."""

@@ -114,10 +114,13 @@ def _json(content: Json, status: int, headers: Mapping[str, str]) -> Response:
 
 def refusal(verdict: Verdict, headers: Mapping[str, str]) -> Response:
     """The answer 429 or 418 for a verdict of the limits."""
+    advice = "Please use the websocket for live updates to avoid"
     if verdict.status == 418:
-        message = f"Way too many requests; IP(127.0.0.1) banned until {verdict.banned_until_ms}. Please use the websocket for live updates to avoid bans."
+        until = verdict.banned_until_ms
+        message = f"Way too many requests; IP(127.0.0.1) banned until {until}. {advice} bans."
     else:
-        message = "Too many requests; current limit of IP(127.0.0.1) is 2400 requests per minute. Please use the websocket for live updates to avoid polling the API."
+        limit = "current limit of IP(127.0.0.1) is 2400 requests per minute"
+        message = f"Too many requests; {limit}. {advice} polling the API."
     after = {"Retry-After": str(verdict.retry_after_s)}
     return _json({"code": -1003, "msg": message}, verdict.status, {**headers, **after})
 

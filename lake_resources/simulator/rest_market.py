@@ -69,7 +69,7 @@ def trade_klines(query: Query, name: str = "symbol", largest: int = 1500) -> tup
     interval = query.choice("interval", tuple(INTERVAL_MINUTES), BAD_INTERVAL)
     limit = query.limit(500, largest)
     first, end = _window_minutes(query, feed, interval, limit)
-    bars = _select(roll_up(feed.bars(first, end, query.now_ms), interval), query, limit)
+    bars = _select(feed.interval_bars(interval, first, end, query.now_ms), query, limit)
     spec = feed.spec
     price = [texts(values, spec.price_digits) for values in (bars.open, bars.high, bars.low, bars.close)]
     volume, taker = texts(bars.volume, spec.quantity_digits), texts(bars.taker_volume, spec.quantity_digits)

@@ -11,21 +11,20 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import time
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any
 
 import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lake_resources.clock import Clock, system_clock
 from lake_resources.simulator import rest
+from lake_resources.simulator.control import Control, Seen
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import RESPONSE_KINDS, Fault, FaultBook
 from lake_resources.simulator.limits import Verdict
@@ -35,7 +34,6 @@ from lake_resources.simulator.specs import DEFAULT_SYMBOLS
 from lake_resources.simulator.vision import VisionSite
 
 LOG_SIZE = 50_000
-Seen = tuple[str, str, str]
 
 
 class _Faulty:
@@ -73,9 +71,7 @@ class _Faulty:
         body = b"".join(message.get("body", b"") for message in messages[1:])
         await send(messages[0])
         # The full Content-Length went out; returning without the rest makes the server drop the connection.
-        await send(
-            {"type": "http.response.body", "body": body[: int(len(body) * fault.fraction)], "more_body": True}
-        )
+        await send({"type": "http.response.body", "body": body[: int(len(body) * fault.fraction)], "more_body": True})
 
     def _scripted(self, fault: Fault) -> Response:
         if fault.kind == "418":
@@ -93,57 +89,7 @@ class _Faulty:
             return Response("<html><body><h1>403 Forbidden</h1></body></html>", 403, media_type="text/html")
         if fault.kind == "garbage":
             return Response(f"<html><body>{fault.body}</body></html>", 200, media_type="text/html")
-        return Response(
-            orjson.dumps({"code": -1000, "msg": fault.body}), fault.status, media_type="application/json"
-        )
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
-
-
-def _control(exchange: Exchange, seen: deque[Seen]) -> list[Route]:
-    async def faults(request: Request) -> Response:
-        if request.method == "DELETE":
-            number = request.query_params.get("id")
-            if number is None:
-                exchange.faults.clear()
-            elif not exchange.faults.remove(int(number)):
-                return _json({"error": f"no fault {number}"}, 404)
-        if request.method == "POST":
-            try:
-                number = exchange.faults.add(Fault.from_json(orjson.loads(await request.body())))
-            except (ValueError, TypeError) as error:
-                return _json({"error": str(error)}, 400)
-            return _json({"id": number}, 201)
-        return _json(exchange.faults.state())
-
-    async def clock(request: Request) -> Response:
-        if request.method == "POST":
-            try:
-                wish = orjson.loads(await request.body())
-                if "now" in wish:
-                    exchange.clock.freeze(datetime.fromisoformat(wish["now"]))
-                if "offset_s" in wish:
-                    exchange.clock.offset(timedelta(seconds=wish["offset_s"]))
-                if "advance_s" in wish:
-                    exchange.clock.advance(timedelta(seconds=wish["advance_s"]))
-            except (ValueError, TypeError) as error:
-                return _json({"error": str(error)}, 400)
-        elif request.method == "DELETE":
-            exchange.clock.offset(timedelta(0))
-        return _json(exchange.clock.state())
-
-    async def requests(request: Request) -> Response:
-        if request.method == "DELETE":
-            seen.clear()
-        return _json(list(seen))
-
-    return [
-        Route("/sim/faults", faults, methods=["GET", "POST", "DELETE"]),
-        Route("/sim/clock", clock, methods=["GET", "POST", "DELETE"]),
-        Route("/sim/requests", requests, methods=["GET", "DELETE"]),
-    ]
+        return Response(orjson.dumps({"code": -1000, "msg": fault.body}), fault.status, media_type="application/json")
 
 
 def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001
@@ -159,7 +105,7 @@ def build_app(exchange: Exchange, seen: deque[Seen], *, publish_time: time = tim
     routes = [
         *rest.routes(exchange),
         *VisionSite(exchange, publish_time=publish_time).routes(),
-        *_control(exchange, seen),
+        *Control(exchange, seen).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     return _Faulty(app, exchange, seen)
