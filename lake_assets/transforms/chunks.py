@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 import polars as pl
 
@@ -88,5 +89,8 @@ def features_in_one_pass(
     try:
         parts = [features(frame) for frame in whole_minutes(read(), time_column)]
     except RowsOutOfOrder:
-        parts = [features(pl.concat(whole))] if (whole := list(read())) else []
+        parts = [features(pl.concat(read()))]
+    if not parts:
+        # No rows: the features of an empty frame, so that the columns are there.
+        parts = [features(frame) for frame in islice(read(), 1)]
     return pl.concat(parts).sort("timestamp") if parts else pl.DataFrame(schema={"timestamp": pl.Datetime("us", "UTC")})

@@ -207,7 +207,9 @@ def _minutes_of(klines: pl.DataFrame, trades: pl.DataFrame, covered: Collection[
             end_allowance=pl.col("tail") + pl.when(time.shift(-1) - time == one).then(pl.col("head").shift(-1)),
         )
         .with_columns(
-            judged=pl.col("volume").is_not_null() & (pl.col("start_allowance") + pl.col("end_allowance")).is_not_null()
+            judged=pl.all_horizontal(
+                pl.col("volume", "ticks", "start_allowance", "end_allowance").is_finite().fill_null(value=False)
+            )
         )
     )
 
