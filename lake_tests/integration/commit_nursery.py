@@ -1,0 +1,52 @@
+"""Starts the writer processes of `commit_worker` for tests.
+
+Belongs here: the other end of its protocol. Does not belong here: any assertion.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("commit_worker.py")
+
+
+class Nursery:
+    """One process with its imports behind it, which forks writers."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self, *tasks: list[Any]) -> list[int]:
+        """Fork one writer per task, all at once; returns their process ids."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(tasks) + "\n")
+        self._process.stdin.flush()
+        return list(json.loads(self._line()))
+
+    def wait(self) -> list[int]:
+        """Exit codes of the writers of the last `start`; a killed one has minus its signal."""
+        return list(json.loads(self._line()))
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@contextmanager
+def nursery() -> Iterator[Nursery]:
+    """A nursery that ends with the block."""
+    command = [sys.executable, str(WORKER), str(REPOSITORY)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Nursery(process)
+        process.stdin.close()
+        process.wait(timeout=30)

@@ -1,0 +1,104 @@
+"""A writer killed at random points, a hundred times: no half-visible hour, no lost row, the next run repairs."""
+
+import json
+import logging
+import os
+import random
+import signal
+import time
+
+import polars as pl
+import pytest
+
+from lake_resources.storage.commit import commit_hours, recover
+from lake_resources.storage.parquet import file_hash
+from lake_tests.integration.commit_nursery import nursery
+from lake_tests.minute_hours import SYMBOL, at, candidate, clock, lake
+
+LOG = logging.getLogger(__name__)
+KILLS = 100
+HOURS = 6
+
+
+def acknowledged(root):
+    """Newest version of each hour whose commit had returned, and the newest version of all."""
+    log = root / "acknowledged"
+    newest, last = {}, 0
+    for line in log.read_text().splitlines() if log.exists() else []:
+        version, hours = json.loads(line)
+        newest |= dict.fromkeys(hours, version)
+        last = version
+    return newest, last
+
+
+def whole_version(path):
+    """The one version that all rows of a file are of; the file must be whole."""
+    rows = pl.read_parquet(path)
+    assert rows.height == 60
+    (version,) = rows["close"].unique().to_list()
+    return version
+
+
+def wait_for_a_commit(root, last):
+    """Until a version newer than `last` is acknowledged."""
+    deadline = time.monotonic() + 30
+    while acknowledged(root)[1] == last:
+        assert time.monotonic() < deadline, "the writer does not write"
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_a_writer_killed_anywhere_loses_nothing(tmp_path):
+    catalog, ledger = lake(tmp_path)
+    chance = random.Random(20261121)
+    watermark = None
+    mid_commit = finished = rolled_back = 0
+    with nursery() as writers:
+        for kill in range(KILLS):
+            newest, last = acknowledged(tmp_path)
+            (process,) = writers.start(["forever", str(tmp_path), kill, last])
+            if kill % 5:  # four in five die in a later commit, the others perhaps before or in their first
+                wait_for_a_commit(tmp_path, last)
+            time.sleep(chance.uniform(0, 0.06))
+            os.kill(process, signal.SIGKILL)
+            assert writers.wait() == [-signal.SIGKILL]
+
+            # What a reader sees before any repair: every committed hour is one whole version, and not an old one.
+            newest, last = acknowledged(tmp_path)
+            for row in ledger.partitions(SYMBOL, at(0), at(HOURS)):
+                version = whole_version(catalog.absolute(row.path))
+                assert version >= newest.get(row.hour.hour, 0)
+
+            mid_commit += bool(ledger.intents())
+            found = recover(catalog, ledger)
+            finished += len(found.finished)
+            rolled_back += len(found.rolled_back)
+            assert ledger.intents() == []
+
+            # No acknowledged commit is lost, and ledger and disk agree to the byte.
+            rows = {row.hour.hour: row for row in ledger.partitions(SYMBOL, at(0), at(HOURS))}
+            assert rows.keys() >= newest.keys()
+            for hour, row in rows.items():
+                path = catalog.absolute(row.path)
+                assert file_hash(path) == row.content_hash
+                assert whole_version(path) >= newest.get(hour, 0)
+            mark = ledger.watermark(SYMBOL)
+            assert watermark is None or mark >= watermark
+            watermark = mark
+
+    assert last > KILLS, "the writers hardly wrote"
+    assert mid_commit, "no kill fell between intent and commit"
+    assert finished > 0
+    assert rolled_back == 0, "an intent is written only for temp files that are durable"
+
+    # The next run repairs: the same call as ever, then nothing is left of the crashes but young temp files.
+    outcomes = commit_hours(
+        catalog, ledger, SYMBOL, [candidate(at(hour), value=last + 1000) for hour in range(HOURS)], clock=clock
+    )
+    assert {outcome.status for outcome in outcomes} == {"committed"}
+    for temp in catalog.temp_dir.iterdir():
+        os.utime(temp, (0, 0))
+    recover(catalog, ledger)
+    assert list(catalog.temp_dir.iterdir()) == []
+    LOG.info("%d of %d kills mid-commit, %d hours finished, %d commits", mid_commit, KILLS, finished, last)
+    ledger.close()

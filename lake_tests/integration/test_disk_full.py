@@ -1,0 +1,122 @@
+"""A disk that really is full (a 2 MB tmpfs): a clear error, no temp file left, nothing committed lost."""
+
+import subprocess
+
+import polars as pl
+import pytest
+
+from lake_resources.errors import DiskFull
+from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
+from lake_resources.storage.parquet import StagingWriter, file_hash, stage
+from lake_tests.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, frame, lake
+
+SIZE = 2 * 1024 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A mounted file system of 2 MB; skips where mounting is not permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting a tmpfs is not permitted: {error}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def noise(rows):
+    """Rows that do not compress: 16 bytes each."""
+    count = pl.int_range(rows, eager=True)
+    return pl.DataFrame(
+        {
+            "timestamp": pl.Series([DAY]).repeat_by(rows).explode(),
+            "close": count.hash(1).reinterpret(signed=False).cast(pl.Float64),
+            "count": count.hash(2).reinterpret(signed=True),
+        },
+        schema=SCHEMA,
+    )
+
+
+def fill(disk, leave):
+    """Take all space but `leave` bytes."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
+    with filler.open("r+b") as file:
+        file.truncate(filler.stat().st_size - leave)
+    return filler
+
+
+def temps(catalog):
+    return list(catalog.temp_dir.iterdir())
+
+
+@pytest.mark.parametrize("leave", [0, 4096, 16_384, 40_960, 65_536, 81_920])
+@pytest.mark.parametrize("ledger_on_disk", [True, False], ids=["ledger on the full disk", "ledger elsewhere"])
+def test_a_commit_on_a_full_disk_loses_nothing(small_disk, tmp_path, leave, ledger_on_disk):
+    catalog, ledger = lake(small_disk)
+    if not ledger_on_disk:
+        _, ledger = lake(tmp_path)
+    first = commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour)) for hour in range(3)], clock=clock)
+    filler = fill(small_disk, leave)
+    day = [candidate(at(hour), value=2.0) for hour in range(24)]
+    with pytest.raises(DiskFull, match=r"no space left on the disk; nothing that was committed is touched.*LAKE_ROOT"):
+        commit_hours(catalog, ledger, SYMBOL, day, clock=clock)
+    wanted = {catalog.absolute(intent.temp_path) for intent in ledger.intents()}
+    assert set(temps(catalog)) <= wanted
+    if not wanted:
+        assert [row.content_hash for row in ledger.partitions(SYMBOL, at(0), at(24))] == [
+            outcome.content_hash for outcome in first
+        ]
+    for outcome in first:
+        assert pl.read_parquet(outcome.path).height == 60
+
+    filler.unlink()
+    recover(catalog, ledger)
+    assert {outcome.status for outcome in commit_hours(catalog, ledger, SYMBOL, day, clock=clock)} <= {
+        "committed",
+        "unchanged",
+    }
+    rows = ledger.partitions(SYMBOL, at(0), at(24))
+    assert len(rows) == 24
+    assert all(file_hash(catalog.absolute(row.path)) == row.content_hash for row in rows)
+    assert temps(catalog) == []
+    ledger.close()
+
+
+def test_staging_on_a_full_disk_leaves_nothing(small_disk):
+    fill(small_disk, 8192)
+    with pytest.raises(DiskFull, match="stage 1 file"):
+        stage(noise(10_000), small_disk / ".tmp", {})
+    assert list((small_disk / ".tmp").iterdir()) == []
+
+
+def test_a_staging_writer_on_a_full_disk_leaves_nothing(small_disk):
+    def write():
+        with StagingWriter(small_disk / ".tmp", SCHEMA, {}, row_group_rows=20_000) as writer:
+            for _ in range(20):
+                writer.write(noise(20_000))
+
+    with pytest.raises(DiskFull, match="no space left"):
+        write()
+    assert list((small_disk / ".tmp").iterdir()) == []
+
+
+def test_a_quarantine_on_a_full_disk_leaves_nothing(small_disk, tmp_path):
+    catalog, _ = lake(small_disk)
+    _, ledger = lake(tmp_path)
+    commit_hours(catalog, ledger, SYMBOL, [candidate(at(0))], clock=clock)
+    fill(small_disk, 0)
+    with pytest.raises(DiskFull):
+        quarantine_hour(catalog, ledger, SYMBOL, at(0), frame(at(0)), ["ohlc"], "high below low", clock=clock)
+    assert temps(catalog) == []
+    assert ledger.quarantined(SYMBOL, at(0), at(1)) == []
+    assert frame(at(0)).equals(pl.read_parquet(catalog.minute_path(SYMBOL, at(0))))
+    ledger.close()
