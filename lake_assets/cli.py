@@ -20,8 +20,12 @@ from lake_assets.ingest.streams import FEEDS
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
+_LOG_WIDTH = 140
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True, highlight=False)
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=_LOG_WIDTH)
 
 
 @app.command()

@@ -1,12 +1,13 @@
 """Dagster resources: Binance REST, Binance Vision, and the lake that they feed.
 
-Belongs here: their configuration as the UI shows it, and opening them once per process.
+Belongs here: their configuration as the UI shows it, and opening them in a run.
 Does not belong here: the clients themselves (`lake_resources`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import dagster as dg
 
@@ -20,7 +21,7 @@ from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
 
-class BinanceRestResource(dg.ConfigurableResourceFactory[BinanceRest]):
+class BinanceRestResource(dg.ConfigurableResource):
     """Binance USD-M REST, behind the weight governor that all processes of the host share."""
 
     base_url: str
@@ -29,7 +30,7 @@ class BinanceRestResource(dg.ConfigurableResourceFactory[BinanceRest]):
     timeout_s: float
     attempts: int
 
-    def create_resource(self, context: dg.InitResourceContext) -> BinanceRest:  # noqa: ARG002 - Dagster's signature
+    def open(self) -> BinanceRest:
         """Open the client."""
         path = Path(self.governor_path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,36 +40,43 @@ class BinanceRestResource(dg.ConfigurableResourceFactory[BinanceRest]):
         )
 
 
-class BinanceVisionResource(dg.ConfigurableResourceFactory[VisionClient]):
+class BinanceVisionResource(dg.ConfigurableResource):
     """Binance Vision: the daily and monthly archives."""
 
     base_url: str
     connections: int
 
-    def create_resource(self, context: dg.InitResourceContext) -> VisionClient:  # noqa: ARG002 - Dagster's signature
+    def open(self) -> VisionClient:
         """Open the client."""
         return VisionClient(self.base_url, connections=self.connections)
 
 
-class LakeResource(dg.ConfigurableResourceFactory[Lake]):
+class LakeOpener(Protocol):
+    """What an asset needs of the resource `lake`."""
+
+    def open(self) -> Lake:
+        """Open the lake."""
+
+
+class LakeResource(dg.ConfigurableResource):
     """The lake: files below `root`, ledger, and the clients that feed it."""
 
-    rest: dg.ResourceDependency[BinanceRest]
-    vision: dg.ResourceDependency[VisionClient]
+    rest: BinanceRestResource
+    vision: BinanceVisionResource
     exchange: str
     root: str
     ledger_url: str
     safety_lag_minutes: int
     max_ffill_minutes: int
 
-    def create_resource(self, context: dg.InitResourceContext) -> Lake:  # noqa: ARG002 - Dagster's signature
+    def open(self) -> Lake:
         """Open the lake; refuses a root that holds data of another exchange."""
         claim_root(Path(self.root), self.exchange)
         return Lake(
             Catalog(Path(self.root)),
             Ledger(self.ledger_url),
-            self.rest,
-            self.vision,
+            self.rest.open(),
+            self.vision.open(),
             system_clock,
             self.safety_lag_minutes,
             self.max_ffill_minutes,

@@ -4,8 +4,6 @@ Belongs here: the asset and its text. Does not belong here: sources (`ingest.sou
 (`ingest.hours`), rules (`validation`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +12,11 @@ import dagster as dg
 from lake_assets.assets.vision import log_archive, offered_streams
 from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_hours
 from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.lake import Lake
 from lake_assets.ingest.results import HourResult
 from lake_assets.ingest.streams import FEEDS
 from lake_assets.metadata import minute_key, symbol_tags, table_columns, vision_key
 from lake_assets.partitions import DAY_TO_HOURS, hour_of, hourly
+from lake_assets.resources import LakeOpener
 from lake_assets.schema.tables import MINUTE
 from lake_resources.settings import LakeSettings
 
@@ -60,10 +58,11 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
         check_specs=check_specs(key, partitions),
         backfill_policy=dg.BackfillPolicy.multi_run(settings.hours_per_run),
     )
-    def minute(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+    def minute(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
+        opened = lake.open()
         hours = [hour_of(partition) for partition in context.partition_keys]
         results: list[HourResult] = []
-        for day in build_hours(lake, symbol, hours, now=lake.clock(), report=context.log.info):
+        for day in build_hours(opened, symbol, hours, now=opened.clock(), report=context.log.info):
             for archive in day.archives:
                 log_archive(context, archive)
             yield from record_hours(context, key, day.hours, picture=settings.picture)

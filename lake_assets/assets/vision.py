@@ -3,18 +3,16 @@
 Belongs here: the assets and their texts. Does not belong here: downloading and typing (`ingest.archives`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
 from lake_assets.ingest.archives import ingest_archives
-from lake_assets.ingest.lake import Lake
 from lake_assets.ingest.results import ArchiveResult
 from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
 from lake_assets.partitions import archive_key, archive_partitions, archive_period, has_archive_partitions
+from lake_assets.resources import LakeOpener
 from lake_resources.binance.wire import STREAMS, Stream
 from lake_resources.settings import LakeSettings
 
@@ -49,10 +47,11 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
     )
-    def vision(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+    def vision(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
+        opened = lake.open()
         keys = {archive_period(stream, partition): partition for partition in context.partition_keys}
         failed: list[ArchiveResult] = []
-        for number, result in enumerate(ingest_archives(lake, symbol, [(stream, p) for p in keys]), start=1):
+        for number, result in enumerate(ingest_archives(opened, symbol, [(stream, p) for p in keys]), start=1):
             context.log.info(f"{number}/{len(keys)} {symbol} {stream.name} {result.period}: {result.status}")
             log_archive(context, result, partition=keys[result.period])
             if result.status == "failed":

@@ -19,18 +19,25 @@ from lake_resources.storage.ledger import Ledger, MissingSource, Partition
 
 def hours_table(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Table:
     """One line per committed or rejected hour of `[start, end)`: rows, sources, check results, file."""
-    table = Table(title=f"um/{symbol}/minute, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC", title_justify="left")
-    for heading in ("hour", "rows", "klines", "aggTrades", "metrics", "funding", "checks", "file"):
+    pattern = _short(catalog, catalog.minute_path(symbol, start)).replace(
+        f"day={start:%d}/hour={start:%H}", "day=DD/hour=HH"
+    )
+    table = Table(
+        title=f"um/{symbol}/minute, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+        caption=pattern,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("hour", "rows", "klines", "aggTrades", "metrics", "funding", "checks", "content"):
         table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
     committed = {row.hour: row for row in ledger.partitions(symbol, start, end)}
     rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, start, end)}
     for hour in sorted(committed.keys() | rejected.keys()):
         if hour in committed:
             row = committed[hour]
-            place = _short(catalog, catalog.absolute(row.path))
             kinds = [row.sources[name].kind for name in ("klines_1m", "agg_trades", "metrics", "funding_rate")]
             rows = str(row.row_count) if row.row_count == row.expected_rows else f"{row.row_count}/{row.expected_rows}"
-            table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(row), place)
+            table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(row), row.content_hash[:8])
         if hour in rejected:
             entry = rejected[hour]
             table.add_row(
@@ -43,15 +50,17 @@ def archives_table(
     catalog: Catalog, ledger: Ledger, symbol: str, streams: Iterable[str], start: datetime, end: datetime
 ) -> Table:
     """One line per archive file that covers part of `[start, end)`."""
-    table = Table(title=f"vision/{symbol}", title_justify="left")
-    for heading in ("stream", "period", "rows", "CHECKSUM", "file"):
+    table = Table(
+        title=f"vision/{symbol}",
+        caption=f"vision/futures/um/STREAM/symbol={symbol}/PERIOD-SHA256.parquet",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("stream", "period", "rows", "CHECKSUM", "sha256"):
         table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
     for stream in streams:
         for row in ledger.archives_between(symbol, stream, start, end):
-            verdict = f"{row.checksum_verdict} {row.sha256[:8]}"
-            table.add_row(
-                stream, row.period, f"{row.row_count:,}", verdict, _short(catalog, catalog.absolute(row.path))
-            )
+            table.add_row(stream, row.period, f"{row.row_count:,}", row.checksum_verdict, row.sha256[:12])
     return table
 
 
