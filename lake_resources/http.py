@@ -17,7 +17,7 @@ import certifi
 import tenacity
 import urllib3
 
-from lake_resources.errors import LakeError, RateLimited, TransportError
+from lake_resources.errors import ExchangeError, RateLimited, TransportError
 
 Query = Mapping[str, str | int]
 Sleep = Callable[[float], None]
@@ -62,14 +62,15 @@ class HttpClient:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
+        self._prefix = urlsplit(self.base_url).path
         self._remedy = remedy
-        self._pool = urllib3.PoolManager(
-            num_pools=1,
+        self._pool = urllib3.connection_from_url(
+            self.base_url,
             maxsize=connections,
             headers=urllib3.make_headers(user_agent=_USER_AGENT, accept_encoding="gzip" if gzip else "identity"),
             timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
             retries=False,
-            ssl_context=_tls() if self.base_url.startswith("https:") else None,
+            **({"ssl_context": _tls()} if self.base_url.startswith("https:") else {}),
         )
 
     def get(self, path: str, query: Query | None = None) -> Answer:
@@ -80,7 +81,7 @@ class HttpClient:
         """
         target = _target(path, query)
         try:
-            answer = self._pool.request("GET", self.base_url + target)
+            answer = self._pool.request("GET", self._prefix + target)
         except urllib3.exceptions.HTTPError as error:
             raise self._transport_error(target, error) from error
         return Answer(answer.status, _lower(answer.headers), answer.data)
@@ -94,7 +95,7 @@ class HttpClient:
         """
         target = _target(path, None)
         try:
-            answer = self._pool.request("GET", self.base_url + target, preload_content=False)
+            answer = self._pool.request("GET", self._prefix + target, preload_content=False)
         except urllib3.exceptions.HTTPError as error:
             raise self._transport_error(target, error) from error
 
@@ -107,6 +108,8 @@ class HttpClient:
         try:
             yield BodyStream(answer.status, _lower(answer.headers), pieces())
         finally:
+            if answer.status != 200:
+                answer.drain_conn()  # a short error body; the connection can be used again
             if answer.length_remaining == 0:
                 answer.release_conn()
             else:  # an unread rest would be taken for the next answer
@@ -114,7 +117,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.clear()
+        self._pool.close()
 
     def _transport_error(self, target: str, error: Exception) -> TransportError:
         found = f"no complete answer ({type(error).__name__}: {error})"
@@ -122,7 +125,9 @@ class HttpClient:
 
 
 def retrying(attempts: int, sleep: Sleep) -> tenacity.Retrying:
-    """The retry rule: retryable errors only, exponential back-off with jitter, `retry_after_s` honoured.
+    """The retry rule: retryable ExchangeErrors only, exponential back-off with jitter, `retry_after_s` honoured.
+
+    A missing archive can be tried again tomorrow, not in a second, so ArchiveErrors are not retried here.
 
     Args:
         attempts: calls at most, the first included; the last error is raised as it is.
@@ -130,7 +135,7 @@ def retrying(attempts: int, sleep: Sleep) -> tenacity.Retrying:
     """
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, LakeError) and error.retryable),
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, ExchangeError) and error.retryable),
         wait=_wait_s,
         sleep=sleep,
         reraise=True,

@@ -149,7 +149,7 @@ def metrics(call: Call, symbol: str, start_ms: int, end_ms: int) -> pl.DataFrame
         joined = source if joined is None else joined.join(source, on="create_time", how="full", coalesce=True)
     if joined is None:
         return _joined([], "metrics")
-    return joined.with_columns(symbol=pl.lit(symbol)).select(METRICS_COLUMNS).sort("create_time")
+    return joined.with_columns(symbol=pl.lit(symbol)).select(*METRICS_COLUMNS).sort("create_time")
 
 
 def funding_rate(call: Call, symbol: str, start_ms: int, end_ms: int) -> pl.DataFrame:

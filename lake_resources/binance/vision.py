@@ -97,7 +97,7 @@ class VisionClient:
         return self._checksum(_stream(stream).url_path(symbol, period))
 
     def download(self, stream: str | Stream, symbol: str, period: str, into: Path) -> VerifiedZip:
-        """Download one zip into the directory `into`; it appears there only when verified.
+        """Download one zip to `into/<stream>/<file name>`; it appears there only when verified.
 
         Raises:
             ArchiveNotPublished: zip or CHECKSUM is not there (yet).
@@ -106,7 +106,8 @@ class VisionClient:
             DiskFull: no space; no file was left behind.
             ExchangeError: the server could not be reached, failed or refused.
         """
-        return self._download(_stream(stream).url_path(symbol, period), into)
+        known = _stream(stream)
+        return self._download(known.url_path(symbol, period), into / known.name)
 
     def download_many(
         self, requests: Iterable[Request], into: Path, *, ahead: int | None = None
@@ -115,7 +116,7 @@ class VisionClient:
 
         Args:
             requests: what to fetch; read lazily.
-            into: directory of the zips.
+            into: directory of the zips; each stream gets its own below, for all kline streams share file names.
             ahead: zips under way or not yet taken by the caller; all connections are used by default.
 
         Yields:
@@ -130,10 +131,11 @@ class VisionClient:
                     request = next(rest, None)
                     if request is None:
                         break
-                    path = _stream(request[0]).url_path(request[1], request[2])
+                    stream = _stream(request[0])
+                    path = stream.url_path(request[1], request[2])
                     # First in, first out: when a download runs, its CHECKSUM is already under way.
                     expected = threads.submit(self._checksum, path)
-                    waiting.append((request, threads.submit(self._download, path, into, expected)))
+                    waiting.append((request, threads.submit(self._download, path, into / stream.name, expected)))
                 if not waiting:
                     return
                 request, future = waiting.popleft()
@@ -181,31 +183,36 @@ class VisionClient:
                 expected = None
 
     def _download_once(self, path: str, into: Path, expected: Future[str] | None) -> VerifiedZip:
-        url = self._http.base_url + path
         final = into / path.rsplit("/", 1)[-1]
         temp = into / f".{final.name}.{uuid.uuid4().hex}.part"
         try:
-            into.mkdir(parents=True, exist_ok=True)
-            for attempt in retrying(self._attempts, self._sleep):
-                with attempt:
-                    sha256, size_bytes = self._stream_to(path, temp)
-            published = expected.result() if expected is not None else self._checksum(path)
-            if sha256 != published:
-                raise ChecksumMismatch(url, f"{size_bytes} bytes hash to {sha256}, CHECKSUM says {published}")
+            sha256, size_bytes = self._verified(path, temp, expected)
             temp.replace(final)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(f"{url}: no space for it in {into}", remedy="Free some space and repeat") from error
-            raise
-        finally:
+        except BaseException as error:
             temp.unlink(missing_ok=True)
-        return VerifiedZip(final, url, sha256, size_bytes)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                what = f"{self._http.base_url}{path}: no space for it in {into}"
+                raise DiskFull(what, remedy="Free some space and repeat; nothing else was touched") from error
+            raise
+        return VerifiedZip(final, self._http.base_url + path, sha256, size_bytes)
+
+    def _verified(self, path: str, temp: Path, expected: Future[str] | None) -> tuple[str, int]:
+        """Download into `temp`; its sha256 (equal to the CHECKSUM) and size."""
+        for attempt in retrying(self._attempts, self._sleep):
+            with attempt:
+                sha256, size_bytes = self._stream_to(path, temp)
+        published = expected.result() if expected is not None else self._checksum(path)
+        if sha256 != published:
+            found = f"{size_bytes} bytes hash to {sha256}, CHECKSUM says {published}"
+            raise ChecksumMismatch(self._http.base_url + path, found)
+        return sha256, size_bytes
 
     def _stream_to(self, path: str, temp: Path) -> tuple[str, int]:
         digest = hashlib.sha256()
         size_bytes = 0
         with self._http.stream(path) as body:
             self._refuse_bad_status(body, path)
+            temp.parent.mkdir(parents=True, exist_ok=True)
             with temp.open("wb") as file:
                 for piece in body.pieces:
                     digest.update(piece)
