@@ -46,7 +46,7 @@ def table_columns(table: Table) -> dg.TableSchema:
             dg.TableColumn(
                 column.name,
                 column.dtype_text,
-                description=f"{column.definition}. Unit: {column.unit or "none"}. Fill: {column.fill_policy}.",
+                description=f"{column.definition}. Unit: {column.unit or 'none'}. Fill: {column.fill_policy}.",
                 constraints=dg.TableColumnConstraints(nullable=column.name not in table.required),
             )
             for column in table.columns
