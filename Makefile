@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev lock
+.PHONY: help setup setup-dev lock demo up test test-fast check docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,31 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "installing the pinned development set ..."
 	$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements-dev.lock
 	@touch $@
+
+demo: setup ## backfill two symbols and two days on the simulator, print what was written (under 5 minutes)
+	$(BIN)/lake demo
+
+up: setup ## start webserver, daemon and simulator; LAKE_EXCHANGE=binance for the real exchange
+	$(BIN)/lake up
+
+test: setup-dev check ## everything CI runs: lint, types, layers, all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: setup-dev ## the tests that take under 3 minutes together
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not e2e"
+
+check: setup-dev ## lint, format, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: setup-dev ## write the generated pages anew
+	$(BIN)/python -m lake_assets.schema.dictionary > docs/data-dictionary.md
+	$(BIN)/python -m lake_resources.settings > docs/settings.md
+
+clean: ## remove what the demo and the tests wrote (not the lake of the real exchange)
+	rm -rf data/simulator dagster_home/simulator
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements.lock
