@@ -58,7 +58,7 @@ class SymbolFeed:
         cached_days: days of minute bars kept in memory.
     """
 
-    def __init__(self, market: Market, seed: int, *, cached_days: int = 64) -> None:
+    def __init__(self, market: Market, seed: int, *, cached_days: int = 200) -> None:
         self.market = market
         self.spec = market.spec
         self.rng = Rng(seed, f"{market.spec.symbol}/derived")

@@ -63,12 +63,13 @@ class ReplayMarket:
         self.hours: Bars | None = None
         minutes = file.bars
         if file.interval == "1h":
-            self.hours = file.bars if file.full else fill_unknown(file.bars, self._rng, 2 * rate_per_min)
-            minutes = minutes_of_hours(self.hours, self._rng)
-        self._plan = plan_minutes(minutes, self._rng)
-        if file.interval == "1h":
+            hours = file.bars if file.full else fill_unknown(file.bars, self._rng, 2 * rate_per_min)
+            minutes = minutes_of_hours(hours, self._rng)
+            self._plan = plan_minutes(minutes, self._rng)
             minutes = _with_quotes(minutes, self._plan)
-            self.hours = self.hours if file.full else _with_hour_quotes(self.hours, minutes)
+            self.hours = hours if file.full else _with_hour_quotes(hours, minutes)
+        else:
+            self._plan = plan_minutes(minutes, self._rng)
         self._minutes = minutes
         self._minute = minutes.open_ms // MINUTE_MS
         self.first_minute = int(self._minute[0])

@@ -101,9 +101,13 @@ def read_klines(paths: Sequence[Path], interval: str | None = None) -> KlineFile
         price_digits, quantity_digits = _digits(frame, prices), _digits(frame, [volume])
     zero = np.zeros(frame.height, np.int64)
     quote_digits = price_digits + quantity_digits
+    opened, high, low, close = (_fixed(frame[column], price_digits) for column in prices)
     bars = Bars(
         at,
-        *(_fixed(frame[column], price_digits) for column in prices),
+        opened,
+        high,
+        low,
+        close,
         _fixed(frame[volume], quantity_digits),
         _fixed(frame["quote_volume"], quote_digits) if full else zero,
         frame["count"].cast(pl.Int64).to_numpy().copy() if full else zero,

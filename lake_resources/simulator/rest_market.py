@@ -24,6 +24,7 @@ from lake_resources.simulator.rest_query import (
     BAD_DEPTH_LIMIT,
     BAD_INTERVAL,
     BAD_PARAMETER,
+    NOT_TRADING,
     WINDOW_TOO_OLD,
     ApiError,
     Query,
@@ -35,6 +36,7 @@ AGG_TRADE_RETENTION_MS = 2 * DAY_MS
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 CONTRACT_TYPES = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")
 Json = Any
+_NOT_TRADING_TEXT = "Symbol is on delivering or delivered or settling or closed or pre-trading."
 
 
 def _window_minutes(query: Query, feed: SymbolFeed, interval: str, limit: int) -> tuple[int, int]:
@@ -177,9 +179,19 @@ def recent_trades(query: Query) -> tuple[list[Json], Ints]:
     return [dict(zip(names, row, strict=True)) for row in columns], times
 
 
+def _one_or_all(query: Query, rows: list[Json]) -> Json:
+    if not query.values.get("symbol"):
+        return rows
+    if not rows:
+        raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
+    return rows[0]
+
+
 def _top(feed: SymbolFeed, now_ms: int) -> tuple[int, int, int, int, int, int]:
     """Update id, bid, its quantity, ask, its quantity, time of the last change of the book."""
     book = book_updates(feed, feed.trades_until(now_ms, 2))
+    if not len(book.update_id):
+        raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
     last = int(np.searchsorted(book.transaction_ms, now_ms, side="right")) - 1
     names = (book.update_id, book.bid, book.bid_quantity, book.ask, book.ask_quantity, book.transaction_ms)
     update, bid, bid_quantity, ask, ask_quantity, time = (int(values[last]) for values in names)
@@ -231,7 +243,7 @@ def book_ticker(query: Query) -> Json:
                 "lastUpdateId": update,
             }
         )
-    return rows[0] if query.values.get("symbol") else rows
+    return _one_or_all(query, rows)
 
 
 def last_price(query: Query) -> Json:
@@ -239,9 +251,11 @@ def last_price(query: Query) -> Json:
     rows = []
     for feed in query.feeds():
         found = feed.trades_until(query.now_ms, 1)
+        if not len(found.agg_id):
+            continue
         price = text(int(found.price[-1]), feed.spec.price_digits)
         rows.append({"symbol": feed.spec.symbol, "price": price, "time": int(found.agg_time[-1])})
-    return rows[0] if query.values.get("symbol") else rows
+    return _one_or_all(query, rows)
 
 
 def day_ticker(query: Query) -> Json:
@@ -250,6 +264,8 @@ def day_ticker(query: Query) -> Json:
     for feed in query.feeds():
         minute = query.now_ms // MINUTE_MS
         bars = feed.bars(minute - 1439, minute + 1, query.now_ms)
+        if not len(bars):
+            continue
         spec = feed.spec
         opened, close, volume = int(bars.open[0]), int(bars.close[-1]), int(bars.volume.sum())
         last = feed.trades_until(query.now_ms, 1)
@@ -276,4 +292,4 @@ def day_ticker(query: Query) -> Json:
                 "count": count,
             }
         )
-    return rows[0] if query.values.get("symbol") else rows
+    return _one_or_all(query, rows)

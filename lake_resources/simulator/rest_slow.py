@@ -63,7 +63,8 @@ def funding_rates(query: Query) -> tuple[list[Json], Ints]:
     for feed in query.feeds():
         stop = min(query.now_ms, end if end is not None else query.now_ms) + 1
         low = stop - (limit + 1) * FUNDING_INTERVAL_MS if start is None else start
-        high = stop if start is None else min(stop, start + (limit + 1) * FUNDING_INTERVAL_MS)
+        listed = max(low, feed.market.first_minute * MINUTE_MS)
+        high = stop if start is None else min(stop, listed + (limit + 1) * FUNDING_INTERVAL_MS)
         found = settlements(feed, low, high)
         price = [
             shown if at >= MARK_PRICE_KNOWN_MS else ""

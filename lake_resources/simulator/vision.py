@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from hashlib import md5, sha256
 
 import polars as pl
@@ -29,6 +30,7 @@ _PATH = re.compile(
     r"^/data/futures/um/(?P<cadence>daily|monthly)/(?P<type>\w+)/(?P<symbol>[^/]+)/"
     r"(?:(?P<interval>\w+)/)?(?P<file>[^/]+)\.zip$"
 )
+_LARGE_AGGREGATES = 200_000
 _MISSING = """<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>{key}</Key></Error>"""
 
@@ -94,19 +96,15 @@ def published_at(want: Wanted, publish_time: time) -> datetime:
 
 
 def _revise(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Add one unit of the first digit after the point to a column's first value."""
-    values = frame[column].to_list()
-    if not values:
+    """Change a column's first value a little, as a correction would."""
+    if frame.is_empty():
         return frame
-    first = values[0]
-    if isinstance(first, str):
-        digits = len(first.partition(".")[2])
-        values[0] = f"{float(first) + (0.1 if digits < 8 else 1e-7 if abs(float(first)) < 0.1 else 0.1):.{digits}f}"
-        if digits == 0:
-            values[0] = str(int(first) + 1)
-    else:
-        values[0] = round(first + 0.1, 6)
-    return frame.with_columns(pl.Series(column, values, dtype=frame[column].dtype))
+    first = frame[column][0]
+    old = Decimal(str(first))
+    step = Decimal("0.1") if abs(old) >= Decimal("0.1") else Decimal("0.0000001")
+    new = old + (step if "." in str(first) else 1)
+    revised = pl.Series(column, [str(new) if isinstance(first, str) else float(new)], dtype=frame[column].dtype)
+    return frame.with_columns(pl.concat([revised, frame[column][1:]]))
 
 
 def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> bytes:
@@ -155,13 +153,14 @@ class VisionSite:
     Args:
         exchange: the simulated exchange.
         publish_time: time of day (UTC) at which a day's files appear on the day after.
-        cached_files: files kept in memory.
+        cached_files: files kept in memory, large ones less.
     """
 
-    def __init__(self, exchange: Exchange, *, publish_time: time = time(8, 35), cached_files: int = 24) -> None:
+    def __init__(self, exchange: Exchange, *, publish_time: time = time(8, 35), cached_files: int = 128) -> None:
         self._exchange = exchange
         self._publish_time = publish_time
         self._files = DayCache(cached_files)
+        self._large_files = DayCache(max(cached_files // 32, 1))
 
     def answer(self, path: str, query: str = "") -> Response:
         """The zip or CHECKSUM behind a path, or S3's 404."""
@@ -182,7 +181,10 @@ class VisionSite:
             return Response(_MISSING.format(key=path[1:]), 404, media_type="application/xml")
         revised = tuple(f.since is None or now >= f.since for f in content if f.kind == "republished")
         key = (archive, tuple(content), revised)
-        body = self._files.get(key, lambda: build_zip(want, content, now))
+        low, high = (day_start_ms(day) // 60_000 for day in (want.start, want.end))
+        large = want.feed.market.agg_count(high) - want.feed.market.agg_count(low) > _LARGE_AGGREGATES
+        files = self._large_files if large else self._files
+        body = files.get(key, lambda: build_zip(want, content, now))
         if is_checksum:
             seen = _damage(body, [fault for fault in content if fault.matching])
             digest = sha256(seen).hexdigest()
