@@ -34,6 +34,7 @@ def main(
     if replay_files:
         replays[symbol] = replay.load(replay_files, symbol, interval=interval, seed=seed, rate_per_min=rate)
     server = SimulatorServer(seed=seed, symbols=names, port=port, rate_per_min=rate, replays=replays)
+    server.bind()
     sys.stdout.write(f"simulator: {server.base_url} seed {seed}, symbols {', '.join(names)}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -69,8 +69,11 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault kind {self.kind!r}; one of: {', '.join(KINDS)}")
-        re.compile(self.path)
-        re.compile(self.query)
+        for pattern in (self.path, self.query):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"fault {self.kind}: {pattern!r} is no regular expression: {error}") from error
         for name in ("since", "start", "end"):
             value = getattr(self, name)
             if value is not None and value.tzinfo is None:

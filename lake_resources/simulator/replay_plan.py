@@ -22,6 +22,7 @@ OPEN, HIGH, LOW, CLOSE, BUY, BUY_UP, SELL, SELL_UP = range(8)
 RUN = 3
 """Fills of one aggregate inside a minute."""
 _FEW = 4
+_Groups = tuple[Ints, Ints, Ints, Mask]
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,38 @@ def _two_levels(count: Ints, volume: Ints, quote: Ints, low: Ints, high: Ints) -
 def plan_minutes(bars: Bars, rng: Rng) -> Plan:
     """Plan the fills of minute bars."""
     minute = bars.open_ms // MINUTE_MS
+    total = np.minimum(np.maximum(bars.count, bars.volume > 0), bars.volume)
+    # Sides of the anchors in proportion, turned by chance; None stands for it.
+    turn = rng.below("turn", minute, 4)
+    groups = _plan_sides(bars, total, turn, None)
+    count, volume, price, maker = groups
+    # Where the sides of the anchors leave a quote volume out of reach, other sides are tried.
+    for sides in range(16):
+        wrong = np.flatnonzero(((volume * price).sum(axis=1) != bars.quote) & (total > _FEW))
+        if not len(wrong):
+            break
+        part = bars.take(wrong)
+        tried = _plan_sides(part, total[wrong], turn[wrong], sides)
+        right = (tried[1] * tried[2]).sum(axis=1) == part.quote
+        for kept, new in zip(groups, tried, strict=True):
+            kept[wrong[right]] = new[right]
+
+    joins = np.zeros(len(bars), np.bool_)
+    if len(bars) > 1:
+        calm = (total[:-1] >= 2) & (total[1:] >= 2) & (np.diff(minute) == 1)
+        same = (bars.close[:-1] == bars.open[1:]) & (maker[:-1, CLOSE] == maker[1:, OPEN])
+        joins[:-1] = calm & same & (rng.uniform("straddle", minute[:-1]) < 0.25)
+    return Plan(count, volume, price, maker, joins)
+
+
+def _plan_sides(bars: Bars, total: Ints, turn: Ints, sides: int | None) -> _Groups:
+    """Groups of minutes; `sides` are four bits, one per anchor, set where its taker bought."""
     shape = (len(bars), 8)
     count, volume = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     price = np.zeros(shape, np.int64)
     maker = np.zeros(shape, np.bool_)
     maker[:, [SELL, SELL_UP]] = True
-    total = np.minimum(np.maximum(bars.count, bars.volume > 0), bars.volume)
     buy, sell = bars.taker_volume, bars.volume - bars.taker_volume
-
     anchored = np.stack(
         [
             total >= 1,
@@ -84,29 +109,24 @@ def plan_minutes(bars: Bars, rng: Rng) -> Plan:
     )
     anchors = anchored.sum(axis=1)
     inner = np.maximum(total - anchors, 0)
-    many = inner >= _FEW
     count[:, :4], volume[:, :4] = anchored, anchored
     price[:, :4] = np.stack([bars.open, bars.high, bars.low, bars.close], axis=1)
 
-    # Sides of the anchors in proportion, as far as each side's volume reaches.
     buys = np.round(anchors * (buy / np.maximum(bars.volume, 1))).astype(np.int64)
     buys = _between(buys, np.maximum(anchors - sell, 0), np.minimum(anchors, buy))
     rank = np.cumsum(anchored, axis=1) - 1
-    turn = rng.below("turn", minute, 4)[:, None]
-    maker[:, :4] = (rank + turn) % np.maximum(anchors, 1)[:, None] >= buys[:, None]
+    maker[:, :4] = (rank + turn[:, None]) % np.maximum(anchors, 1)[:, None] >= buys[:, None]
+    if sides is not None:
+        wished = ~((sides >> np.arange(4)) & 1).astype(np.bool_)
+        held = (anchored & ~wished).sum(axis=1)
+        fits = (held <= buy) & (anchors - held <= sell)
+        maker[:, :4] = np.where(fits[:, None], wished, maker[:, :4])
 
-    _plan_many(bars, many, inner, (buy, sell), (count, volume, price, maker))
-    _plan_few(bars, ~many & (total > 0), inner, (buy, sell), (count, volume, price, maker))
-
-    joins = np.zeros(len(bars), np.bool_)
-    if len(bars) > 1:
-        calm = (total[:-1] >= 2) & (total[1:] >= 2) & (np.diff(minute) == 1)
-        same = (bars.close[:-1] == bars.open[1:]) & (maker[:-1, CLOSE] == maker[1:, OPEN])
-        joins[:-1] = calm & same & (rng.uniform("straddle", minute[:-1]) < 0.25)
-    return Plan(count, volume, price, maker, joins)
-
-
-_Groups = tuple[Ints, Ints, Ints, Mask]
+    many = inner >= _FEW
+    groups = (count, volume, price, maker)
+    _plan_many(bars, many, inner, (buy, sell), groups)
+    _plan_few(bars, ~many & (total > 0), inner, (buy, sell), groups)
+    return groups
 
 
 def _plan_many(bars: Bars, many: Mask, inner: Ints, sides: tuple[Ints, Ints], groups: _Groups) -> None:

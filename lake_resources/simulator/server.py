@@ -151,6 +151,7 @@ class SimulatorServer:
         self._seen: deque[Seen] = deque(maxlen=LOG_SIZE)
         self._app = build_app(self.exchange, self._seen, publish_time=publish_time)
         self._port = port
+        self._socket: socket.socket | None = None
         self._thread: Thread | None = None
 
     @property
@@ -177,20 +178,26 @@ class SimulatorServer:
         """Forget the request log."""
         self._seen.clear()
 
+    def bind(self) -> socket.socket:
+        """Open the listening socket; from then on `base_url` holds the real port."""
+        if self._socket is None:
+            self._socket = _listen(self._port)
+            self._port = self._socket.getsockname()[1]
+        return self._socket
+
     def start(self) -> None:
-        """Bind the socket and serve from a thread; returns once requests are answered."""
-        self._socket = _listen(self._port)
-        self._port = self._socket.getsockname()[1]
+        """Serve from a thread; returns once requests are answered."""
+        listener = self.bind()
         self._server = uvicorn.Server(_config(self._app))
         ready = Event()
-        self._thread = Thread(target=self._serve, args=(ready,), name="simulator", daemon=True)
+        self._thread = Thread(target=self._serve, args=(listener, ready), name="simulator", daemon=True)
         self._thread.start()
         if not ready.wait(30):
             raise RuntimeError("the simulator did not start within 30 s")
 
-    def _serve(self, ready: Event) -> None:
+    def _serve(self, listener: socket.socket, ready: Event) -> None:
         async def run() -> None:
-            serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+            serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             while not self._server.started and not serving.done():
                 await asyncio.sleep(0.005)
             ready.set()
@@ -204,11 +211,13 @@ class SimulatorServer:
             self._server.should_exit = True
             self._thread.join(30)
             self._thread = None
+        if self._socket is not None:
             self._socket.close()
+            self._socket = None
 
     def serve_forever(self) -> None:
         """Serve in the foreground until interrupted."""
-        with _listen(self._port) as listener:
+        with self.bind() as listener:
             uvicorn.Server(_config(self._app)).run(sockets=[listener])
 
     def __enter__(self) -> SimulatorServer:
