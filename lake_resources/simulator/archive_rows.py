@@ -25,7 +25,7 @@ from lake_resources.simulator.derive import (
     taker_ratio,
     taker_volumes,
 )
-from lake_resources.simulator.feed import SymbolFeed
+from lake_resources.simulator.feed import HOUR_MS, SymbolFeed
 from lake_resources.simulator.rng import Ints
 from lake_resources.simulator.trades import HOUR_MINUTES, MINUTE_MS
 
@@ -101,7 +101,17 @@ def _reference(kind: str) -> Callable[[SymbolFeed, int, int, str], Table]:
     return rows
 
 
-def _agg_trades(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:  # noqa: ARG001
+def _by_hour(rows: Callable[[SymbolFeed, int, int], Table]) -> Callable[[SymbolFeed, int, int, str], Table]:
+    """Rows built hour by hour, so that a day of millions of fills needs little memory at once."""
+
+    def whole(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:  # noqa: ARG001
+        parts = [rows(feed, at, min(at + HOUR_MS, end_ms)) for at in range(start_ms, end_ms, HOUR_MS)]
+        return Table(pl.concat([part.frame for part in parts]), np.concatenate([part.time_ms for part in parts]))
+
+    return whole
+
+
+def _agg_trades(feed: SymbolFeed, start_ms: int, end_ms: int) -> Table:
     found = feed.trades(start_ms // MINUTE_MS, end_ms // MINUTE_MS)
     spec = feed.spec
     frame = pl.DataFrame(
@@ -118,7 +128,7 @@ def _agg_trades(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> 
     return Table(frame, found.agg_time)
 
 
-def _trades(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:  # noqa: ARG001
+def _trades(feed: SymbolFeed, start_ms: int, end_ms: int) -> Table:
     # A fill may belong to an aggregate of the minute before.
     found = feed.trades(start_ms // MINUTE_MS - 1, end_ms // MINUTE_MS)
     first, end = (int(at) for at in np.searchsorted(found.fill_time, [start_ms, end_ms]))
@@ -245,9 +255,10 @@ TYPES = {
             for name, kind in (("markPrice", "mark"), ("indexPrice", "index"), ("premiumIndex", "premium"))
         ),
         ArchiveType(
-            "aggTrades", _agg_trades, _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "quantity", ("transact_time",)
+            "aggTrades", _by_hour(_agg_trades), _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "quantity",
+            ("transact_time",),
         ),
-        ArchiveType("trades", _trades, _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "qty", ("time",)),
+        ArchiveType("trades", _by_hour(_trades), _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "qty", ("time",)),
         ArchiveType(
             "bookTicker", _book_ticker, ("daily",), date(2023, 5, 16), date(2024, 3, 30), None, "best_bid_qty",
             ("transaction_time", "event_time"),

@@ -20,6 +20,7 @@ from lake_resources.simulator.trades import HOUR_MINUTES, MINUTE_MS, Mask, Trade
 
 DAY_MINUTES = 1440
 HOUR_MS = HOUR_MINUTES * MINUTE_MS
+_BUSY_DAY = 200_000
 REFERENCE_KINDS = ("mark", "index", "premium")
 REFERENCE_SCALE = 10**8
 """Mark, index and premium are printed with 8 decimals for every symbol."""
@@ -81,7 +82,11 @@ class SymbolFeed:
 
     def _day_bars(self, day: int) -> Bars:
         start, end = self.clip(day * DAY_MINUTES, (day + 1) * DAY_MINUTES)
-        return self.market.bars(start, end) if start < end else empty_bars()
+        # A busy day is reduced a few hours at a time, so that its millions of fills are never held together.
+        busy = self.market.agg_count(end) - self.market.agg_count(start) > _BUSY_DAY
+        step = 4 * HOUR_MINUTES if busy else DAY_MINUTES
+        parts = [self.market.bars(at, min(at + step, end)) for at in range(start, end, step)]
+        return concat([empty_bars(), *parts])
 
     def bars(self, start_minute: int, end_minute: int, now_ms: int) -> Bars:
         """Minute bars of [start, end) as seen at `now_ms`: the running minute with the fills so far, nothing later."""
