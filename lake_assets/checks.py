@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -35,14 +36,14 @@ def check_specs(key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> l
 
 
 def record_hours(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, results: Sequence[HourResult], *, picture: bool
+    context: dg.AssetExecutionContext, key: dg.AssetKey, results: Sequence[HourResult], *, now: datetime, picture: bool
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """Log the materialization of each present hour now, then yield the check rows of every judged hour."""
     present = [result for result in results if result.present]
     for result in present:
         context.log_event(
             dg.AssetMaterialization(
-                asset_key=key, partition=hour_key(result.hour), metadata=hour_metadata(result, picture=picture)
+                asset_key=key, partition=hour_key(result.hour), metadata=hour_metadata(result, now=now, picture=picture)
             )
         )
     targets = _targets(context, key, [hour_key(result.hour) for result in present])

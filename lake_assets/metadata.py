@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from lake_assets.ingest.results import ArchiveResult, HourResult
 from lake_assets.schema.tables import Table
+from lake_assets.windows import band
 from lake_resources.binance.wire import Stream
 from lake_resources.storage.provenance import SourceRef
 
@@ -77,12 +79,13 @@ def archive_metadata(result: ArchiveResult) -> dict[str, Any]:
     }
 
 
-def hour_metadata(result: HourResult, *, picture: bool) -> dict[str, Any]:
+def hour_metadata(result: HourResult, *, now: datetime, picture: bool) -> dict[str, Any]:
     """Metadata of one committed hour. Event rows are the cost of a long backfill, so it is kept small."""
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": result.row_count,
         "dagster/uri": dg.MetadataValue.path(str(result.path)),
         "outcome": result.status,
+        "band": band(now - result.hour - timedelta(hours=1)),
         "expected_rows": result.expected_rows,
         "content_hash": result.content_hash[:16],
         "provenance": provenance_table(result.sources),

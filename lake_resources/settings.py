@@ -45,8 +45,6 @@ class LakeSettings(BaseSettings):
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
     max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
-    hot_hours: int = Field(6, ge=1, description="Hours up to this age are hot.")
-    warm_days: int = Field(7, ge=1, description="Hours up to this age are warm; older ones are cold.")
     weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
     governor_path: Path | None = Field(
         None, description="SQLite file of the weight governor, one per host; default `{root}/governor.sqlite`."

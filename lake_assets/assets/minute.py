@@ -61,11 +61,11 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
     def minute(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open()
         hours = [hour_of(partition) for partition in context.partition_keys]
-        results: list[HourResult] = []
-        for day in build_hours(opened, symbol, hours, now=opened.clock(), report=context.log.info):
+        now, results = opened.clock(), list[HourResult]()
+        for day in build_hours(opened, symbol, hours, now=now, report=context.log.info):
             for archive in day.archives:
                 log_archive(context, archive)
-            yield from record_hours(context, key, day.hours, picture=settings.picture)
+            yield from record_hours(context, key, day.hours, now=now, picture=settings.picture)
             results += day.hours
             context.log.info(f"{len(results)}/{len(hours)} hours of {symbol} done")
         yield from close_checks(key)

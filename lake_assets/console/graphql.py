@@ -119,6 +119,10 @@ class DagsterApi:
         data: dict[str, Any] = body["data"]
         return data
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def alive(self) -> bool:
         """Whether the webserver answers."""
         try:

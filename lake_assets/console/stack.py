@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import dagster as dg
+
 from lake_assets.console.graphql import DagsterApi
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -126,6 +128,9 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
                 f"Port {port} is taken", remedy=f"Is `make up` running already? Stop it, or set {name} to a free port"
             )
     environment = child_environment(settings)
+    # Webserver and daemon started together on a new instance would race to create its tables.
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))):
+        say("the Dagster instance is ready")
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     try:
@@ -142,6 +147,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the code location", api.location_loaded, timeout_s=120)
         say("waiting for the daemon ...")
         stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
+        api.close()
         yield stack
     finally:
         stack.stop()

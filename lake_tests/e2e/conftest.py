@@ -1,0 +1,45 @@
+"""One running stack (simulator, webserver, daemon) for all journeys."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lake_assets.console.graphql import DagsterApi
+from lake_assets.console.stack import Stack, local_stack
+from lake_assets.ingest.lake import Lake, open_lake
+from lake_resources.settings import LakeSettings
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What a user has in front of him."""
+
+    settings: LakeSettings
+    stack: Stack
+    api: DagsterApi
+    lake: Lake
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+    settings = LakeSettings(
+        root=tmp_path_factory.mktemp("lake"),
+        exchange="simulator",
+        symbols=("BTCUSDT",),
+        simulator_port=_free_port(),
+        webserver_port=_free_port(),
+    )
+    with local_stack(settings, say=print) as stack:
+        api = DagsterApi(stack.address)
+        yield Journey(settings, stack, api, open_lake(settings))
+        api.close()
