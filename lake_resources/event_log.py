@@ -1,0 +1,143 @@
+"""Dagster's SQLite event log with connections that stay open.
+
+Belongs here: the storage class that `dagster.yaml` names. Does not belong here: what is recorded; anything of the lake.
+Dagster 1.13 opens about six connections per event, each with a new engine: no compiled statement is ever reused, and
+closing the last connection of a file checkpoints it. That is most of the cost of recording an hour. The files stay the
+same, and processes with Dagster's own class may use them at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from dagster import StringSource
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._serdes import ConfigurableClassData
+
+# The webserver looks at many runs, each a file of its own; two descriptors are held per open one.
+MAX_OPEN_SHARDS = 32
+
+
+@dataclass(frozen=True)
+class _OpenShard:
+    engine: sa.Engine
+    identity: tuple[int, int] | None
+
+
+class PooledSqliteEventLogStorage(SqliteEventLogStorage):
+    """`SqliteEventLogStorage` that keeps its connections, per process.
+
+    As in the class it extends, one lock lets one thread at a time use a connection. A forked child opens its own; a
+    file that was deleted and made anew (a wipe by another process) is opened anew.
+
+    In `dagster.yaml`, where Dagster's own class would keep the same files at the same place:
+
+        event_log_storage:
+          module: lake_resources.event_log
+          class: PooledSqliteEventLogStorage
+          config:
+            home: { env: DAGSTER_HOME }
+
+    Args:
+        base_dir: directory of the event logs.
+        inst_data: set by Dagster.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._open_shards: OrderedDict[str, _OpenShard] = OrderedDict()
+        self._owner = os.getpid()
+        self._abandoned: list[_OpenShard] = []
+        self._tables: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The `config` of `dagster.yaml`: `home`, Dagster's home directory."""
+        return {"home": StringSource}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> PooledSqliteEventLogStorage:
+        """Called by Dagster with the `config` of `dagster.yaml`."""
+        return cls(str(Path(config_value["home"]) / "history" / "runs"), inst_data)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; asked for every event, and a table that exists does not vanish."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def dispose(self) -> None:
+        """Close everything; a later use opens it again."""
+        with self._db_lock:
+            self._forget_parents()
+            while self._open_shards:
+                self._open_shards.popitem()[1].engine.dispose()
+        super().dispose()
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[sa.Connection]:
+        path = Path(self.path_for_shard(shard))
+        with self._db_lock:
+            with self._engine(shard, path).connect() as connection, connection.begin():
+                before = _changes(connection)
+                yield connection
+                written = _changes(connection) != before
+            # The webserver follows a run by changes of its file, but new rows lie beside it until a checkpoint.
+            if written and shard != INDEX_SHARD_NAME:
+                with suppress(FileNotFoundError):
+                    os.utime(path)
+
+    def _engine(self, shard: str, path: Path) -> sa.Engine:
+        self._forget_parents()
+        held = self._open_shards.get(shard)
+        if held is not None:
+            if held.identity == _identity(path):
+                self._open_shards.move_to_end(shard)
+                return held.engine
+            del self._open_shards[shard]
+            held.engine.dispose()
+            self._initialized_dbs.discard(shard)
+        engine = sa.create_engine(
+            self.conn_string_for_shard(shard),
+            poolclass=sa.QueuePool,
+            pool_size=1,
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+        )
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        self._open_shards[shard] = _OpenShard(engine, _identity(path))
+        for name in list(self._open_shards)[: max(0, len(self._open_shards) - MAX_OPEN_SHARDS)]:
+            self._open_shards.pop(name).engine.dispose()
+        return engine
+
+    def _forget_parents(self) -> None:
+        """In a forked child: neither use nor close the parent's connections."""
+        if self._owner != os.getpid():
+            self._abandoned += self._open_shards.values()
+            self._open_shards = OrderedDict()
+            self._owner = os.getpid()
+
+
+def _changes(connection: sa.Connection) -> int:
+    """Rows written through this connection since it was opened."""
+    return int(connection.connection.driver_connection.total_changes)  # type: ignore[union-attr]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
