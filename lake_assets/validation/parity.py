@@ -60,7 +60,8 @@ def compare_stream(
 ) -> StreamParity:
     """Compare two wire frames of a stream exactly, as doubles, on the stream's key.
 
-    A column that the capture has nowhere (all NULL: REST does not tell it) and text columns are not compared.
+    Where REST publishes fewer decimals than the archive (the ratios of `metrics`: 4), the archive's value has to round
+    to it. A column that the capture has nowhere (all NULL: REST does not tell it) and text columns are not compared.
 
     Args:
         stream: the stream; each key occurs once in each frame.
@@ -84,6 +85,15 @@ def compare_stream(
     return _unequal(stream, columns, *sides)
 
 
+def _differs(stream: Stream, name: str) -> pl.Expr:
+    archived, captured = pl.col(name), pl.col(f"{name} captured")
+    if name not in stream.rest_decimals:
+        return archived.ne_missing(captured)
+    half_unit = 0.5 * 10.0 ** -stream.rest_decimals[name]
+    close = (archived - captured).abs() <= half_unit * (1 + 1e-6)
+    return archived.ne_missing(captured) & ~close.fill_null(value=False)
+
+
 def _unequal(stream: Stream, columns: list[str], archive: pl.DataFrame, captured: pl.DataFrame) -> StreamParity:
     present = pl.lit(1.0)
     both = archive.with_columns(row=present).join(
@@ -91,7 +101,7 @@ def _unequal(stream: Stream, columns: list[str], archive: pl.DataFrame, captured
     )
     new, old = pl.col("row"), pl.col("row captured")
     paired = new.is_not_null() & old.is_not_null()
-    unequal = {name: paired & pl.col(name).ne_missing(pl.col(f"{name} captured")) for name in columns}
+    unequal = {name: paired & _differs(stream, name) for name in columns}
     counts = both.select(
         _compared=paired.sum(),
         _only_archive=old.is_null().sum(),

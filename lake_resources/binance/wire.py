@@ -6,7 +6,8 @@ Vision deliver for it. Does not belong here: any column of the lake, any request
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
@@ -91,6 +92,7 @@ class Stream:
         first_day: first day that can exist in the archive.
         last_day: last day that exists in the archive, or None while it goes on.
         text: one line of what a row is.
+        rest_decimals: columns that REST publishes with fewer decimals than the archive.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Stream:
     first_day: date
     last_day: date | None
     text: str
+    rest_decimals: Mapping[str, int] = field(default_factory=dict)
 
     def file_name(self, symbol: str, period: str) -> str:
         """Name of the zip; `period` is `YYYY-MM-DD`, or `YYYY-MM` for a monthly stream."""
@@ -135,6 +138,7 @@ STREAMS: dict[str, Stream] = {
         Stream(
             "metrics", "metrics", None, "daily", METRICS_COLUMNS, 8, "create_time", ("create_time",),
             date(2020, 9, 1), None, "open interest and long/short ratios, every 5 minutes",
+            dict.fromkeys([name for name in METRICS_COLUMNS if name.endswith("_ratio")], 4),
         ),
         Stream(
             "book_ticker", "bookTicker", None, "daily", BOOK_TICKER_COLUMNS, 7, "transaction_time", ("update_id",),

@@ -168,3 +168,11 @@ def test_coverage_names_absent_streams_and_series_that_ran_out() -> None:
         1,
         "funding_rate: 1",
     )
+
+
+def test_a_ratio_must_round_to_what_rest_publishes() -> None:
+    def metrics(ratio: float) -> pl.DataFrame:
+        return wire("metrics", [metrics_row(TEN, 1.0, 1.0, ratio, 1.0)])
+
+    assert not compare(metrics(2.24152336), metrics(2.2415), "metrics").differing
+    assert compare(metrics(2.24152336), metrics(2.2416), "metrics").columns == {"count_toptrader_long_short_ratio": 1}
