@@ -285,9 +285,9 @@ def _decide(catalog: Catalog, held: Partition | None, new: Partition) -> tuple[C
     if not file.is_file() or file_hash(file) != held.content_hash:
         return outcome("committed", new, "the committed file was lost or damaged on the disk"), True
     if held.content_hash == new.content_hash:
-        # The bytes say nothing about whether the hour is whole: that may become true of the same rows.
-        grown = (new.complete and not held.complete) or new.expected_rows != held.expected_rows
-        return outcome("unchanged", held), grown and (new.complete or not held.complete)
+        # The bytes say nothing about whether the hour is whole, or what the checks said: both may change under them.
+        facts = (new.complete, new.expected_rows, new.checks) != (held.complete, held.expected_rows, held.checks)
+        return outcome("unchanged", held), facts and new.complete >= held.complete
     worse = _worse(held, new)
     if worse:
         return outcome("kept_better", held, worse), False

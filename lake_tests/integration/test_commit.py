@@ -153,6 +153,14 @@ def test_the_same_rows_may_become_a_whole_hour(store):
     assert (outcome.status, store[1].partition(SYMBOL, at(1)).complete) == ("unchanged", True)
 
 
+def test_new_check_results_reach_the_ledger_without_new_bytes(store):
+    (first,) = commit(store, candidate(DAY))
+    (again,) = commit(store, replace(candidate(DAY), checks='[{"name":"archive_parity"}]'))
+    assert (again.status, again.content_hash) == ("unchanged", first.content_hash)
+    assert store[1].partition(SYMBOL, DAY).checks == '[{"name":"archive_parity"}]'
+    assert temps(store) == []
+
+
 @pytest.mark.parametrize("damage", ["lost", "changed"])
 def test_a_damaged_file_is_healed_by_the_next_commit(store, damage):
     (first,) = commit(store, candidate(DAY))
