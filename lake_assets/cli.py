@@ -17,10 +17,12 @@ from lake_assets.console.report import archives_table, hours_table, missing_tabl
 from lake_assets.console.stack import local_stack, watch
 from lake_assets.ingest.lake import open_lake
 from lake_assets.ingest.streams import FEEDS
-from lake_resources.errors import LakeError
+from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger import KnownHole
 
 _LOG_WIDTH = 140
+_MINUTE_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False)
@@ -74,6 +76,29 @@ def missing(symbol: Annotated[str | None, typer.Argument(help="only this symbol"
     """List sources that were asked for and had nothing, still open."""
     lake = open_lake(LakeSettings())
     console.print(missing_table(lake.ledger.missing_sources(symbol.upper() if symbol else None)))
+
+
+@app.command("declare-hole")
+def declare_hole(
+    stream: Annotated[str, typer.Argument(help="klines_1m, mark_price_klines_1m or index_price_klines_1m")],
+    symbol: Annotated[str, typer.Argument(help="a symbol, or '*' for all")],
+    start: Annotated[datetime, typer.Argument(formats=_MINUTE_FORMATS, help="first missing minute, UTC")],
+    end: Annotated[datetime, typer.Argument(formats=_MINUTE_FORMATS, help="first minute after the hole, UTC")],
+    cause: Annotated[str, typer.Option(help="what is known about it")],
+    reference: Annotated[str, typer.Option(help="where that can be read")],
+) -> None:
+    """Excuse minutes that the exchange itself does not have; checks name the hole from then on.
+
+    Example: lake declare-hole klines_1m BTCUSDT 2022-05-01T22:25 2022-05-01T22:55 --cause halt --reference URL
+    """
+    if stream not in FEEDS or not FEEDS[stream].required:
+        known = ", ".join(name for name, feed in FEEDS.items() if feed.required)
+        raise SettingsError(f"stream {stream!r} has no holes to declare", remedy=f"One of {known}")
+    hole = KnownHole(stream, symbol.upper(), start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), cause, reference)
+    if hole.start >= hole.end:
+        raise SettingsError(f"the hole {start} to {end} is empty", remedy="The end is the first minute after it")
+    open_lake(LakeSettings()).ledger.declare_hole(hole)
+    console.print(f"{stream} {hole.symbol} {hole.start:%Y-%m-%d %H:%M} to {hole.end:%H:%M} is a known hole now")
 
 
 def main() -> None:
