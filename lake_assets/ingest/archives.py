@@ -7,7 +7,9 @@ Does not belong here: HTTP and CSV (`lake_resources.binance`), choosing an archi
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,23 +17,32 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.missing import asked_lately
 from lake_assets.ingest.results import ArchiveResult
+from lake_assets.ingest.streams import DAY, HOUR, Feed
 from lake_resources.binance.archive_csv import read_all, read_frames
 from lake_resources.binance.vision import VerifiedZip
 from lake_resources.binance.wire import Stream
-from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, LakeError
+from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
+from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import Archive
 from lake_resources.storage.parquet import StagedFile, StagingWriter
 
 Wanted = tuple[Stream, str]
 """A stream and a period of it."""
 
+_STALE_DOWNLOADS = timedelta(hours=6)
+
 
 def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterator[ArchiveResult]:
     """Bring archive files into the lake, in the order they arrive; each result is durable when it is yielded.
 
     What the ledger has with the published checksum is left alone. A file that is not published yields
-    `not_published` and a missing-source event; every other failure yields `failed` with its message.
+    `not_published` and a missing-source event; every other failure of the file or of the server yields `failed` with
+    its message, and a file whose rows cannot be read is kept in quarantine.
+
+    Raises:
+        StorageError: the lake's own disk or ledger failed.
     """
     new: list[Wanted] = []
     for stream, period in wanted:
@@ -48,10 +59,13 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
             yield _result(lake, known, "unchanged")
         else:
             new.append((stream, period))
-    lake.catalog.temp_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=lake.catalog.temp_dir, prefix="zips-") as folder:
-        requests = [(stream, symbol, period) for stream, period in new]
-        for (stream, _, period), found in lake.vision.download_many(requests, Path(folder)):
+    if not new:
+        return
+    by_name = {stream.name: stream for stream, _ in new}
+    requests = [(stream.name, symbol, period) for stream, period in new]
+    with _downloads(lake) as folder:
+        for (name, _, period), found in lake.vision.download_many(requests, folder):
+            stream = by_name[name] if isinstance(name, str) else name
             if isinstance(found, LakeError):
                 yield _failure(lake, symbol, stream, period, found)
                 continue
@@ -60,6 +74,53 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
             except ArchiveCorrupt as error:
                 yield _quarantined(lake, symbol, stream, period, found, error)
             found.path.unlink(missing_ok=True)
+
+
+def due_archives(
+    lake: Lake, symbol: str, feeds: Mapping[str, Feed], hours: Sequence[datetime], now: datetime
+) -> list[Wanted]:
+    """Files that hours need, that should be published by now and that the lake does not have.
+
+    A file that was looked for in vain a moment ago is left out.
+
+    Args:
+        hours: starts of hours, in order.
+    """
+    groups: list[list[Wanted]] = []
+    for feed in feeds.values():
+        start, end = hours[0] - feed.look_back_hours * HOUR, hours[-1] + HOUR
+        held = {
+            row.period
+            for row in lake.ledger.archives_between(symbol, feed.name, start, end)
+            if lake.catalog.absolute(row.path).is_file()
+        }
+        days = [start.date() + index * DAY for index in range((hours[-1].date() - start.date()).days + 1)]
+        due = dict.fromkeys(feed.period(day) for day in days if feed.archive_due(day, now))
+        groups.append(
+            [
+                (feed.stream, period)
+                for period in due
+                if period not in held and not asked_lately(lake, symbol, feed.name, period, now)
+            ]
+        )
+    return wanted_once(*groups)
+
+
+@contextmanager
+def _downloads(lake: Lake) -> Iterator[Path]:
+    """A directory for zips under way; what a killed process left in an earlier one is removed."""
+    parent = lake.catalog.root / ".downloads"
+    with disk_errors(f"downloads to {parent}"):
+        parent.mkdir(parents=True, exist_ok=True)
+        # Threads may still be writing when a run ends early.
+        folder = TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
+    with folder as name:
+        path = Path(name)
+        now = path.stat().st_mtime
+        for other in parent.iterdir():
+            if now - other.stat().st_mtime > _STALE_DOWNLOADS.total_seconds():
+                shutil.rmtree(other, ignore_errors=True)
+        yield path
 
 
 def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip) -> ArchiveResult:
@@ -90,7 +151,7 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
 
 def type_archive(
     zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]
-) -> tuple[StagedFile, object, object]:
+) -> tuple[StagedFile, datetime | None, datetime | None]:
     """Type one zip into a staged Parquet file, sorted by the stream's key, each key once, in bounded memory.
 
     Files out of order between two chunks (some are) are read whole instead: correct, at the price of memory.
@@ -113,10 +174,10 @@ def type_archive(
 
 def _write_in_order(
     writer: StagingWriter, frames: Iterator[pl.DataFrame], stream: Stream
-) -> tuple[object, object] | None:
+) -> tuple[datetime | None, datetime | None] | None:
     """Write frames that are strictly increasing in their key; None as soon as one is not."""
     last_key: tuple[object, ...] | None = None
-    times: list[object] = []
+    times: list[datetime] = []
     for frame in frames:
         if not frame.height:
             continue
@@ -126,9 +187,10 @@ def _write_in_order(
         if last_key is not None and first <= last_key:
             return None
         last_key = frame.select(stream.key).row(-1)
-        times += [frame[stream.time_column].min(), frame[stream.time_column].max()]
+        column = frame[stream.time_column]
+        times += [time for time in (column.min(), column.max()) if isinstance(time, datetime)]
         writer.write(frame)
-    return (min(times), max(times)) if times else (None, None)  # type: ignore[type-var]
+    return (min(times), max(times)) if times else (None, None)
 
 
 def _strictly_increasing(frame: pl.DataFrame, key: tuple[str, ...]) -> bool:
@@ -156,21 +218,28 @@ def _result(lake: Lake, row: Archive, status: str) -> ArchiveResult:
     )
 
 
-def _failure(lake: Lake, symbol: str, stream: Stream, period: str, error: LakeError) -> ArchiveResult:
-    if not isinstance(error, ArchiveError):
+def _failure(
+    lake: Lake, symbol: str, stream: Stream, period: str, error: LakeError, *, kept: Path | None = None
+) -> ArchiveResult:
+    if not isinstance(error, ArchiveError | ExchangeError):
         raise error
-    lake.ledger.record_missing(symbol, stream.name, period, "archive", str(error), at=lake.clock())
-    status = "not_published" if isinstance(error, ArchiveNotPublished) else "failed"
-    return ArchiveResult(stream.name, symbol, period, status, message=str(error), url=error.url)  # type: ignore[arg-type]
+    message = str(error) if kept is None else f"{error}. Kept as {kept}"
+    lake.ledger.record_missing(symbol, stream.name, period, "archive", message, at=lake.clock())
+    url = lake.vision.url(stream, symbol, period)
+    if isinstance(error, ArchiveNotPublished):
+        return ArchiveResult(stream.name, symbol, period, "not_published", message=message, url=url)
+    return ArchiveResult(stream.name, symbol, period, "failed", message=message, url=url)
 
 
 def _quarantined(
     lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip, error: ArchiveCorrupt
 ) -> ArchiveResult:
-    folder = lake.catalog.quarantine_dir / "archives"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(zip_file.path, folder / f"{zip_file.sha256[:12]}-{stream.file_name(symbol, period)}")
-    return _failure(lake, symbol, stream, period, error)
+    folder = lake.catalog.quarantine_dir / "archives" / stream.name
+    kept = folder / f"{zip_file.sha256[:12]}-{stream.file_name(symbol, period)}"
+    with disk_errors(f"quarantine of {zip_file.url}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        zip_file.path.replace(kept)
+    return _failure(lake, symbol, stream, period, error, kept=kept)
 
 
 def wanted_once(*groups: Sequence[Wanted]) -> list[Wanted]:

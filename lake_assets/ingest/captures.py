@@ -8,17 +8,27 @@ A rebuild needs no network because of it, and a later archive can be compared wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.ingest.lake import Lake
 from lake_assets.ingest.streams import HOUR, Feed
+from lake_resources.errors import ExchangeError, OutsideRetention
 from lake_resources.storage.ledger import Capture
 from lake_resources.storage.parquet import publish_all, stage_all
 
 _EDGE = timedelta(minutes=10)
 """Distance kept from the edge of the exchange's retention: the request takes time too."""
+
+
+@dataclass
+class Asked:
+    """What REST said: by hour, the answer that was kept, or why there is none."""
+
+    kept: dict[datetime, Capture] = field(default_factory=dict)
+    failures: dict[datetime, str] = field(default_factory=dict)
 
 
 def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
@@ -29,36 +39,51 @@ def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
     return retention is None or hour >= now - retention + _EDGE
 
 
-def capture_hours(lake: Lake, symbol: str, feed: Feed, hours: Iterable[datetime], now: datetime) -> list[Capture]:
+def capture_hours(lake: Lake, symbol: str, feed: Feed, hours: Iterable[datetime], now: datetime) -> Asked:
     """Fetch hours from REST and keep them; neighbours share requests.
 
-    Raises:
-        ExchangeError: the first run of hours that could not be fetched; runs before it are kept.
+    Each answer is durable before the next is asked for. A failure of the exchange is no error here but a result: hours
+    that had fallen out of its memory leave the others alone, after any other failure it is not asked again.
     """
-    captures: list[Capture] = []
-    for start, end in runs_of(hours):
-        frame = lake.rest.fetch(feed.name, symbol, start, min(end, now))
-        captures += _keep(lake, symbol, feed, frame, start, end, now)
-    return captures
+    asked = Asked()
+    failure = ""
+    for start, end in runs_of(hours, longest=feed.hours_per_fetch):
+        run = hours_between(start, end)
+        if not failure:
+            try:
+                frame = lake.rest.fetch(feed.name, symbol, start, min(end, now))
+            except OutsideRetention as error:
+                asked.failures |= dict.fromkeys(run, str(error))
+                continue
+            except ExchangeError as error:
+                failure = str(error)
+            else:
+                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, feed, frame, run, now)}
+                continue
+        asked.failures |= dict.fromkeys(run, failure)
+    return asked
 
 
-def runs_of(hours: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
-    """Contiguous runs of hours as half-open intervals, in order."""
+def hours_between(start: datetime, end: datetime) -> list[datetime]:
+    """Starts of the hours in `[start, end)`; `start` is one of them."""
+    return [start + index * HOUR for index in range(-((start - end) // HOUR))]
+
+
+def runs_of(hours: Iterable[datetime], *, longest: int | None = None) -> Iterator[tuple[datetime, datetime]]:
+    """Contiguous runs of hours as half-open intervals, in order, none of more than `longest` hours."""
     start = end = None
     for hour in sorted(set(hours)):
-        if end is None or hour != end:
-            if start is not None and end is not None:
-                yield start, end
-            start = hour
-        end = hour + HOUR
+        if start is not None and end is not None and (hour != end or end - start == (longest or 0) * HOUR):
+            yield start, end
+            start = None
+        start, end = start or hour, hour + HOUR
     if start is not None and end is not None:
         yield start, end
 
 
 def _keep(
-    lake: Lake, symbol: str, feed: Feed, frame: pl.DataFrame, start: datetime, end: datetime, now: datetime
+    lake: Lake, symbol: str, feed: Feed, frame: pl.DataFrame, hours: list[datetime], now: datetime
 ) -> list[Capture]:
-    hours = [start + index * HOUR for index in range(round((end - start) / HOUR))]
     column = pl.col(feed.stream.time_column)
     parts = [frame.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
     metadata = {"lake.source": "rest", "lake.stream": feed.name, "lake.symbol": symbol}

@@ -9,31 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import groupby
 
 import polars as pl
 
-from lake_assets.ingest.archives import Wanted, ingest_archives, wanted_once
-from lake_assets.ingest.captures import runs_of
+from lake_assets.ingest.archives import due_archives, ingest_archives
+from lake_assets.ingest.captures import hours_between, runs_of
 from lake_assets.ingest.lake import CODE_VERSION, Lake
 from lake_assets.ingest.reconcile import reconcile
-from lake_assets.ingest.results import ArchiveResult, DayResult, HourResult
+from lake_assets.ingest.results import DayResult, HourResult
+from lake_assets.ingest.rows import build_rows
 from lake_assets.ingest.sources import Report, StreamSources, find_sources
-from lake_assets.ingest.streams import FEEDS, HOUR
+from lake_assets.ingest.streams import HOUR, feeds
 from lake_assets.schema.holes import Hole, holes_of, known_holes
 from lake_assets.schema.tables import MINUTE
-from lake_assets.transforms.assemble import MinuteInputs, assemble
-from lake_assets.transforms.book import book_features
-from lake_assets.transforms.chunks import features_in_one_pass
-from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.windows import expected_end
-from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour
+from lake_resources.errors import PartitionBusy
+from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour, recover
 from lake_resources.storage.ledger import Partition
+from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.provenance import SourceRef, sources_to_json
 
 
@@ -58,15 +57,6 @@ class _Plan:
         return self.window.expected_end == self.window.hour + HOUR
 
 
-@dataclass(frozen=True)
-class _Built:
-    """Rows of a window, and what the checks beyond the gate need of their making."""
-
-    frame: pl.DataFrame
-    klines: pl.DataFrame
-    trades: pl.DataFrame
-
-
 def build_hours(
     lake: Lake, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Report
 ) -> Iterator[DayResult]:
@@ -82,10 +72,16 @@ def build_hours(
     Yields:
         One result per day, durable when it is yielded.
     """
+    _recover(lake)
     for start, end in runs_of(hours):
-        run = [start + index * HOUR for index in range((end - start) // HOUR)]
-        for _, day_hours in groupby(run, key=lambda hour: hour.date()):
+        for _, day_hours in groupby(hours_between(start, end), key=lambda hour: hour.date()):
             yield _build_day(lake, symbol, list(day_hours), now, report)
+
+
+def _recover(lake: Lake) -> None:
+    """Repair what a killed run left behind."""
+    with suppress(PartitionBusy):  # a living writer is at work, and settles its own
+        recover(lake.catalog, lake.ledger, timeout_s=0)
 
 
 def _build_day(lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report) -> DayResult:
@@ -99,37 +95,20 @@ def _build_day(lake: Lake, symbol: str, hours: list[datetime], now: datetime, re
     if not ready:
         return DayResult(tuple(waiting), ())
     ready_hours = [window.hour for window in ready]
-    archives = list(_fetch_due_archives(lake, symbol, ready_hours, now))
-    sources = {name: find_sources(lake, symbol, feed, ready_hours, now, report) for name, feed in FEEDS.items()}
+    used = feeds(lake.max_ffill_minutes)
+    due = due_archives(lake, symbol, used, ready_hours, now)
+    archives = list(ingest_archives(lake, symbol, due))
+    sources = {name: find_sources(lake, symbol, feed, ready_hours, now, report) for name, feed in used.items()}
     plans = [_plan(lake, window, sources) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
-    done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if _is_current(lake, plan, held.get(plan.hour))]
-    todo = [plan for plan in plans if not _is_current(lake, plan, held.get(plan.hour))]
+    current = {plan.hour for plan in plans if _is_current(lake, plan, held.get(plan.hour))}
+    done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
+    # Other inputs may have been refused since, and these are back.
+    lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
+    todo = [plan for plan in plans if plan.hour not in current]
     built = _build(lake, symbol, todo, sources, now) if todo else []
     results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
     return DayResult(tuple(results), tuple(archives))
-
-
-def _fetch_due_archives(lake: Lake, symbol: str, hours: list[datetime], now: datetime) -> Iterator[ArchiveResult]:
-    """Fetch what should be published by now and is not in the lake: hours must find their archives by themselves."""
-    groups: list[list[Wanted]] = []
-    for feed in FEEDS.values():
-        days = sorted({(hours[0] - feed.look_back_hours * HOUR).date(), *(hour.date() for hour in hours)})
-        held = {
-            row.period
-            for row in lake.ledger.archives_between(
-                symbol, feed.name, hours[0] - HOUR * feed.look_back_hours, hours[-1] + HOUR
-            )
-        }
-        groups.append(
-            [
-                (feed.stream, feed.period(day))
-                for day in days
-                if feed.archive_due(day, now) and feed.period(day) not in held
-            ]
-        )
-    wanted = wanted_once(*groups)
-    return ingest_archives(lake, symbol, wanted) if wanted else iter(())
 
 
 def _plan(lake: Lake, window: HourWindow, sources: Mapping[str, StreamSources]) -> _Plan:
@@ -151,7 +130,7 @@ def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
     if held is None or held.inputs_hash != plan.inputs_hash:
         return False
     path = lake.catalog.absolute(held.path)
-    return path.is_file() and path.stat().st_size == held.size_bytes
+    return path.is_file() and file_hash(path) == held.content_hash
 
 
 def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
@@ -178,7 +157,8 @@ def _build(
         *holes_of(known_holes(), symbol, start, end),
         *(Hole(**vars(hole)) for hole in lake.ledger.known_holes(symbol, start, end)),
     ]
-    built = _rows(lake, plans, sources, start, end)
+    hours = [plan.hour for plan in plans]
+    built = build_rows(sources, hours, start, end, max_ffill_minutes=lake.max_ffill_minutes)
     windows = [plan.window for plan in plans]
     verdicts = gate(built.frame, windows, holes)
     further = reconcile(lake, symbol, sources, windows, built.frame, built.trades, built.klines, now)
@@ -203,8 +183,7 @@ def _build(
             frame=parts[plan.hour],
         )
         if missing[plan.hour]:
-            text = ", ".join(missing[plan.hour])
-            results.append(replace(base, reason=f"no source has {text}; the ledger's missing_sources says why"))
+            results.append(_source_missing(lake, symbol, base, missing[plan.hour], sources, now))
         elif plan.hour in committed:
             results.append(_as_committed(lake, symbol, base, committed[plan.hour]))
         else:
@@ -212,53 +191,33 @@ def _build(
     return results
 
 
-def _rows(
-    lake: Lake, plans: list[_Plan], sources: Mapping[str, StreamSources], start: datetime, end: datetime
-) -> _Built:
-    """Rows of `[start, end)`: every archive file is read once for all hours."""
-    hours = [plan.hour for plan in plans]
-
-    def rows(name: str) -> pl.DataFrame:
-        return sources[name].frame(start - FEEDS[name].look_back_hours * HOUR, end)
-
-    klines = rows("klines_1m")
-    trades = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_features, "transact_time")
-    book = features_in_one_pass(
-        partial(sources["book_ticker"].batches, start - HOUR, end), book_features, "transaction_time"
-    )
-    coverage = pl.DataFrame(
-        {
-            "hour": hours,
-            "agg_trades": [sources["agg_trades"].covered(hour) for hour in hours],
-            "book_ticker": [sources["book_ticker"].covered(hour) for hour in hours],
-        },
-        schema={"hour": pl.Datetime("us", "UTC"), "agg_trades": pl.Boolean, "book_ticker": pl.Boolean},
-    )
-    frame = assemble(
-        MinuteInputs(
-            start=start,
-            end=end,
-            klines=klines,
-            mark=rows("mark_price_klines_1m"),
-            index=rows("index_price_klines_1m"),
-            premium=rows("premium_index_klines_1m"),
-            trades=trades if trades.width > 1 else None,
-            book=book if book.width > 1 else None,
-            metrics=rows("metrics"),
-            funding=rows("funding_rate"),
-            coverage=coverage,
-        ),
-        max_ffill_minutes=lake.max_ffill_minutes,
-    )
-    return _Built(frame, klines, trades if trades.width > 1 else pl.DataFrame(schema=TRADE_FEATURES))
-
-
 def _hour_rows(frame: pl.DataFrame, hour: datetime) -> pl.DataFrame:
     return frame.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
 
 
 def _missing_required(sources: Mapping[str, StreamSources], hour: datetime) -> list[str]:
-    return [name for name, feed in FEEDS.items() if feed.required and not sources[name].covered(hour)]
+    return [name for name, found in sources.items() if found.feed.required and not found.covered(hour)]
+
+
+def _source_missing(
+    lake: Lake,
+    symbol: str,
+    base: HourResult,
+    names: list[str],
+    sources: Mapping[str, StreamSources],
+    now: datetime,
+) -> HourResult:
+    """The hour waits for its source. Once that should be there it is accounted for, so that the lake can go on."""
+    reasons: dict[str, list[str]] = {}
+    for name in names:
+        reasons.setdefault(sources[name].absent[base.hour], []).append(name)
+    text = "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in reasons.items())
+    if all(sources[name].feed.archive_due(base.hour.date(), now) for name in names):
+        detail = f"no source has {', '.join(names)}"
+        quarantine_hour(
+            lake.catalog, lake.ledger, symbol, base.hour, None, ["source_missing"], detail, clock=lake.clock
+        )
+    return replace(base, reason=f"no source has {text}")
 
 
 def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]) -> HourCandidate:

@@ -6,8 +6,11 @@ Does not belong here: any work with them.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from lake_resources.errors import SettingsError
 from lake_resources.governor import WeightGovernor
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import Ledger
 
 CODE_VERSION = "1"
@@ -41,6 +45,12 @@ class Lake:
     clock: Clock
     safety_lag_minutes: int
     max_ffill_minutes: int
+
+    def close(self) -> None:
+        """Close connections and threads; the lake on the disk is not touched."""
+        self.rest.close()
+        self.vision.close()
+        self.ledger.close()
 
 
 def open_rest(
@@ -73,7 +83,7 @@ def open_lake(
         Catalog(root),
         Ledger(settings.resolved_ledger_url),
         open_rest(settings, clock=clock, sleep=sleep),
-        VisionClient(settings.resolved_vision_url, connections=settings.vision_connections),
+        VisionClient(settings.resolved_vision_url, connections=settings.vision_connections, sleep=sleep),
         clock,
         settings.safety_lag_minutes,
         settings.max_ffill_minutes,
@@ -89,7 +99,12 @@ def claim_root(root: Path, exchange: str) -> None:
     root.mkdir(parents=True, exist_ok=True)
     marker = root / "EXCHANGE"
     if not marker.exists():
-        marker.write_text(exchange + "\n")
+        with disk_errors(f"claim {root}"), tempfile.NamedTemporaryFile("w", dir=root, prefix=".EXCHANGE-") as file:
+            file.write(exchange + "\n")
+            file.flush()
+            # Two first users at once: one of them names the exchange, and neither reads a half-written name.
+            with suppress(FileExistsError):
+                os.link(file.name, marker)
     found = marker.read_text().strip()
     if found != exchange:
         raise SettingsError(

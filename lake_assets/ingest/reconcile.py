@@ -75,7 +75,7 @@ def _parities(
             continue
         captures = lake.ledger.captures_between(symbol, name, hours[0], hours[-1] + HOUR)
         for capture in captures:
-            if capture.hour in archived:
+            if capture.hour in archived and lake.catalog.absolute(capture.path).is_file():
                 parity = _compare(lake, stream_sources, capture)
                 found[capture.hour].append(parity)
                 revisions += _revisions(symbol, parity, now)
@@ -86,7 +86,8 @@ def _parities(
 def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamParity:
     archive_path = sources.by_hour[capture.hour].paths[0]
     time = pl.col(sources.feed.stream.time_column)
-    start, end = capture.window_start, capture.window_end
+    # What had happened just before the answer may not have been in it yet: that is no difference.
+    start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.feed.settle)
     archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
     captured = pl.read_parquet(lake.catalog.absolute(capture.path))
     return compare_stream(sources.feed.stream, archived, captured, start, end)

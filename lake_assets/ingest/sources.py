@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.ingest.captures import capture_hours, reachable
 from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.missing import note_missing
 from lake_assets.ingest.streams import HOUR, MINUTES_PER_HOUR, Feed
+from lake_assets.windows import expected_end
 from lake_resources.binance.wire import KLINE_STREAMS
-from lake_resources.errors import ExchangeError
+from lake_resources.errors import StorageError
 from lake_resources.storage.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
 
@@ -36,10 +40,11 @@ class HourSource:
 
 @dataclass(frozen=True)
 class StreamSources:
-    """Sources of one stream for a run of hours and the look-back before it."""
+    """Sources of one stream for a run of hours and the look-back before it; `absent` says why an hour has none."""
 
     feed: Feed
     by_hour: Mapping[datetime, HourSource]
+    absent: Mapping[datetime, str]
 
     def ref(self, hour: datetime) -> SourceRef:
         """Source of an hour."""
@@ -70,7 +75,8 @@ class StreamSources:
         if not paths:
             return pl.DataFrame(schema=stream.columns)
         time = pl.col(stream.time_column)
-        rows = pl.scan_parquet(paths).filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
+        with _reading(paths):
+            rows = pl.scan_parquet(paths).filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
         if len(paths) > 1:
             rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
         return rows
@@ -80,11 +86,11 @@ class StreamSources:
         stream = self.feed.stream
         time = pl.col(stream.time_column)
         for path in self._paths(start, end):
-            with pq.ParquetFile(path) as file:
+            with _reading([path]), pq.ParquetFile(path) as file:
                 column = file.schema_arrow.get_field_index(stream.time_column)
                 for index in range(file.num_row_groups):
                     bounds = file.metadata.row_group(index).column(column).statistics
-                    if bounds is not None and bounds.has_min_max and (bounds.max < start or bounds.min >= end):
+                    if bounds is not None and bounds.has_min_max and not _overlap(bounds, start, end):
                         continue
                     rows = pl.from_arrow(file.read_row_group(index, columns=list(stream.columns)))
                     assert isinstance(rows, pl.DataFrame)
@@ -111,16 +117,23 @@ def find_sources(
     """
     wanted = [hours[0] - offset * HOUR for offset in range(feed.look_back_hours, 0, -1)] + list(hours)
     start, end = wanted[0], wanted[-1] + HOUR
-    archives = {row.period: row for row in lake.ledger.archives_between(symbol, feed.name, start, end)}
-    captures = {row.hour: row for row in lake.ledger.captures_between(symbol, feed.name, start, end)}
-    found: dict[datetime, HourSource] = {}
-    gaps: list[datetime] = []
-    for hour in wanted:
-        archive = archives.get(feed.period(hour.date()))
-        if archive is not None:
-            found[hour] = _from_archive(lake, archive)
-    if feed.name in KLINE_STREAMS:
-        gaps = _hours_with_gaps(StreamSources(feed, found))
+    archives = {
+        row.period: row
+        for row in lake.ledger.archives_between(symbol, feed.name, start, end)
+        if _on_disk(lake, row, report)
+    }
+    captures = {
+        row.hour: row
+        for row in lake.ledger.captures_between(symbol, feed.name, start, end)
+        if _on_disk(lake, row, report)
+    }
+    found = {
+        hour: _from_archive(lake, archives[feed.period(hour.date())])
+        for hour in wanted
+        if feed.period(hour.date()) in archives
+    }
+    archived = StreamSources(feed, found, {})
+    gaps = _hours_with_gaps(archived) if feed.name in KLINE_STREAMS else []
     ask = [
         hour
         for hour in wanted
@@ -128,31 +141,55 @@ def find_sources(
         and not (hour in captures and captures[hour].complete)
         and reachable(lake, feed, hour, now)
     ]
-    failure = ""
-    try:
-        captures |= {row.hour: row for row in capture_hours(lake, symbol, feed, ask, now)}
-        failed: set[datetime] = set()
-    except ExchangeError as error:
-        failure, failed = str(error), set(ask)
-        report(f"{symbol} {feed.name}: REST failed, {len(ask)} hours go without it: {error}")
-        captures |= {
-            row.hour: row
-            for row in lake.ledger.captures_between(symbol, feed.name, start, end)
-            if row.captured_at == now
-        }
+    asked = capture_hours(lake, symbol, feed, ask, now)
+    for text in dict.fromkeys(asked.failures.values()):
+        report(f"{symbol} {feed.name}: REST gave nothing for {len(asked.failures)} of {len(ask)} hours: {text}")
+    captures |= asked.kept
+    repaired: dict[datetime, HourSource] = {}
     for hour in wanted:
         capture = captures.get(hour)
-        usable = capture is not None and (hour not in failed or capture.complete or capture.captured_at == now)
-        if hour in found:
-            if hour in gaps and usable and capture is not None:
-                found[hour] = _repaired(lake, found[hour], capture)
-        elif usable and capture is not None:
-            found[hour] = _from_capture(lake, capture)
-        else:
-            found[hour] = HourSource(SourceRef(feed.name, "none", "none"), ())
-            if hour >= hours[0]:
-                _note_missing(lake, symbol, feed, hour, failure if hour in failed else "", now)
-    return StreamSources(feed, found)
+        if capture is None or not _suffices(lake, capture, now):
+            continue
+        if hour not in found:
+            repaired[hour] = _from_capture(lake, capture)
+        elif hour in gaps and _has_more(lake, archived, capture):
+            repaired[hour] = _repaired(lake, found[hour], capture)
+    nothing = HourSource(SourceRef(feed.name, "none", "none"), ())
+    chosen = {hour: repaired.get(hour) or found.get(hour, nothing) for hour in wanted}
+    absent = {
+        hour: asked.failures.get(hour) or _out_of_reach(feed) for hour in wanted if chosen[hour].ref.kind == "none"
+    }
+    if lake.rest.serves(feed.name):
+        note_missing(
+            lake,
+            symbol,
+            feed.name,
+            failures={hour: absent[hour] for hour in hours if hour in absent and hour in asked.failures},
+            out_of_reach={hour: absent[hour] for hour in hours if hour in absent and hour not in asked.failures},
+            found=[hour for hour in hours if hour not in absent],
+            now=now,
+        )
+    return StreamSources(feed, chosen, absent)
+
+
+def _on_disk(lake: Lake, row: Archive | Capture, report: Report) -> bool:
+    """Whether the file of a raw input is still there; a lost one counts as never fetched."""
+    if lake.catalog.absolute(row.path).is_file():
+        return True
+    report(f"{row.symbol} {row.stream}: {row.path} is in the ledger but not on the disk; it will be fetched again")
+    return False
+
+
+def _suffices(lake: Lake, capture: Capture, now: datetime) -> bool:
+    """Whether an answer holds all minutes that must exist now: then they had to exist when it was taken, too."""
+    lag = lake.safety_lag_minutes
+    return capture.complete or expected_end(capture.hour, capture.captured_at, lag) >= expected_end(
+        capture.hour, now, lag
+    )
+
+
+def _out_of_reach(feed: Feed) -> str:
+    return f"there is no archive of {feed.name} (yet), and REST does not keep the hour"
 
 
 def _from_archive(lake: Lake, archive: Archive) -> HourSource:
@@ -165,12 +202,19 @@ def _from_capture(lake: Lake, capture: Capture) -> HourSource:
     return HourSource(ref, (lake.catalog.absolute(capture.path),))
 
 
-def _repaired(lake: Lake, archived: HourSource, capture: Capture) -> HourSource:
+def _has_more(lake: Lake, archived: StreamSources, capture: Capture) -> bool:
+    """Whether REST has minutes of an hour that the archive lacks."""
+    key = list(archived.feed.stream.key)
     path = lake.catalog.absolute(capture.path)
-    if not capture.row_count:
-        return archived
+    with _reading([path]):
+        captured = pl.read_parquet(path, columns=key)
+    rows = archived.frame(capture.hour, capture.hour + HOUR)
+    return not captured.join(rows, on=key, how="anti").is_empty()
+
+
+def _repaired(lake: Lake, archived: HourSource, capture: Capture) -> HourSource:
     ref = SourceRef(capture.stream, "archive+rest", f"{archived.ref.reference}+{capture.content_hash}")
-    return HourSource(ref, (*archived.paths, path))
+    return HourSource(ref, (*archived.paths, lake.catalog.absolute(capture.path)))
 
 
 def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
@@ -183,10 +227,28 @@ def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
     return [hour for hour in sources.by_hour if counts.get(hour, 0) < MINUTES_PER_HOUR]
 
 
-def _note_missing(lake: Lake, symbol: str, feed: Feed, hour: datetime, failure: str, now: datetime) -> None:
-    if failure:
-        lake.ledger.record_missing(symbol, feed.name, f"{hour:%Y-%m-%dT%H}", "rest", failure, at=now)
-    elif lake.rest.serves(feed.name) and hour < now:
-        age_h = (now - hour) / timedelta(hours=1)
-        reason = f"no archive, and REST does not reach back {age_h:.0f} hours"
-        lake.ledger.record_missing(symbol, feed.name, f"{hour:%Y-%m-%dT%H}", "rest", reason, at=now)
+def _overlap(bounds: pq.Statistics, start: datetime, end: datetime) -> bool:
+    first, last = bounds.min, bounds.max
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    return first < end and last >= start
+
+
+@contextmanager
+def _reading(paths: Sequence[Path]) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+        damaged = next((path for path in paths if not _readable(path)), paths[0])
+        raise StorageError(
+            f"raw file {damaged} does not read back: {error}",
+            remedy="Check the disk, remove the file and materialize the partition again: it is fetched anew",
+        ) from error
+
+
+def _readable(path: Path) -> bool:
+    try:
+        pq.read_table(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True

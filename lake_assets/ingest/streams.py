@@ -6,7 +6,7 @@ Does not belong here: asking any source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from lake_resources.binance.wire import KLINE_STREAMS, STREAMS, Stream
@@ -20,6 +20,7 @@ _PUBLISHED_AFTER = timedelta(hours=8, minutes=30)
 _MONTH_PUBLISHED_AFTER = timedelta(days=1, hours=8)
 _FULL_ANSWER_AFTER = DAY
 """A kline hour with missing minutes is asked for again until it is this old; then the exchange lacks them."""
+_METRICS_DELAY_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Feed:
         look_back_hours: whole hours before the hour whose rows may reach into it.
         settle: an answer taken this long after the end of its hour does not change any more.
         required: without it the hour cannot be built.
+        hours_per_fetch: hours that are fetched from REST and kept together; a failure loses no more than these.
     """
 
     stream: Stream
     look_back_hours: int
     settle: timedelta
     required: bool
+    hours_per_fetch: int
 
     @property
     def name(self) -> str:
@@ -72,8 +75,15 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _feed(name: str, *, look_back_hours: int = 0, settle_minutes: int = 3, required: bool = False) -> Feed:
-    return Feed(STREAMS[name], look_back_hours, timedelta(minutes=settle_minutes), required)
+def _feed(
+    name: str,
+    *,
+    look_back_hours: int = 0,
+    settle_minutes: int = 3,
+    required: bool = False,
+    hours_per_fetch: int = 24,
+) -> Feed:
+    return Feed(STREAMS[name], look_back_hours, timedelta(minutes=settle_minutes), required, hours_per_fetch)
 
 
 FEEDS: dict[str, Feed] = {
@@ -83,7 +93,8 @@ FEEDS: dict[str, Feed] = {
         _feed("mark_price_klines_1m", required=True),
         _feed("index_price_klines_1m", required=True),
         _feed("premium_index_klines_1m"),
-        _feed("agg_trades"),
+        # A busy day of them takes REST the better part of an hour.
+        _feed("agg_trades", hours_per_fetch=1),
         # Its columns are carried forward for up to an hour.
         _feed("book_ticker", look_back_hours=1),
         # 5 minutes until a value is known, 60 minutes of carrying it; REST shows a new row a few minutes late.
@@ -92,3 +103,21 @@ FEEDS: dict[str, Feed] = {
         _feed("funding_rate", look_back_hours=18, settle_minutes=15),
     )
 }
+"""The feeds where slow series are carried for 60 minutes."""
+
+
+def feeds(max_ffill_minutes: int) -> dict[str, Feed]:
+    """The feeds, looking back as far as a series may be carried: else an hour would depend on what is built with it.
+
+    Args:
+        max_ffill_minutes: how long a slow series may be carried forward.
+    """
+    book, metrics = FEEDS["book_ticker"], FEEDS["metrics"]
+    return FEEDS | {
+        book.name: replace(book, look_back_hours=_hours(max_ffill_minutes)),
+        metrics.name: replace(metrics, look_back_hours=_hours(max_ffill_minutes + _METRICS_DELAY_MINUTES)),
+    }
+
+
+def _hours(minutes: int) -> int:
+    return -(-minutes // MINUTES_PER_HOUR)
