@@ -67,7 +67,7 @@ def show(
     lake = open_lake(LakeSettings())
     start = (day or lake.clock()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
     end = start + timedelta(days=1)
-    console.print(archives_table(lake.catalog, lake.ledger, symbol.upper(), FEEDS, start, end))
+    console.print(archives_table(lake.ledger, symbol.upper(), FEEDS, start, end))
     console.print(hours_table(lake.catalog, lake.ledger, symbol.upper(), start, end))
 
 

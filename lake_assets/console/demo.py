@@ -69,7 +69,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     }
     follow(api, stack, launched, console)
     for symbol in settings.symbols:
-        console.print(archives_table(lake.catalog, lake.ledger, symbol, FEEDS, archive_day, archive_day + DAY))
+        console.print(archives_table(lake.ledger, symbol, FEEDS, archive_day, archive_day + DAY))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, today, now + HOUR))
     _judge(settings, lake, [(archive_day, archive_day + DAY), (today, now)], console)

@@ -46,9 +46,7 @@ def hours_table(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, 
     return table
 
 
-def archives_table(
-    catalog: Catalog, ledger: Ledger, symbol: str, streams: Iterable[str], start: datetime, end: datetime
-) -> Table:
+def archives_table(ledger: Ledger, symbol: str, streams: Iterable[str], start: datetime, end: datetime) -> Table:
     """One line per archive file that covers part of `[start, end)`."""
     table = Table(
         title=f"vision/{symbol}",

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-import dagster as dg
-
 from lake_assets.console.graphql import DagsterApi
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -128,9 +126,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
                 f"Port {port} is taken", remedy=f"Is `make up` running already? Stop it, or set {name} to a free port"
             )
     environment = child_environment(settings)
-    # Webserver and daemon started together on a new instance would race to create its tables.
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))):
-        say("the Dagster instance is ready")
+    _create_instance(environment)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     try:
@@ -151,6 +147,19 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         yield stack
     finally:
         stack.stop()
+
+
+def _create_instance(environment: dict[str, str]) -> None:
+    """Create the instance's tables: webserver and daemon started together on a new one would race to do it."""
+    command = [sys.executable, "-m", "dagster", "instance", "info"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise LakeError(
+            f"The Dagster instance in {environment['DAGSTER_HOME']} did not open: {done.stderr[-1500:]}",
+            remedy="Mend its dagster.yaml, or move the directory away to begin a new history",
+        )
 
 
 def watch(stack: Stack) -> None:
