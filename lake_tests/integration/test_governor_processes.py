@@ -1,0 +1,93 @@
+"""Several real processes against one governor file, and against an exchange that counts for itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lake_resources.binance.rest import BinanceRest
+from lake_resources.errors import Banned
+from lake_resources.governor import WeightGovernor
+from lake_resources.simulator.faults import Fault
+from lake_resources.simulator.server import SimulatorServer
+
+PROCESSES = 4
+WORKER = Path(__file__).with_name("governor_worker.py")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def together(*arguments: object) -> list[Any]:
+    """Run the same worker in several processes at once; what each printed."""
+    command = [sys.executable, str(WORKER), str(REPOSITORY), *map(str, arguments)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+    said = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * PROCESSES
+    return [json.loads(text) for text in said]
+
+
+@pytest.mark.slow
+def test_together_they_never_pass_the_share_and_waste_little_of_it(tmp_path: Path) -> None:
+    share, began = 0.1, time.time() + 2
+    granted: Counter[str] = Counter()
+    for counts in together("hammer", tmp_path / "governor.sqlite", share, began, 9.5):
+        granted.update(counts)
+    limit = int(2400 * share)
+    # Five to a grant; a worker held up right after a grant counts it for the next minute: one grant of slack each.
+    assert all(used <= limit + 5 * PROCESSES for used in granted.values()), granted
+    assert sum(granted.values()) <= limit * len(granted)
+    assert granted["1"] > limit * 0.9
+    assert granted["2"] > limit * 0.9
+
+
+@pytest.mark.slow
+def test_a_ban_seen_by_one_process_stops_the_others(tmp_path: Path) -> None:
+    with SimulatorServer() as exchange:
+        exchange.faults.add(Fault("418", path="time", skip=200, retry_after_s=600))
+        said = together("call", tmp_path / "governor.sqlite", exchange.base_url, 100_000)
+        asked = len(exchange.requests)
+        host = exchange.base_url.removeprefix("http://")
+    assert [outcome for outcome, _ in said] == ["banned"] * PROCESSES
+    served = sum(done for _, done in said)
+    assert 200 - PROCESSES < served <= 200
+    # The call that brought the ban, and those already on their way at that moment.
+    assert 1 <= asked - served <= PROCESSES
+    governor = WeightGovernor(tmp_path / "governor.sqlite")
+    with pytest.raises(Banned):
+        governor.acquire(host, "weight_1m", 1)
+    governor.close()
+
+
+def test_the_exchange_never_counts_more_than_the_share(tmp_path: Path) -> None:
+    def refuse_to_wait(seconds: float) -> None:
+        assert 0 < seconds <= 60
+        raise InterruptedError
+
+    with SimulatorServer() as exchange:
+        rests = [
+            BinanceRest(
+                exchange.base_url,
+                governor=WeightGovernor(tmp_path / "governor.sqlite", share=0.05, sleep=refuse_to_wait),
+            )
+            for _ in range(2)
+        ]
+        calls = 0
+
+        def call_until_held_back() -> None:
+            nonlocal calls
+            for rest in cycle(rests):
+                rest.book_ticker("BTCUSDT")
+                calls += 1
+
+        with pytest.raises(InterruptedError):
+            call_until_held_back()
+        used = exchange.exchange.limits.used("weight_1m")
+    assert calls >= 60
+    assert 0 < used <= 120
