@@ -108,9 +108,15 @@ def statuses(results: Sequence[HourResult]) -> list[str]:
 @contextmanager
 def exchange(rate_per_min: float = 4.0) -> Iterator[SimulatorServer]:
     """A simulated exchange without limits of its own; its clock must be set."""
-    with SimulatorServer(
-        seed=7, symbols=(SYMBOL,), clock=lambda: ON_THE_DAY, rate_per_min=rate_per_min, limits=False
-    ) as sim:
+    sim = SimulatorServer(
+        seed=7,
+        symbols=(SYMBOL,),
+        clock=lambda: ON_THE_DAY,
+        limit_clock=lambda: sim.clock.now(),
+        rate_per_min=rate_per_min,
+        limits=False,
+    )
+    with sim:
         yield sim
 
 
@@ -119,6 +125,7 @@ def bench_on(sim: SimulatorServer, root: Path, **given: object) -> Iterator[Benc
     """A new lake on the exchange; faults of an earlier test are gone."""
     sim.faults.clear()
     sim.clear_requests()
+    sim.exchange.limits.reset()
     sim.clock.freeze(ON_THE_DAY)
     urls = {"rest_url": sim.base_url, "vision_url": sim.base_url}
     settings = LakeSettings(**({"root": root / "lake", "symbols": (SYMBOL,), "rest_attempts": 2} | urls | given))  # type: ignore[arg-type]
