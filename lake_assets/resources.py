@@ -7,7 +7,7 @@ Does not belong here: the clients themselves (`lake_resources`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
 
@@ -21,7 +21,7 @@ from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
 
-class BinanceRestResource(dg.ConfigurableResource):
+class BinanceRestResource(dg.ConfigurableResource[Any]):
     """Binance USD-M REST, behind the weight governor that all processes of the host share."""
 
     base_url: str
@@ -40,7 +40,7 @@ class BinanceRestResource(dg.ConfigurableResource):
         )
 
 
-class BinanceVisionResource(dg.ConfigurableResource):
+class BinanceVisionResource(dg.ConfigurableResource[Any]):
     """Binance Vision: the daily and monthly archives."""
 
     base_url: str
@@ -58,7 +58,7 @@ class LakeOpener(Protocol):
         """Open the lake."""
 
 
-class LakeResource(dg.ConfigurableResource):
+class LakeResource(dg.ConfigurableResource[Any]):
     """The lake: files below `root`, ledger, and the clients that feed it."""
 
     rest: BinanceRestResource
