@@ -19,8 +19,9 @@ from lake_resources.binance.wire import METRICS_COLUMNS, UTC_US, Stream
 from lake_resources.errors import ArchiveCorrupt
 
 CHUNK_BYTES = 4 << 20
-# Inflated about six-fold; pieces above 1 MiB would be fresh pages from the kernel each time (1.6 x the CPU).
-_PIECE_BYTES = 1 << 17
+# Inflated about six-fold; pieces near 1 MiB would be fresh pages from the kernel each time (1.6 x the CPU).
+_PIECE_BYTES = 1 << 16
+_INFLATED_BYTES = 1 << 20  # bounds memory where a file packs far better than that
 _INFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # isal's stub says: an instance
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
@@ -103,12 +104,15 @@ def _inflated(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     file.seek(name_bytes + extra_bytes, 1)
     inflate = isal_zlib.decompressobj(wbits=-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
     left, size_bytes, crc = member.compress_size, 0, 0
-    while left:
-        packed = file.read(min(_PIECE_BYTES, left))
+    packed = b""
+    while packed or left:
         if not packed:
-            raise EOFError("the file ends inside the member")
-        left -= len(packed)
-        piece = inflate.decompress(packed) if inflate else packed
+            packed = file.read(min(_PIECE_BYTES, left))
+            left -= len(packed)
+            if not packed:
+                raise EOFError("the file ends inside the member")
+        piece = inflate.decompress(packed, _INFLATED_BYTES) if inflate else packed
+        packed = inflate.unconsumed_tail if inflate else b""
         size_bytes += len(piece)
         crc = isal_zlib.crc32(piece, crc)
         yield piece
