@@ -11,12 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from lake_assets.console.graphql import DagsterApi
 from lake_resources.errors import LakeError
@@ -94,11 +96,17 @@ class Stack:
                 )
             time.sleep(0.5)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
-        """Stop all processes: interrupt their groups, then kill what is left."""
+        """Stop all processes: end their groups, then kill what is left."""
         for process in self.processes.values():
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGINT)
+                os.killpg(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_S
         for process in self.processes.values():
             try:
@@ -129,7 +137,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
     _create_instance(environment)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
-    try:
+    with _interruptible(), stack:
         if settings.exchange == "simulator":
             seed = str(settings.simulator_seed)
             simulator = ["lake_resources.simulator", "--port", str(settings.simulator_port), "--seed", seed]
@@ -145,8 +153,6 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
         api.close()
         yield stack
-    finally:
-        stack.stop()
 
 
 def _create_instance(environment: dict[str, str]) -> None:
@@ -164,11 +170,24 @@ def _create_instance(environment: dict[str, str]) -> None:
 
 def watch(stack: Stack) -> None:
     """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError)."""
+    while True:
+        stack.check()
+        time.sleep(1.0)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the stack as Ctrl+C does; a shell's background job would even ignore Ctrl+C."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
-    while True:
-        stack.check()
-        time.sleep(1.0)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
