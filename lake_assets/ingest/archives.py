@@ -218,17 +218,14 @@ def _result(lake: Lake, row: Archive, status: str) -> ArchiveResult:
     )
 
 
-def _failure(
-    lake: Lake, symbol: str, stream: Stream, period: str, error: LakeError, *, kept: Path | None = None
-) -> ArchiveResult:
+def _failure(lake: Lake, symbol: str, stream: Stream, period: str, error: LakeError) -> ArchiveResult:
     if not isinstance(error, ArchiveError | ExchangeError):
         raise error
-    message = str(error) if kept is None else f"{error}. Kept as {kept}"
-    lake.ledger.record_missing(symbol, stream.name, period, "archive", message, at=lake.clock())
+    lake.ledger.record_missing(symbol, stream.name, period, "archive", str(error), at=lake.clock())
     url = lake.vision.url(stream, symbol, period)
     if isinstance(error, ArchiveNotPublished):
-        return ArchiveResult(stream.name, symbol, period, "not_published", message=message, url=url)
-    return ArchiveResult(stream.name, symbol, period, "failed", message=message, url=url)
+        return ArchiveResult(stream.name, symbol, period, "not_published", message=str(error), url=url)
+    return ArchiveResult(stream.name, symbol, period, "failed", message=str(error), url=url)
 
 
 def _quarantined(
@@ -239,7 +236,10 @@ def _quarantined(
     with disk_errors(f"quarantine of {zip_file.url}"):
         folder.mkdir(parents=True, exist_ok=True)
         zip_file.path.replace(kept)
-    return _failure(lake, symbol, stream, period, error, kept=kept)
+    # The reader knows only the path of the download, which is gone by the time the message is read.
+    found = error.what.removeprefix(f"{error.url}: ")
+    remedy = f"The file was kept in quarantine as {kept}; materialize it again after Binance re-publishes it"
+    return _failure(lake, symbol, stream, period, ArchiveCorrupt(zip_file.url, found, remedy=remedy))
 
 
 def wanted_once(*groups: Sequence[Wanted]) -> list[Wanted]:

@@ -18,6 +18,7 @@ from lake_assets.validation.coverage import source_coverage
 from lake_assets.validation.gate import HourWindow
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
+from lake_resources.binance.wire import KLINE_STREAMS
 from lake_resources.storage.ledger import Capture, Revision
 
 
@@ -89,6 +90,9 @@ def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamPari
     # What had happened just before the answer may not have been in it yet: that is no difference.
     start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.feed.settle)
     archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
+    if sources.feed.name in KLINE_STREAMS:
+        # Files stamped in microseconds end a minute at .999999, REST at .999.
+        archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
     captured = pl.read_parquet(lake.catalog.absolute(capture.path))
     return compare_stream(sources.feed.stream, archived, captured, start, end)
 
