@@ -28,6 +28,7 @@ from lake_resources.storage.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
+_BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,24 @@ class StreamSources:
         return rows
 
     def batches(self, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
-        """The same rows in pieces, for streams too large to hold: one row group at a time, files in time order."""
+        """The same rows in pieces, for streams too large to hold: files in time order, a row group at a time."""
         stream = self.feed.stream
         time = pl.col(stream.time_column)
         for path in self._paths(start, end):
             with _reading([path]), pq.ParquetFile(path) as file:
                 column = file.schema_arrow.get_field_index(stream.time_column)
                 for index in range(file.num_row_groups):
-                    bounds = file.metadata.row_group(index).column(column).statistics
-                    if bounds is not None and bounds.has_min_max and not _overlap(bounds, start, end):
+                    bounds = _bounds(file.metadata.row_group(index).column(column).statistics)
+                    if bounds is not None and (bounds[0] >= end or bounds[1] < start):
                         continue
                     rows = pl.from_arrow(file.read_row_group(index, columns=list(stream.columns)))
                     assert isinstance(rows, pl.DataFrame)
-                    yield rows.cast(pl.Schema(stream.columns)).filter((time >= start) & (time < end))
+                    rows = rows.cast(pl.Schema(stream.columns))
+                    inside = bounds is not None and start <= bounds[0] and bounds[1] < end
+                    if not inside:
+                        rows = rows.filter((time >= start) & (time < end))
+                    # Aggregating needs several times the memory of the rows it sees at once.
+                    yield from rows.iter_slices(_BATCH_ROWS)
 
     def _paths(self, start: datetime, end: datetime) -> list[Path]:
         """Files of the hours in the window, each once: archives first, so that they win over captures."""
@@ -227,11 +233,14 @@ def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
     return [hour for hour in sources.by_hour if counts.get(hour, 0) < MINUTES_PER_HOUR]
 
 
-def _overlap(bounds: pq.Statistics, start: datetime, end: datetime) -> bool:
-    first, last = bounds.min, bounds.max
+def _bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | None:
+    """First and last time of a row group, where its writer noted them."""
+    if statistics is None or not statistics.has_min_max:
+        return None
+    first, last = statistics.min, statistics.max
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
-    return first < end and last >= start
+    return first, last
 
 
 @contextmanager
