@@ -47,6 +47,9 @@ def record_hours(
             )
         )
     targets = _targets(context, key, [hour_key(result.hour) for result in present])
+    for refused in (result for result in results if result.outcomes and not result.present):
+        # A failed check that judges no materialization would leave the hour's last good status in the UI.
+        targets |= _targets(context, key, [hour_key(refused.hour)])
     for result in results:
         partition = hour_key(result.hour)
         for outcome in result.outcomes:
