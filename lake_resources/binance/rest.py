@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import polars as pl
 
-from lake_resources.binance import rest_paging, weights
+from lake_resources.binance import rest_paging, rest_payloads, weights
 from lake_resources.binance.answers import answered_at, decode, used_weight
 from lake_resources.binance.wire import STREAMS
 from lake_resources.clock import Clock, system_clock
@@ -142,6 +143,27 @@ class BinanceRest:
     def book_ticker(self, symbol: str) -> dict[str, Any]:
         """Best bid and ask of now, as sent."""
         return self._object(weights.BOOK_TICKER, symbol=symbol)
+
+    def depth(self, symbol: str) -> dict[str, Any]:
+        """The order book of now, 1000 levels a side, as sent: `lastUpdateId`, `bids`, `asks`, `E`, `T`."""
+        query: Query = {"symbol": symbol, "limit": weights.DEPTH_LIMIT}
+        return self.call(weights.DEPTH, query, rest_payloads.depth)
+
+    def agg_trades_by_id(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
+        """Trades (aggTrades) by id, one page: at most 1000 from `first_id` on, none after `last_id`.
+
+        Returns:
+            Rows `{a, p, q, f, l, T, m}` as sent, contiguous ids from `first_id`; fewer than asked for where the page or
+            the history ends, none where `first_id` was never given.
+
+        Raises:
+            OutsideRetention: REST does not keep these trades any more (48 h).
+            MalformedAnswer: other ids than asked for.
+        """
+        limit = min(last_id - first_id + 1, weights.AGG_TRADE_PAGE)
+        query: Query = {"symbol": symbol, "fromId": first_id, "limit": limit}
+        parse = partial(rest_payloads.agg_trade_rows, first_id=first_id, last_id=last_id)
+        return self.call(weights.AGG_TRADES, query, parse)
 
     def close(self) -> None:
         """Close the connections."""

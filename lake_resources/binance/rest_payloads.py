@@ -69,6 +69,40 @@ def agg_trades(body: object, endpoint: str) -> pl.DataFrame:
     return frame
 
 
+def agg_trade_rows(body: object, endpoint: str, *, first_id: int, last_id: int) -> list[dict[str, Any]]:
+    """The rows of a page of aggTrades as sent, up to `last_id`.
+
+    Raises:
+        MalformedAnswer: another shape, or ids that are not contiguous from `first_id`.
+    """
+    ids = agg_trades(body, endpoint)["agg_trade_id"]
+    if len(ids) and ids[0] != first_id:
+        raise MalformedAnswer(endpoint, f"asked for aggTrade ids from {first_id}, got them from {ids[0]}")
+    rows = {row["a"]: row for row in _list(body, endpoint)}
+    return [{name: row[name] for name in _AGG_TRADE_FIELDS.values()} for a, row in sorted(rows.items()) if a <= last_id]
+
+
+def depth(body: object, endpoint: str) -> dict[str, Any]:
+    """An order book: `lastUpdateId`, and `bids` and `asks` of [price, quantity] decimal strings.
+
+    Raises:
+        MalformedAnswer: another shape.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("lastUpdateId"), int):
+        raise MalformedAnswer(endpoint, "expected an order book with lastUpdateId")
+    for side in ("bids", "asks"):
+        levels = body.get(side)
+        if not isinstance(levels, list) or any(not isinstance(level, list) or len(level) != 2 for level in levels):
+            raise MalformedAnswer(endpoint, f"expected {side} as a list of [price, quantity]")
+        try:
+            for price, quantity in levels:
+                _number(price)
+                _number(quantity)
+        except (ValueError, TypeError) as error:
+            raise MalformedAnswer(endpoint, f"{side}: {error}") from error
+    return body
+
+
 def funding_rate(body: object, endpoint: str) -> pl.DataFrame:
     """Rows `{fundingTime, fundingRate, …}`; the millisecond jitter of fundingTime is kept.
 

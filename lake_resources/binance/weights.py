@@ -14,6 +14,7 @@ AGG_TRADES = "/fapi/v1/aggTrades"
 PREMIUM_INDEX = "/fapi/v1/premiumIndex"
 OPEN_INTEREST = "/fapi/v1/openInterest"
 BOOK_TICKER = "/fapi/v1/ticker/bookTicker"
+DEPTH = "/fapi/v1/depth"
 FUNDING_RATE = "/fapi/v1/fundingRate"
 FUNDING_INFO = "/fapi/v1/fundingInfo"
 FUTURES_DATA = "/futures/data/"
@@ -29,8 +30,10 @@ KLINE_PAGE = 499
 AGG_TRADE_PAGE = 1000
 FUTURES_DATA_PAGE = 500
 FUNDING_PAGE = 1000
+# The deepest book there is: levels beyond it stay unknown until they are touched.
+DEPTH_LIMIT = 1000
 
-_FIXED = {TIME: 1, EXCHANGE_INFO: 1, AGG_TRADES: 20, PREMIUM_INDEX: 1, OPEN_INTEREST: 1, BOOK_TICKER: 2}
+_FIXED = {TIME: 1, EXCHANGE_INFO: 1, AGG_TRADES: 20, PREMIUM_INDEX: 1, OPEN_INTEREST: 1, BOOK_TICKER: 2, DEPTH: 20}
 
 
 def kline_weight(limit: int) -> int:

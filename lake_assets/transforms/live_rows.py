@@ -1,0 +1,68 @@
+"""The columns of a live row: what a collector knows of one minute of one symbol.
+
+Belongs here: names and types, and which of them the minute table takes.
+Does not belong here: how they are computed (`live`, `live_minute`).
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from lake_assets.schema.tables import MINUTE
+from lake_assets.transforms.book import BOOK_FEATURES
+from lake_assets.transforms.trades import TRADE_FEATURES
+
+_TIMESTAMP = pl.Datetime("us", "UTC")
+
+LIVE_ONLY: dict[str, pl.DataType] = {
+    column.name: column.dtype for column in MINUTE.columns if column.support_class == "LIVE_ONLY"
+}
+"""Columns of the minute table that only a collector can fill, flags included."""
+
+NEVER_NULL_FLAGS = ("has_ws_latency", "has_depth", "has_liq")
+
+LIVE_INPUT: dict[str, pl.DataType] = {
+    "timestamp": _TIMESTAMP,
+    **LIVE_ONLY,
+    **{name: dtype for name, dtype in BOOK_FEATURES.items() if name != "timestamp"},
+    "has_book_ticker": pl.Boolean(),
+}
+"""What `assemble` takes: `has_book_ticker` says that the source of the book features was there all minute."""
+
+EVIDENCE: dict[str, pl.DataType] = {
+    "market_alive": pl.Boolean(),
+    "public_alive": pl.Boolean(),
+    "first_agg_trade_id": pl.Int64(),
+    "last_agg_trade_id": pl.Int64(),
+    "agg_trades": pl.Int64(),
+    "depth_frames": pl.Int64(),
+    "book_ticker_frames": pl.Int64(),
+    "agg_trade_frames": pl.Int64(),
+    "mark_price_frames": pl.Int64(),
+    "force_order_frames": pl.Int64(),
+}
+"""Heartbeats of the minute: whether each socket was provably alive all of it, which ids came, frames per stream."""
+
+LIVE_ROWS: dict[str, pl.DataType] = {
+    **{name: dtype for name, dtype in LIVE_INPUT.items() if name != "has_book_ticker"},
+    **{name: dtype for name, dtype in TRADE_FEATURES.items() if name != "timestamp"},
+    **EVIDENCE,
+}
+"""All columns of a live row, one row per symbol and minute."""
+
+
+def live_input(rows: pl.DataFrame) -> pl.DataFrame:
+    """The part of live rows that `assemble` takes.
+
+    Args:
+        rows: columns `LIVE_ROWS`.
+
+    Returns:
+        Columns `LIVE_INPUT`.
+    """
+    return rows.with_columns(has_book_ticker=pl.col("public_alive")).select(list(LIVE_INPUT))
+
+
+def live_trades(rows: pl.DataFrame) -> pl.DataFrame:
+    """The `trade_features` in live rows: minutes without trades have none."""
+    return rows.filter(pl.col("agg_trades") > 0).select(list(TRADE_FEATURES))

@@ -1,0 +1,1 @@
+"""The live collector: sockets in, durable records out."""
