@@ -37,7 +37,7 @@ REST_FAULTS = {
     "451": ({}, r"451.*restricted location.*Run from a permitted location"),
     "403": ({}, r"403.*firewall refused the call.*check address, proxy and base URL"),
     "5xx": ({"status": 502, "body": "Bad gateway"}, r"502.*Bad gateway.*the call can be repeated later"),
-    "slow": ({"delay_s": 1.0}, r"no complete answer \(ReadTimeoutError.*Check the network and the base URL"),
+    "slow": ({"delay_s": 0.5}, r"no complete answer \(ReadTimeoutError.*Check the network and the base URL"),
     "cut": ({}, r"no complete answer \(.*Check the network and the base URL"),
     "garbage": ({"body": "maintenance"}, r"<html><body>maintenance.*Repeat once"),
 }
@@ -130,6 +130,16 @@ def test_nobody_calls_during_a_ban_and_a_new_process_remembers_it(bench: Bench) 
     assert statuses(bench.build([DISTURBED])) == ["committed"]
 
 
+def test_an_exchange_that_cannot_tell_its_time_is_told_of(bench: Bench) -> None:
+    open_hour = DAY + 15 * HOUR
+    bench.fault("5xx", "/fapi/v1/time")
+    results = bench.build([DISTURBED, open_hour])
+    assert statuses(results) == ["committed", "source_missing"], "only minutes that just closed need it"
+    assert re.search(r"GET http://127\.0\.0\.1:\d+/fapi/v1/time: 503", results[1].reason)
+    bench.sim.faults.clear()
+    assert statuses(bench.build([open_hour])) == ["committed"]
+
+
 @pytest.mark.parametrize("kind", ARCHIVE_FAULTS)
 def test_a_bad_archive_is_told_of_and_its_hours_come_from_rest(bench: Bench, kind: str) -> None:
     given, status, text = ARCHIVE_FAULTS[kind]
@@ -165,7 +175,7 @@ def test_a_bad_archive_is_told_of_and_its_hours_come_from_rest(bench: Bench, kin
     assert bench.lake.ledger.missing_sources(SYMBOL, "klines_1m") == []
 
 
-@pytest.mark.parametrize("kind", ARCHIVE_FAULTS)
+@pytest.mark.parametrize("kind", ["missing", "wrong_checksum", "flipped and hashed", "5xx"])
 def test_one_bad_file_of_a_range_leaves_its_neighbours_alone(bench: Bench, kind: str) -> None:
     given, status, _ = ARCHIVE_FAULTS[kind]
     bench.at(PUBLISHED).fault(kind.split(" ")[0], "daily/metrics/.*2026-11-17", **{**given, "hours": 90.0})

@@ -160,6 +160,30 @@ def test_a_failure_half_way_keeps_the_hours_before_it(bench: Bench) -> None:
     assert len(asked) == got.count("none"), "what was captured is not asked for again"
 
 
+def test_an_answer_that_may_still_change_is_better_than_none(bench: Bench) -> None:
+    hour = DAY + 12 * HOUR
+    (before,) = bench.at(hour + HOUR + 5 * MINUTES).build([hour])
+    capture = bench.lake.ledger.capture(SYMBOL, "metrics", hour)
+    assert capture is not None
+    assert not capture.complete, "metrics settle for a quarter of an hour"
+    bench.fault("5xx", "/futures/data/")
+    assert before.path is not None
+    before.path.unlink()
+    (after,) = bench.at(hour + HOUR + 10 * MINUTES).build([hour])
+    assert (after.status, after.content_hash) == ("committed", before.content_hash)
+
+
+def test_an_answer_from_the_middle_of_an_hour_does_not_stand_for_all_of_it(bench: Bench) -> None:
+    hour = DAY + 12 * HOUR
+    bench.at(hour + 34 * MINUTES).build([hour])
+    bench.fault("5xx", "aggTrades")
+    bench.lake.catalog.minute_path(SYMBOL, hour).unlink()
+    (after,) = bench.at(ON_THE_DAY).build([hour])
+    assert (after.status, after.row_count) == ("committed", 60)
+    assert kinds(after)["agg_trades"] == "none"
+    assert bench.rows(hour)["count_buy_trades"].null_count() == 60, "no zeros for minutes that nobody saw"
+
+
 def test_null_is_not_ingested_and_zero_is_nothing_happened(bench: Bench) -> None:
     with_trades = bench.build(hours(8, 14))
     rows = pl.concat([bench.rows(result.hour) for result in with_trades])
