@@ -6,19 +6,25 @@ Does not belong here: labels, JSON, CSV; which label a value gets is the busines
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 
 from lake_resources.simulator.feed import REFERENCE_SCALE, SymbolFeed
 from lake_resources.simulator.rng import Floats, Ints
-from lake_resources.simulator.trades import MINUTE_MS, Trades
+from lake_resources.simulator.specs import ONBOARD_MS
+from lake_resources.simulator.trades import MINUTE_MS, Mask, Trades
+
+T = TypeVar("T", int, Ints)
 
 SLOW_STEP_MS = 300_000
 FUNDING_INTERVAL_MS = 8 * 3_600_000
 RATIO_SCALE = 10_000
 """Ratios are printed with 4 decimals."""
 
+_IDS_PER_MS = 64
 _INTEREST = 1e-4
 _INTEREST_BAND = 5e-4
 
@@ -56,6 +62,22 @@ class BookUpdates:
     ask_quantity: Ints
     transaction_ms: Ints
     event_ms: Ints
+
+    def take(self, index: slice | Ints | Mask) -> BookUpdates:
+        """The updates of a slice, an index array or a mask."""
+        return BookUpdates(*(getattr(self, each.name)[index] for each in fields(self)))
+
+    @staticmethod
+    def concat(parts: Sequence[BookUpdates]) -> BookUpdates:
+        """All parts, in the order given."""
+        return BookUpdates(
+            *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(BookUpdates))
+        )
+
+
+def update_id(time_ms: T) -> T:
+    """Number of the last change of the book at a time: 64 numbers for each millisecond since the start of trading."""
+    return (time_ms - ONBOARD_MS) * _IDS_PER_MS + _IDS_PER_MS - 1
 
 
 def funding_rate(feed: SymbolFeed, start_ms: int, end_ms: int) -> int:
@@ -149,6 +171,15 @@ def book_updates(feed: SymbolFeed, trades: Trades, per_trade: int = 3) -> BookUp
     def depth(lane: str) -> Ints:
         return np.asarray(1 + np.floor(scale * np.exp(feed.rng.bell(lane, index))).astype(np.int64))
 
-    event = time.ravel() + 1 + feed.rng.below("engine", index, 8)
-    update = 10**12 + index * 37
-    return BookUpdates(update, bid, depth("bid size"), ask, depth("ask size"), time.ravel(), event)
+    at = time.ravel()
+    # Numbers within one millisecond count up from its first one; 64 are far more than one sweep needs.
+    new = np.diff(at, prepend=at[:1] - 1) > 0
+    rank = np.arange(len(at)) - np.maximum.accumulate(np.where(new, np.arange(len(at)), 0)) if len(at) else at
+    event = np.maximum.accumulate(at + 1 + feed.rng.below("engine", index, 8)) if len(at) else at
+    update = update_id(at - 1) + 1 + rank
+    return BookUpdates(update, bid, depth("bid size"), ask, depth("ask size"), at, event)
+
+
+def retail_quantity(feed: SymbolFeed, trades: Trades) -> Ints:
+    """Part of each aggregate that comes from retail price improvement orders, which `nq` leaves out."""
+    return np.where(feed.rng.uniform("rpi", trades.agg_id) < 0.02, trades.quantity // 2, 0)

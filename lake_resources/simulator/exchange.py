@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lake_resources.clock import Clock
+from lake_resources.simulator.book import Book
 from lake_resources.simulator.faults import FaultBook
 from lake_resources.simulator.feed import SymbolFeed
 from lake_resources.simulator.limits import Limits
@@ -27,6 +28,7 @@ class Exchange:
         rate_per_min: mean aggregates per minute of a seeded market.
         replays: markets that replace the seeded one of their symbol.
         limits_enabled: False never refuses.
+        speed: seconds of the exchange per second of `clock`.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Exchange:
         rate_per_min: float = 15.0,
         replays: Mapping[str, Market] | None = None,
         limits_enabled: bool = True,
+        speed: float = 1.0,
     ) -> None:
-        self.clock = SimClock(clock)
+        self.clock = SimClock(clock, speed)
         self.limits = Limits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
         self.faults = FaultBook()
         markets: dict[str, Market] = {
@@ -48,6 +51,7 @@ class Exchange:
         }
         markets.update(replays or {})
         self.feeds = {symbol: SymbolFeed(market, seed) for symbol, market in markets.items()}
+        self.books = {symbol: Book(feed) for symbol, feed in self.feeds.items()}
 
     def now_ms(self) -> int:
         """The exchange's time, epoch ms."""

@@ -23,7 +23,12 @@ ARCHIVE_KINDS = ("late", "missing", "truncated", "flipped", "republished", "wron
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
 ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds")
 """Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
-KINDS = RESPONSE_KINDS + ARCHIVE_KINDS + ROW_KINDS
+SOCKET_REFUSED = ("ws_refuse",)
+"""A WebSocket is not opened: the handshake is answered with `status` and `body`."""
+SOCKET_KINDS = ("ws_drop", "ws_stall", "ws_hold", "ws_flood", "ws_skew", "ws_gap", "ws_reorder", "ws_duplicate")
+"""An open WebSocket goes wrong. The first five begin once per connection, `after_s` after it opened (or as soon as
+they are added to an older one), and `times` counts connections; the last three hit each n-th matching frame."""
+KINDS = RESPONSE_KINDS + ARCHIVE_KINDS + ROW_KINDS + SOCKET_REFUSED + SOCKET_KINDS
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,17 @@ class Fault:
         hours: `late`: published so much later.
         since: `republished`: exchange time from which the new content is served; None from the start.
         start, end: `missing_minutes`: half-open range of row times; for other row faults an optional restriction.
-        every: `duplicated`: each n-th row comes twice.
+        every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame.
         matching: `truncated`, `flipped`: the CHECKSUM agrees with the damaged bytes.
+        stream: WebSocket: regular expression searched in the stream name. A `ws_stall` with one silences only these
+            streams; without one the whole connection, pongs included, stays open and silent.
+        after_s: WebSocket: age of the connection, in machine seconds, from which the fault works.
+        duration_s: `ws_stall`, `ws_hold`, `ws_flood`, `ws_skew`: how long, 0 for ever. What a stall swallowed is lost;
+            what `ws_hold` kept comes at once at the end.
+        factor: `ws_flood`: each frame comes so often.
+        count: `ws_gap`: frames lost in a row.
+        skew_ms: `ws_skew`: added to `E` and `T`.
+        code: `ws_drop`: close code; 0 cuts the connection without a closing handshake.
     """
 
     kind: str
@@ -65,11 +79,18 @@ class Fault:
     end: datetime | None = None
     every: int = 10
     matching: bool = False
+    stream: str = ""
+    after_s: float = 0.0
+    duration_s: float = 0.0
+    factor: int = 10
+    count: int = 1
+    skew_ms: int = 0
+    code: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault kind {self.kind!r}; one of: {', '.join(KINDS)}")
-        for pattern in (self.path, self.query):
+        for pattern in (self.path, self.query, self.stream):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -123,12 +144,14 @@ class FaultBook:
         self._entries: list[_Entry] = []
         self._next = 1
         self._lock = Lock()
+        self.has_socket_faults = False
 
     def add(self, fault: Fault) -> int:
         """Arm a fault; returns its number."""
         with self._lock:
             self._entries.append(_Entry(self._next, fault))
             self._next += 1
+            self._note_sockets()
             return self._next - 1
 
     def remove(self, number: int) -> bool:
@@ -136,12 +159,37 @@ class FaultBook:
         with self._lock:
             before = len(self._entries)
             self._entries = [entry for entry in self._entries if entry.number != number]
+            self._note_sockets()
             return len(self._entries) < before
 
     def clear(self) -> None:
         """Disarm all faults."""
         with self._lock:
             self._entries.clear()
+            self._note_sockets()
+
+    def _note_sockets(self) -> None:
+        self.has_socket_faults = any(entry.fault.kind in SOCKET_KINDS for entry in self._entries)
+
+    def of_socket(self, path: str, query: str) -> dict[int, Fault]:
+        """The faults of open WebSockets that match one, by number, used up or not."""
+        with self._lock:
+            return {
+                entry.number: entry.fault
+                for entry in self._entries
+                if entry.fault.kind in SOCKET_KINDS and entry.matches(path, query)
+            }
+
+    def hit(self, number: int) -> bool:
+        """Count one chance of a fault to work; False where it passes this one by or is used up."""
+        with self._lock:
+            entry = next((each for each in self._entries if each.number == number), None)
+            if entry is None:
+                return False
+            armed = entry.armed()
+            entry.seen += 1
+            entry.hits += armed
+            return armed
 
     def state(self) -> list[dict[str, Any]]:
         """The faults with their counts, for the control endpoint."""

@@ -17,8 +17,9 @@ from lake_resources.simulator.bars import (
     interval_start_ms,
     roll_up,
 )
+from lake_resources.simulator.book import Side
 from lake_resources.simulator.decimals import text, texts
-from lake_resources.simulator.derive import book_updates
+from lake_resources.simulator.derive import retail_quantity
 from lake_resources.simulator.feed import SymbolFeed
 from lake_resources.simulator.rest_query import (
     BAD_DEPTH_LIMIT,
@@ -152,11 +153,10 @@ def agg_trades(query: Query) -> tuple[list[Json], Ints]:
         found = found.aggregates(found.agg_time <= end)
     found = found.aggregates(np.arange(len(found.agg_id)) < limit)
     spec = feed.spec
-    # A few fills come from retail price improvement orders, which `nq` leaves out.
-    retail = np.where(feed.rng.uniform("rpi", found.agg_id) < 0.02, found.quantity // 2, 0)
+    normal = found.quantity - retail_quantity(feed, found)
     columns = zip(
         found.agg_id.tolist(), texts(found.price, spec.price_digits), texts(found.quantity, spec.quantity_digits),
-        texts(found.quantity - retail, spec.quantity_digits), found.first_id.tolist(), found.last_id.tolist(),
+        texts(normal, spec.quantity_digits), found.first_id.tolist(), found.last_id.tolist(),
         found.agg_time.tolist(), found.buyer_maker.tolist(), strict=True,
     )  # fmt: skip
     return [dict(zip(("a", "p", "q", "nq", "f", "l", "T", "m"), row, strict=True)) for row in columns], found.agg_time
@@ -187,43 +187,24 @@ def _one_or_all(query: Query, rows: list[Json]) -> Json:
     return rows[0]
 
 
-def _top(feed: SymbolFeed, now_ms: int) -> tuple[int, int, int, int, int, int]:
-    """Update id, bid, its quantity, ask, its quantity, time of the last change of the book."""
-    book = book_updates(feed, feed.trades_until(now_ms, 2))
-    if not len(book.update_id):
-        raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
-    last = int(np.searchsorted(book.transaction_ms, now_ms, side="right")) - 1
-    names = (book.update_id, book.bid, book.bid_quantity, book.ask, book.ask_quantity, book.transaction_ms)
-    update, bid, bid_quantity, ask, ask_quantity, time = (int(values[last]) for values in names)
-    return update, bid, bid_quantity, ask, ask_quantity, time
-
-
 def depth(query: Query) -> Json:
-    """The order book around the last trade."""
+    """The order book now; the streams' differences fit it."""
     feed = query.feed()
     limit = query.number("limit")
     limit = 500 if limit is None else limit
     if limit not in DEPTH_LIMITS:
         raise ApiError(BAD_DEPTH_LIMIT, f"Depth limit {limit} is not valid.")
-    spec = feed.spec
-    update, bid, bid_quantity, ask, ask_quantity, time = _top(feed, query.now_ms)
-    level = np.arange(limit)
+    book = query.exchange.books[feed.spec.symbol].snapshot(query.now_ms, limit)
+    if book is None:
+        raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
 
-    def side(best: int, best_quantity: int, sign: int, lane: str) -> list[list[str]]:
-        price = best + sign * level * spec.tick
-        quantity = 1 + feed.rng.below(lane, update + level, best_quantity * 4 + 10)
-        quantity[0] = best_quantity
-        keep = price > 0
-        return [
-            list(pair)
-            for pair in zip(
-                texts(price[keep], spec.price_digits), texts(quantity[keep], spec.quantity_digits), strict=True
-            )
-        ]
+    def side(levels: Side) -> list[list[str]]:
+        price, quantity = texts(levels.price, feed.spec.price_digits), texts(levels.quantity, feed.spec.quantity_digits)
+        return [list(pair) for pair in zip(price, quantity, strict=True)]
 
     return {
-        "lastUpdateId": update, "E": query.now_ms, "T": time,
-        "bids": side(bid, bid_quantity, -1, "bids"), "asks": side(ask, ask_quantity, 1, "asks"),
+        "lastUpdateId": book.update_id, "E": query.now_ms, "T": book.changed_ms,
+        "bids": side(book.bids), "asks": side(book.asks),
     }  # fmt: skip
 
 
@@ -231,16 +212,19 @@ def book_ticker(query: Query) -> Json:
     """The best bid and ask now; a list where no symbol is given."""
     rows = []
     for feed in query.feeds():
-        update, bid, bid_quantity, ask, ask_quantity, time = _top(feed, query.now_ms)
+        top = query.exchange.books[feed.spec.symbol].updates(query.now_ms, query.now_ms + 1)
+        if not len(top.update_id):
+            continue
+        spec = feed.spec
         rows.append(
             {
-                "symbol": feed.spec.symbol,
-                "bidPrice": text(bid, feed.spec.price_digits),
-                "bidQty": text(bid_quantity, feed.spec.quantity_digits),
-                "askPrice": text(ask, feed.spec.price_digits),
-                "askQty": text(ask_quantity, feed.spec.quantity_digits),
-                "time": time,
-                "lastUpdateId": update,
+                "symbol": spec.symbol,
+                "bidPrice": text(int(top.bid[-1]), spec.price_digits),
+                "bidQty": text(int(top.bid_quantity[-1]), spec.quantity_digits),
+                "askPrice": text(int(top.ask[-1]), spec.price_digits),
+                "askQty": text(int(top.ask_quantity[-1]), spec.quantity_digits),
+                "time": int(top.transaction_ms[-1]),
+                "lastUpdateId": int(top.update_id[-1]),
             }
         )
     return _one_or_all(query, rows)

@@ -1,7 +1,6 @@
 """The simulator as a server: a real socket on 127.0.0.1, in a thread or in the foreground.
 
-Belongs here: wiring of routes, the request log, answers that go wrong as a whole, the control endpoints `/sim/…`,
-start and stop. WebSocket routes (`/public`, `/market`, `/private`) will be mounted in `build_app`.
+Belongs here: wiring of routes, the request log, answers that go wrong as a whole, start and stop.
 Does not belong here: what the exchange answers.
 """
 
@@ -11,7 +10,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import time
+from datetime import datetime, time
 from threading import Event, Thread
 from types import TracebackType
 
@@ -32,6 +31,10 @@ from lake_resources.simulator.market import Market
 from lake_resources.simulator.sim_clock import SimClock
 from lake_resources.simulator.specs import DEFAULT_SYMBOLS
 from lake_resources.simulator.vision import VisionSite
+from lake_resources.simulator.ws.endpoint import Endpoint
+from lake_resources.simulator.ws.hub import Hub
+from lake_resources.simulator.ws.protocol import Wire
+from lake_resources.simulator.ws.session import WsLimits
 
 LOG_SIZE = 50_000
 
@@ -45,10 +48,14 @@ class _Faulty:
         self._seen = seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/sim/"):
+        if scope["type"] not in ("http", "websocket") or scope["path"].startswith("/sim/"):
             await self._app(scope, receive, send)
             return
         query = scope["query_string"].decode()
+        if scope["type"] == "websocket":
+            self._seen.append(("WS", scope["path"], query))
+            await self._app(scope, receive, send)
+            return
         self._seen.append((scope["method"], scope["path"], query))
         fault = self._exchange.faults.first(RESPONSE_KINDS, scope["path"], query)
         if fault is None:
@@ -100,12 +107,13 @@ def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001
     )
 
 
-def build_app(exchange: Exchange, seen: deque[Seen], *, publish_time: time = time(8, 35)) -> ASGIApp:
-    """The ASGI application: REST, Vision and the control endpoints, behind the scripted faults."""
+def build_app(exchange: Exchange, seen: deque[Seen], hub: Hub, *, publish_time: time = time(8, 35)) -> ASGIApp:
+    """The ASGI application: REST, Vision, WebSocket and the control endpoints, behind the scripted faults."""
     routes = [
         *rest.routes(exchange),
         *VisionSite(exchange, publish_time=publish_time).routes(),
         *Control(exchange, seen).routes(),
+        *Endpoint(hub).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     return _Faulty(app, exchange, seen)
@@ -124,6 +132,10 @@ class SimulatorServer:
         publish_time: time of day (UTC) at which a day's archives appear on the next day.
         replays: markets that replace the seeded one of their symbol (`replay.load`).
         limits: False never answers 429 or 418 by itself.
+        speed: seconds of the exchange per second of `clock`; streams and REST alike run in its time.
+        start: exchange time at the start, from which it runs; default the time of `clock`.
+        ws_limits: limits, pings and lifetime of WebSocket connections, in machine time.
+        liquidations_per_min: mean liquidations per symbol and minute, before the stream's sampling.
     """
 
     def __init__(
@@ -138,6 +150,10 @@ class SimulatorServer:
         publish_time: time = time(8, 35),
         replays: Mapping[str, Market] | None = None,
         limits: bool = True,
+        speed: float = 1.0,
+        start: datetime | None = None,
+        ws_limits: WsLimits | None = None,
+        liquidations_per_min: float = 2.0,
     ) -> None:
         self.exchange = Exchange(
             seed=seed,
@@ -147,9 +163,13 @@ class SimulatorServer:
             rate_per_min=rate_per_min,
             replays=replays,
             limits_enabled=limits,
+            speed=speed,
         )
+        if start is not None:
+            self.exchange.clock.run_from(start)
+        self.hub = Hub(self.exchange, ws_limits or WsLimits(), liquidations_per_min)
         self._seen: deque[Seen] = deque(maxlen=LOG_SIZE)
-        self._app = build_app(self.exchange, self._seen, publish_time=publish_time)
+        self._app = build_app(self.exchange, self._seen, self.hub, publish_time=publish_time)
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
@@ -158,6 +178,11 @@ class SimulatorServer:
     def base_url(self) -> str:
         """`http://127.0.0.1:PORT`, of REST and of Vision."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def ws_url(self) -> str:
+        """`ws://127.0.0.1:PORT`, before `/public`, `/market`, `/private`, `/spot`, `/ws` and `/stream`."""
+        return f"ws://127.0.0.1:{self._port}"
 
     @property
     def faults(self) -> FaultBook:
@@ -171,7 +196,7 @@ class SimulatorServer:
 
     @property
     def requests(self) -> list[Seen]:
-        """The last requests as (method, path, raw query), oldest first; control endpoints are left out."""
+        """The last requests as (method, path, raw query), oldest first; `WS` opens a socket; `/sim/…` is left out."""
         return list(self._seen)
 
     def clear_requests(self) -> None:
@@ -241,6 +266,6 @@ def _listen(port: int) -> socket.socket:
 
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
-        app, log_level="critical", access_log=False, lifespan="off", ws="none", loop="asyncio",
-        timeout_graceful_shutdown=2,
+        app, log_level="critical", access_log=False, lifespan="off", loop="asyncio", timeout_graceful_shutdown=2,
+        ws=Wire, ws_ping_interval=None, ws_per_message_deflate=False,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The exchange's clock: the machine's, an injected one, shifted or frozen over HTTP.
+"""The exchange's clock: the machine's, an injected one, shifted, frozen or faster.
 
 Belongs here: what "now" is for the simulated exchange. Does not belong here: the clock of the request limits,
 which runs on unless one is injected, so that a frozen market does not freeze the weight window.
@@ -13,14 +13,19 @@ from lake_resources.clock import Clock
 
 
 class SimClock:
-    """A clock that can be frozen and shifted; thread-safe.
+    """A clock that can be frozen, shifted and run faster; thread-safe.
 
     Args:
         base: where time comes from.
+        speed: seconds of the exchange per second of `base`.
     """
 
-    def __init__(self, base: Clock) -> None:
+    def __init__(self, base: Clock, speed: float = 1.0) -> None:
+        if speed <= 0:
+            raise ValueError(f"the speed of a clock must be above 0, not {speed}")
+        self.speed = speed
         self._base = base
+        self._anchor = base()
         self._frozen: datetime | None = None
         self._offset = timedelta(0)
         self._lock = Lock()
@@ -28,7 +33,10 @@ class SimClock:
     def now(self) -> datetime:
         """The exchange's current instant, UTC."""
         with self._lock:
-            return self._frozen or self._base() + self._offset
+            return self._frozen or self._running() + self._offset
+
+    def _running(self) -> datetime:
+        return self._anchor + (self._base() - self._anchor) * self.speed if self.speed != 1 else self._base()
 
     def now_ms(self) -> int:
         """The same in epoch milliseconds."""
@@ -43,6 +51,12 @@ class SimClock:
         """Run, shifted against the base clock."""
         with self._lock:
             self._frozen, self._offset = None, by
+
+    def run_from(self, at: datetime) -> None:
+        """Run on from an instant (naive means UTC)."""
+        with self._lock:
+            start = at if at.tzinfo else at.replace(tzinfo=UTC)
+            self._frozen, self._offset = None, start - self._running()
 
     def advance(self, by: timedelta) -> None:
         """Move on: a frozen clock jumps and stays frozen, a running one is shifted further."""

@@ -1,0 +1,164 @@
+"""The pump: generates each subscribed stream a little ahead and sends what is due by the exchange's clock.
+
+Belongs here: which stream goes to which connection and when, pings, ages. Does not belong here: payloads (frames.py),
+messages of a client (session.py), sockets (protocol.py, endpoint.py). Runs in the server's event loop alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from lake_resources.simulator.exchange import Exchange
+from lake_resources.simulator.ws.connection import Connection
+from lake_resources.simulator.ws.frames import Frame, Source
+from lake_resources.simulator.ws.names import Stream, stream_of
+from lake_resources.simulator.ws.session import WsLimits
+from lake_resources.simulator.ws.sources import source_of
+from lake_resources.simulator.ws.tape import SymbolTape
+
+TICK_S = 0.01
+_BATCH_MS = 5_000
+_LONGEST_LAG_MS = 1_100
+"""No frame is sent later than this after its market time (`forceOrder` waits for the end of its second)."""
+_JUMP_MS = 600_000
+"""A clock that moves further than this at once is not caught up with."""
+_AHEAD_BUDGET_S = 0.004
+
+
+class Line:
+    """One stream that somebody listens to."""
+
+    def __init__(self, name: str, source: Source, now_ms: int) -> None:
+        self.name = name
+        self.listeners: dict[Connection, None] = {}
+        self._source = source
+        self._queue: deque[Frame] = deque()
+        self.restart(now_ms)
+
+    def restart(self, now_ms: int) -> None:
+        """Begin anew at an instant: only later frames will be sent."""
+        self._queue.clear()
+        self._horizon = now_ms - _LONGEST_LAG_MS
+        self._after = now_ms
+
+    def lead_ms(self, now_ms: int) -> int:
+        """How far ahead of an instant frames are generated."""
+        return self._horizon - now_ms
+
+    def extend(self, now_ms: int) -> None:
+        """Generate the next batch."""
+        end = (max(self._horizon, now_ms) // _BATCH_MS + 1) * _BATCH_MS
+        found = self._source(self._horizon, end)
+        self._queue.extend(frame for frame in found if frame[0] > self._after)
+        self._horizon = end
+
+    def due(self, now_ms: int) -> list[Frame]:
+        """Frames to send up to an instant."""
+        while self._horizon <= now_ms:
+            self.extend(now_ms)
+        found = []
+        while self._queue and self._queue[0][0] <= now_ms:
+            found.append(self._queue.popleft())
+        return found
+
+
+class Hub:
+    """All connections and the streams they listen to.
+
+    Args:
+        exchange: market, clock and faults.
+        limits: limits of each connection.
+        liquidations_per_min: mean liquidations per symbol and minute, before sampling.
+    """
+
+    def __init__(self, exchange: Exchange, limits: WsLimits, liquidations_per_min: float = 2.0) -> None:
+        self.exchange = exchange
+        self.limits = limits
+        self.sent = 0
+        self._tapes = {symbol: SymbolTape(book, liquidations_per_min) for symbol, book in exchange.books.items()}
+        self._lines: dict[tuple[str, bool], Line] = {}
+        self._connections: dict[Connection, None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._last_ms = 0
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Open connections, oldest first."""
+        return list(self._connections)
+
+    def join(self, connection: Connection) -> None:
+        """A connection has opened."""
+        self._connections[connection] = None
+        if self._task is None or self._task.done():
+            self._last_ms = self.exchange.now_ms()
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._connections.pop(connection, None)
+        self._detach(connection, list(connection.lines))
+
+    def follow(self, connection: Connection) -> None:
+        """Bring a connection's streams in line with its subscriptions."""
+        wanted = connection.session.names
+        self._detach(connection, [name for name in connection.lines if name not in wanted])
+        for name in wanted:
+            if name in connection.lines:
+                continue
+            stream = stream_of(name, connection.session.route, self._tapes)
+            if stream is not None:
+                line = self._line(stream)
+                line.listeners[connection] = None
+                connection.lines[name] = line
+
+    def _line(self, stream: Stream) -> Line:
+        key = (stream.name, stream.spot)
+        if key not in self._lines:
+            self._lines[key] = Line(stream.name, source_of(stream, self._tapes), self.exchange.now_ms())
+        return self._lines[key]
+
+    def _detach(self, connection: Connection, names: Iterable[str]) -> None:
+        for name in names:
+            connection.lines.pop(name).listeners.pop(connection, None)
+        self._lines = {key: line for key, line in self._lines.items() if line.listeners}
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._connections:
+            started = loop.time()
+            self.tick(started)
+            await asyncio.sleep(max(TICK_S - (loop.time() - started), 0.001))
+
+    def tick(self, now_s: float) -> None:
+        """Send what is due; then work ahead for a few ms.
+
+        Args:
+            now_s: time of the event loop.
+        """
+        now = self.exchange.now_ms()
+        if now < self._last_ms or now - self._last_ms > _JUMP_MS:
+            for line in self._lines.values():
+                line.restart(now)
+        moved, self._last_ms = now - self._last_ms, now
+        for line in self._lines.values():
+            if found := line.due(now):
+                for connection in line.listeners:
+                    connection.offer(line.name, found)
+        for connection in list(self._connections):
+            self.sent += connection.flush(now_s, now)
+        self._work_ahead(now, 1_000 + 2 * max(moved, 0), now_s)
+
+    def _work_ahead(self, now_ms: int, lead_ms: int, started_s: float) -> None:
+        loop_time = asyncio.get_running_loop().time
+        for line in self._lines.values():
+            if line.lead_ms(now_ms) < lead_ms:
+                line.extend(now_ms)
+                if loop_time() - started_s > _AHEAD_BUDGET_S:
+                    return
+
+    def state(self) -> list[dict[str, Any]]:
+        """Connections and their streams, for the control endpoint."""
+        return [connection.state() for connection in self.connections]

@@ -1,0 +1,69 @@
+"""From a stream to its frames.
+
+Belongs here: which maker serves which kind, and the streams of all symbols together. Does not belong here: payloads
+of one symbol (frames.py, frames_kline.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from heapq import merge
+
+from lake_resources.simulator.ws import frames, frames_kline
+from lake_resources.simulator.ws.frames import Frame, Source
+from lake_resources.simulator.ws.names import Stream
+from lake_resources.simulator.ws.tape import SymbolTape
+
+_MAKERS = {
+    "aggTrade": frames.agg_trades,
+    "trade": frames.trades,
+    "bookTicker": frames.book_tickers,
+    "depth": frames.depth,
+    "partialDepth": frames.depth,
+    "markPrice": frames.marks,
+    "forceOrder": frames.force_orders,
+    "kline": frames_kline.klines,
+}
+
+
+def source_of(stream: Stream, tapes: Mapping[str, SymbolTape]) -> Source:
+    """What makes the frames of a stream."""
+    if stream.symbol:
+        return _MAKERS[stream.kind](tapes[stream.symbol], stream)
+    if stream.kind == "allMarkPrice":
+        return _all_marks(stream, tapes)
+    kind = {"allForceOrder": "forceOrder", "allBookTicker": "bookTicker"}[stream.kind]
+    parts = [_MAKERS[kind](tape, Stream(stream.name, kind, symbol)) for symbol, tape in tapes.items()]
+
+    def together(start_ms: int, end_ms: int) -> list[Frame]:
+        found = [part(start_ms, end_ms) for part in parts]
+        if stream.step_ms:
+            found = [_each_step(frames, stream.step_ms) for frames in found]
+        return list(merge(*found, key=lambda frame: frame[0]))
+
+    return together
+
+
+def _each_step(found: list[Frame], step_ms: int) -> list[Frame]:
+    """The last frame of each step, sent at the step's end."""
+    last = {event // step_ms: (event, body) for event, body in found}
+    return [((step + 1) * step_ms, body) for step, (_, body) in last.items()]
+
+
+def _all_marks(stream: Stream, tapes: Mapping[str, SymbolTape]) -> Source:
+    """`!markPrice@arr`: the universe as two frames, the second one a few ms later."""
+    symbols = list(tapes)
+    halves = symbols[::2], symbols[1::2]
+
+    def together(start_ms: int, end_ms: int) -> list[Frame]:
+        found: list[Frame] = []
+        for late, half in enumerate(halves):
+            by_second: dict[int, list[bytes]] = {}
+            for symbol in half:
+                one = Stream(stream.name, "markPrice", symbol, stream.step_ms)
+                for event, body in frames.marks(tapes[symbol], one)(start_ms, end_ms):
+                    by_second.setdefault(event // 1000, []).append(body)
+            found += [(at * 1000 + 6 + 3 * late, b"[" + b",".join(rows) + b"]") for at, rows in by_second.items()]
+        return sorted(found, key=lambda frame: frame[0])
+
+    return together
