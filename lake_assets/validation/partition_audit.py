@@ -30,9 +30,9 @@ def partition_audit(
     """Reason codes of an hour file, `["ok"]` where there is nothing to say.
 
     Codes: `missing_file`, `invalid_expected_range`, `missing_columns:a,b`, `unknown_columns:a`, `wrong_types:a`,
-    `empty_partition`, `rows_outside_hour:n`, `duplicate_timestamps:n`, `row_count_mismatch:expected=:actual=:window=`,
-    `timestamp_gap_or_order_error`, `hard_required_nulls:a:n,b:m`, `out_of_bounds:a:n` (also NaN and infinity),
-    `ohlc_broken:rule:n`.
+    `column_order`, `empty_partition`, `rows_outside_hour:n`, `duplicate_timestamps:n`,
+    `row_count_mismatch:expected=:actual=:window=`, `timestamp_gap_or_order_error`, `hard_required_nulls:a:n,b:m`,
+    `out_of_bounds:a:n` (also NaN and infinity), `ohlc_broken:rule:n`.
 
     Args:
         frame: the rows of the file, or None where there is no file.
@@ -58,6 +58,8 @@ def _columns(frame: pl.DataFrame, table: Table) -> Iterator[str]:
         yield f"unknown_columns:{','.join(unknown)}"
     if wrong := [name for name, dtype in declared.items() if name in frame.columns and frame.schema[name] != dtype]:
         yield f"wrong_types:{','.join(wrong)}"
+    if not missing and not unknown and frame.columns != list(declared):
+        yield "column_order"
 
 
 def _rows(

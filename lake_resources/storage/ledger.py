@@ -15,6 +15,7 @@ from lake_resources.storage.ledger_events import (
     QuarantineEntry,
     Revision,
 )
+from lake_resources.storage.ledger_facts import FactRows, PartitionFacts
 from lake_resources.storage.ledger_partitions import Intent, Partition, PartitionRows
 
 __all__ = [
@@ -26,12 +27,13 @@ __all__ = [
     "Ledger",
     "MissingSource",
     "Partition",
+    "PartitionFacts",
     "QuarantineEntry",
     "Revision",
 ]
 
 
-class Ledger(PartitionRows, SourceRows, EventRows):
+class Ledger(PartitionRows, FactRows, SourceRows, EventRows):
     """All statements on the ledger; safe to share between threads, and after a fork.
 
     Args:

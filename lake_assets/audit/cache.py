@@ -1,0 +1,124 @@
+"""Facts of files that were read before: a file of the same size and time of change is not read again.
+
+Belongs here: a SQLite file of its own beside the ledger. It holds nothing that cannot be found out again, so it may be
+deleted at any time. Does not belong here: what the facts mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lake_assets.audit.files import FileFacts
+from lake_assets.schema.holes import Hole
+from lake_assets.schema.tables import MINUTE
+from lake_resources.errors import StorageError
+
+AUDIT_VERSION = "1"
+"""Raised by hand when the same file would get other codes."""
+_TABLE = """
+CREATE TABLE IF NOT EXISTS facts (
+  symbol TEXT, hour INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL,
+  content_hash TEXT NOT NULL, row_count INTEGER NOT NULL, first INTEGER, last INTEGER, codes TEXT NOT NULL,
+  PRIMARY KEY (symbol, hour)
+) WITHOUT ROWID
+"""
+_BUSY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """By what a changed file is known: size in bytes, time of the last change in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+def rules_version(holes: Sequence[Hole]) -> str:
+    """Identity of everything that a verdict on an unchanged file depends on."""
+    known = sorted(f"{h.stream}|{h.symbol}|{h.start}|{h.end}" for h in holes)
+    return hashlib.sha256("\n".join((AUDIT_VERSION, MINUTE.schema_hash, *known)).encode()).hexdigest()[:16]
+
+
+class AuditCache:
+    """Facts by symbol and hour.
+
+    Args:
+        path: the SQLite file; created at the first use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(
+        self, symbol: str, start: datetime, end: datetime, version: str
+    ) -> dict[datetime, tuple[Stamp, FileFacts]]:
+        """Facts of hours in `[start, end)` that were found under the same rules."""
+        query = (
+            "SELECT hour, size, mtime_ns, content_hash, row_count, first, last, codes FROM facts"
+            " WHERE symbol = ? AND hour >= ? AND hour < ? AND version = ?"
+        )
+        bounds = (symbol, int(start.timestamp()), int(end.timestamp()), version)
+        with self._connected() as connection:
+            rows = connection.execute(query, bounds).fetchall()
+        return {
+            _instant(hour): (
+                Stamp(size, mtime_ns),
+                FileFacts(digest, count, _maybe(first), _maybe(last), tuple(json.loads(codes)) if codes else ()),
+            )
+            for hour, size, mtime_ns, digest, count, first, last, codes in rows
+        }
+
+    def store(self, symbol: str, found: Mapping[datetime, tuple[Stamp, FileFacts]], version: str) -> None:
+        """Keep facts, in one transaction."""
+        rows = [
+            (
+                symbol, int(hour.timestamp()), stamp.size, stamp.mtime_ns, version, facts.content_hash,
+                facts.row_count, _seconds(facts.first), _seconds(facts.last),
+                json.dumps(facts.codes) if facts.codes else "",
+            )
+            for hour, (stamp, facts) in found.items()
+        ]  # fmt: skip
+        with self._connected() as connection:
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+
+    def forget(self, symbol: str, hours: Iterable[datetime]) -> None:
+        """Drop facts of hours."""
+        with self._connected() as connection:
+            connection.executemany(
+                "DELETE FROM facts WHERE symbol = ? AND hour = ?",
+                [(symbol, int(hour.timestamp())) for hour in hours],
+            )
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self.path, timeout=_BUSY_S)
+            try:
+                connection.execute(_TABLE)
+                with connection:
+                    yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"audit cache {self.path}: {error}", remedy="Delete this file: it is only a cache, then audit again"
+            ) from error
+
+
+def _instant(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _maybe(seconds: int | None) -> datetime | None:
+    return None if seconds is None else _instant(seconds)
+
+
+def _seconds(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp())

@@ -1,0 +1,233 @@
+"""The consistency audit of a range of hours: disk against ledger against Dagster.
+
+Belongs here: which hours are looked at, comparing the three views, using the cache.
+Does not belong here: a file's own soundness (`files`), repairing (`plan`, `ingest`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+
+from lake_assets.audit.cache import AuditCache, Stamp, rules_version
+from lake_assets.audit.files import FileFacts, HourFile, read_facts
+from lake_assets.audit.verdict import AuditReport, HourVerdict
+from lake_assets.ingest.captures import hours_between
+from lake_assets.schema.holes import Hole, holes_of, known_holes
+from lake_assets.schema.tables import MINUTE
+from lake_assets.windows import HOUR, expected_end
+from lake_assets.windows import MINUTE as ONE_MINUTE
+from lake_resources.errors import SettingsError
+from lake_resources.storage.catalog import Catalog, floor_hour, utc
+from lake_resources.storage.ledger import Ledger, PartitionFacts
+
+BATCH_HOURS = 240
+Progress = Callable[[int, int], None]
+"""Takes hours done and hours in all."""
+
+
+def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[Hole]:
+    """Holes that come with the project and those declared in the ledger, touching `[start, end)`."""
+    declared = (Hole(**vars(hole)) for hole in ledger.known_holes(symbol, start, end))
+    return [*holes_of(known_holes(), symbol, start, end), *declared]
+
+
+def audit_hours(
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    *,
+    now: datetime,
+    lag_minutes: int,
+    materialized: Collection[datetime] | None = None,
+    cache: AuditCache | None = None,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Judge every hour that overlaps `[start, end)` and of which a minute must exist by now.
+
+    Args:
+        catalog: paths of the lake.
+        ledger: its ledger.
+        symbol: whose hours.
+        start: first minute, UTC.
+        end: first minute after the range, UTC.
+        now: decides which minutes must exist.
+        lag_minutes: safety lag.
+        materialized: hours that Dagster shows as materialized; None leaves Dagster out of it.
+        cache: facts of files read before; None reads every file.
+        progress: told after each batch.
+
+    Raises:
+        SettingsError: the range is empty.
+    """
+    start, end = utc(start), utc(end)
+    if start >= end:
+        raise SettingsError(f"the range {start} to {end} is empty", remedy="The end is the first minute after it")
+    files = _expected_files(catalog, symbol, start, end, now, lag_minutes)
+    if not files:
+        return AuditReport(symbol, start, end, (), dagster_compared=materialized is not None)
+    first, last = files[0].hour, files[-1].hour + HOUR
+    rows = {row.hour: row for row in ledger.partition_facts(symbol, first, last)}
+    files = [_at_ledger_path(catalog, file, rows.get(file.hour)) for file in files]
+    holes = holes_known(ledger, symbol, first, last)
+    facts, cached = _facts(symbol, files, holes, cache, progress)
+    moved = _committed_meanwhile(ledger, symbol, rows, facts)
+    if moved:
+        rows |= moved
+        facts |= read_facts([_at_ledger_path(catalog, f, moved[f.hour]) for f in files if f.hour in moved], holes)
+    quarantine = {entry.hour: entry.codes for entry in ledger.quarantined(symbol, first, last)}
+    verdicts = tuple(
+        _verdict(file, rows.get(file.hour), facts.get(file.hour), quarantine.get(file.hour), materialized)
+        for file in files
+    )
+    return AuditReport(symbol, start, end, verdicts, cached, materialized is not None)
+
+
+def _expected_files(
+    catalog: Catalog, symbol: str, start: datetime, end: datetime, now: datetime, lag_minutes: int
+) -> list[HourFile]:
+    files = []
+    for hour in hours_between(floor_hour(start), end):
+        until = min(expected_end(hour, now, lag_minutes), end)
+        since = max(hour, start)
+        if since < until:
+            files.append(HourFile(hour, catalog.minute_path(symbol, hour), since, until))
+    return files
+
+
+def _at_ledger_path(catalog: Catalog, file: HourFile, row: PartitionFacts | None) -> HourFile:
+    return file if row is None else HourFile(file.hour, catalog.absolute(row.path), file.start, file.end)
+
+
+def _facts(
+    symbol: str,
+    files: Sequence[HourFile],
+    holes: Sequence[Hole],
+    cache: AuditCache | None,
+    progress: Progress | None,
+) -> tuple[dict[datetime, FileFacts], int]:
+    """Facts of the files that exist, and how many came from the cache."""
+    tell = progress or (lambda _done, _of: None)
+    version = rules_version(holes)
+    known = {} if cache is None else cache.load(symbol, files[0].hour, files[-1].hour + HOUR, version)
+    stamps = {file.hour: _stamp(file) for file in files}
+    facts: dict[datetime, FileFacts] = {}
+    unread = []
+    for file in files:
+        stamp = stamps[file.hour]
+        found = known.get(file.hour) if _whole(file) else None
+        if stamp is not None and found is not None and found[0] == stamp:
+            facts[file.hour] = found[1]
+        elif stamp is not None:
+            unread.append(file)
+    cached = len(facts)
+    tell(len(files) - len(unread), len(files))
+    done = len(files) - len(unread)
+    for batch, read in _read_batches(unread, holes):
+        facts |= read
+        if cache is not None:
+            # The stamp was taken before the bytes were read: a file that changed in between is read again next time.
+            new = {f.hour: (s, read[f.hour]) for f in batch if _whole(f) and f.hour in read and (s := stamps[f.hour])}
+            cache.store(symbol, new, version)
+        done += len(batch)
+        tell(done, len(files))
+    return facts, cached
+
+
+def _read_batches(
+    files: Sequence[HourFile], holes: Sequence[Hole]
+) -> Iterator[tuple[Sequence[HourFile], dict[datetime, FileFacts]]]:
+    batches = [files[index : index + BATCH_HOURS] for index in range(0, len(files), BATCH_HOURS)]
+    # Hashing, reading and the gate all leave the interpreter; no more threads than cores are of use.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield from zip(batches, pool.map(partial(read_facts, holes=holes), batches), strict=True)
+
+
+def _stamp(file: HourFile) -> Stamp | None:
+    try:
+        found = file.path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def _whole(file: HourFile) -> bool:
+    return file.end - file.start == HOUR
+
+
+def _committed_meanwhile(
+    ledger: Ledger, symbol: str, rows: Mapping[datetime, PartitionFacts], facts: Mapping[datetime, FileFacts]
+) -> dict[datetime, PartitionFacts]:
+    """Hours whose ledger row is another one now than when the audit began: a commit ran while files were read."""
+    odd = [hour for hour, found in facts.items() if hour not in rows or found.content_hash != rows[hour].content_hash]
+    if not odd:
+        return {}
+    wanted = set(odd)
+    newer = ledger.partition_facts(symbol, min(odd), max(odd) + HOUR)
+    return {row.hour: row for row in newer if row.hour in wanted and row != rows.get(row.hour)}
+
+
+def _verdict(
+    file: HourFile,
+    row: PartitionFacts | None,
+    facts: FileFacts | None,
+    quarantined: Sequence[str] | None,
+    materialized: Collection[datetime] | None,
+) -> HourVerdict:
+    codes = list(_disk_and_ledger(file, row, facts))
+    if facts is None and quarantined is not None:
+        codes.append(f"quarantined:{','.join(quarantined)}")
+    if materialized is not None:
+        codes += _dagster(file.hour, row is not None, materialized)
+    expected = (file.end - file.start) // ONE_MINUTE
+    return HourVerdict(file.hour, tuple(codes), expected, _present(file, facts))
+
+
+def _present(file: HourFile, facts: FileFacts | None) -> int:
+    if facts is None or facts.row_count < 0 or facts.first is None or facts.last is None:
+        return 0
+    if facts.codes or not _whole(file):
+        # Rows may lie outside the window or be doubled; what is certainly inside it is counted.
+        inside = min(facts.last, file.end - ONE_MINUTE) - max(facts.first, file.start)
+        return max(0, min(facts.row_count, inside // ONE_MINUTE + 1))
+    return facts.row_count
+
+
+def _disk_and_ledger(file: HourFile, row: PartitionFacts | None, facts: FileFacts | None) -> Iterator[str]:
+    if facts is None:
+        yield "missing_file"
+        if row is not None:
+            yield "ledger_without_file"
+        return
+    yield from facts.codes
+    if row is None:
+        yield "file_without_ledger"
+        return
+    if facts.content_hash != row.content_hash:
+        yield "content_hash_mismatch"
+    if row.schema_hash != MINUTE.schema_hash:
+        yield "schema_hash_mismatch"
+    if facts.row_count < 0:
+        return
+    if facts.row_count != row.row_count:
+        yield f"ledger_rows_mismatch:ledger={row.row_count}:file={facts.row_count}"
+    elif (facts.first, facts.last) != (row.min_ts, row.max_ts):
+        yield f"ledger_span_mismatch:ledger={_span(row.min_ts, row.max_ts)}:file={_span(facts.first, facts.last)}"
+    if _whole(file) and not facts.codes and not row.complete:
+        yield "ledger_incomplete"
+
+
+def _dagster(hour: datetime, committed: bool, materialized: Collection[datetime]) -> list[str]:
+    shown = hour in materialized
+    if committed and not shown:
+        return ["not_in_dagster"]
+    return ["only_in_dagster"] if shown and not committed else []
+
+
+def _span(first: datetime | None, last: datetime | None) -> str:
+    return "-" if first is None or last is None else f"{first:%H.%M}-{last:%H.%M}"

@@ -1,0 +1,121 @@
+"""The audit of five years of one symbol, and the rulepack over a year: `python -m lake_tests.bench.audit [years]`.
+
+Belongs here: making a lake of that size, timing. Does not belong here: the judging of results by tests. Files of a
+made lake are links to one day's hours with their own rows, so that making it does not take longer than auditing it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.scan import audit_hours
+from lake_assets.ingest.lake import CODE_VERSION
+from lake_assets.schema.tables import MINUTE
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger import Intent, Ledger, Partition
+from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.provenance import SourceRef
+from lake_tests.bench.meter import cpu_s, peak_mib
+from lake_tests.sound_hours import sound_rows
+
+SYMBOL = "BTCUSDT"
+FIRST = datetime(2021, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+_DAYS_AT_ONCE = 30
+
+
+def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
+    """A lake of so many sound hours; nothing is flushed to the disk, which only the real commit has to."""
+    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    noise = random.Random(7)
+    base = sound_rows(FIRST, 24).with_columns(
+        pl.Series(name, [noise.random() / 2 + 0.1 for _ in range(24 * 60)])
+        for name in ("vwap_1m", "micro_price_close", "avg_trade_size_quote")
+        if name in MINUTE.names
+    )
+    sources = {name: SourceRef(name, "archive", "a" * 64) for name in ("klines_1m", "agg_trades", "metrics")}
+    metadata = {"lake.symbol": SYMBOL, "lake.sources": "s" * 1500}
+    for first in range(0, hours, 24 * _DAYS_AT_ONCE):
+        intents = []
+        for number in range(first, min(hours, first + 24 * _DAYS_AT_ONCE)):
+            hour = FIRST + number * HOUR
+            rows = base.slice(60 * (number % 24), 60).with_columns(
+                timestamp=pl.col("timestamp") + (hour - FIRST - (number % 24) * HOUR)
+            )
+            path = catalog.minute_path(SYMBOL, hour)
+            path.parent.mkdir(parents=True)
+            rows.write_parquet(path, compression="zstd", metadata=metadata)
+            row = Partition(
+                symbol=SYMBOL,
+                hour=hour,
+                path=catalog.relative(path),
+                row_count=60,
+                expected_rows=60,
+                min_ts=hour,
+                max_ts=hour + timedelta(minutes=59),
+                schema_hash=MINUTE.schema_hash,
+                content_hash=file_hash(path),
+                size_bytes=path.stat().st_size,
+                inputs_hash="i" * 64,
+                complete=True,
+                sources=sources,
+                code_version=CODE_VERSION,
+                committed_at=hour,
+                checks='[{"name":"schema","passed":true,"metadata":{}}]' * 7,
+            )
+            intents.append(Intent(row, ".tmp/none"))
+        ledger.write_intents(intents)
+        ledger.commit_intents(SYMBOL)
+    return catalog, ledger
+
+
+def timed(name: str, work: Callable[[], object], **further: object) -> None:
+    """Run and print one JSON line."""
+    wall, cpu = time.perf_counter(), cpu_s()
+    work()
+    figures = {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(cpu_s() - cpu, 2)}
+    sys.stdout.write(json.dumps({"what": name, **figures, "peak_mib": round(peak_mib()), **further}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Make the lake in a temporary directory, audit it cold and again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("years", nargs="?", type=float, default=5.0)
+    parser.add_argument("--keep", type=Path, help="make the lake here, or use the one that is here")
+    given = parser.parse_args()
+    hours = int(given.years * 365 * 24)
+    root = given.keep or Path(tempfile.mkdtemp(prefix="audit-bench-"))
+    if not (root / "ledger.sqlite").exists():
+        root.mkdir(parents=True, exist_ok=True)
+        timed("make the lake", lambda: make_lake(root, hours), hours=hours)
+    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    end = FIRST + hours * HOUR
+    cache = AuditCache(root / "audit.sqlite")
+    cache.path.unlink(missing_ok=True)
+
+    def audit() -> None:
+        report = audit_hours(catalog, ledger, SYMBOL, FIRST, end, now=end + HOUR, lag_minutes=3, cache=cache)
+        assert len(report.hours) == hours, report.counts
+        assert not report.wrong, report.counts
+
+    timed("audit, cold", audit, hours=hours)
+    timed("audit, nothing changed", audit, hours=hours)
+    if given.keep is None:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

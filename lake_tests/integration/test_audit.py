@@ -1,0 +1,299 @@
+"""The consistency audit: each code is given for the defect that is planted, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.schema.tables import MINUTE
+from lake_resources.errors import SettingsError, StorageError
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.ledger import KnownHole, Ledger
+from lake_resources.storage.parquet import file_hash
+from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
+
+HOURS = 6
+BAD = FIRST + 2 * HOUR
+M = timedelta(minutes=1)
+
+
+@dataclass
+class Lake:
+    """A small lake with nothing wrong, until a test plants something in hour BAD."""
+
+    catalog: Catalog
+    ledger: Ledger
+
+    def audit(self, **given: object) -> AuditReport:
+        window = {"start": FIRST, "end": FIRST + HOURS * HOUR, "now": NOW, "lag_minutes": LAG} | given
+        return audit_hours(self.catalog, self.ledger, SYMBOL, **window)  # type: ignore[arg-type]
+
+    @property
+    def path(self) -> Path:
+        return self.catalog.minute_path(SYMBOL, BAD)
+
+    def rewrite(self, change: Callable[[pl.DataFrame], pl.DataFrame], *, tell_ledger: bool = True) -> None:
+        """Other rows in the file; the ledger believes they are what was committed."""
+        rows = change(pl.read_parquet(self.path))
+        rows.write_parquet(self.path)
+        if tell_ledger:
+            times = rows["timestamp"] if "timestamp" in rows.columns else pl.Series([BAD])
+            self.sql(
+                content_hash=file_hash(self.path),
+                row_count=rows.height,
+                min_ts=_text(times.min()),
+                max_ts=_text(times.max()),
+            )
+
+    def sql(self, **values: object) -> None:
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        where = f"symbol = '{SYMBOL}' AND day = '{BAD:%Y-%m-%d}' AND hour = {BAD.hour}"
+        self.run(f"UPDATE partitions SET {columns} WHERE {where}", **values)
+
+    def run(self, text: str, **values: object) -> None:
+        engine = sa.create_engine(self.ledger.url)
+        with engine.begin() as connection:
+            connection.execute(sa.text(text), values)
+        engine.dispose()
+
+
+def _text(instant: object) -> str | None:
+    return f"{instant:%Y-%m-%dT%H:%M:%S.%f}Z" if isinstance(instant, datetime) else None
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    catalog, ledger = open_files(tmp_path / "lake")
+    commit_sound(catalog, ledger, FIRST, HOURS)
+    return Lake(catalog, ledger)
+
+
+def codes_of(report: AuditReport) -> dict[datetime, tuple[str, ...]]:
+    return {verdict.hour: verdict.codes for verdict in report.wrong}
+
+
+def put(minute: int, **values: float | None) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        here = pl.col("timestamp") == BAD + minute * M
+        return rows.with_columns(
+            pl.when(here).then(pl.lit(value, dtype=rows.schema[name])).otherwise(name).alias(name)
+            for name, value in values.items()
+        )
+
+    return change
+
+
+def shift(rows: pl.DataFrame, minute: int, by: timedelta) -> pl.DataFrame:
+    here = pl.col("timestamp") == BAD + minute * M
+    return rows.with_columns(pl.when(here).then(pl.col("timestamp") + by).otherwise("timestamp").alias("timestamp"))
+
+
+def test_a_sound_lake_has_nothing_wrong(lake: Lake) -> None:
+    report = lake.audit()
+    assert [verdict.hour for verdict in report.hours] == [FIRST + n * HOUR for n in range(HOURS)]
+    assert codes_of(report) == {}
+    assert (report.expected_rows, report.present_rows) == (360, 360)
+    assert report.as_json()["completeness_pct"] == 100.0
+
+
+ROW_DEFECTS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], tuple[str, ...]]] = {
+    "missing_columns": (lambda rows: rows.drop("index_price_close"), ("missing_columns:index_price_close",)),
+    "unknown_columns": (lambda rows: rows.with_columns(extra=pl.lit(1.0)), ("unknown_columns:extra",)),
+    "wrong_types": (
+        lambda rows: rows.with_columns(pl.col("trade_count").cast(pl.Float64)),
+        ("wrong_types:trade_count",),
+    ),
+    "column_order": (lambda rows: rows.select(reversed(rows.columns)), ("column_order",)),
+    "empty_partition": (lambda rows: rows.clear(), ("empty_partition",)),
+    "rows_outside_hour": (
+        lambda rows: shift(rows, 59, HOUR),
+        ("rows_outside_hour:1", "row_count_mismatch:expected=60:actual=59:window=02:00-03:00"),
+    ),
+    "duplicate_timestamps": (
+        lambda rows: pl.concat([rows, rows.tail(1)]),
+        ("duplicate_timestamps:1", "row_count_mismatch:expected=60:actual=61:window=02:00-03:00"),
+    ),
+    "row_count_mismatch": (
+        lambda rows: rows.filter(pl.col("timestamp").dt.minute() != 17),
+        ("row_count_mismatch:expected=60:actual=59:window=02:00-03:00",),
+    ),
+    "timestamp_gap_or_order_error": (lambda rows: rows.reverse(), ("timestamp_gap_or_order_error",)),
+    "hard_required_nulls": (put(17, mark_price_close=None), ("hard_required_nulls:mark_price_close:1",)),
+    "out_of_bounds": (put(17, taker_buy_ratio=1.5), ("out_of_bounds:taker_buy_ratio:1",)),
+    "ohlc_broken": (put(17, high=1.0), ("ohlc_broken:high_too_low:1,low_too_high:1",)),
+}
+
+
+@pytest.mark.parametrize("name", ROW_DEFECTS)
+def test_a_defect_of_the_rows_is_named(lake: Lake, name: str) -> None:
+    change, expected = ROW_DEFECTS[name]
+    lake.rewrite(change)
+    assert codes_of(lake.audit()) == {BAD: expected}
+
+
+def test_a_file_that_is_gone(lake: Lake) -> None:
+    lake.path.unlink()
+    assert codes_of(lake.audit()) == {BAD: ("missing_file", "ledger_without_file")}
+    assert lake.audit().present_rows == 300
+
+
+def test_an_hour_that_never_was(lake: Lake) -> None:
+    report = lake.audit(end=FIRST + (HOURS + 1) * HOUR)
+    assert codes_of(report) == {FIRST + HOURS * HOUR: ("missing_file",)}
+
+
+def test_an_hour_in_quarantine_says_so(lake: Lake) -> None:
+    hour = FIRST + HOURS * HOUR
+    quarantine_hour(lake.catalog, lake.ledger, SYMBOL, hour, None, ["continuity"], "1 minute", clock=lambda: NOW)
+    assert codes_of(lake.audit(end=hour + HOUR)) == {hour: ("missing_file", "quarantined:continuity")}
+
+
+def test_a_file_the_ledger_does_not_know(lake: Lake) -> None:
+    lake.run(f"DELETE FROM partitions WHERE hour = {BAD.hour}")
+    assert codes_of(lake.audit()) == {BAD: ("file_without_ledger",)}
+
+
+@pytest.mark.parametrize("cut", [0, 3, 500, -40])
+def test_a_torn_file(lake: Lake, cut: int) -> None:
+    lake.path.write_bytes(lake.path.read_bytes()[:cut])
+    codes = codes_of(lake.audit())
+    assert list(codes) == [BAD]
+    assert codes[BAD][0].startswith("unreadable_parquet:")
+    assert codes[BAD][1:] == ("content_hash_mismatch",)
+
+
+def test_flipped_bits_anywhere_are_found(lake: Lake) -> None:
+    content = lake.path.read_bytes()
+    for place in range(10, len(content), len(content) // 40):
+        lake.path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        codes = codes_of(lake.audit())
+        assert list(codes) == [BAD], place
+        assert "content_hash_mismatch" in codes[BAD], (place, codes)
+
+
+def test_another_sound_file_than_the_committed_one(lake: Lake) -> None:
+    lake.rewrite(put(17, close=100.0, high=1000.0, low=1.0), tell_ledger=False)
+    assert codes_of(lake.audit()) == {BAD: ("content_hash_mismatch",)}
+
+
+def test_hours_that_were_swapped(lake: Lake) -> None:
+    """Together their rows are all there: only who looks at each file alone sees it."""
+    other = lake.catalog.minute_path(SYMBOL, BAD + HOUR)
+    mine, theirs = lake.path.read_bytes(), other.read_bytes()
+    lake.path.write_bytes(theirs)
+    other.write_bytes(mine)
+    found = codes_of(lake.audit())
+    assert list(found) == [BAD, BAD + HOUR]
+    assert all(codes[:2] == ("rows_outside_hour:60", "empty_partition") for codes in found.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"row_count": 59}, "ledger_rows_mismatch:ledger=59:file=60"),
+        ({"max_ts": _text(BAD + 58 * M)}, "ledger_span_mismatch:ledger=02.00-02.58:file=02.00-02.59"),
+        ({"complete": False}, "ledger_incomplete"),
+        ({"schema_hash": "older"}, "schema_hash_mismatch"),
+    ],
+)
+def test_a_ledger_that_says_something_else(lake: Lake, values: dict[str, object], code: str) -> None:
+    lake.sql(**values)
+    assert codes_of(lake.audit()) == {BAD: (code,)}
+
+
+def test_dagster_against_both(lake: Lake) -> None:
+    everything = {FIRST + n * HOUR for n in range(HOURS + 1)}
+    report = lake.audit(end=FIRST + (HOURS + 1) * HOUR, materialized=everything - {BAD})
+    assert codes_of(report) == {
+        BAD: ("not_in_dagster",),
+        FIRST + HOURS * HOUR: ("missing_file", "only_in_dagster"),
+    }
+
+
+def test_every_code_is_planted_somewhere() -> None:
+    elsewhere = {
+        "missing_file", "unreadable_parquet", "content_hash_mismatch", "ledger_without_file", "file_without_ledger",
+        "ledger_rows_mismatch", "ledger_span_mismatch", "ledger_incomplete", "schema_hash_mismatch", "quarantined",
+        "not_in_dagster", "only_in_dagster",
+    }  # fmt: skip
+    assert set(ROW_DEFECTS) | elsewhere == set(CODES)
+
+
+def test_a12_part_of_an_hour(lake: Lake) -> None:
+    report = lake.audit(start=BAD + 10 * M, end=BAD + 20 * M)
+    assert [(verdict.hour, verdict.codes, verdict.expected_rows) for verdict in report.hours] == [(BAD, (), 10)]
+
+
+def test_a_known_hole_is_no_defect_and_is_not_counted_as_present(lake: Lake) -> None:
+    lake.rewrite(lambda rows: rows.filter(pl.col("timestamp").dt.minute() != 17))
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, BAD + 17 * M, BAD + 18 * M, "halt", "somewhere"))
+    report = lake.audit()
+    assert codes_of(report) == {}
+    assert (report.present_rows, report.expected_rows) == (359, 360)
+    assert report.as_json()["completeness_pct"] == 99.72
+
+
+def test_minutes_that_need_not_exist_yet_are_not_missing(tmp_path: Path) -> None:
+    catalog, ledger = open_files(tmp_path)
+    hour = NOW.replace(minute=0, second=0)
+    rows = sound_rows(hour, 1).head(31)
+    commit_hours(catalog, ledger, SYMBOL, [candidate(hour, rows, expected=31)], clock=lambda: NOW)
+    end = hour + 5 * HOUR
+    now = audit_hours(catalog, ledger, SYMBOL, hour, end, now=NOW, lag_minutes=LAG)
+    assert [(verdict.hour, verdict.codes) for verdict in now.hours] == [(hour, ())]
+    later = audit_hours(catalog, ledger, SYMBOL, hour, end, now=NOW + M, lag_minutes=LAG)
+    assert codes_of(later) == {hour: ("row_count_mismatch:expected=32:actual=31:window=12:00-12:32",)}
+
+
+def test_the_cache_changes_nothing_but_the_time(lake: Lake, tmp_path: Path) -> None:
+    cache = AuditCache(tmp_path / "audit.sqlite")
+    lake.rewrite(put(17, high=1.0))
+    cold = lake.audit(cache=cache)
+    warm = lake.audit(cache=cache)
+    assert (cold.from_cache, warm.from_cache) == (0, HOURS)
+    assert warm.hours == cold.hours
+    # What the cache does not know still counts: ledger, changed files, files that are gone, holes.
+    lake.sql(row_count=59)
+    assert "ledger_rows_mismatch:ledger=59:file=60" in codes_of(lake.audit(cache=cache))[BAD]
+    lake.rewrite(put(17, high=1000.0))
+    mended = lake.audit(cache=cache)
+    assert (codes_of(mended), mended.from_cache) == ({}, HOURS - 1)
+    lake.catalog.minute_path(SYMBOL, FIRST).unlink()
+    assert codes_of(lake.audit(cache=cache)) == {FIRST: ("missing_file", "ledger_without_file")}
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, BAD, BAD + M, "halt", "somewhere"))
+    assert lake.audit(cache=cache).from_cache == 0
+
+
+def test_a_damaged_cache_is_an_error_with_a_remedy(lake: Lake, tmp_path: Path) -> None:
+    path = tmp_path / "audit.sqlite"
+    path.write_bytes(b"no database at all, but long enough to be looked at" * 50)
+    with pytest.raises(StorageError, match="Delete this file"):
+        lake.audit(cache=AuditCache(path))
+
+
+def test_an_empty_range_is_refused(lake: Lake) -> None:
+    with pytest.raises(SettingsError, match="is empty"):
+        lake.audit(end=FIRST)
+
+
+def test_the_json_form_is_json(lake: Lake) -> None:
+    lake.path.unlink()
+    found = json.loads(json.dumps(lake.audit().as_json()))
+    assert found["codes"] == {"ledger_without_file": 1, "missing_file": 1}
+    assert found["wrong_hours"][0]["hour"] == BAD.isoformat()
+    assert found["completeness_pct"] == 83.33
+
+
+def test_the_table_under_audit_is_the_real_one(lake: Lake) -> None:
+    assert pl.read_parquet_schema(lake.path) == MINUTE.polars_schema
