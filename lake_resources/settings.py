@@ -56,6 +56,48 @@ class LakeSettings(BaseSettings):
     hours_per_run: int = Field(168, ge=1, description="Minute hours that one Dagster run takes in a backfill.")
     archive_trades: bool = Field(False, description="Also offer the `trades` archive stream (large).")
     archive_book_depth: bool = Field(False, description="Also offer the `book_depth` archive stream.")
+    automation: bool = Field(
+        True, description="Sensors and schedules run from the start; without it each is started in the UI."
+    )
+    hot_interval_s: int = Field(30, ge=5, le=300, description="Seconds between two ticks of the hot band's sensor.")
+    hot_hours: int = Field(6, ge=1, le=48, description="Hours before the open one that the hot band keeps up.")
+    heal_interval_s: int = Field(300, ge=10, description="Seconds between two looks for holes in the warm band.")
+    heal_hours_per_tick: int = Field(24, ge=1, description="Hours that are tried again at one tick, at most.")
+    promote_interval_s: int = Field(300, ge=10, description="Seconds between two looks at what Vision publishes.")
+    promote_polls_per_tick: int = Field(60, ge=1, description="CHECKSUMs asked for at one tick, at most.")
+    prune_after_hours: int = Field(
+        24, ge=1, description="Hot runs and superseded raw answers are deleted after this; never a partition's proof."
+    )
+    webhook_url: str = Field("", description="Failures and alarms are posted here as JSON; empty means nowhere.")
+    heartbeat_s: int = Field(60, ge=5, le=600, description="Seconds between two heartbeats of `lake up`.")
+    feed_n_recent: int = Field(
+        6, ge=2, le=400, description="Bars of the 1H feed's window: one to append, the others before it are validated."
+    )
+    feed_buffer_hours: int = Field(
+        6, ge=0, le=8760, description="Hours of the 1H feed's inference file beyond 30 days (it has one row more)."
+    )
+    feed_inference_source: str = Field(
+        "db", pattern="^(db|api)$", description="Where the inference file comes from: the table, or the exchange."
+    )
+    feed_duckdb: Path | None = Field(
+        None, description="DuckDB file of the 1H table; default `{root}/feed/ohlcv.duckdb`."
+    )
+    feed_persist_dir: Path | None = Field(
+        None, description="Root directory of the 1H feed's CSV files; default `{root}/feed/artifacts`."
+    )
+    feed_dataset: str = Field(
+        "BINANCE_BTCUSDT.P, 60", description="Name from which the directory of the 1H feed's CSV files is made."
+    )
+    feed_keep_days: int = Field(30, ge=0, description="Days for which the 1H feed's CSV files are kept; 0 keeps all.")
+    feed_warn_skew_s: float = Field(
+        10.0, gt=0, description="Difference to the exchange's clock that the 1H feed warns of, seconds."
+    )
+    feed_catch_up_hours: int = Field(
+        168, ge=1, description="Missed hours that the 1H feed's schedule appends in one run, oldest first."
+    )
+    feed_retry_delay_s: float = Field(
+        30.0, gt=0, description="Wait before the first retry of the 1H feed's run, seconds; doubled for each next one."
+    )
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @field_validator("symbols", mode="before")
@@ -91,6 +133,16 @@ class LakeSettings(BaseSettings):
     def resolved_governor_path(self) -> Path:
         """SQLite file shared by all processes of the host that call the exchange."""
         return self.governor_path or self.lake_root / "governor.sqlite"
+
+    @property
+    def resolved_feed_duckdb(self) -> Path:
+        """DuckDB file of the 1H table."""
+        return self.feed_duckdb or self.lake_root / "feed" / "ohlcv.duckdb"
+
+    @property
+    def resolved_feed_persist_dir(self) -> Path:
+        """Root directory of the 1H feed's CSV files."""
+        return self.feed_persist_dir or self.lake_root / "feed" / "artifacts"
 
     @property
     def start_utc(self) -> datetime:
