@@ -80,7 +80,7 @@ class StreamSession:
     route: Route
     symbols: tuple[str, ...]
     limits: Limits
-    opened_s: float
+    opened_s: float = 0.0
     verified: bool = False
     heard: dict[tuple[int, str], float] = field(default_factory=dict)
     _open_requests: set[int] = field(default_factory=set)
@@ -88,12 +88,15 @@ class StreamSession:
     _last_s: float = 0.0
     _failure: str | None = None
 
+    def begin(self, now_s: float) -> None:
+        """The connection is open: deadlines count from now."""
+        self.opened_s = self._last_s = now_s
+
     def requests(self) -> list[bytes]:
         """What to send first: SUBSCRIBE, at most 200 names each (Binance allows 10 messages a second)."""
         names = subscriptions(self.route, self.symbols)
         chunks = [names[start : start + NAMES_PER_REQUEST] for start in range(0, len(names), NAMES_PER_REQUEST)]
         self._open_requests = set(range(1, len(chunks) + 1))
-        self._last_s = self.opened_s
         return [
             orjson.dumps({"method": "SUBSCRIBE", "params": chunk, "id": number})
             for number, chunk in enumerate(chunks, start=1)

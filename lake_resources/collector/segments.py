@@ -65,25 +65,35 @@ class SegmentWriter:
 
     Args:
         root: directory of all segments.
+
+    Attributes:
+        buffered_bytes: payload in memory.
+        oldest_ns: receive time of the first record in memory.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._buffers: Buffers = {}
         self._open: dict[int, _OpenFile] = {}
+        self._records = 0
         self.buffered_bytes = 0
+        self.oldest_ns = 0
 
     def add(self, seq: int, received_ns: int, conn: int, kind: int, symbol: str, minute: int, payload: bytes) -> None:
         """Take a record into memory."""
+        if not self._records:
+            self.oldest_ns = received_ns
+        self._records += 1
         parts = self._buffers.get((minute, symbol))
         if parts is None:
             parts = self._buffers[minute, symbol] = []
         parts.extend(record_parts(seq, received_ns, conn, kind, payload))
         self.buffered_bytes += len(payload)
 
-    def take(self) -> Buffers:
-        """What was added since the last call."""
-        taken, self._buffers, self.buffered_bytes = self._buffers, {}, 0
+    def take(self) -> tuple[Buffers, int]:
+        """What was added since the last call, and how many records that is."""
+        taken = self._buffers, self._records
+        self._buffers, self._records, self.buffered_bytes = {}, 0, 0
         return taken
 
     def write(self, buffers: Buffers, first_seq: int) -> None:

@@ -1,0 +1,114 @@
+"""One socket: opening it, reading it into the intake, closing it.
+
+Belongs here: the WebSocket library. Does not belong here: when a connection is bad or old (`binance.stream`),
+which connections there are (`collector`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from lake_resources.binance.stream import StreamSession
+from lake_resources.collector.intake import Intake
+from lake_resources.collector.journal import ConnectionRow
+
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+MAX_FRAME_BYTES = 8 << 20
+_QUEUED_FRAMES = 4096
+
+
+class Connection:
+    """A socket of one route, read by a task of its own from the start.
+
+    Args:
+        number: of this connection, unique for ever.
+        base_url: e.g. `wss://fstream.binance.com`.
+        session: its state machine, new.
+        intake: takes the frames.
+        now_s: steady clock.
+    """
+
+    def __init__(
+        self, number: int, base_url: str, session: StreamSession, intake: Intake, now_s: Callable[[], float]
+    ) -> None:
+        self.number = number
+        self.session = session
+        self.row = ConnectionRow(number, session.route, self._instant(intake))
+        self.verified_s: float | None = None
+        self._url = f"{base_url.rstrip('/')}/{session.route}/ws"
+        self._intake = intake
+        self._now_s = now_s
+        self._frames = 0
+        self._last_ns = 0
+        self._task = asyncio.create_task(self._run(), name=f"{session.route} socket {number}")
+
+    @property
+    def done(self) -> asyncio.Task[str]:
+        """Ends with the reason when the socket ends by itself."""
+        return self._task
+
+    def verdict(self, now_s: float) -> str | None:
+        """Why the connection is over, or must be given up, or None."""
+        if self._task.done():
+            return self._task.result()
+        if self.session.verified and self.verified_s is None:
+            self.verified_s = now_s
+        return self.session.verdict(now_s)
+
+    async def close(self, reason: str) -> ConnectionRow:
+        """End it; returns what is to be remembered of it."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._intake.connection("closed", self.number, route=self.session.route, reason=reason)
+        last = datetime.fromtimestamp(self._last_ns / 1e9, UTC) if self._last_ns else None
+        return replace(
+            self.row,
+            last_frame_at=last,
+            closed_at=self._instant(self._intake),
+            reason=reason,
+            frames=self._frames,
+            silent_streams=",".join(self.session.silent_streams()),
+        )
+
+    async def _run(self) -> str:
+        try:
+            # Compression costs more than it saves on loopback and next to the exchange. Pings count as messages, and
+            # silence is noticed by the frames.
+            async with connect(
+                self._url,
+                compression=None,
+                max_size=MAX_FRAME_BYTES,
+                max_queue=_QUEUED_FRAMES,
+                ping_interval=None,
+                open_timeout=OPEN_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+            ) as socket:
+                return await self._read(socket)
+        except ConnectionClosed as error:
+            return f"closed by the exchange: {error}"
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return f"{type(error).__name__}: {error}"
+
+    async def _read(self, socket: ClientConnection) -> str:
+        session, intake, now_s, number = self.session, self._intake, self._now_s, self.number
+        intake.connection("opened", number, route=session.route)
+        session.begin(now_s())
+        for request in session.requests():
+            await socket.send(request, text=True)
+        take, clock_ns = intake.frame, intake.clock_ns
+        while True:
+            payload = await socket.recv(decode=False)
+            take(number, session, payload, now_s())
+            self._frames += 1
+            self._last_ns = clock_ns()
+
+    @staticmethod
+    def _instant(intake: Intake) -> datetime:
+        return datetime.fromtimestamp(intake.clock_ns() / 1e9, UTC)

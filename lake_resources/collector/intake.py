@@ -1,0 +1,183 @@
+"""Everything that happens to a record between the socket and the buffers, without sockets, tasks or files.
+
+Belongs here: decoding, numbering, filing by event time, repeated trades, when a book snapshot is due, checkpoints.
+Does not belong here: I/O (`collector`), what a minute adds up to (the observer).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from lake_resources.binance.frames import (
+    AGG_TRADE,
+    CHECKPOINT,
+    CONNECTION,
+    DEPTH,
+    EVERY_SYMBOL,
+    FORCE_ORDER,
+    HEALED,
+    KIND_BY_EVENT,
+    MINUTE_MS,
+    SNAPSHOT,
+    Frame,
+    decode,
+    event_ms,
+)
+from lake_resources.binance.order_book import DepthSync
+from lake_resources.binance.stream import StreamSession
+from lake_resources.collector.segments import SegmentWriter
+from lake_resources.collector.trade_ids import Gap, TradeIds
+
+
+class Observer(Protocol):
+    """Whoever makes sense of the records."""
+
+    def feed(self, frame: Frame) -> None:
+        """Take a record, in order of `seq`."""
+
+    def checkpoint(self, symbol: str) -> bytes | None:
+        """State to store at the start of a minute, so that a reader can begin there."""
+
+    def work(self) -> Callable[[], None] | None:
+        """What is to be written to disk now, to be called in another thread; None when nothing is."""
+
+    def finish(self) -> Callable[[], None] | None:
+        """The same at the end of the collector's life."""
+
+
+@dataclass
+class Counts:
+    """What came in."""
+
+    frames: int = 0
+    malformed: int = 0
+    repeated_trades: int = 0
+    records: int = 0
+
+
+@dataclass
+class Intake:
+    """Takes what sockets and REST bring, in the order in which it comes.
+
+    Args:
+        symbols: upper case.
+        writer: takes every record.
+        observer: takes every record.
+        clock_ns: local time, epoch ns.
+        next_seq: number of the first record; greater than any stored one.
+        last_trade_ids: newest stored aggTrade id of each symbol, where one is known.
+        open_gaps: per symbol, first and last id of what was missing before.
+
+    Attributes:
+        newest_minute: latest event minute of any stream.
+        snapshots_due: symbols whose book needs a snapshot; the collector takes them from here.
+    """
+
+    symbols: Sequence[str]
+    writer: SegmentWriter
+    observer: Observer
+    clock_ns: Callable[[], int]
+    next_seq: int
+    last_trade_ids: Mapping[str, int] = field(default_factory=dict)
+    open_gaps: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    newest_minute: int = 0
+    snapshots_due: deque[str] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.trades = {symbol: TradeIds(self.last_trade_ids.get(symbol)) for symbol in self.symbols}
+        for symbol, gaps in self.open_gaps.items():
+            if symbol in self.trades:
+                self.trades[symbol].gaps = [Gap(first_id, last_id, 0.0) for first_id, last_id in sorted(gaps)]
+        self._depth = {symbol: DepthSync() for symbol in self.symbols}
+        self._depth_minute = dict.fromkeys(self.symbols, 0)
+
+    def frame(self, conn: int, session: StreamSession, payload: bytes, now_s: float) -> None:
+        """Take a frame of a socket."""
+        received_ns = self.clock_ns()
+        self.counts.frames += 1
+        try:
+            data = decode(payload)
+            kind = KIND_BY_EVENT.get(data.get("e"), 0)
+            if not kind:
+                session.reply(data, now_s)
+                return
+            symbol = data["o"]["s"] if kind == FORCE_ORDER else data["s"]
+            minute = event_ms(kind, data) // MINUTE_MS
+            session.frame(kind, symbol, now_s)
+            if symbol not in self.trades:
+                return
+            if kind == AGG_TRADE and not self.trades[symbol].heard(data["a"], now_s):
+                self.counts.repeated_trades += 1
+                return
+            if kind == DEPTH:
+                self._take_depth(conn, symbol, minute, data, received_ns)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.counts.malformed += 1
+            return
+        self.newest_minute = max(self.newest_minute, minute)
+        self._record(received_ns, conn, kind, symbol, minute, payload, data)
+
+    def snapshot(self, symbol: str, body: dict[str, Any]) -> None:
+        """Take a REST order book."""
+        received_ns = self.clock_ns()
+        minute = body.get("E", received_ns // 1_000_000) // MINUTE_MS
+        sync = self._depth[symbol]
+        wanted = sync.snapshots_wanted
+        self._record(received_ns, 0, SNAPSHOT, symbol, minute, orjson.dumps(body), body)
+        sync.snapshot(body["lastUpdateId"])
+        if sync.snapshots_wanted > wanted:
+            self.snapshots_due.append(symbol)
+
+    def healed(self, symbol: str, rows: Iterable[dict[str, Any]], now_s: float) -> int:
+        """Take aggTrades from REST; returns how many of them had been missing."""
+        received_ns = self.clock_ns()
+        ids = self.trades[symbol]
+        by_minute: dict[int, list[dict[str, Any]]] = {}
+        for row in rows:
+            if ids.heard(row["a"], now_s):
+                by_minute.setdefault(row["T"] // MINUTE_MS, []).append(row)
+        for minute, missing in by_minute.items():
+            self._record(received_ns, 0, HEALED, symbol, minute, orjson.dumps(missing), missing)
+        return sum(map(len, by_minute.values()))
+
+    def connection(self, event: str, conn: int, **detail: str) -> None:
+        """Note that the collector started, or that a connection was opened or closed."""
+        received_ns = self.clock_ns()
+        data = {"event": event, **detail}
+        minute = self.newest_minute or received_ns // 1_000_000 // MINUTE_MS
+        self._record(received_ns, conn, CONNECTION, EVERY_SYMBOL, minute, orjson.dumps(data), data)
+        if event == "closed":
+            for sync in self._depth.values():
+                sync.closed(conn)
+
+    def _take_depth(self, conn: int, symbol: str, minute: int, data: dict[str, Any], received_ns: int) -> None:
+        if minute > self._depth_minute[symbol]:
+            self._depth_minute[symbol] = minute
+            state = self.observer.checkpoint(symbol)
+            if state is not None:
+                seq = self._next()
+                self.writer.add(seq, received_ns, 0, CHECKPOINT, symbol, minute, state)
+        sync = self._depth[symbol]
+        wanted = sync.snapshots_wanted
+        sync.diff(conn, data)
+        if sync.snapshots_wanted > wanted:
+            self.snapshots_due.append(symbol)
+
+    def _record(
+        self, received_ns: int, conn: int, kind: int, symbol: str, minute: int, payload: bytes, data: Any
+    ) -> None:
+        seq = self._next()
+        self.writer.add(seq, received_ns, conn, kind, symbol, minute, payload)
+        self.observer.feed(Frame(seq, received_ns, conn, kind, symbol, minute, payload, data))
+
+    def _next(self) -> int:
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        self.counts.records += 1
+        return seq
