@@ -30,7 +30,15 @@ class PartitionFacts(NamedTuple):
 
 
 class FactRows(LedgerEngine):
-    """The reading of `partitions` that an audit needs."""
+    """The readings of `partitions` that an audit needs."""
+
+    def first_hour(self, symbol: str) -> datetime | None:
+        """The earliest committed hour, or None."""
+        c = PARTITIONS.c
+        query = sa.select(c.day, c.hour).where(c.symbol == symbol).order_by(c.day, c.hour).limit(1)
+        with self._read() as connection:
+            found = connection.execute(query).one_or_none()
+        return None if found is None else _hour(found.day, found.hour)
 
     def partition_facts(self, symbol: str, start: datetime, end: datetime) -> list[PartitionFacts]:
         """Committed hours that overlap `[start, end)`, in order."""
@@ -46,7 +54,11 @@ class FactRows(LedgerEngine):
         )  # fmt: skip
         with self._read() as connection:
             found = [
-                PartitionFacts(datetime.combine(date.fromisoformat(day), time(hour), UTC), *facts)
+                PartitionFacts(_hour(day, hour), *facts)
                 for day, hour, *facts in connection.execute(query)
             ]
         return [row for row in found if first <= row.hour <= last]
+
+
+def _hour(day: str, hour: int) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(hour), UTC)
