@@ -22,6 +22,8 @@ from lake_assets.windows import band
 from lake_resources.binance.wire import Stream
 from lake_resources.storage.provenance import SourceRef
 
+AUTOMATION_TAG = "lake/automation"
+"""Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
 

@@ -28,6 +28,7 @@ from lake_assets.schema.holes import Hole, holes_of, known_holes
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
+from lake_assets.validation.provisional import with_provisional
 from lake_assets.windows import expected_end
 from lake_resources.errors import PartitionBusy
 from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour, recover
@@ -38,9 +39,13 @@ from lake_resources.storage.provenance import SourceRef, sources_to_json
 
 @dataclass(frozen=True)
 class _Plan:
-    """An hour that can be built: its minutes, its sources, and the hash of everything its rows depend on."""
+    """An hour that can be built: its minutes, its sources, and the hash of everything its rows depend on.
+
+    Minutes from `window.expected_end` to `end` are provisional: taken where they are there, not required.
+    """
 
     window: HourWindow
+    end: datetime
     sources: Mapping[str, SourceRef]
     inputs_hash: str
 
@@ -58,7 +63,7 @@ class _Plan:
 
 
 def build_hours(
-    lake: Lake, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Report
+    lake: Lake, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Report, provisional: bool = False
 ) -> Iterator[DayResult]:
     """Build and commit hours of one symbol, one UTC day after the other; each day parses its archives once.
 
@@ -68,6 +73,8 @@ def build_hours(
         hours: starts of hours, UTC, any order.
         now: the instant that decides what is closed, and what REST still reaches.
         report: takes a line of progress or warning.
+        provisional: also take closed minutes that are younger than the safety lag, where all required streams have
+            them. They lie at and after `Partition.provisional_from`, and the watermark does not pass them.
 
     Yields:
         One result per day, durable when it is yielded.
@@ -75,7 +82,7 @@ def build_hours(
     _recover(lake)
     for start, end in runs_of(hours):
         for _, day_hours in groupby(hours_between(start, end), key=lambda hour: hour.date()):
-            yield _build_day(lake, symbol, list(day_hours), now, report)
+            yield _build_day(lake, symbol, list(day_hours), now, report, provisional)
 
 
 def _recover(lake: Lake) -> None:
@@ -84,13 +91,17 @@ def _recover(lake: Lake) -> None:
         recover(lake.catalog, lake.ledger, timeout_s=0)
 
 
-def _build_day(lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report) -> DayResult:
+def _build_day(
+    lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report, provisional: bool
+) -> DayResult:
+    lag = 0 if provisional else lake.safety_lag_minutes
+    ends = {hour: expected_end(hour, now, lag) for hour in hours}
     windows = [HourWindow(hour, expected_end(hour, now, lake.safety_lag_minutes)) for hour in hours]
-    ready = [window for window in windows if window.expected_end > window.hour]
+    ready = [window for window in windows if ends[window.hour] > window.hour]
     waiting = [
-        HourResult(window.hour, "not_yet", reason=f"no minute is closed for {lake.safety_lag_minutes} minutes yet")
+        HourResult(window.hour, "not_yet", reason=f"no minute is closed for {lag} minutes yet")
         for window in windows
-        if window.expected_end <= window.hour
+        if ends[window.hour] <= window.hour
     ]
     if not ready:
         return DayResult(tuple(waiting), ())
@@ -99,7 +110,7 @@ def _build_day(lake: Lake, symbol: str, hours: list[datetime], now: datetime, re
     due = due_archives(lake, symbol, used, ready_hours, now)
     archives = list(ingest_archives(lake, symbol, due))
     sources = {name: find_sources(lake, symbol, feed, ready_hours, now, report) for name, feed in used.items()}
-    plans = [_plan(lake, window, sources) for window in ready]
+    plans = [_plan(lake, window, ends[window.hour], sources) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
     current = {plan.hour for plan in plans if _is_current(lake, plan, held.get(plan.hour))}
     done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
@@ -111,7 +122,7 @@ def _build_day(lake: Lake, symbol: str, hours: list[datetime], now: datetime, re
     return DayResult(tuple(results), tuple(archives))
 
 
-def _plan(lake: Lake, window: HourWindow, sources: Mapping[str, StreamSources]) -> _Plan:
+def _plan(lake: Lake, window: HourWindow, end: datetime, sources: Mapping[str, StreamSources]) -> _Plan:
     refs = {name: found.ref_with_look_back(window.hour) for name, found in sources.items()}
     identity = json.dumps(
         [
@@ -121,9 +132,10 @@ def _plan(lake: Lake, window: HourWindow, sources: Mapping[str, StreamSources]) 
             window.hour.isoformat(),
             window.expected_end.isoformat(),
             sources_to_json(refs),
+            *([end.isoformat()] if end > window.expected_end else []),
         ]
     )
-    return _Plan(window, refs, hashlib.sha256(identity.encode()).hexdigest())
+    return _Plan(window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
 
 
 def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
@@ -152,20 +164,24 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
 def _build(
     lake: Lake, symbol: str, plans: list[_Plan], sources: Mapping[str, StreamSources], now: datetime
 ) -> list[HourResult]:
-    start, end = plans[0].hour, plans[-1].window.expected_end
+    start, end = plans[0].hour, plans[-1].end
     holes = [
         *holes_of(known_holes(), symbol, start, end),
         *(Hole(**vars(hole)) for hole in lake.ledger.known_holes(symbol, start, end)),
     ]
     hours = [plan.hour for plan in plans]
     built = build_rows(sources, hours, start, end, max_ffill_minutes=lake.max_ffill_minutes)
-    windows = [plan.window for plan in plans]
-    verdicts = gate(built.frame, windows, holes)
-    further = reconcile(lake, symbol, sources, windows, built.frame, built.trades, built.klines, now)
+    frame, windows = with_provisional(built.frame, [plan.window for plan in plans])
+    verdicts = gate(frame, windows, holes)
+    further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, now)
     outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
-    parts = {plan.hour: _hour_rows(built.frame, plan.hour) for plan in plans}
+    parts = {plan.hour: _hour_rows(frame, plan.hour) for plan in plans}
     missing = {plan.hour: _missing_required(sources, plan.hour) for plan in plans}
-    passed = [plan for plan in plans if not missing[plan.hour] and passes(outcomes[plan.hour])]
+    passed = [
+        plan
+        for plan in plans
+        if not missing[plan.hour] and passes(outcomes[plan.hour]) and (plan.expected_rows or parts[plan.hour].height)
+    ]
     candidates = [_candidate(symbol, plan, parts[plan.hour], outcomes[plan.hour]) for plan in passed]
     committed = {
         outcome.hour: outcome
@@ -173,6 +189,9 @@ def _build(
     }
     results = []
     for plan in plans:
+        if not plan.expected_rows and not parts[plan.hour].height:
+            results.append(HourResult(plan.hour, "not_yet", reason="no closed minute has all required streams yet"))
+            continue
         base = HourResult(
             plan.hour,
             "source_missing",

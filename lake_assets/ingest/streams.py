@@ -52,12 +52,14 @@ class Feed:
 
     def archive_due(self, day: date, now: datetime) -> bool:
         """Whether the file that covers the day should be there by now."""
-        if not self.could_have_archive(day):
-            return False
+        return self.could_have_archive(day) and now >= self.archive_due_at(day)
+
+    def archive_due_at(self, day: date) -> datetime:
+        """When the file that covers the day should be there, UTC."""
         if self.stream.cadence == "monthly":
             after_month = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-            return now >= _midnight(after_month) + _MONTH_PUBLISHED_AFTER
-        return now >= _midnight(day) + DAY + _PUBLISHED_AFTER
+            return _midnight(after_month) + _MONTH_PUBLISHED_AFTER
+        return _midnight(day) + DAY + _PUBLISHED_AFTER
 
     def period(self, day: date) -> str:
         """Period in the name of the file that covers the day."""

@@ -183,6 +183,45 @@ class SourceRows(LedgerEngine):
         with self._read() as connection:
             return [_capture(row) for row in connection.execute(query).mappings()]
 
+    def unfinished_captures(self, symbol: str, start: datetime, end: datetime) -> list[Capture]:
+        """Current vintages, of all streams, that were taken before their hour was over and settled."""
+        query = sa.select(CAPTURES).where(
+            CAPTURES.c.symbol == symbol,
+            CAPTURES.c.hour >= floor_hour(start),
+            CAPTURES.c.hour < utc(end),
+            CAPTURES.c.is_current,
+            sa.not_(CAPTURES.c.complete),
+        )
+        with self._read() as connection:
+            return [_capture(row) for row in connection.execute(query.order_by(CAPTURES.c.hour)).mappings()]
+
+    def superseded_captures(self, before: datetime, limit: int) -> list[Capture]:
+        """Vintages of unfinished hours that a later one replaced, taken before an instant; oldest first."""
+        query = (
+            sa.select(CAPTURES)
+            .where(
+                sa.not_(CAPTURES.c.is_current),
+                sa.not_(CAPTURES.c.complete),
+                CAPTURES.c.captured_at_utc < utc(before),
+            )
+            .order_by(CAPTURES.c.captured_at_utc)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [_capture(row) for row in connection.execute(query).mappings()]
+
+    def forget_captures(self, captures: Iterable[Capture]) -> None:
+        """Drop the rows of vintages that no committed hour refers to; their files are the caller's."""
+        with self._write() as connection:
+            for capture in captures:
+                key = {
+                    "symbol": capture.symbol,
+                    "stream": capture.stream,
+                    "hour": whole_hour(capture.hour),
+                    "content_hash": capture.content_hash,
+                }
+                connection.execute(sa.delete(CAPTURES).where(*_is(CAPTURES, key), sa.not_(CAPTURES.c.is_current)))
+
     def _upsert(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
         key = [column.name for column in table.primary_key]
         insert = self._insert(table).values(**row)

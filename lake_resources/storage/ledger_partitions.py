@@ -30,6 +30,7 @@ class Partition:
         path: its file, relative to the lake's root.
         min_ts: first timestamp, None in an empty file.
         max_ts: last timestamp, None in an empty file.
+        expected_rows: minutes from the start of the hour that had to exist; rows after them are provisional.
         content_hash: sha256 of the file.
         inputs_hash: hash of everything the rows were computed from.
         complete: all expected rows of a closed hour are there.
@@ -54,6 +55,12 @@ class Partition:
     code_version: str
     committed_at: datetime
     checks: str = "[]"
+
+    @property
+    def provisional_from(self) -> datetime | None:
+        """The first minute that was not required yet when the hour was committed, if there are such rows."""
+        required_end = self.hour + self.expected_rows * MINUTE
+        return required_end if self.max_ts is not None and self.max_ts >= required_end else None
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,11 @@ class PartitionRows(LedgerEngine):
         first, end = floor_hour(start), utc(end)
         count = max(0, -((first - end) // HOUR))
         return [hour for hour in (first + index * HOUR for index in range(count)) if hour not in held]
+
+    def first_hour(self, symbol: str) -> datetime | None:
+        """The oldest committed hour, or None."""
+        with self._read() as connection:
+            return _first_hour(connection, symbol)
 
     def symbols(self) -> list[str]:
         """Symbols with committed hours."""
@@ -226,10 +238,11 @@ def _reached(
 ) -> dict[datetime, tuple[datetime | None, bool]]:
     """By hour: the last minute accounted for, and whether that is all of the hour."""
     reached: dict[datetime, tuple[datetime | None, bool]] = {}
-    columns = sa.select(PARTITIONS.c.day, PARTITIONS.c.hour, PARTITIONS.c.complete, PARTITIONS.c.max_ts)
+    table = PARTITIONS.c
+    columns = sa.select(table.day, table.hour, table.complete, table.max_ts, table.expected_rows)
     for row in connection.execute(_hours_of(columns, PARTITIONS, symbol, start, end)):
         hour = _hour(row.day, row.hour)
-        reached[hour] = (hour + HOUR - MINUTE if row.complete else row.max_ts, row.complete)
+        reached[hour] = (hour + HOUR - MINUTE if row.complete else _last_required(hour, row), row.complete)
     open_rows = sa.select(QUARANTINE.c.hour, QUARANTINE.c.accounted_until_utc).where(
         QUARANTINE.c.symbol == symbol,
         QUARANTINE.c.hour >= start,
@@ -243,6 +256,15 @@ def _reached(
             last = until
         reached[row.hour] = (last, whole or row.accounted_until_utc >= row.hour + HOUR)
     return reached
+
+
+def _last_required(hour: datetime, row: sa.Row[Any]) -> datetime | None:
+    """The last minute of an open hour that does not count as provisional."""
+    if row.max_ts is None or not row.expected_rows:
+        return None
+    last: datetime = row.max_ts
+    required: int = row.expected_rows
+    return min(last, hour + (required - 1) * MINUTE)
 
 
 def _hours_of(query: sa.Select[Any], table: sa.Table, symbol: str, start: datetime, end: datetime) -> sa.Select[Any]:

@@ -1,0 +1,192 @@
+"""When Vision is asked for a day, when that is an alarm, and which days are rebuilt from their archives.
+
+Belongs here: these rules, from ledger rows and an instant. Does not belong here: asking (`sensors`), comparing values
+(`ingest.reconcile`). Monthly archives (funding) are left to people: REST keeps that history whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.ingest.streams import DAY, FEEDS, Feed
+from lake_resources.storage.ledger import Archive, MissingSource, Partition
+
+WATCHED_DAYS = 30
+"""Days back from today that are promoted; late days have appeared after weeks."""
+ALARM_AFTER = timedelta(days=1)
+"""After an archive was due: two days after the day it covers."""
+RECHECKED_FOR = timedelta(days=10)
+RECHECK_EVERY = timedelta(hours=6)
+GRACE = timedelta(hours=1)
+"""A day with some of its archives waits this long for the others, so that it is rebuilt once."""
+BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
+
+_POLL_EVERY = (
+    (timedelta(hours=4), timedelta(minutes=5)),
+    (timedelta(days=1), timedelta(minutes=30)),
+    (timedelta(days=10), timedelta(hours=3)),
+)
+_POLL_LATER = timedelta(days=1)
+
+DAILY = {name: feed for name, feed in FEEDS.items() if feed.stream.cadence == "daily"}
+
+
+@dataclass(frozen=True)
+class DayState:
+    """What the ledger has of one symbol's day.
+
+    Attributes:
+        partitions: committed hours of the day.
+        archives: current archive by stream.
+        missing: open missing-source row (of the archive) by stream.
+    """
+
+    symbol: str
+    day: date
+    partitions: tuple[Partition, ...]
+    archives: Mapping[str, Archive]
+    missing: Mapping[str, MissingSource]
+
+    @property
+    def period(self) -> str:
+        """The day in a file's name and as a partition key."""
+        return self.day.isoformat()
+
+
+@dataclass(frozen=True)
+class Poll:
+    """One CHECKSUM to ask for.
+
+    Attributes:
+        known_sha256: of the archive that the lake has, or None.
+        late: it is an alarm if it is still not there.
+    """
+
+    symbol: str
+    stream: str
+    period: str
+    known_sha256: str | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A day whose committed hours do not say what its archives say."""
+
+    symbol: str
+    day: date
+    hours: int
+    streams: tuple[str, ...]
+
+
+def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: Attempts) -> list[Poll]:
+    """The CHECKSUMs to ask for at this tick: absent archives that are due, and re-publications of known ones.
+
+    Args:
+        days: days with committed hours.
+        now: the moment of asking, UTC.
+        cap: requests at most; the newest days first.
+        attempts: when known archives of a day were last compared; noted here.
+    """
+    polls: list[Poll] = []
+    for state in sorted(days, key=lambda state: state.day, reverse=True):
+        for name, feed in DAILY.items():
+            if name in state.archives or not feed.archive_due(state.day, now):
+                continue
+            held = state.missing.get(name)
+            if held is None or now - held.last_seen >= _poll_every(feed, state.day, now):
+                late = now >= feed.archive_due_at(state.day) + ALARM_AFTER
+                polls.append(Poll(state.symbol, name, state.period, late=late))
+    attempts.forget_before(now - RECHECKED_FOR)
+    for state in days:
+        if len(polls) < cap:
+            polls += _rechecks(state, now, attempts)
+    return polls[:cap]
+
+
+def plan_rebuilds(days: Sequence[DayState], now: datetime, *, cap: int, attempts: Attempts) -> list[Rebuild]:
+    """Days to rebuild from archives that are in the lake. Attempts are noted.
+
+    Args:
+        days: days with committed hours.
+        now: the moment of asking, UTC.
+        cap: days at most, oldest first.
+        attempts: rebuilds that were started before.
+    """
+    chosen: list[Rebuild] = []
+    for state in sorted(days, key=lambda state: state.day):
+        hours, streams = _outdated(state)
+        if not hours or not _gathered(state, now):
+            continue
+        key = f"rebuild {state.symbol} {state.period}"
+        vintages = ",".join(f"{name}={row.sha256[:8]}" for name, row in sorted(state.archives.items()))
+        fingerprint = f"{hours} {vintages}"
+        if len(chosen) < cap and attempts.ready(key, fingerprint, now, BACKOFF):
+            attempts.note(key, fingerprint, now)
+            chosen.append(Rebuild(state.symbol, state.day, hours, streams))
+    return chosen
+
+
+def alarm_text(poll: Poll) -> str:
+    """What people are told about an archive that is late."""
+    due = DAILY[poll.stream].archive_due_at(date.fromisoformat(poll.period))
+    return (
+        f"late: Vision has no {poll.stream} of {poll.symbol} for {poll.period}, which was due at "
+        f"{due:%Y-%m-%d %H:%M} UTC. The hours stay as REST gave them; Vision is asked again for weeks. "
+        "See the runbook, section 'A day of an archive stays missing'"
+    )
+
+
+def _rechecks(state: DayState, now: datetime, attempts: Attempts) -> list[Poll]:
+    """Comparisons of a day's known archives with what is published now."""
+    known = {name: row for name, row in state.archives.items() if name in DAILY}
+    if not known or now >= _first_due(state.day) + RECHECKED_FOR:
+        return []
+    key = f"recheck {state.symbol} {state.period}"
+    if now - max(row.fetched_at for row in known.values()) < RECHECK_EVERY:
+        return []
+    if not attempts.ready(key, "", now, Backoff(RECHECK_EVERY, RECHECK_EVERY)):
+        return []
+    attempts.note(key, "", now)
+    return [Poll(state.symbol, name, state.period, known_sha256=row.sha256) for name, row in sorted(known.items())]
+
+
+def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
+    """How many committed hours do not come from the day's current archives, and in which streams."""
+    hours, streams = 0, set[str]()
+    for partition in state.partitions:
+        other = {
+            name
+            for name, archive in state.archives.items()
+            if name in DAILY
+            and name in partition.sources
+            and not partition.sources[name].reference.startswith(archive.sha256)
+        }
+        streams |= other
+        hours += bool(other)
+    return hours, tuple(sorted(streams))
+
+
+def _gathered(state: DayState, now: datetime) -> bool:
+    """Whether all archives of the day are there, or have been waited for."""
+    expected = {name for name, feed in DAILY.items() if feed.could_have_archive(state.day)}
+    newest = max(row.fetched_at for row in state.archives.values())
+    return expected <= state.archives.keys() or now - newest >= GRACE
+
+
+def _poll_every(feed: Feed, day: date, now: datetime) -> timedelta:
+    late = now - feed.archive_due_at(day)
+    return next((interval for until, interval in _POLL_EVERY if late < until), _POLL_LATER)
+
+
+def _first_due(day: date) -> datetime:
+    return min(feed.archive_due_at(day) for feed in DAILY.values())
+
+
+def watched_days(now: datetime) -> tuple[datetime, datetime]:
+    """The days that are promoted, as a half-open interval of instants; today is none of them."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - WATCHED_DAYS * DAY, today

@@ -1,0 +1,133 @@
+"""Which hours a tick of the hot band builds: from ledger facts and an instant, without Dagster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, is_due, plan_tick
+
+HOUR = timedelta(hours=1)
+OPEN = datetime(2026, 11, 18, 15, tzinfo=UTC)
+
+
+def at(minute: float, second: float = 0) -> datetime:
+    return OPEN + timedelta(minutes=minute, seconds=second)
+
+
+def held(until: datetime, *, complete: bool = False, unsettled: bool = False) -> HotHour:
+    return HotHour(until, complete, unsettled, f"{until}{complete}{unsettled}")
+
+
+def sealed(hour: datetime) -> HotHour:
+    return held(hour + HOUR, complete=True)
+
+
+def band(open_hour: HotHour | None) -> dict[datetime, HotHour]:
+    rows = {OPEN - index * HOUR: sealed(OPEN - index * HOUR) for index in range(1, 7)}
+    return rows if open_hour is None else rows | {OPEN: open_hour}
+
+
+@pytest.mark.parametrize(
+    ("now", "row", "due"),
+    [
+        (at(0, 30), None, False),  # no minute of it is closed
+        (at(1, 1), None, False),  # closed, but the exchange may still be at it
+        (at(1, 3), None, True),
+        (at(10, 30), held(at(10)), False),
+        (at(10, 30), held(at(9)), True),
+        (at(11, 1), held(at(10)), False),
+        (at(11, 2), held(at(10)), True),
+        (at(61), held(at(60)), False),  # whole but provisional: it is sealed when the lag is over
+        (at(63), held(at(60)), True),
+        (at(70), held(at(60), complete=True), False),
+        (at(70), held(at(60), complete=True, unsettled=True), False),  # slow series may still change
+        (at(60) + SETTLED_AFTER, held(at(60), complete=True, unsettled=True), True),
+        (at(60) + SETTLED_AFTER, held(at(60), complete=True), False),
+    ],
+)
+def test_an_hour_is_due_when_building_it_would_add_something(now, row, due) -> None:
+    assert is_due(OPEN, row, now, 3) is due
+
+
+def plan(rows, now, attempts=None, symbols=("BTCUSDT",)):
+    found = plan_tick(dict.fromkeys(symbols, rows), now, band_hours=6, lag_minutes=3, attempts=attempts or Attempts())
+    return None if found is None else (found.symbols, found.first, found.last)
+
+
+def test_only_the_open_hour_of_a_sealed_band() -> None:
+    assert plan(band(held(at(10))), at(11, 5)) == (("BTCUSDT",), OPEN, OPEN)
+    assert plan(band(held(at(11))), at(11, 5)) is None
+
+
+def test_all_symbols_share_one_run_and_those_without_need_stay_out() -> None:
+    rows = {"BTCUSDT": band(held(at(11))), "ETHUSDT": band(held(at(10))), "SOLUSDT": band(None)}
+    found = plan_tick(rows, at(11, 5), band_hours=6, lag_minutes=3, attempts=Attempts())
+    assert found is not None
+    assert found.symbols == ("ETHUSDT", "SOLUSDT")
+
+
+def test_an_empty_band_gets_its_newest_hours_first_and_the_older_ones_next() -> None:
+    attempts = Attempts()
+    assert plan({}, at(11, 5), attempts) == (("BTCUSDT",), OPEN - HOUR, OPEN)
+    newest = {OPEN: held(at(11)), OPEN - HOUR: sealed(OPEN - HOUR)}
+    assert plan(newest, at(11, 35), attempts) == (("BTCUSDT",), OPEN - 6 * HOUR, OPEN - 2 * HOUR)
+
+
+def test_after_the_close_the_hour_gets_its_last_minutes_is_sealed_and_settled_once() -> None:
+    """One symbol over 30 minutes of 30 s ticks; a run does exactly what the ledger would then say."""
+    rows = band(held(at(59)))
+    attempts, runs = Attempts(), []
+    for tick in range(60):
+        now = at(60) + timedelta(seconds=5 + 30 * tick)
+        found = plan_tick({"BTCUSDT": rows}, now, band_hours=6, lag_minutes=3, attempts=attempts)
+        if found is None:
+            continue
+        for _, hour in found.hours:
+            minute = (now - timedelta(seconds=2)).replace(second=0)
+            settled = now >= hour + HOUR + SETTLED_AFTER
+            whole = now >= hour + HOUR + timedelta(minutes=3)
+            rows[hour] = held(min(minute, hour + HOUR), complete=whole, unsettled=whole and not settled)
+            if hour == OPEN:
+                runs.append(round((now - at(60)).total_seconds()))
+    assert runs == [5, 185, 905]
+
+
+def test_an_hour_that_does_not_change_is_tried_with_growing_pauses() -> None:
+    attempts, tried = Attempts(), []
+    for tick in range(60):
+        now = at(11, 5) + timedelta(seconds=30 * tick)
+        attempts = Attempts.load(attempts.dump())
+        if plan({**band(None), OPEN: held(at(1))}, now, attempts):
+            tried.append(30 * tick)
+    assert tried == [0, 30, 90, 180, 360, 660, 960, 1260, 1560]
+
+
+def test_a_change_ends_the_pause() -> None:
+    attempts = Attempts()
+    for tick in range(6):
+        plan(band(held(at(1))), at(11, 5) + timedelta(seconds=30 * tick), attempts)
+    assert plan(band(held(at(12))), at(14, 5), attempts) is not None
+
+
+def test_the_memory_survives_as_text_and_forgets() -> None:
+    attempts = Attempts()
+    attempts.note("a", "s", at(0))
+    attempts.note("a", "s", at(1))
+    attempts.note("b", "s", at(2))
+    again = Attempts.load(attempts.dump())
+    assert again.entries == attempts.entries
+    assert again.entries["a"].count == 2
+    assert not again.ready("a", "s", at(1, 30), BACKOFF)
+    assert again.ready("a", "other", at(1, 30), BACKOFF)
+    again.forget_before(at(2))
+    assert set(again.entries) == {"b"}
+    assert Attempts.load(None).entries == Attempts.load("not json").entries == Attempts.load("[1]").entries == {}
+
+
+def test_backoff_doubles_up_to_its_longest() -> None:
+    backoff = Backoff(timedelta(seconds=20), timedelta(minutes=5))
+    waits = [backoff.after(count).total_seconds() for count in (0, 1, 2, 3, 4, 5, 6, 500)]
+    assert waits == [0, 20, 40, 80, 160, 300, 300, 300]
