@@ -37,10 +37,11 @@ class _Running:
         minute = (until_ms - 1) // MINUTE_MS * MINUTE_MS
         cut = max(start, minute)
         fills = self._tape.fills(cut, until_ms)
-        before = None
+        before, last_id = None, -1
         if start < cut:
             before = self._tape.feed.closed_bars(start // MINUTE_MS, cut // MINUTE_MS)
-        values = _values(fills, before)
+            last_id = self._tape.last_fill_before(cut)
+        values = _values(fills, before, last_id)
         if values is None:
             if not self._stream.spot:
                 return None
@@ -69,8 +70,10 @@ class _Running:
         ).encode()
 
 
-def _values(fills: Fills, before: Bars | None) -> tuple[int, ...] | None:
-    """First id, last id, open, close, high, low, volume, count, quote, taker volume, taker quote."""
+def _values(fills: Fills, before: Bars | None, last_id: int) -> tuple[int, ...] | None:
+    """Bar of earlier minutes, whose last fill has `last_id`, and of fills after them; None where both are empty.
+
+    In order: first id, last id, open, close, high, low, volume, count, quote, taker volume, taker quote."""
     count = len(fills.at_ms)
     bought = ~fills.buyer_maker
     value = fills.price * fills.quantity
@@ -90,9 +93,7 @@ def _values(fills: Fills, before: Bars | None) -> tuple[int, ...] | None:
     earlier = int(before.count.sum())
     sums = (before.volume, before.count, before.quote, before.taker_volume, before.taker_quote)
     totals = [int(each.sum()) + mine for each, mine in zip(sums, own, strict=True)]
-    first = int(fills.fill_id[0]) - earlier if count else -1
-    last = int(fills.fill_id[-1]) if count else -1
-    return (first, last, opened, close, high, low, *totals)
+    return (last_id - earlier + 1, last_id + count, opened, close, high, low, *totals)
 
 
 def klines(tape: SymbolTape, stream: Stream) -> Source:

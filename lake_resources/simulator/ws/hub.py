@@ -72,28 +72,36 @@ class Hub:
         exchange: market, clock and faults.
         limits: limits of each connection.
         liquidations_per_min: mean liquidations per symbol and minute, before sampling.
+
+    Attributes:
+        sent: frames sent so far, over all connections.
+        reached_ms: exchange time up to which every frame has been sent.
     """
 
     def __init__(self, exchange: Exchange, limits: WsLimits, liquidations_per_min: float = 2.0) -> None:
         self.exchange = exchange
         self.limits = limits
         self.sent = 0
+        self.reached_ms = 0
         self._tapes = {symbol: SymbolTape(book, liquidations_per_min) for symbol, book in exchange.books.items()}
         self._lines: dict[tuple[str, bool], Line] = {}
         self._connections: dict[Connection, None] = {}
         self._task: asyncio.Task[None] | None = None
-        self._last_ms = 0
 
     @property
     def connections(self) -> list[Connection]:
         """Open connections, oldest first."""
         return list(self._connections)
 
+    def tape(self, symbol: str) -> SymbolTape:
+        """What the streams of a symbol are cut from; shows also what they leave out."""
+        return self._tapes[symbol]
+
     def join(self, connection: Connection) -> None:
         """A connection has opened."""
         self._connections[connection] = None
         if self._task is None or self._task.done():
-            self._last_ms = self.exchange.now_ms()
+            self.reached_ms = self.exchange.now_ms()
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def leave(self, connection: Connection) -> None:
@@ -139,16 +147,17 @@ class Hub:
             now_s: time of the event loop.
         """
         now = self.exchange.now_ms()
-        if now < self._last_ms or now - self._last_ms > _JUMP_MS:
+        moved = now - self.reached_ms
+        if not 0 <= moved <= _JUMP_MS:
             for line in self._lines.values():
                 line.restart(now)
-        moved, self._last_ms = now - self._last_ms, now
         for line in self._lines.values():
             if found := line.due(now):
                 for connection in line.listeners:
                     connection.offer(line.name, found)
         for connection in list(self._connections):
             self.sent += connection.flush(now_s, now)
+        self.reached_ms = now
         self._work_ahead(now, 1_000 + 2 * max(moved, 0), now_s)
 
     def _work_ahead(self, now_ms: int, lead_ms: int, started_s: float) -> None:

@@ -167,6 +167,17 @@ class SymbolTape:
         every = Fills(found.fill_time, event, found.fill_id, price, found.fill_quantity, maker)
         return every.between(minute * MINUTE_MS, (minute + 1) * MINUTE_MS)
 
+    def last_fill_before(self, at_ms: int) -> int:
+        """Id of the last fill before a full minute, 0 where nothing traded before."""
+        minute, back = at_ms // MINUTE_MS, 1
+        while True:
+            found = self.feed.trades(minute - back, minute)
+            # The order that straddles the edge has fills after it as well.
+            early = found.fill_id[found.fill_time < at_ms]
+            if len(early) or minute - back <= self.feed.market.first_minute:
+                return int(early[-1]) if len(early) else 0
+            back *= 8
+
     def trading(self, at_ms: Ints) -> Mask:
         """Whether the symbol trades at times."""
         minute = at_ms // MINUTE_MS
