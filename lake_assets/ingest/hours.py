@@ -33,8 +33,9 @@ from lake_assets.windows import expected_end
 from lake_resources.errors import PartitionBusy
 from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour, recover
 from lake_resources.storage.ledger import Partition
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
+from lake_resources.storage.reader import read_hour
 
 
 @dataclass(frozen=True)
@@ -139,25 +140,21 @@ def _plan(lake: Lake, window: HourWindow, end: datetime, sources: Mapping[str, S
 
 
 def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
-    if held is None or held.inputs_hash != plan.inputs_hash:
-        return False
-    path = lake.catalog.absolute(held.path)
-    return path.is_file() and file_hash(path) == held.content_hash
+    return held is not None and held.inputs_hash == plan.inputs_hash and is_intact(lake.catalog, lake.ledger, held)
 
 
 def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
-    path = lake.catalog.absolute(held.path)
     return HourResult(
         plan.hour,
         "unchanged",
         reason="committed before from the same inputs",
-        path=path,
+        path=serving_path(lake.catalog, lake.ledger, held),
         row_count=held.row_count,
         expected_rows=held.expected_rows,
         content_hash=held.content_hash,
         sources=held.sources,
         outcomes=outcomes_from_json(held.checks),
-        frame=pl.read_parquet(path),
+        frame=read_hour(lake.catalog, lake.ledger, held),
     )
 
 
@@ -275,7 +272,7 @@ def _as_committed(lake: Lake, symbol: str, base: HourResult, outcome: CommitOutc
     if held is None:
         return result
     kept = outcomes_from_json(held.checks)
-    return replace(result, sources=held.sources, outcomes=kept, frame=pl.read_parquet(outcome.path))
+    return replace(result, sources=held.sources, outcomes=kept, frame=read_hour(lake.catalog, lake.ledger, held))
 
 
 def _quarantine(lake: Lake, symbol: str, base: HourResult) -> HourResult:

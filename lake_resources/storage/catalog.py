@@ -67,6 +67,17 @@ class Catalog:
             self.root / "futures" / "um" / "minute" / f"symbol={_part(symbol)}" / f"year={hour:%Y}" / f"month={hour:%m}"
         ) / f"day={hour:%d}/hour={hour:%H}/part.parquet"
 
+    def segment_path(self, symbol: str, period: str, content_hash: str) -> Path:
+        """Many hours in one file, `period` being `YYYY-MM-DD` or `YYYY-MM`; each content has a file of its own.
+
+        The tree is not the hours': who globs that one never reads a minute twice.
+        """
+        return self.segments_dir(symbol) / f"{_part(period)}-{_part(content_hash[:12])}.parquet"
+
+    def segments_dir(self, symbol: str) -> Path:
+        """Directory of a symbol's day and month files."""
+        return self.root / "futures" / "um" / "minute_compacted" / f"symbol={_part(symbol)}"
+
     def archive_path(self, stream: str, symbol: str, period: str, sha256: str) -> Path:
         """Typed rows of one Vision zip; `sha256` is the zip's, so each re-publication has a file of its own."""
         directory = self.root / "vision" / "futures" / "um" / _part(stream) / f"symbol={_part(symbol)}"

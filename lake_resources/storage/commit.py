@@ -14,20 +14,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 import polars as pl
 
 from lake_resources.clock import Clock
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, whole_hour
-from lake_resources.storage.disk import disk_errors, fsync_dirs, make_dirs
+from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
 from lake_resources.storage.ledger import Intent, Ledger, Partition
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import StagedFile, file_hash, publish_all, stage, stage_all
+from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, describe, lower_ranked, rank, sources_to_json
+from lake_resources.storage.reader import TIME_COLUMN
 
-TIME_COLUMN = "timestamp"
 ROW_STREAM = "klines_1m"
 """The stream whose rows are the rows of the table: a better source of it may legitimately have fewer."""
 STALE_TEMP = timedelta(hours=1)
@@ -70,7 +70,7 @@ class CommitOutcome:
 
     Attributes:
         status: `committed`, `unchanged` (the same bytes were there) or `kept_better` (better data was there).
-        path: absolute path of the hour's file.
+        path: absolute path of the file that the hour is read from.
         reason: why the committed hour was kept, or what was odd; empty otherwise.
     """
 
@@ -137,7 +137,7 @@ def commit_hours(
             accepted: list[tuple[Partition, StagedFile]] = []
             for candidate, file, span in zip(candidates, staged, spans, strict=True):
                 partition = _partition(catalog, symbol, candidate, file, span, at)
-                outcome, publish = _decide(catalog, held.get(candidate.hour), partition)
+                outcome, publish = _decide(catalog, ledger, held.get(candidate.hour), partition)
                 outcomes.append(outcome)
                 if publish:
                     accepted.append((partition, file))
@@ -273,21 +273,22 @@ def _partition(
     )
 
 
-def _decide(catalog: Catalog, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
+def _decide(catalog: Catalog, ledger: Ledger, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
     """What becomes of a candidate, and whether it is published (or only its ledger row is refreshed by that)."""
 
     def outcome(status: CommitStatus, row: Partition, reason: str = "") -> CommitOutcome:
-        return CommitOutcome(row.hour, status, catalog.absolute(row.path), row.content_hash, row.row_count, reason)
+        path = catalog.absolute(row.path) if row is new else serving_path(catalog, ledger, row)
+        return CommitOutcome(row.hour, status, path, row.content_hash, row.row_count, reason)
 
     if held is None:
         return outcome("committed", new), True
-    file = catalog.absolute(held.path)
-    if not file.is_file() or file_hash(file) != held.content_hash:
+    if not is_intact(catalog, ledger, held):
         return outcome("committed", new, "the committed file was lost or damaged on the disk"), True
     if held.content_hash == new.content_hash:
         # The bytes say nothing about whether the hour is whole, or what the checks said: both may change under them.
         facts = (new.complete, new.expected_rows, new.checks) != (held.complete, held.expected_rows, held.checks)
-        return outcome("unchanged", held), facts and new.complete >= held.complete
+        refresh = facts and new.complete >= held.complete
+        return outcome("unchanged", new if refresh else held), refresh
     worse = _worse(held, new)
     if worse:
         return outcome("kept_better", held, worse), False
@@ -365,11 +366,7 @@ def _sweep(catalog: Catalog, ledger: Ledger) -> int:
     if not catalog.temp_dir.is_dir():
         return 0
     with disk_errors(f"sweep {catalog.temp_dir}"):
-        # The file system's own clock tells the age: an injected one may stand anywhere.
-        probe = catalog.temp_dir / f"{uuid4().hex}.probe"
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
+        now = file_time(catalog.temp_dir)
         wanted = {catalog.absolute(intent.temp_path) for intent in ledger.intents()}
         stale = [
             path

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import polars as pl
 
@@ -70,6 +71,16 @@ def make_dirs(directory: Path) -> list[Path]:
         path.mkdir(exist_ok=True)
         changed.append(path.parent)
     return changed
+
+
+def file_time(directory: Path) -> float:
+    """Now, by the clock of the file system that also stamps files: an injected clock may stand anywhere."""
+    probe = directory / f"{uuid4().hex}.probe"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink()
 
 
 def _fsync(path: Path, flags: int) -> None:

@@ -1,7 +1,7 @@
 """The ledger: what the lake holds, where it came from, what is missing.
 
 Belongs here: the one class the rest of the project uses. Statements live by concern in `ledger_partitions`,
-`ledger_archives` and `ledger_events`, tables in `ledger_tables`, connections in `ledger_engine`.
+`ledger_segments`, `ledger_archives` and `ledger_events`, tables in `ledger_tables`, connections in `ledger_engine`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from lake_resources.storage.ledger_events import (
 )
 from lake_resources.storage.ledger_facts import FactRows, PartitionFacts
 from lake_resources.storage.ledger_partitions import Intent, Partition, PartitionRows
+from lake_resources.storage.ledger_segments import HourFile, Segment, SegmentRows
 
 __all__ = [
     "ANY_SYMBOL",
     "Archive",
     "Capture",
+    "HourFile",
     "Intent",
     "KnownHole",
     "Ledger",
@@ -30,10 +32,11 @@ __all__ = [
     "PartitionFacts",
     "QuarantineEntry",
     "Revision",
+    "Segment",
 ]
 
 
-class Ledger(PartitionRows, FactRows, SourceRows, EventRows):
+class Ledger(PartitionRows, SegmentRows, FactRows, SourceRows, EventRows):
     """All statements on the ledger; safe to share between threads, and after a fork.
 
     Args:

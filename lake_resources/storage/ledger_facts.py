@@ -53,10 +53,7 @@ class FactRows(LedgerEngine):
             .order_by(c.day, c.hour)
         )  # fmt: skip
         with self._read() as connection:
-            found = [
-                PartitionFacts(_hour(day, hour), *facts)
-                for day, hour, *facts in connection.execute(query)
-            ]
+            found = [PartitionFacts(_hour(day, hour), *facts) for day, hour, *facts in connection.execute(query)]
         return [row for row in found if first <= row.hour <= last]
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from lake_resources.storage.catalog import HOUR, floor_hour, utc, whole_hour
 from lake_resources.storage.ledger_engine import LedgerEngine
+from lake_resources.storage.ledger_segments import reopen
 from lake_resources.storage.ledger_tables import INTENTS, PARTITIONS, QUARANTINE, WATERMARK
 from lake_resources.storage.provenance import SourceRef, sources_from_json, sources_to_json
 
@@ -144,6 +145,7 @@ class PartitionRows(LedgerEngine):
     def commit_intents(self, symbol: str) -> None:
         """In one transaction: the symbol's intents become committed, their quarantine is resolved, the watermark moves.
 
+        Day and month files that served these hours serve only their others from then on.
         The files must already lie under their final names. The time of the commit is the one in the intents.
         Under the writer lock.
         """
@@ -169,6 +171,7 @@ class PartitionRows(LedgerEngine):
             connection.execute(sa.delete(INTENTS).where(mine))
             at = max(committed_at for _, committed_at in hours)
             resolve(connection, symbol, [hour for hour, _ in hours], at)
+            reopen(connection, symbol, [hour for hour, _ in hours], at)
             advance_watermark(connection, symbol, at)
 
 

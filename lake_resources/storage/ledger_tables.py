@@ -77,6 +77,30 @@ INTENTS = sa.Table(
     "intents", METADATA, *_partition_columns("STAGED"), sa.Column("temp_path", sa.String, nullable=False)
 )
 
+# Files that hold many hours. Which hours are read from one, and which it holds, are bitmaps in hexadecimal: bit n is
+# the n-th hour from its start. So a reader of years looks at a row per month, not at a row per hour.
+SEGMENTS = sa.Table(
+    "segments",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("tier", sa.String, nullable=False),
+    sa.Column("start_utc", UtcText, nullable=False),
+    sa.Column("end_utc", UtcText, nullable=False),
+    sa.Column("serves", sa.Text, nullable=False),
+    sa.Column("holds", sa.Text, nullable=False),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("rows_hash", sa.String(64), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("schema_hash", sa.String, nullable=False),
+    sa.Column("compacted_at_utc", UtcText, nullable=False),
+    sa.Column("superseded_at_utc", UtcText),
+    sa.Column("cleared_at_utc", UtcText),
+    sa.Index("segments_start", "symbol", "start_utc"),
+    sa.CheckConstraint("tier IN ('day', 'month')"),
+)
+
 ARCHIVES = sa.Table(
     "archives",
     METADATA,

@@ -1,7 +1,8 @@
 """Reading the minute table.
 
-Belongs here: lazy scans over the exact files that the ledger names. Does not belong here: listing directories (a scan
-by glob over years of hours is two orders of magnitude slower), or any change of what is read.
+Belongs here: lazy scans over the exact files that the ledger names: hour, day and month files, whichever serves an
+hour. Does not belong here: listing directories (a scan by glob over years of hours is two orders of magnitude slower),
+or any change of what is read.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from datetime import datetime
 import polars as pl
 
 from lake_resources.errors import StorageError
-from lake_resources.storage.catalog import Catalog, floor_hour, utc
-from lake_resources.storage.commit import TIME_COLUMN
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.catalog import HOUR, Catalog, utc
+from lake_resources.storage.ledger import Ledger, Partition
+from lake_resources.storage.placement import Stretch, stretches
+
+TIME_COLUMN = "timestamp"
 
 
 def scan_minutes(
@@ -43,23 +46,45 @@ def scan_minutes(
         StorageError: the range holds no committed hour and no schema is given.
     """
     start, end = utc(start), utc(end)
-    paths = ledger.partition_paths(symbol, start, end) if start < end else []
-    if paths:
-        found = pl.scan_parquet(
-            [catalog.absolute(path) for path in paths],
-            schema=None if schema is None else dict(schema),
-            missing_columns="raise" if schema is None else "insert",
-            glob=False,
-            hive_partitioning=False,
-        )
-    elif schema is not None:
-        found = pl.LazyFrame(schema=dict(schema))
+    declared = None if schema is None else pl.Schema(schema)
+    parts = [_scan(catalog, part, declared) for part in _joined(stretches(ledger, symbol, start, end))]
+    if parts:
+        found = parts[0] if len(parts) == 1 else pl.concat(parts)
+    elif declared is not None:
+        found = pl.LazyFrame(schema=declared)
     else:
         raise StorageError(
             f"minute table, {symbol}: no committed hour in [{start.isoformat()}, {end.isoformat()})",
             remedy="Materialize these hours, or pass the table's schema to get an empty frame",
         )
-    # Every row of an hour file lies in its hour, so a range of whole hours needs no filter.
-    if start != floor_hour(start) or end != floor_hour(end):
-        found = found.filter(pl.col(TIME_COLUMN) >= start, pl.col(TIME_COLUMN) < end)
     return found if columns is None else found.select(columns)
+
+
+def read_hour(catalog: Catalog, ledger: Ledger, hour: Partition) -> pl.DataFrame:
+    """Rows of a committed hour, wherever they lie now."""
+    return scan_minutes(catalog, ledger, hour.symbol, hour.hour, hour.hour + HOUR).collect()
+
+
+def _joined(found: Sequence[Stretch]) -> list[Stretch]:
+    """Neighbours that need no filter as one stretch: one scan of many files is cheaper than many scans."""
+    joined: list[Stretch] = []
+    for stretch in found:
+        last = joined[-1] if joined else None
+        if last is not None and not last.cut and not stretch.cut:
+            joined[-1] = Stretch(last.paths + stretch.paths, last.start, stretch.end, cut=False)
+        else:
+            joined.append(stretch)
+    return joined
+
+
+def _scan(catalog: Catalog, stretch: Stretch, schema: pl.Schema | None) -> pl.LazyFrame:
+    rows = pl.scan_parquet(
+        [catalog.absolute(path) for path in stretch.paths],
+        schema=schema,
+        missing_columns="raise" if schema is None else "insert",
+        glob=False,
+        hive_partitioning=False,
+    )
+    if stretch.cut:
+        rows = rows.filter(pl.col(TIME_COLUMN) >= stretch.start, pl.col(TIME_COLUMN) < stretch.end)
+    return rows

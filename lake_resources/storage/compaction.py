@@ -1,0 +1,332 @@
+"""Many hours become one file, and the files it was made from go away.
+
+Belongs here: writing a day or month file whose rows are proven to be those of the hours, letting it serve them, and
+removing what nothing is read from any more. Does not belong here: which hours are closed (`lake_assets` decides).
+
+Order: read and verify the inputs → stage → read back and compare → rename → ledger. A kill at any point leaves either
+the hours as they were (and perhaps an unused file, which `clear` sweeps) or the new file serving all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from lake_resources.clock import Clock
+from lake_resources.errors import LedgerError
+from lake_resources.storage.catalog import HOUR, Catalog
+from lake_resources.storage.disk import disk_errors, file_time
+from lake_resources.storage.ledger import HourFile, Ledger, Segment
+from lake_resources.storage.ledger_segments import Tier, bitmap
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
+from lake_resources.storage.parquet import file_hash, stage
+from lake_resources.storage.placement import stretches
+from lake_resources.storage.reader import TIME_COLUMN
+
+ROW_GROUP_ROWS = 14_880
+"""A third of a month: a day is read in half the time of one group per month, years of one column a tenth slower."""
+
+CompactionStatus = Literal["compacted", "unchanged", "changed_meanwhile"]
+
+
+@dataclass(frozen=True)
+class Period:
+    """A day or month of one symbol, half-open, UTC."""
+
+    symbol: str
+    tier: Tier
+    start: datetime
+    end: datetime
+
+    @property
+    def name(self) -> str:
+        """`YYYY-MM-DD` or `YYYY-MM`."""
+        return f"{self.start:%Y-%m}" if self.tier == "month" else f"{self.start:%Y-%m-%d}"
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What became of a period.
+
+    Attributes:
+        status: `compacted`, `unchanged` (the same file was there already), `changed_meanwhile` (an hour was committed
+            while its file was being written: nothing was changed, the next run takes it).
+        input_bytes: size of the files that were read.
+    """
+
+    period: Period
+    status: CompactionStatus
+    hours: int
+    row_count: int
+    input_bytes: int
+    size_bytes: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What `clear` removed, or would remove."""
+
+    files: int
+    size_bytes: int
+
+
+def compact(
+    catalog: Catalog,
+    ledger: Ledger,
+    period: Period,
+    hours: Sequence[HourFile],
+    *,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Compacted:
+    """Write one file of all committed hours of a period and let it serve them. The hour files stay.
+
+    Args:
+        catalog: paths of the lake.
+        ledger: its ledger.
+        period: which day or month.
+        hours: its committed hours, all of them, as the ledger gave them.
+        clock: gives the time from which the grace of the hour files counts.
+        timeout_s: how long to wait for a writer of the symbol, seconds; the lock is held for the rename only.
+
+    Raises:
+        LedgerError: a file is not what the ledger says, or the rows read back are not those that were read.
+        DiskFull: no space; nothing was changed, and no temp file is left.
+        PartitionBusy: a writer held the symbol all that time.
+        ValueError: no hours, or hours of different schemas.
+    """
+    schemas = {hour.schema_hash for hour in hours}
+    if len(schemas) != 1:
+        raise ValueError(f"{period.symbol} {period.name}: {len(schemas)} schemas in {len(hours)} hours; need one")
+    rows, input_bytes = _read(catalog, ledger, period, hours)
+    proof = rows_hash(rows)
+    metadata = _metadata(period, hours, proof)
+    staged = stage(rows, catalog.temp_dir, metadata, row_group_rows=ROW_GROUP_ROWS)
+    try:
+        del rows
+        if rows_hash(pl.read_parquet(staged.temp_path)) != proof:
+            raise LedgerError(
+                f"minute table, {period.symbol} {period.name}: the rows read back are not those of the hours",
+                remedy="Nothing was changed. Check the disk (dmesg, SMART), then compact again",
+            )
+        path = catalog.segment_path(period.symbol, period.name, staged.content_hash)
+        holds = bitmap(period.start, (hour.hour for hour in hours))
+        segment = Segment(
+            symbol=period.symbol,
+            path=catalog.relative(path),
+            tier=period.tier,
+            start=period.start,
+            end=period.end,
+            serves=holds,
+            holds=holds,
+            row_count=staged.row_count,
+            content_hash=staged.content_hash,
+            rows_hash=proof,
+            size_bytes=staged.size_bytes,
+            schema_hash=hours[0].schema_hash,
+            compacted_at=clock(),
+        )
+        with writer_lock(catalog.lock_path(period.symbol), timeout_s=timeout_s):
+            held = {found.path: found for found in ledger.segments(period.symbol, period.start, period.end)}
+            known = held.get(segment.path)
+            if known is not None and known.serves == holds:
+                status: CompactionStatus = "unchanged"
+            else:
+                staged.publish(path)
+                served = ledger.activate_segment(segment, {hour.hour: hour.content_hash for hour in hours})
+                status = "compacted" if served else "changed_meanwhile"
+        return Compacted(period, status, len(hours), staged.row_count, input_bytes, staged.size_bytes, path)
+    finally:
+        staged.discard()
+
+
+def rows_hash(rows: pl.DataFrame) -> str:
+    """sha256 of the values of a frame, hexadecimal: names, types, NULLs and the bits of every value, column by column.
+
+    It does not depend on the file format, the compression, or how the rows are chunked.
+    """
+    digest = hashlib.sha256()
+    for column in rows:
+        digest.update(f"{column.name}|{column.dtype}|{column.len()}\n".encode())
+        values = column.to_physical()
+        if values.dtype == pl.Boolean:
+            values = values.cast(pl.UInt8)
+        if values.dtype == pl.String:
+            values = values.cast(pl.Binary)
+            raw = b"".join(b"\0" if text is None else b"\1" + len(text).to_bytes(8, "big") + text for text in values)
+            digest.update(raw)
+            continue
+        if values.null_count():
+            digest.update(np.packbits(values.is_null().to_numpy()).tobytes())
+            values = values.fill_null(0)
+        digest.update(np.ascontiguousarray(values.to_numpy()).data)
+    return digest.hexdigest()
+
+
+def clear(
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    *,
+    clock: Clock,
+    grace: timedelta,
+    dry_run: bool = False,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Cleared:
+    """Remove files that nothing is read from since at least `grace`: hour files behind a segment, old segments.
+
+    Before an hour file goes, the segment that serves the hour is hashed again; a damaged one removes nothing.
+
+    Args:
+        grace: how long a reader that opened its files before the compaction may still need them.
+        dry_run: count only.
+
+    Raises:
+        LedgerError: a segment is not what the ledger says.
+        PartitionBusy: a writer held the symbol all that time.
+    """
+    files = size_bytes = 0
+    for segment in ledger.segments(symbol, superseded=True):
+        since = segment.superseded_at or segment.compacted_at
+        done = segment.superseded_at is None and segment.cleared_at is not None
+        if done or clock() - since < grace:
+            continue
+        # The lock is taken per segment, so that the writer of the open hour never waits for years of removals.
+        with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+            now = next(iter(_same(ledger, segment)), None)
+            if now != segment:  # a commit or another compaction was faster
+                continue
+            gone = [catalog.absolute(segment.path)] if segment.superseded_at else _hour_files(catalog, ledger, segment)
+            files += len(gone)
+            size_bytes += sum(path.stat().st_size for path in gone if path.is_file())
+            if dry_run:
+                continue
+            if segment.superseded_at:
+                gone[0].unlink(missing_ok=True)
+                ledger.forget_segment(segment)
+            else:
+                _unlink(catalog, gone)
+                ledger.mark_cleared(segment, at=clock())
+    swept = _unused(catalog, ledger, symbol, grace)
+    if not dry_run:
+        for path in swept:
+            path.unlink(missing_ok=True)
+    return Cleared(files + len(swept), size_bytes)
+
+
+def _same(ledger: Ledger, segment: Segment) -> Iterator[Segment]:
+    found = ledger.segments(segment.symbol, segment.start, segment.end, superseded=True)
+    return (other for other in found if other.path == segment.path)
+
+
+def _hour_files(catalog: Catalog, ledger: Ledger, segment: Segment) -> list[Path]:
+    """The files of the hours that a proven segment serves, as far as they are still there."""
+    file = catalog.absolute(segment.path)
+    if not file.is_file() or file_hash(file) != segment.content_hash:
+        raise _not_as_written(segment.symbol, segment.path, "Nothing was removed. Run `lake audit`")
+    served = set(segment.hours)
+    paths = [
+        catalog.absolute(hour.path)
+        for hour in ledger.hour_files(segment.symbol, segment.start, segment.end)
+        if hour.hour in served
+    ]
+    return [path for path in paths if path.is_file()]
+
+
+def _unlink(catalog: Catalog, paths: Sequence[Path]) -> None:
+    with disk_errors(f"remove {len(paths)} compacted hour files"):
+        for path in paths:
+            path.unlink(missing_ok=True)
+            for directory in path.parents:
+                if directory == catalog.root or any(directory.iterdir()):
+                    break
+                directory.rmdir()
+
+
+def _unused(catalog: Catalog, ledger: Ledger, symbol: str, grace: timedelta) -> list[Path]:
+    """Segment files without a ledger row: a compaction was killed, or overtaken, between rename and ledger."""
+    directory = catalog.segments_dir(symbol)
+    if not directory.is_dir():
+        return []
+    with writer_lock(catalog.lock_path(symbol)):
+        known = {catalog.absolute(segment.path) for segment in ledger.segments(symbol, superseded=True)}
+        now = file_time(directory)
+        return [
+            path
+            for path in sorted(directory.glob("*.parquet"))
+            if path not in known and now - path.stat().st_mtime >= grace.total_seconds()
+        ]
+
+
+def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[HourFile]) -> tuple[pl.DataFrame, int]:
+    """Rows of the period as readers see them now, from verified bytes, and how many bytes that were."""
+    expected = {hour.path: hour.content_hash for hour in hours}
+    expected |= {found.path: found.content_hash for found in ledger.segments(period.symbol, period.start, period.end)}
+    parts, size_bytes = [], 0
+    for stretch in stretches(ledger, period.symbol, period.start, period.end):
+        contents = [_verified(catalog, period.symbol, path, expected.get(path)) for path in stretch.paths]
+        size_bytes += sum(len(content) for content in contents)
+        part = pl.scan_parquet(contents, hive_partitioning=False)
+        if stretch.cut:
+            part = part.filter(pl.col(TIME_COLUMN) >= stretch.start, pl.col(TIME_COLUMN) < stretch.end)
+        parts.append(part.collect())
+        del contents
+    rows = pl.concat(parts, rechunk=True)
+    _check(period, hours, rows)
+    return rows, size_bytes
+
+
+def _verified(catalog: Catalog, symbol: str, path: str, content_hash: str | None) -> bytes:
+    file = catalog.absolute(path)
+    if content_hash is not None and file.is_file():
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() == content_hash:
+            return content
+    raise _not_as_written(symbol, path, "Nothing was changed. Materialize these hours again, then compact")
+
+
+def _not_as_written(symbol: str, path: str, remedy: str) -> LedgerError:
+    return LedgerError(f"minute table, {symbol}: {path} is lost or not the file that was committed", remedy=remedy)
+
+
+def _check(period: Period, hours: Sequence[HourFile], rows: pl.DataFrame) -> None:
+    """Every hour has the rows the ledger says, each minute once and in order."""
+    counts = dict(rows.group_by(pl.col(TIME_COLUMN).dt.truncate("1h")).len().iter_rows())
+    wrong = [hour.hour for hour in hours if counts.pop(hour.hour, 0) != hour.row_count] + sorted(counts)
+    if wrong or bool((rows[TIME_COLUMN].diff() <= timedelta()).any()):
+        where = f"{len(wrong)} hour(s), first {wrong[0]:%Y-%m-%dT%H}" if wrong else "minutes out of order"
+        raise LedgerError(
+            f"minute table, {period.symbol} {period.name}: other rows than the ledger says in {where}",
+            remedy="Nothing was changed. Materialize these hours again, then compact",
+        )
+
+
+def _metadata(period: Period, hours: Sequence[HourFile], proof: str) -> dict[str, str]:
+    """Where the rows came from, by stretches of equal sources; the ledger keeps each hour's own inputs hash."""
+    sources: dict[str, list[list[object]]] = {}
+    for hour in hours:
+        for stream, ref in json.loads(hour.sources).items():
+            found = sources.setdefault(stream, [])
+            same = [ref["kind"], ref["reference"]]
+            if found and found[-1][2:] == same:
+                found[-1][1] = f"{hour.hour + HOUR:%Y-%m-%dT%H}"
+            else:
+                found.append([f"{hour.hour:%Y-%m-%dT%H}", f"{hour.hour + HOUR:%Y-%m-%dT%H}", *same])
+    return {
+        "lake.symbol": period.symbol,
+        "lake.period": period.name,
+        "lake.hours": f"{bitmap(period.start, (hour.hour for hour in hours)):x}",
+        "lake.rows_hash": proof,
+        "lake.schema_hash": hours[0].schema_hash,
+        "lake.code_version": ",".join(sorted({hour.code_version for hour in hours})),
+        "lake.sources": json.dumps(sources, sort_keys=True, separators=(",", ":")),
+    }
