@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lake_resources.clock import Clock, system_clock
-from lake_resources.errors import Banned, SettingsError
+from lake_resources.errors import Banned, DiskFull, SettingsError, StorageError
 
 MINUTE_MS = 60_000
 LOCK_WAIT_S = 60.0
@@ -204,7 +204,7 @@ class WeightGovernor:
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One write transaction; the write lock is taken first, so what is read stays true."""
-        with self._lock:
+        with self._lock, self._errors():
             db = self._connection()
             if durable:
                 db.execute("PRAGMA synchronous = FULL")
@@ -219,6 +219,16 @@ class WeightGovernor:
             finally:
                 if durable:
                     db.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            what = f"weight governor {self._path}: {error}"
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFull(what, remedy="Free space there, then materialize the partition again") from error
+            raise StorageError(what, remedy="Check the file and its directory (LAKE_GOVERNOR_PATH)") from error
 
     def _connection(self) -> sqlite3.Connection:
         """The connection of this process; one inherited through a fork must not be used."""

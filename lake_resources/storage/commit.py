@@ -296,6 +296,13 @@ def _decide(catalog: Catalog, ledger: Ledger, held: Partition | None, new: Parti
 
 
 def _worse(held: Partition, new: Partition) -> str:
+    """Why a candidate would lose something that is committed; empty when it would not.
+
+    The whole hour replaces a part of it even where a stream fell away meanwhile: columns that are NULL now say so, and
+    what REST gave of them is kept as captures, while an hour that never ends would stop the watermark.
+    """
+    if new.complete and not held.complete and new.row_count >= held.row_count and _row_rank(new) >= _row_rank(held):
+        return ""
     lower = lower_ranked(held.sources, new.sources)
     if lower:
         return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"

@@ -132,6 +132,7 @@ def test_worse_never_replaces_better(store, held, new, reason):
         ({"rows": 59, "kinds": REST}, {"rows": 58, "kinds": ARCHIVE}),
         ({"kinds": ARCHIVE_AND_REST}, {"kinds": ARCHIVE}),
         ({"kinds": ARCHIVE}, {"kinds": ARCHIVE_AND_REST}),
+        ({"rows": 31, "kinds": REST}, {"rows": 60, "kinds": {"klines_1m": "rest", "agg_trades": "none"}}),
     ],
 )
 def test_not_worse_replaces(store, held, new):

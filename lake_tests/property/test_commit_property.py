@@ -33,10 +33,19 @@ def test_the_reader_sees_the_last_version_that_was_not_worse(tmp_path_factory, b
         outcomes = commit_hours(catalog, ledger, SYMBOL, made, clock=clock)
         for (hour, version), outcome in zip(batch.items(), outcomes, strict=True):
             _, before = held.get(hour, (None, None))
-            worse = before is not None and (
-                any(rank(version[name]) < rank(before[name]) for name in ("klines_1m", "metrics"))
-                or (before["rows"] == 60 and version["rows"] < 60)
-                or (version["rows"] < before["rows"] and rank(version["klines_1m"]) == rank(before["klines_1m"]))
+            finishes = (
+                before is not None
+                and before["rows"] < 60 == version["rows"]
+                and rank(version["klines_1m"]) >= rank(before["klines_1m"])
+            )
+            worse = (
+                before is not None
+                and not finishes
+                and (
+                    any(rank(version[name]) < rank(before[name]) for name in ("klines_1m", "metrics"))
+                    or (before["rows"] == 60 and version["rows"] < 60)
+                    or (version["rows"] < before["rows"] and rank(version["klines_1m"]) == rank(before["klines_1m"]))
+                )
             )
             assert outcome.status == ("kept_better" if worse else "committed")
             if not worse:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.errors import Banned, SettingsError
+from lake_resources.errors import Banned, SettingsError, StorageError
 from lake_resources.governor import WeightGovernor
 
 HOST = "fapi.binance.com"
@@ -172,3 +172,10 @@ def test_old_minutes_are_forgotten(governor: WeightGovernor, hands: Hands, tmp_p
         ("futures_data", 6), ("weight_1m", 1),
     ]  # fmt: skip
     db.close()
+
+
+def test_a_file_that_cannot_be_written_is_an_error_of_the_lake(tmp_path: Path) -> None:
+    blocked = tmp_path / "governor.sqlite"
+    blocked.mkdir()
+    with pytest.raises(StorageError, match=r"weight governor .*governor\.sqlite.*LAKE_GOVERNOR_PATH"):
+        WeightGovernor(blocked, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)).acquire("host", "weight_1m", 1)
