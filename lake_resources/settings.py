@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BINANCE_REST_URL = "https://fapi.binance.com"
 BINANCE_VISION_URL = "https://data.binance.vision"
+BINANCE_WS_URL = "wss://fstream.binance.com"
 
 
 class LakeSettings(BaseSettings):
@@ -43,6 +44,7 @@ class LakeSettings(BaseSettings):
     webserver_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's web UI on 127.0.0.1.")
     rest_url: str = Field("", description="Base URL of USD-M REST; empty follows `exchange`.")
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
+    ws_url: str = Field("", description="Base URL of USD-M WebSocket streams; empty follows `exchange`.")
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
     max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
     weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
@@ -98,6 +100,11 @@ class LakeSettings(BaseSettings):
     feed_retry_delay_s: float = Field(
         30.0, gt=0, description="Wait before the first retry of the 1H feed's run, seconds; doubled for each next one."
     )
+    collector_flush_s: float = Field(
+        0.25, gt=0, le=1, description="The collector writes and fsyncs what it heard this often, seconds."
+    )
+    segment_max_age_hours: int = Field(48, ge=1, description="Raw records of the collector are kept so long.")
+    segment_max_gib: float = Field(20.0, gt=0, description="Raw records of the collector take so much disk, at most.")
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @field_validator("symbols", mode="before")
@@ -123,6 +130,12 @@ class LakeSettings(BaseSettings):
         """Base URL of the Vision archives (the part before `/data/futures/...`)."""
         simulated = f"http://127.0.0.1:{self.simulator_port}"
         return self.vision_url or (simulated if self.exchange == "simulator" else BINANCE_VISION_URL)
+
+    @property
+    def resolved_ws_url(self) -> str:
+        """Base URL of USD-M WebSocket streams (the part before `/market/ws` and `/public/ws`)."""
+        simulated = f"ws://127.0.0.1:{self.simulator_port}"
+        return self.ws_url or (simulated if self.exchange == "simulator" else BINANCE_WS_URL)
 
     @property
     def resolved_ledger_url(self) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 
 from lake_assets.schema.tables import MINUTE
 from lake_assets.transforms.book import BOOK_FEATURES, CARRIED
+from lake_assets.transforms.live_rows import LIVE_INPUT, LIVE_ONLY, NEVER_NULL_FLAGS
 from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
 from lake_assets.transforms.trades import TRADE_FEATURES
 
@@ -36,7 +37,6 @@ _ZERO_WITHOUT_TRADES = (
     "whale_trade_count",
     "realized_vol_1m",
 )
-_NEVER_TRUE_WITHOUT_COLLECTOR = ("has_ws_latency", "has_depth", "has_liq")
 _FLOATS = [column.name for column in MINUTE.columns if column.dtype == pl.Float64]
 
 
@@ -57,6 +57,8 @@ class MinuteInputs:
         funding: wire frame of `funding_rate`, with 9 hours of look-back (one settlement more where the interval is not
             published), or None.
         coverage: one row per hour, see `COVERAGE_SCHEMA`: was the source of these ticks there for the hour?
+        live: what a collector knows of its minutes, columns `LIVE_INPUT`, with the look-back of `book`; or None
+            where there was none. Its book features count in minutes that `book` does not have.
     """
 
     start: datetime
@@ -70,6 +72,7 @@ class MinuteInputs:
     metrics: pl.DataFrame | None
     funding: pl.DataFrame | None
     coverage: pl.DataFrame
+    live: pl.DataFrame | None = None
 
 
 def assemble(inputs: MinuteInputs, *, max_ffill_minutes: int = 60) -> pl.DataFrame:
@@ -77,7 +80,7 @@ def assemble(inputs: MinuteInputs, *, max_ffill_minutes: int = 60) -> pl.DataFra
 
     One row per minute that has a kline. Klines that repeat each other count once; klines of one minute that contradict
     each other all come out, so that the gate sees them. NaN and infinity become NULL. Columns that only a collector can
-    fill are NULL.
+    fill are NULL where it was not there.
 
     Args:
         inputs: the streams.
@@ -88,13 +91,15 @@ def assemble(inputs: MinuteInputs, *, max_ffill_minutes: int = 60) -> pl.DataFra
     """
     base = _klines(inputs)
     minutes = base.select("timestamp").unique().sort("timestamp")
+    live = pl.DataFrame(schema=LIVE_INPUT) if inputs.live is None else inputs.live
     parts = [
-        _covered(minutes, inputs.coverage),
+        _covered(minutes, inputs.coverage, live),
+        live.select("timestamp", *LIVE_ONLY),
         _open_close(inputs.mark, {"open": "mark_price_open", "close": "mark_price_close"}),
         _open_close(inputs.index, {"open": "index_price_open", "close": "index_price_close"}),
         _open_close(inputs.premium, {"close": "premium_index"}),
         _trades(inputs.trades),
-        *_book(inputs.book, minutes, max_ffill_minutes),
+        *_book(inputs.book, live, minutes, max_ffill_minutes),
         *([] if inputs.metrics is None else [metrics_by_minute(inputs.metrics, minutes, max_ffill_minutes)]),
         *([] if inputs.funding is None else [funding_by_minute(inputs.funding, minutes)]),
     ]
@@ -134,14 +139,19 @@ def _open_close(klines: pl.DataFrame | None, names: dict[str, str]) -> pl.DataFr
     return rows if rows["timestamp"].is_unique().all() else rows.unique()
 
 
-def _covered(minutes: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:
+def _covered(minutes: pl.DataFrame, coverage: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:
     hours = coverage.select(
         _utc("hour").alias("_hour"), _has_trades=pl.col("agg_trades"), _has_book=pl.col("book_ticker")
     )
     return (
         minutes.with_columns(_hour=pl.col("timestamp").dt.truncate("1h"))
         .join(hours.unique("_hour"), on="_hour", how="left", maintain_order="left")
-        .select("timestamp", pl.col("_has_trades", "_has_book").fill_null(value=False))
+        .join(live.select("timestamp", "has_book_ticker"), on="timestamp", how="left", maintain_order="left")
+        .select(
+            "timestamp",
+            pl.col("_has_trades").fill_null(value=False),
+            _has_book=pl.col("_has_book").fill_null(value=False) | pl.col("has_book_ticker").fill_null(value=False),
+        )
     )
 
 
@@ -151,9 +161,13 @@ def _trades(features: pl.DataFrame | None) -> pl.DataFrame:
     return frame.select(columns).with_columns(_utc("timestamp"))
 
 
-def _book(features: pl.DataFrame | None, minutes: pl.DataFrame, max_ffill_minutes: int) -> list[pl.DataFrame]:
+def _book(
+    features: pl.DataFrame | None, live: pl.DataFrame, minutes: pl.DataFrame, max_ffill_minutes: int
+) -> list[pl.DataFrame]:
     frame = pl.DataFrame(schema=BOOK_FEATURES) if features is None else features
-    frame = frame.with_columns(_utc("timestamp")).sort("timestamp")
+    frame = frame.with_columns(_utc("timestamp"))
+    heard = live.filter("has_book_ticker").select(frame.columns).join(frame, on="timestamp", how="anti")
+    frame = pl.concat([frame, heard]).sort("timestamp")
     return [
         frame.select("timestamp", "micro_price_close"),
         carry_forward(frame, minutes, CARRIED, max_ffill_minutes),
@@ -192,7 +206,7 @@ def _derived(joined: pl.DataFrame) -> pl.DataFrame:
         top_trader_long_pct=top / (1 + top),
         top_trader_short_pct=1 / (1 + top),
         has_ls_ratio=top.is_not_null() & world.is_not_null(),
-        **{flag: pl.lit(value=False) for flag in _NEVER_TRUE_WITHOUT_COLLECTOR},
+        **{flag: pl.col(flag).fill_null(value=False) for flag in NEVER_NULL_FLAGS},
     )
 
 

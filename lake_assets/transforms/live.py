@@ -48,7 +48,7 @@ class SymbolFold:
 
     Args:
         symbol: upper case.
-        closing: give rows away and forget their frames as event time passes; without it all is kept until `finish`.
+        closing: give rows away and forget their frames as event time passes; without it all is kept until `close_all`.
 
     Attributes:
         stale: epoch minutes whose row is no longer right, because records came after it was closed.
@@ -100,12 +100,27 @@ class SymbolFold:
         rows, self._closed = self._closed, []
         return _frame(rows)
 
-    def finish(self, before_minute: int | None = None) -> pl.DataFrame:
-        """Close minutes without waiting for event time: all, or those before one; returns like `take`."""
+    @property
+    def has_rows(self) -> bool:
+        """Whether `take` has something."""
+        return bool(self._closed)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a minute is not closed yet."""
+        return bool(self._minutes)
+
+    def close_all(self) -> None:
+        """Close the open minutes without waiting for event time."""
         for minute in sorted(self._minutes):
-            if before_minute is None or minute < before_minute:
-                self._close_minute(minute)
-        return self.take()
+            self._close_minute(minute)
+
+    def forget_until(self, minute: int) -> None:
+        """Give no rows of minutes before one: its records were not read from their beginning."""
+        self._closed = [row for row in self._closed if row["timestamp"] >= minute * MINUTE_MS * 1000]
+        self._minutes = {known: found for known, found in self._minutes.items() if known >= minute}
+        self.stale = {known for known in self.stale if known >= minute}
+        self.closed_minute = max(self.closed_minute or 0, minute)
 
     def checkpoint(self) -> bytes:
         """What another fold needs to go on from here: the order book."""
@@ -283,7 +298,8 @@ def fold_records(symbol: str, records: Iterable[Frame], start_minute: int, end_m
     first, end = (
         pl.lit(minute * MINUTE_MS * 1000).cast(pl.Datetime("us", "UTC")) for minute in (start_minute, end_minute)
     )
-    return fold.finish().filter(pl.col("timestamp").is_between(first, end, closed="left"))
+    fold.close_all()
+    return fold.take().filter(pl.col("timestamp").is_between(first, end, closed="left"))
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

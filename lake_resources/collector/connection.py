@@ -84,6 +84,7 @@ class Connection:
             async with connect(
                 self._url,
                 compression=None,
+                proxy=None,
                 max_size=MAX_FRAME_BYTES,
                 max_queue=_QUEUED_FRAMES,
                 ping_interval=None,

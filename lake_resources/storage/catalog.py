@@ -89,6 +89,17 @@ class Catalog:
         directory = self.root / "captures" / "rest" / "um" / _part(stream) / f"symbol={_part(symbol)}"
         return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}-{_part(content_hash[:12])}.parquet"
 
+    def live_rows_path(self, symbol: str, hour: datetime) -> Path:
+        """What the collector made of one hour of a symbol."""
+        hour = whole_hour(hour)
+        directory = self.root / "live" / "um" / f"symbol={_part(symbol)}"
+        return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}.parquet"
+
+    @property
+    def live_records_dir(self) -> Path:
+        """Directory of the collector's raw records."""
+        return self.root / "live_records" / "um"
+
     def quarantine_path(self, symbol: str, hour: datetime, content_hash: str) -> Path:
         """Rows that broke the gate."""
         name = f"{whole_hour(hour):%Y-%m-%dT%H}-{_part(content_hash[:12])}.parquet"
@@ -107,6 +118,15 @@ class Catalog:
     def lock_path(self, symbol: str) -> Path:
         """Lock file of the one writer of a symbol's minute table."""
         return self.root / ".locks" / f"minute-{_part(symbol)}.lock"
+
+    def live_lock_path(self, symbol: str) -> Path:
+        """Lock file of the one writer of a symbol's live rows."""
+        return self.root / ".locks" / f"live-{_part(symbol)}.lock"
+
+    @property
+    def collector_lock_path(self) -> Path:
+        """Lock file of the one collector of a lake."""
+        return self.root / ".locks" / "collector.lock"
 
     def relative(self, path: Path) -> str:
         """`path` as the ledger keeps it: relative to the root, with forward slashes."""
