@@ -1,0 +1,59 @@
+"""Frames in and out of assets that people build on the lake.
+
+Belongs here: loading hours of the minute table by the ledger, and Parquet of derived assets, whole or not at all.
+Does not belong here: the lake's own tables; they commit by themselves (`ingest`).
+"""
+
+# dagster-polars' manager routes frames by the types of asset functions, which it reads at run time.
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from dagster import InputContext, OutputContext
+from dagster_polars import PolarsParquetIOManager
+
+from lake_assets.schema.tables import MINUTE
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.parquet import stage
+from lake_resources.storage.reader import scan_minutes
+
+
+class LakeParquetIOManager(PolarsParquetIOManager):  # type: ignore[misc]  # dagster-polars is untyped
+    """The code location's default IO manager, so a derived asset just names its inputs.
+
+    An input that is `um/<symbol>/minute` is the committed minutes of the partitions asked for, read by the ledger's
+    paths, as a `pl.LazyFrame` or `pl.DataFrame` by annotation. Other inputs and outputs are Parquet below `base_dir`.
+
+    Args:
+        root: the lake's root.
+        ledger_url: its ledger.
+        base_dir: where derived assets are kept.
+    """
+
+    root: str
+    ledger_url: str
+
+    def load_input(self, context: InputContext) -> Any:
+        """Load an upstream asset."""
+        key = context.asset_key.path
+        if (key[0], key[-1]) != ("um", "minute"):
+            return super().load_input(context)
+        window = context.asset_partitions_time_window
+        catalog, ledger = Catalog(Path(self.root)), Ledger(self.ledger_url)
+        found = scan_minutes(catalog, ledger, key[1], window.start, window.end, schema=MINUTE.polars_schema)
+        return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
+
+    def scan_df_from_path(self, path: Any, context: InputContext) -> pl.LazyFrame:  # noqa: ARG002 - the base's signature
+        """Scan one file. polars 2 removed arguments that dagster-polars 0.27 passes."""
+        return pl.scan_parquet(str(path))
+
+    def write_df_to_path(self, context: OutputContext, df: pl.DataFrame, path: Any) -> None:
+        """Write one file by temp file, fsync and rename: a killed run leaves no torn one."""
+        metadata: Mapping[str, str] = {"lake.asset": context.asset_key.to_user_string()}
+        stage(df, Path(self.root) / ".tmp", metadata).publish(Path(str(path)))
+
+    def sink_df_to_path(self, context: OutputContext, df: pl.LazyFrame, path: Any) -> None:
+        """Write one lazy frame, in the same way."""
+        self.write_df_to_path(context, df.collect(), path)

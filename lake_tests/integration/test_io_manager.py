@@ -1,0 +1,52 @@
+"""An asset that somebody builds on the lake: hours in by the ledger, one Parquet file out."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster import DagsterInstance
+
+from lake_assets.io_managers import LakeParquetIOManager
+from lake_assets.metadata import minute_key
+from lake_assets.partitions import hourly
+from lake_tests.simulated_lake import DAY, SYMBOL, Bench, hours
+
+DAILY = dg.DailyPartitionsDefinition(start_date="2026-11-01")
+
+
+@dg.asset(partitions_def=DAILY, ins={"minute": dg.AssetIn(minute_key(SYMBOL))})
+def daily_volume(minute: pl.LazyFrame) -> pl.DataFrame:
+    return minute.select(pl.len().alias("minutes"), pl.col("volume_btc").sum()).collect()
+
+
+@dg.asset(partitions_def=DAILY)
+def doubled(daily_volume: pl.DataFrame) -> pl.LazyFrame:
+    return daily_volume.lazy().with_columns(pl.col("minutes") * 2)
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+def test_hours_in_one_file_out(bench: Bench, tmp_path: Path) -> None:
+    results = bench.build(hours(0, 5))
+    assert [result.status for result in results] == ["committed"] * 5
+    manager = LakeParquetIOManager(
+        root=str(bench.settings.lake_root),
+        ledger_url=bench.settings.resolved_ledger_url,
+        base_dir=str(tmp_path / "derived"),
+    )
+    upstream = dg.AssetSpec(minute_key(SYMBOL), partitions_def=hourly(bench.settings))
+    with DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [upstream, daily_volume, doubled],
+            partition_key=f"{DAY:%Y-%m-%d}",
+            instance=instance,
+            resources={"io_manager": manager},
+        )
+    assert done.success
+    written = pl.read_parquet(tmp_path / "derived" / "daily_volume" / f"{DAY:%Y-%m-%d}.parquet")
+    expected = pl.concat([bench.rows(DAY + index * timedelta(hours=1)) for index in range(5)])
+    assert written.to_dicts() == [{"minutes": 300, "volume_btc": pytest.approx(expected["volume_btc"].sum())}]
+    again = pl.read_parquet(tmp_path / "derived" / "doubled" / f"{DAY:%Y-%m-%d}.parquet")
+    assert again["minutes"].to_list() == [600]
+    assert list(bench.lake.catalog.temp_dir.glob("*.parquet")) == []
