@@ -17,13 +17,13 @@ from lake_tests.bench.meter import metered
 
 NOW = datetime(2026, 11, 20, 15, 30, 30, tzinfo=UTC)
 SYMBOL = "BTCUSDT"
-_NOWHERE = "http://127.0.0.1:9"
+NOWHERE = "http://127.0.0.1:9"
 """REST must not be asked: every hour of the day has archives."""
 
 
 def build_days(root: Path, vision_url: str, first: datetime, days: int) -> int:
     """Build whole days in an empty lake; returns how many hours were committed."""
-    lake = open_lake(LakeSettings(root=root, rest_url=_NOWHERE, vision_url=vision_url), clock=lambda: NOW)
+    lake = open_lake(LakeSettings(root=root, rest_url=NOWHERE, vision_url=vision_url), clock=lambda: NOW)
     hours = [first + timedelta(hours=n) for n in range(24 * days)]
     committed = 0
     for day in build_hours(lake, SYMBOL, hours, now=NOW, report=lambda _line: None):
@@ -36,9 +36,9 @@ def build_days(root: Path, vision_url: str, first: datetime, days: int) -> int:
 
 
 def main() -> None:
-    """`lake_day URL YYYY-MM-DD`: one day in a temporary root below the current directory."""
-    first = datetime.fromisoformat(sys.argv[2]).replace(tzinfo=UTC)
-    with tempfile.TemporaryDirectory(dir=".", prefix="lake-") as root, metered():
+    """`lake_day URL SCRATCH YYYY-MM-DD`: one day in a temporary root below a directory."""
+    first = datetime.fromisoformat(sys.argv[3]).replace(tzinfo=UTC)
+    with tempfile.TemporaryDirectory(dir=sys.argv[2], prefix="lake-") as root, metered():
         build_days(Path(root), sys.argv[1], first, 1)
 
 
