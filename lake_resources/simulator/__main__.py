@@ -15,6 +15,7 @@ from lake_resources.simulator import replay
 from lake_resources.simulator.market import Market
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.specs import DEFAULT_SYMBOLS
+from lake_resources.simulator.ws.recording import Replay, read_recording
 
 
 def main(
@@ -26,6 +27,12 @@ def main(
         list[Path] | None, typer.Option("--replay", help="CSV of 1m or 1h klines that becomes the market; repeatable.")
     ] = None,
     symbol: Annotated[str, typer.Option(help="Symbol of the replayed klines.")] = "BTCUSDT",
+    ws_replay: Annotated[
+        list[Path] | None, typer.Option(help="Recorded WebSocket file(s), `<stamp ns> <frame>` lines; repeatable.")
+    ] = None,
+    ws_replay_speed: Annotated[float, typer.Option(help="Recorded seconds per second; 0 as fast as possible.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="Seconds of the exchange per second.")] = 1.0,
+    liquidations: Annotated[float, typer.Option(help="Mean liquidations per symbol and minute.")] = 2.0,
     interval: Annotated[str | None, typer.Option(help="1m or 1h; found out where not given.")] = None,
 ) -> None:
     """Serve the simulated exchange until interrupted."""
@@ -33,7 +40,16 @@ def main(
     replays: dict[str, Market] = {}
     if replay_files:
         replays[symbol] = replay.load(replay_files, symbol, interval=interval, seed=seed, rate_per_min=rate)
-    server = SimulatorServer(seed=seed, symbols=names, port=port, rate_per_min=rate, replays=replays)
+    server = SimulatorServer(
+        seed=seed,
+        symbols=names,
+        port=port,
+        rate_per_min=rate,
+        replays=replays,
+        speed=speed,
+        liquidations_per_min=liquidations,
+        ws_replay=Replay(read_recording(ws_replay), speed=ws_replay_speed) if ws_replay else None,
+    )
     server.bind()
     sys.stdout.write(f"simulator: {server.base_url} seed {seed}, symbols {', '.join(names)}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The control endpoints `/sim/faults`, `/sim/clock` and `/sim/requests`.
+"""The control endpoints `/sim/faults`, `/sim/clock`, `/sim/sockets` and `/sim/requests`.
 
 Belongs here: scripting a running simulator over HTTP. Does not belong here: anything the real exchange has.
 """
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import Fault
+from lake_resources.simulator.ws.hub import Hub
 
 Seen = tuple[str, str, str]
 """A request as (method, path, raw query)."""
@@ -31,11 +32,13 @@ class Control:
     Args:
         exchange: the exchange that is controlled.
         seen: the request log.
+        hub: the open WebSockets.
     """
 
-    def __init__(self, exchange: Exchange, seen: deque[Seen]) -> None:
+    def __init__(self, exchange: Exchange, seen: deque[Seen], hub: Hub) -> None:
         self._exchange = exchange
         self._seen = seen
+        self._hub = hub
 
     async def list_faults(self, request: Request) -> Response:  # noqa: ARG002
         """GET `/sim/faults`: the faults with their counts."""
@@ -92,6 +95,16 @@ class Control:
         self._seen.clear()
         return _json([])
 
+    async def list_sockets(self, request: Request) -> Response:  # noqa: ARG002
+        """GET `/sim/sockets`: open WebSockets, what they subscribed and what is delivered."""
+        return _json(self._hub.state())
+
+    async def cut_sockets(self, request: Request) -> Response:
+        """DELETE `/sim/sockets`: drop all now, or those whose path holds `?path=`; `?code=` closes them with a code."""
+        code = request.query_params.get("code", "")
+        self._hub.cut(request.query_params.get("path", ""), int(code) if code.isdecimal() else 0)
+        return _json(self._hub.state())
+
     def routes(self) -> list[Route]:
         """Starlette routes."""
         return [
@@ -101,6 +114,8 @@ class Control:
             Route("/sim/clock", self.show_clock, methods=["GET"]),
             Route("/sim/clock", self.set_clock, methods=["POST"]),
             Route("/sim/clock", self.reset_clock, methods=["DELETE"]),
+            Route("/sim/sockets", self.list_sockets, methods=["GET"]),
+            Route("/sim/sockets", self.cut_sockets, methods=["DELETE"]),
             Route("/sim/requests", self.list_requests, methods=["GET"]),
             Route("/sim/requests", self.forget_requests, methods=["DELETE"]),
         ]

@@ -15,6 +15,7 @@ from lake_resources.simulator.limits import Limits
 from lake_resources.simulator.market import Market, SeededMarket
 from lake_resources.simulator.sim_clock import SimClock
 from lake_resources.simulator.specs import spec_of
+from lake_resources.simulator.ws.recording import Replay
 
 
 class Exchange:
@@ -29,6 +30,7 @@ class Exchange:
         replays: markets that replace the seeded one of their symbol.
         limits_enabled: False never refuses.
         speed: seconds of the exchange per second of `clock`.
+        replay: recorded streams that replace those of their symbols, with their depth snapshot.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Exchange:
         replays: Mapping[str, Market] | None = None,
         limits_enabled: bool = True,
         speed: float = 1.0,
+        replay: Replay | None = None,
     ) -> None:
         self.clock = SimClock(clock, speed)
         self.limits = Limits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
         self.faults = FaultBook()
+        self.replay = replay
         markets: dict[str, Market] = {
             symbol: SeededMarket(spec_of(symbol), seed, rate_per_min=rate_per_min) for symbol in symbols
         }

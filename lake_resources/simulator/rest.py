@@ -62,6 +62,12 @@ def depth_weight(values: Mapping[str, str]) -> int:
     return 2 if limit <= 50 else 5 if limit <= 100 else 10 if limit <= 500 else 20
 
 
+def spot_depth_weight(values: Mapping[str, str]) -> int:
+    """Weight of spot depth: up to 100 levels 5, 500 25, 1000 50, more 250."""
+    limit = _limit_of(values) or 100
+    return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
+
+
 def _per_symbol(one: int, every: int) -> Cost:
     return lambda values: one if values.get("symbol") else every
 
@@ -104,6 +110,7 @@ ENDPOINTS = (
     Endpoint("/api/v3/ping", rest_info.ping, _flat(1), SPOT_BUCKET),
     Endpoint("/api/v3/time", rest_info.server_time, _flat(1), SPOT_BUCKET),
     Endpoint("/api/v3/exchangeInfo", rest_info.spot_exchange_info, _flat(20), SPOT_BUCKET),
+    Endpoint("/api/v3/depth", rest_market.spot_depth, spot_depth_weight, SPOT_BUCKET),
     Endpoint("/api/v3/klines", rest_market.spot_klines, _flat(2), SPOT_BUCKET),
 )
 

@@ -189,11 +189,27 @@ def _one_or_all(query: Query, rows: list[Json]) -> Json:
 
 def depth(query: Query) -> Json:
     """The order book now; the streams' differences fit it."""
-    feed = query.feed()
     limit = query.number("limit")
     limit = 500 if limit is None else limit
     if limit not in DEPTH_LIMITS:
         raise ApiError(BAD_DEPTH_LIMIT, f"Depth limit {limit} is not valid.")
+    return _book(query, limit, spot=False)
+
+
+def spot_depth(query: Query) -> Json:
+    """The order book of the spot market, which is the same one; without times, up to 5,000 levels asked for."""
+    answer = _book(query, query.limit(100, 5000), spot=True)
+    return {name: answer[name] for name in ("lastUpdateId", "bids", "asks")}
+
+
+def _book(query: Query, limit: int, *, spot: bool) -> Json:
+    replay = query.exchange.replay
+    if replay is not None and replay.owns(query.required("symbol"), spot=spot):
+        recorded = replay.depth(query.required("symbol"), limit)
+        if recorded is None:
+            raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
+        return recorded
+    feed = query.feed()
     book = query.exchange.books[feed.spec.symbol].snapshot(query.now_ms, limit)
     if book is None:
         raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)

@@ -34,6 +34,7 @@ from lake_resources.simulator.vision import VisionSite
 from lake_resources.simulator.ws.endpoint import Endpoint
 from lake_resources.simulator.ws.hub import Hub
 from lake_resources.simulator.ws.protocol import Wire
+from lake_resources.simulator.ws.recording import Replay
 from lake_resources.simulator.ws.session import WsLimits
 
 LOG_SIZE = 50_000
@@ -112,7 +113,7 @@ def build_app(exchange: Exchange, seen: deque[Seen], hub: Hub, *, publish_time: 
     routes = [
         *rest.routes(exchange),
         *VisionSite(exchange, publish_time=publish_time).routes(),
-        *Control(exchange, seen).routes(),
+        *Control(exchange, seen, hub).routes(),
         *Endpoint(hub).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
@@ -136,6 +137,7 @@ class SimulatorServer:
         start: exchange time at the start, from which it runs; default the time of `clock`.
         ws_limits: limits, pings and lifetime of WebSocket connections, in machine time.
         liquidations_per_min: mean liquidations per symbol and minute, before the stream's sampling.
+        ws_replay: recorded streams (`ws.recording`) that replace those of their symbols, with their depth snapshot.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class SimulatorServer:
         start: datetime | None = None,
         ws_limits: WsLimits | None = None,
         liquidations_per_min: float = 2.0,
+        ws_replay: Replay | None = None,
     ) -> None:
         self.exchange = Exchange(
             seed=seed,
@@ -164,6 +167,7 @@ class SimulatorServer:
             replays=replays,
             limits_enabled=limits,
             speed=speed,
+            replay=ws_replay,
         )
         if start is not None:
             self.exchange.clock.run_from(start)
@@ -173,6 +177,7 @@ class SimulatorServer:
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def base_url(self) -> str:
@@ -203,6 +208,11 @@ class SimulatorServer:
         """Forget the request log."""
         self._seen.clear()
 
+    def cut_sockets(self, path: str = "", code: int = 0) -> None:
+        """Drop the open WebSockets whose URL path holds a text; code 0 without a closing handshake."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.hub.cut, path, code)
+
     def bind(self) -> socket.socket:
         """Open the listening socket; from then on `base_url` holds the real port."""
         if self._socket is None:
@@ -222,6 +232,7 @@ class SimulatorServer:
 
     def _serve(self, listener: socket.socket, ready: Event) -> None:
         async def run() -> None:
+            self._loop = asyncio.get_running_loop()
             serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             while not self._server.started and not serving.done():
                 await asyncio.sleep(0.005)
@@ -235,7 +246,7 @@ class SimulatorServer:
         if self._thread is not None:
             self._server.should_exit = True
             self._thread.join(30)
-            self._thread = None
+            self._thread, self._loop = None, None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

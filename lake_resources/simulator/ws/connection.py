@@ -38,11 +38,12 @@ class Connection:
         self.session = session
         self.lines: dict[str, Line] = {}
         self.sent = 0
+        self.path = websocket.url.path
         self._websocket = websocket
         self._wire = wire
         self._opened_s = opened_s
         self._waiting: list[tuple[int, str, bytes]] = []
-        self._disturbance = Disturbance(faults, websocket.url.path, websocket.url.query)
+        self._disturbance = Disturbance(faults, self.path, websocket.url.query)
         spot = session.route == "spot"
         limits = session.limits
         self._ping_s = limits.spot_ping_s if spot else limits.ping_s
@@ -105,7 +106,7 @@ class Connection:
     def state(self) -> dict[str, Any]:
         """For the control endpoint."""
         return {
-            "path": self._websocket.url.path,
+            "path": self.path,
             "subscriptions": list(self.session.names),
             "delivering": list(self.lines),
             "sent": self.sent,

@@ -73,7 +73,8 @@ class _Running:
 def _values(fills: Fills, before: Bars | None, last_id: int) -> tuple[int, ...] | None:
     """Bar of earlier minutes, whose last fill has `last_id`, and of fills after them; None where both are empty.
 
-    In order: first id, last id, open, close, high, low, volume, count, quote, taker volume, taker quote."""
+    In order: first id, last id, open, close, high, low, volume, count, quote, taker volume, taker quote.
+    """
     count = len(fills.at_ms)
     bought = ~fills.buyer_maker
     value = fills.price * fills.quantity

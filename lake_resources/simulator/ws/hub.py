@@ -15,6 +15,7 @@ from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.ws.connection import Connection
 from lake_resources.simulator.ws.frames import Frame, Source
 from lake_resources.simulator.ws.names import Stream, stream_of
+from lake_resources.simulator.ws.recording import Replay, recorded_name
 from lake_resources.simulator.ws.session import WsLimits
 from lake_resources.simulator.ws.sources import source_of
 from lake_resources.simulator.ws.tape import SymbolTape
@@ -85,6 +86,7 @@ class Hub:
         self.reached_ms = 0
         self._tapes = {symbol: SymbolTape(book, liquidations_per_min) for symbol, book in exchange.books.items()}
         self._lines: dict[tuple[str, bool], Line] = {}
+        self._recorded: dict[str, dict[tuple[Connection, str], None]] = {}
         self._connections: dict[Connection, None] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -107,20 +109,34 @@ class Hub:
     def leave(self, connection: Connection) -> None:
         """A connection is gone."""
         self._connections.pop(connection, None)
-        self._detach(connection, list(connection.lines))
+        connection.session.names.clear()
+        self.follow(connection)
 
     def follow(self, connection: Connection) -> None:
         """Bring a connection's streams in line with its subscriptions."""
         wanted = connection.session.names
         self._detach(connection, [name for name in connection.lines if name not in wanted])
+        replay = self.exchange.replay
+        if replay is not None:
+            self._follow_replay(replay, connection)
         for name in wanted:
             if name in connection.lines:
                 continue
             stream = stream_of(name, connection.session.route, self._tapes)
-            if stream is not None:
+            # A recorded symbol shows what was recorded and nothing else: two markets would contradict each other.
+            if stream is not None and (replay is None or not replay.owns(stream.symbol, spot=stream.spot)):
                 line = self._line(stream)
                 line.listeners[connection] = None
                 connection.lines[name] = line
+
+    def _follow_replay(self, replay: Replay, connection: Connection) -> None:
+        for listeners in self._recorded.values():
+            for key in [key for key in listeners if key[0] is connection and key[1] not in connection.session.names]:
+                del listeners[key]
+        for name in connection.session.names:
+            if replay.carries(name, connection.session.route):
+                self._recorded.setdefault(recorded_name(name), {})[connection, name] = None
+                replay.subscribed(asyncio.get_running_loop().time())
 
     def _line(self, stream: Stream) -> Line:
         key = (stream.name, stream.spot)
@@ -155,6 +171,11 @@ class Hub:
             if found := line.due(now):
                 for connection in line.listeners:
                     connection.offer(line.name, found)
+        if self.exchange.replay is not None:
+            for looked_up, body in self.exchange.replay.due(now_s):
+                for connection, name in self._recorded.get(looked_up, ()):
+                    # One time for all keeps them in the order of the recording.
+                    connection.offer(name, [(now, body)])
         for connection in list(self._connections):
             self.sent += connection.flush(now_s, now)
         self.reached_ms = now
@@ -167,6 +188,12 @@ class Hub:
                 line.extend(now_ms)
                 if loop_time() - started_s > _AHEAD_BUDGET_S:
                     return
+
+    def cut(self, path: str, code: int) -> None:
+        """Drop the connections whose URL path holds a text; code 0 without a closing handshake."""
+        for connection in self.connections:
+            if path in connection.path:
+                connection.cut(code)
 
     def state(self) -> list[dict[str, Any]]:
         """Connections and their streams, for the control endpoint."""

@@ -1,0 +1,123 @@
+"""A recorded WebSocket file served again: every frame in its order, with its pace, and its depth snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from lake_resources.simulator.server import SimulatorServer
+from lake_resources.simulator.ws.recording import Recording, Replay, read_recording
+from lake_tests.integration.ws_client import LocalBook, Socket
+
+NAMES = "btcusdt@depth@100ms/btcusdt@bookTicker/btcusdt@trade"
+STAMP_NS = 1_723_161_255_000_000_000
+
+
+@pytest.fixture(scope="module")
+def whole(request: pytest.FixtureRequest) -> Recording:
+    recorded: Callable[[str], Path] = request.getfixturevalue("recorded")
+    return read_recording([recorded("ws/usdm__btcusdt_20240808.gz")])
+
+
+def depth_of(sim: SimulatorServer, path: str = "/fapi/v1/depth") -> Any:
+    url = f"{sim.base_url}{path}?symbol=BTCUSDT&limit=1000"
+    return httpx.get(url, trust_env=False).raise_for_status().json()
+
+
+def test_the_recorded_book_syncs_on_the_recorded_snapshot(whole: Recording) -> None:
+    with (
+        SimulatorServer(symbols=("BTCUSDT", "ETHUSDT"), ws_replay=Replay(whole, speed=0)) as sim,
+        Socket(f"{sim.ws_url}/public/stream?streams={NAMES}") as socket,
+    ):
+        first = socket.take(1)[0]["data"]
+        snapshot = depth_of(sim)
+        book = LocalBook(snapshot)
+        frames = [frame["data"] for frame in socket.take(93_952)]
+        assert socket.silent()
+        assert (snapshot["lastUpdateId"], len(snapshot["bids"])) == (5_123_107_852_948, 1000)
+        events = [frame for frame in [first, *frames] if frame["e"] == "depthUpdate"]
+        for event in events:
+            book.apply(event)
+        assert (len(events), book.applied, book.last) == (6551, 6547, 5_123_135_475_514)
+        bids, asks = book.best(5)
+        assert (bids[0][0], asks[0][0]) == ("61659.70", "61659.80")
+        later = depth_of(sim)
+        assert (later["lastUpdateId"], later["bids"][:5], later["asks"][:5]) == (book.last, bids, asks)
+        assert sum(frame["e"] == "trade" for frame in frames) == 21_313
+        assert sim.exchange.replay is not None
+        assert sim.exchange.replay.done
+
+
+def recording(tmp_path: Path, name: str, frames: list[tuple[float, str, Any]]) -> Path:
+    """A small file: seconds, stream, payload."""
+    path = tmp_path / name
+    lines = [
+        b"%d %b" % (STAMP_NS + int(at * 1e9), orjson.dumps({"stream": stream, "data": data}))
+        for at, stream, data in frames
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def test_its_own_timing_a_faster_one_and_the_other_symbols(tmp_path: Path) -> None:
+    path = recording(tmp_path, "a.txt", [(n / 2, "btcusdt@depth@0ms", {"pu": n, "u": n}) for n in range(5)])
+    replay = Replay(read_recording([path]), speed=2.0, settle_s=0.2)
+    with SimulatorServer(symbols=("BTCUSDT", "ETHUSDT"), ws_replay=replay, rate_per_min=600) as sim:
+        time.sleep(0.3)
+        names = "btcusdt@depth/btcusdt@bookTicker/ethusdt@bookTicker"
+        with (
+            Socket(f"{sim.ws_url}/public/stream?streams={names}") as socket,
+            Socket(f"{sim.ws_url}/market/ws/btcusdt@aggTrade") as market,
+        ):
+            began = time.monotonic()
+            frames = socket.until(lambda frame: frame["data"]["u"] == 4)
+            assert time.monotonic() - began == pytest.approx(1.2, abs=0.15)
+            mine = [frame for frame in frames if frame["stream"] == "btcusdt@depth"]
+            assert [frame["data"]["pu"] for frame in mine] == list(range(5))
+            others = {frame["stream"] for frame in frames} - {"btcusdt@depth"}
+            assert others == {"ethusdt@bookTicker"}, "a recorded symbol shows only what was recorded"
+            assert market.silent(0.1)
+
+
+def test_two_files_are_one_recording_and_the_wrong_route_stays_silent(tmp_path: Path) -> None:
+    early = recording(tmp_path, "1.txt", [(0.0, "btcusdt@trade", {"t": 1}), (0.2, "btcusdt@trade", {"t": 3})])
+    late = recording(tmp_path, "2.txt", [(0.1, "btcusdt@trade", {"t": 2})])
+    replay = Replay(read_recording([early, late]), speed=0, settle_s=0.3)
+    with (
+        SimulatorServer(symbols=("BTCUSDT",), ws_replay=replay) as sim,
+        Socket(f"{sim.ws_url}/public/ws/btcusdt@trade") as futures,
+        Socket(f"{sim.ws_url}/spot/ws/btcusdt@trade") as spot,
+    ):
+        assert replay.recording.spot
+        assert [frame["t"] for frame in spot.take(3)] == [1, 2, 3]
+        assert {frame["s"] for frame in futures.until(lambda frame: "X" in frame)} == {"BTCUSDT"}
+
+
+@pytest.mark.parametrize("line", ["x {}", '12 {"stream', '12 {"bids":[]}', '12.5 {"stream":"a@b","data":{}}'])
+def test_a_line_that_is_no_frame_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"bad\.txt:1"):
+        read_recording([path])
+
+
+def test_the_recorded_spot_book_syncs_over_midnight(recorded: Callable[[str], Path]) -> None:
+    files = [recorded(f"ws/spot__btcusdt_2024080{day}.gz") for day in (8, 9)]
+    with (
+        SimulatorServer(symbols=("BTCUSDT",), ws_replay=Replay(read_recording(files), speed=0)) as sim,
+        Socket(f"{sim.ws_url}/spot/stream?streams=btcusdt@depth@100ms") as socket,
+    ):
+        socket.take(1)
+        last = depth_of(sim, "/api/v3/depth")["lastUpdateId"]
+        events = [frame["data"] for frame in socket.frames(0.5)]
+        used = [event for event in events if event["u"] > last]
+        assert used[0]["U"] <= last + 1 <= used[0]["u"]
+        assert all(late["U"] == early["u"] + 1 for early, late in pairwise(used))
+        assert len(used) > 5_000
