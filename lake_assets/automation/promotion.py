@@ -26,7 +26,7 @@ BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
 
 _POLL_EVERY = (
     (timedelta(hours=4), timedelta(minutes=5)),
-    (timedelta(days=1), timedelta(minutes=30)),
+    (ALARM_AFTER + timedelta(hours=4), timedelta(minutes=30)),
     (timedelta(days=10), timedelta(hours=3)),
 )
 _POLL_LATER = timedelta(days=1)

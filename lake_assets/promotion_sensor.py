@@ -1,0 +1,192 @@
+"""The sensor that brings published archives in and rebuilds their hours.
+
+Belongs here: asking Vision for CHECKSUMs, the run requests and alarms that follow. Does not belong here: when to ask
+and what to rebuild (`automation.promotion`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+import dagster as dg
+
+from lake_assets.assets.vision import offered_streams
+from lake_assets.automation.attempts import Attempts
+from lake_assets.automation.promotion import (
+    BACKOFF,
+    DAILY,
+    DayState,
+    Poll,
+    alarm_text,
+    plan_polls,
+    plan_rebuilds,
+    watched_days,
+)
+from lake_assets.jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
+from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
+from lake_assets.windows import HOUR
+from lake_resources.alerts import Alert, send
+from lake_resources.binance.vision import VisionClient
+from lake_resources.binance.wire import STREAMS
+from lake_resources.clock import Clock
+from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger import Ledger
+
+PROMOTE_SENSOR = "promote_archives"
+_RUN_LONGEST = timedelta(hours=2)
+_REBUILDS_PER_TICK = 4
+_VISION_TIMEOUT_S = 5.0
+
+
+def build_promote_sensor(
+    settings: LakeSettings, ledger: Ledger, clock: Clock, jobs: Sequence[Job]
+) -> dg.SensorDefinition:
+    """Brings in published days, notices re-publications, and rebuilds the hours from them."""
+    offered = {stream.name for stream in offered_streams(settings)}
+    names = {MINUTE_JOB} | {vision_job(feed.stream, settings) for name, feed in DAILY.items() if name in offered}
+
+    @dg.sensor(
+        name=PROMOTE_SENSOR,
+        jobs=[job for job in jobs if job.name in names],
+        minimum_interval_seconds=settings.promote_interval_s,
+        default_status=default_status(settings),
+        description="Asks Vision for the CHECKSUMs of days that hours were built of, ingests what appears or was "
+        "re-published, and rebuilds the day's hours from it. A day that is late raises an alarm.",
+    )
+    def promote_archives(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now = clock()
+        busy = runs_at_work(context.instance, "promote", now, longest=_RUN_LONGEST)
+        if busy:
+            return dg.SkipReason(f"run {busy[0]} is still at work")
+        days = [day for symbol in settings.symbols for day in _days(ledger, symbol, now)]
+        attempts = Attempts.load(context.cursor)
+        polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
+        published, absent, problem = _ask_vision(settings, ledger, polls, now)
+        ready = [poll for poll in published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
+        late = [poll for poll in absent if poll.late and _key(poll, "late") not in attempts.entries]
+        for purpose, chosen in (("take", ready), ("late", late)):
+            for poll in chosen:
+                attempts.note(_key(poll, purpose), "", now)
+        rebuilds = plan_rebuilds(days, now, cap=_REBUILDS_PER_TICK, attempts=attempts)
+        requests = [
+            *_archive_requests(ready, settings),
+            *(_rebuild_request(each.symbol, each.day) for each in rebuilds),
+        ]
+        for poll in late:
+            text = alarm_text(poll)
+            context.log.warning(text)
+            subject = f"{poll.stream} of {poll.symbol} for {poll.period} is late"
+            trouble = send(settings.webhook_url, Alert("archive_late", subject, text, now))
+            if trouble:
+                context.log.warning(trouble)
+        if problem:
+            context.log.warning(problem)
+        asked = f"asked for {len(polls)} CHECKSUMs, {len(published)} to take; {problem}".rstrip("; ")
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else asked,
+            cursor=attempts.dump(),
+            asset_events=[_observation(poll) for poll in late],
+        )
+
+    return promote_archives
+
+
+def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
+    """Whether a sensor runs from the start."""
+    return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
+
+
+def _days(ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
+    start, end = watched_days(now)
+    first = ledger.first_hour(symbol)
+    if first is None or first >= end:
+        return []
+    partitions = ledger.partitions(symbol, max(start, first), end)
+    missing = [row for row in ledger.missing_sources(symbol) if row.source == "archive"]
+    archives = {name: {row.period: row for row in ledger.archives_between(symbol, name, start, end)} for name in DAILY}
+    found = []
+    for day in sorted({row.hour.date() for row in partitions}):
+        period = day.isoformat()
+        found.append(
+            DayState(
+                symbol,
+                day,
+                tuple(row for row in partitions if row.hour.date() == day),
+                {name: rows[period] for name, rows in archives.items() if period in rows},
+                {row.stream: row for row in missing if row.period == period},
+            )
+        )
+    return found
+
+
+def _ask_vision(
+    settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime
+) -> tuple[list[Poll], list[Poll], str]:
+    """Ask for CHECKSUMs: which files there are to take, which are not there, and what kept Vision from answering."""
+    published: list[Poll] = []
+    absent: list[Poll] = []
+    if not polls:
+        return published, absent, ""
+    vision = VisionClient(settings.resolved_vision_url, timeout_s=_VISION_TIMEOUT_S, attempts=1, connections=1)
+    try:
+        for poll in polls:
+            try:
+                sha256 = vision.checksum(poll.stream, poll.symbol, poll.period)
+            except ArchiveNotPublished as error:
+                if poll.known_sha256 is None:
+                    text = alarm_text(poll) if poll.late else str(error)
+                    ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", text, at=now)
+                    absent.append(poll)
+            except ArchiveError as error:
+                ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", str(error), at=now)
+            else:
+                published += [poll] if sha256 != poll.known_sha256 else []
+    except ExchangeError as error:
+        return published, absent, f"Vision did not answer: {error}"
+    finally:
+        vision.close()
+    return published, absent, ""
+
+
+def _archive_requests(polls: Sequence[Poll], settings: LakeSettings) -> list[dg.RunRequest]:
+    """One run per day and job for all files to take."""
+    groups: dict[tuple[str, str], list[Poll]] = {}
+    for poll in polls:
+        groups.setdefault((vision_job(STREAMS[poll.stream], settings), poll.period), []).append(poll)
+    return [
+        dg.RunRequest(
+            job_name=job,
+            partition_key=period,
+            asset_selection=[vision_key(poll.symbol, poll.stream) for poll in group],
+            tags={AUTOMATION_TAG: "promote", "lake/cause": _cause(group)},
+        )
+        for (job, period), group in groups.items()
+    ]
+
+
+def _cause(polls: Sequence[Poll]) -> str:
+    return "republished" if any(poll.known_sha256 for poll in polls) else "published"
+
+
+def _rebuild_request(symbol: str, day: date) -> dg.RunRequest:
+    midnight = datetime.combine(day, time(), UTC)
+    return dg.RunRequest(
+        job_name=MINUTE_JOB,
+        asset_selection=[minute_key(symbol)],
+        tags=hour_range_tags("promote", midnight, midnight + 23 * HOUR) | {"lake/cause": "rebuild"},
+    )
+
+
+def _observation(poll: Poll) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        asset_key=vision_key(poll.symbol, poll.stream),
+        partition=poll.period,
+        metadata={"outcome": "late", "message": alarm_text(poll)},
+    )
+
+
+def _key(poll: Poll, purpose: str) -> str:
+    return f"{purpose} {poll.symbol} {poll.stream} {poll.period}"

@@ -1,0 +1,136 @@
+"""When Vision is asked for a day, when it is late, and which days are rebuilt from their archives."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from lake_assets.automation.attempts import Attempts
+from lake_assets.automation.promotion import (
+    DAILY,
+    DayState,
+    alarm_text,
+    plan_polls,
+    plan_rebuilds,
+)
+from lake_resources.storage.ledger import Archive, MissingSource, Partition
+from lake_resources.storage.provenance import SourceRef
+
+DAY = date(2026, 11, 18)
+MIDNIGHT = datetime(2026, 11, 18, tzinfo=UTC)
+DUE = MIDNIGHT + timedelta(days=1, hours=8, minutes=30)
+STREAMS = [name for name, feed in DAILY.items() if feed.could_have_archive(DAY)]
+MINUTES = timedelta(minutes=1)
+
+
+def archive(stream: str, sha: str = "a", fetched: datetime = DUE) -> Archive:
+    return Archive(
+        "BTCUSDT", stream, DAY.isoformat(), sha * 64, "url", "path", 1440, None, None, "c" * 64, 1, "verified", fetched
+    )
+
+
+def partition(hour: int, **kinds: str) -> Partition:
+    sources = {
+        name: SourceRef(name, "archive" if kinds.get(name) else "rest", kinds.get(name, "capture")) for name in STREAMS
+    }
+    return Partition(
+        "BTCUSDT", MIDNIGHT + timedelta(hours=hour), "p", 60, 60, None, None, "s", "c", 1, "i", True, sources, "1", DUE
+    )
+
+
+def state(archives=(), partitions=None, missing=()) -> DayState:
+    held, open_rows = {row.stream: row for row in archives}, {row.stream: row for row in missing}
+    return DayState("BTCUSDT", DAY, tuple(partitions or [partition(3)]), held, open_rows)
+
+
+def absent(stream: str, at: datetime) -> MissingSource:
+    return MissingSource("BTCUSDT", stream, DAY.isoformat(), "archive", "404", at, at, 1, None)
+
+
+def polls(day: DayState, now: datetime, attempts: Attempts | None = None, cap: int = 60):
+    return plan_polls([day], now, cap=cap, attempts=attempts or Attempts())
+
+
+def test_streams_of_the_day() -> None:
+    assert STREAMS == [
+        "klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "premium_index_klines_1m", "agg_trades",
+        "metrics",
+    ]  # fmt: skip
+
+
+def test_nobody_asks_before_half_past_eight_of_the_next_day() -> None:
+    assert polls(state(), DUE - MINUTES) == []
+    found = polls(state(), DUE)
+    assert [poll.stream for poll in found] == STREAMS
+    assert not any(poll.late for poll in found)
+
+
+def test_the_pauses_grow_and_the_queue_stays_open_for_weeks() -> None:
+    now, asked = DUE, [DUE]
+    while now < DUE + timedelta(days=28):
+        now += 5 * MINUTES
+        if polls(state(missing=[absent(name, asked[-1]) for name in STREAMS]), now):
+            asked.append(now)
+    hours = [(at - DUE) / timedelta(hours=1) for at in asked]
+    assert len([hour for hour in hours if hour < 4]) == 48
+    assert len([hour for hour in hours if 4 <= hour < 28]) <= 49
+    assert len([hour for hour in hours if 28 <= hour < 240]) <= 72
+    assert hours[-1] > 24 * 27
+
+
+def test_it_is_an_alarm_two_days_after_the_day() -> None:
+    assert not polls(state(), DUE + timedelta(days=1) - MINUTES)[0].late
+    (poll, *_) = polls(state(), DUE + timedelta(days=1))
+    assert poll.late
+    text = alarm_text(poll)
+    assert "klines_1m of BTCUSDT for 2026-11-18" in text
+    assert "2026-11-19 08:30" in text
+
+
+def test_a_cap_bounds_the_requests() -> None:
+    assert len(polls(state(), DUE, cap=2)) == 2
+
+
+def test_a_known_archive_is_compared_every_six_hours_for_ten_days() -> None:
+    attempts, compared = Attempts(), []
+    day = state(archives=[archive(name) for name in STREAMS])
+    for step in range(24 * 14 * 12):
+        now = DUE + step * 5 * MINUTES
+        found = polls(day, now, attempts)
+        if found:
+            assert [poll.known_sha256 for poll in found] == ["a" * 64] * len(STREAMS)
+            compared.append((now - DUE) / timedelta(hours=1))
+    assert compared[0] == 6
+    assert compared[-1] < 240
+    assert len(compared) == 39
+
+
+def rebuilds(day: DayState, now: datetime, attempts: Attempts | None = None):
+    found = plan_rebuilds([day], now, cap=4, attempts=attempts or Attempts())
+    return [(each.day, each.hours, each.streams) for each in found]
+
+
+def test_a_day_is_rebuilt_once_all_its_archives_are_there() -> None:
+    soon = DUE + 5 * MINUTES
+    everything = [archive(name) for name in STREAMS]
+    assert rebuilds(state(), soon) == []
+    assert rebuilds(state(everything[:2]), soon) == [], "the others are waited for"
+    assert rebuilds(state(everything[:2]), DUE + timedelta(hours=1)) == [(DAY, 1, tuple(sorted(STREAMS[:2])))]
+    assert rebuilds(state(everything), soon) == [(DAY, 1, tuple(sorted(STREAMS)))]
+
+
+def test_an_hour_that_comes_from_its_archives_is_left_alone_until_one_is_republished() -> None:
+    everything = [archive(name) for name in STREAMS]
+    promoted = partition(3, **dict.fromkeys(STREAMS, "a" * 64))
+    repaired = partition(4, **(dict.fromkeys(STREAMS, "a" * 64) | {"klines_1m": "a" * 64 + "+" + "f" * 64}))
+    assert rebuilds(state(everything, [promoted, repaired]), DUE) == []
+    again = [archive(name, "b" if name == "metrics" else "a") for name in STREAMS]
+    assert rebuilds(state(again, [promoted, repaired]), DUE) == [(DAY, 2, ("metrics",))]
+
+
+def test_a_rebuild_that_changes_nothing_is_not_repeated_at_every_tick() -> None:
+    attempts, tried = Attempts(), []
+    day = state([archive(name) for name in STREAMS])
+    for tick in range(24):
+        if rebuilds(day, DUE + tick * 5 * MINUTES, attempts):
+            tried.append(tick * 5)
+    assert tried == [0, 5, 15, 35, 75]
