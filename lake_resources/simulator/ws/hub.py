@@ -105,6 +105,7 @@ class Hub:
         if self._task is None or self._task.done():
             self.reached_ms = self.exchange.now_ms()
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._ended)
 
     def leave(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -155,6 +156,12 @@ class Hub:
             started = loop.time()
             self.tick(started)
             await asyncio.sleep(max(TICK_S - (loop.time() - started), 0.001))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A pump that broke must not look like a quiet market."""
+        if not task.cancelled() and (error := task.exception()):
+            task.get_loop().call_exception_handler({"message": "the simulator's pump broke", "exception": error})
+            self.cut("", 1011)
 
     def tick(self, now_s: float) -> None:
         """Send what is due; then work ahead for a few ms.

@@ -36,18 +36,19 @@ def source_of(stream: Stream, tapes: Mapping[str, SymbolTape]) -> Source:
     parts = [_MAKERS[kind](tape, Stream(stream.name, kind, symbol)) for symbol, tape in tapes.items()]
 
     def together(start_ms: int, end_ms: int) -> list[Frame]:
-        found = [part(start_ms, end_ms) for part in parts]
         if stream.step_ms:
-            found = [_each_step(frames, stream.step_ms) for frames in found]
+            found = [_each_step(part, stream.step_ms, start_ms, end_ms) for part in parts]
+        else:
+            found = [part(start_ms, end_ms) for part in parts]
         return list(merge(*found, key=lambda frame: frame[0]))
 
     return together
 
 
-def _each_step(found: list[Frame], step_ms: int) -> list[Frame]:
-    """The last frame of each step, sent at the step's end."""
-    last = {event // step_ms: (event, body) for event, body in found}
-    return [((step + 1) * step_ms, body) for step, (_, body) in last.items()]
+def _each_step(part: Source, step_ms: int, start_ms: int, end_ms: int) -> list[Frame]:
+    """The last frame of each step that ends in [start, end), sent a moment after its end."""
+    ends = range(-(-start_ms // step_ms) * step_ms, end_ms, step_ms)
+    return [(end + 20, found[-1][1]) for end in ends if (found := part(end - step_ms, end))]
 
 
 def _all_marks(stream: Stream, tapes: Mapping[str, SymbolTape]) -> Source:
