@@ -33,6 +33,11 @@ def minute_key(symbol: str) -> dg.AssetKey:
     return dg.AssetKey(["um", symbol, "minute"])
 
 
+def compacted_key(symbol: str) -> dg.AssetKey:
+    """Key of the day and month files of a symbol's minute table."""
+    return dg.AssetKey(["um", symbol, "compacted"])
+
+
 def vision_key(symbol: str, stream: str) -> dg.AssetKey:
     """Key of one archive stream of a symbol."""
     return dg.AssetKey(["vision", symbol, stream])

@@ -105,6 +105,9 @@ class LakeSettings(BaseSettings):
     )
     segment_max_age_hours: int = Field(48, ge=1, description="Raw records of the collector are kept so long.")
     segment_max_gib: float = Field(20.0, gt=0, description="Raw records of the collector take so much disk, at most.")
+    compact_grace_hours: float = Field(
+        24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
+    )
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @field_validator("symbols", mode="before")

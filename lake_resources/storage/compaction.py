@@ -216,11 +216,12 @@ def clear(
             else:
                 _unlink(catalog, gone)
                 ledger.mark_cleared(segment, at=clock())
-    swept = _unused(catalog, ledger, symbol, grace)
-    if not dry_run:
-        for path in swept:
-            path.unlink(missing_ok=True)
-    return Cleared(files + len(swept), size_bytes)
+    with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+        unused = _unused(catalog, ledger, symbol, grace)
+        if not dry_run:
+            for path in unused:
+                path.unlink(missing_ok=True)
+    return Cleared(files + len(unused), size_bytes)
 
 
 def _same(ledger: Ledger, segment: Segment) -> Iterator[Segment]:
@@ -253,18 +254,20 @@ def _unlink(catalog: Catalog, paths: Sequence[Path]) -> None:
 
 
 def _unused(catalog: Catalog, ledger: Ledger, symbol: str, grace: timedelta) -> list[Path]:
-    """Segment files without a ledger row: a compaction was killed, or overtaken, between rename and ledger."""
+    """Segment files without a ledger row: a compaction was killed, or overtaken, between rename and ledger.
+
+    Under the writer lock, as that step is.
+    """
     directory = catalog.segments_dir(symbol)
     if not directory.is_dir():
         return []
-    with writer_lock(catalog.lock_path(symbol)):
-        known = {catalog.absolute(segment.path) for segment in ledger.segments(symbol, superseded=True)}
-        now = file_time(directory)
-        return [
-            path
-            for path in sorted(directory.glob("*.parquet"))
-            if path not in known and now - path.stat().st_mtime >= grace.total_seconds()
-        ]
+    known = {catalog.absolute(segment.path) for segment in ledger.segments(symbol, superseded=True)}
+    now = file_time(directory)
+    return [
+        path
+        for path in sorted(directory.glob("*.parquet"))
+        if path not in known and now - path.stat().st_mtime >= grace.total_seconds()
+    ]
 
 
 def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[HourFile]) -> tuple[pl.DataFrame, int]:

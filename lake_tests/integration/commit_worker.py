@@ -11,14 +11,18 @@ import json
 import os
 import random
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
 from lake_resources.storage.commit import commit_hours
-from lake_tests.minute_hours import SYMBOL, at, candidate, clock, lake
+from lake_resources.storage.compaction import Period, clear, compact
+from lake_tests.minute_hours import DAY, SYMBOL, at, candidate, clock, lake
 
 HOURS = 6
+COMPACTED_HOURS = 30
+"""A day and a quarter of the next."""
 
 
 def write_forever(root: Path, seed: int, version: int) -> None:
@@ -43,10 +47,32 @@ def write_once(root: Path, values: list[float]) -> None:
     (root / f"outcomes-{os.getpid()}.json").write_text(json.dumps(statuses))
 
 
+def compact_forever(root: Path, seed: int, version: int) -> None:
+    """Commit, compact to days and to the month, and remove what nothing is read from, in random order for ever."""
+    catalog, ledger = lake(root)
+    choose = random.Random(seed)
+    log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    month = Period(SYMBOL, "month", DAY.replace(day=1), (DAY.replace(day=1) + timedelta(days=31)).replace(day=1))
+    days = [Period(SYMBOL, "day", start, start + timedelta(days=1)) for start in (at(0), at(24))]
+    while True:
+        version += 1
+        hours = sorted(choose.sample(range(COMPACTED_HOURS), choose.randint(1, COMPACTED_HOURS)))
+        commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour), value=version) for hour in hours], clock=clock)
+        os.write(log, (json.dumps([version, hours]) + "\n").encode())
+        for period in choose.sample([*days, month], 3):
+            found = ledger.hour_files(SYMBOL, period.start, period.end)
+            if found:
+                compact(catalog, ledger, period, found, clock=clock)
+            clear(catalog, ledger, SYMBOL, clock=clock, grace=timedelta(0))
+
+
 def say(line: str) -> None:
     """One line to the test."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+TASKS = {"forever": write_forever, "once": write_once, "compact": compact_forever}
 
 
 def main() -> None:
@@ -58,7 +84,7 @@ def main() -> None:
             child = os.fork()
             if child == 0:
                 try:
-                    {"forever": write_forever, "once": write_once}[task](Path(arguments[0]), *arguments[1:])
+                    TASKS[task](Path(arguments[0]), *arguments[1:])
                     os._exit(0)
                 finally:
                     os._exit(1)

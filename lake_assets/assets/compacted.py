@@ -1,0 +1,96 @@
+"""Day and month files of the minute table: `um/<symbol>/compacted`, its job and its schedule.
+
+Belongs here: the asset, when it runs, what the UI shows of it. Does not belong here: which days are closed
+(`ingest.compaction`), files (`lake_resources.storage.compaction`).
+"""
+
+from datetime import timedelta
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from lake_assets.ingest.compaction import plan_compaction, run_compaction
+from lake_assets.metadata import compacted_key, minute_key, symbol_tags
+from lake_assets.resources import LakeOpener
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.compaction import clear
+
+JOB = "compact_minutes"
+_TEXT = """\
+Closed days and months of {symbol} as one file each, behind the same reader: years of a column are read ten times
+faster than from hour files. A day is closed when all its hours are complete and built from the archives. Each file's
+rows are proven equal to the hours' before it is read from, and an hour that is built anew is read from its own file
+until its month is made again. Hour files are removed only by a run with `remove: true`, after the grace."""
+
+
+class CompactionConfig(dg.Config):
+    """What a run may do besides writing day and month files."""
+
+    remove: bool = False
+    """Also remove files that nothing is read from since the grace (`LAKE_COMPACT_GRACE_HOURS`)."""
+
+
+def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset `um/<symbol>/compacted`."""
+
+    @dg.asset(
+        key=compacted_key(symbol),
+        deps=[minute_key(symbol)],
+        description=_TEXT.format(symbol=symbol),
+        group_name="minute",
+        kinds={"polars", "parquet"},
+        tags=symbol_tags(symbol),
+    )
+    def compacted(
+        context: dg.AssetExecutionContext, config: CompactionConfig, lake: dg.ResourceParam[LakeOpener]
+    ) -> dg.MaterializeResult[None]:
+        opened = lake.open()
+        now = opened.clock()
+        read = written = files = 0
+        for one in run_compaction(opened.catalog, opened.ledger, symbol, now=now, clock=opened.clock):
+            context.log.info(f"{one.period.name}: {one.status}, {one.hours} hours, {one.input_bytes} bytes read")
+            files, read, written = files + 1, read + one.input_bytes, written + one.size_bytes
+        removed = 0
+        if config.remove:
+            grace = timedelta(hours=settings.compact_grace_hours)
+            removed = clear(opened.catalog, opened.ledger, symbol, clock=opened.clock, grace=grace).files
+        segments = opened.ledger.segments(symbol)
+        waiting = [
+            f"- {step.period.name}: {step.waits_for}" for step in plan_compaction(opened.ledger, symbol, now=now)
+        ]
+        opened.close()
+        return dg.MaterializeResult(
+            metadata={
+                "files_written": files,
+                "bytes_read": read,
+                "bytes_written": written,
+                "files_removed": removed,
+                "month_files": sum(segment.tier == "month" for segment in segments),
+                "day_files": sum(segment.tier == "day" for segment in segments),
+                "compacted_hours": sum(segment.serves.bit_count() for segment in segments),
+                "open_days": dg.MetadataValue.md("\n".join(waiting[-62:]) or "none"),
+            }
+        )
+
+    return compacted
+
+
+def build_compaction_job(settings: LakeSettings) -> UnresolvedAssetJobDefinition:
+    """The job over all symbols."""
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*(compacted_key(symbol) for symbol in settings.symbols)),
+        description="Closed days and months become one file each; with `remove: true` the hour files go.",
+    )
+
+
+def build_compaction_schedule(settings: LakeSettings) -> dg.ScheduleDefinition:
+    """Daily, when the archives of the day before are usually in and the hours rebuilt from them."""
+    return dg.ScheduleDefinition(
+        name="compact_daily",
+        job_name=JOB,
+        cron_schedule="40 10 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
+        description="Compacts what was closed since yesterday. It never removes anything.",
+    )

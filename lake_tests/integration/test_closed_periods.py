@@ -1,0 +1,169 @@
+"""Which days and months are closed, and what `lake compact` and the asset do with them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from lake_assets.assets.compacted import build_compacted_asset
+from lake_assets.cli import app
+from lake_assets.ingest.compaction import plan_compaction, run_compaction
+from lake_assets.ingest.lake import claim_root, open_lake
+from lake_assets.metadata import compacted_key
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_tests.minute_hours import SYMBOL, candidate, clock, lake
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+MONTH = datetime(2026, 2, 1, tzinfo=UTC)
+NEXT = datetime(2026, 3, 1, tzinfo=UTC)
+STREAMS = (
+    "klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "premium_index_klines_1m", "agg_trades", "metrics",
+)  # fmt: skip
+ARCHIVE = dict.fromkeys((*STREAMS, "funding_rate"), "archive") | {"book_ticker": "none"}
+
+
+@pytest.fixture
+def here(tmp_path):
+    root = tmp_path / "lake"
+    root.mkdir()
+    claim_root(root, "simulator")
+    catalog, ledger = lake(root)
+    yield catalog, ledger
+    ledger.close()
+
+
+def commit(here, start, count, **given):
+    kinds = ARCHIVE | given.pop("kinds", {})
+    hours = [candidate(start + index * HOUR, kinds=kinds, **given) for index in range(count)]
+    commit_hours(*here, SYMBOL, hours, clock=clock)
+
+
+def plan(here, now):
+    return {step.period.name: step.waits_for for step in plan_compaction(here[1], SYMBOL, now=now)}
+
+
+def test_a_closed_month_is_one_step_and_the_open_month_one_per_day(here):
+    commit(here, MONTH, 24 * 28)
+    commit(here, NEXT, 24 * 2 + 5)
+    assert plan(here, NEXT + 2 * DAY + 6 * HOUR) == {
+        "2026-02": "",
+        "2026-03-01": "",
+        "2026-03-02": "",
+        "2026-03-03": "the day is not over",
+    }
+    assert plan(here, NEXT + 4 * DAY)["2026-03-03"] == "19 hour(s) are not committed, first 05:00"
+
+
+def test_what_is_compacted_is_not_planned_again_until_an_hour_is_rewritten(here):
+    commit(here, MONTH, 24 * 28)
+    assert [one.period.name for one in run_compaction(*here, SYMBOL, now=NEXT, clock=clock)] == ["2026-02"]
+    assert plan(here, NEXT) == {}
+    commit(here, MONTH + 50 * HOUR, 1, value=2.0)
+    assert plan(here, NEXT) == {"2026-02": ""}
+    commit(here, MONTH + 51 * HOUR, 1, value=2.0, rows=30)
+    assert plan(here, NEXT) == {"2026-02": ""}, "a worse version was refused"
+
+
+def test_days_wait_for_the_archives_of_what_they_need(here):
+    cases = {
+        1: ({"klines_1m": "rest"}, "klines_1m comes from rest"),
+        2: ({"metrics": "rest"}, "metrics comes from rest"),
+        3: ({"agg_trades": "none"}, "agg_trades comes from none"),
+        4: ({"klines_1m": "archive+rest"}, ""),
+        5: ({"funding_rate": "rest"}, ""),
+    }
+    for index, (kinds, _) in cases.items():
+        commit(here, MONTH + (index - 1) * DAY, 24, kinds=kinds)
+    found = plan(here, MONTH + 5 * DAY)
+    for index, (_, reason) in cases.items():
+        assert found[f"2026-02-0{index}"].startswith(reason), index
+        assert bool(found[f"2026-02-0{index}"]) == bool(reason)
+    later = plan(here, MONTH + 13 * DAY)
+    assert [day for day, reason in later.items() if reason] == ["2026-02-01"], "candles must come from the archive"
+
+
+def test_an_incomplete_hour_keeps_its_day_open(here):
+    commit(here, MONTH, 23)
+    commit(here, MONTH + 23 * HOUR, 1, rows=59)
+    assert plan(here, MONTH + 30 * DAY)["2026-02-01"] == "1 hour(s) are not complete, first 23:00"
+
+
+def test_a_missing_hour_keeps_its_day_open_unless_it_is_in_quarantine_for_long(here):
+    commit(here, MONTH, 10)
+    commit(here, MONTH + 11 * HOUR, 13 + 24)
+    assert plan(here, MONTH + 20 * DAY)["2026-02-01"] == "1 hour(s) are not committed, first 10:00"
+    quarantine_hour(*here, SYMBOL, MONTH + 10 * HOUR, None, ["ohlc"], "low above close", clock=clock)
+    assert plan(here, MONTH + 3 * DAY)["2026-02-01"] == "1 hour(s) are not committed, first 10:00"
+    assert plan(here, MONTH + 20 * DAY)["2026-02-01"] == ""
+
+
+def test_listing_and_delisting_leave_no_gap(here):
+    commit(here, MONTH + 9 * HOUR, 24 * 27)
+    now = NEXT + 10 * DAY
+    assert plan(here, now) == {"2026-02": ""}
+    (found,) = run_compaction(*here, SYMBOL, now=now, clock=clock)
+    assert found.hours == 24 * 27
+
+
+def test_a_month_waits_for_its_funding_rates_but_not_for_ever(here):
+    commit(here, MONTH, 24 * 28, kinds={"funding_rate": "rest"})
+    assert len(plan(here, NEXT + DAY)) == 28
+    assert plan(here, NEXT + 8 * DAY) == {"2026-02": ""}
+
+
+@pytest.fixture
+def settings(here, monkeypatch):
+    for name, value in {"ROOT": here[0].root, "SYMBOLS": SYMBOL}.items():
+        monkeypatch.setenv(f"LAKE_{name}", str(value))
+    commit(here, MONTH, 24 * 28)
+    return LakeSettings()
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, ["compact", "--json", *arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)[0]
+
+
+def hour_files(here):
+    return len(list(here[0].root.rglob("part.parquet")))
+
+
+def test_the_command_says_then_does_then_removes(here, settings):
+    assert run("--dry-run", "--remove", "--grace-hours", "0")["months"] == 1
+    assert here[1].segments(SYMBOL) == []
+    done = run()
+    assert (done["compacted"], hour_files(here)) == (1, 672)
+    assert run("--remove")["removed_files"] == 0, "the grace is not over"
+    assert run("--remove", "--grace-hours", "0", "--dry-run")["removed_files"] == 672
+    assert hour_files(here) == 672
+    assert run("--remove", "--grace-hours", "0")["removed_files"] == 672
+    assert hour_files(here) == 0
+    assert "becomes one file" not in CliRunner().invoke(app, ["compact"]).output
+
+
+def test_the_asset_compacts_and_removes_only_when_told(here, settings):
+    asset = build_compacted_asset(SYMBOL, settings)
+    name = asset.op.name
+
+    def materialize(now, *, remove):
+        class Opener:
+            def open(self):
+                return open_lake(settings, clock=lambda: now)
+
+        config = {"ops": {name: {"config": {"remove": remove}}}}
+        result = dg.materialize([asset], resources={"lake": Opener()}, run_config=config)
+        (event,) = result.asset_materializations_for_node(name)
+        assert event.asset_key == compacted_key(SYMBOL)
+        assert (event.metadata["month_files"].value, event.metadata["compacted_hours"].value) == (1, 672)
+        return event.metadata["files_written"].value, event.metadata["files_removed"].value
+
+    assert materialize(NEXT + 9 * DAY, remove=False) == (1, 0)
+    assert materialize(NEXT + 9 * DAY, remove=True) == (0, 0), "the grace is not over"
+    assert materialize(NEXT + 11 * DAY, remove=False) == (0, 0)
+    assert hour_files(here) == 672
+    assert materialize(NEXT + 11 * DAY, remove=True) == (0, 672)
+    assert hour_files(here) == 0

@@ -1,0 +1,90 @@
+"""Compaction killed at random points, a hundred times: every committed row is there once, repaired or not."""
+
+import json
+import logging
+import os
+import random
+import signal
+import time
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from lake_resources.storage.commit import recover
+from lake_resources.storage.compaction import Period, clear, compact
+from lake_resources.storage.reader import scan_minutes
+from lake_tests.integration.commit_nursery import nursery
+from lake_tests.minute_hours import DAY, SYMBOL, at, clock, lake
+
+LOG = logging.getLogger(__name__)
+KILLS = 100
+MONTH = Period(SYMBOL, "month", DAY.replace(day=1), (DAY.replace(day=1) + timedelta(days=31)).replace(day=1))
+
+
+def acknowledged(root):
+    """Newest version of each hour whose commit had returned, and the newest version of all."""
+    log = root / "acknowledged"
+    newest, last = {}, 0
+    for line in log.read_text().splitlines() if log.exists() else []:
+        version, hours = json.loads(line)
+        newest |= dict.fromkeys(hours, version)
+        last = version
+    return newest, last
+
+
+def versions(catalog, ledger):
+    """By hour of the test: its one version; each hour is whole, each minute there once, in order."""
+    rows = scan_minutes(catalog, ledger, SYMBOL, MONTH.start, MONTH.end).collect()
+    assert (rows["timestamp"].diff().drop_nulls() > timedelta(0)).all()
+    hours = rows.group_by(pl.col("timestamp").dt.truncate("1h").alias("hour")).agg(
+        pl.len(), pl.col("close").n_unique().alias("versions"), pl.col("close").first()
+    )
+    assert set(hours["len"]) == {60}
+    assert set(hours["versions"]) == {1}
+    return {(hour - at(0)) // timedelta(hours=1): version for hour, version in hours.select("hour", "close").rows()}
+
+
+@pytest.mark.slow
+def test_a_compaction_killed_anywhere_loses_nothing(tmp_path):
+    catalog, ledger = lake(tmp_path)
+    chance = random.Random(20261121)
+    states = {"segments": 0, "removed": 0, "orphans": 0, "temporary": 0}
+    with nursery() as writers:
+        for kill in range(KILLS):
+            (process,) = writers.start(["compact", str(tmp_path), kill, acknowledged(tmp_path)[1]])
+            if kill % 5:  # four in five die after their first commit: in a compaction, a removal or a later commit
+                last, deadline = acknowledged(tmp_path)[1], time.monotonic() + 30
+                while acknowledged(tmp_path)[1] == last:
+                    assert time.monotonic() < deadline, "the writer does not write"
+                    time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.15))
+            os.kill(process, signal.SIGKILL)
+            assert writers.wait() == [-signal.SIGKILL]
+
+            newest, _ = acknowledged(tmp_path)
+            known = {segment.path for segment in ledger.segments(SYMBOL, superseded=True)}
+            on_disk = {catalog.relative(path) for path in catalog.segments_dir(SYMBOL).glob("*")}
+            states["segments"] += bool(ledger.segments(SYMBOL))
+            states["orphans"] += bool(on_disk - known)
+            states["temporary"] += any(catalog.temp_dir.glob("*.parquet"))
+            partitions = ledger.partitions(SYMBOL, MONTH.start, MONTH.end)
+            states["removed"] += any(not catalog.absolute(row.path).is_file() for row in partitions)
+            for when in ("as a reader finds it", "repaired"):
+                if when == "repaired":
+                    recover(catalog, ledger)
+                if partitions:
+                    found = versions(catalog, ledger)
+                    assert found.keys() >= newest.keys(), when
+                    assert all(found[hour] >= version for hour, version in newest.items()), when
+
+    LOG.info("%s of %d kills", states, KILLS)
+    assert all(states.values()), f"a state was never met: {states}"
+    shown = versions(catalog, ledger)
+    compact(catalog, ledger, MONTH, ledger.hour_files(SYMBOL, MONTH.start, MONTH.end), clock=clock)
+    clear(catalog, ledger, SYMBOL, clock=clock, grace=timedelta(0))
+    assert versions(catalog, ledger) == shown
+    (segment,) = ledger.segments(SYMBOL, superseded=True)
+    parts = [path for path in tmp_path.rglob("*.parquet") if path.parent != catalog.temp_dir]
+    assert parts == [catalog.absolute(segment.path)], "one file is all that is left"
+    ledger.close()
