@@ -64,7 +64,7 @@ def continuity(rows: pl.DataFrame, end: datetime, hours: int) -> Continuity:
     off_hour = pl.col("timestamp") != pl.col("timestamp").dt.truncate("1h")
     number = pl.all_horizontal(pl.col(VALUE_COLUMNS).is_finite().fill_null(value=False))
     bad = window.select(
-        gap=((step - HOUR) // HOUR).clip(0).fill_null(0).cast(pl.Int64),
+        gap=(step.dt.total_hours() - 1).clip(0).fill_null(0),
         doubled=(step < HOUR).fill_null(value=False) | off_hour,
         wrong=pl.sum_horizontal((~pl.col(VALUE_COLUMNS).is_finite()).fill_null(value=True)),
         found=(step != HOUR).fill_null(value=False) | off_hour | ~number,

@@ -19,6 +19,8 @@ from lake_resources.errors import MalformedAnswer
 _PATH = weights.KLINE_PATHS["klines_1m"]
 _FIELDS = 7
 _HOUR_MS = 3_600_000
+_PAGE_HOURS = weights.KLINE_PAGE // 2
+"""Half of what a page may hold: room for hours that come twice, which must be seen and not push others out."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,14 @@ def pull_bars(rest: BinanceRest, clock: Clock, first: datetime, last: datetime) 
     middle = before + (clock() - before) / 2
     start_ms, end_ms = _ms(first), _ms(last + HOUR)
     pages = [
-        _page(rest, page_ms, min(page_ms + weights.KLINE_PAGE * _HOUR_MS, end_ms))
-        for page_ms in range(start_ms, end_ms, weights.KLINE_PAGE * _HOUR_MS)
+        _page(rest, page_ms, min(page_ms + _PAGE_HOURS * _HOUR_MS, end_ms))
+        for page_ms in range(start_ms, end_ms, _PAGE_HOURS * _HOUR_MS)
     ]
     return Pull(pl.concat(pages), server, (middle - server).total_seconds())
 
 
 def _page(rest: BinanceRest, start_ms: int, end_ms: int) -> pl.DataFrame:
-    limit = (end_ms - start_ms) // _HOUR_MS
+    limit = 2 * (end_ms - start_ms) // _HOUR_MS
     return rest.call(
         _PATH,
         {"symbol": SYMBOL, "interval": INTERVAL, "startTime": start_ms, "endTime": end_ms - 1, "limit": limit},

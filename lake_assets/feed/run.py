@@ -50,6 +50,8 @@ class FeedRun:
         inference_source: `db`, or `api` and why in `fallback`.
         inference_problem: why consumers would reject the inference file; None where they take it.
         inference_rows: rows of the inference file.
+        pulled: bars that the exchange gave for the hours and the window before them.
+        validated: rows of the table before the newest hour that equal the exchange's.
         coverage: rows, first and newest hour of the table after the run.
         skew_s: this machine's clock minus the exchange's; None where the exchange did not answer.
         error: the exchange or the table failed as a whole; the hours say so too.
@@ -63,6 +65,8 @@ class FeedRun:
     fallback: str | None
     inference_problem: str | None
     inference_rows: int
+    pulled: int
+    validated: int
     coverage: tuple[int, datetime | None, datetime | None]
     skew_s: float | None
     error: LakeError | None
@@ -77,8 +81,7 @@ class FeedRun:
         rows, first, newest = self.coverage
         spread = f" {first:%Y-%m-%d %H:%M}..{newest:%Y-%m-%d %H:%M}" if first and newest else ""
         return (
-            f"pulled={max((v.pulled for v in verdicts), default=0)} "
-            f"validated={sum(verdict.validated for verdict in verdicts)} "
+            f"pulled={self.pulled} validated={self.validated} "
             f"appended={0 if self.dry_run else appended}{f' (dry run, would append {appended})' * self.dry_run} "
             f"target={verdicts[-1].hour:%Y-%m-%d %H:%M} coverage={rows} rows{spread} "
             f"inference={self.inference_rows} rows from {self.inference_source}"
@@ -126,7 +129,7 @@ def run_feed(feed: Feed, hours: Sequence[datetime], *, dry_run: bool = False, re
         feed.clock(), (pull.bars if pull else pl.DataFrame(schema=PULL_SCHEMA)).select(BAR_COLUMNS)
     )
     warnings = _skew_warnings(pull, feed.options.warn_skew_s)
-    verdicts, state, audited, table_error = _append(feed, pull, error, targets, dry_run=dry_run)
+    verdicts, before, state, audited, table_error = _append(feed, pull, error, targets, dry_run=dry_run)
     if audited is not None and audited.changed:
         warnings.append(
             f"{len(audited.changed)} earlier rows of the table changed, first {audited.changed[0]:%Y-%m-%d %H:%M}"
@@ -169,7 +172,8 @@ def run_feed(feed: Feed, hours: Sequence[datetime], *, dry_run: bool = False, re
             f"the inference file is not complete: {problem}; `lake feed-1h --catch-up` seeds an empty table"
         )
     done = FeedRun(
-        runs, artifacts, source, fallback, problem, bars.height, _coverage(rows), pull.skew_s if pull else None,
+        runs, artifacts, source, fallback, problem, bars.height, pull.bars.height if pull else 0,
+        _validated(pull, before, target), _coverage(rows), pull.skew_s if pull else None,
         error or table_error, tuple(warnings), dry_run,
     )  # fmt: skip
     say(done.stats)
@@ -192,15 +196,15 @@ def _skew_warnings(pull: Pull | None, limit_s: float) -> list[str]:
 
 def _append(
     feed: Feed, pull: Pull | None, error: LakeError | None, targets: list[datetime], *, dry_run: bool
-) -> tuple[list[Verdict], TableState | None, Audit | None, StorageError | None]:
-    """Judge and append under the writer's lock; the state after it. Errors of the table become the last element."""
+) -> tuple[list[Verdict], TableState | None, TableState | None, Audit | None, StorageError | None]:
+    """Judge and append under the writer's lock; the states before and after it, the audit, the table's error."""
     try:
         if dry_run or pull is None:
             state = feed.table.snapshot()
             verdicts = _verdicts(feed, pull, error, state, targets)
             audited = audit(state.rows, state.chain)
             would = _new_rows(verdicts, pull, feed.clock())
-            return verdicts, replace(state, rows=pl.concat([state.rows, would])), audited, None
+            return verdicts, state, replace(state, rows=pl.concat([state.rows, would])), audited, None
         with feed.table.writer() as writer:
             before = writer.state()
             audited = audit(before.rows, before.chain)
@@ -214,9 +218,9 @@ def _append(
             if chain.height or any(verdict.differences for verdict in verdicts):
                 writer.append(rows, chain, _differences(verdicts), seen_at=now)
             after = writer.state()
-            return verdicts, after, audit(after.rows, after.chain), None
+            return verdicts, before, after, audit(after.rows, after.chain), None
     except StorageError as failed:
-        return [_failed(hour, failed) for hour in targets], None, None, failed
+        return [_failed(hour, failed) for hour in targets], None, None, None, failed
 
 
 def _verdicts(
@@ -290,6 +294,14 @@ def _inference(
         return ours, "db", f"{flag or 'api was asked for'}, but the exchange failed: {error}"
     bars = pull.bars.filter(pl.col("close_time") < naive(pull.asked_at))
     return inference_bars(bars, target, buffer_hours), "api", flag
+
+
+def _validated(pull: Pull | None, before: TableState | None, target: datetime) -> int:
+    """Hours before the newest one that table and exchange both have, with the same values."""
+    if pull is None or before is None:
+        return 0
+    earlier = before.rows.filter(pl.col("timestamp") < target)
+    return earlier.join(pull.bars.unique(BAR_COLUMNS), on=BAR_COLUMNS, how="semi").height
 
 
 def _coverage(rows: pl.DataFrame | None) -> tuple[int, datetime | None, datetime | None]:

@@ -220,7 +220,7 @@ def _other_hours(
         return "refused", "before_table", f"{text}. {remedy}"
     mismatch = "timestamp mismatch between exchange and table"
     holes = [at for at in hours_between(max(start, first), hour - HOUR) if at not in table]
-    if holes and last < hour:
+    if holes and holes[0] > last:
         text = f"{mismatch}: a hole before {_text(hour)}, the table ends at {_text(last)}"
         remedy = f"Nothing was appended; append the missed hours in order: `{CATCH_UP}`"
         return "refused", "table_hole", f"{text}. {remedy}"
