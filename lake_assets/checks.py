@@ -11,8 +11,9 @@ logged with its partition and the materialization it judges (lake_tests/contract
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -22,16 +23,18 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from lake_assets.ingest.results import HourResult
 from lake_assets.metadata import hour_metadata
 from lake_assets.partitions import hour_key
-from lake_assets.validation.outcome import CHECK_NAMES, CHECKS, CheckOutcome
+from lake_assets.validation.outcome import CHECKS, CheckOutcome, CheckSpec
 
 
-def check_specs(key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
+def check_specs(
+    key: dg.AssetKey, partitions: dg.PartitionsDefinition[str], checks: Mapping[str, CheckSpec] = CHECKS
+) -> list[dg.AssetCheckSpec]:
     """Specs of all partitioned checks of an hourly asset."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
             dg.AssetCheckSpec(name, asset=key, description=check.text, partitions_def=partitions)
-            for name, check in CHECKS.items()
+            for name, check in checks.items()
         ]
 
 
@@ -39,27 +42,31 @@ def record_hours(
     context: dg.AssetExecutionContext, key: dg.AssetKey, results: Sequence[HourResult], *, now: datetime, picture: bool
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """Log the materialization of each present hour now, then yield the check rows of every judged hour."""
-    present = [result for result in results if result.present]
-    for result in present:
-        context.log_event(
-            dg.AssetMaterialization(
-                asset_key=key, partition=hour_key(result.hour), metadata=hour_metadata(result, now=now, picture=picture)
-            )
-        )
-    targets = _targets(context, key, [hour_key(result.hour) for result in present])
-    for refused in (result for result in results if result.outcomes and not result.present):
-        # A failed check that judges no materialization would leave the hour's last good status in the UI.
-        targets |= _targets(context, key, [hour_key(refused.hour)])
-    for result in results:
-        partition = hour_key(result.hour)
-        for outcome in result.outcomes:
+    events = {
+        hour_key(result.hour): hour_metadata(result, now=now, picture=picture) for result in results if result.present
+    }
+    yield from record_partitions(context, key, events, [(hour_key(each.hour), each.outcomes) for each in results])
+
+
+def record_partitions(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    events: Mapping[str, Mapping[str, Any]],
+    judged: Iterable[tuple[str, Sequence[CheckOutcome]]],
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Log the materialization of each partition in `events` (its metadata), then yield the judged ones' check rows."""
+    for partition, metadata in events.items():
+        context.log_event(dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata))
+    targets = _targets(context, key, list(events))
+    for partition, outcomes in judged:
+        for outcome in outcomes:
             yield _evaluation(key, partition, outcome, targets.get(partition))
 
 
-def close_checks(key: dg.AssetKey) -> Iterator[dg.Output[None]]:
+def close_checks(key: dg.AssetKey, names: Iterable[str] = CHECKS) -> Iterator[dg.Output[None]]:
     """Close the check outputs of the step; the rows themselves were yielded hour by hour."""
     prefix = "__".join(key.path)
-    for name in CHECK_NAMES:
+    for name in names:
         yield dg.Output(None, output_name=f"{prefix}_{name}")
 
 

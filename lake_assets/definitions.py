@@ -1,4 +1,4 @@
-"""The code location: all assets, checks and resources, assembled from the settings.
+"""The code location: all assets, checks, resources and what runs them, assembled from the settings.
 
 Belongs here: which families of assets exist, and the executor. Does not belong here: any asset's body.
 """
@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import dagster as dg
 
+from lake_assets.assets.feed_1h import build_feed_asset
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset, offered_streams
+from lake_assets.feed_schedule import build_feed_job, build_feed_schedule
+from lake_assets.jobs import build_jobs
 from lake_assets.resources import build_resources
+from lake_assets.schedules import build_schedules
+from lake_assets.sensors import build_sensors
 from lake_resources.settings import LakeSettings
 
 
@@ -23,8 +28,12 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
             build_minute_asset(symbol, settings),
         )
     ]
+    jobs = build_jobs(settings)
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, build_feed_asset(settings)],
+        jobs=[*jobs, build_feed_job(settings)],
+        sensors=build_sensors(settings, jobs),
+        schedules=[*build_schedules(settings), build_feed_schedule(settings)],
         resources=build_resources(settings),
         # A step process of its own would add 3 s of CPU to every run, and runs have one step.
         executor=dg.in_process_executor,

@@ -30,6 +30,11 @@ def hourly(settings: LakeSettings) -> dg.HourlyPartitionsDefinition:
     return dg.HourlyPartitionsDefinition(start_date=settings.start_utc, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)
 
 
+def closed_hours(settings: LakeSettings) -> dg.HourlyPartitionsDefinition:
+    """Hours of the 1H feed: an hour is a partition once it is closed."""
+    return dg.HourlyPartitionsDefinition(start_date=settings.start_utc, timezone="UTC", fmt=HOUR_FORMAT)
+
+
 def archive_partitions(stream: Stream, settings: LakeSettings) -> dg.TimeWindowPartitionsDefinition:
     """Days (or months) for which an archive stream can have a file, from the lake's start on."""
     first = max(stream.first_day, settings.start)

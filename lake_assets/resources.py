@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import dagster as dg
+from dagster_duckdb import DuckDBResource
 
+from lake_assets.feed.feed import Feed, FeedOptions, feed_options
 from lake_assets.ingest.lake import Lake, claim_root
+from lake_assets.io_managers import LakeParquetIOManager
 from lake_resources.binance.rest import BinanceRest
 from lake_resources.binance.vision import VisionClient
 from lake_resources.clock import system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
@@ -83,6 +87,44 @@ class LakeResource(dg.ConfigurableResource[Any]):
         )
 
 
+class FeedOpener(Protocol):
+    """What the asset of the 1H feed needs of the resource `feed`."""
+
+    def open(self) -> Feed:
+        """Open the feed."""
+
+
+class FeedResource(dg.ConfigurableResource[Any]):
+    """The 1H feed: its DuckDB table, its files, and REST."""
+
+    rest: BinanceRestResource
+    duckdb: DuckDBResource
+    exchange: str
+    root: str
+    n_recent: int
+    buffer_hours: int
+    inference_source: str
+    persist_dir: str
+    dataset: str
+    keep_days: int
+    warn_skew_s: float
+
+    def open(self) -> Feed:
+        """Open the feed; refuses a root that holds data of another exchange."""
+        claim_root(Path(self.root), self.exchange)
+        options = FeedOptions(
+            n_recent=self.n_recent,
+            buffer_hours=self.buffer_hours,
+            inference_source="api" if self.inference_source == "api" else "db",
+            persist_dir=Path(self.persist_dir),
+            dataset=self.dataset,
+            keep_days=self.keep_days,
+            warn_skew_s=self.warn_skew_s,
+        )
+        table = BarsTable(Path(self.duckdb.database), self.duckdb.get_connection)
+        return Feed(table, self.rest.open(), system_clock, options)
+
+
 def build_resources(settings: LakeSettings) -> dict[str, object]:
     """All resources of the code location, by key."""
     rest = BinanceRestResource(
@@ -102,4 +144,23 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         safety_lag_minutes=settings.safety_lag_minutes,
         max_ffill_minutes=settings.max_ffill_minutes,
     )
-    return {"binance_rest": rest, "binance_vision": vision, "lake": lake}
+    options = feed_options(settings)
+    feed = FeedResource(
+        rest=rest,
+        duckdb=DuckDBResource(database=str(settings.resolved_feed_duckdb)),
+        exchange=settings.exchange,
+        root=str(settings.lake_root),
+        n_recent=options.n_recent,
+        buffer_hours=options.buffer_hours,
+        inference_source=options.inference_source,
+        persist_dir=str(options.persist_dir),
+        dataset=options.dataset,
+        keep_days=options.keep_days,
+        warn_skew_s=options.warn_skew_s,
+    )
+    frames = LakeParquetIOManager(
+        root=str(settings.lake_root),
+        ledger_url=settings.resolved_ledger_url,
+        base_dir=str(settings.lake_root / "derived"),
+    )
+    return {"io_manager": frames, "binance_rest": rest, "binance_vision": vision, "lake": lake, "feed": feed}

@@ -1,0 +1,130 @@
+"""The BTCUSDT 1H table: `feed/btcusdt_1h`, append-only in DuckDB, partitioned by hour.
+
+Belongs here: the asset, its text, what a run shows in the UI and when it is repeated.
+Does not belong here: the protocol (`feed.run`), its rules (`feed.window`, `feed.history`).
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from lake_assets.checks import check_specs, close_checks, record_partitions
+from lake_assets.feed.bars import SYMBOL
+from lake_assets.feed.outcomes import FEED_CHECKS
+from lake_assets.feed.run import FeedRun, HourRun, run_feed
+from lake_assets.metadata import symbol_tags
+from lake_assets.partitions import closed_hours, hour_key, hour_of
+from lake_assets.resources import FeedOpener
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.bars_duckdb import ROW_SCHEMA, TABLE
+
+FEED_KEY = dg.AssetKey(["feed", "btcusdt_1h"])
+MAX_RETRIES = 4
+_FAIL_AFTER, _WARN_AFTER = timedelta(hours=2), timedelta(minutes=70)
+"""Hour t is due at t + 1 h, so a last append two hours ago means that the next hour is an hour late."""
+_SHOWN_HOURS = 20
+
+_TEXT = """\
+Hourly OHLCV of BTCUSDT (USD-M futures) for inference: the append-only DuckDB table `ohlcv_btcusdt_1h`.
+
+Each hour the newest closed bars are pulled; those before the target hour must equal the table exactly, then the
+target hour alone is appended. A mismatch appends nothing and keeps both versions. Each run writes a snapshot of what
+was pulled and an inference file of 30 days + buffer. An empty table is seeded by a backfill of its hours; missed hours
+are appended by a backfill too, always in order. Columns UTC-naive; a row is never changed."""
+
+
+def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset `feed/btcusdt_1h`."""
+    partitions = closed_hours(settings)
+    spec = dg.AssetSpec(
+        FEED_KEY,
+        description=_TEXT,
+        group_name="feed",
+        kinds={"duckdb", "binance"},
+        tags=symbol_tags(SYMBOL),
+        partitions_def=partitions,
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_FAIL_AFTER, warn_window=_WARN_AFTER),
+        metadata={
+            "dagster/column_schema": dg.TableSchema([dg.TableColumn(name, str(t)) for name, t in ROW_SCHEMA.items()]),
+            "dagster/table_name": TABLE,
+            "lake/duckdb": dg.MetadataValue.path(str(settings.resolved_feed_duckdb)),
+            "lake/files": dg.MetadataValue.path(str(settings.resolved_feed_persist_dir)),
+        },
+        # Skippable: hours are logged one by one, also by a run that ends in a refusal.
+        skippable=True,
+    )
+
+    @dg.multi_asset(
+        name="feed_btcusdt_1h",
+        specs=[spec],
+        check_specs=check_specs(FEED_KEY, partitions, FEED_CHECKS),
+        # One run for a whole range: two runs side by side would not keep the order of appends.
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=dg.RetryPolicy(
+            max_retries=MAX_RETRIES,
+            delay=settings.feed_retry_delay_s,
+            backoff=dg.Backoff.EXPONENTIAL,
+            jitter=dg.Jitter.PLUS_MINUS,
+        ),
+    )
+    def feed_1h(context: dg.AssetExecutionContext, feed: dg.ResourceParam[FeedOpener]) -> Iterator[Any]:
+        opened = feed.open()
+        done = run_feed(opened, [hour_of(key) for key in context.partition_keys], report=context.log.info)
+        opened.rest.close()
+        for warning in done.warnings:
+            context.log.warning(warning)
+        failed = [hour for hour in done.hours if not hour.stored]
+        again = bool(failed) and all(hour.verdict.status == "waiting" for hour in failed)
+        if again and context.retry_number < MAX_RETRIES:
+            # The last attempt alone is recorded: the table remembers what earlier ones appended.
+            raise _failure(done, failed, allow_retries=True)
+        events = {_key(hour): _metadata(done, hour) for hour in done.hours if hour.stored}
+        yield from record_partitions(context, FEED_KEY, events, [(_key(hour), hour.outcomes) for hour in done.hours])
+        yield from close_checks(FEED_KEY, FEED_CHECKS)
+        if failed:
+            raise _failure(done, failed, allow_retries=False)
+
+    return feed_1h
+
+
+def _key(hour: HourRun) -> str:
+    return hour_key(_aware(hour.verdict.hour))
+
+
+def _aware(hour: datetime) -> datetime:
+    return hour.replace(tzinfo=UTC)
+
+
+def _metadata(done: FeedRun, hour: HourRun) -> dict[str, Any]:
+    """Small for the many hours of a range; the newest one names files and coverage."""
+    verdict = hour.verdict
+    found: dict[str, Any] = {"outcome": verdict.status, "pulled": verdict.pulled, "validated": verdict.validated}
+    if hour is not done.hours[-1]:
+        return found
+    rows, first, newest = done.coverage
+    found |= {
+        "stats": done.stats,
+        "dagster/row_count": rows,
+        "first_hour": f"{first:%Y-%m-%d %H:%M}",
+        "newest_hour": f"{newest:%Y-%m-%d %H:%M}",
+        "api_pull": dg.MetadataValue.path(str(done.artifacts.api_pull)),
+        "for_inference": dg.MetadataValue.path(str(done.artifacts.inference)),
+        "inference_source": done.inference_source,
+    }
+    if done.fallback:
+        found["inference_fallback"] = done.fallback
+    return found
+
+
+def _failure(done: FeedRun, failed: Sequence[HourRun], *, allow_retries: bool) -> dg.Failure:
+    lines = [f"{_key(hour)}: {hour.verdict.reason}" for hour in failed[:_SHOWN_HOURS]]
+    metadata: dict[str, Any] = {"api_pull": dg.MetadataValue.path(str(done.artifacts.api_pull))}
+    if done.artifacts.differences:
+        metadata["differences"] = dg.MetadataValue.path(str(done.artifacts.differences))
+    return dg.Failure(
+        f"feed/btcusdt_1h: {len(failed)} of {len(done.hours)} hours were not appended\n" + "\n".join(lines),
+        metadata=metadata,
+        allow_retries=allow_retries,
+    )
