@@ -24,6 +24,10 @@ from lake_resources.storage.provenance import SourceRef
 
 AUTOMATION_TAG = "lake/automation"
 """Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
+REPAIR_TAG = "lake/repair"
+"""Tag of a backfill that `lake backfill-…` launched; its value is the symbol."""
+FORCE_TAG = "lake/force_repair"
+"""Tag of a run that builds hours also from inputs that did not change."""
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
 

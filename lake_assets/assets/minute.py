@@ -14,7 +14,7 @@ from lake_assets.checks import check_specs, close_checks, raise_for_failed, reco
 from lake_assets.ingest.hours import build_hours
 from lake_assets.ingest.results import HourResult
 from lake_assets.ingest.streams import FEEDS
-from lake_assets.metadata import AUTOMATION_TAG, minute_key, symbol_tags, table_columns, vision_key
+from lake_assets.metadata import AUTOMATION_TAG, FORCE_TAG, minute_key, symbol_tags, table_columns, vision_key
 from lake_assets.partitions import DAY_TO_HOURS, hour_of, hourly
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.tables import MINUTE
@@ -64,7 +64,8 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
         now, results = opened.clock(), list[HourResult]()
         # By hand or in a backfill, only minutes that must exist; the hot band also shows what is younger.
         hot = context.run.tags.get(AUTOMATION_TAG) == "hot"
-        for day in build_hours(opened, symbol, hours, now=now, report=context.log.info, provisional=hot):
+        force = context.run.tags.get(FORCE_TAG) == "true"
+        for day in build_hours(opened, symbol, hours, now=now, report=context.log.info, provisional=hot, force=force):
             for archive in day.archives:
                 log_archive(context, archive)
             yield from record_hours(context, key, day.hours, now=now, picture=settings.picture)

@@ -21,23 +21,33 @@ import polars as pl
 from lake_assets.schema.holes import Hole
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.validation.outcome import outcome
 from lake_assets.validation.partition_audit import partition_audit
 
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8
 _FILE = "_file"
+_NOT_JUDGED = (outcome("schema", passed=False, metadata={}),)
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """What reading a damaged file raises; some damage makes the reader panic."""
 
 
 @dataclass(frozen=True)
 class HourFile:
-    """A file that may be there, and the minutes `[start, end)` of its hour that must be in it."""
+    """Where an hour should lie, and the minutes `[start, end)` of it that must be there.
+
+    Attributes:
+        path: its own file, or the day or month file that serves it.
+        expected_hash: sha256 that the ledger says the file has; empty where the ledger does not know the hour.
+        shared: the file holds other hours too.
+    """
 
     hour: datetime
     path: Path
     start: datetime
     end: datetime
+    expected_hash: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,28 +70,67 @@ class FileFacts:
 
 
 def read_facts(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
-    """Facts of each file that exists, by hour.
+    """Facts of each hour whose file exists.
 
     Args:
-        files: hour files of one symbol, each hour once.
+        files: hours of one symbol, each once; those in shared files in any order.
         holes: known holes of the symbol.
     """
     facts: dict[datetime, FileFacts] = {}
+    for path in dict.fromkeys(file.path for file in files if file.shared):
+        facts |= _shared([file for file in files if file.path == path], holes)
     contents: dict[datetime, bytes] = {}
-    for file in files:
-        try:
-            contents[file.hour] = file.path.read_bytes()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            facts[file.hour] = FileFacts("", -1, None, None, (f"unreadable_parquet:{type(error).__name__}",))
-    present = [file for file in files if file.hour in contents]
+    own = [file for file in files if not file.shared]
+    for file in own:
+        content = _content(file.path)
+        if isinstance(content, FileFacts):
+            facts[file.hour] = content
+        elif content is not None:
+            contents[file.hour] = content
+    present = [file for file in own if file.hour in contents]
     usual = [f for f in present if _footer(contents[f.hour]).startswith(_schema_bytes()) and f.start == f.hour]
     facts |= _sound(usual, contents, holes)
     for file in present:
         if file.hour not in facts:
             facts[file.hour] = _alone(file, contents[file.hour], holes)
     return facts
+
+
+def _content(path: Path) -> bytes | FileFacts | None:
+    """Bytes of a file; None where there is none, facts where it does not read."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return FileFacts("", -1, None, None, (f"unreadable_parquet:{type(error).__name__}",))
+
+
+def _shared(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
+    """Facts of the hours of one day or month file; rows of hours that it holds but does not serve are left alone."""
+    content = _content(files[0].path)
+    if not isinstance(content, bytes):
+        return {} if content is None else dict.fromkeys((file.hour for file in files), content)
+    digest = _sha256(content)
+    rows = _read(content, digest)
+    if isinstance(rows, FileFacts):
+        return dict.fromkeys((file.hour for file in files), rows)
+    time = pl.col("timestamp")
+    parts: dict[object, pl.DataFrame] = {}
+    if rows.schema.get("timestamp") == MINUTE.polars_schema["timestamp"]:
+        by_hour = rows.with_columns(time.dt.truncate("1h").alias(_FILE)).partition_by(_FILE, as_dict=True)
+        parts = {key[0]: part.drop(_FILE) for key, part in by_hour.items()}
+    served = [file for file in files if file.hour in parts and file.start == file.hour]
+    verdicts = {}
+    if served:
+        frame = pl.concat([parts[file.hour] for file in served])
+        verdicts = gate(frame, [HourWindow(file.hour, file.end) for file in served], holes)
+    return {
+        file.hour: _facts(
+            file, parts.get(file.hour, rows.clear()), digest, holes, sound=passes(verdicts.get(file.hour, _NOT_JUDGED))
+        )
+        for file in files
+    }
 
 
 def _sound(
@@ -119,15 +168,23 @@ def _within(file: HourFile, stats: Iterable[object]) -> bool:
 
 def _alone(file: HourFile, content: bytes, holes: Sequence[Hole]) -> FileFacts:
     digest = _sha256(content)
+    rows = _read(content, digest)
+    return rows if isinstance(rows, FileFacts) else _facts(file, rows, digest, holes, sound=False)
+
+
+def _read(content: bytes, digest: str) -> pl.DataFrame | FileFacts:
     try:
-        frame = pl.read_parquet(io.BytesIO(content), glob=False, hive_partitioning=False)
+        return pl.read_parquet(io.BytesIO(content), glob=False, hive_partitioning=False)
     except _UNREADABLE as error:
         return FileFacts(digest, -1, None, None, (f"unreadable_parquet:{type(error).__name__}",))
-    codes = partition_audit(frame, file.hour, file.start, file.end, holes=holes)
+
+
+def _facts(file: HourFile, rows: pl.DataFrame, digest: str, holes: Sequence[Hole], *, sound: bool) -> FileFacts:
+    codes = [] if sound else partition_audit(rows, file.hour, file.start, file.end, holes=holes)
     first = last = None
-    if frame.schema.get("timestamp") == MINUTE.polars_schema["timestamp"] and frame.height:
-        first, last = frame.select(pl.col("timestamp").min().alias("a"), pl.col("timestamp").max().alias("b")).row(0)
-    return FileFacts(digest, frame.height, first, last, tuple(code for code in codes if code != "ok"))
+    if rows.schema.get("timestamp") == MINUTE.polars_schema["timestamp"] and rows.height:
+        first, last = rows.select(pl.col("timestamp").min().alias("a"), pl.col("timestamp").max().alias("b")).row(0)
+    return FileFacts(digest, rows.height, first, last, tuple(code for code in codes if code != "ok"))
 
 
 def _sha256(content: bytes) -> str:

@@ -7,10 +7,12 @@ Does not belong here: a file's own soundness (`files`), repairing (`plan`, `inge
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from lake_assets.audit.cache import AuditCache, Stamp, rules_version
 from lake_assets.audit.files import FileFacts, HourFile, read_facts
@@ -72,20 +74,24 @@ def audit_hours(
     if not files:
         return AuditReport(symbol, start, end, (), dagster_compared=materialized is not None)
     first, last = files[0].hour, files[-1].hour + HOUR
-    rows = {row.hour: row for row in ledger.partition_facts(symbol, first, last)}
-    files = [_at_ledger_path(catalog, file, rows.get(file.hour)) for file in files]
     holes = holes_known(ledger, symbol, first, last)
+    files, rows = _placed(catalog, ledger, symbol, files)
     facts, cached = _facts(symbol, files, holes, cache, progress)
-    moved = _committed_meanwhile(ledger, symbol, rows, facts)
-    if moved:
-        rows |= moved
-        facts |= read_facts([_at_ledger_path(catalog, f, moved[f.hour]) for f in files if f.hour in moved], holes)
     quarantine = {entry.hour: entry.codes for entry in ledger.quarantined(symbol, first, last)}
-    verdicts = tuple(
-        _verdict(file, rows.get(file.hour), facts.get(file.hour), quarantine.get(file.hour), materialized)
-        for file in files
-    )
-    return AuditReport(symbol, start, end, verdicts, cached, materialized is not None)
+
+    def verdict(file: HourFile) -> HourVerdict:
+        return _verdict(file, rows.get(file.hour), facts.get(file.hour), quarantine.get(file.hour), materialized)
+
+    verdicts = {file.hour: verdict(file) for file in files}
+    # A commit may have run since the ledger was read: what is wrong is looked at once more.
+    wrong = [file for file in files if verdicts[file.hour].codes]
+    if wrong:
+        again, newer = _placed(catalog, ledger, symbol, wrong)
+        moved = [f for f, old in zip(again, wrong, strict=True) if f != old or newer.get(f.hour) != rows.get(f.hour)]
+        rows |= {file.hour: newer[file.hour] for file in moved if file.hour in newer}
+        facts |= read_facts(moved, holes)
+        verdicts |= {file.hour: verdict(file) for file in moved}
+    return AuditReport(symbol, start, end, tuple(verdicts.values()), cached, materialized is not None)
 
 
 def _expected_files(
@@ -100,8 +106,27 @@ def _expected_files(
     return files
 
 
-def _at_ledger_path(catalog: Catalog, file: HourFile, row: PartitionFacts | None) -> HourFile:
-    return file if row is None else HourFile(file.hour, catalog.absolute(row.path), file.start, file.end)
+def _placed(
+    catalog: Catalog, ledger: Ledger, symbol: str, files: Sequence[HourFile]
+) -> tuple[list[HourFile], dict[datetime, PartitionFacts]]:
+    """The hours with the files that serve them now, and their ledger rows."""
+    first, last = files[0].hour, files[-1].hour + HOUR
+    # Segments first: an hour that is committed in between is then seen in its own, newer file.
+    segments = ledger.segments(symbol, first, last)
+    rows = {row.hour: row for row in ledger.partition_facts(symbol, first, last)}
+    served = {hour: segment for segment in segments for hour in segment.hours}
+    placed = []
+    for file in files:
+        row, segment = rows.get(file.hour), served.get(file.hour)
+        if segment is not None:
+            path = catalog.absolute(segment.path)
+            placed.append(replace(file, path=path, expected_hash=segment.content_hash, shared=True))
+        elif row is not None:
+            path = catalog.absolute(row.path)
+            placed.append(replace(file, path=path, expected_hash=row.content_hash, shared=False))
+        else:
+            placed.append(file)
+    return placed, rows
 
 
 def _facts(
@@ -115,7 +140,8 @@ def _facts(
     tell = progress or (lambda _done, _of: None)
     version = rules_version(holes)
     known = {} if cache is None else cache.load(symbol, files[0].hour, files[-1].hour + HOUR, version)
-    stamps = {file.hour: _stamp(file) for file in files}
+    by_path = {path: _stamp(path) for path in dict.fromkeys(file.path for file in files)}
+    stamps = {file.hour: by_path[file.path] for file in files}
     facts: dict[datetime, FileFacts] = {}
     unread = []
     for file in files:
@@ -142,15 +168,20 @@ def _facts(
 def _read_batches(
     files: Sequence[HourFile], holes: Sequence[Hole]
 ) -> Iterator[tuple[Sequence[HourFile], dict[datetime, FileFacts]]]:
-    batches = [files[index : index + BATCH_HOURS] for index in range(0, len(files), BATCH_HOURS)]
+    own = [file for file in files if not file.shared]
+    shared: dict[Path, list[HourFile]] = {}
+    for file in files:
+        if file.shared:
+            shared.setdefault(file.path, []).append(file)
+    batches = [own[index : index + BATCH_HOURS] for index in range(0, len(own), BATCH_HOURS)] + list(shared.values())
     # Hashing, reading and the gate all leave the interpreter; no more threads than cores are of use.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         yield from zip(batches, pool.map(partial(read_facts, holes=holes), batches), strict=True)
 
 
-def _stamp(file: HourFile) -> Stamp | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
-        found = file.path.stat()
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Stamp(found.st_size, found.st_mtime_ns)
@@ -158,18 +189,6 @@ def _stamp(file: HourFile) -> Stamp | None:
 
 def _whole(file: HourFile) -> bool:
     return file.end - file.start == HOUR
-
-
-def _committed_meanwhile(
-    ledger: Ledger, symbol: str, rows: Mapping[datetime, PartitionFacts], facts: Mapping[datetime, FileFacts]
-) -> dict[datetime, PartitionFacts]:
-    """Hours whose ledger row is another one now than when the audit began: a commit ran while files were read."""
-    odd = [hour for hour, found in facts.items() if hour not in rows or found.content_hash != rows[hour].content_hash]
-    if not odd:
-        return {}
-    wanted = set(odd)
-    newer = ledger.partition_facts(symbol, min(odd), max(odd) + HOUR)
-    return {row.hour: row for row in newer if row.hour in wanted and row != rows.get(row.hour)}
 
 
 def _verdict(
@@ -208,7 +227,7 @@ def _disk_and_ledger(file: HourFile, row: PartitionFacts | None, facts: FileFact
     if row is None:
         yield "file_without_ledger"
         return
-    if facts.content_hash != row.content_hash:
+    if facts.content_hash != file.expected_hash:
         yield "content_hash_mismatch"
     if row.schema_hash != MINUTE.schema_hash:
         yield "schema_hash_mismatch"

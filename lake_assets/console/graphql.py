@@ -5,7 +5,7 @@ Belongs here: queries, their variables, typed answers. Does not belong here: wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,12 @@ query ($id: String!) {
     }
   }
 }
+"""
+_OPEN_BACKFILLS = """
+query { partitionBackfillsOrError(filters: {statuses: [REQUESTED, CANCELING, FAILING]}, limit: 100) {
+  ... on PartitionBackfills { results { id title tags { key value } } }
+  ... on PythonError { message }
+} }
 """
 _ASSET = """
 query ($key: AssetKeyInput!) {
@@ -108,14 +114,14 @@ class DagsterApi:
 
     def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
         self._client = httpx.Client(base_url=url, timeout=timeout_s)
-        self._url = url
+        self.url = url
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """Run one GraphQL document; raises LakeError with the server's own words."""
         response = self._client.post("/graphql", json={"query": text, "variables": variables})
         body: dict[str, Any] = response.json()
         if body.get("errors"):
-            raise LakeError(f"{self._url}/graphql answered {body['errors']}", remedy="Look at the webserver's log")
+            raise LakeError(f"{self.url}/graphql answered {body['errors']}", remedy="Look at the webserver's log")
         data: dict[str, Any] = body["data"]
         return data
 
@@ -151,19 +157,41 @@ class DagsterApi:
                 )
         return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
 
-    def launch_backfill(self, ranges: Iterable[tuple[Sequence[str], str, str]], *, title: str) -> str:
-        """Launch one partition backfill, as the UI does. `ranges`: asset key, first and last partition key."""
+    def launch_backfill(
+        self,
+        ranges: Iterable[tuple[Sequence[str], str, str]],
+        *,
+        title: str,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Launch one partition backfill, as the UI does.
+
+        Args:
+            ranges: asset key, first and last partition key; a key may have several ranges.
+            title: shown in the UI.
+            tags: carried by the backfill and by each of its runs.
+        """
+        by_key: dict[tuple[str, ...], list[dict[str, str]]] = {}
+        for key, start, end in ranges:
+            by_key.setdefault(tuple(key), []).append({"start": start, "end": end})
         params = {
             "title": title,
+            "tags": [{"key": name, "value": value} for name, value in (tags or {}).items()],
             "partitionsByAssets": [
-                {"assetKey": {"path": list(key)}, "partitions": {"range": {"start": start, "end": end}}}
-                for key, start, end in ranges
+                {"assetKey": {"path": list(key)}, "partitions": {"ranges": found}} for key, found in by_key.items()
             ],
         }
         answer = self.query(_LAUNCH, params=params)["launchPartitionBackfill"]
         if answer["__typename"] != "LaunchBackfillSuccess":
             raise LakeError(f"Dagster refused the backfill: {answer}", remedy="Check asset keys and partition keys")
         return str(answer["backfillId"])
+
+    def open_backfills(self) -> dict[str, dict[str, str]]:
+        """Backfills that are not finished: their tags by id."""
+        found = self.query(_OPEN_BACKFILLS)["partitionBackfillsOrError"]
+        if "results" not in found:
+            raise LakeError(f"{self.url} lists no backfills: {found}", remedy="Look at the webserver's log")
+        return {row["id"]: {tag["key"]: tag["value"] for tag in row["tags"]} for row in found["results"]}
 
     def backfill(self, backfill_id: str) -> BackfillProgress:
         """Progress of a backfill."""

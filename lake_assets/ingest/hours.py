@@ -64,7 +64,14 @@ class _Plan:
 
 
 def build_hours(
-    lake: Lake, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Report, provisional: bool = False
+    lake: Lake,
+    symbol: str,
+    hours: Sequence[datetime],
+    *,
+    now: datetime,
+    report: Report,
+    provisional: bool = False,
+    force: bool = False,
 ) -> Iterator[DayResult]:
     """Build and commit hours of one symbol, one UTC day after the other; each day parses its archives once.
 
@@ -76,6 +83,7 @@ def build_hours(
         report: takes a line of progress or warning.
         provisional: also take closed minutes that are younger than the safety lag, where all required streams have
             them. They lie at and after `Partition.provisional_from`, and the watermark does not pass them.
+        force: also build hours that are committed from the same inputs.
 
     Yields:
         One result per day, durable when it is yielded.
@@ -83,7 +91,7 @@ def build_hours(
     _recover(lake)
     for start, end in runs_of(hours):
         for _, day_hours in groupby(hours_between(start, end), key=lambda hour: hour.date()):
-            yield _build_day(lake, symbol, list(day_hours), now, report, provisional)
+            yield _build_day(lake, symbol, list(day_hours), now, report, provisional, force)
 
 
 def _recover(lake: Lake) -> None:
@@ -93,7 +101,7 @@ def _recover(lake: Lake) -> None:
 
 
 def _build_day(
-    lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report, provisional: bool
+    lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report, provisional: bool, force: bool
 ) -> DayResult:
     lag = 0 if provisional else lake.safety_lag_minutes
     ends = {hour: expected_end(hour, now, lag) for hour in hours}
@@ -113,7 +121,7 @@ def _build_day(
     sources = {name: find_sources(lake, symbol, feed, ready_hours, now, report) for name, feed in used.items()}
     plans = [_plan(lake, window, ends[window.hour], sources) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
-    current = {plan.hour for plan in plans if _is_current(lake, plan, held.get(plan.hour))}
+    current = {plan.hour for plan in plans if not force and _is_current(lake, plan, held.get(plan.hour))}
     done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())

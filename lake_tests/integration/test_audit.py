@@ -19,6 +19,7 @@ from lake_assets.schema.tables import MINUTE
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger import KnownHole, Ledger
 from lake_resources.storage.parquet import file_hash
 from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
@@ -297,3 +298,44 @@ def test_the_json_form_is_json(lake: Lake) -> None:
 
 def test_the_table_under_audit_is_the_real_one(lake: Lake) -> None:
     assert pl.read_parquet_schema(lake.path) == MINUTE.polars_schema
+
+
+def compacted(lake: Lake) -> Path:
+    """The day's hours in one file, their own files removed."""
+    period = Period(SYMBOL, "day", FIRST, FIRST + 24 * HOUR)
+    held = lake.ledger.hour_files(SYMBOL, FIRST, FIRST + 24 * HOUR)
+    path = compact(lake.catalog, lake.ledger, period, held, clock=lambda: NOW).path
+    for row in held:
+        lake.catalog.absolute(row.path).unlink()
+    return path
+
+
+def test_hours_of_a_day_file(lake: Lake, tmp_path: Path) -> None:
+    path = compacted(lake)
+    cache = AuditCache(tmp_path / "audit.sqlite")
+    report = lake.audit(cache=cache)
+    assert (codes_of(report), report.present_rows) == ({}, 360)
+    again = lake.audit(cache=cache)
+    assert (codes_of(again), again.from_cache) == ({}, HOURS)
+
+    rows = pl.read_parquet(path)
+    rows.filter(pl.col("timestamp") != BAD + 17 * M).write_parquet(path)
+    found = codes_of(lake.audit(cache=cache))
+    assert set(found) == {FIRST + n * HOUR for n in range(HOURS)}
+    assert found.pop(BAD) == (
+        "row_count_mismatch:expected=60:actual=59:window=02:00-03:00",
+        "content_hash_mismatch",
+        "ledger_rows_mismatch:ledger=60:file=59",
+    )
+    assert set(found.values()) == {("content_hash_mismatch",)}
+
+    path.unlink()
+    assert set(codes_of(lake.audit(cache=cache)).values()) == {("missing_file", "ledger_without_file")}
+
+
+def test_an_hour_that_was_committed_again_is_looked_for_in_its_own_file(lake: Lake) -> None:
+    compacted(lake)
+    commit_hours(lake.catalog, lake.ledger, SYMBOL, [candidate(BAD, sound_rows(BAD, 1, seed=8))], clock=lambda: NOW)
+    assert codes_of(lake.audit()) == {}
+    lake.path.unlink()
+    assert codes_of(lake.audit()) == {BAD: ("missing_file", "ledger_without_file")}

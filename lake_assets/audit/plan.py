@@ -1,0 +1,183 @@
+"""What a repair would take: hours, archives, bytes, weight, minutes.
+
+Belongs here: choosing hours from an audit, and estimating their cost before anything is asked for.
+Does not belong here: launching (`console`), building (`ingest`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from lake_assets.audit.verdict import AuditReport
+from lake_assets.ingest.captures import runs_of
+from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.streams import HOUR, Feed, feeds
+from lake_resources.errors import SettingsError
+
+_DAY = timedelta(days=1)
+_TYPICAL_ZIP_BYTES = {
+    "klines_1m": 60_000,
+    "mark_price_klines_1m": 40_000,
+    "index_price_klines_1m": 40_000,
+    "premium_index_klines_1m": 35_000,
+    "agg_trades": 13_000_000,
+    "book_ticker": 250_000_000,
+    "metrics": 12_000,
+    "funding_rate": 1_000,
+}
+"""Of a large symbol, where the lake has no file of the stream to go by."""
+_KLINE_PAGE_WEIGHT, _KLINE_PAGE_MINUTES = 2, 499
+_AGG_PAGE_WEIGHT, _AGG_PAGE_ROWS = 20, 1000
+_TYPICAL_TRADES_PER_HOUR = 60_000
+_WEIGHT_PER_MINUTE = 2400
+_DOWNLOAD_BYTES_PER_S = 10_000_000
+_BUILD_S_PER_DAY = 3.0
+_RUN_S = 8.0
+"""What a run costs before it does anything (design: 4 to 8 s)."""
+
+
+@dataclass(frozen=True)
+class RepairPlan:
+    """A repair of one symbol, before it is launched.
+
+    Attributes:
+        hours: starts of hours to build, in order.
+        reasons: how many of them have each audit code; empty where hours are rebuilt by force.
+        left_out: wrong hours beyond the cap.
+        archives: files that are due and not in the lake, by stream.
+        download_bytes: estimate of their size.
+        rest_hours: hours without a due archive, which only REST can give.
+        weight: estimate of request weight.
+        minutes: estimate of the time it takes, wall-clock minutes.
+    """
+
+    symbol: str
+    hours: tuple[datetime, ...]
+    reasons: Mapping[str, int]
+    left_out: int
+    archives: Mapping[str, int]
+    download_bytes: int
+    rest_hours: int
+    weight: int
+    minutes: float
+
+    @property
+    def days(self) -> int:
+        """UTC days that the hours lie in."""
+        return len({hour.date() for hour in self.hours})
+
+    @property
+    def ranges(self) -> list[tuple[datetime, datetime]]:
+        """Contiguous runs of hours: first and last hour, both inclusive."""
+        return [(start, end - HOUR) for start, end in runs_of(self.hours)]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "symbol": self.symbol,
+            "hours": len(self.hours),
+            "days": self.days,
+            "left_out": self.left_out,
+            "reasons": dict(self.reasons),
+            "archives": dict(self.archives),
+            "download_bytes": self.download_bytes,
+            "rest_hours": self.rest_hours,
+            "weight": self.weight,
+            "minutes": round(self.minutes, 1),
+            "ranges": [[start.isoformat(), end.isoformat()] for start, end in self.ranges],
+        }
+
+
+def plan_repair(
+    lake: Lake,
+    report: AuditReport,
+    *,
+    now: datetime,
+    max_hours: int | None = None,
+    force: bool = False,
+    weight_share: float = 0.8,
+    hours_per_run: int = 168,
+) -> RepairPlan:
+    """The hours of an audit that a repair takes, and what it would cost. Asks no source.
+
+    Args:
+        lake: the lake.
+        report: the audit that says what is wrong.
+        now: decides which archives are due.
+        max_hours: take at most so many, the oldest first.
+        force: take every hour of the audit, also those with nothing wrong.
+        weight_share: share of the exchange's weight that the lake uses.
+        hours_per_run: hours that one run takes.
+
+    Raises:
+        SettingsError: the cap is not positive.
+    """
+    if max_hours is not None and max_hours < 1:
+        raise SettingsError(f"at most {max_hours} hours are none", remedy="Give --max-missing-hours 1 or more")
+    chosen = list(report.hours) if force else report.wrong
+    taken = chosen if max_hours is None else chosen[:max_hours]
+    hours = tuple(verdict.hour for verdict in taken)
+    reasons = Counter(name for verdict in taken for name in set(verdict.names))
+    used = feeds(lake.max_ffill_minutes)
+    wanted = {name: _missing_archives(lake, report.symbol, feed, hours, now) for name, feed in used.items()}
+    sizes = {name: _zip_bytes(lake, report.symbol, name, report.start, report.end) for name in wanted}
+    download = sum(sizes[name] * len(periods) for name, periods in wanted.items())
+    rest_hours = [hour for hour in hours if not used["klines_1m"].archive_due(hour.date(), now)]
+    weight = _weight(lake, report.symbol, rest_hours, now)
+    seconds = (
+        download / _DOWNLOAD_BYTES_PER_S
+        + len({hour.date() for hour in hours}) * _BUILD_S_PER_DAY
+        + sum(-(-((end - start) // HOUR) // hours_per_run) for start, end in runs_of(hours)) * _RUN_S
+    )
+    return RepairPlan(
+        report.symbol,
+        hours,
+        dict(reasons),
+        len(chosen) - len(taken),
+        {name: len(periods) for name, periods in wanted.items() if periods},
+        download,
+        len(rest_hours),
+        weight,
+        seconds / 60 + weight / (_WEIGHT_PER_MINUTE * weight_share),
+    )
+
+
+def _missing_archives(lake: Lake, symbol: str, feed: Feed, hours: Sequence[datetime], now: datetime) -> set[str]:
+    """Periods of files that the hours need, that are due and that the lake does not have."""
+    if not hours:
+        return set()
+    days: set[date] = set()
+    for start, end in runs_of(hours):
+        first = start - feed.look_back_hours * HOUR
+        days |= {
+            first.date() + index * _DAY
+            for index in range((end - HOUR).date().toordinal() - first.date().toordinal() + 1)
+        }
+    due = {feed.period(day) for day in days if feed.archive_due(day, now)}
+    first_hour, last_hour = hours[0] - feed.look_back_hours * HOUR, hours[-1] + HOUR
+    return due - {row.period for row in lake.ledger.archives_between(symbol, feed.name, first_hour, last_hour)}
+
+
+def _zip_bytes(lake: Lake, symbol: str, stream: str, start: datetime, end: datetime) -> int:
+    """Size of a file of the stream: the average of those that the lake has, else a typical one."""
+    held = lake.ledger.archives_between(symbol, stream, start - 30 * _DAY, end)
+    return sum(row.size_bytes for row in held) // len(held) if held else _TYPICAL_ZIP_BYTES[stream]
+
+
+def _weight(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -> int:
+    """Weight of asking REST for these hours: four kline families, and aggTrades as far back as they are kept."""
+    klines = sum(
+        4 * _KLINE_PAGE_WEIGHT * -(-((end - start) // timedelta(minutes=1)) // _KLINE_PAGE_MINUTES)
+        for start, end in runs_of(hours, longest=24)
+    )
+    kept = lake.rest.retention("agg_trades")
+    recent = [hour for hour in hours if kept is None or hour >= now - kept]
+    if not recent:
+        return klines
+    held = lake.ledger.captures_between(symbol, "agg_trades", recent[0] - _DAY, recent[-1] + HOUR)
+    rows = sum(capture.row_count for capture in held) // len(held) if held else _TYPICAL_TRADES_PER_HOUR
+    return klines + len(recent) * _AGG_PAGE_WEIGHT * (rows // _AGG_PAGE_ROWS + 1)

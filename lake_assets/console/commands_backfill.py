@@ -1,0 +1,260 @@
+"""`lake backfill-years` and `lake backfill-range`: audit, plan, launch through Dagster, follow, audit again.
+
+Belongs here: the commands, the plan as a table, the progress bar. Does not belong here: the audit and the plan
+(`audit`), building hours (`ingest`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lake_assets.audit.plan import RepairPlan, plan_repair
+from lake_assets.audit.verdict import AuditReport
+from lake_assets.console.commands_audit import audit_window, run_audit
+from lake_assets.console.graphql import BackfillProgress, DagsterApi
+from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.console.stack import local_stack
+from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
+from lake_assets.partitions import hour_key
+from lake_assets.windows import backfill_window, floor_minute
+from lake_resources.errors import LakeError, SettingsError
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+
+MaxHours = Annotated[
+    int | None, typer.Option("--max-missing-hours", min=1, help="repair at most so many, oldest first")
+]
+Force = Annotated[bool, typer.Option("--force-repair", help="rebuild every hour of the range, also those in order")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and launch nothing")]
+Wait = Annotated[bool, typer.Option("--follow/--no-follow", help="stay with a progress bar until it is done")]
+_POLL_S = 2.0
+
+
+@app.command("backfill-years")
+def backfill_years(
+    symbols: Symbols = None,
+    years: Annotated[int, typer.Option(min=1, max=10, help="years of 365 days, back from now")] = 5,
+    max_missing_hours: MaxHours = None,
+    force_repair: Force = False,
+    dry_run: DryRun = False,
+    follow: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Find the missing and wrong hours of the last years and repair only those, in Dagster.
+
+    Started again it does what is left; a backfill that still runs is followed, not launched twice. Exit code 1 when
+    hours stay wrong (not when --max-missing-hours left some out).
+
+    Examples: `lake backfill-years --years 1 --dry-run` · `lake backfill-years BTCUSDT --max-missing-hours 500`
+    """
+    settings = LakeSettings()
+    lake = open_lake(settings)
+    start, end = audit_window(lake, "", None, None, years)
+    _repair(settings, lake, symbols, start, end, max_missing_hours, force_repair, dry_run, follow, as_json)
+
+
+@app.command("backfill-range")
+def backfill_range(
+    symbols: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    preset: Annotated[
+        str | None, typer.Option(help="instead of a range: `all`, `last-day`, or a year such as 2024")
+    ] = None,
+    max_missing_hours: MaxHours = None,
+    force_repair: Force = False,
+    dry_run: DryRun = False,
+    follow: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Find the missing and wrong hours of a range and repair only those, in Dagster.
+
+    Examples: `lake backfill-range --start 2024-01-01 --end 2024-02-01 --dry-run` · `lake backfill-range --preset 2024`
+    """
+    settings = LakeSettings()
+    lake = open_lake(settings)
+    first, last = _range(lake, start, end, preset)
+    _repair(settings, lake, symbols, first, last, max_missing_hours, force_repair, dry_run, follow, as_json)
+
+
+def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str | None) -> tuple[datetime, datetime]:
+    now = lake.clock()
+    if preset is not None:
+        if start is not None or end is not None:
+            raise SettingsError("--preset and a range are given both", remedy="Give one of them")
+        window = backfill_window(preset, now, lake.safety_lag_minutes)
+        return window.first_minute, window.end
+    if start is None:
+        raise SettingsError("no range is given", remedy="Give --start (and --end), or --preset")
+    return as_utc(start), floor_minute(now) if end is None else as_utc(end)
+
+
+def _repair(
+    settings: LakeSettings,
+    lake: Lake,
+    given: list[str] | None,
+    start: datetime,
+    end: datetime,
+    max_hours: int | None,
+    force: bool,
+    dry_run: bool,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    symbols = chosen_symbols(given, settings)
+    unknown = [symbol for symbol in symbols if symbol not in settings.symbols]
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
+    start = max(start, settings.start_utc)
+    console = terminal()
+    plans = []
+    for symbol in symbols:
+        report = _audit(settings, lake, symbol, start, end, quiet=as_json)
+        plans.append(
+            plan_repair(
+                lake,
+                report,
+                now=lake.clock(),
+                max_hours=max_hours,
+                force=force,
+                weight_share=settings.weight_share,
+                hours_per_run=settings.hours_per_run,
+            )
+        )
+    if as_json:
+        typer.echo(json.dumps([plan.as_json() for plan in plans], indent=2))
+    else:
+        console.print(plan_table(plans))
+    todo = [plan for plan in plans if plan.hours]
+    if dry_run or not todo:
+        if not as_json:
+            console.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
+        return
+    with _dagster(settings, console) as api:
+        launched = _launch(api, todo, force=force, console=console)
+        if not follow:
+            console.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
+            return
+        _follow(api, launched, console)
+    left = [_audit(settings, lake, plan.symbol, start, end, quiet=True) for plan in todo]
+    wrong = {report.symbol: len(report.wrong) for report in left}
+    console.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
+    if any(wrong.values()) and max_hours is None:
+        console.print("see `lake audit` and `lake holes`")
+        raise typer.Exit(1)
+
+
+def _audit(
+    settings: LakeSettings, lake: Lake, symbol: str, start: datetime, end: datetime, *, quiet: bool
+) -> AuditReport:
+    return run_audit(lake, settings, symbol, start, end, quiet=quiet)
+
+
+def plan_table(plans: Sequence[RepairPlan]) -> Table:
+    """One line per symbol: what a repair takes."""
+    table = Table(title="plan (bytes, weight and minutes are estimates)", title_justify="left")
+    for heading in (
+        "symbol",
+        "hours",
+        "days",
+        "ranges",
+        "left out",
+        "archives",
+        "download",
+        "REST hours",
+        "weight",
+        "minutes",
+        "why",
+    ):
+        table.add_column(heading, justify="left" if heading in {"symbol", "why"} else "right")
+    for plan in plans:
+        reasons = "\n".join(f"{code}: {count:,}" for code, count in plan.reasons.items()) or "-"
+        counts = (len(plan.hours), plan.days, len(plan.ranges), plan.left_out, sum(plan.archives.values()))
+        table.add_row(
+            plan.symbol,
+            *(f"{count:,}" for count in counts),
+            f"{plan.download_bytes / 1e6:,.1f} MB",
+            f"{plan.rest_hours:,}",
+            f"{plan.weight:,}",
+            f"{plan.minutes:,.1f}",
+            reasons,
+        )
+    return table
+
+
+@contextmanager
+def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
+    """Dagster that is up already, else one of our own for as long as the repair takes."""
+    address = f"http://127.0.0.1:{settings.webserver_port}"
+    api = DagsterApi(address)
+    try:
+        if api.alive():
+            if not api.daemons_healthy():
+                raise LakeError(f"The daemon of {address} is not healthy", remedy="Restart `lake up`")
+            yield api
+            return
+        console.print("Dagster is not up: it is started for this repair")
+        with local_stack(settings, say=console.print):
+            yield api
+    finally:
+        api.close()
+
+
+def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, force: bool, console: Console) -> dict[str, str]:
+    """Backfill id by symbol; a repair that still runs is taken instead of a second one."""
+    running = {
+        tags[REPAIR_TAG]: backfill_id for backfill_id, tags in api.open_backfills().items() if REPAIR_TAG in tags
+    }
+    launched = {}
+    for plan in plans:
+        if plan.symbol in running:
+            launched[plan.symbol] = running[plan.symbol]
+            console.print(f"{plan.symbol}: backfill {launched[plan.symbol]} is not finished yet; it is followed")
+            continue
+        key = minute_key(plan.symbol).path
+        launched[plan.symbol] = api.launch_backfill(
+            [(key, hour_key(first), hour_key(last)) for first, last in plan.ranges],
+            title=f"repair {plan.symbol}: {len(plan.hours):,} hours",
+            tags={REPAIR_TAG: plan.symbol} | ({FORCE_TAG: "true"} if force else {}),
+        )
+        console.print(f"{plan.symbol}: backfill {api.url}/runs/b/{launched[plan.symbol]}")
+    return launched
+
+
+def _follow(api: DagsterApi, launched: Mapping[str, str], console: Console) -> None:
+    """A bar per symbol until its backfill ends; Ctrl+C stops following, not the backfill."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    ended: dict[str, BackfillProgress] = {}
+    with Progress(*columns, console=console) as bar:
+        tasks = {symbol: bar.add_task(symbol, total=None, state="") for symbol in launched}
+        while len(ended) < len(launched):
+            for symbol, backfill_id in launched.items():
+                found = api.backfill(backfill_id)
+                key = tuple(minute_key(symbol).path)
+                counts = next((asset for asset in found.assets if asset.key == key), None)
+                if counts is not None:
+                    done = min(counts.materialized + counts.failed, counts.targeted)
+                    state = f"{counts.failed} failed" if counts.failed else found.status.lower()
+                    bar.update(tasks[symbol], completed=done, total=counts.targeted, state=state)
+                if found.finished:
+                    ended[symbol] = found
+            if len(ended) < len(launched):
+                time.sleep(_POLL_S)
+    for symbol, found in ended.items():
+        if found.error:
+            console.print(f"[red]{symbol}: backfill ended {found.status}: {found.error}[/]")

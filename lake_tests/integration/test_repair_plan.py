@@ -1,0 +1,145 @@
+"""What a repair would take, and that it takes only what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lake_assets.audit.plan import RepairPlan, plan_repair
+from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.verdict import AuditReport
+from lake_assets.cli import app
+from lake_resources.errors import SettingsError
+from lake_resources.simulator.server import SimulatorServer
+from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+
+NEXT = DAY + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatorServer]:
+    with exchange() as found:
+        yield found
+
+
+@pytest.fixture
+def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+    with bench_on(sim, tmp_path) as found:
+        yield found.at(PUBLISHED)
+
+
+def audited(bench: Bench, start: object = DAY, end: object = NEXT) -> AuditReport:
+    lake = bench.lake
+    return audit_hours(lake.catalog, lake.ledger, SYMBOL, start, end, now=bench.now, lag_minutes=3)  # type: ignore[arg-type]
+
+
+def planned(bench: Bench, report: AuditReport, **given: object) -> RepairPlan:
+    return plan_repair(bench.lake, report, now=bench.now, **given)  # type: ignore[arg-type]
+
+
+def test_an_empty_day_takes_its_archives_and_no_rest(bench: Bench) -> None:
+    plan = planned(bench, audited(bench))
+    assert (len(plan.hours), plan.days, plan.rest_hours, plan.weight) == (24, 1, 0, 0)
+    assert plan.ranges == [(DAY, DAY + 23 * HOUR)]
+    assert plan.reasons == {"missing_file": 24}
+    assert plan.archives["klines_1m"] == 1
+    assert plan.archives["metrics"] == 2  # the look-back of midnight lies in the day before
+    assert plan.download_bytes > 10_000_000
+    assert bench.paths_asked() == [], "a plan asks nobody"
+
+
+def test_hours_without_an_archive_cost_weight(bench: Bench) -> None:
+    plan = planned(bench, audited(bench, NEXT, NEXT + 3 * HOUR))
+    assert plan.rest_hours == 3
+    assert plan.weight >= 3 * 20 + 4 * 2
+
+
+def test_only_what_is_wrong_is_planned_and_a_repair_leaves_nothing(bench: Bench) -> None:
+    bench.build(hours(0, 24))
+    before = bench.committed()
+    assert planned(bench, audited(bench)).hours == ()
+    torn, gone = DAY + 5 * HOUR, DAY + 17 * HOUR
+    bench.lake.catalog.minute_path(SYMBOL, torn).write_bytes(b"torn")
+    bench.lake.catalog.minute_path(SYMBOL, gone).unlink()
+    plan = planned(bench, audited(bench))
+    assert plan.ranges == [(torn, torn), (gone, gone)]
+    assert plan.archives == {}
+    bench.build(plan.hours)
+    assert planned(bench, audited(bench)).hours == ()
+    assert bench.committed() == before, "a repaired hour has the bytes it had"
+
+
+def test_a_repair_that_was_cut_short_goes_on_with_the_rest(bench: Bench) -> None:
+    first = planned(bench, audited(bench), max_hours=10)
+    assert (len(first.hours), first.left_out) == (10, 14)
+    bench.build(first.hours[:6])
+    second = planned(bench, audited(bench), max_hours=10)
+    assert second.hours == tuple(hours(6, 16))
+    assert second.left_out == 8
+
+
+def test_force_takes_every_hour_and_changes_no_byte(bench: Bench) -> None:
+    bench.build(hours(0, 24))
+    before = bench.committed()
+    plan = planned(bench, audited(bench), force=True)
+    assert len(plan.hours) == 24
+    assert plan.reasons == {}
+    results = [hour for day in _forced(bench, plan) for hour in day]
+    assert {result.status for result in results} == {"unchanged"}
+    assert {result.reason for result in results} == {""}, "they were built, not skipped"
+    assert bench.committed() == before
+
+
+def _forced(bench: Bench, plan: RepairPlan) -> Iterator[tuple[object, ...]]:
+    from lake_assets.ingest.hours import build_hours
+
+    for day in build_hours(bench.lake, SYMBOL, plan.hours, now=bench.now, report=bench.reports.append, force=True):
+        yield day.hours
+
+
+def test_a_cap_of_nothing_is_refused(bench: Bench) -> None:
+    with pytest.raises(SettingsError, match="--max-missing-hours 1"):
+        planned(bench, audited(bench), max_hours=0)
+
+
+@pytest.fixture
+def environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = bench.settings
+    values = {"ROOT": settings.root, "SYMBOLS": SYMBOL, "REST_URL": settings.rest_url, "WEBSERVER_PORT": 1}
+    for name, value in values.items():
+        monkeypatch.setenv(f"LAKE_{name}", str(value))
+
+
+@pytest.mark.usefixtures("environment")
+def test_dry_run_prints_the_plan_and_does_nothing(bench: Bench) -> None:
+    window = ["--start", f"{DAY:%Y-%m-%d}", "--end", f"{NEXT:%Y-%m-%d}"]
+    shown = CliRunner().invoke(app, ["backfill-range", *window, "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert "missing_file: 24" in shown.output
+    assert "nothing is launched" in shown.output
+    found = CliRunner().invoke(app, ["backfill-range", *window, "--dry-run", "--json"])
+    (plan,) = json.loads(found.stdout)
+    assert (plan["hours"], plan["days"], plan["ranges"]) == (24, 1, [[DAY.isoformat(), (NEXT - HOUR).isoformat()]])
+    assert bench.committed() == {}
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["backfill-range"], "no range is given"),
+        (["backfill-range", "--preset", "2024", "--start", "2024-01-01"], "given both"),
+        (["backfill-range", "--preset", "2199"], "begins after"),
+        (["backfill-range", "DOGEUSDT", "--preset", "last-day"], "no assets in Dagster"),
+    ],
+)
+def test_what_cannot_be_repaired_says_why(arguments: list[str], text: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, SettingsError)
+    assert text in str(result.exception)
+    assert CliRunner().invoke(app, ["backfill-years", "--years", "11"]).exit_code == 2
