@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lake_assets.console import commands_audit, commands_backfill, commands_collect, commands_compact
+from lake_assets.console import commands_audit, commands_backfill, commands_collect, commands_compact, commands_rules
 from lake_assets.console.demo import run_demo
 from lake_assets.console.report import archives_table, hours_table, missing_table
 from lake_assets.console.stack import local_stack, watch
@@ -28,6 +28,7 @@ _MINUTE_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(commands_audit.app)
 app.add_typer(commands_backfill.app)
+app.add_typer(commands_rules.app)
 app.add_typer(commands_collect.app)
 app.add_typer(commands_compact.app)
 console = Console(highlight=False)

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_hours
 from lake_assets.ingest.lake import CODE_VERSION
 from lake_assets.schema.tables import MINUTE
+from lake_assets.validation.rulepack import rulepack
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Intent, Ledger, Partition
 from lake_resources.storage.parquet import file_hash
@@ -90,6 +92,14 @@ def timed(name: str, work: Callable[[], object], **further: object) -> None:
     sys.stdout.flush()
 
 
+def _bars(rows: int) -> pl.DataFrame:
+    """Sound bars, a random walk."""
+    noise = np.random.default_rng(7).normal(0, 1, rows)
+    close = 50_000 + np.cumsum(noise)
+    times = pl.datetime_range(FIRST, FIRST + timedelta(minutes=rows), "1m", closed="left", eager=True)
+    return pl.DataFrame({"timestamp": times, "open": close, "high": close + 1, "low": close - 1, "close": close})
+
+
 def main() -> None:
     """Make the lake in a temporary directory, audit it cold and again."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -113,6 +123,12 @@ def main() -> None:
 
     timed("audit, cold", audit, hours=hours)
     timed("audit, nothing changed", audit, hours=hours)
+    year = _bars(365 * 24 * 60)
+    minute = timedelta(minutes=1)
+    timed("rulepack, a symbol-year", lambda: rulepack(year, SYMBOL, FIRST, FIRST + year.height * minute, minute))
+    timed("the same against klines", lambda: rulepack(
+        year, SYMBOL, FIRST, FIRST + year.height * minute, minute, reference=year
+    ))  # fmt: skip
     if given.keep is None:
         shutil.rmtree(root)
 
