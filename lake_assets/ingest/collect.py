@@ -15,13 +15,15 @@ import polars as pl
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.transforms.live import LOOK_AROUND_MINUTES, SymbolFold, fold_records
 from lake_resources.binance.frames import AGG_TRADE, EVERY_SYMBOL, HEALED, Frame
-from lake_resources.collector.segments import newest_minute, read_records
+from lake_resources.collector.segments import lately_written, newest_minute, read_records
 
 REFOLD_NS = 5_000_000_000
 """Stale minutes are folded again this often."""
 SILENCE_NS = 15_000_000_000
 """A symbol that was not heard for so long has its open minutes closed as they are."""
 _RESUMED_MINUTES = 3
+_UNSURE_S = 120.0
+"""Late records that were written so shortly before a kill may not have reached the rows of their minutes."""
 
 
 class LiveRecorder:
@@ -65,6 +67,10 @@ class LiveRecorder:
                 fold.forget_until(first + LOOK_AROUND_MINUTES)
             if ids:
                 last_ids[symbol] = max(ids)
+        if newest is not None:
+            resumed = newest - _RESUMED_MINUTES + LOOK_AROUND_MINUTES
+            unsure = [minute for minute in lately_written(self._segments, _UNSURE_S) if minute < resumed]
+            self._waiting = [(symbol, minute) for symbol in self._folds for minute in unsure]
         return max(last_seq + 1, self._clock_ns() // 1000), last_ids
 
     def feed(self, frame: Frame) -> None:

@@ -127,6 +127,12 @@ class SegmentWriter:
             fsync_dirs(_directory(self._root, opened) for opened in done)
         return len(done)
 
+    def abandon(self) -> None:
+        """Let go of the open files as a kill would; `recover` closes them later."""
+        for segment in self._open.values():
+            segment.file.close()
+        self._open.clear()
+
     def _file(self, minute: int, first_seq: int) -> _OpenFile:
         found = self._open.get(minute)
         if found is None:
@@ -196,6 +202,13 @@ def newest_minute(root: Path) -> int | None:
             if names:
                 return _minute_of(names[0])
     return None
+
+
+def lately_written(root: Path, within_s: float) -> list[int]:
+    """Minutes (epoch minutes) whose files were written in the last seconds before the very last write, in order."""
+    written = {path: path.stat().st_mtime for path in root.glob("date=*/hour=*/*.seg*")}
+    since = max(written.values(), default=0.0) - within_s
+    return sorted({_minute_of(path) for path, at in written.items() if at >= since})
 
 
 def prune(root: Path, now: datetime, max_age: timedelta, max_bytes: int) -> Pruned:

@@ -1,0 +1,112 @@
+"""One connection as a state machine: what is subscribed, what is waited for, when it is given up."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from lake_resources.binance.frames import AGG_TRADE, BOOK_TICKER, DEPTH, MARK_PRICE
+from lake_resources.binance.stream import Backoff, Limits, StreamSession, subscriptions
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+ACK = {"result": None, "id": 1}
+
+
+def session(route: str = "market", limits: Limits | None = None) -> StreamSession:
+    one = StreamSession(route, SYMBOLS, limits or Limits())  # type: ignore[arg-type]
+    one.begin(100.0)
+    one.requests()
+    return one
+
+
+def test_every_stream_is_on_its_route_and_in_lower_case() -> None:
+    assert subscriptions("market", SYMBOLS) == [
+        "btcusdt@forceOrder", "ethusdt@forceOrder", "btcusdt@aggTrade", "ethusdt@aggTrade",
+        "btcusdt@markPrice@1s", "ethusdt@markPrice@1s",
+    ]  # fmt: skip
+    assert subscriptions("public", SYMBOLS) == [
+        "btcusdt@bookTicker", "ethusdt@bookTicker", "btcusdt@depth@100ms", "ethusdt@depth@100ms",
+    ]  # fmt: skip
+
+
+def test_many_symbols_take_several_requests_of_at_most_200_names() -> None:
+    one = StreamSession("market", tuple(f"S{number}USDT" for number in range(150)), Limits())
+    requests = [orjson.loads(request) for request in one.requests()]
+
+    assert [len(request["params"]) for request in requests] == [200, 200, 50]
+    assert [request["id"] for request in requests] == [1, 2, 3]
+    assert {request["method"] for request in requests} == {"SUBSCRIBE"}
+
+
+def test_verified_by_acknowledgement_and_a_first_message_of_what_always_flows() -> None:
+    one = session()
+    one.reply(ACK, 100.1)
+    one.frame(AGG_TRADE, "BTCUSDT", 100.2)
+    assert not one.verified
+    one.frame(MARK_PRICE, "ETHUSDT", 101.0)
+
+    assert one.verified
+    assert one.silent_streams() == [
+        "btcusdt@forceOrder", "ethusdt@forceOrder", "ethusdt@aggTrade", "btcusdt@markPrice@1s",
+    ]  # fmt: skip
+
+
+def test_an_acknowledged_wrong_route_is_noticed() -> None:
+    one = session("public")
+    one.reply(ACK, 100.1)
+    for second in range(30):
+        one.frame(DEPTH, "BTCUSDT", 101.0 + second)
+
+    assert one.verdict(115.0) is None
+    found = one.verdict(121.0)
+    assert found is not None
+    assert "bookTicker" in found
+    one.frame(BOOK_TICKER, "BTCUSDT", 121.1)
+    assert one.verdict(121.2) is None
+
+
+def test_no_acknowledgement() -> None:
+    one = session(limits=Limits(stall_s=60))
+    one.frame(MARK_PRICE, "BTCUSDT", 105.0)
+
+    assert one.verdict(109.9) is None
+    assert "not acknowledged" in str(one.verdict(110.1))
+
+
+def test_a_stall_is_noticed_within_15_s() -> None:
+    one = session()
+    one.reply(ACK, 100.1)
+    one.frame(MARK_PRICE, "BTCUSDT", 101.0)
+
+    assert one.verdict(110.9) is None
+    assert "stalled" in str(one.verdict(115.0))
+
+
+@pytest.mark.parametrize(
+    "refusal", [{"error": {"code": 2, "msg": "Invalid request"}, "id": 1}, {"code": 4, "msg": "too many streams"}]
+)
+def test_a_refusal_ends_it(refusal: dict[str, object]) -> None:
+    one = session()
+    one.reply(refusal, 100.1)
+
+    assert "refused" in str(one.verdict(100.2))
+
+
+def test_rollover_before_the_exchange_cuts() -> None:
+    one = session()
+
+    assert not one.is_due(100.0 + 23 * 3600 - 1)
+    assert one.is_due(100.0 + 23 * 3600 + 1)
+
+
+def test_backoff_doubles_and_is_forgotten_after_a_healthy_connection() -> None:
+    backoff = Backoff(first_s=0.5, max_s=60.0, healthy_s=60.0, jitter=lambda: 0.0)
+
+    assert [backoff.after(0.0) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff.after(59.0) == 60
+    assert backoff.after(61.0) == 0.5
+    assert backoff.after(0.0) == 1.0
+
+
+def test_jitter_spreads_by_a_quarter() -> None:
+    assert Backoff(jitter=lambda: 1.0).after(0.0) == 0.5 * 1.25
