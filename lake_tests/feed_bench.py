@@ -53,12 +53,14 @@ class HourlyExchange:
         bars: open, high, low, close, volume.
         now: the exchange's clock.
         twice: hours that are served twice.
+        late: answers without this hour that are still to come.
         broken: status of every answer, when set.
     """
 
     bars: dict[datetime, list[str]]
     now: datetime
     twice: set[datetime] = field(default_factory=set)
+    late: dict[datetime, int] = field(default_factory=dict)
     broken: int | None = None
 
     def route(self, path: str, query: dict[str, str]) -> Reply:
@@ -68,7 +70,9 @@ class HourlyExchange:
         if path == "/fapi/v1/time":
             return Reply({"serverTime": int(self.now.timestamp() * 1000)})
         start, end, limit = int(query["startTime"]), int(query["endTime"]), int(query["limit"])
-        hours = [hour for hour in sorted(self.bars) for _ in range(1 + (hour in self.twice))]
+        withheld = {hour for hour, answers in self.late.items() if answers > 0}
+        self.late = {hour: answers - 1 for hour, answers in self.late.items()}
+        hours = [hour for hour in sorted(set(self.bars) - withheld) for _ in range(1 + (hour in self.twice))]
         rows = [self._row(hour) for hour in hours if start <= _ms(hour) <= end]
         return Reply(rows[:limit])
 

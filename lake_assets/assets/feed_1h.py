@@ -70,9 +70,7 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
         ),
     )
     def feed_1h(context: dg.AssetExecutionContext, feed: dg.ResourceParam[FeedOpener]) -> Iterator[Any]:
-        opened = feed.open()
-        done = run_feed(opened, [hour_of(key) for key in context.partition_keys], report=context.log.info)
-        opened.rest.close()
+        done = run_feed(feed.open(), [hour_of(key) for key in context.partition_keys], report=context.log.info)
         for warning in done.warnings:
             context.log.warning(warning)
         failed = [hour for hour in done.hours if not hour.stored]
