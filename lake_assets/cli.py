@@ -12,7 +12,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lake_assets.console import commands_audit, commands_backfill, commands_collect, commands_compact, commands_rules
+from lake_assets.console import (
+    commands_audit,
+    commands_backfill,
+    commands_collect,
+    commands_compact,
+    commands_health,
+    commands_rules,
+)
 from lake_assets.console.demo import run_demo
 from lake_assets.console.report import archives_table, hours_table, missing_table
 from lake_assets.console.stack import local_stack, watch
@@ -31,6 +38,7 @@ app.add_typer(commands_backfill.app)
 app.add_typer(commands_rules.app)
 app.add_typer(commands_collect.app)
 app.add_typer(commands_compact.app)
+app.add_typer(commands_health.app)
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=_LOG_WIDTH)

@@ -14,7 +14,7 @@ import dagster as dg
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import WARM_REACH, Hole, find_holes, plan_healing
 from lake_assets.automation.hot import hot_hours, hot_window, plan_tick
-from lake_assets.jobs import HOT_RUN_LONGEST, MINUTE_JOB, Job, hour_range_tags, runs_at_work
+from lake_assets.jobs import HOT_RUN_LONGEST, MINUTE_JOB, RANGE_END, RANGE_START, Job, hour_range_tags, runs_at_work
 from lake_assets.metadata import AUTOMATION_TAG, minute_key
 from lake_assets.promotion_sensor import build_promote_sensor, default_status
 from lake_assets.windows import HOUR
@@ -128,7 +128,7 @@ def build_alert_sensor(settings: LakeSettings, clock: Clock) -> dg.SensorDefinit
     def alert_failures(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         run = context.dagster_run
         tags = run.tags
-        hours = tags.get("dagster/partition") or f"{tags.get('dagster/asset_partition_range_start', '')} …"
+        hours = tags.get("dagster/partition") or f"{tags.get(RANGE_START)} to {tags.get(RANGE_END)}"
         steps = [event.message for event in context.get_step_failure_events()]
         detail = "\n".join([context.failure_event.message or "", *filter(None, steps)])
         subject = f"run {run.run_id[:8]} of {run.job_name} failed ({tags.get(AUTOMATION_TAG, 'by hand')}, {hours})"

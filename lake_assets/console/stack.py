@@ -151,6 +151,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the code location", api.location_loaded, timeout_s=120)
         say("waiting for the daemon ...")
         stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
+        stack.start("health", ["lake_assets.console.heartbeat"], environment)
         api.close()
         yield stack
 

@@ -195,6 +195,12 @@ class SourceRows(LedgerEngine):
         with self._read() as connection:
             return [_capture(row) for row in connection.execute(query.order_by(CAPTURES.c.hour)).mappings()]
 
+    def captures_since(self, instant: datetime) -> int:
+        """How many answers of REST were kept since an instant."""
+        query = sa.select(sa.func.count()).where(CAPTURES.c.captured_at_utc >= utc(instant))
+        with self._read() as connection:
+            return connection.execute(query).scalar_one()
+
     def superseded_captures(self, before: datetime, limit: int) -> list[Capture]:
         """Vintages of unfinished hours that a later one replaced, taken before an instant; oldest first."""
         query = (

@@ -1,0 +1,114 @@
+"""What counts as a problem, and the form of the heartbeat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lake_assets.automation.health import CollectorFacts, Facts, RunFacts, SensorFacts, heartbeat, judge, page
+
+NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
+
+
+def ago(**span: float) -> datetime:
+    return NOW - timedelta(**span)
+
+
+HOT = SensorFacts("hot_band", running=True, interval_s=30, last_tick=ago(seconds=20))
+WELL = Facts(
+    started=ago(hours=5),
+    stopping=False,
+    automation=True,
+    daemon_beat=ago(seconds=15),
+    sensors=[HOT],
+    hot_run=RunFacts(ago(seconds=40), ago(seconds=30)),
+    collector=CollectorFacts(wanted=True, latency_p50_ms=10.5, latency_p95_ms=25.3, last_seen=ago(seconds=40)),
+    minutes={"BTCUSDT": ago(minutes=1)},
+    raw_count_today=100,
+    minute_rows_today=930,
+)
+
+
+def test_all_is_well() -> None:
+    health = judge(WELL, NOW)
+    assert (health.status, health.problems, health.well) == ("HEALTHY", (), True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"daemon_beat": ago(minutes=3)}, "daemon has been silent"),
+        ({"sensors": [replace(HOT, last_tick=ago(minutes=3))]}, "has not ticked for 3 min"),
+        ({"sensors": [replace(HOT, running=False)]}, "switched off"),
+        ({"sensors": [replace(HOT, error="KeyError: x")]}, "failed: KeyError"),
+        ({"minutes": {"BTCUSDT": ago(minutes=9)}}, "BTCUSDT is 9 min behind"),
+        ({"minutes": {"BTCUSDT": None}}, "no minute yet"),
+        ({"hot_run": RunFacts(ago(minutes=1), ago(seconds=50), "run abc")}, "run abc"),
+        ({"collector": CollectorFacts(wanted=True, last_seen=ago(minutes=4))}, "collector is silent"),
+        ({"late_archives": ["klines_1m of BTCUSDT for 2026-11-15 is not published"]}, "late: klines_1m"),
+    ],
+)
+def test_each_problem_is_named(changes, word) -> None:
+    health = judge(replace(WELL, **changes), NOW)
+    assert health.status == "ERROR"
+    assert not health.well
+    assert word in " ".join(health.problems)
+
+
+def test_what_is_no_problem() -> None:
+    slow = SensorFacts("promote_archives", running=True, interval_s=300, last_tick=ago(minutes=14))
+    new = SensorFacts("alert_failures", running=True, interval_s=30, last_tick=None)
+    never_collected = CollectorFacts()
+    facts = replace(WELL, sensors=[HOT, slow, new], collector=never_collected, started=None)
+    assert judge(facts, NOW).well
+    by_hand = replace(WELL, automation=False, sensors=[replace(HOT, running=False)], minutes={"BTCUSDT": None})
+    assert judge(by_hand, NOW).well, "without automation nobody promises fresh minutes"
+
+
+def test_starting_and_stopped() -> None:
+    young = replace(WELL, started=ago(minutes=1), minutes={"BTCUSDT": None})
+    assert judge(young, NOW).status == "STARTING"
+    assert judge(young, NOW).well
+    assert judge(replace(WELL, stopping=True), NOW).status == "STOPPED"
+    never = replace(WELL, daemon_beat=None, started=None)
+    assert judge(never, NOW).status == "STOPPED"
+    assert not judge(never, NOW).well
+
+
+def test_the_heartbeat_has_the_promised_fields() -> None:
+    beat = heartbeat(WELL, judge(WELL, NOW))
+    assert beat["ts_utc"] == "2026-11-18T15:30:00Z"
+    assert beat["collector"] == {
+        "status": "running",
+        "last_latency_p50_ms": 10.5,
+        "last_latency_p95_ms": 25.3,
+        "last_seen_ts": "2026-11-18T15:29:20Z",
+    }
+    assert set(beat["macro_minute"]) == {
+        "status",
+        "last_run_start",
+        "last_run_end",
+        "last_run_rows_written",
+        "last_error",
+    }
+    assert beat["transformer"] == {
+        "status": "idle",
+        "last_run_start": "2026-11-18T15:29:20Z",
+        "last_run_end": "2026-11-18T15:29:30Z",
+        "last_error": None,
+    }
+    assert beat["files"]["raw_count_today"] == 100
+    assert beat["files"]["minute_rows_today"] == 930
+    running = heartbeat(replace(WELL, hot_run=RunFacts(ago(seconds=5))), judge(WELL, NOW))
+    assert running["transformer"]["status"] == "running"
+
+
+def test_the_page_says_the_same() -> None:
+    sick = replace(WELL, daemon_beat=ago(minutes=3))
+    text = page(heartbeat(sick, judge(sick, NOW)))
+    assert text.startswith("# Health: ERROR\n")
+    assert "- the daemon has been silent for 3 min" in text
+    assert "| BTCUSDT | 2026-11-18T15:29:00Z |" in text
+    assert "930 minute rows, 100 raw files" in text
