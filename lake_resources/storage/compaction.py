@@ -33,6 +33,8 @@ from lake_resources.storage.reader import TIME_COLUMN
 
 ROW_GROUP_ROWS = 14_880
 """A third of a month: a day is read in half the time of one group per month, years of one column a tenth slower."""
+_FILES_AT_ONCE = 192
+"""Their bytes are in memory together, so that what is hashed is what is read."""
 
 CompactionStatus = Literal["compacted", "unchanged", "changed_meanwhile"]
 
@@ -155,21 +157,34 @@ def rows_hash(rows: pl.DataFrame) -> str:
     It does not depend on the file format, the compression, or how the rows are chunked.
     """
     digest = hashlib.sha256()
-    for column in rows:
-        digest.update(f"{column.name}|{column.dtype}|{column.len()}\n".encode())
-        values = column.to_physical()
-        if values.dtype == pl.Boolean:
-            values = values.cast(pl.UInt8)
-        if values.dtype == pl.String:
-            values = values.cast(pl.Binary)
-            raw = b"".join(b"\0" if text is None else b"\1" + len(text).to_bytes(8, "big") + text for text in values)
-            digest.update(raw)
-            continue
-        if values.null_count():
-            digest.update(np.packbits(values.is_null().to_numpy()).tobytes())
-            values = values.fill_null(0)
-        digest.update(np.ascontiguousarray(values.to_numpy()).data)
+    nulls = rows.null_count().row(0) if rows.width else ()
+    empty = {name for name, count in zip(rows.columns, nulls, strict=True) if count == rows.height}
+    partly = {name for name, count in zip(rows.columns, nulls, strict=True) if 0 < count < rows.height}
+    # One query for all columns: a month of 66 columns would else be two hundred.
+    values = rows.select(_plain(name, dtype) for name, dtype in rows.schema.items() if name not in empty)
+    masks = rows.select(pl.col(name).is_null().cast(pl.UInt8) for name in rows.columns if name in partly)
+    for name, dtype in rows.schema.items():
+        kind = "empty" if name in empty else "partly" if name in partly else "full"
+        digest.update(f"{name}|{dtype}|{rows.height}|{kind}\n".encode())
+        if name in partly:
+            digest.update(_raw(masks[name]))
+        if name not in empty:
+            digest.update(_raw(values[name]))
     return digest.hexdigest()
+
+
+def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Values as numbers without NULLs; which were NULL is hashed apart."""
+    column = pl.col(name)
+    if dtype == pl.String:
+        return column.cast(pl.Binary).bin.encode("hex").fill_null("")
+    return (column.cast(pl.UInt8) if dtype == pl.Boolean else column.to_physical()).fill_null(0)
+
+
+def _raw(values: pl.Series) -> memoryview | bytes:
+    if values.dtype == pl.String:
+        return "\n".join(values).encode()
+    return np.ascontiguousarray(values.to_numpy()).data
 
 
 def clear(
@@ -276,13 +291,15 @@ def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[Hour
     expected |= {found.path: found.content_hash for found in ledger.segments(period.symbol, period.start, period.end)}
     parts, size_bytes = [], 0
     for stretch in stretches(ledger, period.symbol, period.start, period.end):
-        contents = [_verified(catalog, period.symbol, path, expected.get(path)) for path in stretch.paths]
-        size_bytes += sum(len(content) for content in contents)
-        part = pl.scan_parquet(contents, hive_partitioning=False)
-        if stretch.cut:
-            part = part.filter(pl.col(TIME_COLUMN) >= stretch.start, pl.col(TIME_COLUMN) < stretch.end)
-        parts.append(part.collect())
-        del contents
+        for index in range(0, len(stretch.paths), _FILES_AT_ONCE):
+            paths = stretch.paths[index : index + _FILES_AT_ONCE]
+            contents = [_verified(catalog, period.symbol, path, expected.get(path)) for path in paths]
+            size_bytes += sum(len(content) for content in contents)
+            part = pl.scan_parquet(contents, hive_partitioning=False)
+            if stretch.cut:
+                part = part.filter(pl.col(TIME_COLUMN) >= stretch.start, pl.col(TIME_COLUMN) < stretch.end)
+            parts.append(part.collect())
+            del contents, part
     rows = pl.concat(parts, rechunk=True)
     _check(period, hours, rows)
     return rows, size_bytes

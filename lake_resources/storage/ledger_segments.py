@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -84,18 +84,32 @@ class Segment:
 
     def runs(self) -> Iterator[tuple[datetime, datetime]]:
         """The hours it serves as maximal stretches `[start, end)`."""
-        bits, index = self.serves, 0
-        while bits:
-            empty = (bits & -bits).bit_length() - 1
-            bits >>= empty
-            length = (~bits & (bits + 1)).bit_length() - 1
-            yield self.start + (index + empty) * HOUR, self.start + (index + empty + length) * HOUR
-            bits >>= length
-            index += empty + length
+        return runs(self.start, self.serves)
 
     def serves_hour(self, hour: datetime) -> bool:
         """Whether that hour is read from this file."""
         return self.start <= hour < self.end and bool(self.serves >> ((hour - self.start) // HOUR) & 1)
+
+
+class Served(NamedTuple):
+    """What a reader needs of a segment, and no more: years of them are looked up at once."""
+
+    path: str
+    start: datetime
+    serves: int
+    holds: int
+
+
+def runs(start: datetime, bits: int) -> Iterator[tuple[datetime, datetime]]:
+    """The hours of a bitmap as maximal stretches `[start, end)`."""
+    index = 0
+    while bits:
+        empty = (bits & -bits).bit_length() - 1
+        bits >>= empty
+        length = (~bits & (bits + 1)).bit_length() - 1
+        yield start + (index + empty) * HOUR, start + (index + empty + length) * HOUR
+        bits >>= length
+        index += empty + length
 
 
 def bitmap(start: datetime, hours: Iterable[datetime]) -> int:
@@ -112,18 +126,27 @@ class SegmentRows(LedgerEngine):
     def segments(
         self, symbol: str, start: datetime | None = None, end: datetime | None = None, *, superseded: bool = False
     ) -> list[Segment]:
-        """Segments that serve hours and overlap `[start, end)`, in order; those that serve none too, if wanted."""
-        table = SEGMENTS.c
-        query = sa.select(SEGMENTS).where(table.symbol == symbol).order_by(table.start_utc, table.path)
-        if start is not None:
-            # The lower bound lets the index skip the years before; no segment is longer than a month.
-            query = query.where(table.end_utc > utc(start), table.start_utc > utc(start) - LONGEST)
-        if end is not None:
-            query = query.where(table.start_utc < utc(end))
+        """Segments that serve hours, all or those that overlap `[start, end)`; those that serve none too, if wanted."""
+        query = sa.select(SEGMENTS).where(SEGMENTS.c.symbol == symbol)
+        query = query.order_by(SEGMENTS.c.start_utc, SEGMENTS.c.path)
+        if start is not None and end is not None:
+            query = query.where(*_overlap(start, end))
         if not superseded:
-            query = query.where(table.superseded_at_utc.is_(None))
+            query = query.where(SEGMENTS.c.superseded_at_utc.is_(None))
         with self._read() as connection:
             return [_segment(row) for row in connection.execute(query)]
+
+    def serving(self, symbol: str, start: datetime, end: datetime) -> list[Served]:
+        """The segments that serve hours and overlap `[start, end)`, in order."""
+        table = SEGMENTS.c
+        query = (
+            sa.select(table.path, table.start_utc, table.serves, table.holds)
+            .where(table.symbol == symbol, table.superseded_at_utc.is_(None), *_overlap(start, end))
+            .order_by(table.start_utc, table.path)
+        )
+        with self._read() as connection:
+            found = connection.execute(query).all()
+        return [Served(path, first, int(serves, 16), int(holds, 16)) for path, first, serves, holds in found]
 
     def segment_of(self, symbol: str, hour: datetime) -> Segment | None:
         """The segment that serves an hour, or None where it is read from its own file."""
@@ -212,15 +235,15 @@ def reopen(connection: sa.Connection, symbol: str, hours: Sequence[datetime], at
 
 
 def _overlapping(connection: sa.Connection, symbol: str, start: datetime, end: datetime) -> list[Segment]:
-    table = SEGMENTS.c
-    query = sa.select(SEGMENTS).where(
-        table.symbol == symbol,
-        table.start_utc < utc(end),
-        table.start_utc > utc(start) - LONGEST,
-        table.end_utc > utc(start),
-        table.superseded_at_utc.is_(None),
-    )
+    serving = SEGMENTS.c.superseded_at_utc.is_(None)
+    query = sa.select(SEGMENTS).where(SEGMENTS.c.symbol == symbol, serving, *_overlap(start, end))
     return [_segment(row) for row in connection.execute(query)]
+
+
+def _overlap(start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
+    # The lower bound lets the index skip the years before; no segment is longer than a month.
+    table = SEGMENTS.c
+    return [table.start_utc < utc(end), table.start_utc > utc(start) - LONGEST, table.end_utc > utc(start)]
 
 
 def _take_back(connection: sa.Connection, segment: Segment, hours: int, at: datetime) -> None:

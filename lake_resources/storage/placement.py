@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
 from lake_resources.storage.ledger import Ledger, Partition, Segment
+from lake_resources.storage.ledger_segments import Served, runs
 from lake_resources.storage.parquet import file_hash
 
 
@@ -43,7 +44,7 @@ def stretches(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> li
         return []
     found: list[Stretch] = []
     at = start
-    for segment, first, last in sorted(_runs(ledger.segments(symbol, start, end), start, end), key=lambda run: run[1]):
+    for segment, first, last in sorted(_runs(ledger.serving(symbol, start, end), start, end), key=lambda run: run[1]):
         found += _hours(ledger, symbol, at, first)
         if found and found[-1].paths == (segment.path,):
             # Nothing is committed between two runs of one file, so what it holds is all there is.
@@ -80,14 +81,14 @@ def _hash_of(path: Path, _size_bytes: int, _mtime_ns: int) -> str:
     return file_hash(path)
 
 
-def _runs(segments: Iterable[Segment], start: datetime, end: datetime) -> Iterator[tuple[Segment, datetime, datetime]]:
+def _runs(segments: Iterable[Served], start: datetime, end: datetime) -> Iterator[tuple[Served, datetime, datetime]]:
     for segment in segments:
-        for first, last in segment.runs():
+        for first, last in runs(segment.start, segment.serves):
             if max(first, start) < min(last, end):
                 yield segment, max(first, start), min(last, end)
 
 
-def _cuts(segment: Segment, start: datetime, end: datetime) -> bool:
+def _cuts(segment: Served, start: datetime, end: datetime) -> bool:
     """Whether the file holds hours outside `[start, end)`."""
     first = (segment.holds & -segment.holds).bit_length() - 1
     return start > segment.start + first * HOUR or end < segment.start + segment.holds.bit_length() * HOUR

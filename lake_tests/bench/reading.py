@@ -1,0 +1,266 @@
+"""Reading five compacted years, and compacting: `python -m lake_tests.bench.reading [--years 5] [--keep DIR]`.
+
+Belongs here: making such a lake, timing reads of it against one Parquet file per month without any ledger, and the
+compaction of a month in a process of its own. Does not belong here: the judging of results by tests. All but the last
+months of a made lake are month files from the start; the hours of the last two are real files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from lake_assets.ingest.lake import CODE_VERSION
+from lake_assets.schema.tables import MINUTE
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.compaction import ROW_GROUP_ROWS, Period, compact, rows_hash
+from lake_resources.storage.ledger import Intent, Ledger, Partition, Segment
+from lake_resources.storage.ledger_segments import bitmap
+from lake_resources.storage.parquet import file_hash, stage
+from lake_resources.storage.provenance import SourceRef
+from lake_resources.storage.reader import scan_minutes
+from lake_tests.bench.meter import cpu_s, metered
+
+SYMBOL = "BTCUSDT"
+FIRST = datetime(2021, 1, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+REPEATS = 25
+_STREAMS = (
+    "klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "premium_index_klines_1m", "agg_trades", "metrics",
+    "funding_rate",
+)  # fmt: skip
+_SCHEMA = MINUTE.polars_schema
+
+
+def month_rows(start: datetime, end: datetime) -> pl.DataFrame:
+    """Minutes with the entropy of real ones: prices in ticks, quantities in lots, columns of collectors NULL."""
+    noise = np.random.default_rng(start.year * 12 + start.month)
+    size = (end - start) // timedelta(minutes=1)
+    price = np.round(30_000 + np.cumsum(noise.normal(0, 8, size)), 1)
+    columns: dict[str, pl.Series] = {}
+    for column in MINUTE.columns:
+        if column.support_class == "LIVE_ONLY" and column.nullable:
+            columns[column.name] = pl.Series(column.name, [None] * size, dtype=column.dtype)
+        elif column.name == "timestamp":
+            columns[column.name] = pl.datetime_range(
+                start, end, "1m", time_unit="us", time_zone="UTC", closed="left", eager=True
+            )
+        elif column.dtype == pl.Boolean:
+            columns[column.name] = pl.Series(column.name, np.zeros(size, dtype=bool))
+        elif column.dtype == pl.Int64:
+            columns[column.name] = pl.Series(column.name, noise.poisson(900, size), dtype=pl.Int64)
+        elif column.unit == "USDT":
+            columns[column.name] = pl.Series(column.name, np.round(price + noise.normal(0, 3, size), 1))
+        else:
+            columns[column.name] = pl.Series(column.name, np.round(noise.lognormal(3, 1, size), 3))
+    return pl.DataFrame(columns).select(MINUTE.names)
+
+
+def months(count: int) -> list[tuple[datetime, datetime]]:
+    """The first `count` months as `[start, end)`."""
+    found = []
+    start = FIRST
+    for _ in range(count):
+        end = (start + 31 * DAY).replace(day=1)
+        found.append((start, end))
+        start = end
+    return found
+
+
+def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int) -> Partition:
+    sources = {
+        name: SourceRef(
+            name, "archive", f"{hour:%j%Y}".ljust(64, "a"), {"look_back": f"{hour:%H}", "look_back_hours": 2}
+        )
+        for name in _STREAMS
+    }
+    return Partition(
+        symbol=SYMBOL,
+        hour=hour,
+        path=path,
+        row_count=60,
+        expected_rows=60,
+        min_ts=hour,
+        max_ts=hour + timedelta(minutes=59),
+        schema_hash=MINUTE.schema_hash,
+        content_hash=content_hash,
+        size_bytes=size_bytes,
+        inputs_hash="i" * 64,
+        complete=True,
+        sources=sources,
+        code_version=CODE_VERSION,
+        committed_at=hour,
+    )
+
+
+def add_month(
+    catalog: Catalog, ledger: Ledger, plain: Path, start: datetime, end: datetime, *, hour_files: bool
+) -> None:
+    """One month in the lake (as hour files, or as a month file at once) and as a plain file beside it."""
+    rows = month_rows(start, end)
+    plain.parent.mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(plain, compression="zstd")
+    hours = [start + index * HOUR for index in range((end - start) // HOUR)]
+    found = []
+    for index, hour in enumerate(hours):
+        path = catalog.minute_path(SYMBOL, hour)
+        content_hash, size_bytes = "c" * 64, 0
+        if hour_files:
+            path.parent.mkdir(parents=True)
+            metadata = {"lake.symbol": SYMBOL, "lake.sources": "s" * 1300}
+            rows.slice(60 * index, 60).write_parquet(path, compression="zstd", metadata=metadata)
+            content_hash, size_bytes = file_hash(path), path.stat().st_size
+        found.append(Intent(_hour_row(hour, catalog.relative(path), content_hash, size_bytes), ".tmp/none"))
+    ledger.write_intents(found)
+    ledger.commit_intents(SYMBOL)
+    if hour_files:
+        return
+    staged = stage(rows, catalog.temp_dir, {"lake.symbol": SYMBOL, "s": "s" * 25_000}, row_group_rows=ROW_GROUP_ROWS)
+    path = staged.publish(catalog.segment_path(SYMBOL, f"{start:%Y-%m}", staged.content_hash))
+    bits = bitmap(start, hours)
+    segment = Segment(
+        SYMBOL, catalog.relative(path), "month", start, end, bits, bits, rows.height, staged.content_hash,
+        rows_hash(rows), staged.size_bytes, MINUTE.schema_hash, end,
+    )  # fmt: skip
+    assert ledger.activate_segment(segment, dict.fromkeys(hours, "c" * 64))
+
+
+def compact_here(root: Path, tier: str, start: datetime, end: datetime) -> None:
+    """Compact one month, or each day of a range, and print the figures; run in a process of its own."""
+    catalog, ledger = open_files(root)
+    periods = [Period(SYMBOL, "month", start, end)]
+    if tier == "day":
+        days = [start + index * DAY for index in range((end - start) // DAY)]
+        periods = [Period(SYMBOL, "day", day, day + DAY) for day in days]
+    ledger.segments(SYMBOL)  # opening the ledger is not the work
+    with metered(input_mb=0.0, output_mb=0.0) as figures:
+        for period in periods:
+            hours = ledger.hour_files(SYMBOL, period.start, period.end)
+            done = compact(catalog, ledger, period, hours, clock=lambda: end)
+            assert done.status == "compacted"
+            figures["input_mb"] += done.input_bytes / 1e6
+            figures["output_mb"] += done.size_bytes / 1e6
+
+
+def open_files(root: Path) -> tuple[Catalog, Ledger]:
+    """Catalog and ledger below a root."""
+    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+
+
+def compared(name: str, works: dict[str, Callable[[], pl.DataFrame]], **further: object) -> dict[str, float]:
+    """Run the works in turn, many times; print the medians as one JSON line, return the wall seconds."""
+    wall: dict[str, list[float]] = {work: [] for work in works}
+    cpu: dict[str, list[float]] = {work: [] for work in works}
+    for _ in range(REPEATS):
+        for work, read in works.items():
+            before = time.perf_counter(), cpu_s()
+            read()
+            wall[work].append(time.perf_counter() - before[0])
+            cpu[work].append(cpu_s() - before[1])
+    shown = {
+        work: {
+            "wall_ms": round(1e3 * statistics.median(wall[work]), 2),
+            "cpu_ms": round(1e3 * statistics.median(cpu[work]), 2),
+        }
+        for work in works
+    }
+    say(name, **shown, **further)
+    return {work: statistics.median(times) for work, times in wall.items()}
+
+
+def say(name: str, **figures: object) -> None:
+    """One JSON line."""
+    sys.stdout.write(json.dumps({"what": name, **figures}) + "\n")
+    sys.stdout.flush()
+
+
+def read_all_ways(
+    catalog: Catalog, ledger: Ledger, plain: Sequence[Path], end: datetime, state: str
+) -> tuple[float, float]:
+    """Time the reads of one state of the lake; returns the seconds of the lake and of the plain files."""
+
+    def lake() -> pl.DataFrame:
+        return scan_minutes(catalog, ledger, SYMBOL, FIRST, end, ["close"], schema=_SCHEMA).collect()
+
+    def files() -> pl.DataFrame:
+        return pl.scan_parquet(plain, schema=_SCHEMA, glob=False, hive_partitioning=False).select("close").collect()
+
+    assert lake().equals(files())
+    found = compared(f"all years of close, {state}", {"lake": lake, "plain months": files}, rows=files().height)
+    tail = end - 30 * DAY, end
+    day = end - 10 * DAY
+
+    def window(start: datetime, stop: datetime, columns: list[str] | None) -> Callable[[], pl.DataFrame]:
+        return lambda: scan_minutes(catalog, ledger, SYMBOL, start, stop, columns, schema=_SCHEMA).collect()
+
+    compared(
+        f"short reads, {state}",
+        {
+            "one day, 66 columns": window(day, day + DAY, None),
+            "one day, OHLCV": window(day, day + DAY, ["timestamp", "open", "high", "low", "close", "volume_btc"]),
+            "latest 720 hours, 2 columns": window(*tail, ["timestamp", "close"]),
+            "latest 720 hours, 66 columns": window(*tail, None),
+        },
+    )
+    return found["lake"], found["plain months"]
+
+
+def measured_compaction(root: Path, tier: str, start: datetime, end: datetime) -> None:
+    """The compaction of one period on one core, in a process of its own."""
+    command = [sys.executable, "-m", "lake_tests.bench.reading", "--compact", str(root), tier, start.isoformat()]
+    env = os.environ | {"POLARS_MAX_THREADS": "1"}
+    done = subprocess.run([*command, end.isoformat()], env=env, capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout)
+    speed = round(figures["input_mb"] / figures["cpu_s"], 1)
+    say(f"compact a {tier}", mb_per_cpu_s=speed, **{key: round(value, 3) for key, value in figures.items()})
+
+
+def main() -> None:
+    """Make the lake, compact its last months, read it in each state."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--years", type=int, default=5)
+    parser.add_argument("--keep", type=Path, help="make the lake here")
+    parser.add_argument("--compact", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.compact:
+        root, tier, start, end = given.compact
+        compact_here(Path(root), tier, datetime.fromisoformat(start), datetime.fromisoformat(end))
+        return
+    root = given.keep or Path(tempfile.mkdtemp(prefix="reading-bench-"))
+    root.mkdir(parents=True, exist_ok=True)
+    catalog, ledger = open_files(root)
+    spans = months(12 * given.years)
+    plain = [root / "plain" / f"{start:%Y-%m}.parquet" for start, _ in spans]
+    for index, (start, end) in enumerate(spans):
+        add_month(catalog, ledger, plain[index], start, end, hour_files=index >= len(spans) - 2)
+    measured_compaction(root, "month", *spans[-2])
+    last, end = spans[-1]
+    seconds = {"month of hours": read_all_ways(catalog, ledger, plain, end, "the last month as hour files")}
+    measured_compaction(root, "day", last, end - 2 * DAY)
+    seconds["open days"] = read_all_ways(catalog, ledger, plain, end, "days, and 48 hour files")
+    measured_compaction(root, "day", end - 2 * DAY, end)
+    seconds["days"] = read_all_ways(catalog, ledger, plain, end, "the last month as day files")
+    measured_compaction(root, "month", last, end)
+    seconds["months"] = read_all_ways(catalog, ledger, plain, end, "months")
+    ratios = {state: round(lake / files, 3) for state, (lake, files) in seconds.items()}
+    tails = {f"{state} / months": round(ratio / ratios["months"], 3) for state, ratio in ratios.items()}
+    say("ratio to plain month files, wall", **ratios, **tails)
+    if given.keep is None:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
