@@ -9,6 +9,9 @@ import polars as pl
 
 from lake_resources.simulator.rng import Ints
 
+_FEW = 2_000
+"""Up to so many values plain formatting is faster than a data frame."""
+
 
 def text_column(values: Ints, digits: int, pad: int = 0) -> pl.Series:
     """Decimal strings of a whole array.
@@ -35,7 +38,16 @@ def text_column(values: Ints, digits: int, pad: int = 0) -> pl.Series:
 
 def texts(values: Ints, digits: int, pad: int = 0) -> list[str]:
     """Decimal strings of a whole array, as a list."""
-    return text_column(values, digits, pad).to_list()
+    if len(values) > _FEW:
+        return text_column(values, digits, pad).to_list()
+    tail = "0" * pad
+    if digits == 0:
+        return [f"{value}.{tail}" for value in values.tolist()] if pad else [str(value) for value in values.tolist()]
+    scale = 10**digits
+    return [
+        f"{value // scale}.{value % scale:0{digits}d}{tail}" if value >= 0 else f"{text(value, digits)}{tail}"
+        for value in values.tolist()
+    ]
 
 
 def text(value: int, digits: int) -> str:

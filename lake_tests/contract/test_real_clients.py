@@ -5,6 +5,7 @@ What they get is compared with the simulator's own market, not with its HTTP ans
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import warnings
 from collections.abc import Iterator
@@ -121,6 +122,9 @@ def test_python_binance(sim: SimulatorServer, bars: Bars, trades: Trades) -> Non
             client.futures_klines(symbol="NOPE", interval="1m")
     finally:
         client.close_connection()
+        # It opens an event loop for itself and never closes it.
+        client.loop.close()
+        asyncio.set_event_loop(None)
 
 
 def test_the_derivatives_sdk(sim: SimulatorServer, bars: Bars, trades: Trades) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake_resources.simulator.bars import INTERVAL_MINUTES, interval_end_ms, interval_start_ms, minute_bars, roll_up
-from lake_resources.simulator.decimals import text, texts
+from lake_resources.simulator.decimals import text, text_column, texts
 from lake_resources.simulator.derive import book_updates, settlements, snapshots, taker_volumes
 from lake_resources.simulator.feed import SymbolFeed
 from lake_resources.simulator.market import SeededMarket
@@ -196,7 +196,7 @@ def test_decimals_are_exact_and_signed() -> None:
     assert texts(values, 2) == ["0.00", "0.05", "-0.05", "1234.56", "-1234.56"]
     assert texts(values, 0) == ["0", "5", "-5", "123456", "-123456"]
     assert texts(values[3:4], 2, 6) == ["1234.56000000"]
-    assert [text(int(v), 2) for v in values] == texts(values, 2)
+    assert [text(int(v), 2) for v in values] == texts(values, 2) == text_column(values, 2).to_list()
 
 
 def test_an_unknown_name_gets_a_stable_spec() -> None:

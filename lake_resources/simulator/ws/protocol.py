@@ -65,6 +65,13 @@ class Wire(WebSocketsSansIOProtocol):
         if self.on_control:
             self.on_control()
 
+    def shutdown(self) -> None:
+        """End with the server; a connection that is closing already, behind unsent frames, is cut."""
+        if self.handshake_complete and not self.open:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     @property
     def open(self) -> bool:
         """Whether frames can still be sent."""
