@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ import polars as pl
 
 from lake_resources.errors import DiskFull, StorageError
 
+_FLUSHES = 8
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
 
@@ -55,9 +57,16 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_dirs(directories: Iterable[Path]) -> None:
-    """Flush directory entries (names, renames) to the disk, each directory once."""
-    for directory in dict.fromkeys(directories):
-        _fsync(directory, os.O_RDONLY | os.O_DIRECTORY)
+    """Flush directory entries (names, renames) to the disk, each directory once.
+
+    Side by side: each call waits for a flush of the whole device, and the system joins those that wait together.
+    """
+    once = list(dict.fromkeys(directories))
+    if len(once) == 1:
+        _fsync_dir(once[0])
+    elif once:
+        with ThreadPoolExecutor(min(len(once), _FLUSHES)) as pool:
+            list(pool.map(_fsync_dir, once))
 
 
 def make_dirs(directory: Path) -> list[Path]:
@@ -81,6 +90,10 @@ def file_time(directory: Path) -> float:
         return probe.stat().st_mtime
     finally:
         probe.unlink()
+
+
+def _fsync_dir(directory: Path) -> None:
+    _fsync(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _fsync(path: Path, flags: int) -> None:

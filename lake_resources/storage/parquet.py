@@ -103,10 +103,7 @@ def stage_all(
             temp_dir.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(_STAGING_THREADS) as pool:  # encoding and fsync both leave the interpreter
                 hashes = list(pool.map(_write, frames, paths, repeat(row_group_rows)))
-                list(pool.map(fsync_file, paths))
-            return [
-                _verified(path, digest, frame) for path, digest, (frame, _) in zip(paths, hashes, frames, strict=True)
-            ]
+                return list(pool.map(_flushed, paths, hashes, frames))
     except BaseException:
         for path in paths:
             path.unlink(missing_ok=True)
@@ -128,6 +125,11 @@ def _write(content: tuple[pl.DataFrame, Mapping[str, str]], path: Path, row_grou
     data = buffer.getbuffer()
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def _flushed(path: Path, digest: str, content: tuple[pl.DataFrame, Mapping[str, str]]) -> StagedFile:
+    fsync_file(path)
+    return _verified(path, digest, content[0])
 
 
 def _verified(path: Path, digest: str, frame: pl.DataFrame) -> StagedFile:

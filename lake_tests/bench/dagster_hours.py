@@ -93,9 +93,8 @@ def main() -> None:
             with metered() as figures:
                 for number in range(given.runs):
                     _run(instance, asset, resources, start + timedelta(days=1, hours=number * given.hours), given.hours)
-                figures |= {"data_cpu_s": data.cpu_s, "data_wall_s": data.wall_s}
-            hours = given.hours * given.runs
-            figures["hours"] = hours
+                hours = given.hours * given.runs
+                figures |= {"hours": hours, "data_cpu_s": data.cpu_s, "data_wall_s": data.wall_s}
             _require_rows(instance, hours + 1)
             size = sum(file.stat().st_size for file in (Path(temp) / "home").rglob("*") if file.is_file())
             sys.stderr.write(f"event log: {size / (hours + 1) / 1024:.1f} KiB per hour\n")

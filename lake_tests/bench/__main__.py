@@ -1,0 +1,140 @@
+"""`make bench`: one line per target, `id measured target ok|short`. Exits 0 whatever they say.
+
+Belongs here: the targets, what runs beside what, medians and ratios. Does not belong here: the measured work.
+What is compared runs alternately in one session; CPU seconds are the sound number, wall seconds take what else the
+machine does. docs/benchmarks.md says what each figure means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from lake_tests.bench.processes import COMPETITORS, SCRATCH, Figures, make, measure, middle, served
+
+DAY, BOOK_DAY, MONTH = "2024-06-12", "2024-03-06", "2024-05-01"
+_DAYS, _MONTHS = SCRATCH / "day", SCRATCH / "month"
+_AGG_TRADES = f"data/futures/um/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-{DAY}.zip"
+_HOURS = 168
+"""Hours of one Dagster run of a backfill: the default of `LAKE_HOURS_PER_RUN`."""
+_began = time.monotonic()
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    sys.stderr.write(f"[{time.monotonic() - _began:5.0f} s] {text}\n")
+
+
+def report(name: str, measured: float, unit: str, sign: str, target: float) -> None:
+    """The line of one target."""
+    ok = measured <= target if sign == "<=" else measured >= target
+    shown = f"{measured:.2f}" if measured < 100 else f"{measured:.0f}"
+    sys.stdout.write(f"{name:<16} {shown + unit:>14} {f'{sign} {target:g}{unit}':>16} {'ok' if ok else 'short'}\n")
+    sys.stdout.flush()
+
+
+def day(rounds: int) -> None:
+    """A busy day against its floor and against the naive way; its memory, and that of a day full of book updates."""
+    make("archives", _DAYS, DAY, "--trades", 4_000_000)
+    make("archives", _DAYS, BOOK_DAY, "--trades", 1_000_000, "--updates", 10_000_000)
+    floors, lakes, naives, books = (list[Figures]() for _ in range(4))
+    with served(_DAYS) as url:
+        for number in range(rounds):
+            floors.append(measure("floor", f"{url}/{_AGG_TRADES}"))
+            lakes.append(measure("lake_day", url, SCRATCH, DAY))
+            naives.append(measure("naive", _DAYS, DAY, 3 + 4 * number, python=COMPETITORS))
+            books.append(measure("lake_day", url, SCRATCH, BOOK_DAY))
+            say(
+                f"day {number + 1}/{rounds}: floor {floors[-1]['cpu_s']:.2f}, lake {lakes[-1]['cpu_s']:.2f}, "
+                f"naive {naives[-1]['cpu_s']:.2f} per hour, book day {books[-1]['cpu_s']:.2f} CPU s"
+            )
+    lake_s = middle(lakes, "cpu_s")
+    report("day-floor", lake_s / middle(floors, "cpu_s"), "x", "<=", 3)
+    report("day-naive", 24 * middle(naives, "cpu_s") / lake_s, "x", ">=", 20)
+    report("day-memory", max(run["peak_mib"] for run in lakes), " MiB", "<=", 300)
+    report("day-memory-book", max(run["peak_mib"] for run in books), " MiB", "<=", 300)
+
+
+def commit(_rounds: int) -> None:
+    """10,000 hours through gate and commit, one run; then one day of hour files by the reader."""
+    say("committing 10,008 hours ...")
+    found = measure("commits", SCRATCH)
+    say(
+        f"commit: {found['wall_ms_per_hour']:.2f} ms wall, {found['cpu_ms_per_hour']:.2f} ms CPU per hour; median of "
+        f"the first tenth {found['first_wall_ms']:.2f}, of the last {found['last_wall_ms']:.2f} ms wall"
+    )
+    report("commit", found["wall_ms_per_hour"], " ms", "<=", 5)
+    report("commit-cpu", found["cpu_ms_per_hour"], " ms", "<=", 5)
+    report("commit-flat", found["last_cpu_ms"] / found["first_cpu_ms"], "x", "<=", 1.2)
+    say(f"read: {found['read_wall_ms']:.2f} ms wall, {found['read_cpu_ms']:.2f} ms CPU")
+    report("read-day", found["read_wall_ms"], " ms", "<=", 10)
+
+
+def dagster(rounds: int) -> None:
+    """What Dagster adds to a 24-hour range run, and how many hours a minute a backfill's run records."""
+    make("archives", _MONTHS, MONTH, "--days", 30, "--trades", 24_000)
+    ranges, longs, stocks = (list[Figures]() for _ in range(3))
+    with served(_MONTHS) as url:
+        for number in range(rounds):
+            ranges.append(measure("dagster_hours", url, SCRATCH, MONTH))
+            longs.append(measure("dagster_hours", url, SCRATCH, MONTH, "--hours", _HOURS))
+            stocks.append(measure("dagster_hours", url, SCRATCH, MONTH, "--hours", _HOURS, "--stock"))
+            say(
+                f"dagster {number + 1}/{rounds}: 24 hours add {_added(ranges[-1]):.2f} CPU s; {_HOURS} hours: "
+                f"{_rate(longs[-1]):.0f} a minute, {_rate(stocks[-1]):.0f} with Dagster's own event log"
+            )
+    report("dagster-range", sorted(map(_added, ranges))[rounds // 2], " s", "<=", 1.5)
+    report("dagster-rate", sorted(map(_rate, longs))[rounds // 2], "/min", ">=", 1000)
+
+
+def _added(run: Figures) -> float:
+    return run["cpu_s"] - run["data_cpu_s"]
+
+
+def _rate(run: Figures) -> float:
+    """Hours per minute of the whole run: data work, materializations, check rows."""
+    return run["hours"] / run["wall_s"] * 60
+
+
+def klines(rounds: int) -> None:
+    """30 daily zips of klines, verified, against freqtrade's download, which verifies nothing."""
+    make("archives", _MONTHS, MONTH, "--days", 30, "--trades", 24_000)
+    for latency_ms in (0, 60):
+        ours, theirs = list[Figures](), list[Figures]()
+        with served(_MONTHS, latency_ms=latency_ms) as url:
+            # Short work, so more of it: one run is a tenth of a second.
+            for _ in range(2 * rounds + 1):
+                ours.append(measure("klines_lake", url, SCRATCH, MONTH, 30))
+                theirs.append(measure("klines_freqtrade", url, "BTCUSDT", MONTH, 30, python=COMPETITORS))
+                if ours[-1]["rows"] != 43_200 or theirs[-1]["rows"] != 43_199:
+                    raise SystemExit(f"klines: {ours[-1]['rows']:.0f} and {theirs[-1]['rows']:.0f} rows")
+        say(
+            f"klines at {latency_ms} ms: lake {middle(ours, 'wall_s'):.3f} s wall {middle(ours, 'cpu_s'):.3f} s CPU, "
+            f"freqtrade {middle(theirs, 'wall_s'):.3f} s wall {middle(theirs, 'cpu_s'):.3f} s CPU"
+        )
+        for figure, target in (("wall", 1.0), ("cpu", 2.0)):
+            ratio = middle(ours, f"{figure}_s") / middle(theirs, f"{figure}_s")
+            report(f"klines-{figure}-{latency_ms}ms", ratio, "x", "<=", target)
+
+
+PARTS: dict[str, Callable[[int], None]] = {"day": day, "commit": commit, "dagster": dagster, "klines": klines}
+
+
+def main() -> None:
+    """Run the parts that are named, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m lake_tests.bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    if not COMPETITORS.exists():
+        raise SystemExit("No .venv-bench: start the benchmark with `make bench`, which installs the competitors")
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    for name in given.parts or PARTS:
+        PARTS[name](given.rounds)
+    say("done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Days of 24 full-width hours through gate and commit, from the first hour to the 10,000th; then reading one day.
+
+Belongs here: rows that pass the gate, the loop, its figures. Does not belong here: making rows from archives
+(`lake_day`), judging the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from lake_assets.ingest.lake import CODE_VERSION
+from lake_assets.schema.tables import MINUTE
+from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.validation.outcome import outcomes_to_json
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.commit import HourCandidate, commit_hours
+from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.provenance import SourceRef
+from lake_resources.storage.reader import scan_minutes
+from lake_tests.bench.meter import cpu_s, metered
+
+SYMBOL = "BTCUSDT"
+FIRST = datetime(2022, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 20, 15, 30, 30, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
+_SOURCES = {
+    name: SourceRef(name, "archive", "0123456789abcdef" * 4)
+    for name in ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "agg_trades", "metrics", "funding_rate")
+}
+
+
+def day_rows(start: datetime, seed: int) -> pl.DataFrame:
+    """A day of the minute table whose values are new in every minute, as real ones are."""
+    rng = np.random.default_rng(seed)
+    close = np.round(64_000 + np.cumsum(rng.normal(0, 15, 1440)), 1)
+    columns: dict[str, object] = {}
+    for column in MINUTE.columns:
+        if column.name == "timestamp":
+            columns[column.name] = [start + timedelta(minutes=n) for n in range(1440)]
+        elif column.name in ("open", "high", "low", "close") or "price" in column.name:
+            columns[column.name] = close
+        elif column.dtype == pl.Boolean:
+            columns[column.name] = [column.name == "has_ls_ratio"] * 1440
+        elif column.dtype.is_integer():
+            columns[column.name] = rng.integers(1, 5_000, 1440)
+        elif column.dtype.is_float():
+            columns[column.name] = np.round(rng.uniform(0.01, 0.99, 1440), 6)
+        else:
+            raise AssertionError(f"{column.name} is {column.dtype}")
+    frame = pl.DataFrame(columns)
+    return frame.cast(MINUTE.polars_schema)
+
+
+def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: datetime) -> None:
+    """Gate and commit one day, as a build does it."""
+    hours = [start + n * _HOUR for n in range(24)]
+    verdicts = gate(frame, [HourWindow(hour, hour + _HOUR) for hour in hours], [])
+    candidates = []
+    for number, hour in enumerate(hours):
+        if not passes(verdicts[hour]):
+            raise SystemExit([outcome.text() for outcome in verdicts[hour]])
+        candidates.append(
+            HourCandidate(
+                hour=hour,
+                frame=frame.slice(number * 60, 60),
+                metadata={"lake.symbol": SYMBOL, "lake.hour": hour.isoformat()},
+                sources=_SOURCES,
+                complete=True,
+                expected_rows=60,
+                inputs_hash="0123456789abcdef" * 4,
+                schema_hash=MINUTE.schema_hash,
+                code_version=CODE_VERSION,
+                checks=outcomes_to_json(verdicts[hour]),
+            )
+        )
+    outcomes = commit_hours(catalog, ledger, SYMBOL, candidates, clock=lambda: NOW)
+    assert all(outcome.status == "committed" for outcome in outcomes)
+
+
+def read_day(catalog: Catalog, ledger: Ledger, start: datetime) -> None:
+    """One day by the lake's reader, all columns."""
+    found = scan_minutes(catalog, ledger, SYMBOL, start, start + 24 * _HOUR, schema=MINUTE.polars_schema).collect()
+    assert found.shape == (1440, len(MINUTE.names))
+
+
+def main() -> None:
+    """Commit `days` days, then read one of them often."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("--days", type=int, default=417, help="417 days are the first 10,000 hours")
+    parser.add_argument("--reads", type=int, default=101)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.scratch, prefix="commits-") as temp:
+        catalog, ledger = Catalog(Path(temp)), Ledger(f"sqlite:///{Path(temp) / 'ledger.sqlite'}")
+        walls, cpus, read_walls, read_cpus = [], [], [], []
+        with metered() as figures:
+            for number in range(given.days):
+                start = FIRST + number * 24 * _HOUR
+                frame = day_rows(start, number)
+                wall, cpu = time.perf_counter(), cpu_s()
+                commit_day(catalog, ledger, frame, start)
+                walls.append((time.perf_counter() - wall) / 24 * 1000)
+                cpus.append((cpu_s() - cpu) / 24 * 1000)
+            middle = FIRST + given.days // 2 * 24 * _HOUR
+            for _ in range(given.reads):
+                wall, cpu = time.perf_counter(), cpu_s()
+                read_day(catalog, ledger, middle)
+                read_walls.append((time.perf_counter() - wall) * 1000)
+                read_cpus.append((cpu_s() - cpu) * 1000)
+            part = max(1, given.days // 10)
+            figures |= {
+                "wall_ms_per_hour": statistics.mean(walls),
+                "cpu_ms_per_hour": statistics.mean(cpus),
+                "first_cpu_ms": statistics.median(cpus[:part]),
+                "last_cpu_ms": statistics.median(cpus[-part:]),
+                "first_wall_ms": statistics.median(walls[:part]),
+                "last_wall_ms": statistics.median(walls[-part:]),
+                "read_wall_ms": statistics.median(read_walls),
+                "read_cpu_ms": statistics.median(read_cpus),
+            }
+
+
+if __name__ == "__main__":
+    main()
