@@ -267,7 +267,7 @@ class Collector:
                 last_s, times = asked.get(symbol, (-SNAPSHOT_CALM_S, 0))
                 times = times + 1 if self._now_s() - last_s < SNAPSHOT_CALM_S else 0
                 asked[symbol] = (self._now_s(), times)
-                wait_s = min(SNAPSHOT_WAIT_MAX_S, 2.0**times) if times else 0.0
+                wait_s = min(SNAPSHOT_WAIT_MAX_S, 2.0 ** (times - 2)) if times > 2 else 0.0
                 task = asyncio.create_task(self._snapshot(symbol, wait_s), name=f"snapshot {symbol}")
                 running.add(task)
                 task.add_done_callback(running.discard)
