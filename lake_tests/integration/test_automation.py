@@ -15,6 +15,8 @@ from lake_assets.sensors import HEAL_SENSOR, HOT_SENSOR
 from lake_tests.automated_lake import Automated, automated, ranges
 from lake_tests.simulated_lake import DAY, HOUR, SYMBOL, Bench, hours, kinds
 
+pytestmark = pytest.mark.slow
+
 OPEN = DAY + 15 * HOUR
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
