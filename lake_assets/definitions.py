@@ -9,9 +9,12 @@ import dagster as dg
 
 from lake_assets.assets.feed_1h import build_feed_asset
 from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.feed_schedule import build_feed_job, build_feed_schedule
 from lake_assets.jobs import build_jobs
+from lake_assets.quality_schedules import build_quality_jobs, build_quality_schedules
+from lake_assets.repair_job import build_repair_job
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
 from lake_assets.sensors import build_sensors
@@ -26,14 +29,15 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         for asset in (
             *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings)),
             build_minute_asset(symbol, settings),
+            *build_quality_assets(symbol),
         )
     ]
     jobs = build_jobs(settings)
     return dg.Definitions(
         assets=[*assets, build_feed_asset(settings)],
-        jobs=[*jobs, build_feed_job(settings)],
+        jobs=[*jobs, build_feed_job(settings), *build_quality_jobs(settings), build_repair_job(settings)],
         sensors=build_sensors(settings, jobs),
-        schedules=[*build_schedules(settings), build_feed_schedule(settings)],
+        schedules=[*build_schedules(settings), build_feed_schedule(settings), *build_quality_schedules(settings)],
         resources=build_resources(settings),
         # A step process of its own would add 3 s of CPU to every run, and runs have one step.
         executor=dg.in_process_executor,

@@ -1,0 +1,229 @@
+"""Reports on a symbol's minute table: `quality/<symbol>/audit`, `…/rules`, `…/parity_at_rest`, each with its check.
+
+Belongs here: the assets, their run config and what the UI shows of a report. Does not belong here: auditing (`audit`),
+rules (`validation`), when they run (`quality_schedules`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from lake_assets.audit.at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
+from lake_assets.audit.bars import check_minutes
+from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.materialized import materialized_hours
+from lake_assets.metadata import minute_key, symbol_tags
+from lake_assets.resources import LakeOpener
+from lake_assets.validation.completeness import completeness_pct
+from lake_assets.validation.rule_report import render
+from lake_assets.windows import HOUR, floor_minute
+from lake_resources.errors import SettingsError
+
+GROUP = "quality"
+_SHOWN = 200
+_RULE_DAYS = 31
+_SAMPLED_HOURS = 24
+
+
+class AuditWindow(dg.Config):
+    """Which hours are audited; empty means from the first committed hour to now."""
+
+    start: str = ""
+    end: str = ""
+    full: bool = False
+
+
+class RulesWindow(dg.Config):
+    """Which minutes are checked; empty means the last 31 days."""
+
+    start: str = ""
+    end: str = ""
+
+
+class Sample(dg.Config):
+    """How many sealed hours are compared with the exchange."""
+
+    hours: int = _SAMPLED_HOURS
+
+
+def report_key(symbol: str, report: str) -> dg.AssetKey:
+    """Key of a report: `audit`, `rules` or `parity_at_rest`."""
+    return dg.AssetKey([GROUP, symbol, report])
+
+
+def build_quality_assets(symbol: str) -> list[dg.AssetsDefinition]:
+    """The three reports of a symbol."""
+    return [_audit(symbol), _rules(symbol), _parity(symbol)]
+
+
+def _report(
+    symbol: str, report: str, text: str, *, check: str, asserts: str
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """The decorator of a report with its one check."""
+    key = report_key(symbol, report)
+    return dg.asset(
+        key=key,
+        description=text,
+        group_name=GROUP,
+        kinds={"polars"},
+        tags=symbol_tags(symbol),
+        deps=[dg.AssetDep(minute_key(symbol), partition_mapping=dg.AllPartitionMapping())],
+        check_specs=[dg.AssetCheckSpec(check, asset=key, description=asserts)],
+    )
+
+
+def _audit(symbol: str) -> dg.AssetsDefinition:
+    text = (
+        f"Every hour of {symbol} on the disk against the ledger and against Dagster: is the file there, whole, with "
+        "exactly the declared columns and expected minutes, and the bytes that were committed? Reads only; files that "
+        "did not change since the last audit are not read again. `lake audit` is the same on a terminal; the job "
+        "`repair` mends what is wrong."
+    )
+
+    @_report(symbol, "audit", text, check="consistent", asserts="No hour has a reason code")
+    def audit(
+        context: dg.AssetExecutionContext, config: AuditWindow, lake: dg.ResourceParam[LakeOpener]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        opened = lake.open()
+        now = opened.clock()
+        end = instant(config.end) or floor_minute(now)
+        start = instant(config.start) or opened.ledger.first_hour(symbol)
+        if start is None:
+            report = AuditReport(symbol, end, end, ())
+        else:
+            report = audit_hours(
+                opened.catalog,
+                opened.ledger,
+                symbol,
+                start,
+                max(end, start + HOUR) if not config.end else end,
+                now=now,
+                lag_minutes=opened.safety_lag_minutes,
+                materialized=materialized_hours(context.instance, symbol),
+                cache=None if config.full else AuditCache(opened.catalog.root / "audit.sqlite"),
+            )
+        numbers: dict[str, Any] = {
+            "hours": len(report.hours),
+            "wrong_hours": len(report.wrong),
+            "expected_minutes": report.expected_rows,
+            "present_minutes": report.present_rows,
+            "completeness_pct": completeness_pct(report.present_rows, report.expected_rows),
+        }
+        metadata = numbers | {"reasons": _reasons(report), "wrong": _wrong_hours(report)}
+        passed = bool(report.hours) and not report.wrong
+        yield _result(symbol, "audit", metadata, "consistent", passed, numbers | dict(report.counts))
+
+    return audit
+
+
+def _rules(symbol: str) -> dg.AssetsDefinition:
+    text = (
+        f"The rulepack R1 to R7 over the minutes of {symbol}, as the page of `lake validate-rules --report`: summary, "
+        "top offenders, and PASS, INVESTIGATE or FAIL. Without run config the last 31 days."
+    )
+
+    @_report(symbol, "rules", text, check="verdict", asserts="The verdict is PASS (INVESTIGATE warns)")
+    def rules(config: RulesWindow, lake: dg.ResourceParam[LakeOpener]) -> Iterator[dg.MaterializeResult[None]]:
+        opened = lake.open()
+        now = opened.clock()
+        lag = timedelta(minutes=opened.safety_lag_minutes)
+        end = instant(config.end) or floor_minute(now - lag)
+        first = opened.ledger.first_hour(symbol) or end - HOUR
+        start = instant(config.start) or max(end - timedelta(days=_RULE_DAYS), first)
+        if start >= end:
+            raise SettingsError(f"the window {start} to {end} is empty", remedy="Give another start or end")
+        found = check_minutes(opened, symbol, start, end)
+        page = render([found], timeframe="1m", source="bars", generated=now)
+        counts = {rule.rule: rule.violations for rule in found.rules}
+        metadata = {"report": dg.MetadataValue.md(page), "verdict": found.verdict, "rows": found.rows} | counts
+        yield _result(
+            symbol, "rules", metadata, "verdict", found.verdict == "PASS",
+            {"verdict": found.verdict, "rows": found.rows} | counts, warn=found.verdict == "INVESTIGATE",
+        )  # fmt: skip
+
+    return rules
+
+
+def _parity(symbol: str) -> dg.AssetsDefinition:
+    text = (
+        f"Sampled sealed hours of {symbol} against the klines that the exchange's API gives today, value by value, and "
+        "60 minutes rolled up against its 1h bar. The exchange restates history without telling; each restatement "
+        "becomes a row of `revisions` with both values. Another sample every day."
+    )
+
+    @_report(symbol, "parity_at_rest", text, check="equal", asserts="The API says today what the lake holds")
+    def parity_at_rest(config: Sample, lake: dg.ResourceParam[LakeOpener]) -> Iterator[dg.MaterializeResult[None]]:
+        opened = lake.open()
+        now = opened.clock()
+        sample = sample_hours(sealed_hours(opened, symbol, now), symbol, now.date(), config.hours)
+        found = check_at_rest(opened, symbol, sample, now)
+        numbers: dict[str, Any] = {
+            "hours": len(found.hours),
+            "minutes": found.minutes,
+            "hour_bars": found.hour_bars,
+            "only_lake": found.only_lake,
+            "only_exchange": found.only_exchange,
+            "revisions": len(found.revisions),
+        }
+        metadata = numbers | {"restated": _restated(found)}
+        yield _result(symbol, "parity_at_rest", metadata, "equal", found.passed, numbers)
+
+    return parity_at_rest
+
+
+def _result(
+    symbol: str,
+    report: str,
+    metadata: Mapping[str, Any],
+    check: str,
+    passed: bool,
+    numbers: Mapping[str, Any],
+    *,
+    warn: bool = False,
+) -> dg.MaterializeResult[None]:
+    severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
+    key = report_key(symbol, report)
+    verdict = dg.AssetCheckResult(
+        asset_key=key, check_name=check, passed=passed, severity=severity, metadata=dict(numbers)
+    )
+    return dg.MaterializeResult(asset_key=key, metadata=dict(metadata), check_results=[verdict])
+
+
+def _reasons(report: AuditReport) -> dg.MarkdownMetadataValue:
+    lines = ["| code | hours | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{code}` | {count:,} | {CODES[code]} |" for code, count in report.counts.items()]
+    return dg.MetadataValue.md("\n".join(lines) if report.wrong else "nothing is wrong")
+
+
+def _wrong_hours(report: AuditReport) -> dg.MarkdownMetadataValue:
+    lines = [f"- {found.hour:%Y-%m-%d %H:%M}: {', '.join(found.codes)}" for found in report.wrong[:_SHOWN]]
+    more = len(report.wrong) - len(lines)
+    return dg.MetadataValue.md("\n".join([*lines, *([f"… and {more:,} more"] if more > 0 else [])]) or "none")
+
+
+def _restated(found: AtRest) -> dg.MarkdownMetadataValue:
+    lines = ["| minute | stream | column | lake | exchange now |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {row.timestamp:%Y-%m-%d %H:%M} | {row.stream} | {row.column} | {row.old_value} | {row.new_value} |"
+        for row in found.revisions[:_SHOWN]
+    ]
+    return dg.MetadataValue.md("\n".join(lines) if found.revisions else "nothing")
+
+
+def instant(text: str) -> datetime | None:
+    """A time from run config, UTC unless it says otherwise; None where it is empty.
+
+    Raises:
+        SettingsError: it is no ISO 8601 time.
+    """
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is no time", remedy="Write it as 2024-01-31 or 2024-01-31T10:00") from error
+    return floor_minute(found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
