@@ -7,9 +7,10 @@ A rebuild needs no network because of it, and a later archive can be compared wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -39,8 +40,18 @@ def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
     return retention is None or hour >= now - retention + _EDGE
 
 
-def capture_hours(lake: Lake, symbol: str, feed: Feed, hours: Iterable[datetime], now: datetime) -> Asked:
+def capture_hours(
+    lake: Lake,
+    symbol: str,
+    feed: Feed,
+    hours: Iterable[datetime],
+    now: datetime,
+    held: Mapping[datetime, Capture],
+) -> Asked:
     """Fetch hours from REST and keep them; neighbours share requests.
+
+    Trades of an open hour are asked for only from where the answer that is held had settled: a busy hour of them is
+    dozens of requests, and the hot band asks every minute.
 
     Each answer is durable before the next is asked for. A failure of the exchange is no error here but a result: hours
     that had fallen out of its memory leave the others alone, after any other failure it is not asked again.
@@ -51,7 +62,7 @@ def capture_hours(lake: Lake, symbol: str, feed: Feed, hours: Iterable[datetime]
         run = hours_between(start, end)
         if not failure:
             try:
-                frame = lake.rest.fetch(feed.name, symbol, start, min(end, now))
+                frame = _fetch(lake, symbol, feed, start, min(end, now), held.get(start))
             except OutsideRetention as error:
                 asked.failures |= dict.fromkeys(run, str(error))
                 continue
@@ -62,6 +73,26 @@ def capture_hours(lake: Lake, symbol: str, feed: Feed, hours: Iterable[datetime]
                 continue
         asked.failures |= dict.fromkeys(run, failure)
     return asked
+
+
+def _fetch(lake: Lake, symbol: str, feed: Feed, start: datetime, end: datetime, before: Capture | None) -> pl.DataFrame:
+    if feed.name == "agg_trades" and before is not None and not before.complete:
+        settled_until = before.captured_at - feed.settle
+        settled = _rows_before(lake.catalog.absolute(before.path), feed, settled_until)
+        if settled.height:
+            rows = lake.rest.fetch(feed.name, symbol, settled_until, end)
+            if rows.is_empty() or rows["agg_trade_id"][0] == settled["agg_trade_id"][-1] + 1:
+                return pl.concat([settled, rows])
+    return lake.rest.fetch(feed.name, symbol, start, end)
+
+
+def _rows_before(path: Path, feed: Feed, instant: datetime) -> pl.DataFrame:
+    """Rows of an earlier answer; none where its file cannot be read, for it can be had again."""
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError):
+        return pl.DataFrame(schema=feed.stream.columns)
+    return frame.filter(pl.col(feed.stream.time_column) < instant)
 
 
 def hours_between(start: datetime, end: datetime) -> list[datetime]:

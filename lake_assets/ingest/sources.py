@@ -147,7 +147,7 @@ def find_sources(
         and not (hour in captures and captures[hour].complete)
         and reachable(lake, feed, hour, now)
     ]
-    asked = capture_hours(lake, symbol, feed, ask, now)
+    asked = capture_hours(lake, symbol, feed, ask, now, captures)
     for text in dict.fromkeys(asked.failures.values()):
         report(f"{symbol} {feed.name}: REST gave nothing for {len(asked.failures)} of {len(ask)} hours: {text}")
     captures |= asked.kept

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
+from urllib.parse import parse_qs
+
+import polars as pl
 
 from lake_assets.ingest.hours import build_hours
 from lake_assets.ingest.prune import prune_captures
@@ -91,3 +95,29 @@ def test_answers_that_were_replaced_are_pruned_and_what_was_used_is_not(bench: B
     (rebuilt,) = build(bench, 81)
     assert rebuilt.row_count == 60
     assert bench.paths_asked() == [], "everything it needs is still there"
+
+
+def test_trades_of_the_open_hour_are_asked_for_from_where_they_had_settled(bench: Bench) -> None:
+    build(bench, 30.2)
+    bench.sim.clear_requests()
+    build(bench, 31.2)
+    asked = [parse_qs(str(query)) for _, path, query in bench.sim.requests if "aggTrades" in path]
+    (first,) = [int(query["startTime"][0]) for query in asked if "startTime" in query]
+    assert first == int((OPEN + 27.2 * MINUTE).timestamp() * 1000)
+    (grown,) = build(bench, 63.2)
+    bench.lake.catalog.minute_path(SYMBOL, OPEN).unlink()
+    shutil.rmtree(bench.lake.catalog.root / "captures")
+    (at_once,) = build(bench, 63.4)
+    assert at_once.frame is not None
+    assert at_once.frame.equals(grown.frame)
+
+
+def test_a_hole_between_two_answers_is_asked_for_anew(bench: Bench) -> None:
+    bench.fault("missing_minutes", "aggTrades", start=OPEN + 20 * MINUTE, end=OPEN + 29 * MINUTE, times=1)
+    build(bench, 29.1)
+    (after,) = build(bench, 30.2)
+    held = bench.lake.ledger.capture(SYMBOL, "agg_trades", OPEN)
+    assert held is not None
+    ids = pl.read_parquet(bench.lake.catalog.absolute(held.path))["agg_trade_id"]
+    assert (ids.diff().drop_nulls() == 1).all()
+    assert failed_checks(after) == set()
