@@ -19,6 +19,7 @@ from lake_assets.console import (
     commands_compact,
     commands_health,
     commands_rules,
+    commands_slice,
 )
 from lake_assets.console.demo import run_demo
 from lake_assets.console.report import archives_table, hours_table, missing_table
@@ -38,6 +39,7 @@ app.add_typer(commands_backfill.app)
 app.add_typer(commands_rules.app)
 app.add_typer(commands_collect.app)
 app.add_typer(commands_compact.app)
+app.add_typer(commands_slice.app)
 app.add_typer(commands_health.app)
 console = Console(highlight=False)
 if not console.is_terminal:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 
+from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
+from lake_assets.quality.slices import SliceRequest, scan_slice
 from lake_assets.schema.tables import MINUTE
+from lake_assets.transforms.rollup import Incomplete, Timeframe
+from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import reader
@@ -44,11 +49,63 @@ def scan_minutes(
     Raises:
         SettingsError: the settings name a directory that does not exist.
     """
+    catalog, ledger = _open(settings or LakeSettings())
+    return reader.scan_minutes(catalog, ledger, symbol, start, end, columns, schema=MINUTE.polars_schema)
+
+
+class Loaded(NamedTuple):
+    """Rows, and what they are worth."""
+
+    frame: pl.LazyFrame
+    certificate: Certificate
+
+
+def load(
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    columns: Sequence[str] | None = None,
+    *,
+    timeframe: Timeframe = "1m",
+    incomplete: Incomplete = "mark",
+    require: Require = "any",
+    settings: LakeSettings | None = None,
+    clock: Clock = system_clock,
+) -> Loaded:
+    """Minutes or longer bars of `[start, end)` with their quality certificate.
+
+    `frame, certificate = load("BTCUSDT", start, end, ["close"], require="clean")`
+
+    Args:
+        symbol: e.g. `BTCUSDT`.
+        start: first minute, timezone-aware.
+        end: first minute after it, timezone-aware.
+        columns: columns of the minute table, default all (of bars: all that can be derived); `timestamp` comes first.
+        timeframe: `1m`, or bars of `5m`, `15m`, `1h`, `1d` aligned to UTC midnight, with the further columns `minutes`
+            and `complete`.
+        incomplete: bars that lack a minute are marked, or left out (`omit`); they are never filled.
+        require: `clean` refuses a window with holes that no known hole of the exchange explains.
+        settings: default the environment's.
+        clock: says which minutes must exist by now.
+
+    Raises:
+        NotClean: the window is not clean, and `require` says so; the message names the holes.
+        SettingsError: no lake, no window of whole minutes, or a column that cannot be had.
+    """
     settings = settings or LakeSettings()
+    catalog, ledger = _open(settings)
+    request = SliceRequest(start, end, timeframe, None if columns is None else tuple(columns), incomplete, require)
+    request.chosen()
+    certificate = certify(catalog, ledger, symbol, start, end, now=clock(), lag_minutes=settings.safety_lag_minutes)
+    if require == "clean":
+        require_clean(certificate)
+    return Loaded(scan_slice(catalog, ledger, symbol, request), certificate)
+
+
+def _open(settings: LakeSettings) -> tuple[Catalog, Ledger]:
     if not settings.lake_root.is_dir():
         raise SettingsError(
             f"there is no lake at {settings.lake_root}",
             remedy="Run `make demo` or `make up` first, or set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean",
         )
-    catalog, ledger = Catalog(settings.lake_root), Ledger(settings.resolved_ledger_url)
-    return reader.scan_minutes(catalog, ledger, symbol, start, end, columns, schema=MINUTE.polars_schema)
+    return Catalog(settings.lake_root), Ledger(settings.resolved_ledger_url)

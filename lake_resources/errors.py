@@ -24,6 +24,7 @@ Does not belong here: catching, retrying, exit codes.
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       SourceMissing            no source could give a stream that an hour needs
+      NotClean                 a window has holes that nothing explains, and a clean one was asked for
       GateRejected             rows of a partition broke the gate; the hour is in quarantine
 """
 
@@ -188,6 +189,10 @@ class SourceMissing(LakeError):
     """No source could give a stream that an hour needs."""
 
     retryable = True
+
+
+class NotClean(LakeError):
+    """A window has holes that nothing explains, and a clean one was asked for."""
 
 
 class GateRejected(LakeError):

@@ -1,0 +1,184 @@
+"""The quality certificate of a window: what is there, where it came from, what is missing and why.
+
+Belongs here: the record, finding it from the ledger, refusing what is not clean. Does not belong here: the rows
+themselves, writing files (`slices`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes
+from lake_assets.validation.completeness import completeness_pct
+from lake_assets.windows import floor_minute
+from lake_resources.errors import NotClean, SettingsError
+from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
+from lake_resources.storage.ledger import HourFile, Ledger
+
+Require = Literal["any", "clean"]
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about the minutes `[start, end)` of one symbol.
+
+    Attributes:
+        symbol: whose minutes.
+        start, end: the window, half-open, UTC.
+        as_of: later minutes are not expected; before `end` where the window reaches into the present.
+        present_minutes: rows of the expected minutes.
+        holes: the others, with causes.
+        sources: by stream, minutes by kind of source; `none` means that its columns are NULL there.
+        revised_values: values that a better source gave differently than the one before it.
+        data_version: hash of the committed hours; equal means the same rows.
+        code_versions: of the transforms that made them.
+    """
+
+    symbol: str
+    start: datetime
+    end: datetime
+    as_of: datetime
+    present_minutes: int
+    holes: tuple[WindowHole, ...]
+    sources: Mapping[str, Mapping[str, int]]
+    revised_values: int
+    data_version: str
+    code_versions: tuple[str, ...]
+    schema_hashes: tuple[str, ...]
+
+    @property
+    def missing_minutes(self) -> int:
+        """Expected minutes without a row."""
+        return sum(hole.minutes for hole in self.holes)
+
+    @property
+    def unexplained_minutes(self) -> int:
+        """Those that no known hole of the exchange names."""
+        return sum(hole.minutes for hole in self.holes if not hole.explained)
+
+    @property
+    def expected_minutes(self) -> int:
+        """Minutes that must exist."""
+        return self.present_minutes + self.missing_minutes
+
+    @property
+    def completeness_pct(self) -> float:
+        """Percent of the expected minutes, never rounded up."""
+        return completeness_pct(self.present_minutes, self.expected_minutes)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every hole is explained, up to the end of the window."""
+        return not self.unexplained_minutes and self.as_of >= self.end
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values; times in ISO 8601 UTC."""
+        return {
+            "symbol": self.symbol,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "as_of": self.as_of.isoformat(),
+            "clean": self.clean,
+            "expected_minutes": self.expected_minutes,
+            "present_minutes": self.present_minutes,
+            "completeness_pct": self.completeness_pct,
+            "explained_minutes": self.missing_minutes - self.unexplained_minutes,
+            "unexplained_minutes": self.unexplained_minutes,
+            "holes": [hole.as_json() for hole in self.holes],
+            "sources": {stream: dict(kinds) for stream, kinds in self.sources.items()},
+            "revised_values": self.revised_values,
+            "data_version": self.data_version,
+            "code_versions": list(self.code_versions),
+            "schema_hashes": list(self.schema_hashes),
+        }
+
+
+def certify(
+    catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime, *, now: datetime, lag_minutes: int
+) -> Certificate:
+    """The certificate of a window, from the ledger; only hours that lack minutes are read.
+
+    Args:
+        catalog: paths of the lake.
+        ledger: its ledger.
+        symbol: whose minutes.
+        start: first minute, UTC.
+        end: first minute after the window, UTC.
+        now: minutes that are not closed for `lag_minutes` by now are not expected.
+        lag_minutes: safety lag.
+
+    Raises:
+        SettingsError: the window is empty, or not one of whole minutes.
+    """
+    start, end = utc(start), utc(end)
+    if start >= end or floor_minute(start) != start or floor_minute(end) != end:
+        raise SettingsError(
+            f"[{start.isoformat()}, {end.isoformat()}) is no window of whole minutes",
+            remedy="Give the first minute and the first minute after the window",
+        )
+    as_of = min(end, max(start, floor_minute(utc(now) - timedelta(minutes=lag_minutes))))
+    hours = committed_hours(ledger, symbol, start, end)
+    holes = tuple(find_holes(catalog, ledger, symbol, start, as_of, hours))
+    return Certificate(
+        symbol=symbol,
+        start=start,
+        end=end,
+        as_of=as_of,
+        present_minutes=(as_of - start) // ONE_MINUTE - sum(hole.minutes for hole in holes),
+        holes=holes,
+        sources=_sources(hours, start, as_of),
+        revised_values=len(ledger.revisions(symbol, start, end)),
+        data_version=data_version(hours),
+        code_versions=tuple(sorted({hour.code_version for hour in hours})),
+        schema_hashes=tuple(sorted({hour.schema_hash for hour in hours})),
+    )
+
+
+def committed_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[HourFile]:
+    """Committed hours that overlap `[start, end)`, in order."""
+    days = start.replace(hour=0, minute=0), (end + _DAY - ONE_MINUTE).replace(hour=0, minute=0)
+    first = floor_hour(start)
+    return [hour for hour in ledger.hour_files(symbol, *days) if first <= hour.hour < end]
+
+
+def data_version(hours: Sequence[HourFile]) -> str:
+    """Hash of what is committed: hours and their contents."""
+    return hashlib.sha256("\n".join(f"{h.hour:%Y-%m-%dT%H} {h.content_hash}" for h in hours).encode()).hexdigest()
+
+
+def require_clean(certificate: Certificate) -> None:
+    """Refuse a window with holes that nothing explains, or that reaches beyond what must exist by now.
+
+    Raises:
+        NotClean: with the first holes.
+    """
+    if certificate.clean:
+        return
+    found = [hole for hole in certificate.holes if not hole.explained]
+    shown = [f"{hole.start:%Y-%m-%d %H:%M} to {hole.end:%Y-%m-%d %H:%M} ({hole.cause})" for hole in found[:3]]
+    if certificate.as_of < certificate.end:
+        shown.append(f"minutes from {certificate.as_of:%Y-%m-%d %H:%M} on need not exist yet")
+    raise NotClean(
+        f"{certificate.symbol} [{certificate.start:%Y-%m-%d %H:%M}, {certificate.end:%Y-%m-%d %H:%M}) is not clean:"
+        f" {certificate.unexplained_minutes} minutes without an explanation in {len(found)} hole(s):"
+        f" {'; '.join(shown)}",
+        remedy="Backfill the window, declare the hole if the exchange lacks these minutes, or ask without `clean`",
+    )
+
+
+def _sources(hours: Sequence[HourFile], start: datetime, end: datetime) -> dict[str, dict[str, int]]:
+    found: dict[str, Counter[str]] = {}
+    for hour in hours:
+        inside = (min(hour.hour + HOUR, end) - max(hour.hour, start)) // ONE_MINUTE
+        minutes = min(hour.row_count, max(0, inside))
+        for stream, ref in json.loads(hour.sources).items():
+            if minutes:
+                found.setdefault(stream, Counter())[ref["kind"]] += minutes
+    return {stream: dict(sorted(kinds.items())) for stream, kinds in sorted(found.items())}

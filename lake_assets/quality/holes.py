@@ -1,0 +1,144 @@
+"""Minutes that a window lacks, and why.
+
+Belongs here: finding them from ledger and files, attributing each to a cause. Does not belong here: excusing more than
+the known holes do: whatever no known hole names is unexplained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from lake_assets.audit.scan import holes_known
+from lake_assets.schema.holes import Hole
+from lake_assets.schema.tables import MINUTE
+from lake_assets.validation.rules import KLINE_STREAM
+from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
+from lake_resources.storage.ledger import HourFile, Ledger, QuarantineEntry
+from lake_resources.storage.reader import scan_minutes
+
+ONE_MINUTE = timedelta(minutes=1)
+_FULL = 60
+
+Span = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True)
+class WindowHole:
+    """Consecutive minutes `[start, end)` without a row, of one cause.
+
+    Attributes:
+        explained: a known hole of the exchange names these minutes.
+        reference: where the cause is written; empty for an unexplained one.
+    """
+
+    start: datetime
+    end: datetime
+    cause: str
+    explained: bool
+    reference: str = ""
+
+    @property
+    def minutes(self) -> int:
+        """How many."""
+        return (self.end - self.start) // ONE_MINUTE
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values; times in ISO 8601 UTC."""
+        return asdict(self) | {"start": self.start.isoformat(), "end": self.end.isoformat(), "minutes": self.minutes}
+
+
+def find_holes(
+    catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime, hours: Sequence[HourFile]
+) -> list[WindowHole]:
+    """Minutes of `[start, end)` that no committed hour has, in order.
+
+    Args:
+        catalog: paths of the lake; only hours with fewer than 60 rows are read.
+        ledger: its ledger.
+        symbol: whose minutes.
+        start: first minute, UTC.
+        end: first minute after the window, UTC; later than it nothing is expected.
+        hours: the committed hours that overlap the window, in order.
+    """
+    if start >= end:
+        return []
+    absent = list(_absent(catalog, ledger, symbol, start, end, hours))
+    if not absent:
+        return []
+    known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == KLINE_STREAM]
+    rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, floor_hour(start), end)}
+    committed = {hour.hour for hour in hours}
+    parts = (part for span in absent for part in _by_cause(span, known, rejected, committed))
+    return list(_joined(parts))
+
+
+def _absent(
+    catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime, hours: Sequence[HourFile]
+) -> Iterator[Span]:
+    at = start
+    for hour in hours:
+        first, last = max(hour.hour, start), min(hour.hour + HOUR, end)
+        if first >= last:
+            continue
+        if at < first:
+            yield at, first
+        if hour.row_count != _FULL:
+            yield from _within(catalog, ledger, symbol, first, last)
+        at = last
+    if at < end:
+        yield at, end
+
+
+def _within(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
+    rows = scan_minutes(catalog, ledger, symbol, start, end, ["timestamp"], schema=MINUTE.polars_schema).collect()
+    at = start
+    for minute in rows["timestamp"].to_list():
+        if at < minute:
+            yield at, minute
+        at = minute + ONE_MINUTE
+    if at < end:
+        yield at, end
+
+
+def _by_cause(
+    span: Span, known: Sequence[Hole], rejected: dict[datetime, QuarantineEntry], committed: set[datetime]
+) -> Iterator[WindowHole]:
+    """Cut a span at the bounds of hours and known holes; each part has one cause."""
+    start, end = span
+    cuts = {start, end}
+    cuts |= {bound for hole in known for bound in (hole.start, hole.end) if start < bound < end}
+    hour = floor_hour(start) + HOUR
+    while hour < end:
+        cuts.add(hour)
+        hour += HOUR
+    ordered = sorted(cuts)
+    for first, last in pairwise(ordered):
+        excuse = next((hole for hole in known if hole.start <= first and last <= hole.end), None)
+        if excuse is not None:
+            yield WindowHole(first, last, excuse.cause, explained=True, reference=excuse.reference)
+            continue
+        entry = rejected.get(floor_hour(first))
+        if floor_hour(first) in committed:
+            cause = "minutes missing from a committed hour"
+        elif entry is not None:
+            cause = f"hour in quarantine: {', '.join(entry.codes)}"
+        else:
+            cause = "hour not committed"
+        yield WindowHole(first, last, cause, explained=False)
+
+
+def _joined(parts: Iterable[WindowHole]) -> Iterator[WindowHole]:
+    last: WindowHole | None = None
+    for part in parts:
+        if last is not None and last.end == part.start and (last.cause, last.reference) == (part.cause, part.reference):
+            last = WindowHole(last.start, part.end, last.cause, last.explained, last.reference)
+            continue
+        if last is not None:
+            yield last
+        last = part
+    if last is not None:
+        yield last

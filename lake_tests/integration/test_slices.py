@@ -1,0 +1,209 @@
+"""Slices and loaded windows: the rows, and a certificate that tells what they are worth."""
+
+import hashlib
+import json
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from lake_assets.cli import app
+from lake_assets.ingest.lake import claim_root
+from lake_assets.quality.certificate import certify
+from lake_assets.quality.slices import SliceRequest, write_slice
+from lake_assets.reading import load, scan_minutes
+from lake_assets.schema.tables import MINUTE
+from lake_resources.errors import NotClean, SettingsError, StorageError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.compaction import Period, clear, compact
+from lake_resources.storage.ledger import KnownHole
+from lake_tests.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
+
+MINUTE_ = timedelta(minutes=1)
+DAY = timedelta(days=1)
+END = FIRST + 2 * DAY
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    root = tmp_path / "lake"
+    root.mkdir()
+    claim_root(root, "simulator")
+    catalog, ledger = open_files(root)
+    for name, value in {"ROOT": root, "SYMBOLS": SYMBOL}.items():
+        monkeypatch.setenv(f"LAKE_{name}", str(value))
+    yield catalog, ledger
+    ledger.close()
+
+
+def commit(here, first, count, without=(), seed=7):
+    """Commit hours; minutes of `without` (offsets from the first hour) are not there."""
+    rows = sound_rows(first, count, seed)
+    gone = [first + offset * MINUTE_ for offset in without]
+    parts = [rows.slice(60 * n, 60).filter(~pl.col("timestamp").is_in(gone)) for n in range(count)]
+    hours = [candidate(first + n * HOUR, part) for n, part in enumerate(parts)]
+    commit_hours(*here, SYMBOL, hours, clock=lambda: NOW)
+
+
+def certificate(here, start=FIRST, end=END, now=NOW):
+    return certify(*here, SYMBOL, start, end, now=now, lag_minutes=3)
+
+
+def holes(found):
+    return [(hole.start, hole.minutes, hole.cause, hole.explained) for hole in found.holes]
+
+
+def test_a_whole_window_is_clean(here):
+    commit_sound(*here, FIRST, 48)
+    found = certificate(here)
+    assert (found.clean, found.completeness_pct, found.present_minutes, found.holes) == (True, 100.0, 2880, ())
+    assert found.sources["klines_1m"] == {"archive": 2880}
+
+
+def test_every_hole_has_its_cause(here):
+    known = FIRST + 5 * HOUR + 10 * MINUTE_
+    here[1].declare_hole(KnownHole("klines_1m", SYMBOL, known, known + 5 * MINUTE_, "halt", "issue 1"))
+    commit(here, FIRST, 10, without=[*range(310, 316), 130])
+    quarantine_hour(*here, SYMBOL, FIRST + 10 * HOUR, None, ["ohlc"], "low above close", clock=lambda: NOW)
+    commit(here, FIRST + 11 * HOUR, 35)
+    found = certificate(here)
+    assert holes(found) == [
+        (FIRST + 130 * MINUTE_, 1, "minutes missing from a committed hour", False),
+        (known, 5, "halt", True),
+        (known + 5 * MINUTE_, 1, "minutes missing from a committed hour", False),
+        (FIRST + 10 * HOUR, 60, "hour in quarantine: ohlc", False),
+        (FIRST + 46 * HOUR, 120, "hour not committed", False),
+    ]
+    assert (found.expected_minutes, found.missing_minutes, found.unexplained_minutes) == (2880, 187, 182)
+    assert found.completeness_pct == 93.5
+    only_known = certificate(here, FIRST + 3 * HOUR, known + 5 * MINUTE_)
+    assert only_known.clean
+    assert only_known.completeness_pct < 100
+
+
+def test_a_window_into_the_present_expects_what_is_closed_and_is_not_clean(here):
+    commit_sound(*here, FIRST, 5)
+    now = FIRST + 5 * HOUR + 4 * MINUTE_ + timedelta(seconds=30)
+    found = certificate(here, FIRST, FIRST + 6 * HOUR, now)
+    assert (found.as_of, found.expected_minutes, found.missing_minutes) == (FIRST + 301 * MINUTE_, 301, 1)
+    assert not found.clean
+    assert certificate(here, FIRST, FIRST + 5 * HOUR, now).clean
+
+
+def test_load_gives_the_rows_of_the_reader_and_the_certificate(here):
+    commit_sound(*here, FIRST, 48)
+    frame, found = load(SYMBOL, FIRST, END, ["close"], require="clean", clock=lambda: NOW)
+    assert frame.collect().equals(scan_minutes(SYMBOL, FIRST, END, ["timestamp", "close"]).collect())
+    assert found == certificate(here)
+    assert load(SYMBOL, FIRST, END, clock=lambda: NOW).frame.collect_schema() == MINUTE.polars_schema
+    bars = load(SYMBOL, FIRST, END, ["close", "vwap_1m"], timeframe="1d", clock=lambda: NOW).frame.collect()
+    assert bars.columns == ["timestamp", "close", "vwap", "minutes", "complete"]
+    assert bars["minutes"].to_list() == [1440, 1440]
+
+
+def test_clean_refuses_and_names_the_holes(here):
+    commit(here, FIRST, 48, without=[77])
+    with pytest.raises(NotClean, match=r"1 minutes without .* 2026-01-15 01:17 to 2026-01-15 01:18"):
+        load(SYMBOL, FIRST, END, require="clean", clock=lambda: NOW)
+    assert load(SYMBOL, FIRST, END, clock=lambda: NOW).certificate.unexplained_minutes == 1
+    with pytest.raises(NotClean, match="need not exist yet"):
+        load(SYMBOL, FIRST + 2 * HOUR, END, require="clean", clock=lambda: END)
+
+
+def test_compaction_does_not_change_a_certificate_or_a_slice(here, tmp_path):
+    commit(here, FIRST, 48, without=[77])
+    before = certificate(here)
+    first = slice_(here, tmp_path / "before").path.read_bytes()
+    period = Period(SYMBOL, "day", FIRST, FIRST + DAY)
+    compact(*here, period, here[1].hour_files(SYMBOL, FIRST, FIRST + DAY), clock=lambda: NOW)
+    clear(*here, SYMBOL, clock=lambda: NOW, grace=timedelta(0))
+    assert not here[0].minute_path(SYMBOL, FIRST).exists()
+    assert certificate(here) == before
+    assert slice_(here, tmp_path / "after").path.read_bytes() == first
+
+
+def slice_(here, out, form="parquet", symbol=SYMBOL, **given):
+    request = SliceRequest(FIRST, END, **given)
+    return write_slice(*here, symbol, request, out, form=form, exchange="simulator", now=NOW, lag_minutes=3)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_slice_and_its_certificate_lie_side_by_side(here, tmp_path, form):
+    commit(here, FIRST, 48, without=[77])
+    written = slice_(here, tmp_path / "out", form, timeframe="1h", columns=("open", "close", "volume_btc"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"BTCUSDT_1h_20260115T0000_20260117T0000.{form}",
+        f"BTCUSDT_1h_20260115T0000_20260117T0000.{form}.certificate.json",
+    }
+    rows = pl.read_parquet(written.path) if form == "parquet" else pl.read_csv(written.path, try_parse_dates=True)
+    assert rows.columns == ["symbol", "timestamp", "open", "close", "volume_btc", "minutes", "complete"]
+    assert rows.height == 48
+    assert rows["timestamp"].to_list() == [FIRST + n * HOUR for n in range(48)]
+    told = json.loads(written.certificate_path.read_text())
+    assert told["sha256"] == hashlib.sha256(written.path.read_bytes()).hexdigest() == written.sha256
+    assert (told["rows"], told["incomplete_bars"], told["unexplained_minutes"], told["clean"]) == (48, 1, 1, False)
+    assert (told["completeness_pct"], told["exchange"], told["timeframe"]) == (99.96, "simulator", "1h")
+    assert told["holes"][0]["cause"] == "minutes missing from a committed hour"
+    first = (written.path.read_bytes(), written.certificate_path.read_bytes())
+    again = slice_(here, tmp_path / "out", form, timeframe="1h", columns=("open", "close", "volume_btc"))
+    assert (again.path.read_bytes(), again.certificate_path.read_bytes()) == first
+
+
+def test_minutes_of_all_columns_and_months_are_written_as_they_are(here, tmp_path):
+    start = FIRST + 16 * DAY - 3 * HOUR
+    commit_sound(*here, start, 6)
+    request = SliceRequest(start + 7 * MINUTE_, start + 6 * HOUR - MINUTE_)
+    written = write_slice(*here, SYMBOL, request, tmp_path, form="parquet", exchange="x", now=NOW, lag_minutes=3)
+    expected = scan_minutes(SYMBOL, request.start, request.end, settings=LakeSettings()).collect()
+    assert pl.read_parquet(written.path).drop("symbol").equals(expected)
+    assert expected.height == 352
+    nulls = json.loads(written.certificate_path.read_text())["null_values"]
+    assert nulls["oi_contracts"] == 352
+    assert "close" not in nulls
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"symbol": "ETHUSDT"}, SettingsError, "ETHUSDT has no row"),
+        ({"columns": ("clos",)}, SettingsError, "no column clos"),
+        ({"columns": ("latency_engine",), "timeframe": "5m"}, SettingsError, "no value for bars"),
+        ({"require": "clean"}, NotClean, "1 minutes without an explanation"),
+    ],
+)
+def test_what_cannot_be_sliced_leaves_no_file(here, tmp_path, given, error, message):
+    commit(here, FIRST, 48, without=[77])
+    with pytest.raises(error, match=message):
+        slice_(here, tmp_path / "out", **given)
+    assert not list((tmp_path / "out").glob("*")) or not (tmp_path / "out").exists()
+
+
+def test_hours_committed_meanwhile_are_noticed(here, tmp_path, monkeypatch):
+    commit_sound(*here, FIRST, 48)
+    original = pl.LazyFrame.collect
+
+    def collect(frame, *arguments, **given):
+        commit(here, FIRST, 1, seed=8)
+        return original(frame, *arguments, **given)
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", collect)
+    with pytest.raises(StorageError, match="were committed meanwhile"):
+        slice_(here, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_command(here, tmp_path):
+    commit(here, FIRST, 48, without=[77])
+    window = ["--start", f"{FIRST:%Y-%m-%d}", "--end", f"{END:%Y-%m-%d}"]
+    result = CliRunner().invoke(
+        app,
+        ["slice", *window, "--tf", "15m", "--columns", "open, close", "--format", "csv", "--out", str(tmp_path / "o")],
+    )
+    assert result.exit_code == 0, result.output
+    assert "192 rows" in result.output.replace("\n", "")
+    assert len(list((tmp_path / "o").iterdir())) == 2
+    refused = CliRunner().invoke(app, ["slice", *window, "--require", "clean", "--out", str(tmp_path / "c")])
+    assert isinstance(refused.exception, NotClean)
+    assert not (tmp_path / "c").exists()
