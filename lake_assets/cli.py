@@ -17,8 +17,12 @@ from lake_assets.console import (
     commands_backfill,
     commands_collect,
     commands_compact,
+    commands_feed,
     commands_health,
+    commands_holes,
+    commands_ops,
     commands_rules,
+    commands_run,
     commands_slice,
 )
 from lake_assets.console.demo import run_demo
@@ -37,8 +41,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(commands_audit.app)
 app.add_typer(commands_backfill.app)
 app.add_typer(commands_rules.app)
+app.add_typer(commands_run.app)
+app.add_typer(commands_ops.app)
+app.add_typer(commands_holes.app)
 app.add_typer(commands_collect.app)
 app.add_typer(commands_compact.app)
+app.add_typer(commands_feed.app)
 app.add_typer(commands_slice.app)
 app.add_typer(commands_health.app)
 console = Console(highlight=False)

@@ -35,7 +35,7 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     jobs = build_jobs(settings)
     return dg.Definitions(
         assets=[*assets, build_feed_asset(settings)],
-        jobs=[*jobs, build_feed_job(settings), *build_quality_jobs(settings), build_repair_job(settings)],
+        jobs=[*jobs, build_feed_job(), *build_quality_jobs(settings), build_repair_job(settings)],
         sensors=build_sensors(settings, jobs),
         schedules=[*build_schedules(settings), build_feed_schedule(settings), *build_quality_schedules(settings)],
         resources=build_resources(settings),

@@ -12,7 +12,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from lake_assets.assets.feed_1h import FEED_KEY
 from lake_assets.feed.bars import HOUR, target_hour
-from lake_assets.partitions import closed_hours, hour_key
+from lake_assets.partitions import hour_key
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 
@@ -21,12 +21,11 @@ CRON = "2 * * * *"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
-def build_feed_job(settings: LakeSettings) -> UnresolvedAssetJobDefinition:
+def build_feed_job() -> UnresolvedAssetJobDefinition:
     """The job of the feed's hours."""
     return dg.define_asset_job(
         FEED_JOB,
         selection=dg.AssetSelection.assets(FEED_KEY),
-        partitions_def=closed_hours(settings),
         executor_def=dg.in_process_executor,
         description="Hours of the BTCUSDT 1H table, appended in order.",
     )

@@ -1,0 +1,103 @@
+"""Several processes on one table: two writers, readers, a writer killed in the middle, a foreign program."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lake_assets.feed.bars import HOUR
+from lake_assets.feed.history import audit, continuity
+from lake_resources.errors import PartitionBusy
+from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.bars_duckdb import BarsTable
+
+PROJECT = Path(__file__).resolve().parents[2]
+FIRST = datetime(2026, 11, 1, tzinfo=UTC)
+COUNT = 200
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lake_tests.integration.feed_worker", *arguments]
+    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> dict[str, int]:
+    out, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error[-3000:]
+    found: dict[str, int] = json.loads(out)
+    return found
+
+
+def exchange() -> SimulatorServer:
+    late = FIRST + (COUNT + 1) * HOUR
+    return SimulatorServer(symbols=("BTCUSDT",), clock=lambda: late, limits=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_path: Path) -> None:
+    with exchange() as sim:
+        reader = start("read", str(tmp_path), str(COUNT))
+        writers = [start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), str(COUNT)) for _ in range(2)]
+        first, second = (ended(writer) for writer in writers)
+        assert first.get("append", 0) + second.get("append", 0) == COUNT
+        assert first.get("present", 0) + second.get("present", 0) == COUNT
+        assert ended(reader)["states"] > 1
+    table = BarsTable(tmp_path / "ohlcv.duckdb")
+    state = table.snapshot()
+    start_hour = FIRST.replace(tzinfo=None)
+    assert state.rows["timestamp"].to_list() == [start_hour + index * HOUR for index in range(COUNT)]
+    assert continuity(state.rows, start_hour + (COUNT - 1) * HOUR, COUNT).sound
+    assert audit(state.rows, state.chain).changed == ()
+    assert table.published().rows.equals(state.rows)
+    assert len(list((tmp_path / "files" / "x").glob("*_api_pull.csv"))) == 2 * COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    with exchange() as sim:
+        table = BarsTable(tmp_path / "ohlcv.duckdb")
+        for _ in range(6):
+            writer = start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), str(COUNT))
+            before = table.published().rows.height
+            timer = threading.Event()
+            for _ in range(600):
+                if table.published().rows.height > before + 2 or writer.poll() is not None:
+                    break
+                timer.wait(0.05)
+            writer.kill()
+            writer.communicate()
+            state = table.snapshot()
+            assert audit(state.rows, state.chain).changed == ()
+            assert state.rows.height == state.chain.height > before
+        assert ended(start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "30"))
+        assert table.published().rows.height >= 30
+
+
+def test_a_program_that_holds_the_file_is_named(tmp_path: Path) -> None:
+    table = BarsTable(tmp_path / "ohlcv.duckdb")
+    with table.writer():
+        pass
+    code = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('BEGIN'); print('open', flush=True);"
+        " sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(table.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(PartitionBusy, match="another program has the file open"), table.writer():
+            raise AssertionError("two writers")
+        with duckdb.connect(str(table.published_path), read_only=True) as reader:
+            assert reader.execute("SELECT count(*) FROM ohlcv_btcusdt_1h").fetchall() == [(0,)]
+        holder.communicate()
+    with table.writer() as writer:
+        assert writer.state().rows.height == 0
