@@ -1,11 +1,12 @@
 """`lake collect` and `lake rebuild-live`: the live collector from a terminal.
 
-Belongs here: options and what is printed. Does not belong here: collecting (`ingest.collector`).
+Belongs here: options and what is printed. Does not belong here: collecting (`collector_process`, `ingest.collector`).
 """
 
 from __future__ import annotations
 
-import logging
+import os
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,7 +14,6 @@ import typer
 from rich.console import Console
 
 from lake_assets.ingest.collect import epoch_minute, rebuild
-from lake_assets.ingest.collector import run_collector
 from lake_assets.ingest.live_rows import LiveRows
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
@@ -31,15 +31,9 @@ def collect(
 
     Example: LAKE_EXCHANGE=binance lake collect
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    settings = LakeSettings()
-    _console.print(f"collecting {', '.join(settings.symbols)} from {settings.resolved_ws_url} (Ctrl+C stops it)")
-    parts = run_collector(settings, say=_console.print, for_s=for_s)
-    counts = parts.collector.intake.counts
-    _console.print(
-        f"stopped: {counts.frames} frames, {counts.records} records, {counts.repeated_trades} repeated trades, "
-        f"{counts.malformed} malformed frames"
-    )
+    arguments = [] if for_s is None else ["--for", str(for_s)]
+    # The same process goes on without what this command line has imported.
+    os.execv(sys.executable, [sys.executable, "-m", "lake_assets.collector_process", *arguments])  # noqa: S606
 
 
 @app.command("rebuild-live")

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import polars as pl
 
 from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_resources.storage.catalog import Catalog, floor_hour
+from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
 from lake_resources.storage.locks import writer_lock
-from lake_resources.storage.parquet import stage
 
 HOUR = timedelta(hours=1)
 _LOCK_TIMEOUT_S = 30.0
@@ -53,7 +54,7 @@ class LiveRows:
                 held = self._hour(symbol, hour).join(part, on="timestamp", how="anti")
                 merged = pl.concat([held, part.drop("_hour")]).sort("timestamp")
                 metadata = {"lake.source": "ws", "lake.symbol": symbol, "lake.hour": hour.isoformat()}
-                stage(merged, self.catalog.temp_dir, metadata).publish(self.path(symbol, hour))
+                self._publish(merged, metadata, self.path(symbol, hour))
 
     def read(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
         """Rows of `[start, end)`, columns `LIVE_ROWS`, sorted by `timestamp` (UTC)."""
@@ -72,6 +73,23 @@ class LiveRows:
             if isinstance(newest, int):
                 return newest
         return None
+
+    def _publish(self, rows: pl.DataFrame, metadata: dict[str, str], path: Path) -> None:
+        """A file that appears whole or not at all.
+
+        Not by `storage.parquet`: it reads back with pyarrow, and that alone would take a sixth of the memory that the
+        collector may have. Rows that were damaged are folded anew, so reading back would be of little use.
+        """
+        temp = self.catalog.temp_dir / f"{uuid4().hex}.parquet"
+        with disk_errors(f"write live rows {path}"):
+            changed = [directory for wanted in (temp.parent, path.parent) for directory in make_dirs(wanted)]
+            try:
+                rows.write_parquet(temp, compression="zstd", metadata=metadata)
+                fsync_file(temp)
+                temp.rename(path)
+            finally:
+                temp.unlink(missing_ok=True)
+            fsync_dirs([*changed, path.parent])
 
     def _hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
         path = self.path(symbol, hour)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import polars as pl
-import pyarrow as pa
 
 from lake_assets.schema.column import Column
 from lake_assets.schema.columns import COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Table:
     @cached_property
     def arrow_schema(self) -> pa.Schema:
         """The same as an Arrow schema, with unit and class of each column as field metadata."""
+        import pyarrow as pa  # 30 MiB that only writers of this schema need: the collector lives without
+
         bare = pl.DataFrame(schema=self.polars_schema).to_arrow().schema
         return pa.schema(
             [

@@ -94,7 +94,7 @@ class Intake:
         for symbol, gaps in self.open_gaps.items():
             if symbol in self.trades:
                 self.trades[symbol].gaps = [Gap(first_id, last_id, 0.0) for first_id, last_id in sorted(gaps)]
-        self._depth = {symbol: DepthSync() for symbol in self.symbols}
+        self.books = {symbol: DepthSync() for symbol in self.symbols}
         self._depth_minute = dict.fromkeys(self.symbols, 0)
 
     def frame(self, conn: int, session: StreamSession, payload: bytes, now_s: float) -> None:
@@ -127,7 +127,7 @@ class Intake:
         """Take a REST order book."""
         received_ns = self.clock_ns()
         minute = body.get("E", received_ns // 1_000_000) // MINUTE_MS
-        sync = self._depth[symbol]
+        sync = self.books[symbol]
         wanted = sync.snapshots_wanted
         self._record(received_ns, 0, SNAPSHOT, symbol, minute, orjson.dumps(body), body)
         sync.snapshot(body["lastUpdateId"])
@@ -153,7 +153,7 @@ class Intake:
         minute = self.newest_minute or received_ns // 1_000_000 // MINUTE_MS
         self._record(received_ns, conn, CONNECTION, EVERY_SYMBOL, minute, orjson.dumps(data), data)
         if event == "closed":
-            for sync in self._depth.values():
+            for sync in self.books.values():
                 sync.closed(conn)
 
     def _take_depth(self, conn: int, symbol: str, minute: int, data: dict[str, Any], received_ns: int) -> None:
@@ -163,7 +163,7 @@ class Intake:
             if state is not None:
                 seq = self._next()
                 self.writer.add(seq, received_ns, 0, CHECKPOINT, symbol, minute, state)
-        sync = self._depth[symbol]
+        sync = self.books[symbol]
         wanted = sync.snapshots_wanted
         sync.diff(conn, data)
         if sync.snapshots_wanted > wanted:

@@ -1,0 +1,136 @@
+"""`python -m lake_tests.bench.collector`: what the live collector costs, alone, the simulator in another process.
+
+Belongs here: load, the collector's CPU, memory, losses and waits, and the speed of a rebuild from its records.
+Does not belong here: correctness (integration tests). One line per figure: `id measured target ok|short`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lake_assets.ingest.collect import rebuild
+from lake_assets.ingest.collector import Parts, run_collector
+from lake_assets.ingest.live_rows import LiveRows
+from lake_resources.collector.segments import newest_minute, read_records
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
+
+BASES = "BTC ETH BNB SOL XRP LINK ADA AVAX DOGE DOT FIL LTC NEAR TRX UNI ATOM APT ARB OP SUI INJ SEI TIA WLD"
+PORT = 8951
+
+
+def report(name: str, measured: float, unit: str, sign: str, target: float) -> None:
+    """The line of one figure."""
+    ok = measured <= target if sign == "<=" else measured >= target
+    shown = f"{measured:.2f}{unit}"
+    sys.stdout.write(f"{name:<24} {shown:>14} {f'{sign} {target:g}{unit}':>16} {'ok' if ok else 'short'}\n")
+
+
+@contextmanager
+def simulator(symbols: tuple[str, ...], rate_per_min: float) -> Iterator[str]:
+    """The simulator in a process of its own."""
+    command = [sys.executable, "-m", "lake_resources.simulator", "--port", str(PORT), "--symbols", ",".join(symbols)]
+    process = subprocess.Popen([*command, "--rate", str(rate_per_min)], stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{PORT}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{address}/fapi/v1/time", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def arm(address: str, fault: dict[str, Any]) -> None:
+    """Script a fault in the simulator."""
+    request = urllib.request.Request(
+        f"{address}/sim/faults", json.dumps(fault).encode(), {"content-type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def waits_p99(parts: Parts) -> float:
+    """99th percentile of seconds from socket to disk; every record counts as waiting like the oldest of its flush."""
+    waits = sorted(parts.collector.stats.waits, key=lambda wait: wait[1])
+    total, seen = sum(records for records, _ in waits), 0
+    for records, seconds in waits:
+        seen += records
+        if seen >= 0.99 * total:
+            return seconds
+    return 0.0
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--symbols", type=int, default=20)
+    options.add_argument("--rate", type=float, default=3600, help="aggTrades per symbol and minute")
+    options.add_argument("--seconds", type=float, default=130)
+    options.add_argument("--flood", action="store_true", help="ten times the frames for 10 s")
+    given = options.parse_args()
+    symbols = tuple(f"{name}USDT" for name in BASES.split()[: given.symbols])
+    root = Path(tempfile.mkdtemp(prefix="bench-collector-", dir=Path.cwd() / "data" if Path("data").is_dir() else None))
+    try:
+        with simulator(symbols, given.rate) as address:
+            settings = LakeSettings(
+                root=root, symbols=symbols, rest_url=address, ws_url=address.replace("http", "ws"), _env_file=None,  # type: ignore[call-arg]
+            )  # fmt: skip
+            if given.flood:
+                arm(address, {"kind": "ws_flood", "after_s": 30.0, "duration_s": 10.0, "factor": 10})
+            began_s, cpu_s = time.monotonic(), time.process_time()
+            parts = run_collector(settings, say=lambda _: None, for_s=given.seconds)
+            lived_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
+        judge(parts, symbols, lived_s, cpu_s)
+        rebuilding(root, symbols[0])
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def judge(parts: Parts, symbols: tuple[str, ...], lived_s: float, cpu_s: float) -> None:
+    """What it cost, and what it lost."""
+    intake = parts.collector.intake
+    report("collector.frames", intake.counts.frames / lived_s, "/s", ">=", 4_500)
+    report("collector.cpu", 100 * cpu_s / lived_s, " %", "<=", 25)
+    report("collector.memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, " MiB", "<=", 200)
+    report("collector.write_p99", waits_p99(parts), " s", "<=", 1.0)
+    gaps = sum(gap.last_id - gap.first_id + 1 for gap in parts.journal.gaps())
+    breaks = sum(sync.breaks for sync in intake.books.values())
+    report("collector.lost", gaps + breaks + intake.counts.malformed, "", "<=", 0)
+    sockets = [f"{row.route}: {row.frames} frames, {row.reason}" for row in parts.journal.connections()]
+    sys.stdout.write("\n".join(sockets) + f"\n{len(symbols)} symbols, {lived_s:.0f} s\n")
+
+
+def rebuilding(root: Path, symbol: str) -> None:
+    """How fast an hour is rebuilt: a recorded minute costs what each of the hour's costs, its neighbours are extra."""
+    catalog = Catalog(root)
+    newest = newest_minute(catalog.live_records_dir)
+    assert newest is not None
+    counts = [
+        sum(1 for _ in read_records(catalog.live_records_dir, symbol, m, m + 1)) for m in range(newest - 3, newest)
+    ]
+    began_s = time.process_time()
+    rebuild(records, LiveRows(Catalog(root / "again")), symbol, newest - 2, newest)
+    spent_s = time.process_time() - began_s
+    span_s = 60 * sum(count > max(counts) / 2 for count in counts)
+    report("collector.rebuild", span_s / spent_s, " x", ">=", 100)
+    sys.stdout.write(f"records of {symbol} by minute: {counts}, rebuilt in {spent_s:.2f} s of CPU\n")
+
+
+if __name__ == "__main__":
+    main()
