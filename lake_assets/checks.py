@@ -59,6 +59,9 @@ def record_partitions(
         context.log_event(dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata))
     targets = _targets(context, key, list(events))
     for partition, outcomes in judged:
+        if outcomes and partition not in events:
+            # A failed check that judges no materialization would leave the hour's last good status in the UI.
+            targets |= _targets(context, key, [partition])
         for outcome in outcomes:
             yield _evaluation(key, partition, outcome, targets.get(partition))
 
