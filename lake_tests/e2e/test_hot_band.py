@@ -1,0 +1,68 @@
+"""After `make up` nobody clicks: the daemon's sensor keeps the open hour current, and the watchdog says so."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lake_assets.console.heartbeat import heartbeat_path
+from lake_assets.metadata import minute_key
+from lake_assets.partitions import hour_key
+from lake_tests.e2e.conftest import Journey
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
+
+MINUTE = timedelta(minutes=1)
+
+
+def _newest(journey: Journey) -> datetime | None:
+    now = journey.lake.clock()
+    rows = journey.lake.ledger.partitions("BTCUSDT", now - timedelta(hours=2), now)
+    found = [row.max_ts for row in rows if row.max_ts is not None]
+    return max(found) if found else None
+
+
+def _wait_until(journey: Journey, minute: datetime, seconds: float) -> datetime:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        journey.stack.check()
+        newest = _newest(journey)
+        if newest is not None and newest >= minute:
+            return newest
+        time.sleep(1)
+    raise AssertionError(f"minute {minute} did not come within {seconds} s, the newest is {_newest(journey)}")
+
+
+def test_the_open_hour_is_kept_current_by_itself(journey: Journey) -> None:
+    first = _wait_until(journey, journey.lake.clock() - 3 * MINUTE, 150)
+    second = _wait_until(journey, first + MINUTE, 150)
+    assert journey.lake.clock() - second < 3 * MINUTE
+    row = journey.lake.ledger.partition("BTCUSDT", second.replace(minute=0))
+    assert row is not None
+    if not row.complete:
+        assert row.provisional_from is not None, "minutes inside the safety lag are marked"
+
+    key = hour_key(second.replace(minute=0))
+    shown = journey.api.statuses(minute_key("BTCUSDT").path)
+    assert any(found.status == "MATERIALIZED" and found.start <= key <= found.end for found in shown.partitions)
+    assert any(found.status == "SUCCEEDED" and found.start <= key <= found.end for found in shown.checks["continuity"])
+
+
+def test_the_watchdog_sees_daemon_sensors_and_minutes(journey: Journey) -> None:
+    _wait_until(journey, journey.lake.clock() - 3 * MINUTE, 150)
+    deadline = time.monotonic() + 90
+    beat = {}
+    while time.monotonic() < deadline:
+        path = heartbeat_path(journey.settings)
+        beat = json.loads(path.read_text()) if path.is_file() else {}
+        if beat.get("files", {}).get("minute_rows_today") and beat["sensors"].get("hot_band"):
+            break
+        time.sleep(1)
+    assert beat["status"] in {"HEALTHY", "STARTING"}, beat["problems"]
+    assert beat["sensors"]["hot_band"]["status"] == "running"
+    assert beat["transformer"]["last_run_end"]
+    written = datetime.fromisoformat(beat["ts_utc"])
+    assert datetime.now(UTC) - written < timedelta(seconds=90)
