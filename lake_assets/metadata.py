@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import string
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,28 +29,37 @@ REPAIR_TAG = "lake/repair"
 """Tag of a backfill that `lake backfill-…` launched; its value is the symbol."""
 FORCE_TAG = "lake/force_repair"
 """Tag of a run that builds hours also from inputs that did not change."""
+_NAME_MARKS = frozenset(string.ascii_letters + string.digits + "_")
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
 
 
+def symbol_name(symbol: str) -> str:
+    """A symbol as part of Dagster's names (asset key, op, group, output), which may hold `A-Z a-z 0-9 _` only.
+
+    Some symbols of Binance are Chinese; each character that is not allowed becomes its code point.
+    """
+    return "".join(mark if mark in _NAME_MARKS else f"_u{ord(mark):x}" for mark in symbol)
+
+
 def minute_key(symbol: str) -> dg.AssetKey:
     """Key of a symbol's minute table."""
-    return dg.AssetKey(["um", symbol, "minute"])
+    return dg.AssetKey(["um", symbol_name(symbol), "minute"])
 
 
 def compacted_key(symbol: str) -> dg.AssetKey:
     """Key of the day and month files of a symbol's minute table."""
-    return dg.AssetKey(["um", symbol, "compacted"])
+    return dg.AssetKey(["um", symbol_name(symbol), "compacted"])
 
 
 def vision_key(symbol: str, stream: str) -> dg.AssetKey:
     """Key of one archive stream of a symbol."""
-    return dg.AssetKey(["vision", symbol, stream])
+    return dg.AssetKey(["vision", symbol_name(symbol), stream])
 
 
 def symbol_tags(symbol: str) -> dict[str, str]:
     """Tags by which the catalogue is filtered."""
-    return {"symbol": symbol, "market": "um"}
+    return {"symbol": symbol_name(symbol), "market": "um"}
 
 
 def table_columns(table: Table) -> dg.TableSchema:
@@ -87,6 +97,7 @@ def archive_metadata(result: ArchiveResult) -> dict[str, Any]:
         "outcome": result.status,
         "sha256": result.sha256,
         "source": dg.MetadataValue.url(result.url),
+        **({"damaged": result.message} if result.message else {}),
     }
 
 

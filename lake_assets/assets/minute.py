@@ -14,7 +14,15 @@ from lake_assets.checks import check_specs, close_checks, raise_for_failed, reco
 from lake_assets.ingest.hours import build_hours
 from lake_assets.ingest.results import HourResult
 from lake_assets.ingest.streams import FEEDS
-from lake_assets.metadata import AUTOMATION_TAG, FORCE_TAG, minute_key, symbol_tags, table_columns, vision_key
+from lake_assets.metadata import (
+    AUTOMATION_TAG,
+    FORCE_TAG,
+    minute_key,
+    symbol_name,
+    symbol_tags,
+    table_columns,
+    vision_key,
+)
 from lake_assets.partitions import DAY_TO_HOURS, hour_of, hourly
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.tables import MINUTE
@@ -53,7 +61,7 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
     )
 
     @dg.multi_asset(
-        name=f"minute_{symbol.lower()}",
+        name=f"minute_{symbol_name(symbol).lower()}",
         specs=[spec],
         check_specs=check_specs(key, partitions),
         backfill_policy=dg.BackfillPolicy.multi_run(settings.hours_per_run),

@@ -10,7 +10,7 @@ import dagster as dg
 
 from lake_assets.ingest.archives import ingest_archives
 from lake_assets.ingest.results import ArchiveResult
-from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
+from lake_assets.metadata import archive_metadata, stream_columns, symbol_name, symbol_tags, vision_key
 from lake_assets.partitions import archive_key, archive_partitions, archive_period, has_archive_partitions
 from lake_assets.resources import LakeOpener
 from lake_resources.binance.wire import STREAMS, Stream
@@ -33,7 +33,7 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
     spec = dg.AssetSpec(
         key,
         description=_text(stream, symbol),
-        group_name=f"vision_{symbol.lower()}",
+        group_name=f"vision_{symbol_name(symbol).lower()}",
         kinds={"binance", "parquet"},
         tags=symbol_tags(symbol),
         partitions_def=archive_partitions(stream, settings),
@@ -43,7 +43,7 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
     )
 
     @dg.multi_asset(
-        name=f"vision_{symbol.lower()}_{stream.name}",
+        name=f"vision_{symbol_name(symbol).lower()}_{stream.name}",
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
     )
@@ -70,6 +70,8 @@ def log_archive(context: dg.AssetExecutionContext, result: ArchiveResult, *, par
     if partition is None:
         partition = archive_key(STREAMS[result.stream], result.period)
     if result.present:
+        if result.message:
+            context.log.warning(f"{result.symbol} {result.stream} {result.period}: left out: {result.message}")
         context.log_event(
             dg.AssetMaterialization(asset_key=key, partition=partition, metadata=archive_metadata(result))
         )

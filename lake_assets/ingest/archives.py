@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -21,8 +22,9 @@ from lake_assets.ingest.missing import asked_lately
 from lake_assets.ingest.results import ArchiveResult
 from lake_assets.ingest.streams import DAY, HOUR, Feed
 from lake_resources.binance.archive_csv import read_all, read_frames
+from lake_resources.binance.metrics_csv import read_metrics
 from lake_resources.binance.vision import VerifiedZip
-from lake_resources.binance.wire import Stream
+from lake_resources.binance.wire import METRICS_COLUMNS, Stream
 from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import Archive
@@ -32,6 +34,24 @@ Wanted = tuple[Stream, str]
 """A stream and a period of it."""
 
 _STALE_DOWNLOADS = timedelta(hours=6)
+_DAMAGED_ROWS = "archive rows"
+"""Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
+
+
+@dataclass(frozen=True)
+class TypedArchive:
+    """One archive as a staged file.
+
+    Attributes:
+        file: the staged file.
+        first, last: bounds of the stream's time column, None when there are no rows.
+        defects: what of the published file is not in it, and why; empty for a sound one.
+    """
+
+    file: StagedFile
+    first: datetime | None
+    last: datetime | None
+    defects: str = ""
 
 
 def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterator[ArchiveResult]:
@@ -56,6 +76,7 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
             yield _failure(lake, symbol, stream, period, error)
             continue
         if published == known.sha256:
+            lake.ledger.resolve_missing(symbol, stream.name, period, "archive", at=lake.clock())
             yield _result(lake, known, "unchanged")
         else:
             new.append((stream, period))
@@ -125,7 +146,7 @@ def _downloads(lake: Lake) -> Iterator[Path]:
 
 def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip) -> ArchiveResult:
     before = lake.ledger.archive(symbol, stream.name, period)
-    staged, first, last = type_archive(zip_file.path, stream, lake.catalog.temp_dir, _provenance(zip_file))
+    typed = type_archive(zip_file.path, stream, lake.catalog.temp_dir, _provenance(zip_file))
     path = lake.catalog.archive_path(stream.name, symbol, period, zip_file.sha256)
     row = Archive(
         symbol=symbol,
@@ -134,42 +155,51 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
         sha256=zip_file.sha256,
         url=zip_file.url,
         path=lake.catalog.relative(path),
-        row_count=staged.row_count,
-        min_ts=first,
-        max_ts=last,
-        content_hash=staged.content_hash,
+        row_count=typed.file.row_count,
+        min_ts=typed.first,
+        max_ts=typed.last,
+        content_hash=typed.file.content_hash,
         size_bytes=zip_file.size_bytes,
         checksum_verdict="verified",
         fetched_at=lake.clock(),
     )
-    staged.publish(path)
+    typed.file.publish(path)
     lake.ledger.record_archive(row)
-    lake.ledger.resolve_missing(symbol, stream.name, period, "archive", at=lake.clock())
+    lake.ledger.resolve_missing(symbol, stream.name, period, at=lake.clock())
+    if typed.defects:
+        lake.ledger.record_missing(symbol, stream.name, period, _DAMAGED_ROWS, typed.defects, at=lake.clock())
     changed = before is not None and before.sha256 != zip_file.sha256
-    return _result(lake, row, "republished" if changed else "ingested")
+    return _result(lake, row, "republished" if changed else "ingested", typed.defects)
 
 
-def type_archive(
-    zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]
-) -> tuple[StagedFile, datetime | None, datetime | None]:
+def type_archive(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:
     """Type one zip into a staged Parquet file, sorted by the stream's key, each key once, in bounded memory.
 
     Files out of order between two chunks (some are) are read whole instead: correct, at the price of memory.
 
-    Returns:
-        The staged file, and the first and last value of the stream's time column (None when empty).
-
     Raises:
         ArchiveCorrupt: the zip or its rows cannot be read, or two rows share a key and differ.
     """
+    if stream.columns == METRICS_COLUMNS:
+        return _type_metrics(zip_path, stream, temp_dir, metadata)
     with StagingWriter(temp_dir, stream.columns, metadata) as writer:
         bounds = _write_in_order(writer, read_frames(zip_path, stream), stream)
         if bounds is not None:
-            return writer.finish(), *bounds
+            return TypedArchive(writer.finish(), *bounds)
     with StagingWriter(temp_dir, stream.columns, metadata) as writer:
         bounds = _write_in_order(writer, iter([read_all(zip_path, stream)]), stream)
         assert bounds is not None, "read_all returns rows in order"
-        return writer.finish(), *bounds
+        return TypedArchive(writer.finish(), *bounds)
+
+
+def _type_metrics(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:
+    """The metrics of a day, with what was damaged of them named in the file and to the caller."""
+    found = read_metrics(zip_path)
+    defects = found.summary()
+    with StagingWriter(temp_dir, stream.columns, metadata | ({"lake.defects": defects} if defects else {})) as writer:
+        bounds = _write_in_order(writer, iter([found.frame]), stream)
+        assert bounds is not None, "read_metrics returns rows in order"
+        return TypedArchive(writer.finish(), *bounds, defects)
 
 
 def _write_in_order(
@@ -205,12 +235,13 @@ def _provenance(zip_file: VerifiedZip) -> dict[str, str]:
     return {"lake.source_url": zip_file.url, "lake.sha256": zip_file.sha256, "lake.checksum": "verified"}
 
 
-def _result(lake: Lake, row: Archive, status: str) -> ArchiveResult:
+def _result(lake: Lake, row: Archive, status: str, defects: str = "") -> ArchiveResult:
     return ArchiveResult(
         row.stream,
         row.symbol,
         row.period,
         status,  # type: ignore[arg-type]
+        message=defects,
         path=lake.catalog.absolute(row.path),
         row_count=row.row_count,
         sha256=row.sha256,

@@ -71,7 +71,7 @@ class ArchiveResult:
         stream, symbol, period: which file.
         status: `ingested`, `unchanged` (checksum as before), `republished` (another checksum: both vintages are kept),
             `not_published` (not there, or not yet: no error of the lake), `failed`.
-        message: what was found, for `not_published` and `failed`.
+        message: what was found, for `not_published` and `failed`; else what of the file is damaged and was left out.
         path, row_count, sha256, url: the typed file and what it was made from.
     """
 

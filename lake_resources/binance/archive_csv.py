@@ -1,36 +1,28 @@
 """A Vision zip on disk to typed wire frames, block by block, never holding the CSV.
 
-Belongs here: the zip's one member inflated in pieces and checked by crc, header and epoch unit sniffed from the
-data, CSV text to typed columns. Does not belong here: downloading (vision.py), any column of the lake.
+Belongs here: header and epoch unit sniffed from the data, CSV text to typed columns. Does not belong here: the zip
+(archive_zip.py), the metrics with their damage (metrics_csv.py), downloading (vision.py), any column of the lake.
 """
 
 from __future__ import annotations
 
-import struct
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import polars as pl
-from isal import igzip_lib, isal_zlib
 
+from lake_resources.binance.archive_zip import member_pieces
+from lake_resources.binance.metrics_csv import read_metrics
 from lake_resources.binance.wire import METRICS_COLUMNS, UTC_US, Stream
 from lake_resources.errors import ArchiveCorrupt
 
 CHUNK_BYTES = 4 << 20
-# Inflated about six-fold; pieces near 1 MiB would be fresh pages from the kernel each time (1.6 x the CPU).
-_PIECE_BYTES = 1 << 16
-_INFLATED_BYTES = 1 << 20  # bounds memory where a file packs far better than that
-_INFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # isal's stub says: an instance
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-_ENCRYPTED = 0x1
 _BOM = b"\xef\xbb\xbf"
 # Spot files are in microseconds since 2025; milliseconds reach this number in the year 5138.
 MICROSECONDS_FROM = 10**14
 _EARLIEST_MS = 1_262_304_000_000  # 2010-01-01: anything before is no time of this exchange
-# Metrics are published with holes; everywhere else an empty field is damage.
-_NULLABLE = frozenset(METRICS_COLUMNS) - {"create_time", "symbol"}
+# Everywhere else an empty field is damage; without this one the distance between settlements tells it.
+_NULLABLE = frozenset({"funding_interval_hours"})
 
 
 def read_frames(zip_path: Path, stream: Stream, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pl.DataFrame]:
@@ -42,14 +34,18 @@ def read_frames(zip_path: Path, stream: Stream, chunk_bytes: int = CHUNK_BYTES) 
         chunk_bytes: CSV bytes per frame, about.
 
     Yields:
-        Frames with exactly `stream.columns`. Rows are neither sorted nor deduplicated.
+        Frames with exactly `stream.columns`. Rows are neither sorted nor deduplicated. (`metrics` is one frame that is
+        both: `read_metrics` without its list of defects.)
 
     Raises:
         ArchiveCorrupt: torn zip, wrong crc, unknown header, or a row that cannot be read. The crc is known only
             at the end: use nothing of the frames before the iterator has ended.
     """
+    if stream.columns == METRICS_COLUMNS:
+        yield read_metrics(zip_path).frame
+        return
     reader = _Reader(zip_path, stream)
-    for block in _line_blocks(_member_pieces(zip_path), chunk_bytes):
+    for block in _line_blocks(member_pieces(zip_path), chunk_bytes):
         frame = reader.typed(block)
         if frame.height:
             yield frame
@@ -79,48 +75,6 @@ def read_all(zip_path: Path, stream: Stream) -> pl.DataFrame:
         where = ", ".join(f"{name} {row[name]}" for name in stream.key)
         raise ArchiveCorrupt(str(zip_path), f"{repeated.height} different rows share a key, first at {where}")
     return frame
-
-
-def _member_pieces(zip_path: Path) -> Iterator[bytes]:
-    """The only member of the zip, inflated piece by piece; its length and crc are checked at the end."""
-    try:
-        with zip_path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if len(members) != 1:
-                names = ", ".join(member.filename for member in members[:5])
-                raise ArchiveCorrupt(str(zip_path), f"{len(members)} members instead of one: {names}")
-            yield from _inflated(file, members[0])
-    except (zipfile.BadZipFile, _INFLATE_ERROR, EOFError, struct.error) as error:
-        raise ArchiveCorrupt(str(zip_path), f"torn or damaged zip ({error})") from error
-
-
-def _inflated(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    file.seek(member.header_offset)
-    signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-    if signature != b"PK\x03\x04" or member.flag_bits & _ENCRYPTED:
-        raise zipfile.BadZipFile("no readable member at the place the directory names")
-    if member.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
-        raise zipfile.BadZipFile(f"compression method {member.compress_type}")
-    file.seek(name_bytes + extra_bytes, 1)
-    inflate = isal_zlib.decompressobj(wbits=-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
-    left, size_bytes, crc = member.compress_size, 0, 0
-    packed = b""
-    while packed or left:
-        if not packed:
-            packed = file.read(min(_PIECE_BYTES, left))
-            left -= len(packed)
-            if not packed:
-                raise EOFError("the file ends inside the member")
-        piece = inflate.decompress(packed, _INFLATED_BYTES) if inflate else packed
-        packed = inflate.unconsumed_tail if inflate else b""
-        size_bytes += len(piece)
-        crc = isal_zlib.crc32(piece, crc)
-        yield piece
-    if inflate is not None and not inflate.eof:
-        raise EOFError("the compressed data has no end")
-    if size_bytes != member.file_size or crc != member.CRC:
-        found = f"{size_bytes} bytes with crc {crc:08x}"
-        raise zipfile.BadZipFile(f"{found} instead of {member.file_size} with {member.CRC:08x}")
 
 
 def _line_blocks(pieces: Iterator[bytes], chunk_bytes: int) -> Iterator[bytes]:
@@ -153,12 +107,12 @@ class _Reader:
         unused = [f"unused_{n}" for n in range(stream.csv_columns - len(stream.columns))]
         self._names = [*stream.columns, *unused]
         self._wanted = list(range(len(stream.columns)))
-        self._nullable = _NULLABLE if "create_time" in stream.columns else frozenset()
 
     def typed(self, block: bytes) -> pl.DataFrame:
         if self._first:
             self._first = False
-            block = self._without_header(block.removeprefix(_BOM))
+            block = self._without_header(block.removeprefix(_BOM).lstrip(b"\r\n"))
+        block = block.lstrip(b"\r\n")
         last = block[block.rfind(b"\n", 0, -1) + 1 :]
         if not last.strip():
             block = block.rstrip()
@@ -174,9 +128,12 @@ class _Reader:
             frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._wanted)
         except pl.exceptions.PolarsError as error:
             raise self._corrupt(str(error).split("\n", 1)[0], block) from error
+        lines = frame.height
+        if frame.to_series(0).null_count():  # the exchange has no such row, an editor or a joined file has
+            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
         frame = self._with_times(frame)
         self._refuse_nulls(frame)
-        self._lines += frame.height
+        self._lines += lines
         return frame
 
     def _without_header(self, block: bytes) -> bytes:
@@ -186,7 +143,7 @@ class _Reader:
         line, _, rest = block.partition(b"\n")
         found = [name.strip().strip('"') for name in line.decode("utf-8", "replace").strip().split(",")]
         wanted = list(self._stream.columns)
-        if found[: len(wanted)] != wanted:
+        if found[: len(wanted)] != wanted or b"\r" in line.strip():
             raise ArchiveCorrupt(self._path, f"columns {', '.join(found)} instead of {', '.join(wanted)}")
         # A column that Binance appends one day is left out, like the unused last one of klines.
         self._names = [*wanted, *(f"unused_{n}" for n in range(len(found) - len(wanted)))]
@@ -228,7 +185,7 @@ class _Reader:
 
     def _refuse_nulls(self, frame: pl.DataFrame) -> None:
         for column in frame:
-            if column.null_count() and column.name not in self._nullable:
+            if column.null_count() and column.name not in _NULLABLE:
                 row = column.is_null().arg_true()[0]
                 raise self._corrupt(f"line {self._lines + row + 1}: no readable {column.name}", b"")
 

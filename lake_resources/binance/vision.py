@@ -164,7 +164,7 @@ class VisionClient:
             with attempt:
                 answer = self._http.get(f"{path}.CHECKSUM")
                 self._refuse_bad_status(answer, f"{path}.CHECKSUM")
-                line = _CHECKSUM_LINE.fullmatch(answer.body.decode("ascii", "replace"))
+                line = _CHECKSUM_LINE.fullmatch(answer.body.decode("utf-8", "replace"))
                 if line is None or line[2] != name:
                     found = f"not one line of sha256 and {name}: {answer.body[:120]!r}"
                     raise ArchiveCorrupt(f"{self._http.base_url}{path}.CHECKSUM", found)

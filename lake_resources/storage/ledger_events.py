@@ -28,7 +28,7 @@ class MissingSource:
 
     Attributes:
         period: hour (`YYYY-MM-DDTHH`), day or month that was asked for.
-        source: `archive`, `rest` or `ws`.
+        source: `archive`, `rest` or `ws`; or `archive rows`: the file is there, some of its rows could not be taken.
         attempts: how often it was asked for.
         resolved_at: when it was found after all, or None.
     """

@@ -54,11 +54,13 @@ def test_aggtrades_with_a_header_are_read_whole(tmp_path: Path) -> None:
         AGG_HEADER + "".join(reversed(AGG_ROWS.splitlines(keepends=True))),
         AGG_HEADER + AGG_ROWS + AGG_ROWS,
         (AGG_HEADER + AGG_ROWS).replace("\n", ",nq\n"),
+        AGG_HEADER + "\n" + AGG_ROWS.replace("\n", "\n\n"),
+        ("\n" + AGG_ROWS.replace("\n", "\n\n")).replace("\n", "\r\n"),
     ],
     ids=[
         "headerless", "no last line end", "byte order mark", "CRLF", "blank lines at the end", "Python booleans",
         "one stamp in microseconds", "quoted values", "quoted header", "unordered",
-        "every row twice", "a column appended",
+        "every row twice", "a column appended", "blank lines between", "blank lines between, CRLF",
     ],
 )  # fmt: skip
 def test_every_spelling_gives_the_same_frame(tmp_path: Path, text: str) -> None:
@@ -140,6 +142,26 @@ def test_two_members_are_refused(tmp_path: Path) -> None:
         archive.writestr("second.csv", AGG_ROWS)
     with pytest.raises(ArchiveCorrupt, match=r"2 members instead of one: file\.csv, second\.csv"):
         read_all(path, AGG)
+
+
+def test_the_entry_of_a_directory_is_no_member(tmp_path: Path) -> None:
+    path = tmp_path / "file.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.mkdir("data")
+        archive.writestr("data/2026-03-27.csv", AGG_ROWS)
+    assert read_all(path, AGG).height == 2
+
+
+def test_lines_that_end_otherwise_are_no_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveCorrupt, match="columns agg_trade_id"):
+        read(tmp_path, AGG, (AGG_HEADER.replace("is_buyer_maker", "is_buyer_maker,x") + AGG_ROWS).replace("\n", "\r"))
+
+
+def test_a_settlement_may_lack_its_interval(tmp_path: Path) -> None:
+    frame = read(
+        tmp_path, STREAMS["funding_rate"], "calc_time,funding_interval_hours,last_funding_rate\n1700000000000,,1E-5\n"
+    )
+    assert frame.row(0) == (datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), None, 0.00001)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 40, 1000, 1 << 20])
