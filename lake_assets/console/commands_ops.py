@@ -1,0 +1,114 @@
+"""`lake doctor`, `inspect-metrics-columns`, `materialize-duckdb`: looking at what is around the lake, handing it out.
+
+Belongs here: options, tables, exit codes. Does not belong here: the work (`doctor`, `duckdb_view`, the Vision client).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from lake_assets.console.doctor import examine
+from lake_assets.console.duckdb_view import QUERIES, write_view
+from lake_assets.console.options import AsJson, Symbols, chosen_symbols, terminal
+from lake_assets.ingest.lake import open_lake
+from lake_resources.binance.wire import STREAMS
+from lake_resources.errors import ArchiveCorrupt
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.disk import disk_errors
+
+app = typer.Typer()
+_COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_METRICS = STREAMS["metrics"]
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at versions, disk, schema, exchange, Dagster and collector. Changes nothing; exit code 1 on a failure.
+
+    Example: LAKE_EXCHANGE=binance lake doctor
+    """
+    settings = LakeSettings()
+    findings = list(examine(settings, open_lake(settings)))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        table = Table(title=f"{settings.exchange} at {settings.lake_root}", title_justify="left")
+        for heading in ("what", "state", "found"):
+            table.add_column(heading)
+        for finding in findings:
+            color = _COLORS[finding.status]
+            table.add_row(finding.name, f"[{color}]{finding.status}[/]", escape(finding.text))
+        terminal().print(table)
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("inspect-metrics-columns")
+def inspect_metrics_columns(
+    trade_date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="UTC day of the archive")],
+    symbol: Annotated[str | None, typer.Option(help="default: the first of LAKE_SYMBOLS")] = None,
+) -> None:
+    """List the columns of a metrics archive beside those the lake reads; exit code 1 when they differ. Stores nothing.
+
+    Example: lake inspect-metrics-columns --trade-date 2024-01-31 --symbol BTCUSDT
+    """
+    settings = LakeSettings()
+    lake = open_lake(settings)
+    chosen, day = (symbol or settings.symbols[0]).upper(), f"{trade_date.replace(tzinfo=UTC):%Y-%m-%d}"
+    with tempfile.TemporaryDirectory() as folder:
+        found = lake.vision.download(_METRICS, chosen, day, Path(folder))
+        header = _header(found.path, found.url)
+    expected = list(_METRICS.columns)
+    table = Table(title=f"{found.url}", title_justify="left", caption=f"sha256 {found.sha256}")
+    for heading in ("#", "in the archive", "read by the lake"):
+        table.add_column(heading)
+    for number in range(max(len(header), len(expected))):
+        pair = [names[number] if number < len(names) else "-" for names in (header, expected)]
+        table.add_row(str(number + 1), *pair)
+    terminal().print(table)
+    if header != expected:
+        terminal().print("[red]the columns differ[/]")
+        raise typer.Exit(1)
+
+
+@app.command("materialize-duckdb")
+def materialize_duckdb(
+    symbols: Symbols = None,
+    db_path: Annotated[Path | None, typer.Option(help="default {root}/minute.duckdb")] = None,
+    write_queries: Annotated[bool, typer.Option(help="also write starter queries beside it")] = True,
+) -> None:
+    """Write a DuckDB file with the view `minute` over all committed hours, to be opened by any SQL tool.
+
+    The view has the 66 columns and symbol, year, month, day, hour. Make it again to see newer hours: the file is
+    replaced in one step, its readers are not disturbed.
+
+    Example: lake materialize-duckdb --db-path data/minute.duckdb && duckdb data/minute.duckdb
+    """
+    settings = LakeSettings()
+    lake = open_lake(settings)
+    path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
+    files = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
+    terminal().print(f"{path}: view `minute` over {files:,} files")
+    if write_queries:
+        queries = path.with_suffix(".queries.sql")
+        with disk_errors(f"queries {queries}"):
+            queries.write_text(QUERIES, encoding="utf-8")
+        terminal().print(f"{queries}: starter queries")
+
+
+def _header(path: Path, url: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
+            return file.readline().decode("utf-8").strip().split(",")
+    except (zipfile.BadZipFile, IndexError, UnicodeDecodeError) as error:
+        raise ArchiveCorrupt(url, f"no readable CSV: {error}") from error

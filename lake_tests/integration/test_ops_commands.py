@@ -1,0 +1,206 @@
+"""The operational commands on a lake fed by the simulated exchange: what they print, leave and exit with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from lake_assets.cli import app
+from lake_assets.console.doctor import examine
+from lake_assets.console.duckdb_view import QUERIES
+from lake_resources.errors import ArchiveNotPublished, SettingsError, StorageError
+from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.compaction import Period, compact
+from lake_resources.storage.ledger import KnownHole
+from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+
+M = timedelta(minutes=1)
+NEXT = DAY + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatorServer]:
+    with exchange() as found:
+        yield found
+
+
+@pytest.fixture
+def bench(sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    with bench_on(sim, tmp_path) as found:
+        settings = found.settings
+        values = {"ROOT": settings.root, "SYMBOLS": SYMBOL, "WEBSERVER_PORT": 1}
+        values |= {"REST_URL": settings.rest_url, "VISION_URL": settings.vision_url}
+        for name, value in values.items():
+            monkeypatch.setenv(f"LAKE_{name}", str(value))
+        yield found.at(PUBLISHED)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def ok(*arguments: str) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+def test_init_state_twice(bench: Bench) -> None:
+    assert f"{SYMBOL}: no hour yet" in ok("init-state")
+    bench.build(hours(0, 1))
+    assert "hours since 2026-11-18 00:00" in ok("init-state")
+    assert len(bench.committed()) == 1
+
+
+def test_run_once_begins_two_hours_back_and_goes_on_at_the_watermark(bench: Bench) -> None:
+    at = DAY + 10 * HOUR + 30 * M
+    first = ok("run-once", "--at", f"{at:%Y-%m-%dT%H:%M}")
+    assert "08:00 committed" in first
+    assert f"watermark none → {at - 4 * M:%Y-%m-%d %H:%M}, target {at - 4 * M:%Y-%m-%d %H:%M}" in first
+    later = at + 3 * HOUR
+    second = ok("run-once", "--at", f"{later:%Y-%m-%dT%H:%M}", "--max-hours", "2")
+    assert "11-18 10:00 committed, 11-18 11:00 committed; watermark" in second
+    assert f"→ {DAY + 12 * HOUR - M:%Y-%m-%d %H:%M}" in second
+    assert "nothing due" in ok("run-once", "--at", f"{DAY + 12 * HOUR + 2 * M:%Y-%m-%dT%H:%M}")
+    assert run("run-once", "--max-hours", "25").exit_code == 2
+
+
+def test_a_failed_hour_is_exit_code_1(bench: Bench) -> None:
+    bench.fault("5xx", "/fapi/v1/markPriceKlines", times=None)
+    bench.fault("missing", "markPriceKlines", times=None)
+    result = run("run-once", "--at", f"{DAY + 10 * HOUR:%Y-%m-%dT%H:%M}")
+    assert result.exit_code == 1, result.output
+    assert "source_missing" in result.output
+
+
+def test_run_daemon_survives_an_exchange_that_fails(bench: Bench) -> None:
+    bench.at(DAY + 10 * HOUR)
+    output = ok("run-daemon", "--poll-seconds", "5", "--polls", "2", "--max-hours", "1")
+    assert output.count("watermark") == 2
+    assert run("run-daemon", "--poll-seconds", "4").exit_code == 2
+
+
+def test_show_watermark(bench: Bench) -> None:
+    assert "No watermark found" in ok("show-watermark")
+    bench.build(hours(0, 3))
+    assert "2026-11-18 02:59" in ok("show-watermark")
+
+
+def test_metrics_columns_are_those_the_lake_reads(bench: Bench) -> None:
+    output = ok("inspect-metrics-columns", "--trade-date", f"{DAY:%Y-%m-%d}")
+    assert "sum_open_interest_value" in output
+    assert not any(bench.settings.lake_root.rglob("*.zip")), "nothing is stored"
+    result = run("inspect-metrics-columns", "--trade-date", f"{NEXT + 5 * timedelta(days=1):%Y-%m-%d}")
+    assert isinstance(result.exception, ArchiveNotPublished)
+
+
+def test_the_view_has_every_minute_once_whatever_file_it_lies_in(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no hour is committed"):
+        raise run("materialize-duckdb").exception or AssertionError
+    bench.build([*hours(0, 24), *hours(0, 3, NEXT)])
+    lake = bench.lake
+    held = lake.ledger.hour_files(SYMBOL, DAY, NEXT)
+    compact(lake.catalog, lake.ledger, Period(SYMBOL, "day", DAY, NEXT), held, clock=lake.clock)
+    path = tmp_path / "sql" / "minute.duckdb"
+    assert "view `minute` over 4 files" in ok("materialize-duckdb", "--db-path", str(path))
+    for zone in ("UTC", "America/New_York"):
+        with duckdb.connect(str(path), read_only=True) as connection:
+            connection.execute(f"SET TimeZone = '{zone}'")
+            count, distinct, last = connection.execute(
+                "SELECT count(*), count(DISTINCT timestamp), max(day * 100 + hour) FROM minute"
+            ).fetchall()[0]
+            assert (count, distinct, last) == (27 * 60, 27 * 60, NEXT.day * 100 + 2), zone
+            names = [row[0] for row in connection.execute("DESCRIBE minute").fetchall()]
+            assert names[:5] == ["symbol", "year", "month", "day", "hour"]
+            assert len(names) == len(set(names)) == 71
+    with duckdb.connect(str(path), read_only=True) as connection:
+        for query in path.with_suffix(".queries.sql").read_text().split(";"):
+            if query.strip():
+                connection.execute(query)
+        assert path.with_suffix(".queries.sql").read_text() == QUERIES
+        ok("materialize-duckdb", "--db-path", str(path))
+        assert connection.execute("SELECT count(*) FROM minute").fetchall() == [(27 * 60,)], "its readers keep it"
+
+
+def test_doctor_finds_a_healthy_exchange(bench: Bench) -> None:
+    bench.build(hours(0, 1))
+    found = {finding.name: finding for finding in examine(bench.settings, bench.lake)}
+    assert list(found) == ["versions", "disk", "schema", "REST", "Vision", "Dagster", "collector"]
+    assert {name: found[name].status for name in ("schema", "REST", "Dagster", "collector")} == {
+        "schema": "ok", "REST": "ok", "Dagster": "warn", "collector": "warn",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("451", "not served at this location"), ("418", "banned until"), ("5xx", "/fapi/v1/time")]
+)
+def test_doctor_names_what_the_exchange_does(bench: Bench, kind: str, text: str) -> None:
+    bench.fault(kind, "/fapi/v1/time", times=None)
+    found = {finding.name: finding for finding in examine(bench.settings, bench.lake)}
+    assert found["REST"].status == "fail"
+    assert text in found["REST"].text
+    assert found["Vision"].status != "fail", "the archives are reachable all the same"
+
+
+def test_doctor_as_json_and_exit_code(bench: Bench) -> None:
+    bench.fault("451", "/fapi/v1/time", times=None)
+    result = run("doctor", "--json")
+    assert (result.exit_code, json.loads(result.stdout)[3]["status"]) == (1, "fail")
+
+
+WINDOW = ["--start", f"{DAY:%Y-%m-%d}", "--end", f"{DAY + 6 * HOUR:%Y-%m-%dT%H:%M}"]
+
+
+def holes_json(*arguments: str) -> tuple[int, dict[str, object]]:
+    result = run("holes", *WINDOW, "--json", *arguments)
+    (found,) = json.loads(result.stdout)
+    return result.exit_code, found
+
+
+def test_holes_are_listed_explained_and_unexplained(bench: Bench) -> None:
+    bench.build(hours(0, 6))
+    code, found = holes_json()
+    assert (code, found["holes"], found["completeness_pct"]) == (0, [], 100.0)
+    path = bench.lake.catalog.minute_path(SYMBOL, DAY + 2 * HOUR)
+    rows = pl.read_parquet(path)
+    gone = [DAY + 2 * HOUR + n * M for n in (7, 10, 11, 12, 40)]
+    rows.filter(~pl.col("timestamp").is_in(gone)).write_parquet(path)
+    hole = KnownHole("klines_1m", "*", gone[1], gone[3], "maintenance", "a notice")
+    bench.lake.ledger.declare_hole(hole)
+    code, found = holes_json()
+    listed = [(each["start"][11:16], each["minutes"], each["explained"], each["cause"]) for each in found["holes"]]  # type: ignore[union-attr,index]
+    assert listed == [
+        ("02:07", 1, False, ""),
+        ("02:10", 2, True, "maintenance"),
+        ("02:12", 1, False, ""),
+        ("02:40", 1, False, ""),
+    ]
+    assert (code, found["unexplained"], found["present_minutes"], found["completeness_pct"]) == (1, 3, 355, 98.61)
+    shown = run("holes", *WINDOW, "--unexplained")
+    assert "maintenance" not in shown.output
+    assert "355 of 360 minutes (98.61 %), 3 unexplained holes" in " ".join(shown.output.split())
+
+
+def test_an_hour_in_quarantine_says_why_it_is_a_hole(bench: Bench) -> None:
+    bench.fault("missing_minutes", "/klines/", times=None)
+    bench.fault("missing_minutes", "/fapi/v1/klines", times=None)
+    bench.build(hours(0, 6))
+    code, found = holes_json()
+    assert code == 1
+    causes = {each["cause"].split(":")[0] for each in found["holes"]}  # type: ignore[union-attr,index]
+    assert causes == {"in quarantine"}
+
+
+def test_holes_of_a_torn_file_are_an_error_not_a_hole(bench: Bench) -> None:
+    bench.build(hours(0, 6))
+    bench.lake.catalog.minute_path(SYMBOL, DAY).write_bytes(b"torn")
+    result = run("holes", *WINDOW)
+    assert isinstance(result.exception, StorageError)
+    assert "lake audit" in str(result.exception)
