@@ -121,9 +121,8 @@ def rebuilding(root: Path, symbol: str) -> None:
     catalog = Catalog(root)
     newest = newest_minute(catalog.live_records_dir)
     assert newest is not None
-    counts = [
-        sum(1 for _ in read_records(catalog.live_records_dir, symbol, m, m + 1)) for m in range(newest - 3, newest)
-    ]
+    records = catalog.live_records_dir
+    counts = [sum(1 for _ in read_records(records, symbol, at, at + 1)) for at in range(newest - 3, newest)]
     began_s = time.process_time()
     rebuild(records, LiveRows(Catalog(root / "again")), symbol, newest - 2, newest)
     spent_s = time.process_time() - began_s
