@@ -52,7 +52,7 @@ check: setup-dev ## lint, format, types, import layers
 docs: setup-dev ## write the generated pages anew
 	$(BIN)/python -m lake_assets.schema.dictionary > docs/data-dictionary.md
 	$(BIN)/python -m lake_resources.settings > docs/settings.md
-	$(BIN)/python -m lake_assets.console.cli_page > docs/cli.md
+	$(BIN)/python -m lake_assets.cli_page > docs/cli.md
 
 clean: ## remove what the demo and the tests wrote (not the lake of the real exchange)
 	rm -rf data/simulator dagster_home/simulator

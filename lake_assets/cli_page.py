@@ -1,6 +1,6 @@
 """`docs/cli.md`: every command with its text, arguments and options, from the commands themselves.
 
-Belongs here: the page. Does not belong here: any command. `python -m lake_assets.console.cli_page` prints it.
+Belongs here: the page. Does not belong here: any command. `python -m lake_assets.cli_page` prints it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 
 import typer
+
+from lake_assets.cli import app as lake
 
 _HEAD = """\
 # The command `lake`
@@ -68,6 +70,4 @@ def _meaning(parameter: object) -> str:
 
 
 if __name__ == "__main__":
-    from lake_assets.cli import app as lake
-
     sys.stdout.write(render(lake))
