@@ -20,7 +20,10 @@ MAGIC = b"MLSEG\x01\r\n"
 _FILE = struct.Struct("<8sQ")
 """Magic, minute (epoch minutes)."""
 _BLOCK = struct.Struct("<4sIIHH")
-"""Marker, crc32 of what follows this field, length of the body, length of the symbol, 0."""
+"""Marker, crc32 of what follows this field, length of the body, length of the symbol, check of these two and the symbol.
+
+The last one lets a reader trust the header of a block that it jumps over without reading its body.
+"""
 _MARKER = b"BLCK"
 _RECORD = struct.Struct("<QqQBI")
 """seq, received_ns, conn, kind, length of the payload."""
@@ -43,7 +46,7 @@ def pack_block(symbol: str, parts: Sequence[bytes]) -> bytes:
     """One block of the records of a symbol, in order of `seq`."""
     name = symbol.encode()
     body = b"".join(parts)
-    tail = struct.pack("<IHH", len(body), len(name), 0)
+    tail = struct.pack("<IHH", len(body), len(name), _head_check(len(body), name))
     crc = zlib.crc32(body, zlib.crc32(name, zlib.crc32(tail)))
     return b"".join((_MARKER, struct.pack("<I", crc), tail, name, body))
 
@@ -79,10 +82,10 @@ def blocks(file: BinaryIO, symbols: frozenset[str] | None) -> Iterator[tuple[str
     if _minute(file.read(FILE_HEADER_BYTES)) is None:
         return
     while len(head := file.read(_BLOCK.size)) == _BLOCK.size:
-        marker, crc, body_bytes, name_bytes, _ = _BLOCK.unpack(head)
-        if marker != _MARKER:
-            return
+        marker, crc, body_bytes, name_bytes, head_check = _BLOCK.unpack(head)
         name = file.read(name_bytes)
+        if marker != _MARKER or _head_check(body_bytes, name) != head_check:
+            return
         symbol = name.decode(errors="replace")
         if symbols is not None and symbol not in symbols:
             file.seek(body_bytes, SEEK_CUR)
@@ -101,6 +104,10 @@ def records(symbol: str, minute: int, body: bytes) -> Iterator[Frame]:
         offset += size
         yield Frame(seq, received_ns, conn, kind, symbol, minute, body[offset : offset + length])
         offset += length
+
+
+def _head_check(body_bytes: int, name: bytes) -> int:
+    return zlib.crc32(name, zlib.crc32(struct.pack("<I", body_bytes))) & 0xFFFF
 
 
 def _minute(data: bytes) -> int | None:
