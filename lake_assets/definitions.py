@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from lake_assets.assets.compacted import build_compacted_asset, build_compaction_schedule
 from lake_assets.assets.feed_1h import build_feed_asset
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets
+from lake_assets.assets.report_card import build_report_card_asset, build_report_card_schedule
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.feed_schedule import build_feed_job, build_feed_schedule
 from lake_assets.jobs import build_jobs
@@ -29,7 +31,9 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         for asset in (
             *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings)),
             build_minute_asset(symbol, settings),
+            build_compacted_asset(symbol, settings),
             *build_quality_assets(symbol),
+            build_report_card_asset(symbol, settings),
         )
     ]
     jobs = build_jobs(settings)
@@ -37,7 +41,13 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         assets=[*assets, build_feed_asset(settings)],
         jobs=[*jobs, build_feed_job(), *build_quality_jobs(settings), build_repair_job(settings)],
         sensors=build_sensors(settings, jobs),
-        schedules=[*build_schedules(settings), build_feed_schedule(settings), *build_quality_schedules(settings)],
+        schedules=[
+            *build_schedules(settings),
+            build_feed_schedule(settings),
+            *build_quality_schedules(settings),
+            build_compaction_schedule(settings),
+            build_report_card_schedule(settings),
+        ],
         resources=build_resources(settings),
         # A step process of its own would add 3 s of CPU to every run, and runs have one step.
         executor=dg.in_process_executor,

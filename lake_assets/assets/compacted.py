@@ -80,6 +80,7 @@ def build_compaction_job(settings: LakeSettings) -> UnresolvedAssetJobDefinition
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.assets(*(compacted_key(symbol) for symbol in settings.symbols)),
+        executor_def=dg.in_process_executor,
         description="Closed days and months become one file each; with `remove: true` the hour files go.",
     )
 
@@ -88,7 +89,7 @@ def build_compaction_schedule(settings: LakeSettings) -> dg.ScheduleDefinition:
     """Daily, when the archives of the day before are usually in and the hours rebuilt from them."""
     return dg.ScheduleDefinition(
         name="compact_daily",
-        job_name=JOB,
+        job=build_compaction_job(settings),
         cron_schedule="40 10 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,

@@ -14,7 +14,6 @@ from typing import Any
 
 from lake_assets.audit.scan import holes_known
 from lake_assets.schema.holes import Hole
-from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
 from lake_resources.storage.ledger import HourFile, Ledger, QuarantineEntry
@@ -94,7 +93,7 @@ def _absent(
 
 
 def _within(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
-    rows = scan_minutes(catalog, ledger, symbol, start, end, ["timestamp"], schema=MINUTE.polars_schema).collect()
+    rows = scan_minutes(catalog, ledger, symbol, start, end, ["timestamp"]).collect()
     at = start
     for minute in rows["timestamp"].to_list():
         if at < minute:

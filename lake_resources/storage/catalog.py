@@ -78,6 +78,10 @@ class Catalog:
         """Directory of a symbol's day and month files."""
         return self.root / "futures" / "um" / "minute_compacted" / f"symbol={_part(symbol)}"
 
+    def report_path(self, symbol: str, month: datetime) -> Path:
+        """Report card of a symbol's month; its picture lies beside it."""
+        return self.root / "reports" / "minute" / f"symbol={_part(symbol)}" / f"{utc(month):%Y-%m}.md"
+
     def archive_path(self, stream: str, symbol: str, period: str, sha256: str) -> Path:
         """Typed rows of one Vision zip; `sha256` is the zip's, so each re-publication has a file of its own."""
         directory = self.root / "vision" / "futures" / "um" / _part(stream) / f"symbol={_part(symbol)}"

@@ -1,0 +1,98 @@
+"""The report card of a symbol's month: `quality/<symbol>/report_card`, its job and its schedule.
+
+Belongs here: the asset and when it runs. Does not belong here: the page (`quality.report_card`).
+"""
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from lake_assets.metadata import minute_key, symbol_tags
+from lake_assets.partitions import DAY_TO_HOURS
+from lake_assets.quality.report_card import picture, render, report_card, write_report_card
+from lake_assets.resources import LakeOpener
+from lake_resources.settings import LakeSettings
+
+JOB = "report_cards"
+_TEXT = """\
+One page for a month of {symbol}: completeness as a number that is never rounded up and as a picture of days and hours,
+sources, checks, revised values, holes by cause, quarantine. The same page lies below the lake's root in `reports/`."""
+
+
+def report_card_key(symbol: str) -> dg.AssetKey:
+    """Key of a symbol's report cards."""
+    return dg.AssetKey(["quality", symbol, "report_card"])
+
+
+def monthly(settings: LakeSettings) -> dg.MonthlyPartitionsDefinition:
+    """Months from the lake's start on; the month that is not over is one too."""
+    first = settings.start.replace(day=1).isoformat()
+    return dg.MonthlyPartitionsDefinition(start_date=first, timezone="UTC", end_offset=1)
+
+
+def build_report_card_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset `quality/<symbol>/report_card`."""
+
+    @dg.asset(
+        key=report_card_key(symbol),
+        deps=[dg.AssetDep(minute_key(symbol), partition_mapping=DAY_TO_HOURS)],
+        description=_TEXT.format(symbol=symbol),
+        group_name="quality",
+        kinds={"markdown"},
+        tags=symbol_tags(symbol),
+        partitions_def=monthly(settings),
+    )
+    def card(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> dg.MaterializeResult[None]:
+        opened = lake.open()
+        month = datetime.fromisoformat(context.partition_key).replace(tzinfo=UTC)
+        found = report_card(
+            opened.catalog, opened.ledger, symbol, month, now=opened.clock(), lag_minutes=opened.safety_lag_minutes
+        )
+        path = write_report_card(opened.catalog, found)
+        opened.close()
+        image = "data:image/png;base64," + base64.b64encode(picture(found)).decode()
+        facts = found.certificate
+        return dg.MaterializeResult(
+            metadata={
+                "verdict": found.verdict,
+                "completeness_pct": facts.completeness_pct,
+                "expected_minutes": facts.expected_minutes,
+                "present_minutes": facts.present_minutes,
+                "unexplained_minutes": facts.unexplained_minutes,
+                "revised_values": facts.revised_values,
+                "report": dg.MetadataValue.md(render(found, image)),
+                "dagster/uri": dg.MetadataValue.path(str(path)),
+            }
+        )
+
+    return card
+
+
+def build_report_card_job(settings: LakeSettings) -> UnresolvedAssetJobDefinition:
+    """The job over all symbols."""
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*(report_card_key(symbol) for symbol in settings.symbols)),
+        executor_def=dg.in_process_executor,
+        description="A page per symbol and month.",
+    )
+
+
+def build_report_card_schedule(settings: LakeSettings) -> dg.ScheduleDefinition:
+    """Daily, for the month of yesterday: so the last run of a month sees all of it."""
+
+    def months(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        yesterday = context.scheduled_execution_time - timedelta(days=1)
+        return dg.RunRequest(partition_key=f"{yesterday:%Y-%m}-01")
+
+    return dg.ScheduleDefinition(
+        name="report_cards_daily",
+        job=build_report_card_job(settings),
+        cron_schedule="5 11 * * *",
+        execution_timezone="UTC",
+        execution_fn=months,
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
+        description="Writes the report card of the month anew.",
+    )
