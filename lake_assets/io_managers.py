@@ -20,7 +20,7 @@ from lake_resources.storage.parquet import stage
 from lake_resources.storage.reader import scan_minutes
 
 
-class LakeParquetIOManager(PolarsParquetIOManager):  # type: ignore[misc]  # dagster-polars is untyped
+class LakeParquetIOManager(PolarsParquetIOManager):
     """The code location's default IO manager, so a derived asset just names its inputs.
 
     An input that is `um/<symbol>/minute` is the committed minutes of the partitions asked for, read by the ledger's
@@ -45,7 +45,12 @@ class LakeParquetIOManager(PolarsParquetIOManager):  # type: ignore[misc]  # dag
         found = scan_minutes(catalog, ledger, key[1], window.start, window.end, schema=MINUTE.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 
-    def scan_df_from_path(self, path: Any, context: InputContext) -> pl.LazyFrame:  # noqa: ARG002 - the base's signature
+    def scan_df_from_path(  # the base's signature
+        self,
+        path: Any,
+        context: InputContext,  # noqa: ARG002
+        partition_key: str | None = None,  # noqa: ARG002
+    ) -> pl.LazyFrame:
         """Scan one file. polars 2 removed arguments that dagster-polars 0.27 passes."""
         return pl.scan_parquet(str(path))
 

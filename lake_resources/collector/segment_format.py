@@ -20,7 +20,7 @@ MAGIC = b"MLSEG\x01\r\n"
 _FILE = struct.Struct("<8sQ")
 """Magic, minute (epoch minutes)."""
 _BLOCK = struct.Struct("<4sIIHH")
-"""Marker, crc32 of what follows this field, length of the body, length of the symbol, check of these two and the symbol.
+"""Marker, crc32 of what follows this field, length of the body, length of the symbol, check of these two and symbol.
 
 The last one lets a reader trust the header of a block that it jumps over without reading its body.
 """
