@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev lock demo up test test-fast check docs clean
+.PHONY: help setup setup-dev lock demo up test test-fast check docs bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,9 +54,20 @@ docs: setup-dev ## write the generated pages anew
 	$(BIN)/python -m lake_resources.settings > docs/settings.md
 	$(BIN)/python -m lake_assets.cli_page > docs/cli.md
 
+bench: setup .venv-bench/.installed ## measure the speed targets, a line each: id, measured, target, ok or short (about 10 minutes)
+	$(BIN)/python -m lake_tests.bench
+
+# What the lake is compared with lives apart: its requirements are not ours.
+.venv-bench/.installed: requirements-bench.lock
+	@echo "installing the pinned competitors ..."
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check -q install --require-hashes --no-deps --only-binary :all: -r requirements-bench.lock
+	@touch $@
+
 clean: ## remove what the demo and the tests wrote (not the lake of the real exchange)
 	rm -rf data/simulator dagster_home/simulator
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements.lock
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: -c requirements.lock -q -o requirements-dev.lock
+	uv pip compile lake_tests/bench/requirements.in --overrides lake_tests/bench/left-out.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements-bench.lock
