@@ -18,6 +18,7 @@ from dagster._core.utils import make_new_backfill_id
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import instant
 from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
 from lake_assets.materialized import materialized_hours
@@ -69,12 +70,16 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
             if symbol in running:
                 context.log.info(f"{symbol}: backfill {running[symbol]} is not finished; no second one is launched")
                 continue
+            first, last = traded_window(opened, symbol, start, end)
+            if first >= last:
+                context.log.info(f"{symbol} is not traded between {start} and {end}")
+                continue
             report = audit_hours(
                 opened.catalog,
                 opened.ledger,
                 symbol,
-                start,
-                end,
+                first,
+                last,
                 now=now,
                 lag_minutes=opened.safety_lag_minutes,
                 materialized=materialized_hours(context.instance, symbol),

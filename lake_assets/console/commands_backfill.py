@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.console.commands_audit import audit_window, run_audit
@@ -120,8 +121,13 @@ def _repair(
     start = max(start, settings.start_utc)
     console = terminal()
     plans = []
-    for symbol in symbols:
-        report = _audit(settings, lake, symbol, start, end, quiet=as_json)
+    windows = {symbol: traded_window(lake, symbol, start, end) for symbol in symbols}
+    for symbol, (first, last) in windows.items():
+        if (first, last) != (start, end) and not as_json:
+            console.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
+        if first >= last:
+            continue
+        report = _audit(settings, lake, symbol, first, last, quiet=as_json)
         plans.append(
             plan_repair(
                 lake,
@@ -148,7 +154,7 @@ def _repair(
             console.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
         _follow(api, launched, console)
-    left = [_audit(settings, lake, plan.symbol, start, end, quiet=True) for plan in todo]
+    left = [_audit(settings, lake, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
     console.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
     if any(wrong.values()) and max_hours is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
@@ -105,6 +106,20 @@ def _forced(bench: Bench, plan: RepairPlan) -> Iterator[tuple[object, ...]]:
 def test_a_cap_of_nothing_is_refused(bench: Bench) -> None:
     with pytest.raises(SettingsError, match="--max-missing-hours 1"):
         planned(bench, audited(bench), max_hours=0)
+
+
+ONBOARD = datetime(2019, 9, 8, 17, 55, tzinfo=UTC)
+
+
+def test_hours_before_the_listing_are_no_holes(bench: Bench) -> None:
+    start, end = ONBOARD - timedelta(days=30), ONBOARD + timedelta(days=30)
+    first = ONBOARD + timedelta(minutes=5)
+    assert traded_window(bench.lake, SYMBOL, start, end) == (first, end)
+    assert traded_window(bench.lake, SYMBOL, start, ONBOARD) == (first, first)
+    assert traded_window(bench.lake, SYMBOL, DAY, NEXT) == (DAY, NEXT)
+    assert traded_window(bench.lake, "GONEUSDT", start, end) == (start, end), "what is not listed is not left out"
+    bench.fault("5xx", "/fapi/v1/exchangeInfo", times=None)
+    assert traded_window(bench.lake, SYMBOL, start, end) == (start, end)
 
 
 @pytest.fixture
