@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from lake_assets.assets.vision import offered_streams
+from lake_assets.console.demo_feed import feed_seed, newest_feed_hour, print_feed
 from lake_assets.console.graphql import BackfillProgress, DagsterApi
 from lake_assets.console.report import archives_table, check_totals, hours_table
 from lake_assets.console.stack import Stack
@@ -67,11 +68,17 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
         "archive day": api.launch_backfill([*archives, *past_hours], title=f"demo: {archive_day:%Y-%m-%d} from Vision"),
         "today so far": api.launch_backfill(recent_hours, title="demo: today so far from REST"),
     }
+    seed = feed_seed(settings, now)
+    if seed:
+        launched["1H table"] = api.launch_backfill([seed], title="demo: seed of the BTCUSDT 1H table")
     follow(api, stack, launched, console)
+    newest = api.launch_backfill([newest_feed_hour(now)], title="demo: newest hour of the BTCUSDT 1H table")
+    follow(api, stack, {"1H table, newest hour": newest}, console)
     for symbol in settings.symbols:
         console.print(archives_table(lake.ledger, symbol, FEEDS, archive_day, archive_day + DAY))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, today, now + HOUR))
+    print_feed(settings, api, console)
     _judge(settings, lake, [(archive_day, archive_day + DAY), (today, now)], console)
 
 

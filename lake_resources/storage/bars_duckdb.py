@@ -63,6 +63,7 @@ CREATE TABLE IF NOT EXISTS ohlcv_btcusdt_1h_differences (
 );
 """
 _COLUMNS = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'ohlcv_btcusdt_1h'"
+_HAS_CHAIN = "SELECT 1 FROM information_schema.tables WHERE table_name = 'ohlcv_btcusdt_1h_chain'"
 _ROWS = "SELECT timestamp, open, high, low, close, volume, created_at FROM ohlcv_btcusdt_1h ORDER BY timestamp"
 _CHAIN = "SELECT timestamp, running_hash FROM ohlcv_btcusdt_1h_chain ORDER BY timestamp"
 _DIFFERENCES = """
@@ -265,7 +266,11 @@ class BarsTable:
 
 def _state(connection: duckdb.DuckDBPyConnection) -> TableState:
     with _duckdb_errors(f"read {TABLE}"):
-        return TableState(_frame(connection, _ROWS, ROW_SCHEMA), _frame(connection, _CHAIN, CHAIN_SCHEMA))
+        rows = _frame(connection, _ROWS, ROW_SCHEMA)
+        # A table that another program wrote has no chain before the feed first opens it for writing.
+        if not connection.execute(_HAS_CHAIN).fetchall():
+            return TableState(rows, pl.DataFrame(schema=CHAIN_SCHEMA))
+        return TableState(rows, _frame(connection, _CHAIN, CHAIN_SCHEMA))
 
 
 def _read(path: Path) -> TableState:

@@ -346,7 +346,8 @@ def test_a_table_of_another_program_is_adopted(bench: FeedBench) -> None:
     for hour in (11, 12):
         values = ", ".join(case_bar(hour))
         bench.sql(f"INSERT INTO ohlcv_btcusdt_1h VALUES ('{at(hour)}', {values}, NULL)")
-    done = bench.run()
+    assert bench.run(dry_run=True).validated == 2
+    done = bench.run(catch_up=True)
     assert statuses(done) == ["append"]
     assert outcomes(done)["append_only"].passed
     bench.sql("UPDATE ohlcv_btcusdt_1h SET low = 1 WHERE timestamp = '2024-01-15 11:00:00'")
