@@ -23,9 +23,7 @@ Does not belong here: catching, retrying, exit codes.
         LedgerError              the ledger contradicts itself or the disk
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
-      SourceMissing            no source could give a stream that an hour needs
       NotClean                 a window has holes that nothing explains, and a clean one was asked for
-      GateRejected             rows of a partition broke the gate; the hour is in quarantine
 """
 
 from __future__ import annotations
@@ -183,17 +181,3 @@ class PartitionBusy(StorageError):
 
 class RowsOutOfOrder(LakeError):
     """Rows of a stream are too disordered to be read chunk by chunk; read whole and sorted they are fine."""
-
-
-class SourceMissing(LakeError):
-    """No source could give a stream that an hour needs."""
-
-    retryable = True
-
-
-class NotClean(LakeError):
-    """A window has holes that nothing explains, and a clean one was asked for."""
-
-
-class GateRejected(LakeError):
-    """Rows of a partition broke the gate; the hour is in quarantine and the committed one stays."""

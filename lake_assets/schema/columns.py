@@ -189,7 +189,7 @@ _EVENTS_AND_PRICES = (
         "micro_price_close", FLOAT, "USDT", BOOK, "NULL if no snapshot; never filled",
         "(bid ask_qty + ask bid_qty)/(bid_qty + ask_qty) of the last bookTicker in the minute; "
         "NULL if both quantities are 0",
-        POSITIVE,
+        NOT_NEGATIVE,  # 0 while one side of the book is empty
     ),
 )  # fmt: skip
 
@@ -301,7 +301,8 @@ _SLOW = (
     _hard("index_price_close", INDEX, NO_NULLS_BUT_HOLES, "index price close of the minute"),
     _backfill(
         "premium_index", FLOAT, "fraction", ("premiumIndexKlines",) * 3, "NULL where not published",
-        "close of the published premium index kline (mark/index - 1 is basis, another quantity)", SIGNED_FRACTION,
+        # No bounds: in a squeeze the exchange publishes more than 1, and an hour is not refused over it.
+        "close of the published premium index kline (mark/index - 1 is basis, another quantity)", UNBOUNDED,
     ),
     _backfill(
         "funding_rate", FLOAT, "fraction per interval", ("fundingRate (monthly) or REST", "fundingRate", "fundingRate"),

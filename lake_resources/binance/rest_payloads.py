@@ -22,6 +22,7 @@ from lake_resources.binance.wire import (
 from lake_resources.errors import MalformedAnswer
 
 KLINE_FIELDS = 12
+_NOTHING = ("", None, "NaN", "null")
 _AGG_TRADE_FIELDS = {
     "agg_trade_id": "a",
     "price": "p",
@@ -177,7 +178,7 @@ def _fields(rows: list[Any], names: dict[str, str], endpoint: str) -> dict[str, 
 def _typed(
     named: dict[str, Any], types: dict[str, pl.DataType], endpoint: str, *, unknown: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Typed columns; an empty string is null in the columns `unknown` and refused in the others."""
+    """Typed columns; a value that says it is none is null in the columns `unknown` and refused in the others."""
     series = []
     for name, dtype in types.items():
         values = named[name]
@@ -188,7 +189,7 @@ def _typed(
                 continue
             parse = _PARSERS[type(dtype)]
             nullable = name in unknown
-            parsed = [None if nullable and value in ("", None) else parse(value) for value in values]
+            parsed = [None if nullable and value in _NOTHING else parse(value) for value in values]
             series.append(pl.Series(name, parsed, dtype))
         except (ValueError, TypeError, OverflowError) as error:
             raise MalformedAnswer(endpoint, f"field {name}: {error}") from error

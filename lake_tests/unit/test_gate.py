@@ -93,6 +93,11 @@ def test_one_broken_value_fails_its_hour_only(
     assert failed(judged(broken, hour=ELEVEN)) == []
 
 
+@pytest.mark.parametrize("values", [{"premium_index": -1.7}, {"premium_index": 2.5}, {"micro_price_close": 0.0}])
+def test_what_the_exchange_can_publish_does_not_refuse_the_hour(frame: pl.DataFrame, values: dict[str, float]) -> None:
+    assert failed(judged(put(frame, 7, **values))) == []
+
+
 def test_the_outcome_names_column_and_minute(frame: pl.DataFrame) -> None:
     broken = judged(put(frame, 7, volume_btc=-5.0))
     assert broken["schema"].metadata["problem"] == "volume_btc: 1"

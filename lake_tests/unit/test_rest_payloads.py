@@ -82,6 +82,26 @@ def test_futures_data_takes_timestamps_as_text_and_holes() -> None:
     assert frame["timestamp"][1] == datetime(2022, 5, 6, 0, 5, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("nothing", ["", None, "NaN", "null"])
+def test_futures_data_may_lack_a_value(nothing: str | None) -> None:
+    frame = rest_payloads.futures_data([{"r": nothing, "timestamp": 1651795200000}], WHERE, {"ratio": "r"})
+    assert frame["ratio"].to_list() == [None]
+
+
+def test_funding_of_all_ages() -> None:
+    old = {"symbol": "BTCUSDT", "fundingTime": 1568102400000, "fundingRate": "0.00010000", "markPrice": ""}
+    new = {**old, "fundingTime": 1785196800002, "fundingRate": "-2E-7", "rateType": "Special", "markPrice": None}
+    assert rest_payloads.funding_rate([old, new], WHERE)["last_funding_rate"].to_list() == [0.0001, -2e-7]
+
+
+@pytest.mark.parametrize("symbol", ["BNB", "BTC", "DOGE", "ETH", "SOL", "XRP"])
+def test_recorded_funding_of_many_symbols(recorded: Callable[[str], Path], symbol: str) -> None:
+    rows = json.loads(recorded(f"rest/fapi/fundingRate-{symbol}USDT-limit20.json").read_text())
+    assert rest_payloads.funding_rate(rows, WHERE)["last_funding_rate"].to_list() == [
+        float(row["fundingRate"]) for row in rows
+    ]
+
+
 def test_recorded_funding(recorded: Callable[[str], Path]) -> None:
     rows = json.loads(recorded("rest/fapi/fundingRate-BTCUSDT-limit1000.json").read_text())
     frame = rest_payloads.funding_rate(rows, WHERE)
