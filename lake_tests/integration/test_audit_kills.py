@@ -1,0 +1,49 @@
+"""An audit that is killed at any point leaves the lake as it was and a cache that does not lie."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.verdict import AuditReport
+from lake_resources.storage.parquet import file_hash
+from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
+
+HOURS = 48
+KILLS = 100
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_a_hundred_times(tmp_path: Path) -> None:
+    catalog, ledger = open_files(tmp_path)
+    commit_sound(catalog, ledger, FIRST, HOURS)
+    wrong = catalog.minute_path(SYMBOL, FIRST + 7 * HOUR)
+    wrong.write_bytes(b"torn")
+    files = {path: file_hash(path) for path in tmp_path.rglob("*.parquet")}
+    rows = ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR)
+
+    def audited(cache: AuditCache | None) -> AuditReport:
+        end = FIRST + HOURS * HOUR
+        return audit_hours(catalog, ledger, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG, cache=cache)
+
+    expected = audited(None).hours
+    moment = random.Random(7)
+    command = [sys.executable, "-m", "lake_tests.audit_worker", str(tmp_path), str(HOURS)]
+    for _ in range(KILLS):
+        with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"ready\n"
+            time.sleep(moment.uniform(0, 0.25))
+            worker.kill()
+        assert audited(AuditCache(tmp_path / "audit.sqlite")).hours == expected
+    assert {path: file_hash(path) for path in tmp_path.rglob("*.parquet")} == files
+    assert ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR) == rows
