@@ -60,7 +60,9 @@ def test_what_concerns_all_symbols_comes_with_each(tmp_path: Path, writer: Segme
     assert [one.seq for one in read_records(tmp_path, "ETHUSDT", MINUTE, MINUTE + 1)] == [2, 3]
 
 
-def test_a_minute_is_closed_by_a_rename_and_late_records_get_a_further_file(tmp_path: Path, writer: SegmentWriter) -> None:
+def test_a_minute_is_closed_by_a_rename_and_late_records_get_a_further_file(
+    tmp_path: Path, writer: SegmentWriter
+) -> None:
     write(writer, [frame(1), frame(2, minute=MINUTE + 1)])
     day = f"date={NOON:%Y-%m-%d}/hour={NOON:%H}"
     assert names(tmp_path) == [f"{day}/{NOON:%M}-{0:020d}.seg.open", f"{day}/{NOON.minute + 1:02d}-{0:020d}.seg.open"]
@@ -111,7 +113,9 @@ def test_a_torn_tail_loses_only_the_tail(
     )
 
 
-def test_retention_by_age_then_by_size_oldest_first_and_never_the_open_one(tmp_path: Path, writer: SegmentWriter) -> None:
+def test_retention_by_age_then_by_size_oldest_first_and_never_the_open_one(
+    tmp_path: Path, writer: SegmentWriter
+) -> None:
     for age_min in (300, 200, 120, 60, 0):
         write(writer, [frame(1, minute=MINUTE - age_min, payload=b"x" * 1_000)])
     writer.close_before(MINUTE)
