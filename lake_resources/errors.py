@@ -181,3 +181,7 @@ class PartitionBusy(StorageError):
 
 class RowsOutOfOrder(LakeError):
     """Rows of a stream are too disordered to be read chunk by chunk; read whole and sorted they are fine."""
+
+
+class NotClean(LakeError):
+    """A window has holes that nothing explains, and a clean one was asked for."""
