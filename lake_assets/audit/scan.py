@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,8 @@ from lake_resources.storage.ledger import Ledger, PartitionFacts
 BATCH_HOURS = 240
 Progress = Callable[[int, int], None]
 """Takes hours done and hours in all."""
+_Window = tuple[datetime, datetime, datetime]
+"""An hour, and the minutes `[start, end)` of it."""
 
 
 def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[Hole]:
@@ -70,12 +71,12 @@ def audit_hours(
     start, end = utc(start), utc(end)
     if start >= end:
         raise SettingsError(f"the range {start} to {end} is empty", remedy="The end is the first minute after it")
-    files = _expected_files(catalog, symbol, start, end, now, lag_minutes)
-    if not files:
+    windows = _windows(start, end, now, lag_minutes)
+    if not windows:
         return AuditReport(symbol, start, end, (), dagster_compared=materialized is not None)
-    first, last = files[0].hour, files[-1].hour + HOUR
+    first, last = windows[0][0], windows[-1][0] + HOUR
     holes = holes_known(ledger, symbol, first, last)
-    files, rows = _placed(catalog, ledger, symbol, files)
+    files, rows = _placed(catalog, ledger, symbol, windows)
     facts, cached = _facts(symbol, files, holes, cache, progress)
     quarantine = {entry.hour: entry.codes for entry in ledger.quarantined(symbol, first, last)}
 
@@ -86,7 +87,7 @@ def audit_hours(
     # A commit may have run since the ledger was read: what is wrong is looked at once more.
     wrong = [file for file in files if verdicts[file.hour].codes]
     if wrong:
-        again, newer = _placed(catalog, ledger, symbol, wrong)
+        again, newer = _placed(catalog, ledger, symbol, [(file.hour, file.start, file.end) for file in wrong])
         moved = [f for f, old in zip(again, wrong, strict=True) if f != old or newer.get(f.hour) != rows.get(f.hour)]
         rows |= {file.hour: newer[file.hour] for file in moved if file.hour in newer}
         facts |= read_facts(moved, holes)
@@ -94,38 +95,36 @@ def audit_hours(
     return AuditReport(symbol, start, end, tuple(verdicts.values()), cached, materialized is not None)
 
 
-def _expected_files(
-    catalog: Catalog, symbol: str, start: datetime, end: datetime, now: datetime, lag_minutes: int
-) -> list[HourFile]:
-    files = []
+def _windows(start: datetime, end: datetime, now: datetime, lag_minutes: int) -> list[_Window]:
+    """The hours of which a minute must exist, each with those minutes."""
+    found = []
     for hour in hours_between(floor_hour(start), end):
         until = min(expected_end(hour, now, lag_minutes), end)
         since = max(hour, start)
         if since < until:
-            files.append(HourFile(hour, catalog.minute_path(symbol, hour), since, until))
-    return files
+            found.append((hour, since, until))
+    return found
 
 
 def _placed(
-    catalog: Catalog, ledger: Ledger, symbol: str, files: Sequence[HourFile]
+    catalog: Catalog, ledger: Ledger, symbol: str, windows: Sequence[_Window]
 ) -> tuple[list[HourFile], dict[datetime, PartitionFacts]]:
     """The hours with the files that serve them now, and their ledger rows."""
-    first, last = files[0].hour, files[-1].hour + HOUR
+    first, last = windows[0][0], windows[-1][0] + HOUR
     # Segments first: an hour that is committed in between is then seen in its own, newer file.
     segments = ledger.segments(symbol, first, last)
     rows = {row.hour: row for row in ledger.partition_facts(symbol, first, last)}
     served = {hour: segment for segment in segments for hour in segment.hours}
+    shared = {segment.path: catalog.absolute(segment.path) for segment in segments}
     placed = []
-    for file in files:
-        row, segment = rows.get(file.hour), served.get(file.hour)
+    for hour, since, until in windows:
+        row, segment = rows.get(hour), served.get(hour)
         if segment is not None:
-            path = catalog.absolute(segment.path)
-            placed.append(replace(file, path=path, expected_hash=segment.content_hash, shared=True))
+            placed.append(HourFile(hour, shared[segment.path], since, until, segment.content_hash, shared=True))
         elif row is not None:
-            path = catalog.absolute(row.path)
-            placed.append(replace(file, path=path, expected_hash=row.content_hash, shared=False))
+            placed.append(HourFile(hour, catalog.absolute(row.path), since, until, row.content_hash))
         else:
-            placed.append(file)
+            placed.append(HourFile(hour, catalog.minute_path(symbol, hour), since, until))
     return placed, rows
 
 
