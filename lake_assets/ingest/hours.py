@@ -19,6 +19,8 @@ import polars as pl
 from lake_assets.ingest.archives import due_archives, ingest_archives
 from lake_assets.ingest.captures import hours_between, runs_of
 from lake_assets.ingest.lake import CODE_VERSION, Lake
+from lake_assets.ingest.live import LIVE, LiveHours, read_live
+from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.ingest.reconcile import reconcile
 from lake_assets.ingest.results import DayResult, HourResult
 from lake_assets.ingest.rows import build_rows
@@ -118,21 +120,33 @@ def _build_day(
     used = feeds(lake.max_ffill_minutes)
     due = due_archives(lake, symbol, used, ready_hours, now)
     archives = list(ingest_archives(lake, symbol, due))
-    sources = {name: find_sources(lake, symbol, feed, ready_hours, now, report) for name, feed in used.items()}
-    plans = [_plan(lake, window, ends[window.hour], sources) for window in ready]
+    required = {window.hour: window.expected_end for window in ready}
+    look_back = timedelta(minutes=lake.max_ffill_minutes)
+    live = read_live(LiveRows(lake.catalog), symbol, required, ends, look_back=look_back)
+    sources = {
+        name: find_sources(
+            lake, symbol, feed, ready_hours, now, report, heard=live.heard if name == "agg_trades" else None
+        )
+        for name, feed in used.items()
+    }
+    plans = [_plan(lake, window, ends[window.hour], sources, live) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
     current = {plan.hour for plan in plans if not force and _is_current(lake, plan, held.get(plan.hour))}
     done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
     todo = [plan for plan in plans if plan.hour not in current]
-    built = _build(lake, symbol, todo, sources, now) if todo else []
+    built = _build(lake, symbol, todo, sources, live, now) if todo else []
     results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
     return DayResult(tuple(results), tuple(archives))
 
 
-def _plan(lake: Lake, window: HourWindow, end: datetime, sources: Mapping[str, StreamSources]) -> _Plan:
+def _plan(
+    lake: Lake, window: HourWindow, end: datetime, sources: Mapping[str, StreamSources], live: LiveHours
+) -> _Plan:
     refs = {name: found.ref_with_look_back(window.hour) for name, found in sources.items()}
+    if window.hour in live.refs:
+        refs[LIVE] = live.refs[window.hour]
     identity = json.dumps(
         [
             CODE_VERSION,
@@ -167,7 +181,12 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
 
 
 def _build(
-    lake: Lake, symbol: str, plans: list[_Plan], sources: Mapping[str, StreamSources], now: datetime
+    lake: Lake,
+    symbol: str,
+    plans: list[_Plan],
+    sources: Mapping[str, StreamSources],
+    live: LiveHours,
+    now: datetime,
 ) -> list[HourResult]:
     start, end = plans[0].hour, plans[-1].end
     holes = [
@@ -175,7 +194,7 @@ def _build(
         *(Hole(**vars(hole)) for hole in lake.ledger.known_holes(symbol, start, end)),
     ]
     hours = [plan.hour for plan in plans]
-    built = build_rows(sources, hours, start, end, max_ffill_minutes=lake.max_ffill_minutes)
+    built = build_rows(sources, hours, start, end, live=live, max_ffill_minutes=lake.max_ffill_minutes)
     frame, windows = with_provisional(built.frame, [plan.window for plan in plans])
     verdicts = gate(frame, windows, holes)
     further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, now)

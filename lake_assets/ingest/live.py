@@ -1,26 +1,29 @@
 """What the collector has for the minute table: live rows of a window, and where they prove that nothing is missing.
 
-Belongs here: reading live rows for `assemble`, coverage of trades per hour, the identity of what was read.
+Belongs here: reading live rows for `assemble`, coverage of trades, the identity of what was read.
 Does not belong here: making live rows (`collect`), choosing between them and other sources (`sources`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.transforms.live_coverage import trades_complete
+from lake_assets.transforms.live_coverage import trade_coverage
 from lake_assets.transforms.live_rows import live_input, live_trades
+from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.storage.provenance import SourceRef
 
 HOUR = timedelta(hours=1)
+LIVE = "live"
+"""Name of the collector among the sources of an hour."""
 _AROUND = timedelta(minutes=10)
-"""Trades beyond the edge of a window prove that it is whole."""
+"""Trades this far beyond a window may prove that it is whole."""
 
 
 @dataclass(frozen=True)
@@ -28,42 +31,57 @@ class LiveHours:
     """Live rows of one symbol for some hours.
 
     Attributes:
-        live: columns `LIVE_INPUT`, with the look-back that was asked for.
-        trades: columns `TRADE_FEATURES`, of the hours in `trades_covered` that are True.
-        trades_covered: per hour, whether every aggTrade of it (up to the end of the window) was heard.
-        refs: per hour that has rows, where they came from; kind `ws`.
+        live: columns `LIVE_INPUT`, with the look-back that was asked for; None where there is no row at all.
+        trades: columns `TRADE_FEATURES`, of the minutes in which `live` says `has_agg_trades`.
+        heard: hours of which every required minute has all its aggTrades, with where they come from; kind `ws`.
+        refs: hours that have live rows, with where they come from; kind `ws`.
     """
 
-    live: pl.DataFrame
+    live: pl.DataFrame | None
     trades: pl.DataFrame
-    trades_covered: Mapping[datetime, bool]
+    heard: Mapping[datetime, SourceRef]
     refs: Mapping[datetime, SourceRef]
 
 
+NOTHING = LiveHours(None, pl.DataFrame(schema=TRADE_FEATURES), {}, {})
+"""Where no collector was."""
+
+
 def read_live(
-    rows: LiveRows, symbol: str, hours: Sequence[datetime], end: datetime, *, look_back: timedelta = HOUR
+    rows: LiveRows,
+    symbol: str,
+    required: Mapping[datetime, datetime],
+    ends: Mapping[datetime, datetime],
+    *,
+    look_back: timedelta,
 ) -> LiveHours:
     """Live rows for hours of the minute table.
 
     Args:
         rows: live rows of the lake.
         symbol: upper case.
-        hours: starts of hours, UTC.
-        end: first minute that is not wanted: the end of the last hour, or earlier while it is open.
-        look_back: book features of so long before the first hour are in `live`, to be carried forward.
+        required: per hour (its start, UTC), the first minute that need not be there yet.
+        ends: per hour, the first minute that is not wanted; the same, or later while the hour is open.
+        look_back: book features of so long before an hour are carried into it.
     """
-    start = min(hours)
+    start, end = min(required), max(ends.values())
     held = rows.read(symbol, start - max(look_back, _AROUND), end + _AROUND)
-    within = held.filter(pl.col("timestamp") < end)
-    covered = {hour: hour < end and trades_complete(held, hour, min(hour + HOUR, end)) for hour in hours}
-    traded = within.filter(pl.col("timestamp").dt.truncate("1h").is_in([hour for hour in hours if covered[hour]]))
-    parts = {hour: within.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left")) for hour in hours}
-    return LiveHours(
-        live=live_input(within.filter(pl.col("timestamp") >= start - look_back)),
-        trades=live_trades(traded),
-        trades_covered=covered,
-        refs={hour: SourceRef("live", "ws", _digest(part)) for hour, part in parts.items() if part.height},
-    )
+    if held.is_empty():
+        return NOTHING
+    coverage = trade_coverage(held, start - look_back, end)
+    live, trades = live_input(held, coverage), live_trades(held, coverage)
+    heard, refs = {}, {}
+    for hour, last in required.items():
+        if not _between(held, hour, ends[hour]).is_empty():
+            refs[hour] = SourceRef(LIVE, "ws", _digest(_between(live, hour - look_back, ends[hour])))
+        minutes = _between(coverage, hour, last)
+        if minutes.height and minutes["has_agg_trades"].all():
+            heard[hour] = SourceRef("agg_trades", "ws", _digest(_between(trades, hour, last)))
+    return LiveHours(live, trades, heard, refs)
+
+
+def _between(frame: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    return frame.filter(pl.col("timestamp").is_between(start, end, closed="left"))
 
 
 def _digest(rows: pl.DataFrame) -> str:

@@ -45,8 +45,10 @@ def reconcile(
     parities = _parities(lake, symbol, sources, hours, now)
     covered = [hour for hour in hours if sources["agg_trades"].covered(hour)]
     # aggTrades of the open hour may reach further than its expected minutes.
-    built = trades.join(frame.select("timestamp"), on="timestamp", how="semi")
-    minutes = klines.join(frame.select("timestamp"), left_on="open_time", right_on="timestamp", how="semi")
+    # Of an hour that the collector has, its last minutes may not be known yet.
+    known = frame.filter(pl.col("count_buy_trades").is_not_null()).select("timestamp")
+    built = trades.join(known, on="timestamp", how="semi")
+    minutes = klines.join(known, left_on="open_time", right_on="timestamp", how="semi")
     against_klines = trades_vs_klines(minutes, built, hours, covered)
     kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
     rows = _by_hour(frame)

@@ -13,12 +13,13 @@ from functools import partial
 
 import polars as pl
 
+from lake_assets.ingest.live import NOTHING, LiveHours
 from lake_assets.ingest.sources import StreamSources
 from lake_assets.ingest.streams import HOUR
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
-from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_assets.transforms.trades import trade_features
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def build_rows(
     start: datetime,
     end: datetime,
     *,
+    live: LiveHours = NOTHING,
     max_ffill_minutes: int,
 ) -> Built:
     """Rows of some hours of a day.
@@ -51,6 +53,7 @@ def build_rows(
         hours: starts of the hours that are wanted; there may be others between them.
         start: first instant, UTC.
         end: instant after the last minute.
+        live: what the collector has for them.
         max_ffill_minutes: how long a slow series may be carried forward.
     """
 
@@ -58,7 +61,11 @@ def build_rows(
         return sources[name].frame(start - sources[name].feed.look_back_hours * HOUR, end)
 
     klines = rows("klines_1m")
+    # Hours that only the collector has are in no file; it says itself which of their minutes it has.
+    filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind not in ("none", "ws")]
     trades = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_features, "transact_time")
+    heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
+    trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard
     book_start = start - sources["book_ticker"].feed.look_back_hours * HOUR
     book = features_in_one_pass(
         partial(sources["book_ticker"].batches, book_start, end), book_features, "transaction_time"
@@ -71,21 +78,22 @@ def build_rows(
             mark=rows("mark_price_klines_1m"),
             index=rows("index_price_klines_1m"),
             premium=rows("premium_index_klines_1m"),
-            trades=trades if trades.width > 1 else None,
+            trades=trades,
             book=book if book.width > 1 else None,
             metrics=rows("metrics"),
             funding=rows("funding_rate"),
             coverage=pl.DataFrame(
                 {
                     "hour": list(hours),
-                    "agg_trades": [sources["agg_trades"].covered(hour) for hour in hours],
+                    "agg_trades": [hour in filed for hour in hours],
                     "book_ticker": [sources["book_ticker"].covered(hour) for hour in hours],
                 },
                 schema=COVERAGE_SCHEMA,
             ),
+            live=live.live,
         ),
         max_ffill_minutes=max_ffill_minutes,
     )
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
-    return Built(wanted, klines, trades if trades.width > 1 else pl.DataFrame(schema=TRADE_FEATURES))
+    return Built(wanted, klines, trades)

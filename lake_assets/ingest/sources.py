@@ -111,7 +111,14 @@ class StreamSources:
 
 
 def find_sources(
-    lake: Lake, symbol: str, feed: Feed, hours: Sequence[datetime], now: datetime, report: Report
+    lake: Lake,
+    symbol: str,
+    feed: Feed,
+    hours: Sequence[datetime],
+    now: datetime,
+    report: Report,
+    *,
+    heard: Mapping[datetime, SourceRef] | None = None,
 ) -> StreamSources:
     """Choose a source for each hour and for the look-back hours before them, asking REST where that is the best.
 
@@ -120,7 +127,9 @@ def find_sources(
     Args:
         hours: starts of contiguous hours, in order.
         report: takes a line of progress or warning.
+        heard: hours that the collector has whole; they are not asked for, and their rows are in no file.
     """
+    heard = heard or {}
     wanted = [hours[0] - offset * HOUR for offset in range(feed.look_back_hours, 0, -1)] + list(hours)
     start, end = wanted[0], wanted[-1] + HOUR
     archives = {
@@ -145,6 +154,7 @@ def find_sources(
         for hour in wanted
         if (hour not in found or hour in gaps)
         and not (hour in captures and captures[hour].complete)
+        and hour not in heard
         and reachable(lake, feed, hour, now)
     ]
     asked = capture_hours(lake, symbol, feed, ask, now, captures)
@@ -161,7 +171,8 @@ def find_sources(
         elif hour in gaps and _has_more(lake, archived, capture):
             repaired[hour] = _repaired(lake, found[hour], capture)
     nothing = HourSource(SourceRef(feed.name, "none", "none"), ())
-    chosen = {hour: repaired.get(hour) or found.get(hour, nothing) for hour in wanted}
+    live = {hour: HourSource(ref, ()) for hour, ref in heard.items()}
+    chosen = {hour: repaired.get(hour) or found.get(hour) or live.get(hour, nothing) for hour in wanted}
     absent = {
         hour: asked.failures.get(hour) or _out_of_reach(feed) for hour in wanted if chosen[hour].ref.kind == "none"
     }

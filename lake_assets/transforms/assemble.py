@@ -58,7 +58,8 @@ class MinuteInputs:
             published), or None.
         coverage: one row per hour, see `COVERAGE_SCHEMA`: was the source of these ticks there for the hour?
         live: what a collector knows of its minutes, columns `LIVE_INPUT`, with the look-back of `book`; or None
-            where there was none. Its book features count in minutes that `book` does not have.
+            where there was none. Its book features count in minutes that `book` does not have; `trades` must hold the
+            features of the minutes in which it says `has_agg_trades`.
     """
 
     start: datetime
@@ -146,11 +147,17 @@ def _covered(minutes: pl.DataFrame, coverage: pl.DataFrame, live: pl.DataFrame) 
     return (
         minutes.with_columns(_hour=pl.col("timestamp").dt.truncate("1h"))
         .join(hours.unique("_hour"), on="_hour", how="left", maintain_order="left")
-        .join(live.select("timestamp", "has_book_ticker"), on="timestamp", how="left", maintain_order="left")
+        .join(
+            live.select("timestamp", "has_book_ticker", "has_agg_trades"),
+            on="timestamp",
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(pl.col("_has_trades", "_has_book", "has_book_ticker", "has_agg_trades").fill_null(value=False))
         .select(
             "timestamp",
-            pl.col("_has_trades").fill_null(value=False),
-            _has_book=pl.col("_has_book").fill_null(value=False) | pl.col("has_book_ticker").fill_null(value=False),
+            _has_trades=pl.col("_has_trades") | pl.col("has_agg_trades"),
+            _has_book=pl.col("_has_book") | pl.col("has_book_ticker"),
         )
     )
 
@@ -166,7 +173,11 @@ def _book(
 ) -> list[pl.DataFrame]:
     frame = pl.DataFrame(schema=BOOK_FEATURES) if features is None else features
     frame = frame.with_columns(_utc("timestamp"))
-    heard = live.filter("has_book_ticker").select(frame.columns).join(frame, on="timestamp", how="anti")
+    heard = (
+        live.filter(pl.col("has_book_ticker").fill_null(value=False))
+        .select(frame.columns)
+        .join(frame, on="timestamp", how="anti")
+    )
     frame = pl.concat([frame, heard]).sort("timestamp")
     return [
         frame.select("timestamp", "micro_price_close"),

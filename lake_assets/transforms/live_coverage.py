@@ -1,57 +1,52 @@
-"""What live rows prove about a window: were all its trades heard, was a source there in every minute?
+"""In which minutes live rows hold every trade: the proof, from ids and heartbeats.
 
-Belongs here: the proof, from ids and heartbeats. Does not belong here: reading rows (`ingest.live`).
-Ids prove more than liveness: Binance numbers the aggTrades of a symbol without holes.
+Belongs here: the proof. Does not belong here: reading rows (`ingest.live`), using it (`assemble`).
+Ids prove more than a living socket: Binance numbers the aggTrades of a symbol without holes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
-_MINUTE = timedelta(minutes=1)
+_FIRST, _LAST = pl.col("first_agg_trade_id"), pl.col("last_agg_trade_id")
 
 
-def trades_complete(rows: pl.DataFrame, start: datetime, end: datetime) -> bool:
-    """Whether live rows hold every aggTrade of `[start, end)`.
+def trade_coverage(rows: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """For each minute of `[start, end)`: were all its aggTrades heard, or healed?
 
-    True when the ids are contiguous within the window and each edge is proven: by the id of the neighbouring trade
-    beyond it, or, where none is known, by a socket that was alive in all minutes between the edge and the next trade.
+    A minute is covered when its own ids are contiguous, no id is missing between it and the nearest trades known before
+    and after it, and either both of these are known or the socket was alive all minute. A jump of ids counts against
+    all minutes it may have happened in, whatever the heartbeats say.
 
     Args:
-        rows: columns `LIVE_ROWS`, of the window and of any minutes before and after it.
+        rows: columns `LIVE_ROWS`, of the window and of some minutes before and after it; each minute once.
         start: first minute, UTC.
         end: first minute after the window.
+
+    Returns:
+        `timestamp` (UTC) and `has_agg_trades`, one row per minute of the window, those without a live row included.
     """
-    known = rows.sort("timestamp").select(
-        "timestamp", "market_alive", "agg_trades", "first_agg_trade_id", "last_agg_trade_id"
+    stamp = rows.schema["timestamp"]
+    every = pl.datetime_range(start, end, "1m", closed="left", time_zone="UTC", eager=True).cast(stamp)
+    known = rows.select("timestamp", "market_alive", "agg_trades", "first_agg_trade_id", "last_agg_trade_id")
+    minutes = pl.concat([known, every.alias("timestamp").to_frame()], how="diagonal").unique("timestamp", keep="first")
+    traded = pl.col("agg_trades").fill_null(0) > 0
+    before, after = _LAST.forward_fill().shift(1), _FIRST.backward_fill().shift(-1)
+    left = pl.when(traded).then(before + 1 == _FIRST).otherwise(after == before + 1)
+    right = pl.when(traded).then(after == _LAST + 1).otherwise(after == before + 1)
+    whole = pl.when(traded).then(pl.col("agg_trades") == _LAST - _FIRST + 1).otherwise(pl.lit(value=True))
+    alive = pl.col("market_alive").fill_null(value=False)
+    return (
+        minutes.sort("timestamp")
+        .select("timestamp", whole=whole, left=left, right=right, alive=alive)
+        .select(
+            "timestamp",
+            has_agg_trades=pl.col("whole")
+            & pl.col("left").fill_null(value=True)
+            & pl.col("right").fill_null(value=True)
+            & (pl.col("alive") | (pl.col("left") & pl.col("right")).fill_null(value=False)),
+        )
+        .filter(pl.col("timestamp").is_between(start, end, closed="left"))
     )
-    alive = set(known.filter("market_alive")["timestamp"])
-    traded = known.filter(pl.col("agg_trades") > 0)
-    inside = traded.filter(pl.col("timestamp").is_between(start, end, closed="left"))
-    before = traded.filter(pl.col("timestamp") < start).tail(1)
-    after = traded.filter(pl.col("timestamp") >= end).head(1)
-    chain = pl.concat([before, inside, after])
-    if (inside["last_agg_trade_id"] - inside["first_agg_trade_id"] + 1 != inside["agg_trades"]).any():
-        return False
-    if (chain["first_agg_trade_id"] != chain["last_agg_trade_id"].shift(1) + 1).fill_null(value=False).any():
-        return False
-    first_traded = inside["timestamp"][0] if inside.height else None
-    last_traded = inside["timestamp"][-1] if inside.height else None
-    if first_traded is None or last_traded is None:
-        return (bool(before.height) and bool(after.height)) or _all_alive(alive, start, end)
-    left = bool(before.height) or _all_alive(alive, start, first_traded + _MINUTE)
-    right = bool(after.height) or _all_alive(alive, last_traded, end)
-    return left and right
-
-
-def _all_alive(alive: set[datetime], start: datetime, end: datetime) -> bool:
-    return all(minute in alive for minute in _minutes(start, end))
-
-
-def _minutes(start: datetime, end: datetime) -> Iterator[datetime]:
-    while start < end:
-        yield start
-        start += _MINUTE

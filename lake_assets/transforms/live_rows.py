@@ -26,8 +26,10 @@ LIVE_INPUT: dict[str, pl.DataType] = {
     **LIVE_ONLY,
     **{name: dtype for name, dtype in BOOK_FEATURES.items() if name != "timestamp"},
     "has_book_ticker": pl.Boolean(),
+    "has_agg_trades": pl.Boolean(),
 }
-"""What `assemble` takes: `has_book_ticker` says that the source of the book features was there all minute."""
+"""What `assemble` takes: the last two say that the source of the book features was there all minute, and that every
+aggTrade of it was heard (or fetched later by its id)."""
 
 EVIDENCE: dict[str, pl.DataType] = {
     "market_alive": pl.Boolean(),
@@ -44,25 +46,36 @@ EVIDENCE: dict[str, pl.DataType] = {
 """Heartbeats of the minute: whether each socket was provably alive all of it, which ids came, frames per stream."""
 
 LIVE_ROWS: dict[str, pl.DataType] = {
-    **{name: dtype for name, dtype in LIVE_INPUT.items() if name != "has_book_ticker"},
+    **{name: dtype for name, dtype in LIVE_INPUT.items() if name not in ("has_book_ticker", "has_agg_trades")},
     **{name: dtype for name, dtype in TRADE_FEATURES.items() if name != "timestamp"},
     **EVIDENCE,
 }
 """All columns of a live row, one row per symbol and minute."""
 
 
-def live_input(rows: pl.DataFrame) -> pl.DataFrame:
+def live_input(rows: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:
     """The part of live rows that `assemble` takes.
 
     Args:
-        rows: columns `LIVE_ROWS`.
+        rows: columns `LIVE_ROWS`, each minute once.
+        coverage: `timestamp` and `has_agg_trades`; its minutes are those of the result.
 
     Returns:
-        Columns `LIVE_INPUT`.
+        Columns `LIVE_INPUT`, sorted by `timestamp` (UTC).
     """
-    return rows.with_columns(has_book_ticker=pl.col("public_alive")).select(list(LIVE_INPUT))
+    return (
+        coverage.join(rows.with_columns(has_book_ticker="public_alive"), on="timestamp", how="left")
+        .select(list(LIVE_INPUT))
+        .sort("timestamp")
+    )
 
 
-def live_trades(rows: pl.DataFrame) -> pl.DataFrame:
-    """The `trade_features` in live rows: minutes without trades have none."""
-    return rows.filter(pl.col("agg_trades") > 0).select(list(TRADE_FEATURES))
+def live_trades(rows: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:
+    """The `trade_features` of covered minutes that have trades.
+
+    Args:
+        rows: columns `LIVE_ROWS`.
+        coverage: as for `live_input`.
+    """
+    covered = coverage.filter("has_agg_trades").select("timestamp")
+    return rows.filter(pl.col("agg_trades") > 0).join(covered, on="timestamp", how="semi").select(list(TRADE_FEATURES))

@@ -35,6 +35,7 @@ from lake_resources.storage.locks import writer_lock
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 START = datetime(2026, 2, 15, 12, 0, tzinfo=UTC)
 SPEED = 20.0
+HOUR = timedelta(hours=1)
 QUICK = Limits(acknowledge_s=2.0, verify_s=3.0, stall_s=1.0, overlap_s=0.5, successor_s=3.0)
 
 
@@ -110,8 +111,13 @@ def test_undisturbed_it_hears_everything_and_asks_for_one_book_each(
         first, last = whole["timestamp"][0], whole["timestamp"][-1] + timedelta(minutes=1)
         from_rest = trade_features(rest.fetch("agg_trades", symbol, first, last))
         assert whole.filter(pl.col("agg_trades") > 0).select(list(TRADE_FEATURES)).equals(from_rest)
-        live = read_live(LiveRows(Catalog(tmp_path)), symbol, [START], last)
-        assert live.trades_covered == {START: False}, "the hour began before the collector"
+        hours = {START: last, START + HOUR: START + HOUR}
+        live = read_live(LiveRows(Catalog(tmp_path)), symbol, hours, hours, look_back=HOUR)
+        assert live.heard == {}, "the hour began before the collector"
+        assert list(live.refs) == [START]
+        assert live.live is not None
+        proven = live.live.filter("has_agg_trades")["timestamp"].to_list()
+        assert set(whole["timestamp"].to_list()) <= set(proven)
     rest.close()
 
 
