@@ -89,7 +89,14 @@ def feed_1h(
     """
     console = terminal()
     settings = LakeSettings()
-    choice = Choice(catch_up or watch, rebuild, _hour(seed_from), sleep_sec if watch else None, dry_run, debug)
+    choice = Choice(
+        catch_up or watch or seed_from is not None,
+        rebuild,
+        _hour(seed_from),
+        sleep_sec if watch else None,
+        dry_run,
+        debug,
+    )
     try:
         default = feed_options(settings)
         options = replace(

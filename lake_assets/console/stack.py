@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Self
 
 from lake_assets.console.graphql import DagsterApi
+from lake_assets.feed.bars import SYMBOL
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
@@ -140,8 +141,11 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
     with _interruptible(), stack:
         if settings.exchange == "simulator":
             seed = str(settings.simulator_seed)
+            symbols = dict.fromkeys([*settings.symbols, SYMBOL])  # the 1H feed has its own symbol
             simulator = ["lake_resources.simulator", "--port", str(settings.simulator_port), "--seed", seed]
-            stack.start("simulator", [*simulator, "--symbols", ",".join(settings.symbols)], environment)
+            stack.start("simulator", [*simulator, "--symbols", ",".join(symbols)], environment)
+        # Before the daemon: what it finds at work then is left over from an earlier start.
+        stack.start("health", ["lake_assets.console.heartbeat"], environment)
         listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
         stack.start("webserver", ["dagster_webserver", *workspace, *listen], environment)
         stack.start("daemon", ["dagster._daemon", "run", *workspace], environment)
@@ -151,7 +155,6 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the code location", api.location_loaded, timeout_s=120)
         say("waiting for the daemon ...")
         stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
-        stack.start("health", ["lake_assets.console.heartbeat"], environment)
         api.close()
         yield stack
 

@@ -19,9 +19,9 @@ from lake_assets.feed.feed import Feed
 from lake_assets.feed.history import Audit, audit, continuity, inference_bars, inference_problem, running_hashes
 from lake_assets.feed.outcomes import TableFindings, hour_outcomes
 from lake_assets.feed.pull import Pull, pull_bars
-from lake_assets.feed.window import Answer, Verdict, bars_by_hour, judge_hours
+from lake_assets.feed.window import REBUILD, Answer, Verdict, bars_by_hour, judge_hours
 from lake_assets.validation.outcome import CheckOutcome
-from lake_resources.errors import LakeError, StorageError
+from lake_resources.errors import LakeError, SettingsError, StorageError
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, DIFFERENCE_SCHEMA, ROW_SCHEMA, TableState
 
 Report = Callable[[str], None]
@@ -95,15 +95,25 @@ def due_hours(feed: Feed, now: datetime, *, catch_up: bool, seed_from: datetime 
 
     Raises:
         StorageError: the table cannot be read.
+        SettingsError: `seed_from` is later than the target, or the table has rows already.
     """
     target = target_hour(now)
     if not catch_up:
         return [target]
-    rows = feed.table.snapshot().rows
-    newest = rows["timestamp"].max()
+    newest = feed.table.snapshot().rows["timestamp"].max()
     if isinstance(newest, datetime):
+        if seed_from is not None:
+            raise SettingsError(
+                f"the table has rows until {newest:%Y-%m-%d %H:%M}, it cannot begin at {seed_from:%Y-%m-%d %H:%M}",
+                remedy=f"Begin a new table: `{REBUILD} --from {seed_from:%Y-%m-%dT%H:%M}`",
+            )
         return hours_between(min(newest + HOUR, target), target)
-    return hours_between(naive(seed_from) if seed_from else target - feed.options.history_hours * HOUR, target)
+    first = naive(seed_from) if seed_from else target - feed.options.history_hours * HOUR
+    if first > target:
+        raise SettingsError(
+            f"{first:%Y-%m-%d %H:%M} is not closed yet", remedy=f"The newest closed hour is {target:%Y-%m-%d %H:%M}"
+        )
+    return hours_between(first, target)
 
 
 def run_feed(feed: Feed, hours: Sequence[datetime], *, dry_run: bool = False, report: Report | None = None) -> FeedRun:

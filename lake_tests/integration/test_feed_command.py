@@ -149,6 +149,9 @@ def test_options_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert CliRunner().invoke(app, [*given, "--n-recent", "1"]).exit_code == Exit.USAGE
         assert CliRunner().invoke(app, [*given, "--no-such-option"]).exit_code == Exit.USAGE
         assert CliRunner().invoke(app, [*given, "--rebuild", "--dry-run"]).exit_code == Exit.USAGE
+        assert CliRunner().invoke(app, [*given, "--from", "2024-01-01"]).exit_code == Exit.USAGE
+        fresh = [*given, "--duckdb", str(tmp_path / "y.duckdb"), "--from"]
+        assert CliRunner().invoke(app, [*fresh, "2999-01-01"]).exit_code == Exit.USAGE
         monkeypatch.setenv("LAKE_EXCHANGE", "binance")
         assert CliRunner().invoke(app, given).exit_code == Exit.USAGE
 

@@ -19,7 +19,7 @@ from lake_assets.assets.feed_1h import FEED_KEY, build_feed_asset
 from lake_assets.feed.bars import BAR_COLUMNS, HOUR, target_hour
 from lake_assets.feed.feed import Feed, feed_options
 from lake_assets.feed.outcomes import FEED_CHECKS
-from lake_assets.feed_schedule import build_feed_schedule, request_hours
+from lake_assets.feed_schedule import FEED_JOB, build_feed_job, build_feed_schedule, request_hours
 from lake_assets.ingest.lake import open_rest
 from lake_assets.partitions import hour_key
 from lake_resources.settings import LakeSettings
@@ -258,6 +258,31 @@ def test_the_schedule_asks_for_what_is_missing(tmp_path: Path) -> None:
         assert isinstance(later, dg.RunRequest)
         assert later.tags["dagster/asset_partition_range_start"] == "2024-01-15-14:00"
         assert later.tags["dagster/asset_partition_range_end"] == "2024-01-15-16:00"
+
+
+def test_the_schedules_requests_run_as_asked(tmp_path: Path) -> None:
+    with feed_bench(tmp_path / "lake" / "feed", long_bars(at(16), 30)) as bench:
+        settings = LakeSettings(root=tmp_path / "lake", start="2023-12-01")  # type: ignore[arg-type]
+        bench.run(12)
+        bench.exchange.now += timedelta(hours=2)
+        defs = dg.Definitions(
+            assets=[build_feed_asset(settings)],
+            jobs=[build_feed_job()],
+            schedules=[build_feed_schedule(settings)],
+            resources={"feed": Opener(bench.feed)},
+        )
+        schedule = defs.get_repository_def().get_schedule_def("feed_1h_hourly")
+        with dg.DagsterInstance.ephemeral() as instance:
+            moment = (at(16) + timedelta(minutes=2)).replace(tzinfo=UTC)
+            context = dg.build_schedule_context(
+                instance, scheduled_execution_time=moment, repository_def=defs.get_repository_def()
+            )
+            (request,) = schedule.evaluate_tick(context).run_requests or []
+            job = defs.resolve_job_def(FEED_JOB)
+            assert job.execute_in_process(instance=instance, tags=request.tags).success
+            wanted = [_key(at(hour)) for hour in (13, 14, 15)]
+            assert sorted(instance.get_materialized_partitions(FEED_KEY)) == wanted
+        assert bench.hours() == [12, 13, 14, 15]
 
 
 def test_a_long_outage_is_caught_up_in_pieces() -> None:
