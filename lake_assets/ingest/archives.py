@@ -21,6 +21,7 @@ from lake_assets.ingest.lake import Lake
 from lake_assets.ingest.missing import asked_lately
 from lake_assets.ingest.results import ArchiveResult
 from lake_assets.ingest.streams import DAY, HOUR, Feed
+from lake_assets.ingest.trade_gaps import GapFinder
 from lake_resources.binance.archive_csv import read_all, read_frames
 from lake_resources.binance.metrics_csv import read_metrics
 from lake_resources.binance.vision import VerifiedZip
@@ -182,14 +183,30 @@ def type_archive(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[
     """
     if stream.columns == METRICS_COLUMNS:
         return _type_metrics(zip_path, stream, temp_dir, metadata)
+    typed = _typed(read_frames(zip_path, stream), stream, temp_dir, metadata)
+    if typed is None:
+        typed = _typed(iter([read_all(zip_path, stream)]), stream, temp_dir, metadata)
+        assert typed is not None, "read_all returns rows in order"
+    return typed
+
+
+def _typed(
+    frames: Iterator[pl.DataFrame], stream: Stream, temp_dir: Path, metadata: dict[str, str]
+) -> TypedArchive | None:
+    """Frames as one staged file, or None where they are not in order."""
+    gaps = GapFinder()
+    if stream.key == ("agg_trade_id",):
+        frames = _watched(frames, gaps)
     with StagingWriter(temp_dir, stream.columns, metadata) as writer:
-        bounds = _write_in_order(writer, read_frames(zip_path, stream), stream)
-        if bounds is not None:
-            return TypedArchive(writer.finish(), *bounds)
-    with StagingWriter(temp_dir, stream.columns, metadata) as writer:
-        bounds = _write_in_order(writer, iter([read_all(zip_path, stream)]), stream)
-        assert bounds is not None, "read_all returns rows in order"
-        return TypedArchive(writer.finish(), *bounds)
+        bounds = _write_in_order(writer, frames, stream)
+        return None if bounds is None else TypedArchive(writer.finish(gaps.metadata()), *bounds, gaps.summary())
+
+
+def _watched(frames: Iterator[pl.DataFrame], gaps: GapFinder) -> Iterator[pl.DataFrame]:
+    """The frames as they are; `gaps` looks at each after it was found to be in order."""
+    for frame in frames:
+        yield frame
+        gaps.see(frame)
 
 
 def _type_metrics(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:

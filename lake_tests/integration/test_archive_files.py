@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,14 +15,16 @@ from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
+import pytest
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset
 from lake_assets.ingest.archives import ingest_archives
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.ingest.results import ArchiveResult
+from lake_assets.ingest.trade_gaps import read_gaps
 from lake_assets.metadata import archive_metadata
-from lake_resources.binance.wire import METRICS_COLUMNS, STREAMS
+from lake_resources.binance.wire import METRICS_COLUMNS, STREAMS, Stream
 from lake_resources.settings import LakeSettings
 
 METRICS = STREAMS["metrics"]
@@ -40,8 +42,8 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Nothing on stderr."""
 
 
-def publish(root: Path, symbol: str, text: str) -> None:
-    path = root / METRICS.url_path(symbol, PERIOD).lstrip("/")
+def publish(root: Path, symbol: str, text: str, stream: Stream = METRICS) -> None:
+    path = root / stream.url_path(symbol, PERIOD).lstrip("/")
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(path.with_suffix(".csv").name, text)
@@ -66,8 +68,8 @@ def lake_on(root: Path) -> Iterator[Lake]:
         server.server_close()
 
 
-def ingest(lake: Lake, symbol: str = "BTCUSDT") -> ArchiveResult:
-    (found,) = ingest_archives(lake, symbol, [(METRICS, PERIOD)])
+def ingest(lake: Lake, symbol: str = "BTCUSDT", stream: Stream = METRICS) -> ArchiveResult:
+    (found,) = ingest_archives(lake, symbol, [(stream, PERIOD)])
     return found
 
 
@@ -111,6 +113,35 @@ def test_a_file_that_is_as_it_was_closes_what_was_said_of_it(tmp_path: Path) -> 
         checksum.write_bytes(kept)
         assert ingest(lake).status == "unchanged"
         assert lake.ledger.missing_sources("BTCUSDT", "metrics") == []
+
+
+def trades(ids: Iterable[int]) -> str:
+    return "".join(f"{n},100.5,1.5,{n},{n},{1_708_041_600_000 + 500 * n},true\n" for n in ids)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "out of order"])
+def test_ids_of_aggtrades_that_are_missing_are_told(tmp_path: Path, *, turned: bool) -> None:
+    stream = STREAMS["agg_trades"]
+    ids = [n for n in range(150_000) if n not in (70, 71) and not 110_000 <= n < 120_000]
+    publish(tmp_path / "files", "BTCUSDT", trades(reversed(ids) if turned else ids), stream)
+    told = "10002 aggTrade ids are missing in 2 place(s), first between 2024-02-16 00:00:34.500000+00:00 and "
+    with lake_on(tmp_path) as lake:
+        found = ingest(lake, stream=stream)
+        assert (found.status, found.row_count) == ("ingested", 139_998)
+        assert found.message.startswith(told)
+        assert found.path is not None
+        start = datetime(2024, 2, 16, tzinfo=UTC)
+        assert [[(at - start).total_seconds() for at in gap] for gap in read_gaps([found.path])] == [
+            [34.5, 36.0],
+            [54_999.5, 60_000.0],
+        ]
+        (row,) = lake.ledger.missing_sources("BTCUSDT", "agg_trades")
+        assert (row.source, row.reason) == ("archive rows", found.message)
+        publish(tmp_path / "files", "BTCUSDT", trades(range(1_000)), stream)
+        found = ingest(lake, stream=stream)
+        assert (found.status, found.message) == ("republished", "")
+        assert found.path is not None
+        assert read_gaps([found.path]) == []
 
 
 def test_a_chinese_symbol(tmp_path: Path) -> None:
