@@ -1,21 +1,23 @@
 """`lake holes`: which minutes are missing, and which of them are explained.
 
-Belongs here: the command and its table. Does not belong here: finding holes (`audit.holes`), declaring them (`cli`).
+Belongs here: the command and its table. Does not belong here: finding holes (`quality.holes`), declaring them (`cli`).
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from lake_assets.audit.holes import HoleList, find_holes
+from lake_assets.audit.scan import holes_known
 from lake_assets.console.commands_audit import audit_window
 from lake_assets.console.options import AsJson, End, Start, Symbols, chosen_symbols, terminal
-from lake_assets.ingest.lake import open_lake
-from lake_assets.validation.completeness import completeness_pct
+from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.schema.holes import Hole
+from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -32,38 +34,58 @@ def holes(
 ) -> None:
     """List every hole of the minute table, explained and unexplained. Exit code 1 when one is unexplained.
 
-    Explained are the known holes of the exchange that come with the project and those of `lake declare-hole`.
+    Explained are the known holes of the exchange that come with the project and those of `lake declare-hole`; known
+    holes of other streams than the klines are listed too. It goes by the ledger: `lake audit` looks at the files.
 
     Examples: `lake holes BTCUSDT --start 2022-05-01 --end 2022-06-01` · `lake holes --unexplained --json`
     """
     settings = LakeSettings()
     lake = open_lake(settings)
-    found = []
+    found: list[tuple[Certificate, list[Hole]]] = []
     for symbol in chosen_symbols(symbols, settings):
         first, last = audit_window(lake, symbol, start, end, years)
-        found.append(find_holes(lake, symbol, first, last, lake.clock()))
+        lag = lake.safety_lag_minutes
+        window = certify(lake.catalog, lake.ledger, symbol, first, last, now=lake.clock(), lag_minutes=lag)
+        found.append((window, _other_streams(lake, window)))
     if as_json:
-        typer.echo(json.dumps([each.as_json() for each in found], indent=2))
+        typer.echo(json.dumps([_json(*each) for each in found], indent=2))
     else:
-        for each in found:
-            terminal().print(_table(each, only_unexplained=unexplained))
-    if any(each.unexplained for each in found):
+        for window, others in found:
+            terminal().print(_table(window, [] if unexplained else others, only_unexplained=unexplained))
+    if any(window.unexplained_minutes for window, _ in found):
         raise typer.Exit(1)
 
 
-def _table(found: HoleList, *, only_unexplained: bool) -> Table:
-    percent = completeness_pct(found.present, found.expected)
+def _other_streams(lake: Lake, window: Certificate) -> list[Hole]:
+    known = holes_known(lake.ledger, window.symbol, window.start, window.end)
+    return [hole for hole in known if hole.stream != KLINE_STREAM]
+
+
+def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
+    times = ("start", "end")
+    streams = [{**vars(hole), **{name: getattr(hole, name).isoformat() for name in times}} for hole in others]
+    names = ("symbol", "start", "end", "expected_minutes", "present_minutes", "completeness_pct")
+    values = window.as_json()
+    return {name: values[name] for name in (*names, "unexplained_minutes", "holes")} | {"other_streams": streams}
+
+
+def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -> Table:
     table = Table(
-        title=f"{found.symbol}, {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC: {found.present:,} of "
-        f"{found.expected:,} minutes ({percent:.2f} %), {len(found.unexplained):,} unexplained holes",
+        title=f"{window.symbol}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC: "
+        f"{window.present_minutes:,} of {window.expected_minutes:,} minutes ({window.completeness_pct:.2f} %), "
+        f"{window.unexplained_minutes:,} unexplained",
         title_justify="left",
     )
     for heading in ("from", "to", "minutes", "stream", "explained", "cause"):
         table.add_column(heading, justify="right" if heading == "minutes" else "left")
-    for hole in found.unexplained if only_unexplained else found.holes:
-        cause = f"{hole.cause} ({hole.reference})" if hole.reference else hole.cause or "unknown"
-        mark = "[green]yes[/]" if hole.explained else "[red]no[/]"
-        table.add_row(
-            f"{hole.start:%Y-%m-%d %H:%M}", f"{hole.end:%Y-%m-%d %H:%M}", f"{hole.minutes:,}", hole.stream, mark, cause
-        )
+    rows = [
+        (hole.start, hole.end, KLINE_STREAM, hole.explained, hole.cause, hole.reference)
+        for hole in window.holes
+        if not (only_unexplained and hole.explained)
+    ] + [(hole.start, hole.end, hole.stream, True, hole.cause, hole.reference) for hole in others]
+    for first, last, stream, explained, cause, reference in sorted(rows):
+        mark = "[green]yes[/]" if explained else "[red]no[/]"
+        length = f"{(last - first).total_seconds() / 60:,.0f}"
+        text = f"{cause} ({reference})" if reference else cause
+        table.add_row(f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", length, stream, mark, text)
     return table
