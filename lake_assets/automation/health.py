@@ -15,6 +15,7 @@ Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
 DAEMON_SILENT_AFTER = timedelta(seconds=120)
 """Its heartbeat is written every 30 s; Dagster itself calls it dead only after half an hour."""
+WATCHDOG_SILENT_AFTER = timedelta(seconds=150)
 SENSOR_SLACK = timedelta(seconds=60)
 BEHIND_AFTER = timedelta(minutes=6)
 """The newest minute of a hot symbol may be this old; a run that takes its five minutes is no alarm yet."""
@@ -71,6 +72,7 @@ class Facts:
         sensors: all sensors of the code location that were ever ticked.
         minutes: end of the newest minute, by hot symbol.
         late_archives: archives that are an alarm.
+        watchdog_beat: when the watchdog wrote last, for one who looks in its place.
     """
 
     started: datetime | None
@@ -84,6 +86,7 @@ class Facts:
     raw_count_today: int = 0
     minute_rows_today: int = 0
     late_archives: Sequence[str] = field(default_factory=tuple)
+    watchdog_beat: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,9 @@ def _dagster(facts: Facts, now: datetime) -> list[str]:
     elif now - facts.daemon_beat > DAEMON_SILENT_AFTER:
         silent = now - facts.daemon_beat
         problems.append(f"the daemon has been silent for {_span(silent)}: start it again (`make up`), read daemon.log")
+    if facts.watchdog_beat is not None and now - facts.watchdog_beat > WATCHDOG_SILENT_AFTER:
+        silent = now - facts.watchdog_beat
+        problems.append(f"the watchdog has been silent for {_span(silent)}: `make up` is not running, or hangs")
     if not facts.automation:
         return problems
     for sensor in facts.sensors:

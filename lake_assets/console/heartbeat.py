@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -90,7 +91,8 @@ def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
     ledger = Ledger(settings.resolved_ledger_url)
     try:
         with dg.DagsterInstance.get() as instance:
-            facts = find_facts(settings, instance, ledger, now)
+            beat, stopped = _last_words(settings)
+            facts = replace(find_facts(settings, instance, ledger, now, stopping=stopped), watchdog_beat=beat)
     finally:
         ledger.close()
     return facts, judge(facts, now)
@@ -112,6 +114,8 @@ def run(settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], N
     ledger = Ledger(settings.resolved_ledger_url)
     told: tuple[str, ...] = ()
     with dg.DagsterInstance.get() as instance:
+        for run_id in give_up_dead_runs(instance, started):
+            say(f"run {run_id} died with an earlier process of the platform and is given up")
         while not stop.is_set():
             now = system_clock()
             facts = find_facts(settings, instance, ledger, now, started=started)
@@ -123,6 +127,36 @@ def run(settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], N
         facts = find_facts(settings, instance, ledger, now, started=started, stopping=True)
         write(settings, facts, judge(facts, now))
     ledger.close()
+
+
+def give_up_dead_runs(instance: dg.DagsterInstance, started: datetime) -> list[str]:
+    """Cancel runs of the sensors that were at work before the platform was started: their processes are gone.
+
+    Without it the sensors would wait for them. Should such a process live on, the lake's locks keep its commits sound.
+
+    Returns:
+        Their ids.
+    """
+    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    dead = [
+        run
+        for kind in ("hot", "heal", "promote")
+        for run in instance.get_runs(
+            dg.RunsFilter(tags={AUTOMATION_TAG: kind}, statuses=at_work, created_before=started)
+        )
+    ]
+    for run in dead:
+        instance.report_run_canceled(run, message="Its process ended with an earlier start of the platform.")
+    return [run.run_id for run in dead]
+
+
+def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
+    """When the watchdog wrote last, and whether it said goodbye."""
+    try:
+        beat = json.loads(heartbeat_path(settings).read_text())
+        return datetime.fromisoformat(beat["ts_utc"]), "the platform was stopped" in beat["problems"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None, False
 
 
 def _tell(settings: LakeSettings, health: Health, told: tuple[str, ...], say: Callable[[str], None]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
-from lake_assets.console.heartbeat import find_facts, heartbeat_path, report_path, run
+from lake_assets.console.heartbeat import find_facts, give_up_dead_runs, heartbeat_path, report_path, run
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR
@@ -105,6 +105,26 @@ def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
         health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
     ledger.close()
     assert "the last run of the hot band failed" in health.problems[0]
+
+
+def test_runs_that_died_with_the_platform_are_given_up_at_its_next_start(home: Path) -> None:
+    @dg.job(name="minute_hours")
+    def minute_hours() -> None:
+        pass
+
+    started, queued = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED
+    with dg.DagsterInstance.get() as instance:
+        dead = [
+            instance.create_run_for_job(minute_hours, status=started, tags={AUTOMATION_TAG: kind}).run_id
+            for kind in ("hot", "heal")
+        ]
+        waiting = instance.create_run_for_job(minute_hours, status=queued, tags={AUTOMATION_TAG: "hot"}).run_id
+        by_hand = instance.create_run_for_job(minute_hours, status=started).run_id
+        assert give_up_dead_runs(instance, datetime.now(UTC) - HOUR) == [], "they began after it"
+        assert give_up_dead_runs(instance, datetime.now(UTC) + timedelta(seconds=1)) == dead
+        statuses = {run.run_id: run.status for run in instance.get_runs()}
+    assert {statuses[run_id] for run_id in dead} == {dg.DagsterRunStatus.CANCELED}
+    assert (statuses[waiting], statuses[by_hand]) == (queued, started)
 
 
 def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(

@@ -40,6 +40,7 @@ def test_all_is_well() -> None:
     ("changes", "word"),
     [
         ({"daemon_beat": ago(minutes=3)}, "daemon has been silent"),
+        ({"watchdog_beat": ago(minutes=3)}, "watchdog has been silent"),
         ({"sensors": [replace(HOT, last_tick=ago(minutes=3))]}, "has not ticked for 3 min"),
         ({"sensors": [replace(HOT, running=False)]}, "switched off"),
         ({"sensors": [replace(HOT, error="KeyError: x")]}, "failed: KeyError"),
