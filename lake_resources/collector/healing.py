@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import GapRow, Journal
 from lake_resources.collector.trade_ids import Gap
-from lake_resources.errors import ExchangeError, RequestRefused
+from lake_resources.errors import ExchangeError, OutsideRetention, RequestRefused
 
 PATIENCE_S = 2.0
 """A gap that is younger may be a mere change of order."""
@@ -40,7 +40,7 @@ class _Attempt:
     not_before_s: float = 0.0
     wait_s: float = RETRY_FIRST_S
     empty: int = 0
-    lost: bool = False
+    lost: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -93,6 +93,9 @@ class Healer:
     async def _page(self, symbol: str, gap: Gap, attempt: _Attempt) -> None:
         try:
             rows = await self.in_thread(partial(self.rest.agg_trades_by_id, symbol, gap.first_id, gap.last_id))
+        except OutsideRetention as error:
+            kept_id = await self._first_kept(symbol, gap)
+            await self._lost(symbol, Gap(gap.first_id, kept_id - 1, gap.since_s), attempt, str(error))
         except RequestRefused as error:
             await self._lost(symbol, gap, attempt, str(error))
         except ExchangeError as error:
@@ -108,6 +111,22 @@ class Healer:
             else:
                 self._later(attempt)
 
+    async def _first_kept(self, symbol: str, gap: Gap) -> int:
+        """First id of a gap that REST still has, or the one after the gap: some twenty requests for any length."""
+        refused, kept = gap.first_id, gap.last_id + 1
+        while kept - refused > 1:
+            middle = (refused + kept) // 2
+            try:
+                await self.in_thread(partial(self.rest.agg_trades_by_id, symbol, middle, middle))
+            except OutsideRetention:
+                refused = middle
+            except ExchangeError:
+                # Not known: what lies above the refused half is asked for again later.
+                return refused + 1
+            else:
+                kept = middle
+        return kept
+
     def _later(self, attempt: _Attempt) -> None:
         attempt.not_before_s = self.now_s() + attempt.wait_s
         attempt.wait_s = min(2 * attempt.wait_s, RETRY_MAX_S)
@@ -115,8 +134,8 @@ class Healer:
     async def _lost(self, symbol: str, gap: Gap, attempt: _Attempt, why: str) -> None:
         """What is missing of it now is missing for ever. The row stays as wide as the gap was found."""
         self.intake.trades[symbol].give_up(gap.first_id, gap.last_id)
-        attempt.lost = True
-        detail = f"ids {gap.first_id} to {gap.last_id}: {why}"
+        attempt.lost.append(f"ids {gap.first_id} to {gap.last_id}: {why}")
+        detail = "; ".join(attempt.lost)
         attempt.row = replace(attempt.row, status="lost", settled_at=self._now(), detail=detail)
         await self.in_thread(partial(self.journal.gap, attempt.row))
 

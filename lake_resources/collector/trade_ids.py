@@ -64,5 +64,13 @@ class TradeIds:
         return [gap for gap in self.gaps if now_s - gap.since_s >= patience_s]
 
     def give_up(self, first_id: int, last_id: int) -> None:
-        """Forget the part of the gaps that will never be filled."""
-        self.gaps = [gap for gap in self.gaps if gap.last_id < first_id or gap.first_id > last_id]
+        """Forget the ids from first to last: they will never be filled."""
+        self.gaps = [
+            part
+            for gap in self.gaps
+            for part in (
+                Gap(gap.first_id, min(gap.last_id, first_id - 1), gap.since_s),
+                Gap(max(gap.first_id, last_id + 1), gap.last_id, gap.since_s),
+            )
+            if part.count > 0
+        ]
