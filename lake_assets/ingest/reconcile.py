@@ -45,8 +45,10 @@ def reconcile(
     parities = _parities(lake, symbol, sources, hours, now)
     covered = [hour for hour in hours if sources["agg_trades"].covered(hour)]
     # aggTrades of the open hour may reach further than its expected minutes.
-    # Of an hour that the collector has, its last minutes may not be known yet.
-    known = frame.filter(pl.col("count_buy_trades").is_not_null()).select("timestamp")
+    # Of an hour that the collector has, its last minutes may not be known yet. What an archive lacks is a difference.
+    archived = [hour for hour in hours if sources["agg_trades"].ref(hour).kind == "archive"]
+    whole = pl.col("timestamp").dt.truncate("1h").is_in(archived)
+    known = frame.filter(pl.col("count_buy_trades").is_not_null() | whole).select("timestamp")
     built = trades.join(known, on="timestamp", how="semi")
     minutes = klines.join(known, left_on="open_time", right_on="timestamp", how="semi")
     against_klines = trades_vs_klines(minutes, built, hours, covered)

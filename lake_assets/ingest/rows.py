@@ -19,6 +19,7 @@ from lake_assets.ingest.streams import HOUR
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
+from lake_assets.transforms.trade_gaps import without_lost_trades
 from lake_assets.transforms.trades import trade_features
 
 
@@ -94,6 +95,7 @@ def build_rows(
         ),
         max_ffill_minutes=max_ffill_minutes,
     )
+    frame = without_lost_trades(frame, sources["agg_trades"].losses(hours))
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
     return Built(wanted, klines, trades)

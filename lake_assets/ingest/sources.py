@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +21,7 @@ from lake_assets.ingest.captures import capture_hours, reachable
 from lake_assets.ingest.lake import Lake
 from lake_assets.ingest.missing import note_missing
 from lake_assets.ingest.streams import HOUR, MINUTES_PER_HOUR, Feed
+from lake_assets.ingest.trade_gaps import read_gaps
 from lake_assets.windows import expected_end
 from lake_resources.binance.wire import KLINE_STREAMS
 from lake_resources.errors import StorageError
@@ -29,6 +30,7 @@ from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
 _BATCH_ROWS = 65_536
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,28 @@ class StreamSources:
                     # Aggregating needs several times the memory of the rows it sees at once.
                     yield from rows.iter_slices(_BATCH_ROWS)
 
+    def losses(self, hours: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
+        """Where the archives that these hours are read from lack aggTrades, cut at the edges of each hour."""
+        found = []
+        for path, own in self._archived(hours).items():
+            with _reading([path]):
+                gaps = read_gaps([path])
+            found += [
+                (max(start, hour), min(end, hour + HOUR - _INSTANT))
+                for hour in own
+                for start, end in gaps
+                if start < hour + HOUR and end >= hour
+            ]
+        return found
+
+    def _archived(self, hours: Sequence[datetime]) -> dict[Path, list[datetime]]:
+        """The hours that come from an archive, by its file."""
+        found: dict[Path, list[datetime]] = {}
+        for hour in hours:
+            if hour in self.by_hour and self.by_hour[hour].ref.kind == "archive":
+                found.setdefault(self.by_hour[hour].paths[0], []).append(hour)
+        return found
+
     def _paths(self, start: datetime, end: datetime) -> list[Path]:
         """Files of the hours in the window, each once: archives first, so that they win over captures."""
         hours = [hour for hour in sorted(self.by_hour) if start <= hour < end]
@@ -149,10 +173,11 @@ def find_sources(
     }
     archived = StreamSources(feed, found, {})
     gaps = _hours_with_gaps(archived) if feed.name in KLINE_STREAMS else []
+    lossy = _hours_with_losses(archived)
     ask = [
         hour
         for hour in wanted
-        if (hour not in found or hour in gaps)
+        if (hour not in found or hour in gaps or hour in lossy)
         and not (hour in captures and captures[hour].complete)
         and hour not in heard
         and reachable(lake, feed, hour, now)
@@ -170,9 +195,12 @@ def find_sources(
             repaired[hour] = _from_capture(lake, capture)
         elif hour in gaps and _has_more(lake, archived, capture):
             repaired[hour] = _repaired(lake, found[hour], capture)
+        elif hour in lossy and capture.complete:  # what REST gave is whole: ids are held to be contiguous
+            repaired[hour] = _from_capture(lake, capture)
     nothing = HourSource(SourceRef(feed.name, "none", "none"), ())
     live = {hour: HourSource(ref, ()) for hour, ref in heard.items()}
-    chosen = {hour: repaired.get(hour) or found.get(hour) or live.get(hour, nothing) for hour in wanted}
+    whole = {hour: source for hour, source in found.items() if hour not in lossy}
+    chosen = dict.fromkeys(wanted, nothing) | found | live | whole | repaired
     absent = {
         hour: asked.failures.get(hour) or _out_of_reach(feed) for hour in wanted if chosen[hour].ref.kind == "none"
     }
@@ -242,6 +270,15 @@ def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
     times = sources.frame(start, end).select(pl.col("open_time").dt.truncate("1h").alias("hour"))
     counts = dict(times.group_by("hour").len().iter_rows())
     return [hour for hour in sources.by_hour if counts.get(hour, 0) < MINUTES_PER_HOUR]
+
+
+def _hours_with_losses(sources: StreamSources) -> set[datetime]:
+    """Archived hours that lack aggTrades: REST may have kept them, or the lake what it said."""
+    try:
+        losses = sources.losses(list(sources.by_hour))
+    except StorageError:
+        return set()  # a damaged file is told of when its rows are needed, which may be never
+    return {start.replace(minute=0, second=0, microsecond=0) for start, _ in losses}
 
 
 def _bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | None:

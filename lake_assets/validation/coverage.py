@@ -37,25 +37,30 @@ def can_have_source(stream: str, hour: datetime) -> bool:
 
 
 def source_coverage(hour: datetime, kinds: Mapping[str, str], rows: pl.DataFrame | None = None) -> CheckOutcome:
-    """Warn where a stream that can have a source has none, or where a slow series ran out.
+    """Warn where a stream that can have a source has none, a slow series ran out, or an archive lacks aggTrades.
 
     Args:
         hour: start of the hour, UTC.
         kinds: kind of source per stream (`archive`, `archive+rest`, `rest`, `ws`, `none`); not listed is `none`.
-        rows: the hour's rows, if the slow columns are to be looked at.
+        rows: the hour's rows, if the slow columns and those of aggTrades are to be looked at.
 
     Returns:
-        An outcome with the number of streams without a source and the minutes in which a slow column is NULL.
+        An outcome with the number of streams without a source, the minutes in which a slow column is NULL, and those
+        whose aggTrades the archive has in part only.
     """
     expected = [stream for stream in MINUTE_STREAMS if can_have_source(stream, hour)]
     absent = [stream for stream in expected if kinds.get(stream, "none") == "none"]
     nulls = {} if rows is None else {name: rows[name].null_count() for name in CARRIED}
     ran_out = {name: count for name, count in nulls.items() if count}
+    lost = 0
+    if rows is not None and kinds.get("agg_trades") == "archive":
+        lost = rows["count_buy_trades"].null_count()
     metadata = {
         "streams": len(expected),
         "absent": len(absent),
         "stale_minutes": max(ran_out.values(), default=0),
+        "lost_trade_minutes": lost,
         "absent_streams": ", ".join(absent) or None,
         "stale_columns": ", ".join(f"{name}: {count}" for name, count in ran_out.items()) or None,
     }
-    return outcome("source_coverage", passed=not absent and not ran_out, metadata=metadata)
+    return outcome("source_coverage", passed=not absent and not ran_out and not lost, metadata=metadata)

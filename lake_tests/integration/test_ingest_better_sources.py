@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
@@ -263,3 +263,49 @@ def test_a_damaged_raw_file_is_named(bench: Bench) -> None:
     assert bench.committed() == committed
     raw.unlink()
     assert statuses(bench.build(hours(5, 7))) == ["unchanged", "committed"]
+
+
+def lose_trades(bench: Bench, hour: datetime) -> None:
+    """The archive of the day has no aggTrade from :20 to :40 of the hour."""
+    twenty = timedelta(minutes=20)
+    bench.fault("missing_minutes", "daily/aggTrades/", start=hour + twenty, end=hour + 2 * twenty)
+
+
+def test_aggtrades_that_the_archive_lacks_are_null_and_told(bench: Bench) -> None:
+    hour = DAY + 4 * HOUR
+    bench.at(PUBLISHED + 48 * HOUR)  # REST has forgotten them
+    lose_trades(bench, hour)
+    before, after = bench.build([hour, hour + HOUR])
+    assert statuses([before, after]) == ["committed", "committed"]
+    rows = bench.rows(hour)
+    lost = rows.filter(pl.col("count_buy_trades").is_null())["timestamp"].dt.minute()
+    assert lost.to_list() == list(range(lost[0], lost[-1] + 1)), "one stretch"
+    assert set(range(20, 40)) <= set(lost.to_list()) <= set(range(10, 50))
+    assert rows["transact_time"].null_count() >= lost.len() >= 20
+    assert rows["vwap_1m"].null_count() == 0
+    assert failed_checks(before) == {"source_coverage", "trades_vs_klines"}
+    assert checks(before)["source_coverage"].metadata["lost_trade_minutes"] == lost.len()
+    assert failed_checks(after) == set()
+    assert bench.rows(hour + HOUR)["count_buy_trades"].null_count() == 0
+    (row,) = bench.lake.ledger.missing_sources(SYMBOL, "agg_trades")
+    assert row.source == "archive rows"
+    assert "aggTrade ids are missing in 1 place(s)" in row.reason
+    assert statuses(bench.build([hour, hour + HOUR])) == ["unchanged", "unchanged"]
+
+
+@pytest.mark.parametrize("captured", ["before", "now"])
+def test_what_rest_has_repairs_aggtrades_that_the_archive_lacks(bench: Bench, captured: str) -> None:
+    hour = DAY + 4 * HOUR
+    held = ""
+    if captured == "before":
+        (first,) = bench.build([hour])
+        held = first.content_hash
+    lose_trades(bench, hour)
+    (result,) = bench.at(PUBLISHED).build([hour])
+    assert result.present
+    assert kinds(result)["agg_trades"] == "rest"
+    assert kinds(result)["klines_1m"] == "archive"
+    assert result.content_hash != held
+    rows = bench.rows(hour)
+    assert rows["count_buy_trades"].null_count() == 0
+    assert failed_checks(result) == set()
