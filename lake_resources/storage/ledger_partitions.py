@@ -103,11 +103,6 @@ class PartitionRows(LedgerEngine):
         count = max(0, -((first - end) // HOUR))
         return [hour for hour in (first + index * HOUR for index in range(count)) if hour not in held]
 
-    def first_hour(self, symbol: str) -> datetime | None:
-        """The oldest committed hour, or None."""
-        with self._read() as connection:
-            return _first_hour(connection, symbol)
-
     def symbols(self) -> list[str]:
         """Symbols with committed hours."""
         with self._read() as connection:
