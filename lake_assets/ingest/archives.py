@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -148,6 +148,7 @@ def _downloads(lake: Lake) -> Iterator[Path]:
 def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip) -> ArchiveResult:
     before = lake.ledger.archive(symbol, stream.name, period)
     typed = type_archive(zip_file.path, stream, lake.catalog.temp_dir, _provenance(zip_file))
+    defects = "; ".join(text for text in (typed.defects, _outside(zip_file, stream, period, typed)) if text)
     path = lake.catalog.archive_path(stream.name, symbol, period, zip_file.sha256)
     row = Archive(
         symbol=symbol,
@@ -167,10 +168,37 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
     typed.file.publish(path)
     lake.ledger.record_archive(row)
     lake.ledger.resolve_missing(symbol, stream.name, period, at=lake.clock())
-    if typed.defects:
-        lake.ledger.record_missing(symbol, stream.name, period, _DAMAGED_ROWS, typed.defects, at=lake.clock())
+    if defects:
+        lake.ledger.record_missing(symbol, stream.name, period, _DAMAGED_ROWS, defects, at=lake.clock())
     changed = before is not None and before.sha256 != zip_file.sha256
-    return _result(lake, row, "republished" if changed else "ingested", typed.defects)
+    return _result(lake, row, "republished" if changed else "ingested", defects)
+
+
+def _outside(zip_file: VerifiedZip, stream: Stream, period: str, typed: TypedArchive) -> str:
+    """What to tell of rows that are not of the file's period: no hour reads them.
+
+    Raises:
+        ArchiveCorrupt: no row is of it; taken for an empty day, it would say that nothing happened.
+    """
+    if typed.first is None or typed.last is None:
+        return ""
+    start, end = _period_bounds(period)
+    found = f"rows from {typed.first} to {typed.last}"
+    # Until 2026-06-25 the last label of a day of metrics was the midnight after it, which the next day looks back to.
+    if typed.last < start or typed.first > end or (typed.first == end and stream.columns != METRICS_COLUMNS):
+        typed.file.discard()
+        raise ArchiveCorrupt(str(zip_file.path), f"{found}, none of them of {period}")
+    if typed.first < start or typed.last > end or (typed.last == end and stream.columns != METRICS_COLUMNS):
+        return f"{found} reach beyond {period}; those outside are not used"
+    return ""
+
+
+def _period_bounds(period: str) -> tuple[datetime, datetime]:
+    if len(period) == len("2026-11"):
+        start = datetime.fromisoformat(f"{period}-01").replace(tzinfo=UTC)
+        return start, (start + 32 * DAY).replace(day=1)
+    start = datetime.fromisoformat(period).replace(tzinfo=UTC)
+    return start, start + DAY
 
 
 def type_archive(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:

@@ -144,6 +144,30 @@ def test_ids_of_aggtrades_that_are_missing_are_told(tmp_path: Path, *, turned: b
         assert read_gaps([found.path]) == []
 
 
+def test_a_file_of_another_day_is_no_empty_day(tmp_path: Path) -> None:
+    publish(tmp_path / "files", "BTCUSDT", HEADER + GOOD.replace("2024-02-16", "2024-02-18"))
+    with lake_on(tmp_path) as lake:
+        found = ingest(lake)
+        assert found.status == "failed"
+        assert "rows from 2024-02-18 00:00:00+00:00 to 2024-02-18 23:55:00+00:00, none of them of 2024-02-16" in (
+            found.message
+        )
+        assert lake.ledger.archive("BTCUSDT", "metrics", PERIOD) is None
+        assert not list(lake.catalog.temp_dir.glob("*.parquet"))
+        assert len(list(lake.catalog.quarantine_dir.rglob("*.zip"))) == 1
+
+
+@pytest.mark.parametrize(("time", "told"), [("2024-02-17 00:00:00", False), ("2024-02-17 00:05:00", True)])
+def test_rows_beyond_the_day_are_told_but_for_the_old_label_of_midnight(
+    tmp_path: Path, time: str, *, told: bool
+) -> None:
+    publish(tmp_path / "files", "BTCUSDT", HEADER + GOOD + GOOD.splitlines()[0].replace("2024-02-16 00:00:00", time))
+    with lake_on(tmp_path) as lake:
+        found = ingest(lake)
+        assert (found.status, found.row_count) == ("ingested", 289)
+        assert ("reach beyond 2024-02-16; those outside are not used" in found.message) is told
+
+
 def test_a_chinese_symbol(tmp_path: Path) -> None:
     publish(tmp_path / "files", CHINESE, HEADER + GOOD.replace("BTCUSDT", CHINESE))
     with lake_on(tmp_path) as lake:
