@@ -153,13 +153,6 @@ class SegmentRows(LedgerEngine):
         hour = whole_hour(hour)
         return next((found for found in self.segments(symbol, hour, hour + HOUR) if found.serves_hour(hour)), None)
 
-    def compacted_symbols(self) -> list[str]:
-        """Symbols that have segments, serving or not."""
-        with self._read() as connection:
-            return list(
-                connection.execute(sa.select(SEGMENTS.c.symbol).distinct().order_by(SEGMENTS.c.symbol)).scalars()
-            )
-
     def hours_by_day(self, symbol: str) -> dict[str, int]:
         """Number of committed hours by day (`YYYY-MM-DD`), in order."""
         day = PARTITIONS.c.day
