@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 
 from lake_tests.bench.processes import COMPETITORS, SCRATCH, Figures, make, measure, middle, served
 
@@ -19,6 +20,8 @@ _DAYS, _MONTHS = SCRATCH / "day", SCRATCH / "month"
 _AGG_TRADES = f"data/futures/um/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-{DAY}.zip"
 _HOURS = 168
 """Hours of one Dagster run of a backfill: the default of `LAKE_HOURS_PER_RUN`."""
+_COMMIT_DAYS = 417
+"""The first 10,000 hours."""
 _began = time.monotonic()
 
 
@@ -57,10 +60,12 @@ def day(rounds: int) -> None:
     report("day-memory-book", max(run["peak_mib"] for run in books), " MiB", "<=", 300)
 
 
-def commit(_rounds: int) -> None:
+def commit(rounds: int) -> None:
     """10,000 hours through gate and commit, one run; then one day of hour files by the reader."""
     say("committing 10,008 hours ...")
-    found = measure("commits", SCRATCH)
+    with TemporaryDirectory(dir=SCRATCH, prefix="commits-") as root:
+        found = measure("commits", root, "--days", _COMMIT_DAYS)
+        reads = [measure("reads", root, _COMMIT_DAYS) for _ in range(rounds)]
     say(
         f"commit: {found['wall_ms_per_hour']:.2f} ms wall, {found['cpu_ms_per_hour']:.2f} ms CPU per hour; median of "
         f"the first tenth {found['first_wall_ms']:.2f}, of the last {found['last_wall_ms']:.2f} ms wall; beside it one "
@@ -69,8 +74,11 @@ def commit(_rounds: int) -> None:
     report("commit", found["wall_ms_per_hour"], " ms", "<=", 5)
     report("commit-cpu", found["cpu_ms_per_hour"], " ms", "<=", 5)
     report("commit-flat", found["last_cpu_ms"] / found["first_cpu_ms"], "x", "<=", 1.2)
-    say(f"read: {found['read_wall_ms']:.2f} ms wall, {found['read_cpu_ms']:.2f} ms CPU")
-    report("read-day", found["read_wall_ms"], " ms", "<=", 10)
+    say(
+        f"read: {middle(reads, 'wall_ms'):.2f} ms wall, {middle(reads, 'cpu_ms'):.2f} ms CPU; the first read of a "
+        f"process {middle(reads, 'first_ms'):.1f} ms"
+    )
+    report("read-day", middle(reads, "wall_ms"), " ms", "<=", 10)
 
 
 def dagster(rounds: int) -> None:

@@ -1,14 +1,13 @@
-"""Days of 24 full-width hours through gate and commit, from the first hour to the 10,000th; then reading one day.
+"""Days of 24 full-width hours through gate and commit, from the first hour to the 10,000th.
 
 Belongs here: rows that pass the gate, the loop, its figures. Does not belong here: making rows from archives
-(`lake_day`), judging the figures.
+(`lake_day`), reading the result (`reads`), judging the figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,13 +24,12 @@ from lake_resources.storage.commit import HourCandidate, commit_hours
 from lake_resources.storage.disk import fsync_file
 from lake_resources.storage.ledger import Ledger
 from lake_resources.storage.provenance import SourceRef
-from lake_resources.storage.reader import scan_minutes
 from lake_tests.bench.meter import cpu_s, metered
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 20, 15, 30, 30, tzinfo=UTC)
-_HOUR = timedelta(hours=1)
+HOUR = timedelta(hours=1)
 _SOURCES = {
     name: SourceRef(name, "archive", "0123456789abcdef" * 4)
     for name in ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "agg_trades", "metrics", "funding_rate")
@@ -62,8 +60,8 @@ def day_rows(start: datetime, seed: int) -> pl.DataFrame:
 
 def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: datetime) -> None:
     """Gate and commit one day, as a build does it."""
-    hours = [start + n * _HOUR for n in range(24)]
-    verdicts = gate(frame, [HourWindow(hour, hour + _HOUR) for hour in hours], [])
+    hours = [start + n * HOUR for n in range(24)]
+    verdicts = gate(frame, [HourWindow(hour, hour + HOUR) for hour in hours], [])
     candidates = []
     for number, hour in enumerate(hours):
         if not passes(verdicts[hour]):
@@ -86,55 +84,39 @@ def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: dat
     assert all(outcome.status == "committed" for outcome in outcomes)
 
 
-def read_day(catalog: Catalog, ledger: Ledger, start: datetime) -> None:
-    """One day by the lake's reader, all columns."""
-    found = scan_minutes(catalog, ledger, SYMBOL, start, start + 24 * _HOUR, schema=MINUTE.polars_schema).collect()
-    assert found.shape == (1440, len(MINUTE.names))
-
-
 def main() -> None:
-    """Commit `days` days, then read one of them often."""
+    """Commit `days` days into a lake that stays."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scratch", type=Path)
+    parser.add_argument("root", type=Path)
     parser.add_argument("--days", type=int, default=417, help="417 days are the first 10,000 hours")
-    parser.add_argument("--reads", type=int, default=101)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.scratch, prefix="commits-") as temp:
-        catalog, ledger = Catalog(Path(temp)), Ledger(f"sqlite:///{Path(temp) / 'ledger.sqlite'}")
-        walls, cpus, read_walls, read_cpus, probes = [], [], [], [], []
-        probe = Path(temp) / "probe"
-        with metered() as figures:
-            for number in range(given.days):
-                start = FIRST + number * 24 * _HOUR
-                frame = day_rows(start, number)
-                # What the disk itself takes just then: on a shared one that is most of the wall time.
-                probe.write_bytes(bytes(40_000))
-                wall = time.perf_counter()
-                fsync_file(probe)
-                probes.append((time.perf_counter() - wall) * 1000)
-                wall, cpu = time.perf_counter(), cpu_s()
-                commit_day(catalog, ledger, frame, start)
-                walls.append((time.perf_counter() - wall) / 24 * 1000)
-                cpus.append((cpu_s() - cpu) / 24 * 1000)
-            middle = FIRST + given.days // 2 * 24 * _HOUR
-            for _ in range(given.reads):
-                wall, cpu = time.perf_counter(), cpu_s()
-                read_day(catalog, ledger, middle)
-                read_walls.append((time.perf_counter() - wall) * 1000)
-                read_cpus.append((cpu_s() - cpu) * 1000)
-            part = max(1, given.days // 10)
-            figures |= {
-                "wall_ms_per_hour": statistics.mean(walls),
-                "cpu_ms_per_hour": statistics.mean(cpus),
-                "first_cpu_ms": statistics.median(cpus[:part]),
-                "last_cpu_ms": statistics.median(cpus[-part:]),
-                "first_wall_ms": statistics.median(walls[:part]),
-                "last_wall_ms": statistics.median(walls[-part:]),
-                "fsync_median_ms": statistics.median(probes),
-                "fsync_mean_ms": statistics.mean(probes),
-                "read_wall_ms": statistics.median(read_walls),
-                "read_cpu_ms": statistics.median(read_cpus),
-            }
+    catalog, ledger = Catalog(given.root), Ledger(f"sqlite:///{given.root / 'ledger.sqlite'}")
+    probe = given.root / "probe"
+    walls, cpus, probes = [], [], []
+    with metered() as figures:
+        for number in range(given.days):
+            start = FIRST + number * 24 * HOUR
+            frame = day_rows(start, number)
+            # What the disk itself takes just then: on a shared one that is most of the wall time.
+            probe.write_bytes(bytes(40_000))
+            wall = time.perf_counter()
+            fsync_file(probe)
+            probes.append((time.perf_counter() - wall) * 1000)
+            wall, cpu = time.perf_counter(), cpu_s()
+            commit_day(catalog, ledger, frame, start)
+            walls.append((time.perf_counter() - wall) / 24 * 1000)
+            cpus.append((cpu_s() - cpu) / 24 * 1000)
+        part = max(1, given.days // 10)
+        figures |= {
+            "wall_ms_per_hour": statistics.mean(walls),
+            "cpu_ms_per_hour": statistics.mean(cpus),
+            "first_cpu_ms": statistics.median(cpus[:part]),
+            "last_cpu_ms": statistics.median(cpus[-part:]),
+            "first_wall_ms": statistics.median(walls[:part]),
+            "last_wall_ms": statistics.median(walls[-part:]),
+            "fsync_median_ms": statistics.median(probes),
+            "fsync_mean_ms": statistics.mean(probes),
+        }
 
 
 if __name__ == "__main__":

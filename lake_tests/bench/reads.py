@@ -1,0 +1,42 @@
+"""One day by the lake's reader, all columns, from 24 hour files among 10,000.
+
+Belongs here: that read, often. Does not belong here: writing the files (`commits`), judging the figures.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from lake_assets.schema.tables import MINUTE
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.reader import scan_minutes
+from lake_tests.bench.commits import FIRST, SYMBOL
+from lake_tests.bench.meter import cpu_s, metered
+
+_READS = 101
+_DAY = timedelta(days=1)
+
+
+def main() -> None:
+    """`reads ROOT DAYS`: the day in the middle."""
+    root, days = Path(sys.argv[1]), int(sys.argv[2])
+    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    start = FIRST + days // 2 * _DAY
+    walls, cpus = [], []
+    with metered() as figures:
+        for _ in range(_READS):
+            wall, cpu = time.perf_counter(), cpu_s()
+            rows = scan_minutes(catalog, ledger, SYMBOL, start, start + _DAY, schema=MINUTE.polars_schema).collect()
+            walls.append((time.perf_counter() - wall) * 1000)
+            cpus.append((cpu_s() - cpu) * 1000)
+            assert rows.shape == (1440, len(MINUTE.names))
+        figures |= {"wall_ms": statistics.median(walls), "cpu_ms": statistics.median(cpus), "first_ms": walls[0]}
+
+
+if __name__ == "__main__":
+    main()
