@@ -49,7 +49,9 @@ class LakeSettings(BaseSettings):
     max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
     weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
     governor_path: Path | None = Field(
-        None, description="SQLite file of the weight governor, one per host; default `{root}/governor.sqlite`."
+        None,
+        description="SQLite file of the weight governor. The exchange counts by IP, so all lakes of a host share "
+        "`~/.cache/minute-lake/governor.sqlite`; a simulator's is `{root}/governor.sqlite`.",
     )
     rest_timeout_s: float = Field(20.0, gt=0, description="Time-out of one REST call, seconds.")
     rest_attempts: int = Field(5, ge=1, description="Attempts of one REST call, retryable failures only.")
@@ -148,7 +150,11 @@ class LakeSettings(BaseSettings):
     @property
     def resolved_governor_path(self) -> Path:
         """SQLite file shared by all processes of the host that call the exchange."""
-        return self.governor_path or self.lake_root / "governor.sqlite"
+        if self.governor_path is not None:
+            return self.governor_path
+        if self.exchange == "simulator":
+            return self.lake_root / "governor.sqlite"
+        return Path.home() / ".cache" / "minute-lake" / "governor.sqlite"
 
     @property
     def resolved_feed_duckdb(self) -> Path:

@@ -1,0 +1,41 @@
+"""Settings: what is derived from them, and that their page is fresh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lake_resources.settings import LakeSettings, settings_page
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def settings(**given: object) -> LakeSettings:
+    return LakeSettings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
+
+
+def test_two_lakes_of_a_host_share_what_they_spent_at_binance(tmp_path: Path) -> None:
+    one, other = (settings(exchange="binance", root=tmp_path / name) for name in ("one", "other"))
+    assert one.resolved_governor_path == other.resolved_governor_path
+    assert not one.resolved_governor_path.is_relative_to(tmp_path)
+    simulated = settings(exchange="simulator", root=tmp_path / "one")
+    assert simulated.resolved_governor_path == tmp_path / "one" / "governor.sqlite"
+
+
+def test_each_exchange_has_its_own_root() -> None:
+    assert settings(exchange="binance").lake_root != settings(exchange="simulator").lake_root
+
+
+def test_symbols_are_split_and_upper_case() -> None:
+    assert settings(symbols="btcusdt, ethusdt,").symbols == ("BTCUSDT", "ETHUSDT")
+
+
+def test_an_unknown_exchange_is_refused() -> None:
+    with pytest.raises(ValidationError, match="exchange"):
+        settings(exchange="kraken")
+
+
+def test_the_page_is_fresh() -> None:
+    assert PAGE.read_text() == settings_page(), "run `make docs`"
