@@ -36,6 +36,7 @@ def rows(lake: Automated, hour: datetime) -> int:
     return 0 if row is None else row.row_count
 
 
+@pytest.mark.slow
 def test_the_hot_band_is_filled_and_the_open_hour_grows_minute_by_minute(lake: Automated) -> None:
     now = OPEN + 10 * MINUTE + 5 * SECOND
     first = lake.tick(HOT_SENSOR, now).run_requests
@@ -51,6 +52,7 @@ def test_the_hot_band_is_filled_and_the_open_hour_grows_minute_by_minute(lake: A
         assert not lake.tick(HOT_SENSOR, OPEN + minute * MINUTE + 35 * SECOND).run_requests
 
 
+@pytest.mark.slow
 def test_an_hour_is_sealed_by_a_last_run_after_it_closed(lake: Automated) -> None:
     for step in range(-6, 34):
         lake.tick_and_run(HOT_SENSOR, OPEN + 60 * MINUTE + step * 30 * SECOND + 5 * SECOND)
@@ -94,6 +96,7 @@ def test_an_exchange_that_is_down_is_not_hammered(lake: Automated) -> None:
     assert rows(lake, OPEN) in {39, 40}
 
 
+@pytest.mark.slow
 def test_holes_of_the_warm_band_are_healed_and_then_left_alone(lake: Automated) -> None:
     bench = lake.bench
     bench.build(hours(-30, -28))

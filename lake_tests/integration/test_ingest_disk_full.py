@@ -55,6 +55,7 @@ def fill(disk: Path, leave: int) -> Path:
     return filler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "leave"),
     [

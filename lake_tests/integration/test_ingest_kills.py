@@ -105,6 +105,7 @@ def test_what_a_killed_run_left_is_cleared_away(bench: Bench) -> None:
     assert young.exists(), "its run may be alive"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["archive", "rest"])
 def test_two_builds_of_the_same_hours_at_once_agree(bench: Bench, calm: Bench, source: str) -> None:
     now, day = (PUBLISHED, hours(0, 12)) if source == "archive" else (ON_THE_DAY, hours(3, 15))

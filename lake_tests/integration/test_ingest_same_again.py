@@ -38,6 +38,7 @@ def second(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
 # Identical bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("now", [PUBLISHED + 24 * HOUR, DAY + 26 * HOUR], ids=["archive and rest", "rest"])
 def test_how_hours_are_grouped_does_not_change_a_byte(bench: Bench, second: Bench, now: object) -> None:
     wanted = hours(20, 27)
