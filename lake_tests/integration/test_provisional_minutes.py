@@ -7,6 +7,7 @@ from datetime import timedelta
 from urllib.parse import parse_qs
 
 import polars as pl
+import pytest
 
 from lake_assets.ingest.hours import build_hours
 from lake_assets.ingest.prune import prune_captures
