@@ -199,7 +199,7 @@ def _build(
     verdicts = gate(frame, windows, holes)
     further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, now)
     outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
-    parts = {plan.hour: _hour_rows(frame, plan.hour) for plan in plans}
+    parts = _by_hour(frame, hours)
     missing = {plan.hour: _missing_required(sources, plan.hour) for plan in plans}
     passed = [
         plan
@@ -234,8 +234,15 @@ def _build(
     return results
 
 
-def _hour_rows(frame: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return frame.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
+def _by_hour(frame: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, pl.DataFrame]:
+    """Rows of each hour; the frame is sorted by time, so they are slices of it."""
+    times = frame["timestamp"]
+    edges = pl.Series([*hours, *(hour + HOUR for hour in hours)], dtype=times.dtype)
+    at = times.search_sorted(edges, side="left").to_list()
+    return {
+        hour: frame.slice(first, end - first)
+        for hour, first, end in zip(hours, at[: len(hours)], at[len(hours) :], strict=True)
+    }
 
 
 def _missing_required(sources: Mapping[str, StreamSources], hour: datetime) -> list[str]:

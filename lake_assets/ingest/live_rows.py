@@ -61,7 +61,8 @@ class LiveRows:
         hours = []
         hour = floor_hour(start)
         while hour < end:
-            hours.append(self._hour(symbol, hour))
+            if self.path(symbol, hour).is_file():  # of years of hours, the collector has seen few
+                hours.append(self._hour(symbol, hour))
             hour += HOUR
         rows = pl.concat(hours) if hours else pl.DataFrame(schema=LIVE_ROWS)
         return rows.filter(pl.col("timestamp").is_between(start, end, closed="left"))

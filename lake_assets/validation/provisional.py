@@ -33,6 +33,9 @@ def with_provisional(frame: pl.DataFrame, windows: Sequence[HourWindow]) -> tupl
     filled = []
     for window in windows:
         end = window.hour + HOUR
+        if window.expected_end == end:
+            filled.append(window)
+            continue
         tail = frame.filter(pl.col("timestamp").is_between(window.expected_end, end, closed="left"))
         cut = _first_unsound(tail, window.expected_end)
         filled.append(HourWindow(window.hour, cut))
