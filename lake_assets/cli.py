@@ -56,7 +56,10 @@ if not console.is_terminal:
 
 @app.command()
 def up() -> None:
-    """Start webserver, daemon and (if it is the exchange) the simulator; stay until Ctrl+C.
+    """Start webserver, daemon, live collector and (if it is the exchange) the simulator; stay until Ctrl+C.
+
+    A collector that ends is started again (LAKE_COLLECTOR=false: none is started); another process that ends takes
+    all down, with the end of its log.
 
     Example: LAKE_EXCHANGE=binance lake up
     """
@@ -65,7 +68,7 @@ def up() -> None:
         console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
         console.print(f"Dagster is up: [bold]{stack.address}[/]  (Ctrl+C stops it; logs in {stack.logs})")
         try:
-            watch(stack)
+            watch(stack, say=console.print)
         except KeyboardInterrupt:
             console.print("stopping ...")
 
@@ -74,7 +77,7 @@ def up() -> None:
 def demo() -> None:
     """Backfill a published day and today so far on the simulator, and print what was written."""
     # What it prints is what it launched: nothing else runs meanwhile.
-    settings = LakeSettings(exchange="simulator", automation=False)
+    settings = LakeSettings(exchange="simulator", automation=False, collector=False)
     with local_stack(settings, say=console.print) as stack:
         run_demo(settings, open_lake(settings), stack, console)
     console.print("[green]demo passed[/]; `make up` shows it in Dagster's UI")

@@ -102,6 +102,9 @@ class LakeSettings(BaseSettings):
     feed_retry_delay_s: float = Field(
         30.0, gt=0, description="Wait before the first retry of the 1H feed's run, seconds; doubled for each next one."
     )
+    collector: bool = Field(
+        True, description="`lake up` also starts the live collector; without it `lake collect` can be run by itself."
+    )
     collector_flush_s: float = Field(
         0.25, gt=0, le=1, description="The collector writes and fsyncs what it heard this often, seconds."
     )

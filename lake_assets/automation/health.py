@@ -52,7 +52,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class CollectorFacts:
-    """The live collector; `wanted` once it was ever started in this lake."""
+    """The live collector; `wanted` where the platform starts one, or one was ever started in this lake."""
 
     wanted: bool = False
     latency_p50_ms: float | None = None
@@ -154,7 +154,7 @@ def _data(facts: Facts, now: datetime) -> list[str]:
     if facts.hot_run.error:
         problems.append(f"the last run of the hot band failed: {facts.hot_run.error}")
     if facts.collector.wanted and _collector_status(facts, now) == "error":
-        problems.append("the collector is silent: start it again (`lake collect`)")
+        problems.append("the collector is silent: read collector.log; `make up` (or `lake collect`) starts it")
     problems += [f"late: {text}" for text in facts.late_archives]
     return problems
 

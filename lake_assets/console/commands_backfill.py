@@ -212,7 +212,7 @@ def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
             yield api
             return
         console.print("Dagster is not up: it is started for this repair")
-        with local_stack(settings, say=console.print):
+        with local_stack(settings.model_copy(update={"collector": False}), say=console.print):
             yield api
     finally:
         api.close()

@@ -145,4 +145,4 @@ def _collector(lake: Lake) -> Finding:
                 pass
         except PartitionBusy:
             return Finding("collector", "ok", "is running")
-    return Finding("collector", "warn", "is not running: live columns stay NULL; `lake collect` starts it")
+    return Finding("collector", "warn", "is not running: live columns stay NULL; `lake up` or `lake collect` starts it")

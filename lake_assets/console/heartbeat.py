@@ -215,7 +215,7 @@ def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
 def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
     """What the newest live rows tell: event to arrival, over the last ten minutes of all symbols."""
     catalog = Catalog(settings.lake_root)
-    if not catalog.live_records_dir.is_dir():
+    if not settings.collector and not catalog.live_records_dir.is_dir():
         return CollectorFacts()
     rows = LiveRows(catalog)
     frames = [rows.read(symbol, now - timedelta(minutes=10), now) for symbol in settings.symbols]

@@ -1,4 +1,4 @@
-"""The local stack: simulator (if it is the exchange), Dagster's webserver and daemon as child processes.
+"""The local stack: simulator (if it is the exchange), collector, Dagster's webserver and daemon as child processes.
 
 Belongs here: starting, waiting for, watching and stopping these processes. Does not belong here: what runs in them.
 """
@@ -26,7 +26,11 @@ from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
+COLLECTOR = "collector"
 _STOP_S = 15.0
+_RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
+_STEADY_S = 300.0
+"""A process that ran so long before it ended is started again at once."""
 
 
 def dagster_home(settings: LakeSettings) -> Path:
@@ -60,12 +64,48 @@ def port_is_free(port: int) -> bool:
 
 
 @dataclass
+class _Kept:
+    """A process that is started again when it ends: what it was started with, and when it may be next."""
+
+    command: Sequence[str]
+    environment: dict[str, str]
+    started_s: float
+    pause_s: float
+    due_s: float | None = None
+
+
+@dataclass
 class Stack:
     """Running child processes. `address` is the web UI."""
 
     address: str
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _kept: dict[str, _Kept] = field(default_factory=dict)
+
+    def keep(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+        """Start a process that `tend` starts again when it ends."""
+        self.start(name, command, environment)
+        self._kept[name] = _Kept(command, environment, time.monotonic(), _RESTART_FIRST_S)
+
+    def tend(self) -> list[str]:
+        """Start kept processes that ended, with growing pauses between; a line for each of what was seen or done."""
+        said = []
+        now_s = time.monotonic()
+        for name, kept in self._kept.items():
+            code = self.processes[name].poll()
+            if code is None:
+                continue
+            if kept.due_s is None:
+                if now_s - kept.started_s >= _STEADY_S:
+                    kept.pause_s = _RESTART_FIRST_S
+                kept.due_s = now_s + kept.pause_s
+                said.append(f"{name} ended with code {code} (see {name}.log), again in {kept.pause_s:.0f} s")
+            elif now_s >= kept.due_s:
+                self.start(name, kept.command, kept.environment)
+                kept.started_s, kept.due_s, kept.pause_s = now_s, None, min(2 * kept.pause_s, _RESTART_MAX_S)
+                said.append(f"{name} was started again")
+        return said
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
         """Start one process; its output goes to `{logs}/{name}.log`."""
@@ -77,9 +117,9 @@ class Stack:
             )  # fmt: skip
 
     def check(self) -> None:
-        """Raise LakeError when a process has ended by itself."""
+        """Raise LakeError when a process has ended by itself that is not kept."""
         for name, process in self.processes.items():
-            if process.poll() is not None:
+            if name not in self._kept and process.poll() is not None:
                 tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
                 raise LakeError(
                     f"{name} ended with code {process.returncode}; the end of its log:\n{tail}",
@@ -119,7 +159,7 @@ class Stack:
 
 @contextmanager
 def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterator[Stack]:
-    """Start simulator (when it is the exchange), webserver and daemon; stop them at the end.
+    """Start simulator (when it is the exchange), collector, webserver and daemon; stop them at the end.
 
     Raises:
         LakeError: a port is taken, or a process does not come up.
@@ -144,6 +184,8 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
             symbols = dict.fromkeys([*settings.symbols, SYMBOL])  # the 1H feed has its own symbol
             simulator = ["lake_resources.simulator", "--port", str(settings.simulator_port), "--seed", seed]
             stack.start("simulator", [*simulator, "--symbols", ",".join(symbols)], environment)
+        if settings.collector:
+            stack.keep(COLLECTOR, ["lake_assets.collector_process"], environment)
         # Before the daemon: what it finds at work then is left over from an earlier start.
         stack.start("health", ["lake_assets.console.heartbeat"], environment)
         listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
@@ -172,10 +214,12 @@ def _create_instance(environment: dict[str, str]) -> None:
         )
 
 
-def watch(stack: Stack) -> None:
-    """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError)."""
+def watch(stack: Stack, *, say: Callable[[str], None]) -> None:
+    """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError); kept ones are restarted."""
     while True:
         stack.check()
+        for line in stack.tend():
+            say(line)
         time.sleep(1.0)
 
 

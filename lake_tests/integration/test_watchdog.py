@@ -46,7 +46,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(tmp_path: Path, **given: object) -> LakeSettings:
-    return LakeSettings(root=tmp_path / "lake", symbols=("BTCUSDT",), heartbeat_s=5, **given)  # type: ignore[arg-type]
+    chosen = {"collector": False} | given
+    return LakeSettings(root=tmp_path / "lake", symbols=("BTCUSDT",), heartbeat_s=5, **chosen)  # type: ignore[arg-type]
 
 
 def beat(instance: dg.DagsterInstance, at: datetime) -> None:
@@ -88,6 +89,16 @@ def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None
     ledger.close()
     assert health.status == "ERROR"
     assert "the daemon has been silent for 3 min" in health.problems[0]
+
+
+def test_a_collector_that_never_came_up_is_noticed(tmp_path: Path, home: Path) -> None:
+    chosen = settings(tmp_path, automation=False, collector=True)
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW)
+        health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
+    ledger.close()
+    assert [problem for problem in health.problems if "the collector is silent" in problem] == list(health.problems)
 
 
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
@@ -153,6 +164,7 @@ def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
 def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKE_ROOT", str(tmp_path / "lake"))
     monkeypatch.setenv("LAKE_AUTOMATION", "false")
+    monkeypatch.setenv("LAKE_COLLECTOR", "false")
     monkeypatch.setenv("DAGSTER_HOME", "")
     sick = CliRunner().invoke(app, ["health"])
     assert sick.exit_code == 1
