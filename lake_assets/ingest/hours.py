@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import polars as pl
@@ -38,6 +39,8 @@ from lake_resources.storage.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_hour
+
+_TRADES = "agg_trades"
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,15 @@ def _build_day(
     archives = list(ingest_archives(lake, symbol, due))
     required = {window.hour: window.expected_end for window in ready}
     look_back = timedelta(minutes=lake.max_ffill_minutes)
-    live = read_live(LiveRows(lake.catalog), symbol, required, ends, look_back=look_back)
     sources = {
-        name: find_sources(
-            lake, symbol, feed, ready_hours, now, report, heard=live.heard if name == "agg_trades" else None
-        )
+        name: find_sources(lake, symbol, feed, ready_hours, now, report)
         for name, feed in used.items()
+        if name != _TRADES
     }
+    klines = partial(sources["klines_1m"].frame, ready_hours[0], ready_hours[-1] + HOUR)
+    live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
+    # Last, for what the collector has whole is not asked for.
+    sources[_TRADES] = find_sources(lake, symbol, used[_TRADES], ready_hours, now, report, heard=live.heard)
     plans = [_plan(lake, window, ends[window.hour], sources, live) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
     current = {plan.hour for plan in plans if not force and _is_current(lake, plan, held.get(plan.hour))}
