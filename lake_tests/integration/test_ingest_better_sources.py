@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
+from lake_assets.audit.scan import audit_hours
 from lake_assets.ingest import vintages
 from lake_assets.ingest.lake import open_lake
 from lake_resources.errors import StorageError
@@ -346,3 +347,16 @@ def test_what_rest_has_repairs_aggtrades_that_the_archive_lacks(bench: Bench, ca
     rows = bench.rows(hour)
     assert rows["count_buy_trades"].null_count() == 0
     assert failed_checks(result) == set()
+
+
+def test_a_known_hole_of_whole_hours_is_no_defect(bench: Bench) -> None:
+    start, end = DAY + 10 * HOUR + 30 * MINUTES, DAY + 12 * HOUR + 30 * MINUTES
+    bench.at(PUBLISHED).fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=end)
+    bench.lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, start, end, "matching engine down", "status page"))
+    results = bench.build(hours(9, 14))
+    assert statuses(results) == ["committed"] * 5
+    assert [result.row_count for result in results] == [60, 30, 0, 30, 60]
+    lake, until = bench.lake, DAY + 14 * HOUR
+    report = audit_hours(lake.catalog, lake.ledger, SYMBOL, DAY + 9 * HOUR, until, now=bench.now, lag_minutes=3)
+    assert [(verdict.hour, verdict.codes) for verdict in report.wrong] == []
+    assert (report.present_rows, report.expected_rows) == (180, 300)
