@@ -7,8 +7,9 @@ A row replaces the row of its minute, unless it saw less of it, and is never mix
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,6 +80,16 @@ class LiveRows:
             hour += HOUR
         rows = pl.concat(hours) if hours else pl.DataFrame(schema=LIVE_ROWS)
         return rows.filter(pl.col("timestamp").is_between(start, end, closed="left"))
+
+    def written_at(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, datetime]:
+        """When the rows of each hour of `[start, end)` were written last, UTC; hours without rows are left out."""
+        found = {}
+        hour = floor_hour(start)
+        while hour < end:
+            with suppress(FileNotFoundError):
+                found[hour] = datetime.fromtimestamp(self.path(symbol, hour).stat().st_mtime, UTC)
+            hour += HOUR
+        return found
 
     def newest_trade_id(self, symbol: str) -> int | None:
         """The newest aggTrade id of a symbol in any row, or None."""

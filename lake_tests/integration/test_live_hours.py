@@ -65,8 +65,22 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
         live = built("live", at)
         asked = [path for _, path, _ in sim.requests if path == "/fapi/v1/aggTrades"]
         rest = built("rest", at)
+        published = HOUR.replace(hour=9) + timedelta(days=1)
+        sim.clock.freeze(published)
+        lake = open_lake(settings, clock=lambda: published, sleep=lambda _: None)
+        promoted = next(build_hours(lake, SYMBOL, [HOUR], now=published, report=lambda _: None)).hours[0]
+        revisions = lake.ledger.revisions(SYMBOL, HOUR, HOUR + timedelta(hours=1))
+        lake.close()
 
     assert asked == []
+    # The archive takes over, says what the collector said, and cannot know what only the collector could.
+    assert (promoted.status, promoted.sources["agg_trades"].kind) == ("committed", "archive")
+    parity = next(outcome for outcome in promoted.outcomes if outcome.name == "archive_parity")
+    assert parity.passed
+    assert "agg_trades" in str(parity.metadata["streams"])
+    assert [row for row in revisions if row.old_source == "ws"] == []
+    assert promoted.frame is not None
+    assert promoted.frame.head(live.height).select(list(LIVE_ONLY)).equals(live.select(list(LIVE_ONLY)))
     assert live.height == rest.height >= 2
     others = [name for name in MINUTE.names if name not in FROM_THE_COLLECTOR]
     assert_frame_equal(live.select(others), rest.select(others), check_exact=True)
