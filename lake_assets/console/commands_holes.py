@@ -6,6 +6,7 @@ Belongs here: the command and its table. Does not belong here: finding holes (`q
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from lake_assets.console.commands_audit import audit_window
 from lake_assets.console.options import AsJson, End, Start, Symbols, chosen_symbols, terminal
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.schema.damage import Damage, damage_of, known_damage
 from lake_assets.schema.holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.settings import LakeSettings
@@ -35,7 +37,8 @@ def holes(
     """List every hole of the minute table, explained and unexplained. Exit code 1 when one is unexplained.
 
     Explained are the known holes of the exchange that come with the project and those of `lake declare-hole`; known
-    holes of other streams than the klines are listed too. It goes by the ledger: `lake audit` looks at the files.
+    holes of other streams than the klines are listed too, and days on record as damaged, which excuse nothing. It goes
+    by the ledger: `lake audit` looks at the files.
 
     Examples: `lake holes BTCUSDT --start 2022-05-01 --end 2022-06-01` · `lake holes --unexplained --json`
     """
@@ -66,7 +69,16 @@ def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
     streams = [{**vars(hole), **{name: getattr(hole, name).isoformat() for name in times}} for hole in others]
     names = ("symbol", "start", "end", "expected_minutes", "present_minutes", "completeness_pct")
     values = window.as_json()
-    return {name: values[name] for name in (*names, "unexplained_minutes", "holes")} | {"other_streams": streams}
+    damage = [
+        asdict(each) | {"first_day": each.first_day.isoformat(), "last_day": each.last_day.isoformat()}
+        for each in _damage(window)
+    ]
+    found = {name: values[name] for name in (*names, "unexplained_minutes", "holes")}
+    return found | {"other_streams": streams, "known_damage": damage}
+
+
+def _damage(window: Certificate) -> list[Damage]:
+    return damage_of(known_damage(), window.symbol, window.start, window.end)
 
 
 def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -> Table:
@@ -88,4 +100,7 @@ def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -
         length = f"{(last - first).total_seconds() / 60:,.0f}"
         text = f"{cause} ({reference})" if reference else cause
         table.add_row(f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", length, stream, mark, text)
+    for each in [] if only_unexplained else _damage(window):
+        days = f"{each.first_day:%Y-%m-%d}", f"{each.last_day:%Y-%m-%d}"
+        table.add_row(*days, "", each.stream, "on record", f"{each.cause} ({each.reference})")
     return table

@@ -207,7 +207,7 @@ def _build(
     built = build_rows(sources, hours, start, end, live=live, max_ffill_minutes=lake.max_ffill_minutes)
     frame, windows = with_provisional(built.frame, [plan.window for plan in plans])
     verdicts = gate(frame, windows, holes)
-    further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, live, now)
+    further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, live, holes, now)
     outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
     parts = _by_hour(frame, hours)
     missing = {plan.hour: _missing_required(sources, plan.hour) for plan in plans}

@@ -17,6 +17,8 @@ from lake_assets.ingest.lake import Lake
 from lake_assets.ingest.live import LiveHours
 from lake_assets.ingest.sources import StreamSources
 from lake_assets.ingest.streams import HOUR
+from lake_assets.schema.damage import damage_of, known_damage
+from lake_assets.schema.holes import Hole
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_assets.validation.coverage import source_coverage
 from lake_assets.validation.gate import HourWindow
@@ -40,6 +42,7 @@ def reconcile(
     trades: pl.DataFrame,
     klines: pl.DataFrame,
     live: LiveHours,
+    holes: Sequence[Hole],
     now: datetime,
 ) -> dict[datetime, list[CheckOutcome]]:
     """Coverage, archive parity and aggTrades against klines, for each hour.
@@ -50,6 +53,7 @@ def reconcile(
         trades: `trade_features` of the hours that have aggTrades.
         klines: wire frame of `klines_1m`.
         live: what the collector has for these hours.
+        holes: known holes of the symbol.
         now: when differences are noticed.
     """
     hours = [window.hour for window in windows]
@@ -69,9 +73,12 @@ def reconcile(
     against_klines = trades_vs_klines(minutes, built, hours, covered)
     kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
     rows = _by_hour(frame)
+    damage = known_damage()
     return {
         hour: [
-            source_coverage(hour, kinds[hour], rows.get(hour)),
+            source_coverage(
+                hour, kinds[hour], rows.get(hour), holes=holes, damage=damage_of(damage, symbol, hour, hour + HOUR)
+            ),
             archive_parity(parities[hour]),
             against_klines[hour],
         ]
