@@ -24,7 +24,7 @@ class Journey:
     lake: Lake
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -36,8 +36,8 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
         root=tmp_path_factory.mktemp("lake"),
         exchange="simulator",
         symbols=("BTCUSDT",),
-        simulator_port=_free_port(),
-        webserver_port=_free_port(),
+        simulator_port=free_port(),
+        webserver_port=free_port(),
         # The hot band runs as it does for a user; healing would fill what other journeys leave out on purpose.
         heal_interval_s=86_400,
     )
