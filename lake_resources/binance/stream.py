@@ -46,6 +46,7 @@ class Limits:
         acknowledge_s: a SUBSCRIBE must be answered within.
         verify_s: each flowing kind must bring a first message within, counted from the acknowledgement.
         stall_s: longest silence of the whole socket.
+        stream_stall_s: longest silence of a stream that must flow, while others of the socket do.
         rollover_s: age at which a successor is opened; Binance cuts at 24 h.
         overlap_s: how long both are read after the successor is verified.
         successor_s: a successor that is not verified within this is given up.
@@ -54,6 +55,7 @@ class Limits:
     acknowledge_s: float = 10.0
     verify_s: float = 20.0
     stall_s: float = 10.0
+    stream_stall_s: float = 13.0
     rollover_s: float = 23 * 3600.0
     overlap_s: float = 5.0
     successor_s: float = 60.0
@@ -83,6 +85,8 @@ class StreamSession:
     opened_s: float = 0.0
     verified: bool = False
     heard: dict[tuple[int, str], float] = field(default_factory=dict)
+    _latest: dict[tuple[int, str], float] = field(default_factory=dict)
+    _awaited: dict[str, float] = field(default_factory=dict)
     _open_requests: set[int] = field(default_factory=set)
     _acknowledged_s: float | None = None
     _last_s: float = 0.0
@@ -105,8 +109,14 @@ class StreamSession:
     def frame(self, kind: int, symbol: str, now_s: float) -> None:
         """A frame of a stream came."""
         self._last_s = now_s
-        if (kind, symbol) not in self.heard:
-            self.heard[kind, symbol] = now_s
+        stream = kind, symbol
+        self._latest[stream] = now_s
+        if kind == BOOK_TICKER:
+            self._awaited.setdefault(symbol, now_s)
+        elif kind == DEPTH:
+            self._awaited.pop(symbol, None)
+        if stream not in self.heard:
+            self.heard[stream] = now_s
             self._verify()
 
     def reply(self, data: dict[str, Any], now_s: float) -> None:
@@ -132,7 +142,7 @@ class StreamSession:
         elif not self.verified and now_s - self._acknowledged_s > self.limits.verify_s:
             silent = ", ".join(stream_of(kind) for kind in self._silent_kinds())
             return f"acknowledged, but no first message of {silent} within {self.limits.verify_s:g} s (wrong route?)"
-        return None
+        return self._stalled_stream(now_s) if self.verified else None
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is time to open a successor."""
@@ -146,6 +156,23 @@ class StreamSession:
             for symbol in self.symbols
             if (kind, symbol) not in self.heard
         ]
+
+    def _stalled_stream(self, now_s: float) -> str | None:
+        """A stream that was heard and must still flow is silent on a living socket.
+
+        A market may be so quiet that its book does not move. But markPrice comes every second in any market, and a best
+        price cannot change without an update of the depth; of the book tickers only all together must not be silent.
+        """
+        since = {stream: at for stream, at in self._latest.items() if stream[0] == MARK_PRICE}
+        since |= {(DEPTH, symbol): at for symbol, at in self._awaited.items()}
+        tickers = {stream: at for stream, at in self._latest.items() if stream[0] == BOOK_TICKER}
+        if tickers:
+            last = max(tickers, key=tickers.__getitem__)
+            since[last] = tickers[last]
+        for (kind, symbol), at in since.items():
+            if now_s - at > self.limits.stream_stall_s:
+                return f"stalled: nothing of {symbol.lower()}@{stream_of(kind)} for {now_s - at:.1f} s"
+        return None
 
     def _silent_kinds(self) -> list[int]:
         heard = {kind for kind, _ in self.heard}

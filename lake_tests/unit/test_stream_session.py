@@ -82,6 +82,48 @@ def test_a_stall_is_noticed_within_15_s() -> None:
     assert "stalled" in str(one.verdict(115.0))
 
 
+def test_one_stream_that_falls_silent_on_a_living_socket_is_noticed_within_15_s() -> None:
+    one = session()
+    one.reply(ACK, 100.1)
+    for second in range(20):
+        one.frame(MARK_PRICE, "BTCUSDT", 101.0 + second)
+        if second < 3:
+            one.frame(AGG_TRADE, "BTCUSDT", 101.0 + second)
+            one.frame(MARK_PRICE, "ETHUSDT", 101.0 + second)
+
+    assert one.verdict(115.9) is None
+    assert one.verdict(117.0) == "stalled: nothing of ethusdt@markPrice@1s for 14.0 s"
+
+
+def test_a_quiet_market_is_no_stall_but_a_best_price_without_depth_is() -> None:
+    one = session("public")
+    one.reply(ACK, 100.1)
+    for second in range(60):
+        one.frame(BOOK_TICKER, "BTCUSDT", 101.0 + second)
+        one.frame(DEPTH, "BTCUSDT", 101.0 + second)
+        if second < 3:
+            one.frame(BOOK_TICKER, "ETHUSDT", 101.0 + second)
+            one.frame(DEPTH, "ETHUSDT", 101.0 + second)
+
+    assert one.verdict(140.0) is None, "nothing moves in the book of ETHUSDT"
+    one.frame(BOOK_TICKER, "ETHUSDT", 140.0)
+    assert one.verdict(140.05) is None, "the depth comes up to 100 ms later"
+    one.frame(BOOK_TICKER, "ETHUSDT", 153.0)
+    assert "ethusdt@depth@100ms for 13.5 s" in str(one.verdict(153.5))
+
+
+def test_all_book_tickers_silent_while_the_depth_flows_is_a_stall() -> None:
+    one = session("public")
+    one.reply(ACK, 100.1)
+    for second in range(20):
+        one.frame(DEPTH, "BTCUSDT", 101.0 + second)
+        if second < 3:
+            one.frame(BOOK_TICKER, "BTCUSDT", 101.0 + second)
+
+    assert one.verdict(115.9) is None
+    assert "btcusdt@bookTicker for 14.0 s" in str(one.verdict(117.0))
+
+
 @pytest.mark.parametrize(
     "refusal", [{"error": {"code": 2, "msg": "Invalid request"}, "id": 1}, {"code": 4, "msg": "too many streams"}]
 )
