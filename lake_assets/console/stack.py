@@ -26,8 +26,9 @@ from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
-COLLECTOR = "collector"
+COLLECTOR, WATCHDOG = "collector", "health"
 _STOP_S = 15.0
+_LOG_END_BYTES = 1500
 _RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
 _STEADY_S = 300.0
 """A process that ran so long before it ended is started again at once."""
@@ -120,17 +121,22 @@ class Stack:
         """Raise LakeError when a process has ended by itself that is not kept."""
         for name, process in self.processes.items():
             if name not in self._kept and process.poll() is not None:
-                tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
                 raise LakeError(
-                    f"{name} ended with code {process.returncode}; the end of its log:\n{tail}",
+                    f"{name} ended with code {process.returncode}; the end of its log:\n{self._last_lines(name)}",
                     remedy=f"Read {self.logs / name}.log",
                 )
+
+    def _last_lines(self, name: str) -> str:
+        with (self.logs / f"{name}.log").open("rb") as log:  # it may have grown for months
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_END_BYTES))
+            return log.read().decode(errors="replace")
 
     def wait_for(self, what: str, ready: Callable[[], bool], *, timeout_s: float) -> None:
         """Poll until `ready()`; raises LakeError when a process ended or the time is over."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             self.check()
+            self.tend()
             if time.monotonic() > deadline:
                 raise LakeError(
                     f"{what} was not ready within {timeout_s:.0f} s", remedy=f"Read the logs in {self.logs}"
@@ -144,17 +150,37 @@ class Stack:
         self.stop()
 
     def stop(self) -> None:
-        """Stop all processes: end their groups, then kill what is left."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_S
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+        """Stop all processes and what they started: end their groups, then kill what is left.
+
+        A process that ended by itself may have left children (a daemon its code server and runs), so its group is
+        ended like the others. An interrupt while waiting kills at once.
+        """
+        groups = [process.pid for process in self.processes.values()]
+        for group in groups:
+            _signal_group(group, signal.SIGTERM)
+        try:
+            deadline = time.monotonic() + _STOP_S
+            while time.monotonic() < deadline and any(map(self._lives, groups)):
+                time.sleep(0.05)
+        finally:
+            for group in groups:
+                _signal_group(group, signal.SIGKILL)
+            for process in self.processes.values():
                 process.wait()
+
+    def _lives(self, group: int) -> bool:
+        for process in self.processes.values():
+            process.poll()  # one that ended would stay in its group until then
+        return _signal_group(group, 0)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal a process group; False when nothing is left of it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager
@@ -225,7 +251,10 @@ def watch(stack: Stack, *, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the stack as Ctrl+C does; a shell's background job would even ignore Ctrl+C."""
+    """Let SIGTERM and a closed terminal end the stack as Ctrl+C does; a shell's background job would even ignore that.
+
+    The processes are in sessions of their own, so nothing but this ends them.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -233,7 +262,10 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # the terminal was closed, and not under `nohup`
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

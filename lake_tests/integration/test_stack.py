@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -13,6 +15,16 @@ from lake_assets.console import stack as module
 from lake_assets.console.stack import Stack
 from lake_resources.errors import LakeError
 
+_CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+_LEAVES_A_CHILD = ["timeit", "-n", "1", "-r", "1", "-s", _CHILD, "pass"]
+_DEAF = [
+    "timeit",
+    "-n",
+    "1",
+    "-r",
+    "1",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)",
+]
 _SLEEPS = ["timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)"]
 
 
@@ -64,3 +76,62 @@ def test_another_process_that_ends_is_an_error_with_its_log(stack: Stack) -> Non
         stack.processes["daemon"].wait(20)
         with pytest.raises(LakeError, match=r"daemon ended with code 1(.|\n)*no_such_module_of_ours"):
             stack.check()
+
+
+def test_only_the_end_of_a_log_is_told(stack: Stack) -> None:
+    (stack.logs / "daemon.log").write_text("old\n" * 1_000_000)
+    with stack:
+        stack.start("daemon", ["no_such_module_of_ours"], dict(os.environ))
+        stack.processes["daemon"].wait(20)
+        with pytest.raises(LakeError, match=r"no_such_module_of_ours") as ended:
+            stack.check()
+    assert len(str(ended.value)) < 2_000
+
+
+def test_a_kept_process_is_started_again_while_another_is_waited_for(stack: Stack) -> None:
+    with stack:
+        stack.keep("collector", _SLEEPS, dict(os.environ))
+        before = _killed(stack, "collector")
+        stack.wait_for("it", lambda: stack.processes["collector"].pid != before, timeout_s=10)
+
+
+def test_children_of_a_dead_process_end_with_the_stack(stack: Stack) -> None:
+    with stack:
+        stack.start("daemon", _LEAVES_A_CHILD, dict(os.environ))
+        group = stack.processes["daemon"].pid
+        stack.processes["daemon"].wait(20)
+        os.killpg(group, 0)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+def test_a_second_interrupt_kills_at_once(stack: Stack) -> None:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    stack.start("daemon", _DEAF, dict(os.environ))
+    stack.wait_for("it", lambda: (stack.logs / "daemon.log").read_text().startswith("1"), timeout_s=20)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stack.stop()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - began < 10
+    assert stack.processes["daemon"].returncode == -signal.SIGKILL
+
+
+def test_a_closed_terminal_ends_the_stack_unless_that_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), module._interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with module._interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
