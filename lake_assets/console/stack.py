@@ -22,6 +22,7 @@ from typing import Self
 
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.feed.bars import SYMBOL
+from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
@@ -201,7 +202,8 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
                 f"Port {port} is taken", remedy=f"Is `make up` running already? Stop it, or set {name} to a free port"
             )
     environment = child_environment(settings)
-    _create_instance(environment)
+    started = system_clock()
+    _prepare_instance(environment, say)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     with _interruptible(), stack:
@@ -212,8 +214,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
             stack.start("simulator", [*simulator, "--symbols", ",".join(symbols)], environment)
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.collector_process"], environment)
-        # Before the daemon: what it finds at work then is left over from an earlier start.
-        stack.start("health", ["lake_assets.console.heartbeat"], environment)
+        stack.keep(WATCHDOG, ["lake_assets.console.heartbeat", "--started", started.isoformat()], environment)
         listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
         stack.start("webserver", ["dagster_webserver", *workspace, *listen], environment)
         stack.start("daemon", ["dagster._daemon", "run", *workspace], environment)
@@ -222,14 +223,13 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the webserver", api.alive, timeout_s=120)
         stack.wait_for("the code location", api.location_loaded, timeout_s=120)
         say("waiting for the daemon ...")
-        stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
+        stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=120)
         api.close()
         yield stack
 
 
-def _create_instance(environment: dict[str, str]) -> None:
-    """Create the instance's tables: webserver and daemon started together on a new one would race to do it."""
-    command = [sys.executable, "-m", "dagster", "instance", "info"]
+def _prepare_instance(environment: dict[str, str], say: Callable[[str], None]) -> None:
+    command = [sys.executable, "-m", "lake_assets.console.before_start"]
     done = subprocess.run(  # noqa: S603 - our own command
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )
@@ -238,6 +238,8 @@ def _create_instance(environment: dict[str, str]) -> None:
             f"The Dagster instance in {environment['DAGSTER_HOME']} did not open: {done.stderr[-1500:]}",
             remedy="Mend its dagster.yaml, or move the directory away to begin a new history",
         )
+    for line in done.stdout.splitlines():
+        say(line)
 
 
 def watch(stack: Stack, *, say: Callable[[str], None]) -> None:
