@@ -24,6 +24,7 @@ from lake_assets.partitions import hour_of
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.reader import scan_minutes
 from lake_tests.outage import HOUR, MINUTE, hours_on_disk, instance_of, strike
 
 Say = Callable[[str], None]
@@ -123,8 +124,9 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
         outcomes = () if row is None else outcomes_from_json(row.checks)
         failed = [each.text() for each in outcomes if not each.passed]
         rows, complete = (0, False) if row is None else (row.row_count, row.complete)
+        live = scan_minutes(lake.catalog, lake.ledger, symbol, hour, hour + HOUR).collect()["has_depth"].sum()
         say(
-            f"{symbol} {hour:%H:%M}: {rows} rows, complete {complete}, {len(outcomes)} checks, "
+            f"{symbol} {hour:%H:%M}: {rows} rows ({live} with depth), complete {complete}, {len(outcomes)} checks, "
             f"failed {failed or 'none'}, sources "
             f"{ {} if row is None else {name: ref.kind for name, ref in row.sources.items()} }"
         )

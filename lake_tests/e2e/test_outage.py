@@ -6,8 +6,9 @@ Nothing that was committed may be lost, and the open hour becomes whole by itsel
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,7 @@ class Outage:
     restarted: datetime = field(init=False)
     looked: datetime = field(init=False)
     dead_run: dg.DagsterRun | None = None
+    daemon_beats: list[float] = field(default_factory=list)
     hot_runs_after: list[dg.DagsterRunStatus] = field(default_factory=list)
 
     @property
@@ -70,8 +72,11 @@ def _floor(instant: datetime) -> datetime:
     return instant.replace(second=0, microsecond=0)
 
 
-def _wait(stack: Stack, what: str, seconds: float, ready: object) -> None:
-    assert callable(ready)
+def _say(text: str) -> None:
+    sys.stdout.write(f"{datetime.now(UTC):%H:%M:%S} {text}\n")
+
+
+def _wait(stack: Stack, what: str, seconds: float, ready: Callable[[], object]) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         stack.check()
@@ -105,11 +110,12 @@ def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
 
 
 def _until_the_kill(found: Outage) -> None:
-    rows = LiveRows(found.lake.catalog)
-    with local_stack(found.settings, say=print) as stack, instance_of(found.settings) as instance:
-        _wait(stack, "a live row", 100, lambda: rows.read(SYMBOL, found.began - HOUR, found.began + HOUR).height)
+    live = LiveRows(found.lake.catalog)
+    with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
+        _wait(stack, "a live minute", 100, lambda: live.read(SYMBOL, found.began - HOUR, found.began + HOUR).height)
         _wait(stack, "a committed hour", 100, lambda: found.lake.ledger.first_hour(SYMBOL))
         found.strike = strike(stack, instance, timeout_s=100)
+        _say("killed")
         try:
             stack.check()
         except LakeError as error:
@@ -130,11 +136,11 @@ def _meanwhile(found: Outage) -> None:
 
 def _after_the_restart(found: Outage) -> None:
     found.restarted = datetime.now(UTC)
-    with local_stack(found.settings, say=print) as stack, instance_of(found.settings) as instance:
+    with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
 
         def live_again() -> bool:
             now = datetime.now(UTC)
-            rows = found.rows(found.restarted, now).filter("has_depth")
+            rows = found.rows(_floor(found.restarted), now).filter("has_depth")
             found.looked = now
             return rows.height > 0 and rows["timestamp"][-1] >= _floor(now) - 2 * MINUTE
 
@@ -144,8 +150,10 @@ def _after_the_restart(found: Outage) -> None:
             journal.close()
             return bool(gaps) and all(gap.status != "open" for gap in gaps)
 
+        found.daemon_beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
         _wait(stack, "the end of healing", 100, healed)
         _wait(stack, "a live minute after the restart", 180, live_again)
+        _say("live again")
         assert stack.processes[COLLECTOR].poll() is None
         found.dead_run = instance.get_run_by_id(found.strike.run_id)
         since = dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=found.restarted)
@@ -154,6 +162,11 @@ def _after_the_restart(found: Outage) -> None:
 
 def test_the_stack_notices(outage: Outage) -> None:
     assert outage.noticed.startswith("daemon ended with code -9")
+
+
+def test_up_means_that_the_new_daemon_lives(outage: Outage) -> None:
+    assert outage.daemon_beats
+    assert min(outage.daemon_beats) >= outage.restarted.timestamp()
 
 
 def test_nothing_committed_is_lost(outage: Outage) -> None:
@@ -219,7 +232,7 @@ def test_live_columns_are_there_again_and_never_invented(outage: Outage) -> None
     assert silent.select(pl.any_horizontal(flags).any()).item() is False
     values = [name for name in LIVE_ONLY if name not in flags]
     assert silent.select(pl.any_horizontal(pl.col(values).is_not_null()).any()).item() is False, silent.select(values)
-    before = outage.rows(_floor(outage.began), _floor(outage.strike.at))
+    before = outage.rows(_floor(outage.began), lost[0])
     after = outage.rows(lost[-1] + MINUTE, outage.looked)
     for rows in (before, after):
         live = rows.filter("has_depth")
