@@ -5,6 +5,7 @@ Belongs here: starting, waiting for, watching and stopping these processes. Does
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 COLLECTOR, WATCHDOG = "collector", "health"
 _STOP_S = 15.0
 _LOG_END_BYTES = 1500
+_PR_SET_PDEATHSIG = 1
 _RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
 _STEADY_S = 300.0
 """A process that ran so long before it ended is started again at once."""
@@ -115,7 +117,7 @@ class Stack:
         with (self.logs / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
                 [sys.executable, "-m", *command], cwd=PROJECT, env=environment, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_END_WITH_PARENT,
             )  # fmt: skip
 
     def check(self) -> None:
@@ -173,6 +175,17 @@ class Stack:
         for process in self.processes.values():
             process.poll()  # one that ended would stay in its group until then
         return _signal_group(group, 0)
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    if sys.platform != "linux":
+        return None
+    set_option = ctypes.CDLL(None).prctl
+    return lambda: set_option(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_END_WITH_PARENT = _end_with_parent()
+"""Called in a new process: should `lake up` be killed, nobody is left to watch or to stop what it started."""
 
 
 def _signal_group(group: int, number: int) -> bool:

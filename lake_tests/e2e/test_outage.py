@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -24,7 +24,6 @@ from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.transforms.live_rows import LIVE_ONLY
-from lake_assets.windows import expected_end
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -216,11 +215,6 @@ def test_the_open_hour_is_whole_again(outage: Outage) -> None:
     end = _floor(outage.looked) - MINUTE
     wanted = [start + index * MINUTE for index in range((end - start) // MINUTE)]
     assert outage.rows(start, end)["timestamp"].to_list() == wanted
-    hour = outage.looked.replace(minute=0, second=0, microsecond=0)
-    row = outage.lake.ledger.partition(SYMBOL, hour)
-    required = expected_end(hour, outage.looked, 3)
-    assert row is not None or required == hour
-    assert row is None or row.row_count >= (required - hour) // timedelta(minutes=1)
 
 
 def test_live_columns_are_there_again_and_never_invented(outage: Outage) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -123,6 +125,26 @@ def test_a_second_interrupt_kills_at_once(stack: Stack) -> None:
         signal.signal(signal.SIGUSR1, before)
     assert time.monotonic() - began < 10
     assert stack.processes["daemon"].returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_processes_end_with_a_stack_that_is_killed(tmp_path: Path) -> None:
+    starts_one = (
+        "import os, sys, time; from pathlib import Path; from lake_assets.console.stack import Stack;"
+        f"stack = Stack('', Path({str(tmp_path)!r})); stack.start('daemon', {_SLEEPS!r}, dict(os.environ));"
+        "print(stack.processes['daemon'].pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", starts_one], stdout=subprocess.PIPE, cwd=module.PROJECT)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+    os.kill(child, 0)
+    parent.kill()
+    parent.wait(10)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.02)
 
 
 def test_a_closed_terminal_ends_the_stack_unless_that_is_ignored() -> None:
