@@ -1,6 +1,6 @@
 """An outage of the local stack: SIGKILL of collector, daemon and a run at work, and what the lake holds around it.
 
-Belongs here: catching a run at its work, killing, reading back hours and records. No assertion.
+Belongs here: a place for a stack, catching a run at its work, killing, reading back hours and records. No assertion.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -48,6 +49,13 @@ class HourOnDisk:
     promised_hash: str
     found_hash: str
     minutes: frozenset[datetime]
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

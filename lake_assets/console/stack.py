@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -24,8 +24,9 @@ from typing import Self
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.feed.bars import SYMBOL
 from lake_resources.clock import system_clock
-from lake_resources.errors import LakeError
+from lake_resources.errors import LakeError, PartitionBusy
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.locks import writer_lock
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLLECTOR, WATCHDOG = "collector", "health"
@@ -202,7 +203,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
     """Start simulator (when it is the exchange), collector, webserver and daemon; stop them at the end.
 
     Raises:
-        LakeError: a port is taken, or a process does not come up.
+        LakeError: a port is taken, the platform of this lake runs already, or a process does not come up.
     """
     address = f"http://127.0.0.1:{settings.webserver_port}"
     stack = Stack(address, settings.lake_root / "logs")
@@ -216,10 +217,10 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
             )
     environment = child_environment(settings)
     started = system_clock()
-    _prepare_instance(environment, say)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
-    with _interruptible(), stack:
+    with _alone(settings), _interruptible(), stack:
+        _prepare_instance(environment, say)
         if settings.exchange == "simulator":
             seed = str(settings.simulator_seed)
             symbols = dict.fromkeys([*settings.symbols, SYMBOL])  # the 1H feed has its own symbol
@@ -239,6 +240,19 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=120)
         api.close()
         yield stack
+
+
+@contextmanager
+def _alone(settings: LakeSettings) -> Iterator[None]:
+    """Two daemons on one instance would do everything twice, and each start gives up the runs of the other."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(writer_lock(dagster_home(settings) / "stack.lock", timeout_s=0))
+        except PartitionBusy as busy:
+            raise LakeError(
+                f"The platform of {settings.lake_root} is running already", remedy="Stop the other `lake up` first"
+            ) from busy
+        yield
 
 
 def _prepare_instance(environment: dict[str, str], say: Callable[[str], None]) -> None:

@@ -7,7 +7,6 @@ judging its hours. Does not belong here: judging trades and minutes of the colle
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.outage import HOUR, MINUTE, hours_on_disk, instance_of, strike
+from lake_tests.outage import HOUR, MINUTE, free_port, hours_on_disk, instance_of, strike
 
 Say = Callable[[str], None]
 _SEALED_WITHIN = 6 * MINUTE
@@ -39,8 +38,8 @@ def platform_settings(root: Path, symbols: tuple[str, ...]) -> LakeSettings:
         exchange="simulator",
         symbols=symbols,
         start=(datetime.now(UTC) - 24 * HOUR).date(),
-        simulator_port=_free_port(),
-        webserver_port=_free_port(),
+        simulator_port=free_port(),
+        webserver_port=free_port(),
     )
 
 
@@ -154,9 +153,3 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
 
 def _hours(first: datetime, last: datetime) -> list[datetime]:
     return [first + index * HOUR for index in range((last - first) // HOUR + 1)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

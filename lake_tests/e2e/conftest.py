@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from lake_assets.console.graphql import DagsterApi
 from lake_assets.console.stack import Stack, local_stack
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_resources.settings import LakeSettings
+from lake_tests.outage import free_port
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,6 @@ class Journey:
     stack: Stack
     api: DagsterApi
     lake: Lake
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

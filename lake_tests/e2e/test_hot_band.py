@@ -13,6 +13,7 @@ from lake_assets.console.heartbeat import heartbeat_path
 from lake_assets.console.stack import WATCHDOG
 from lake_assets.metadata import minute_key
 from lake_assets.partitions import hour_key
+from lake_assets.schema.tables import MINUTE as TABLE
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.e2e.conftest import Journey
 
@@ -57,7 +58,8 @@ def test_the_open_hour_is_kept_current_by_itself(journey: Journey) -> None:
 def _live_minutes(journey: Journey) -> pl.DataFrame:
     """Minutes of the last hour in which the collector listened from the first second to the last."""
     now = journey.lake.clock()
-    rows = scan_minutes(journey.lake.catalog, journey.lake.ledger, "BTCUSDT", now - timedelta(hours=1), now)
+    catalog, ledger, schema = journey.lake.catalog, journey.lake.ledger, TABLE.polars_schema
+    rows = scan_minutes(catalog, ledger, "BTCUSDT", now - timedelta(hours=1), now, schema=schema)
     return rows.filter(pl.col("has_depth") & pl.col("has_liq")).collect()
 
 

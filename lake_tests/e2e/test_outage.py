@@ -23,13 +23,13 @@ from lake_assets.console.stack import COLLECTOR, Stack, local_stack
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.metadata import AUTOMATION_TAG
+from lake_assets.schema.tables import MINUTE as TABLE
 from lake_assets.transforms.live_rows import LIVE_ONLY
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.e2e.conftest import free_port
-from lake_tests.outage import HOUR, MINUTE, HourOnDisk, Strike, hours_on_disk, instance_of, strike, trade_ids
+from lake_tests.outage import HOUR, MINUTE, HourOnDisk, Strike, free_port, hours_on_disk, instance_of, strike, trade_ids
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
 
@@ -59,7 +59,8 @@ class Outage:
         return self.lake.catalog.live_records_dir
 
     def rows(self, start: datetime, end: datetime) -> pl.DataFrame:
-        return scan_minutes(self.lake.catalog, self.lake.ledger, SYMBOL, start, end).collect()
+        catalog, ledger = self.lake.catalog, self.lake.ledger
+        return scan_minutes(catalog, ledger, SYMBOL, start, end, schema=TABLE.polars_schema).collect()
 
     def lost_minutes(self) -> list[datetime]:
         """Whole minutes in which nothing listened."""

@@ -10,12 +10,16 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from lake_assets.console import stack as module
-from lake_assets.console.stack import Stack
+from lake_assets.console.stack import Stack, dagster_home, local_stack
 from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.locks import writer_lock
+from lake_tests.outage import free_port
 
 _CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
 _LEAVES_A_CHILD = ["timeit", "-n", "1", "-r", "1", "-s", _CHILD, "pass"]
@@ -125,6 +129,18 @@ def test_a_second_interrupt_kills_at_once(stack: Stack) -> None:
         signal.signal(signal.SIGUSR1, before)
     assert time.monotonic() - began < 10
     assert stack.processes["daemon"].returncode == -signal.SIGKILL
+
+
+def test_a_second_platform_of_a_lake_is_refused_on_other_ports_too(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"_env_file": None}
+    settings = LakeSettings(root=tmp_path, exchange="binance", webserver_port=free_port(), **given)
+    with (
+        writer_lock(dagster_home(settings) / "stack.lock"),
+        pytest.raises(LakeError, match="is running already"),
+        local_stack(settings, say=lambda _: None),
+    ):
+        pass
+    assert not (tmp_path / "logs").exists(), "nothing was started"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
