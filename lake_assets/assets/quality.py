@@ -13,6 +13,7 @@ import dagster as dg
 from lake_assets.audit.at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.bars import check_minutes
 from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.materialized import materialized_hours
@@ -90,6 +91,7 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = lake.open()
         now = opened.clock()
+        refresh_listing(opened, symbol)
         end = instant(config.end) or floor_minute(now)
         start = instant(config.start) or opened.ledger.first_hour(symbol)
         if start is None:

@@ -20,7 +20,7 @@ from lake_assets.schema.holes import Hole
 from lake_assets.schema.tables import MINUTE
 from lake_resources.errors import StorageError
 
-AUDIT_VERSION = "1"
+AUDIT_VERSION = "2"
 """Raised by hand when the same file would get other codes."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS facts (

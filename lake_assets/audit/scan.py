@@ -7,7 +7,7 @@ Does not belong here: a file's own soundness (`files`), repairing (`plan`, `inge
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -53,6 +53,8 @@ def audit_hours(
 ) -> AuditReport:
     """Judge every hour that overlaps `[start, end)` and of which a minute must exist by now.
 
+    An hour before the symbol's listing or after its delivery is judged only where there is something of it.
+
     Args:
         catalog: paths of the lake.
         ledger: its ledger.
@@ -92,7 +94,17 @@ def audit_hours(
         rows |= {file.hour: newer[file.hour] for file in moved if file.hour in newer}
         facts |= read_facts(moved, holes)
         verdicts |= {file.hour: verdict(file) for file in moved}
+    for hour in _nothing_expected(ledger, symbol, verdicts, {*rows, *facts, *(materialized or ())}):
+        del verdicts[hour]
     return AuditReport(symbol, start, end, tuple(verdicts.values()), cached, materialized is not None)
+
+
+def _nothing_expected(
+    ledger: Ledger, symbol: str, hours: Iterable[datetime], present: Collection[datetime]
+) -> set[datetime]:
+    """Hours in which the symbol is not traded, and of which nothing is there."""
+    listing = ledger.listing(symbol)
+    return set() if listing is None else listing.untraded(hours) - set(present)
 
 
 def _windows(start: datetime, end: datetime, now: datetime, lag_minutes: int) -> list[_Window]:

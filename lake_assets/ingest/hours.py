@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import polars as pl
@@ -38,6 +39,8 @@ from lake_resources.storage.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_hour
+
+_TRADES = "agg_trades"
 
 
 @dataclass(frozen=True)
@@ -122,17 +125,20 @@ def _build_day(
     archives = list(ingest_archives(lake, symbol, due))
     required = {window.hour: window.expected_end for window in ready}
     look_back = timedelta(minutes=lake.max_ffill_minutes)
-    live = read_live(LiveRows(lake.catalog), symbol, required, ends, look_back=look_back)
     sources = {
-        name: find_sources(
-            lake, symbol, feed, ready_hours, now, report, heard=live.heard if name == "agg_trades" else None
-        )
+        name: find_sources(lake, symbol, feed, ready_hours, now, report)
         for name, feed in used.items()
+        if name != _TRADES
     }
+    klines = partial(sources["klines_1m"].frame, ready_hours[0], ready_hours[-1] + HOUR)
+    live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
+    # Last, for what the collector has whole is not asked for.
+    sources[_TRADES] = find_sources(lake, symbol, used[_TRADES], ready_hours, now, report, heard=live.heard)
     plans = [_plan(lake, window, ends[window.hour], sources, live) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
-    current = {plan.hour for plan in plans if not force and _is_current(lake, plan, held.get(plan.hour))}
-    done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
+    same = [] if force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
+    done = [result for result in same if result is not None]
+    current = {result.hour for result in done}
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
     todo = [plan for plan in plans if plan.hour not in current]
@@ -161,11 +167,15 @@ def _plan(
     return _Plan(window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
 
 
-def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
-    return held is not None and held.inputs_hash == plan.inputs_hash and is_intact(lake.catalog, lake.ledger, held)
-
-
-def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
+def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | None:
+    """The hour as it is committed; None where it is not, from other inputs, or not as the ledger says."""
+    if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.catalog, lake.ledger, held):
+        return None
+    frame = read_hour(lake.catalog, lake.ledger, held)
+    found = (frame.height, frame["timestamp"].min(), frame["timestamp"].max(), plan.closed, plan.expected_rows)
+    told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
+    if found != told or held.schema_hash != MINUTE.schema_hash:
+        return None
     return HourResult(
         plan.hour,
         "unchanged",
@@ -176,7 +186,7 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
         content_hash=held.content_hash,
         sources=held.sources,
         outcomes=outcomes_from_json(held.checks),
-        frame=read_hour(lake.catalog, lake.ledger, held),
+        frame=frame,
     )
 
 

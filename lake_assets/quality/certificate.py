@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes
+from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes, untraded_hours
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import floor_minute
 from lake_resources.errors import NotClean, SettingsError
@@ -35,6 +35,7 @@ class Certificate:
         as_of: later minutes are not expected; before `end` where the window reaches into the present.
         present_minutes: rows of the expected minutes.
         holes: the others, with causes.
+        untraded_hours: hours before the listing or after the delivery: none of their minutes is expected.
         sources: by stream, minutes by kind of source; `none` means that its columns are NULL there.
         revised_values: values that a better source gave differently than the one before it.
         data_version: hash of the committed hours; equal means the same rows.
@@ -47,6 +48,7 @@ class Certificate:
     as_of: datetime
     present_minutes: int
     holes: tuple[WindowHole, ...]
+    untraded_hours: tuple[datetime, ...]
     sources: Mapping[str, Mapping[str, int]]
     revised_values: int
     data_version: str
@@ -89,6 +91,7 @@ class Certificate:
             "expected_minutes": self.expected_minutes,
             "present_minutes": self.present_minutes,
             "completeness_pct": self.completeness_pct,
+            "untraded_hours": len(self.untraded_hours),
             "explained_minutes": self.missing_minutes - self.unexplained_minutes,
             "unexplained_minutes": self.unexplained_minutes,
             "holes": [hole.as_json() for hole in self.holes],
@@ -126,13 +129,16 @@ def certify(
     as_of = min(end, max(start, floor_minute(utc(now) - timedelta(minutes=lag_minutes))))
     hours = committed_hours(ledger, symbol, start, end)
     holes = tuple(find_holes(catalog, ledger, symbol, start, as_of, hours))
+    untraded = sorted(untraded_hours(ledger, symbol, start, end, {hour.hour for hour in hours}))
+    absent = sum(hole.minutes for hole in holes) + sum(_minutes(hour, start, as_of) for hour in untraded)
     return Certificate(
         symbol=symbol,
         start=start,
         end=end,
         as_of=as_of,
-        present_minutes=(as_of - start) // ONE_MINUTE - sum(hole.minutes for hole in holes),
+        present_minutes=(as_of - start) // ONE_MINUTE - absent,
         holes=holes,
+        untraded_hours=tuple(untraded),
         sources=_sources(hours, start, as_of),
         revised_values=len(ledger.revisions(symbol, start, end)),
         data_version=data_version(hours),
@@ -173,11 +179,15 @@ def require_clean(certificate: Certificate) -> None:
     )
 
 
+def _minutes(hour: datetime, start: datetime, end: datetime) -> int:
+    """How many minutes of an hour lie in `[start, end)`."""
+    return max(0, (min(hour + HOUR, end) - max(hour, start)) // ONE_MINUTE)
+
+
 def _sources(hours: Sequence[HourFile], start: datetime, end: datetime) -> dict[str, dict[str, int]]:
     found: dict[str, Counter[str]] = {}
     for hour in hours:
-        inside = (min(hour.hour + HOUR, end) - max(hour.hour, start)) // ONE_MINUTE
-        minutes = min(hour.row_count, max(0, inside))
+        minutes = min(hour.row_count, _minutes(hour.hour, start, end))
         for stream, ref in json.loads(hour.sources).items():
             if minutes:
                 found.setdefault(stream, Counter())[ref["kind"]] += minutes

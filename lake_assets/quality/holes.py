@@ -6,13 +6,14 @@ the known holes do: whatever no known hole names is unexplained.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from lake_assets.audit.scan import holes_known
+from lake_assets.ingest.captures import hours_between
 from lake_assets.schema.holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
@@ -62,6 +63,8 @@ def find_holes(
         start: first minute, UTC.
         end: first minute after the window, UTC; later than it nothing is expected.
         hours: the committed hours that overlap the window, in order.
+
+    Hours in which the symbol is not traded (`untraded_hours`) are no holes.
     """
     if start >= end:
         return []
@@ -71,8 +74,17 @@ def find_holes(
     known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == KLINE_STREAM]
     rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, floor_hour(start), end)}
     committed = {hour.hour for hour in hours}
+    untraded = untraded_hours(ledger, symbol, start, end, committed)
     parts = (part for span in absent for part in _by_cause(span, known, rejected, committed))
-    return list(_joined(parts))
+    return list(_joined(part for part in parts if floor_hour(part.start) not in untraded))
+
+
+def untraded_hours(
+    ledger: Ledger, symbol: str, start: datetime, end: datetime, committed: Collection[datetime]
+) -> set[datetime]:
+    """Hours of `[start, end)` before the symbol's listing or after its delivery, of which nothing is committed."""
+    listing = ledger.listing(symbol)
+    return set() if listing is None else listing.untraded(hours_between(floor_hour(start), end)) - set(committed)
 
 
 def _absent(

@@ -118,7 +118,8 @@ def render(card: ReportCard, picture: str) -> str:
         "",
         f"![a row per day, a cell per hour]({picture})",
         "",
-        "Green: all minutes. Yellow: only known holes of the exchange. Red: minutes are missing. Grey: not due yet.",
+        "Green: all minutes. Yellow: only known holes of the exchange. Red: minutes are missing.",
+        "Grey: not due yet, or not traded.",
         "",
         "## Sources (minutes)",
         "",
@@ -217,6 +218,8 @@ def _cells(certificate: Certificate) -> list[CellState]:
     count = (certificate.end - certificate.start) // HOUR
     expected = -((certificate.start - certificate.as_of) // HOUR)
     cells: list[CellState] = ["whole" if index < expected else "not expected" for index in range(count)]
+    for hour in certificate.untraded_hours:
+        cells[(hour - certificate.start) // HOUR] = "not expected"
     for hole in certificate.holes:
         first = (hole.start - certificate.start) // HOUR
         last = (hole.end - ONE_MINUTE - certificate.start) // HOUR

@@ -65,6 +65,10 @@ class SymbolFeed:
         self.rng = Rng(seed, f"{market.spec.symbol}/derived")
         self._days = DayCache(cached_days)
 
+    def ended(self, now_ms: int) -> bool:
+        """Whether trading is over at `now_ms`."""
+        return self.market.end_minute is not None and now_ms >= self.market.end_minute * MINUTE_MS
+
     def clip(self, start_minute: int, end_minute: int) -> tuple[int, int]:
         """A range of minutes cut to the time in which the symbol trades."""
         start = max(start_minute, self.market.first_minute)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import orjson
 import polars as pl
 
 from lake_resources.clock import Clock
@@ -289,13 +291,16 @@ def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[Hour
     """Rows of the period as readers see them now, from verified bytes, and how many bytes that were."""
     expected = {hour.path: hour.content_hash for hour in hours}
     expected |= {found.path: found.content_hash for found in ledger.segments(period.symbol, period.start, period.end)}
-    parts, size_bytes = [], 0
+    parts: list[pl.DataFrame] = []
+    schema, size_bytes = None, 0
     for stretch in stretches(ledger, period.symbol, period.start, period.end):
         for index in range(0, len(stretch.paths), _FILES_AT_ONCE):
             paths = stretch.paths[index : index + _FILES_AT_ONCE]
             contents = [_verified(catalog, period.symbol, path, expected.get(path)) for path in paths]
             size_bytes += sum(len(content) for content in contents)
-            part = pl.scan_parquet(contents, hive_partitioning=False)
+            # All have one schema, and a reader that knows it need not derive it from each footer.
+            schema = schema or pl.read_parquet_schema(contents[0])
+            part = pl.scan_parquet(contents, schema=schema, hive_partitioning=False)
             if stretch.cut:
                 part = part.filter(pl.col(TIME_COLUMN) >= stretch.start, pl.col(TIME_COLUMN) < stretch.end)
             parts.append(part.collect())
@@ -306,9 +311,8 @@ def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[Hour
 
 
 def _verified(catalog: Catalog, symbol: str, path: str, content_hash: str | None) -> bytes:
-    file = catalog.absolute(path)
-    if content_hash is not None and file.is_file():
-        content = file.read_bytes()
+    with suppress(FileNotFoundError):
+        content = catalog.absolute(path).read_bytes()
         if hashlib.sha256(content).hexdigest() == content_hash:
             return content
     raise _not_as_written(symbol, path, "Nothing was changed. Materialize these hours again, then compact")
@@ -334,13 +338,14 @@ def _metadata(period: Period, hours: Sequence[HourFile], proof: str) -> dict[str
     """Where the rows came from, by stretches of equal sources; the ledger keeps each hour's own inputs hash."""
     sources: dict[str, list[list[object]]] = {}
     for hour in hours:
-        for stream, ref in json.loads(hour.sources).items():
+        first, end = f"{hour.hour:%Y-%m-%dT%H}", f"{hour.hour + HOUR:%Y-%m-%dT%H}"
+        for stream, ref in orjson.loads(hour.sources).items():
             found = sources.setdefault(stream, [])
             same = [ref["kind"], ref["reference"]]
             if found and found[-1][2:] == same:
-                found[-1][1] = f"{hour.hour + HOUR:%Y-%m-%dT%H}"
+                found[-1][1] = end
             else:
-                found.append([f"{hour.hour:%Y-%m-%dT%H}", f"{hour.hour + HOUR:%Y-%m-%dT%H}", *same])
+                found.append([first, end, *same])
     return {
         "lake.symbol": period.symbol,
         "lake.period": period.name,

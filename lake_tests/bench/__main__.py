@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
 
+from lake_tests.bench.collector import BASES
 from lake_tests.bench.processes import COMPETITORS, SCRATCH, Figures, make, measure, middle, served
 
 DAY, BOOK_DAY, MONTH = "2024-06-12", "2024-03-06", "2024-05-01"
@@ -129,20 +130,76 @@ def klines(rounds: int) -> None:
             report(f"klines-{figure}-{latency_ms}ms", ratio, "x", "<=", target)
 
 
-PARTS: dict[str, Callable[[int], None]] = {"day": day, "commit": commit, "dagster": dagster, "klines": klines}
+def audit(_rounds: int) -> None:
+    """Five years of hours audited, cold and unchanged; the rulepack over a symbol-year."""
+    say("auditing 43,800 hours ...")
+    found = measure("audit")
+    report("audit-cold", found["cold_s"], " s", "<=", 60)
+    report("audit-unchanged", found["again_s"], " s", "<=", 10)
+    report("rulepack", found["rules_s"], " s", "<=", 0.5)
+    report("rulepack-r7", found["rules_r7_s"], " s", "<=", 0.5)
+
+
+def reading(_rounds: int) -> None:
+    """Five years of a column from compacted files against plain ones, short reads, and the compaction."""
+    say("compacting and reading five years ...")
+    found = measure("reading")
+    report("years-months", found["months"], "x", "<=", 1.3)
+    report("years-day-tail", found["day_tail"], "x", "<=", 1.1)
+    report("years-open-days", found["open_days_tail"], "x", "<=", 1.7)
+    report("years-hour-tail", found["hour_tail"], "x", "<=", 1.7)
+    report("read-one-day", found["day_ms"], " ms", "<=", 10)
+    report("read-720-hours", found["latest_ms"], " ms", "<=", 20)
+    report("compact-months", found["month_mb_per_s"], " MB/s", ">=", 50)
+    report("compact-days", found["day_mb_per_s"], " MB/s", ">=", 50)
+    report("compact-memory", found["peak_mib"], " MiB", "<=", 300)
+
+
+def collector(_rounds: int) -> None:
+    """Twenty symbols live for two minutes, and again with a burst."""
+    for name, options in (("live", ()), ("burst", ("--flood",))):
+        say(f"collecting 20 symbols for 130 s, {name} ...")
+        found = measure("collector", *options)
+        if name == "live":
+            report("live-frames", found["frames_per_s"], "/s", ">=", 4500)
+            report("live-cpu", found["cpu_pct"], " %", "<=", 25)
+            report("live-memory", found["memory_mib"], " MiB", "<=", 200)
+            report("live-write-p99", found["write_p99_s"], " s", "<=", 1)
+            report("live-rebuild", found["rebuild_x"], "x", ">=", 100)
+        report(f"{name}-lost", found["lost"], "", "<=", 0)
+
+
+def hot(_rounds: int) -> None:
+    """The hot band on the whole stack, half an hour each; not among the default parts."""
+    for symbols in ("BTCUSDT,ETHUSDT,SOLUSDT", ",".join(f"{base}USDT" for base in BASES.split()[:20])):
+        count = symbols.count(",") + 1
+        say(f"keeping {count} symbols hot for 30 minutes ...")
+        found = measure("hot", "--minutes", 30, "--symbols", symbols)
+        say(", ".join(f"{name} {value:g}" for name, value in found.items()))
+        report(f"hot-p95-{count}", found["p95_s"], " s", "<=", 45)
+        report(f"hot-unseen-{count}", found["expected"] - found["seen"], "", "<=", 0)
+
+
+PARTS: dict[str, Callable[[int], None]] = {
+    "day": day, "commit": commit, "dagster": dagster, "klines": klines, "audit": audit, "reading": reading,
+    "collector": collector,
+}  # fmt: skip
+LONG_PARTS: dict[str, Callable[[int], None]] = {"hot": hot}
 
 
 def main() -> None:
     """Run the parts that are named, all by default."""
     parser = argparse.ArgumentParser(prog="python -m lake_tests.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (the default), {', '.join(LONG_PARTS)}"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     if not COMPETITORS.exists():
         raise SystemExit("No .venv-bench: start the benchmark with `make bench`, which installs the competitors")
     SCRATCH.mkdir(parents=True, exist_ok=True)
     for name in given.parts or PARTS:
-        PARTS[name](given.rounds)
+        (PARTS | LONG_PARTS)[name](given.rounds)
     say("done")
 
 

@@ -1,7 +1,7 @@
 """The audit of five years of one symbol, and the rulepack over a year: `python -m lake_tests.bench.audit [years]`.
 
-Belongs here: making a lake of that size, timing. Does not belong here: the judging of results by tests. Files of a
-made lake are links to one day's hours with their own rows, so that making it does not take longer than auditing it.
+Belongs here: making a lake of that size, timing; the last line is the figures. Does not belong here: the judging of
+results by tests. A made lake repeats one day's values, so that making it does not take longer than auditing it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 _DAYS_AT_ONCE = 30
+_REPEATS = 5
 
 
 def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
@@ -83,13 +85,15 @@ def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
     return catalog, ledger
 
 
-def timed(name: str, work: Callable[[], object], **further: object) -> None:
-    """Run and print one JSON line."""
+def timed(name: str, work: Callable[[], object], **further: object) -> float:
+    """Run and print one JSON line; returns the wall seconds."""
     wall, cpu = time.perf_counter(), cpu_s()
     work()
-    figures = {"wall_s": round(time.perf_counter() - wall, 2), "cpu_s": round(cpu_s() - cpu, 2)}
+    wall, cpu = time.perf_counter() - wall, cpu_s() - cpu
+    figures = {"wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
     sys.stdout.write(json.dumps({"what": name, **figures, "peak_mib": round(peak_mib()), **further}) + "\n")
     sys.stdout.flush()
+    return wall
 
 
 def _bars(rows: int) -> pl.DataFrame:
@@ -121,14 +125,24 @@ def main() -> None:
         assert len(report.hours) == hours, report.counts
         assert not report.wrong, report.counts
 
-    timed("audit, cold", audit, hours=hours)
-    timed("audit, nothing changed", audit, hours=hours)
+    cold_s = timed("audit, cold", audit, hours=hours)
+    again_s = timed("audit, nothing changed", audit, hours=hours)
     year = _bars(365 * 24 * 60)
     minute = timedelta(minutes=1)
-    timed("rulepack, a symbol-year", lambda: rulepack(year, SYMBOL, FIRST, FIRST + year.height * minute, minute))
-    timed("the same against klines", lambda: rulepack(
-        year, SYMBOL, FIRST, FIRST + year.height * minute, minute, reference=year
-    ))  # fmt: skip
+    last = FIRST + year.height * minute
+    rules, parity = [], []
+    for _ in range(_REPEATS):
+        rules.append(timed("rulepack, a symbol-year", lambda: rulepack(year, SYMBOL, FIRST, last, minute)))
+        parity.append(
+            timed("the same against klines", lambda: rulepack(year, SYMBOL, FIRST, last, minute, reference=year))
+        )
+    figures = {
+        "cold_s": cold_s,
+        "again_s": again_s,
+        "rules_s": statistics.median(rules),
+        "rules_r7_s": statistics.median(parity),
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
     if given.keep is None:
         shutil.rmtree(root)
 

@@ -1,7 +1,7 @@
 """`python -m lake_tests.bench.collector`: what the live collector costs, alone, the simulator in another process.
 
-Belongs here: load, the collector's CPU, memory, losses and waits, and the speed of a rebuild from its records.
-Does not belong here: correctness (integration tests). One line per figure: `id measured target ok|short`.
+Belongs here: load, the collector's CPU, memory, losses and waits, and the speed of a rebuild from its records; the
+last line is the figures. Does not belong here: correctness (integration tests), judging the figures.
 """
 
 from __future__ import annotations
@@ -29,13 +29,6 @@ from lake_resources.storage.catalog import Catalog
 
 BASES = "BTC ETH BNB SOL XRP LINK ADA AVAX DOGE DOT FIL LTC NEAR TRX UNI ATOM APT ARB OP SUI INJ SEI TIA WLD"
 PORT = 8951
-
-
-def report(name: str, measured: float, unit: str, sign: str, target: float) -> None:
-    """The line of one figure."""
-    ok = measured <= target if sign == "<=" else measured >= target
-    shown = f"{measured:.2f}{unit}"
-    sys.stdout.write(f"{name:<24} {shown:>14} {f'{sign} {target:g}{unit}':>16} {'ok' if ok else 'short'}\n")
 
 
 @contextmanager
@@ -96,27 +89,29 @@ def main() -> None:
             began_s, cpu_s = time.monotonic(), time.process_time()
             parts = run_collector(settings, say=lambda _: None, for_s=given.seconds)
             lived_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
-        judge(parts, symbols, lived_s, cpu_s)
-        rebuilding(root, symbols[0])
+        figures = measured(parts, lived_s, cpu_s) | rebuilding(root, symbols[0])
     finally:
         shutil.rmtree(root, ignore_errors=True)
+    sys.stdout.write(json.dumps(figures) + "\n")
 
 
-def judge(parts: Parts, symbols: tuple[str, ...], lived_s: float, cpu_s: float) -> None:
+def measured(parts: Parts, lived_s: float, cpu_s: float) -> dict[str, float]:
     """What it cost, and what it lost."""
     intake = parts.collector.intake
-    report("collector.frames", intake.counts.frames / lived_s, "/s", ">=", 4_500)
-    report("collector.cpu", 100 * cpu_s / lived_s, " %", "<=", 25)
-    report("collector.memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, " MiB", "<=", 200)
-    report("collector.write_p99", waits_p99(parts), " s", "<=", 1.0)
     gaps = sum(gap.last_id - gap.first_id + 1 for gap in parts.journal.gaps())
     breaks = sum(sync.breaks for sync in intake.books.values())
-    report("collector.lost", gaps + breaks + intake.counts.malformed, "", "<=", 0)
     sockets = [f"{row.route}: {row.frames} frames, {row.reason}" for row in parts.journal.connections()]
-    sys.stdout.write("\n".join(sockets) + f"\n{len(symbols)} symbols, {lived_s:.0f} s\n")
+    sys.stdout.write("\n".join(sockets) + "\n")
+    return {
+        "frames_per_s": intake.counts.frames / lived_s,
+        "cpu_pct": 100 * cpu_s / lived_s,
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "write_p99_s": waits_p99(parts),
+        "lost": gaps + breaks + intake.counts.malformed,
+    }
 
 
-def rebuilding(root: Path, symbol: str) -> None:
+def rebuilding(root: Path, symbol: str) -> dict[str, float]:
     """How fast an hour is rebuilt: a recorded minute costs what each of the hour's costs, its neighbours are extra."""
     catalog = Catalog(root)
     newest = newest_minute(catalog.live_records_dir)
@@ -127,8 +122,8 @@ def rebuilding(root: Path, symbol: str) -> None:
     rebuild(records, LiveRows(Catalog(root / "again")), symbol, newest - 2, newest)
     spent_s = time.process_time() - began_s
     span_s = 60 * sum(count > max(counts) / 2 for count in counts)
-    report("collector.rebuild", span_s / spent_s, " x", ">=", 100)
     sys.stdout.write(f"records of {symbol} by minute: {counts}, rebuilt in {spent_s:.2f} s of CPU\n")
+    return {"rebuild_x": span_s / spent_s}
 
 
 if __name__ == "__main__":

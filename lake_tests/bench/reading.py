@@ -1,8 +1,9 @@
 """Reading five compacted years, and compacting: `python -m lake_tests.bench.reading [--years 5] [--keep DIR]`.
 
 Belongs here: making such a lake, timing reads of it against one Parquet file per month without any ledger, and the
-compaction of a month in a process of its own. Does not belong here: the judging of results by tests. All but the last
-months of a made lake are month files from the start; the hours of the last two are real files.
+compaction of months and days in a process of its own; the last line is the figures. Does not belong here: the judging
+of results by tests. All but the last months of a made lake are month files from the start; the hours of the last
+`_HOUR_MONTHS` are real files.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 REPEATS = 25
+_HOUR_MONTHS = 4
 _STREAMS = (
     "klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "premium_index_klines_1m", "agg_trades", "metrics",
     "funding_rate",
@@ -139,12 +141,14 @@ def add_month(
 
 
 def compact_here(root: Path, tier: str, start: datetime, end: datetime) -> None:
-    """Compact one month, or each day of a range, and print the figures; run in a process of its own."""
+    """Compact each month or day of a range, and print the figures; run in a process of its own."""
     catalog, ledger = open_files(root)
-    periods = [Period(SYMBOL, "month", start, end)]
+    days = [start + index * DAY for index in range((end - start) // DAY)]
     if tier == "day":
-        days = [start + index * DAY for index in range((end - start) // DAY)]
         periods = [Period(SYMBOL, "day", day, day + DAY) for day in days]
+    else:
+        firsts = [day for day in days if day.day == 1]
+        periods = [Period(SYMBOL, "month", day, (day + 31 * DAY).replace(day=1)) for day in firsts]
     ledger.segments(SYMBOL)  # opening the ledger is not the work
     with metered(input_mb=0.0, output_mb=0.0) as figures:
         for period in periods:
@@ -189,8 +193,8 @@ def say(name: str, **figures: object) -> None:
 
 def read_all_ways(
     catalog: Catalog, ledger: Ledger, plain: Sequence[Path], end: datetime, state: str
-) -> tuple[float, float]:
-    """Time the reads of one state of the lake; returns the seconds of the lake and of the plain files."""
+) -> dict[str, float]:
+    """Time the reads of one state of the lake; the years as a ratio to the plain files, short reads in milliseconds."""
 
     def lake() -> pl.DataFrame:
         return scan_minutes(catalog, ledger, SYMBOL, FIRST, end, ["close"], schema=_SCHEMA).collect()
@@ -206,7 +210,7 @@ def read_all_ways(
     def window(start: datetime, stop: datetime, columns: list[str] | None) -> Callable[[], pl.DataFrame]:
         return lambda: scan_minutes(catalog, ledger, SYMBOL, start, stop, columns, schema=_SCHEMA).collect()
 
-    compared(
+    short = compared(
         f"short reads, {state}",
         {
             "one day, 66 columns": window(day, day + DAY, None),
@@ -215,17 +219,22 @@ def read_all_ways(
             "latest 720 hours, 66 columns": window(*tail, None),
         },
     )
-    return found["lake"], found["plain months"]
+    return {
+        "years": found["lake"] / found["plain months"],
+        "day_ms": 1e3 * short["one day, 66 columns"],
+        "latest_ms": 1e3 * short["latest 720 hours, 2 columns"],
+    }
 
 
-def measured_compaction(root: Path, tier: str, start: datetime, end: datetime) -> None:
-    """The compaction of one period on one core, in a process of its own."""
+def measured_compaction(root: Path, tier: str, start: datetime, end: datetime) -> dict[str, float]:
+    """The compaction of a range on one core, in a process of its own: MB of input per CPU second, peak memory."""
     command = [sys.executable, "-m", "lake_tests.bench.reading", "--compact", str(root), tier, start.isoformat()]
     env = os.environ | {"POLARS_MAX_THREADS": "1"}
     done = subprocess.run([*command, end.isoformat()], env=env, capture_output=True, text=True, check=True)
     figures = json.loads(done.stdout)
     speed = round(figures["input_mb"] / figures["cpu_s"], 1)
-    say(f"compact a {tier}", mb_per_cpu_s=speed, **{key: round(value, 3) for key, value in figures.items()})
+    say(f"compact by {tier}", mb_per_cpu_s=speed, **{key: round(value, 3) for key, value in figures.items()})
+    return {"mb_per_cpu_s": speed, "peak_mib": figures["peak_mib"]}
 
 
 def main() -> None:
@@ -245,19 +254,28 @@ def main() -> None:
     spans = months(12 * given.years)
     plain = [root / "plain" / f"{start:%Y-%m}.parquet" for start, _ in spans]
     for index, (start, end) in enumerate(spans):
-        add_month(catalog, ledger, plain[index], start, end, hour_files=index >= len(spans) - 2)
-    measured_compaction(root, "month", *spans[-2])
+        add_month(catalog, ledger, plain[index], start, end, hour_files=index >= len(spans) - _HOUR_MONTHS)
+    months_done = measured_compaction(root, "month", spans[-_HOUR_MONTHS][0], spans[-1][0])
     last, end = spans[-1]
-    seconds = {"month of hours": read_all_ways(catalog, ledger, plain, end, "the last month as hour files")}
-    measured_compaction(root, "day", last, end - 2 * DAY)
-    seconds["open days"] = read_all_ways(catalog, ledger, plain, end, "days, and 48 hour files")
+    hours = read_all_ways(catalog, ledger, plain, end, "the last month as hour files")
+    days_done = measured_compaction(root, "day", last, end - 2 * DAY)
+    open_days = read_all_ways(catalog, ledger, plain, end, "days, and 48 hour files")
     measured_compaction(root, "day", end - 2 * DAY, end)
-    seconds["days"] = read_all_ways(catalog, ledger, plain, end, "the last month as day files")
+    days = read_all_ways(catalog, ledger, plain, end, "the last month as day files")
     measured_compaction(root, "month", last, end)
-    seconds["months"] = read_all_ways(catalog, ledger, plain, end, "months")
-    ratios = {state: round(lake / files, 3) for state, (lake, files) in seconds.items()}
-    tails = {f"{state} / months": round(ratio / ratios["months"], 3) for state, ratio in ratios.items()}
-    say("ratio to plain month files, wall", **ratios, **tails)
+    whole = read_all_ways(catalog, ledger, plain, end, "months")
+    figures = {
+        "months": whole["years"],
+        "day_tail": days["years"] / whole["years"],
+        "open_days_tail": open_days["years"] / whole["years"],
+        "hour_tail": hours["years"] / whole["years"],
+        "day_ms": hours["day_ms"],
+        "latest_ms": open_days["latest_ms"],
+        "month_mb_per_s": months_done["mb_per_cpu_s"],
+        "day_mb_per_s": days_done["mb_per_cpu_s"],
+        "peak_mib": max(months_done["peak_mib"], days_done["peak_mib"]),
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
     if given.keep is None:
         shutil.rmtree(root)
 
