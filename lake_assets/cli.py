@@ -58,8 +58,8 @@ if not console.is_terminal:
 def up() -> None:
     """Start webserver, daemon, live collector and (if it is the exchange) the simulator; stay until Ctrl+C.
 
-    A collector that ends is started again (LAKE_COLLECTOR=false: none is started); another process that ends takes
-    all down, with the end of its log.
+    A collector (LAKE_COLLECTOR=false: none is started) or watchdog that ends is started again; another process that
+    ends takes all down, with the end of its log.
 
     Example: LAKE_EXCHANGE=binance lake up
     """

@@ -7,6 +7,7 @@ that it notices when one of them is dead.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -105,17 +106,20 @@ def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
     _replace(report_path(settings), page(beat))
 
 
-def run(settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say: Callable[[str], None]) -> None:
     """Look, write and wait, until told to stop; then write a last heartbeat.
 
     The webhook is told when the platform falls ill, when its problems become others, and when it is well again.
+
+    Args:
+        settings: of the lake.
+        started: when the platform was started, which may be long before this process was.
+        stop: ends it.
+        say: takes a line for the log.
     """
-    started = system_clock()
     ledger = Ledger(settings.resolved_ledger_url)
     told: tuple[str, ...] = ()
     with dg.DagsterInstance.get() as instance:
-        for run_id in give_up_dead_runs(instance, started):
-            say(f"run {run_id} died with an earlier process of the platform and is given up")
         while not stop.is_set():
             now = system_clock()
             facts = find_facts(settings, instance, ledger, now, started=started)
@@ -127,27 +131,6 @@ def run(settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], N
         facts = find_facts(settings, instance, ledger, now, started=started, stopping=True)
         write(settings, facts, judge(facts, now))
     ledger.close()
-
-
-def give_up_dead_runs(instance: dg.DagsterInstance, started: datetime) -> list[str]:
-    """Cancel runs of the sensors that were at work before the platform was started: their processes are gone.
-
-    Without it the sensors would wait for them. Should such a process live on, the lake's locks keep its commits sound.
-
-    Returns:
-        Their ids.
-    """
-    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    dead = [
-        run
-        for kind in ("hot", "heal", "promote")
-        for run in instance.get_runs(
-            dg.RunsFilter(tags={AUTOMATION_TAG: kind}, statuses=at_work, created_before=started)
-        )
-    ]
-    for run in dead:
-        instance.report_run_canceled(run, message="Its process ended with an earlier start of the platform.")
-    return [run.run_id for run in dead]
 
 
 def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
@@ -267,6 +250,9 @@ def _utc(epoch_s: float, now: datetime) -> datetime:
 
 def main() -> None:
     """The process that `lake up` starts."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--started", type=datetime.fromisoformat, default=None, help="when the platform was, UTC")
+    started = options.parse_args().started or system_clock()
     stop = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -280,7 +266,7 @@ def main() -> None:
         sys.stdout.flush()
 
     say(f"watching, process {os.getpid()}")
-    run(LakeSettings(), stop=stop, say=say)
+    run(LakeSettings(), started=started, stop=stop, say=say)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class Limits:
         successor_s: a successor that is not verified within this is given up.
         silence_s: by kind, longest silence of one symbol's stream before a successor is opened.
         trades_silence_s: longest silence of all aggTrades together before that.
+        depth_lag_s: longest silence of a symbol's depth after its best price moved, and so its depth, before that.
     """
 
     acknowledge_s: float = 10.0
@@ -67,6 +68,7 @@ class Limits:
     successor_s: float = 60.0
     silence_s: Mapping[int, float] = field(default_factory=lambda: dict(SILENCE_S))
     trades_silence_s: float = TRADES_SILENCE_S
+    depth_lag_s: float = 10.0
 
 
 def subscriptions(route: Route, symbols: Sequence[str]) -> list[str]:
@@ -93,6 +95,7 @@ class StreamSession:
     opened_s: float = 0.0
     verified: bool = False
     heard: dict[tuple[int, str], float] = field(default_factory=dict)
+    _awaited: dict[str, float] = field(default_factory=dict)
     _open_requests: set[int] = field(default_factory=set)
     _acknowledged_s: float | None = None
     _last_s: float = 0.0
@@ -115,8 +118,13 @@ class StreamSession:
     def frame(self, kind: int, symbol: str, now_s: float) -> None:
         """A frame of a stream came."""
         self._last_s = now_s
-        known = (kind, symbol) in self.heard
-        self.heard[kind, symbol] = now_s
+        stream = kind, symbol
+        known = stream in self.heard
+        self.heard[stream] = now_s
+        if kind == BOOK_TICKER:
+            self._awaited.setdefault(symbol, now_s)
+        elif kind == DEPTH:
+            self._awaited.pop(symbol, None)
         if not known:
             self._verify()
 
@@ -152,6 +160,9 @@ class StreamSession:
         """
         if now_s - self.opened_s > self.limits.rollover_s:
             return "old age"
+        for symbol, since_s in self._awaited.items():
+            if now_s - since_s > self.limits.depth_lag_s and (DEPTH, symbol) in self.heard:
+                return f"{symbol.lower()}@{stream_of(DEPTH)} silent for {now_s - since_s:.0f} s after its price moved"
         trades_s = None
         for (kind, symbol), last_s in self.heard.items():
             if now_s - last_s > self.limits.silence_s.get(kind, math.inf):

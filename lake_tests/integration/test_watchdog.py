@@ -11,12 +11,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
 
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
-from lake_assets.console.heartbeat import find_facts, give_up_dead_runs, heartbeat_path, report_path, run
+from lake_assets.console.before_start import give_up_dead_runs
+from lake_assets.console.heartbeat import find_facts, heartbeat_path, report_path, run
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR
@@ -119,32 +121,42 @@ def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
 
 
 def test_runs_that_died_with_the_platform_are_given_up_at_its_next_start(home: Path) -> None:
+    (home / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}\n"
+    )
+
     @dg.job(name="minute_hours")
     def minute_hours() -> None:
         pass
 
+    def run_of(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> str:
+        named = {name.replace("__", "/"): value for name, value in tags.items()}
+        return instance.create_run_for_job(minute_hours, status=status, tags=named).run_id
+
     started, queued = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED
     with dg.DagsterInstance.get() as instance:
-        dead = [
-            instance.create_run_for_job(minute_hours, status=started, tags={AUTOMATION_TAG: kind}).run_id
-            for kind in ("hot", "heal")
-        ]
-        waiting = instance.create_run_for_job(minute_hours, status=queued, tags={AUTOMATION_TAG: "hot"}).run_id
-        by_hand = instance.create_run_for_job(minute_hours, status=started).run_id
-        assert give_up_dead_runs(instance, datetime.now(UTC) - HOUR) == [], "they began after it"
-        assert give_up_dead_runs(instance, datetime.now(UTC) + timedelta(seconds=1)) == dead
-        statuses = {run.run_id: run.status for run in instance.get_runs()}
-    assert {statuses[run_id] for run_id in dead} == {dg.DagsterRunStatus.CANCELED}
-    assert (statuses[waiting], statuses[by_hand]) == (queued, started)
+        sensors = [run_of(instance, started, lake__automation=kind) for kind in ("hot", "heal", "promote")]
+        backfill = run_of(instance, started, **{GRPC_INFO_TAG: "{}"})
+        stopping = run_of(instance, dg.DagsterRunStatus.CANCELING, **{GRPC_INFO_TAG: "{}"})
+        waiting = run_of(instance, queued, lake__automation="hot")
+        elsewhere = run_of(instance, started)
+        given_up = give_up_dead_runs(instance)
+        assert give_up_dead_runs(instance) == []
+        runs = {run.run_id: run for run in instance.get_runs()}
+    assert sorted(given_up) == sorted([*sensors, backfill, stopping])
+    assert {runs[run_id].status for run_id in (*sensors, stopping)} == {dg.DagsterRunStatus.CANCELED}
+    assert runs[backfill].status == dg.DagsterRunStatus.FAILURE
+    assert runs[backfill].tags[WILL_RETRY_TAG] == "true"
+    assert (runs[waiting].status, runs[elsewhere].status) == (queued, started)
 
 
 def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
-    tmp_path: Path, home: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, hook: Receiver
 ) -> None:
-    monkeypatch.setattr("lake_assets.automation.health.STARTING_FOR", timedelta(0))
     chosen = settings(tmp_path, webhook_url=hook.url)
     stop, lines = threading.Event(), list[str]()
-    thread = threading.Thread(target=lambda: run(chosen, stop=stop, say=lines.append))
+    thread = threading.Thread(target=lambda: run(chosen, started=NOW, stop=stop, say=lines.append))
     thread.start()
     deadline = time.monotonic() + 20
     while not hook.bodies and time.monotonic() < deadline:

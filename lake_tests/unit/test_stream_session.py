@@ -127,6 +127,25 @@ def test_a_stream_that_never_came_asks_for_nothing() -> None:
     assert one.due(431.0) == "btcusdt@depth@100ms silent for 31 s"
 
 
+def test_a_quiet_book_is_no_reason_but_a_price_that_moves_without_depth_is_one_within_15_s() -> None:
+    one = session("public")
+    both = [(kind, symbol) for kind in (BOOK_TICKER, DEPTH) for symbol in SYMBOLS]
+    flowing(one, 110.0, *both)
+    assert one.due(125.0) is None, "nothing moves"
+    one.frame(BOOK_TICKER, "ETHUSDT", 125.0)
+    assert one.due(134.9) is None, "the depth comes up to 100 ms later"
+    assert one.due(135.1) == "ethusdt@depth@100ms silent for 10 s after its price moved"
+    one.frame(DEPTH, "ETHUSDT", 135.2)
+    assert one.due(135.3) is None
+
+
+def test_depth_that_never_came_asks_for_nothing() -> None:
+    one = session("public")
+    flowing(one, 130.0, (BOOK_TICKER, "BTCUSDT"), (BOOK_TICKER, "ETHUSDT"), (DEPTH, "BTCUSDT"))
+
+    assert one.due(130.0) is None
+
+
 def test_trades_of_one_symbol_may_rest_those_of_all_may_not() -> None:
     one = session()
     flowing(one, 110.0, (MARK_PRICE, "BTCUSDT"), (AGG_TRADE, "BTCUSDT"), (AGG_TRADE, "ETHUSDT"))
