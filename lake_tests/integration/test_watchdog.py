@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
-from lake_assets.console.heartbeat import find_facts, give_up_dead_runs, heartbeat_path, report_path, run
+from lake_assets.console.facts import find_facts
+from lake_assets.console.heartbeat import give_up_dead_runs, heartbeat_path, report_path, run
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR

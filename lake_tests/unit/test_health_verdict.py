@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.health import CollectorFacts, Facts, RunFacts, SensorFacts, heartbeat, judge, page
+from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, SensorFacts
+from lake_assets.automation.health import judge
+from lake_assets.automation.health_page import heartbeat, page
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 

@@ -1,0 +1,76 @@
+"""What is known of the platform at an instant: the facts that a verdict on its health is made of.
+
+Belongs here: their form. Does not belong here: finding them (`console.facts`), the verdict (`health`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class SensorFacts:
+    """A sensor as Dagster's storage knows it.
+
+    Attributes:
+        running: it is switched on.
+        interval_s: seconds between two ticks.
+        last_tick: start of the newest tick, UTC, or None.
+        error: of the newest tick, if that failed.
+    """
+
+    name: str
+    running: bool
+    interval_s: float
+    last_tick: datetime | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The newest run of the hot band; all None when there was none."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class CollectorFacts:
+    """The live collector; `wanted` where the platform starts one, or one was ever started in this lake."""
+
+    wanted: bool = False
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    last_seen: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the verdict is made of.
+
+    Attributes:
+        started: when the platform was started, or None when that is not known.
+        stopping: the platform is being stopped.
+        automation: sensors are meant to run.
+        daemon_beat: newest sign of life of the daemon.
+        sensors: all sensors of the code location that were ever ticked.
+        minutes: end of the newest minute, by hot symbol.
+        late_archives: archives that are an alarm.
+        watchdog_beat: when the watchdog wrote last, for one who looks in its place.
+    """
+
+    started: datetime | None
+    stopping: bool
+    automation: bool
+    daemon_beat: datetime | None
+    sensors: Sequence[SensorFacts]
+    hot_run: RunFacts
+    collector: CollectorFacts
+    minutes: Mapping[str, datetime | None]
+    raw_count_today: int = 0
+    minute_rows_today: int = 0
+    late_archives: Sequence[str] = field(default_factory=tuple)
+    watchdog_beat: datetime | None = None

@@ -1,0 +1,136 @@
+"""Looking at the platform once, from outside: what Dagster's storage, the ledger and the live rows say.
+
+Belongs here: finding the facts. Does not belong here: the verdict (`automation.health`). It asks neither the daemon nor
+the webserver nor a sensor, so that it sees when one of them is dead.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import dagster as dg
+import polars as pl
+from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData, TickStatus
+
+from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, SensorFacts
+from lake_assets.automation.promotion import ALARM_AFTER, DAILY
+from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.metadata import AUTOMATION_TAG
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger import Ledger
+
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def find_facts(
+    settings: LakeSettings,
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    now: datetime,
+    *,
+    started: datetime | None = None,
+    stopping: bool = False,
+) -> Facts:
+    """Look at everything once.
+
+    Args:
+        settings: of the lake.
+        instance: Dagster's storage.
+        ledger: of the lake.
+        now: the moment of looking, UTC.
+        started: when the platform was started, if that is known.
+        stopping: it is being stopped.
+    """
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = {symbol: ledger.partitions(symbol, today, now + timedelta(hours=1)) for symbol in settings.symbols}
+    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
+    return Facts(
+        started=started,
+        stopping=stopping,
+        automation=settings.automation,
+        daemon_beat=_utc(max(beats), now) if beats else None,
+        sensors=[
+            sensor for state in instance.all_instigator_state() if (sensor := _sensor(instance, state, now)) is not None
+        ],
+        hot_run=_hot_run(instance, now),
+        collector=_collector(settings, now),
+        minutes={symbol: _newest_minute(ledger, symbol, now) for symbol in settings.symbols},
+        raw_count_today=ledger.captures_since(today),
+        minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
+        late_archives=_late(settings, ledger, now),
+    )
+
+
+def _sensor(instance: dg.DagsterInstance, state: InstigatorState, now: datetime) -> SensorFacts | None:
+    data = state.instigator_data
+    if not isinstance(data, SensorInstigatorData):
+        return None
+    last = max(data.last_tick_timestamp or 0.0, data.last_tick_start_timestamp or 0.0)
+    error = None
+    if data.last_tick_timestamp and not data.last_tick_success_timestamp:
+        ticks = instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1, statuses=[TickStatus.FAILURE]
+        )
+        error = ticks[0].error.message.strip()[:300] if ticks and ticks[0].error else "see its tick in Dagster's UI"
+    return SensorFacts(
+        state.instigator_name, state.is_running, data.min_interval or 30.0, _utc(last, now) if last else None, error
+    )
+
+
+def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
+    records = instance.get_run_records(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}), limit=1)
+    if not records:
+        return RunFacts()
+    record = records[0]
+    ended = record.dagster_run.status in _ENDED
+    failed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
+    return RunFacts(
+        start=_utc(record.start_time, now) if record.start_time else None,
+        end=_utc(record.end_time, now) if ended and record.end_time else None,
+        error=f"run {record.dagster_run.run_id[:8]}, see its page in Dagster's UI" if failed else None,
+    )
+
+
+def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
+    """What the newest live rows tell: event to arrival, over the last ten minutes of all symbols."""
+    catalog = Catalog(settings.lake_root)
+    if not settings.collector and not catalog.live_records_dir.is_dir():
+        return CollectorFacts()
+    rows = LiveRows(catalog)
+    frames = [rows.read(symbol, now - timedelta(minutes=10), now) for symbol in settings.symbols]
+    frame = pl.concat(frames) if frames else pl.DataFrame()
+    if frame.is_empty():
+        return CollectorFacts(wanted=True)
+    delays = frame["latency_network"].drop_nulls()
+    newest = frame["timestamp"].max()
+    return CollectorFacts(
+        wanted=True,
+        latency_p50_ms=delays.quantile(0.5, "nearest"),
+        latency_p95_ms=delays.quantile(0.95, "nearest"),
+        last_seen=newest + timedelta(minutes=1) if isinstance(newest, datetime) else None,
+    )
+
+
+def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | None:
+    """End of the newest committed minute of the last two days."""
+    found = [row.max_ts for row in ledger.partitions(symbol, now - timedelta(days=2), now) if row.max_ts is not None]
+    return max(found) + timedelta(minutes=1) if found else None
+
+
+def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:
+    """Archives of the last month that are an alarm, one text per file."""
+    days = {f"{now - timedelta(days=back):%Y-%m-%d}": (now - timedelta(days=back)).date() for back in range(31)}
+    return [
+        f"{row.stream} of {row.symbol} for {row.period} is not published"
+        for symbol in settings.symbols
+        for row in ledger.missing_sources(symbol)
+        if row.source == "archive"
+        and row.stream in DAILY
+        and row.period in days
+        and now >= DAILY[row.stream].archive_due_at(days[row.period]) + ALARM_AFTER
+    ]
+
+
+def _utc(epoch_s: float, now: datetime) -> datetime:
+    return datetime.fromtimestamp(epoch_s, tz=now.tzinfo)
