@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,23 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class CollectorFacts:
-    """The live collector; `wanted` where the platform starts one, or one was ever started in this lake."""
+    """The live collector.
+
+    Attributes:
+        wanted: the platform starts one, or one was ever started in this lake.
+        heard: end of the newest minute in which a frame came, by symbol and route (`market`, `public`); None where
+            none came lately.
+    """
 
     wanted: bool = False
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
-    last_seen: datetime | None = None
+    heard: Mapping[str, Mapping[str, datetime | None]] = field(default_factory=dict)
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """The newest of all that was heard."""
+        return max((at for routes in self.heard.values() for at in routes.values() if at is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,7 @@ class Facts:
         minutes: end of the newest minute, by hot symbol.
         late_archives: archives that are an alarm.
         watchdog_beat: when the watchdog wrote last, for one who looks in its place.
+        beat_every: how often it is meant to write.
     """
 
     started: datetime | None
@@ -74,3 +86,4 @@ class Facts:
     minute_rows_today: int = 0
     late_archives: Sequence[str] = field(default_factory=tuple)
     watchdog_beat: datetime | None = None
+    beat_every: timedelta = timedelta(seconds=60)

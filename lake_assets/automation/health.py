@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.facts import Facts
+from lake_assets.automation.facts import CollectorFacts, Facts
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
 DAEMON_SILENT_AFTER = timedelta(seconds=120)
 """Its heartbeat is written every 30 s; Dagster itself calls it dead only after half an hour."""
 WATCHDOG_SILENT_AFTER = timedelta(seconds=150)
+"""At least; with a slow heartbeat, after two beats that did not come and some time for looking."""
+WATCHDOG_SLACK = timedelta(seconds=30)
 SENSOR_SLACK = timedelta(seconds=60)
 BEHIND_AFTER = timedelta(minutes=6)
 """The newest minute of a hot symbol may be this old; a run that takes its five minutes is no alarm yet."""
 COLLECTOR_SILENT_AFTER = timedelta(minutes=3)
+HEARD_WITHIN = timedelta(minutes=10)
+"""So far back live rows are looked at."""
 STARTING_FOR = timedelta(minutes=3)
 
 
@@ -61,7 +65,8 @@ def _dagster(facts: Facts, now: datetime) -> list[str]:
     elif now - facts.daemon_beat > DAEMON_SILENT_AFTER:
         silent = now - facts.daemon_beat
         problems.append(f"the daemon has been silent for {span(silent)}: start it again (`make up`), read daemon.log")
-    if facts.watchdog_beat is not None and now - facts.watchdog_beat > WATCHDOG_SILENT_AFTER:
+    patience = max(WATCHDOG_SILENT_AFTER, 2 * facts.beat_every + WATCHDOG_SLACK)
+    if facts.watchdog_beat is not None and now - facts.watchdog_beat > patience:
         silent = now - facts.watchdog_beat
         problems.append(f"the watchdog has been silent for {span(silent)}: `make up` is not running, or hangs")
     if not facts.automation:
@@ -88,18 +93,32 @@ def _data(facts: Facts, now: datetime) -> list[str]:
                 problems.append(f"{symbol} is {span(now - until)} behind: its newest minute ended at {stamp(until)}")
     if facts.hot_run.error:
         problems.append(f"the last run of the hot band failed: {facts.hot_run.error}")
-    if facts.collector.wanted and collector_status(facts, now) == "error":
-        problems.append("the collector is silent: read collector.log; `make up` (or `lake collect`) starts it")
+    problems += _collector(facts.collector, now)
     problems += [f"late: {text}" for text in facts.late_archives]
     return problems
+
+
+def _collector(collector: CollectorFacts, now: datetime) -> list[str]:
+    """A line when nothing at all is heard, else a line per symbol and route that is silent."""
+    if not collector.wanted:
+        return []
+    seen = collector.last_seen
+    if seen is None or now - seen > COLLECTOR_SILENT_AFTER:
+        return ["the collector is silent: read collector.log; `make up` (or `lake collect`) starts it"]
+    return [
+        f"the collector hears nothing of {symbol} on the {route} socket"
+        + (f", last at {stamp(at)}" if at is not None else f" for {span(HEARD_WITHIN)} or longer")
+        for symbol, routes in collector.heard.items()
+        for route, at in routes.items()
+        if at is None or now - at > COLLECTOR_SILENT_AFTER
+    ]
 
 
 def collector_status(facts: Facts, now: datetime) -> str:
     """`running`, `stopped` or `error`."""
     if not facts.collector.wanted or facts.stopping:
         return "stopped"
-    seen = facts.collector.last_seen
-    return "running" if seen is not None and now - seen <= COLLECTOR_SILENT_AFTER else "error"
+    return "error" if _collector(facts.collector, now) else "running"
 
 
 def transformer_status(facts: Facts, now: datetime) -> str:

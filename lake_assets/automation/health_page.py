@@ -27,6 +27,10 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
             "last_latency_p50_ms": facts.collector.latency_p50_ms,
             "last_latency_p95_ms": facts.collector.latency_p95_ms,
             "last_seen_ts": stamp(facts.collector.last_seen),
+            "symbols": {
+                symbol: {f"{route}_last_seen_ts": stamp(at) for route, at in routes.items()}
+                for symbol, routes in facts.collector.heard.items()
+            },
         },
         "macro_minute": {
             "status": "idle",
@@ -69,6 +73,10 @@ def page(beat: Mapping[str, Any]) -> str:
         f"| {name} | {row['status']} | {row['last_tick_ts'] or 'never'} | {row['last_error'] or ''} |"
         for name, row in beat["sensors"].items()
     ]
+    heard = [
+        f"| {name} | {row['market_last_seen_ts'] or '–'} | {row['public_last_seen_ts'] or '–'} |"
+        for name, row in collector["symbols"].items()
+    ]
     lines = [
         f"# Health: {beat['status']}",
         "",
@@ -98,6 +106,10 @@ def page(beat: Mapping[str, Any]) -> str:
         f"{collector['status']}, last seen {collector['last_seen_ts'] or 'never'}.",
         f"Latency p50 {_number(collector['last_latency_p50_ms'])} ms.",
         f"Latency p95 {_number(collector['last_latency_p95_ms'])} ms.",
+        "",
+        "| symbol | market socket last heard at | public socket last heard at |",
+        "| --- | --- | --- |",
+        *heard,
         "",
         "## Today",
         "",

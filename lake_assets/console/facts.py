@@ -13,14 +13,22 @@ import polars as pl
 from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData, TickStatus
 
 from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, SensorFacts
+from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.metadata import AUTOMATION_TAG
+from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+_ROUTE_FRAMES = {
+    "market": ("agg_trade_frames", "mark_price_frames", "force_order_frames"),
+    "public": ("depth_frames", "book_ticker_frames"),
+}
+"""Columns of live rows: the streams that come by each socket."""
 
 
 def find_facts(
@@ -59,6 +67,7 @@ def find_facts(
         raw_count_today=ledger.captures_since(today),
         minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
         late_archives=_late(settings, ledger, now),
+        beat_every=timedelta(seconds=settings.heartbeat_s),
     )
 
 
@@ -93,23 +102,28 @@ def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
 
 
 def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
-    """What the newest live rows tell: event to arrival, over the last ten minutes of all symbols."""
+    """What the newest live rows tell: frames by symbol and route, and event to arrival over all symbols."""
     catalog = Catalog(settings.lake_root)
     if not settings.collector and not catalog.live_records_dir.is_dir():
         return CollectorFacts()
     rows = LiveRows(catalog)
-    frames = [rows.read(symbol, now - timedelta(minutes=10), now) for symbol in settings.symbols]
-    frame = pl.concat(frames) if frames else pl.DataFrame()
-    if frame.is_empty():
-        return CollectorFacts(wanted=True)
-    delays = frame["latency_network"].drop_nulls()
-    newest = frame["timestamp"].max()
+    frames = {symbol: rows.read(symbol, now - HEARD_WITHIN, now) for symbol in settings.symbols}
+    delays = pl.concat([pl.DataFrame(schema=LIVE_ROWS), *frames.values()])["latency_network"].drop_nulls()
     return CollectorFacts(
         wanted=True,
         latency_p50_ms=delays.quantile(0.5, "nearest"),
         latency_p95_ms=delays.quantile(0.95, "nearest"),
-        last_seen=newest + timedelta(minutes=1) if isinstance(newest, datetime) else None,
+        heard={
+            symbol: {route: _last_frame(frame, counts) for route, counts in _ROUTE_FRAMES.items()}
+            for symbol, frame in frames.items()
+        },
     )
+
+
+def _last_frame(rows: pl.DataFrame, counts: tuple[str, ...]) -> datetime | None:
+    """End of the newest minute in which any of these streams had a frame."""
+    newest = rows.filter(pl.sum_horizontal(counts) > 0)["timestamp"].max()
+    return newest + timedelta(minutes=1) if isinstance(newest, datetime) else None
 
 
 def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
@@ -18,11 +19,14 @@ from lake_assets.automation.health import judge
 from lake_assets.cli import app
 from lake_assets.console.facts import find_facts
 from lake_assets.console.heartbeat import give_up_dead_runs, heartbeat_path, report_path, run
+from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR
+from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_resources.alerts import Alert, send
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 from lake_tests.automated_lake import automated
 from lake_tests.receiver import Receiver, receiver
@@ -47,8 +51,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(tmp_path: Path, **given: object) -> LakeSettings:
-    chosen = {"collector": False} | given
-    return LakeSettings(root=tmp_path / "lake", symbols=("BTCUSDT",), heartbeat_s=5, **chosen)  # type: ignore[arg-type]
+    chosen = {"collector": False, "symbols": ("BTCUSDT",), "heartbeat_s": 5} | given
+    return LakeSettings(root=tmp_path / "lake", **chosen)  # type: ignore[arg-type]
 
 
 def beat(instance: dg.DagsterInstance, at: datetime) -> None:
@@ -100,6 +104,36 @@ def test_a_collector_that_never_came_up_is_noticed(tmp_path: Path, home: Path) -
         health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
     ledger.close()
     assert [problem for problem in health.problems if "the collector is silent" in problem] == list(health.problems)
+
+
+def live_rows(chosen: LakeSettings, symbol: str, **frames: int) -> None:
+    """Live rows of the quarter of an hour before `NOW`: frames per minute and stream."""
+    minutes = [NOW - timedelta(minutes=back) for back in range(15, 1, -1)]
+    rows = pl.DataFrame({"timestamp": minutes}, schema={"timestamp": LIVE_ROWS["timestamp"]}).with_columns(
+        pl.lit(frames.get(name, 0 if name.endswith("_frames") else None), dtype).alias(name)
+        for name, dtype in LIVE_ROWS.items()
+        if name != "timestamp"
+    )
+    LiveRows(Catalog(chosen.lake_root)).merge(symbol, rows.select(list(LIVE_ROWS)))
+
+
+def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are_heard(
+    tmp_path: Path, home: Path
+) -> None:
+    chosen = settings(tmp_path, automation=False, collector=True, symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
+    live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
+    live_rows(chosen, "ETHUSDT", depth_frames=590)
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW)
+        facts = find_facts(chosen, instance, ledger, NOW)
+    ledger.close()
+    assert facts.collector.last_seen == NOW - timedelta(minutes=1)
+    assert [problem.removesuffix(" for 10 min or longer") for problem in judge(facts, NOW).problems] == [
+        "the collector hears nothing of ETHUSDT on the market socket",
+        "the collector hears nothing of SOLUSDT on the market socket",
+        "the collector hears nothing of SOLUSDT on the public socket",
+    ]
 
 
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:

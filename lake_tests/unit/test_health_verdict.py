@@ -18,6 +18,10 @@ def ago(**span: float) -> datetime:
     return NOW - timedelta(**span)
 
 
+def heard(**span: float) -> dict[str, dict[str, datetime | None]]:
+    return {"BTCUSDT": {"market": ago(**span), "public": ago(**span)}}
+
+
 HOT = SensorFacts("hot_band", running=True, interval_s=30, last_tick=ago(seconds=20))
 WELL = Facts(
     started=ago(hours=5),
@@ -26,7 +30,7 @@ WELL = Facts(
     daemon_beat=ago(seconds=15),
     sensors=[HOT],
     hot_run=RunFacts(ago(seconds=40), ago(seconds=30)),
-    collector=CollectorFacts(wanted=True, latency_p50_ms=10.5, latency_p95_ms=25.3, last_seen=ago(seconds=40)),
+    collector=CollectorFacts(wanted=True, latency_p50_ms=10.5, latency_p95_ms=25.3, heard=heard(seconds=40)),
     minutes={"BTCUSDT": ago(minutes=1)},
     raw_count_today=100,
     minute_rows_today=930,
@@ -49,7 +53,7 @@ def test_all_is_well() -> None:
         ({"minutes": {"BTCUSDT": ago(minutes=9)}}, "BTCUSDT is 9 min behind"),
         ({"minutes": {"BTCUSDT": None}}, "no minute yet"),
         ({"hot_run": RunFacts(ago(minutes=1), ago(seconds=50), "run abc")}, "run abc"),
-        ({"collector": CollectorFacts(wanted=True, last_seen=ago(minutes=4))}, "collector is silent"),
+        ({"collector": CollectorFacts(wanted=True, heard=heard(minutes=4))}, "collector is silent"),
         ({"late_archives": ["klines_1m of BTCUSDT for 2026-11-15 is not published"]}, "late: klines_1m"),
     ],
 )
@@ -58,6 +62,30 @@ def test_each_problem_is_named(changes, word) -> None:
     assert health.status == "ERROR"
     assert not health.well
     assert word in " ".join(health.problems)
+
+
+@pytest.mark.parametrize(
+    ("eth", "named"),
+    [
+        ({"market": ago(minutes=7), "public": ago(minutes=1)}, ["of ETHUSDT on the market socket, last at 2026"]),
+        ({"market": ago(minutes=1), "public": None}, ["of ETHUSDT on the public socket for 10 min or longer"]),
+        ({"market": None, "public": None}, ["of ETHUSDT on the market", "of ETHUSDT on the public"]),
+        ({"market": ago(minutes=1), "public": ago(minutes=2)}, []),
+    ],
+)
+def test_a_silent_symbol_or_socket_is_named_though_others_are_heard(eth, named) -> None:
+    facts = replace(WELL, collector=CollectorFacts(wanted=True, heard=heard(seconds=40) | {"ETHUSDT": eth}))
+    health = judge(facts, NOW)
+    assert len(health.problems) == len(named)
+    assert all(wanted in found for wanted, found in zip(named, health.problems, strict=True))
+    assert heartbeat(facts, health)["collector"]["status"] == ("error" if named else "running")
+
+
+def test_a_slow_heartbeat_is_given_its_time() -> None:
+    slow = replace(WELL, beat_every=timedelta(minutes=10), watchdog_beat=ago(minutes=19))
+    assert judge(slow, NOW).well
+    late = replace(slow, watchdog_beat=ago(minutes=21))
+    assert "the watchdog has been silent for 21 min" in judge(late, NOW).problems[0]
 
 
 def test_what_is_no_problem() -> None:
@@ -88,6 +116,12 @@ def test_the_heartbeat_has_the_promised_fields() -> None:
         "last_latency_p50_ms": 10.5,
         "last_latency_p95_ms": 25.3,
         "last_seen_ts": "2026-11-18T15:29:20Z",
+        "symbols": {
+            "BTCUSDT": {
+                "market_last_seen_ts": "2026-11-18T15:29:20Z",
+                "public_last_seen_ts": "2026-11-18T15:29:20Z",
+            }
+        },
     }
     assert set(beat["macro_minute"]) == {
         "status",
