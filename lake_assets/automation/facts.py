@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+DAGSTER, LEDGER, LIVE = "Dagster's storage", "the ledger", "the live rows"
+"""What is looked at. One that cannot be read hides nothing of the others."""
+
 
 @dataclass(frozen=True)
 class SensorFacts:
@@ -70,20 +73,22 @@ class Facts:
         sensors: all sensors of the code location that were ever ticked.
         minutes: end of the newest minute, by hot symbol.
         late_archives: archives that are an alarm.
+        unseen: what could not be looked at, and why.
         watchdog_beat: when the watchdog wrote last, for one who looks in its place.
         beat_every: how often it is meant to write.
     """
 
-    started: datetime | None
-    stopping: bool
-    automation: bool
-    daemon_beat: datetime | None
-    sensors: Sequence[SensorFacts]
-    hot_run: RunFacts
-    collector: CollectorFacts
-    minutes: Mapping[str, datetime | None]
+    started: datetime | None = None
+    stopping: bool = False
+    automation: bool = True
+    daemon_beat: datetime | None = None
+    sensors: Sequence[SensorFacts] = ()
+    hot_run: RunFacts = field(default_factory=RunFacts)
+    collector: CollectorFacts = field(default_factory=CollectorFacts)
+    minutes: Mapping[str, datetime | None] = field(default_factory=dict)
     raw_count_today: int = 0
     minute_rows_today: int = 0
-    late_archives: Sequence[str] = field(default_factory=tuple)
+    late_archives: Sequence[str] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
     watchdog_beat: datetime | None = None
     beat_every: timedelta = timedelta(seconds=60)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.facts import CollectorFacts, Facts
+from lake_assets.automation.facts import DAGSTER, CollectorFacts, Facts
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
@@ -46,14 +46,14 @@ def judge(facts: Facts, now: datetime) -> Health:
     """What the facts mean at an instant."""
     if facts.stopping:
         return Health("STOPPED", ("the platform was stopped",), now)
-    problems = [*_dagster(facts, now), *_data(facts, now)]
+    unseen = [f"the watchdog could not read {part}: {why}" for part, why in facts.unseen.items()]
+    problems = [*unseen, *_dagster(facts, now), *_data(facts, now)]
     if not problems:
         return Health("HEALTHY", (), now)
-    if facts.daemon_beat is None:
-        status: Status = "STOPPED"
-    else:
-        status = "ERROR"
-    if facts.started is not None and now - facts.started < STARTING_FOR:
+    status: Status = "ERROR"
+    if facts.daemon_beat is None and DAGSTER not in facts.unseen:
+        status = "STOPPED"
+    if not unseen and facts.started is not None and now - facts.started < STARTING_FOR:
         status = "STARTING"
     return Health(status, tuple(problems), now)
 
@@ -61,7 +61,8 @@ def judge(facts: Facts, now: datetime) -> Health:
 def _dagster(facts: Facts, now: datetime) -> list[str]:
     problems = []
     if facts.daemon_beat is None:
-        problems.append("the daemon never ran here: start it with `make up`")
+        if DAGSTER not in facts.unseen:
+            problems.append("the daemon never ran here: start it with `make up`")
     elif now - facts.daemon_beat > DAEMON_SILENT_AFTER:
         silent = now - facts.daemon_beat
         problems.append(f"the daemon has been silent for {span(silent)}: start it again (`make up`), read daemon.log")

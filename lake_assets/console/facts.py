@@ -6,21 +6,38 @@ the webserver nor a sensor, so that it sees when one of them is dead.
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import dagster as dg
 import polars as pl
+import sqlalchemy as sa
 from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData, TickStatus
+from dagster_shared.serdes.errors import DeserializationError
 
-from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, SensorFacts
+from lake_assets.automation.facts import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, RunFacts, SensorFacts
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.transforms.live_rows import LIVE_ROWS
+from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
+
+LOOK_ERRORS = (
+    LakeError,
+    OSError,
+    sqlite3.Error,
+    sa.exc.SQLAlchemyError,
+    pl.exceptions.PolarsError,
+    dg.DagsterError,
+    DeserializationError,
+)
+"""What a damaged, locked or half-written store raises; the next look may find it well again."""
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
@@ -40,7 +57,7 @@ def find_facts(
     started: datetime | None = None,
     stopping: bool = False,
 ) -> Facts:
-    """Look at everything once.
+    """Look at everything once; what cannot be read is in the result's `unseen`, nothing of `LOOK_ERRORS` is raised.
 
     Args:
         settings: of the lake.
@@ -50,24 +67,45 @@ def find_facts(
         started: when the platform was started, if that is known.
         stopping: it is being stopped.
     """
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    rows = {symbol: ledger.partitions(symbol, today, now + timedelta(hours=1)) for symbol in settings.symbols}
-    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
-    return Facts(
+    facts = Facts(
         started=started,
         stopping=stopping,
         automation=settings.automation,
+        beat_every=timedelta(seconds=settings.heartbeat_s),
+    )
+    looks: dict[str, Callable[[Facts], Facts]] = {
+        DAGSTER: lambda found: _see_dagster(found, instance, now),
+        LEDGER: lambda found: _see_ledger(found, settings, ledger, now),
+        LIVE: lambda found: replace(found, collector=_collector(settings, now)),
+    }
+    for part, see in looks.items():
+        try:
+            facts = see(facts)
+        except LOOK_ERRORS as error:
+            facts = replace(facts, unseen={**facts.unseen, part: " ".join(str(error).split())[:300]})
+    return facts
+
+
+def _see_dagster(facts: Facts, instance: dg.DagsterInstance, now: datetime) -> Facts:
+    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
+    sensors = [_sensor(instance, state, now) for state in instance.all_instigator_state()]
+    return replace(
+        facts,
         daemon_beat=_utc(max(beats), now) if beats else None,
-        sensors=[
-            sensor for state in instance.all_instigator_state() if (sensor := _sensor(instance, state, now)) is not None
-        ],
+        sensors=[sensor for sensor in sensors if sensor is not None],
         hot_run=_hot_run(instance, now),
-        collector=_collector(settings, now),
+    )
+
+
+def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datetime) -> Facts:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = {symbol: ledger.partitions(symbol, today, now + timedelta(hours=1)) for symbol in settings.symbols}
+    return replace(
+        facts,
         minutes={symbol: _newest_minute(ledger, symbol, now) for symbol in settings.symbols},
         raw_count_today=ledger.captures_since(today),
         minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
         late_archives=_late(settings, ledger, now),
-        beat_every=timedelta(seconds=settings.heartbeat_s),
     )
 
 

@@ -6,6 +6,7 @@ Belongs here: the process, writing the heartbeat. Does not belong here: finding 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -23,10 +24,11 @@ import dagster as dg
 from lake_assets.automation.facts import Facts
 from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
-from lake_assets.console.facts import find_facts
+from lake_assets.console.facts import LOOK_ERRORS, find_facts
 from lake_assets.console.telling import tell
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_resources.clock import system_clock
+from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import Ledger
@@ -61,28 +63,58 @@ def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
     _replace(report_path(settings), page(beat))
 
 
-def run(settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+def run(
+    settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], None], started: datetime | None = None
+) -> None:
     """Look, write and wait, until told to stop; then write a last heartbeat.
 
     The webhook is told when the platform falls ill, when its problems become others, and when it is well again.
+
+    Args:
+        settings: of the lake.
+        stop: set when it shall end.
+        say: takes a line for the log.
+        started: when the platform was started, if not now: a watchdog that is started again must not take runs that
+            are at work for those of an earlier start.
     """
-    started = system_clock()
+    started = started or system_clock()
     ledger = Ledger(settings.resolved_ledger_url)
     told: tuple[str, ...] = ()
+    given_up = False
     with dg.DagsterInstance.get() as instance:
-        for run_id in give_up_dead_runs(instance, started):
-            say(f"run {run_id} died with an earlier process of the platform and is given up")
-        while not stop.is_set():
+        while True:
+            stopping = stop.is_set()
+            if not given_up:
+                given_up = _give_up(instance, started, say)
             now = system_clock()
-            facts = find_facts(settings, instance, ledger, now, started=started)
-            health = judge(facts, now)
-            write(settings, facts, health)
+            facts = find_facts(settings, instance, ledger, now, started=started, stopping=stopping)
+            health = _write(settings, facts, judge(facts, now))
+            if stopping:
+                break
             told = tell(settings, health, told, say)
             stop.wait(settings.heartbeat_s)
-        now = system_clock()
-        facts = find_facts(settings, instance, ledger, now, started=started, stopping=True)
-        write(settings, facts, judge(facts, now))
     ledger.close()
+
+
+def _give_up(instance: dg.DagsterInstance, started: datetime, say: Callable[[str], None]) -> bool:
+    """Give up dead runs and say so; False when Dagster's storage did not let us."""
+    try:
+        for run_id in give_up_dead_runs(instance, started):
+            say(f"run {run_id} died with an earlier process of the platform and is given up")
+    except LOOK_ERRORS as error:
+        say(f"runs of an earlier start could not be given up, the next look tries again: {error}")
+        return False
+    return True
+
+
+def _write(settings: LakeSettings, facts: Facts, health: Health) -> Health:
+    """Write the heartbeat; that it could not be written is a problem, too."""
+    try:
+        write(settings, facts, health)
+    except (LakeError, OSError) as error:
+        problem = f"the heartbeat could not be written: {error}"
+        return Health("ERROR", (*health.problems, problem), health.at)
+    return health
 
 
 def give_up_dead_runs(instance: dg.DagsterInstance, started: datetime) -> list[str]:
@@ -138,8 +170,11 @@ def main() -> None:
         sys.stdout.write(f"{system_clock():%Y-%m-%d %H:%M:%S} {text}\n")
         sys.stdout.flush()
 
+    parser = argparse.ArgumentParser(description="The watchdog of `lake up`.")
+    parser.add_argument("--started", type=datetime.fromisoformat, help="when the platform was started")
+    started = parser.parse_args().started
     say(f"watching, process {os.getpid()}")
-    run(LakeSettings(), stop=stop, say=say)
+    run(LakeSettings(), stop=stop, say=say, started=started)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from typing import Self
 
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.feed.bars import SYMBOL
+from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
-COLLECTOR = "collector"
+COLLECTOR, WATCHDOG = "collector", "health"
 _STOP_S = 15.0
 _RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
 _STEADY_S = 300.0
@@ -186,8 +187,9 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
             stack.start("simulator", [*simulator, "--symbols", ",".join(symbols)], environment)
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.collector_process"], environment)
-        # Before the daemon: what it finds at work then is left over from an earlier start.
-        stack.start("health", ["lake_assets.console.heartbeat"], environment)
+        # Before the daemon: what it finds at work then is left over from an earlier start. Started again, it must know
+        # which start that was.
+        stack.keep(WATCHDOG, ["lake_assets.console.heartbeat", "--started", system_clock().isoformat()], environment)
         listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
         stack.start("webserver", ["dagster_webserver", *workspace, *listen], environment)
         stack.start("daemon", ["dagster._daemon", "run", *workspace], environment)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from lake_assets.sensors import ALERT_SENSOR
 from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_resources.alerts import Alert, send
 from lake_resources.settings import LakeSettings
+from lake_resources.storage import ledger_engine
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 from lake_tests.automated_lake import automated
@@ -57,6 +60,37 @@ def settings(tmp_path: Path, **given: object) -> LakeSettings:
 
 def beat(instance: dg.DagsterInstance, at: datetime) -> None:
     instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), "SENSOR", "x", None))
+
+
+def until(ready: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"it did not come within {seconds} s"
+        time.sleep(0.05)
+
+
+@contextmanager
+def watching(chosen: LakeSettings, started: datetime | None = None) -> Iterator[list[str]]:
+    """The watchdog at work; what it says. It ends within 10 s of being told to."""
+    stop, lines, failed = threading.Event(), list[str](), list[BaseException]()
+
+    def work() -> None:
+        try:
+            run(chosen, stop=stop, say=lines.append, started=started)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield lines
+    finally:
+        begun = time.monotonic()
+        stop.set()
+        thread.join()
+    assert failed == []
+    assert time.monotonic() - begun < 10
 
 
 def test_an_alert_is_one_json_message(hook: Receiver) -> None:
@@ -136,6 +170,111 @@ def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are
     ]
 
 
+@contextmanager
+def locked(chosen: LakeSettings) -> Iterator[None]:
+    """The ledger as another process keeps it, for all that come later."""
+    ledger = Ledger(chosen.resolved_ledger_url)
+    assert ledger.symbols() == []
+    ledger.close()
+    other = sqlite3.connect(chosen.lake_root / "ledger.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE").close()
+    other.execute("BEGIN EXCLUSIVE").close()
+    yield
+    other.close()
+
+
+def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
+    chosen = settings(tmp_path, collector=True)
+    live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
+    torn = next(chosen.lake_root.rglob("*.parquet"))
+    torn.write_bytes(torn.read_bytes()[:-40])
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW - timedelta(minutes=4))
+        with locked(chosen):
+            facts = find_facts(chosen, instance, ledger, NOW, started=NOW - timedelta(seconds=1))
+            health = judge(facts, NOW)
+        after = find_facts(chosen, instance, ledger, NOW)
+    ledger.close()
+    assert health.status == "ERROR", "though it has just been started"
+    assert "could not read the ledger: ledger sqlite" in health.problems[0]
+    assert "could not read the live rows: " in health.problems[1]
+    assert "the daemon has been silent for 4 min" in health.problems[2]
+    assert list(after.unseen) == ["the live rows"]
+
+
+def test_a_storage_of_dagster_that_is_damaged_is_no_stopped_platform(tmp_path: Path, home: Path) -> None:
+    chosen = settings(tmp_path)
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW)
+        storage = next(home.rglob("runs.db"))
+        for path in home.rglob("runs.db-*"):
+            path.unlink()
+        storage.write_bytes(b"no database" * 1000)
+        health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
+    ledger.close()
+    assert health.status == "ERROR"
+    assert "could not read Dagster's storage" in health.problems[0]
+    assert "never ran" not in " ".join(health.problems)
+
+
+def test_the_process_outlives_a_look_that_failed(
+    tmp_path: Path, home: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
+    chosen = settings(tmp_path, automation=False, webhook_url=hook.url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, datetime.now(UTC))
+    with ExitStack() as lock:
+        lock.enter_context(locked(chosen))
+        with watching(chosen) as lines:
+            until(lambda: hook.bodies)
+            assert json.loads(heartbeat_path(chosen).read_text())["status"] == "ERROR"
+            lock.close()
+            until(lambda: len(hook.bodies) == 2)
+            assert json.loads(heartbeat_path(chosen).read_text())["status"] == "HEALTHY"
+    assert [body["kind"] for body in hook.bodies] == ["unhealthy", "healthy_again"]
+    assert "could not read the ledger" in hook.bodies[0]["detail"]
+    assert any("could not read the ledger" in line for line in lines)
+
+
+def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, hook: Receiver) -> None:
+    chosen = settings(tmp_path, automation=False, webhook_url=hook.url)
+    chosen.lake_root.mkdir()
+    (chosen.lake_root / "logs").write_text("in the way")
+    with watching(chosen):
+        until(lambda: hook.bodies)
+    assert "the heartbeat could not be written" in hook.bodies[0]["detail"]
+
+
+def test_a_watchdog_that_is_started_again_leaves_the_runs_of_its_platform_alone(tmp_path: Path, home: Path) -> None:
+    @dg.job(name="minute_hours")
+    def minute_hours() -> None:
+        pass
+
+    chosen = settings(tmp_path, automation=False)
+    before = datetime.now(UTC)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, before)
+        at_work = instance.create_run_for_job(
+            minute_hours, status=dg.DagsterRunStatus.STARTED, tags={AUTOMATION_TAG: "hot"}
+        )
+        with watching(chosen, started=before - timedelta(seconds=1)):
+            until(heartbeat_path(chosen).is_file)
+        kept = instance.get_run_by_id(at_work.run_id)
+        with watching(chosen) as lines:
+            until(lambda: lines)
+        given_up = instance.get_run_by_id(at_work.run_id)
+    assert kept is not None
+    assert kept.status == dg.DagsterRunStatus.STARTED
+    assert given_up is not None
+    assert given_up.status == dg.DagsterRunStatus.CANCELED
+
+
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False)
     ledger = Ledger(chosen.resolved_ledger_url)
@@ -178,17 +317,9 @@ def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
 ) -> None:
     monkeypatch.setattr("lake_assets.automation.health.STARTING_FOR", timedelta(0))
     chosen = settings(tmp_path, webhook_url=hook.url)
-    stop, lines = threading.Event(), list[str]()
-    thread = threading.Thread(target=lambda: run(chosen, stop=stop, say=lines.append))
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not hook.bodies and time.monotonic() < deadline:
-        time.sleep(0.05)
-    found = json.loads(heartbeat_path(chosen).read_text())
-    begun = time.monotonic()
-    stop.set()
-    thread.join()
-    assert time.monotonic() - begun < 10
+    with watching(chosen):
+        until(lambda: hook.bodies)
+        found = json.loads(heartbeat_path(chosen).read_text())
     assert found["status"] == "STOPPED"
     assert [body["kind"] for body in hook.bodies] == ["unhealthy"]
     assert "start it with `make up`" in hook.bodies[0]["detail"]
