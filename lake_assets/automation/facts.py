@@ -22,6 +22,7 @@ class SensorFacts:
         interval_s: seconds between two ticks.
         last_tick: start of the newest tick, UTC, or None.
         error: of the newest tick, if that failed.
+        since: when the daemon took it up, or it was switched on; None: never.
     """
 
     name: str
@@ -29,6 +30,27 @@ class SensorFacts:
     interval_s: float
     last_tick: datetime | None
     error: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleFacts:
+    """A schedule as Dagster's storage knows it.
+
+    Attributes:
+        running: it is switched on.
+        due: the newest instant at which it has to tick by its cron line.
+        last_tick: the instant that its newest tick was due at, or None.
+        error: of the newest tick, if that failed.
+        since: when the daemon took it up, or it was switched on; None: never.
+    """
+
+    name: str
+    running: bool
+    due: datetime
+    last_tick: datetime | None
+    error: str | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,8 @@ class Facts:
         stopping: the platform is being stopped.
         automation: sensors are meant to run.
         daemon_beat: newest sign of life of the daemon.
-        sensors: all sensors of the code location that were ever ticked.
+        sensors: all sensors of the code location that are meant to run.
+        schedules: the same of schedules.
         minutes: end of the newest minute, by hot symbol.
         late_archives: archives that are an alarm.
         unseen: what could not be looked at, and why.
@@ -83,6 +106,7 @@ class Facts:
     automation: bool = True
     daemon_beat: datetime | None = None
     sensors: Sequence[SensorFacts] = ()
+    schedules: Sequence[ScheduleFacts] = ()
     hot_run: RunFacts = field(default_factory=RunFacts)
     collector: CollectorFacts = field(default_factory=CollectorFacts)
     minutes: Mapping[str, datetime | None] = field(default_factory=dict)

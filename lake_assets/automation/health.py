@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.facts import DAGSTER, CollectorFacts, Facts
+from lake_assets.automation.facts import DAGSTER, CollectorFacts, Facts, ScheduleFacts, SensorFacts
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
@@ -20,6 +20,9 @@ WATCHDOG_SILENT_AFTER = timedelta(seconds=150)
 """At least; with a slow heartbeat, after two beats that did not come and some time for looking."""
 WATCHDOG_SLACK = timedelta(seconds=30)
 SENSOR_SLACK = timedelta(seconds=60)
+SCHEDULE_SLACK = timedelta(minutes=5)
+TAKEN_UP_WITHIN = timedelta(minutes=3)
+"""The daemon takes up what the code declares as soon as it has loaded it, and ticks a sensor at once."""
 BEHIND_AFTER = timedelta(minutes=6)
 """The newest minute of a hot symbol may be this old; a run that takes its five minutes is no alarm yet."""
 COLLECTOR_SILENT_AFTER = timedelta(minutes=3)
@@ -70,18 +73,52 @@ def _dagster(facts: Facts, now: datetime) -> list[str]:
     if facts.watchdog_beat is not None and now - facts.watchdog_beat > patience:
         silent = now - facts.watchdog_beat
         problems.append(f"the watchdog has been silent for {span(silent)}: `make up` is not running, or hangs")
-    if not facts.automation:
-        return problems
-    for sensor in facts.sensors:
-        if not sensor.running:
-            problems.append(f"sensor {sensor.name} is switched off: switch it on in Dagster's UI, page Automation")
-            continue
-        if sensor.error:
-            problems.append(f"the last tick of sensor {sensor.name} failed: {sensor.error}")
-        patience = 3 * timedelta(seconds=sensor.interval_s) + SENSOR_SLACK
-        if sensor.last_tick is not None and now - sensor.last_tick > patience:
-            problems.append(f"sensor {sensor.name} has not ticked for {span(now - sensor.last_tick)}")
+    if facts.automation and facts.daemon_beat is not None:
+        for sensor in facts.sensors:
+            problems += _sensor(sensor, facts.started, now)
+        for schedule in facts.schedules:
+            problems += _schedule(schedule, facts.started, now)
     return problems
+
+
+def _sensor(sensor: SensorFacts, started: datetime | None, now: datetime) -> list[str]:
+    name = f"sensor {sensor.name}"
+    if not sensor.running:
+        return [_switched_off(name)]
+    problems = [f"the last tick of {name} failed: {sensor.error}"] if sensor.error else []
+    patience = 3 * timedelta(seconds=sensor.interval_s) + SENSOR_SLACK
+    if sensor.last_tick is not None:
+        if now - sensor.last_tick > patience:
+            problems.append(f"{name} has not ticked for {span(now - sensor.last_tick)}")
+    elif _waited(sensor.since, started, now) > TAKEN_UP_WITHIN:
+        problems.append(f"{name} has never ticked: read daemon.log")
+    return problems
+
+
+def _schedule(schedule: ScheduleFacts, started: datetime | None, now: datetime) -> list[str]:
+    name = f"schedule {schedule.name}"
+    if not schedule.running:
+        return [_switched_off(name)]
+    problems = [f"the last tick of {name} failed: {schedule.error}"] if schedule.error else []
+    if schedule.since is None and schedule.last_tick is None:
+        if _waited(None, started, now) > TAKEN_UP_WITHIN:
+            problems.append(f"{name} was never taken up by the daemon: read daemon.log")
+        return problems
+    missed = schedule.last_tick is None or schedule.last_tick < schedule.due
+    was_on = schedule.since is None or schedule.since <= schedule.due
+    # The daemon makes up for what was due while the platform was down.
+    if missed and was_on and _waited(schedule.due, started, now) > SCHEDULE_SLACK:
+        problems.append(f"{name} has not ticked: it was due at {stamp(schedule.due)}")
+    return problems
+
+
+def _waited(since: datetime | None, started: datetime | None, now: datetime) -> timedelta:
+    """How long something has been expected; for ever when neither instant is known."""
+    return min((now - at for at in (since, started) if at is not None), default=timedelta.max)
+
+
+def _switched_off(name: str) -> str:
+    return f"{name} is switched off: switch it on in Dagster's UI, page Automation"
 
 
 def _data(facts: Facts, now: datetime) -> list[str]:

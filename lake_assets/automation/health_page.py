@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lake_assets.automation.facts import Facts
+from lake_assets.automation.facts import Facts, ScheduleFacts, SensorFacts
 from lake_assets.automation.health import Health, collector_status, stamp, transformer_status
 
 
@@ -52,14 +52,8 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
             "macro_min_rows_today": None,
         },
         "daemon": {"last_seen_ts": stamp(facts.daemon_beat)},
-        "sensors": {
-            sensor.name: {
-                "status": "running" if sensor.running else "stopped",
-                "last_tick_ts": stamp(sensor.last_tick),
-                "last_error": sensor.error,
-            }
-            for sensor in facts.sensors
-        },
+        "sensors": {sensor.name: _instigator(sensor) for sensor in facts.sensors},
+        "schedules": {schedule.name: _instigator(schedule) for schedule in facts.schedules},
         "symbols": {symbol: {"newest_minute_end_ts": stamp(until)} for symbol, until in facts.minutes.items()},
     }
 
@@ -71,7 +65,7 @@ def page(beat: Mapping[str, Any]) -> str:
     symbols = [f"| {name} | {row['newest_minute_end_ts'] or 'never'} |" for name, row in beat["symbols"].items()]
     sensors = [
         f"| {name} | {row['status']} | {row['last_tick_ts'] or 'never'} | {row['last_error'] or ''} |"
-        for name, row in beat["sensors"].items()
+        for name, row in [*beat["sensors"].items(), *beat["schedules"].items()]
     ]
     heard = [
         f"| {name} | {row['market_last_seen_ts'] or '–'} | {row['public_last_seen_ts'] or '–'} |"
@@ -97,7 +91,7 @@ def page(beat: Mapping[str, Any]) -> str:
         "",
         f"Daemon last seen at {beat['daemon']['last_seen_ts'] or 'never'}.",
         "",
-        "| sensor | status | last tick | last error |",
+        "| sensor or schedule | status | last tick | last error |",
         "| --- | --- | --- | --- |",
         *sensors,
         "",
@@ -116,6 +110,14 @@ def page(beat: Mapping[str, Any]) -> str:
         f"{files['minute_rows_today']} minute rows, {files['raw_count_today']} raw files.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _instigator(found: SensorFacts | ScheduleFacts) -> dict[str, Any]:
+    return {
+        "status": "running" if found.running else "stopped",
+        "last_tick_ts": stamp(found.last_tick),
+        "last_error": found.error,
+    }
 
 
 def _number(value: float | None) -> str:

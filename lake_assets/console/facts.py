@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 import dagster as dg
 import polars as pl
 import sqlalchemy as sa
-from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData, TickStatus
 from dagster_shared.serdes.errors import DeserializationError
 
-from lake_assets.automation.facts import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, RunFacts, SensorFacts
+from lake_assets.automation.facts import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, RunFacts
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
+from lake_assets.console.automation_facts import find_schedules, find_sensors
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.transforms.live_rows import LIVE_ROWS
@@ -74,7 +74,7 @@ def find_facts(
         beat_every=timedelta(seconds=settings.heartbeat_s),
     )
     looks: dict[str, Callable[[Facts], Facts]] = {
-        DAGSTER: lambda found: _see_dagster(found, instance, now),
+        DAGSTER: lambda found: _see_dagster(found, settings, instance, now),
         LEDGER: lambda found: _see_ledger(found, settings, ledger, now),
         LIVE: lambda found: replace(found, collector=_collector(settings, now)),
     }
@@ -86,13 +86,14 @@ def find_facts(
     return facts
 
 
-def _see_dagster(facts: Facts, instance: dg.DagsterInstance, now: datetime) -> Facts:
+def _see_dagster(facts: Facts, settings: LakeSettings, instance: dg.DagsterInstance, now: datetime) -> Facts:
     beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
-    sensors = [_sensor(instance, state, now) for state in instance.all_instigator_state()]
+    states = instance.all_instigator_state()
     return replace(
         facts,
         daemon_beat=_utc(max(beats), now) if beats else None,
-        sensors=[sensor for sensor in sensors if sensor is not None],
+        sensors=find_sensors(settings, instance, states, now),
+        schedules=find_schedules(settings, instance, states, now),
         hot_run=_hot_run(instance, now),
     )
 
@@ -106,22 +107,6 @@ def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datet
         raw_count_today=ledger.captures_since(today),
         minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
         late_archives=_late(settings, ledger, now),
-    )
-
-
-def _sensor(instance: dg.DagsterInstance, state: InstigatorState, now: datetime) -> SensorFacts | None:
-    data = state.instigator_data
-    if not isinstance(data, SensorInstigatorData):
-        return None
-    last = max(data.last_tick_timestamp or 0.0, data.last_tick_start_timestamp or 0.0)
-    error = None
-    if data.last_tick_timestamp and not data.last_tick_success_timestamp:
-        ticks = instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, limit=1, statuses=[TickStatus.FAILURE]
-        )
-        error = ticks[0].error.message.strip()[:300] if ticks and ticks[0].error else "see its tick in Dagster's UI"
-    return SensorFacts(
-        state.instigator_name, state.is_running, data.min_interval or 30.0, _utc(last, now) if last else None, error
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, SensorFacts
+from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, ScheduleFacts, SensorFacts
 from lake_assets.automation.health import judge
 from lake_assets.automation.health_page import heartbeat, page
 
@@ -90,12 +90,55 @@ def test_a_slow_heartbeat_is_given_its_time() -> None:
 
 def test_what_is_no_problem() -> None:
     slow = SensorFacts("promote_archives", running=True, interval_s=300, last_tick=ago(minutes=14))
-    new = SensorFacts("alert_failures", running=True, interval_s=30, last_tick=None)
+    new = SensorFacts("alert_failures", running=True, interval_s=30, last_tick=None, since=ago(minutes=2))
     never_collected = CollectorFacts()
     facts = replace(WELL, sensors=[HOT, slow, new], collector=never_collected, started=None)
     assert judge(facts, NOW).well
     by_hand = replace(WELL, automation=False, sensors=[replace(HOT, running=False)], minutes={"BTCUSDT": None})
     assert judge(by_hand, NOW).well, "without automation nobody promises fresh minutes"
+
+
+NEVER = SensorFacts("heal_holes", running=True, interval_s=300, last_tick=None)
+DAILY = ScheduleFacts("audit_daily", running=True, due=ago(hours=6), last_tick=ago(hours=6), since=ago(days=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"sensors": [NEVER]}, "sensor heal_holes has never ticked: read daemon.log"),
+        ({"sensors": [replace(NEVER, since=ago(minutes=4))]}, "sensor heal_holes has never ticked: read daemon.log"),
+        ({"sensors": [NEVER], "started": ago(minutes=4)}, "sensor heal_holes has never ticked: read daemon.log"),
+        ({"sensors": [NEVER], "started": ago(minutes=3)}, None),
+        ({"schedules": [DAILY]}, None),
+        (
+            {"schedules": [replace(DAILY, last_tick=ago(hours=30))]},
+            "schedule audit_daily has not ticked: it was due at 2026-11-18T09:30:00Z",
+        ),
+        (
+            {"schedules": [replace(DAILY, last_tick=None)]},
+            "schedule audit_daily has not ticked: it was due at 2026-11-18T09:30:00Z",
+        ),
+        ({"schedules": [replace(DAILY, last_tick=ago(hours=30), due=ago(minutes=4))]}, None),
+        ({"schedules": [replace(DAILY, last_tick=ago(hours=30))], "started": ago(minutes=4)}, None),
+        ({"schedules": [replace(DAILY, last_tick=None, since=ago(hours=5))]}, None),
+        (
+            {"schedules": [replace(DAILY, last_tick=None, since=None)]},
+            "schedule audit_daily was never taken up by the daemon: read daemon.log",
+        ),
+        (
+            {"schedules": [replace(DAILY, running=False)]},
+            "schedule audit_daily is switched off: switch it on in Dagster's UI, page Automation",
+        ),
+        (
+            {"schedules": [replace(DAILY, error="KeyError: x")]},
+            "the last tick of schedule audit_daily failed: KeyError: x",
+        ),
+        ({"schedules": [replace(DAILY, running=False)], "automation": False}, None),
+    ],
+)
+def test_a_sensor_that_never_ticked_and_a_schedule_that_missed_its_time(changes, problem) -> None:
+    health = judge(replace(WELL, **changes), NOW)
+    assert health.problems == (() if problem is None else (problem,))
 
 
 def test_starting_and_stopped() -> None:
@@ -136,6 +179,7 @@ def test_the_heartbeat_has_the_promised_fields() -> None:
         "last_run_end": "2026-11-18T15:29:30Z",
         "last_error": None,
     }
+    assert beat["sensors"]["hot_band"]["last_tick_ts"] == "2026-11-18T15:29:40Z"
     assert beat["files"]["raw_count_today"] == 100
     assert beat["files"]["minute_rows_today"] == 930
     running = heartbeat(replace(WELL, hot_run=RunFacts(ago(seconds=5))), judge(WELL, NOW))
