@@ -26,11 +26,12 @@ from lake_assets.automation.promotion import (
 from lake_assets.jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
 from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
 from lake_assets.windows import HOUR
-from lake_resources.alerts import Alert, send
+from lake_resources.alerts import Alert
 from lake_resources.binance.vision import VisionClient
 from lake_resources.binance.wire import STREAMS
 from lake_resources.clock import Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
+from lake_resources.outbox import Outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger import Ledger
 
@@ -41,7 +42,7 @@ _VISION_TIMEOUT_S = 5.0
 
 
 def build_promote_sensor(
-    settings: LakeSettings, ledger: Ledger, clock: Clock, jobs: Sequence[Job]
+    settings: LakeSettings, ledger: Ledger, outbox: Outbox, clock: Clock, jobs: Sequence[Job]
 ) -> dg.SensorDefinition:
     """Brings in published days, notices re-publications, and rebuilds the hours from them."""
     offered = {stream.name for stream in offered_streams(settings)}
@@ -74,15 +75,10 @@ def build_promote_sensor(
             *_archive_requests(ready, settings),
             *(_rebuild_request(each.symbol, each.day) for each in rebuilds),
         ]
-        for poll in late:
-            text = alarm_text(poll)
+        # Kept or delivered before the cursor says that they were told; else the tick fails, and they are found again.
+        trouble = outbox.post(*(_alarm(poll, now) for poll in late))
+        for text in filter(None, (*map(alarm_text, late), trouble, problem)):
             context.log.warning(text)
-            subject = f"{poll.stream} of {poll.symbol} for {poll.period} is late"
-            trouble = send(settings.webhook_url, Alert("archive_late", subject, text, now))
-            if trouble:
-                context.log.warning(trouble)
-        if problem:
-            context.log.warning(problem)
         asked = f"asked for {len(polls)} CHECKSUMs, {len(published)} to take; {problem}".rstrip("; ")
         return dg.SensorResult(
             run_requests=requests,
@@ -178,6 +174,10 @@ def _rebuild_request(symbol: str, day: date) -> dg.RunRequest:
         asset_selection=[minute_key(symbol)],
         tags=hour_range_tags("promote", midnight, midnight + 23 * HOUR) | {"lake/cause": "rebuild"},
     )
+
+
+def _alarm(poll: Poll, now: datetime) -> Alert:
+    return Alert("archive_late", f"{poll.stream} of {poll.symbol} for {poll.period} is late", alarm_text(poll), now)
 
 
 def _observation(poll: Poll) -> dg.AssetObservation:

@@ -25,10 +25,11 @@ from lake_assets.automation.facts import Facts
 from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
 from lake_assets.console.facts import LOOK_ERRORS, find_facts
-from lake_assets.console.telling import tell
+from lake_assets.console.telling import Teller
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
+from lake_resources.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import Ledger
@@ -79,7 +80,7 @@ def run(
     """
     started = started or system_clock()
     ledger = Ledger(settings.resolved_ledger_url)
-    told: tuple[str, ...] = ()
+    teller = Teller(open_outbox(settings), say)
     given_up = False
     with dg.DagsterInstance.get() as instance:
         while True:
@@ -91,8 +92,9 @@ def run(
             health = _write(settings, facts, judge(facts, now))
             if stopping:
                 break
-            told = tell(settings, health, told, say)
+            teller.tell(health)
             stop.wait(settings.heartbeat_s)
+    teller.close()
     ledger.close()
 
 

@@ -27,6 +27,7 @@ from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR
 from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_resources.alerts import Alert, send
+from lake_resources.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import ledger_engine
 from lake_resources.storage.catalog import Catalog
@@ -342,14 +343,24 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads(well.output)["status"] == "HEALTHY"
 
 
-def test_a_failed_run_and_a_late_archive_reach_the_webhook(exchange_here, tmp_path: Path, hook: Receiver) -> None:
+@pytest.mark.parametrize("down", [False, True])
+def test_a_failed_run_and_a_late_archive_reach_the_webhook(
+    exchange_here, tmp_path: Path, hook: Receiver, down: bool
+) -> None:
+    hook.status = 503 if down else 200
     with bench_on(exchange_here, tmp_path, webhook_url=hook.url) as bench:
         _fail_and_be_late(bench)
+        assert bool(hook.bodies) != down
+        hook.status = 200
+        outbox = open_outbox(bench.settings)
+        outbox.deliver()
+        outbox.close()
     kinds = [body["kind"] for body in hook.bodies]
     assert kinds[0] == "run_failed"
     assert "minute_hours failed (hot, 2026-11-18-14:00 to 2026-11-18-15:00)" in hook.bodies[0]["subject"]
     assert set(kinds[1:]) == {"archive_late"}
     assert any("klines_1m of BTCUSDT for 2026-11-18 is late" in body["subject"] for body in hook.bodies)
+    assert len({body["subject"] for body in hook.bodies}) == len(hook.bodies), "each once"
 
 
 def _fail_and_be_late(bench: Bench) -> None:
