@@ -7,6 +7,7 @@ and what to rebuild (`automation.promotion`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
@@ -19,6 +20,7 @@ from lake_assets.automation.promotion import (
     DayState,
     Poll,
     alarm_text,
+    note_asked,
     plan_polls,
     plan_rebuilds,
     watched_days,
@@ -64,9 +66,11 @@ def build_promote_sensor(
         days = [day for symbol in settings.symbols for day in _days(ledger, symbol, now)]
         attempts = Attempts.load(context.cursor)
         polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
-        published, absent, problem = _ask_vision(settings, ledger, polls, now)
-        ready = [poll for poll in published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
-        late = [poll for poll in absent if poll.late and _key(poll, "late") not in attempts.entries]
+        answers = _ask_vision(settings, ledger, polls, now)
+        note_asked(answers.asked, now, attempts)
+        problem = answers.problem
+        ready = [poll for poll in answers.published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
+        late = [poll for poll in answers.absent if poll.late and _key(poll, "late") not in attempts.entries]
         for purpose, chosen in (("take", ready), ("late", late)):
             for poll in chosen:
                 attempts.note(_key(poll, purpose), "", now)
@@ -79,7 +83,7 @@ def build_promote_sensor(
         trouble = outbox.post(*(_alarm(poll, now) for poll in late))
         for text in filter(None, (*map(alarm_text, late), trouble, problem)):
             context.log.warning(text)
-        asked = f"asked for {len(polls)} CHECKSUMs, {len(published)} to take; {problem}".rstrip("; ")
+        asked = f"asked for {len(answers.asked)} CHECKSUMs, {len(answers.published)} to take; {problem}".rstrip("; ")
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else asked,
@@ -118,14 +122,21 @@ def _days(ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
     return found
 
 
-def _ask_vision(
-    settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime
-) -> tuple[list[Poll], list[Poll], str]:
-    """Ask for CHECKSUMs: which files there are to take, which are not there, and what kept Vision from answering."""
-    published: list[Poll] = []
-    absent: list[Poll] = []
+@dataclass
+class _Answers:
+    """What Vision said: who was asked for, what is there to take, what is not there, what ended the asking."""
+
+    asked: list[Poll] = field(default_factory=list)
+    published: list[Poll] = field(default_factory=list)
+    absent: list[Poll] = field(default_factory=list)
+    problem: str = ""
+
+
+def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime) -> _Answers:
+    """Ask for CHECKSUMs, until Vision does not answer."""
+    answers = _Answers()
     if not polls:
-        return published, absent, ""
+        return answers
     vision = VisionClient(settings.resolved_vision_url, timeout_s=_VISION_TIMEOUT_S, attempts=1, connections=1)
     try:
         for poll in polls:
@@ -135,16 +146,17 @@ def _ask_vision(
                 if poll.known_sha256 is None:
                     text = alarm_text(poll) if poll.late else str(error)
                     ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", text, at=now)
-                    absent.append(poll)
+                    answers.absent.append(poll)
             except ArchiveError as error:
                 ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", str(error), at=now)
             else:
-                published += [poll] if sha256 != poll.known_sha256 else []
+                answers.published += [poll] if sha256 != poll.known_sha256 else []
+            answers.asked.append(poll)
     except ExchangeError as error:
-        return published, absent, f"Vision did not answer: {error}"
+        answers.problem = f"Vision did not answer: {error}"
     finally:
         vision.close()
-    return published, absent, ""
+    return answers
 
 
 def _archive_requests(polls: Sequence[Poll], settings: LakeSettings) -> list[dg.RunRequest]:
