@@ -7,6 +7,7 @@ and what to rebuild (`automation.promotion`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
@@ -19,6 +20,7 @@ from lake_assets.automation.promotion import (
     DayState,
     Poll,
     alarm_text,
+    note_asked,
     plan_polls,
     plan_rebuilds,
     watched_days,
@@ -26,11 +28,12 @@ from lake_assets.automation.promotion import (
 from lake_assets.jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
 from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
 from lake_assets.windows import HOUR
-from lake_resources.alerts import Alert, send
+from lake_resources.alerts import Alert
 from lake_resources.binance.vision import VisionClient
 from lake_resources.binance.wire import STREAMS
 from lake_resources.clock import Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
+from lake_resources.outbox import Outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger import Ledger
 
@@ -41,7 +44,7 @@ _VISION_TIMEOUT_S = 5.0
 
 
 def build_promote_sensor(
-    settings: LakeSettings, ledger: Ledger, clock: Clock, jobs: Sequence[Job]
+    settings: LakeSettings, ledger: Ledger, outbox: Outbox, clock: Clock, jobs: Sequence[Job]
 ) -> dg.SensorDefinition:
     """Brings in published days, notices re-publications, and rebuilds the hours from them."""
     offered = {stream.name for stream in offered_streams(settings)}
@@ -63,9 +66,11 @@ def build_promote_sensor(
         days = [day for symbol in settings.symbols for day in _days(ledger, symbol, now)]
         attempts = Attempts.load(context.cursor)
         polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
-        published, absent, problem = _ask_vision(settings, ledger, polls, now)
-        ready = [poll for poll in published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
-        late = [poll for poll in absent if poll.late and _key(poll, "late") not in attempts.entries]
+        answers = _ask_vision(settings, ledger, polls, now)
+        note_asked(answers.asked, now, attempts)
+        problem = answers.problem
+        ready = [poll for poll in answers.published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
+        late = [poll for poll in answers.absent if poll.late and _key(poll, "late") not in attempts.entries]
         for purpose, chosen in (("take", ready), ("late", late)):
             for poll in chosen:
                 attempts.note(_key(poll, purpose), "", now)
@@ -74,16 +79,11 @@ def build_promote_sensor(
             *_archive_requests(ready, settings),
             *(_rebuild_request(each.symbol, each.day) for each in rebuilds),
         ]
-        for poll in late:
-            text = alarm_text(poll)
+        # Kept or delivered before the cursor says that they were told; else the tick fails, and they are found again.
+        trouble = outbox.post(*(_alarm(poll, now) for poll in late))
+        for text in filter(None, (*map(alarm_text, late), trouble, problem)):
             context.log.warning(text)
-            subject = f"{poll.stream} of {poll.symbol} for {poll.period} is late"
-            trouble = send(settings.webhook_url, Alert("archive_late", subject, text, now))
-            if trouble:
-                context.log.warning(trouble)
-        if problem:
-            context.log.warning(problem)
-        asked = f"asked for {len(polls)} CHECKSUMs, {len(published)} to take; {problem}".rstrip("; ")
+        asked = f"asked for {len(answers.asked)} CHECKSUMs, {len(answers.published)} to take; {problem}".rstrip("; ")
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else asked,
@@ -122,14 +122,21 @@ def _days(ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
     return found
 
 
-def _ask_vision(
-    settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime
-) -> tuple[list[Poll], list[Poll], str]:
-    """Ask for CHECKSUMs: which files there are to take, which are not there, and what kept Vision from answering."""
-    published: list[Poll] = []
-    absent: list[Poll] = []
+@dataclass
+class _Answers:
+    """What Vision said: who was asked for, what is there to take, what is not there, what ended the asking."""
+
+    asked: list[Poll] = field(default_factory=list)
+    published: list[Poll] = field(default_factory=list)
+    absent: list[Poll] = field(default_factory=list)
+    problem: str = ""
+
+
+def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime) -> _Answers:
+    """Ask for CHECKSUMs, until Vision does not answer."""
+    answers = _Answers()
     if not polls:
-        return published, absent, ""
+        return answers
     vision = VisionClient(settings.resolved_vision_url, timeout_s=_VISION_TIMEOUT_S, attempts=1, connections=1)
     try:
         for poll in polls:
@@ -139,16 +146,17 @@ def _ask_vision(
                 if poll.known_sha256 is None:
                     text = alarm_text(poll) if poll.late else str(error)
                     ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", text, at=now)
-                    absent.append(poll)
+                    answers.absent.append(poll)
             except ArchiveError as error:
                 ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", str(error), at=now)
             else:
-                published += [poll] if sha256 != poll.known_sha256 else []
+                answers.published += [poll] if sha256 != poll.known_sha256 else []
+            answers.asked.append(poll)
     except ExchangeError as error:
-        return published, absent, f"Vision did not answer: {error}"
+        answers.problem = f"Vision did not answer: {error}"
     finally:
         vision.close()
-    return published, absent, ""
+    return answers
 
 
 def _archive_requests(polls: Sequence[Poll], settings: LakeSettings) -> list[dg.RunRequest]:
@@ -178,6 +186,10 @@ def _rebuild_request(symbol: str, day: date) -> dg.RunRequest:
         asset_selection=[minute_key(symbol)],
         tags=hour_range_tags("promote", midnight, midnight + 23 * HOUR) | {"lake/cause": "rebuild"},
     )
+
+
+def _alarm(poll: Poll, now: datetime) -> Alert:
+    return Alert("archive_late", f"{poll.stream} of {poll.symbol} for {poll.period} is late", alarm_text(poll), now)
 
 
 def _observation(poll: Poll) -> dg.AssetObservation:

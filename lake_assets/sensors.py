@@ -19,9 +19,10 @@ from lake_assets.jobs import HOT_RUN_LONGEST, MINUTE_JOB, RANGE_END, RANGE_START
 from lake_assets.metadata import AUTOMATION_TAG, minute_key
 from lake_assets.promotion_sensor import build_promote_sensor, default_status
 from lake_assets.windows import HOUR
-from lake_resources.alerts import Alert, send
+from lake_resources.alerts import Alert
 from lake_resources.binance.rest import RETENTION
 from lake_resources.clock import Clock, system_clock
+from lake_resources.outbox import Outbox, open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
@@ -39,12 +40,12 @@ def build_sensors(
         jobs: the jobs of the code location.
         clock: the only source of the current time.
     """
-    ledger = Ledger(settings.resolved_ledger_url)
+    ledger, outbox = Ledger(settings.resolved_ledger_url), open_outbox(settings)
     return [
         build_hot_sensor(settings, ledger, clock),
         build_heal_sensor(settings, ledger, clock),
-        build_promote_sensor(settings, ledger, clock, jobs),
-        build_alert_sensor(settings, clock),
+        build_promote_sensor(settings, ledger, outbox, clock, jobs),
+        build_alert_sensor(settings, outbox, clock),
     ]
 
 
@@ -124,7 +125,7 @@ def build_heal_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> d
     return heal_holes
 
 
-def build_alert_sensor(settings: LakeSettings, clock: Clock) -> dg.SensorDefinition:
+def build_alert_sensor(settings: LakeSettings, outbox: Outbox, clock: Clock) -> dg.SensorDefinition:
     """Posts every failed run to the webhook."""
 
     @dg.run_failure_sensor(
@@ -139,7 +140,7 @@ def build_alert_sensor(settings: LakeSettings, clock: Clock) -> dg.SensorDefinit
         steps = [event.message for event in context.get_step_failure_events()]
         detail = "\n".join([context.failure_event.message or "", *filter(None, steps)])
         subject = f"run {run.run_id[:8]} of {run.job_name} failed ({tags.get(AUTOMATION_TAG, 'by hand')}, {hours})"
-        trouble = send(settings.webhook_url, Alert("run_failed", subject, detail[:4000], clock()))
+        trouble = outbox.post(Alert("run_failed", subject, detail[:4000], clock()))
         return dg.SkipReason(trouble) if trouble else None
 
     return alert_failures

@@ -1,6 +1,7 @@
 """Telling people outside: one JSON message to a webhook.
 
-Belongs here: the message's form, sending it. Does not belong here: what is worth telling.
+Belongs here: the message's form, sending it once. Does not belong here: what is worth telling, keeping what was not
+delivered (`outbox`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from datetime import datetime
 import httpx
 
 _TIMEOUT_S = 5.0
+_REFUSED_FOR_GOOD = {400, 413, 415, 422}
+"""It is this message that the receiver does not take; others may follow."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,32 @@ class Alert:
         }
 
 
-def send(url: str, alert: Alert) -> str:
-    """Post an alert.
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a message.
 
-    Returns:
-        What went wrong, for a log; empty when it was delivered (or when there is no address). A receiver that is down
-        must not stop the lake, so nothing is raised.
+    Attributes:
+        trouble: what went wrong, for a log; empty when it was delivered (or when there is no address).
+        settled: it need not be sent again: it was delivered, or the receiver will never take it.
     """
+
+    trouble: str = ""
+    settled: bool = True
+
+
+def deliver(url: str, alert: Alert) -> Delivery:
+    """Post an alert. A receiver that is down must not stop the lake, so nothing is raised."""
     if not url:
-        return ""
+        return Delivery()
     try:
         answer = httpx.post(url, json=alert.body(), timeout=_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return f"the webhook did not answer: {error!r}"
-    return "" if answer.is_success else f"the webhook answered {answer.status_code}"
+        return Delivery(f"the webhook did not answer: {error!r}", settled=False)
+    if answer.is_success:
+        return Delivery()
+    return Delivery(f"the webhook answered {answer.status_code}", settled=answer.status_code in _REFUSED_FOR_GOOD)
+
+
+def send(url: str, alert: Alert) -> str:
+    """Post an alert once; returns what went wrong, empty when nothing did."""
+    return deliver(url, alert).trouble

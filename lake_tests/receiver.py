@@ -13,29 +13,31 @@ from typing import Any
 
 @dataclass
 class Receiver:
-    """Its address, the bodies it got, and the status it answers with."""
+    """Its address, the bodies it took, those it refused, and the status it answers with."""
 
     url: str = ""
     status: int = 200
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
-    """A running receiver."""
+def receiver(port: int = 0) -> Iterator[Receiver]:
+    """A running receiver, on a port of its own unless one is given."""
     found = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            found.bodies.append(json.loads(self.rfile.read(length)))
+            taken = found.bodies if found.status < 300 else found.refused
+            taken.append(json.loads(self.rfile.read(length)))
             self.send_response(found.status)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = HTTPServer(("127.0.0.1", port), Handler)
     found.url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

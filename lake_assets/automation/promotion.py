@@ -89,7 +89,7 @@ def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: A
         days: days with committed hours.
         now: the moment of asking, UTC.
         cap: requests at most; the newest days first.
-        attempts: when known archives of a day were last compared; noted here.
+        attempts: when known archives were last compared; what is asked in the end is for `note_asked`.
     """
     polls: list[Poll] = []
     for state in sorted(days, key=lambda state: state.day, reverse=True):
@@ -102,9 +102,15 @@ def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: A
                 polls.append(Poll(state.symbol, name, state.period, late=late))
     attempts.forget_before(now - RECHECKED_FOR)
     for state in days:
-        if len(polls) < cap:
-            polls += _rechecks(state, now, attempts)
+        polls += _rechecks(state, now, attempts)
     return polls[:cap]
+
+
+def note_asked(polls: Sequence[Poll], now: datetime, attempts: Attempts) -> None:
+    """Note the comparisons that were made. Of absent archives the ledger knows when they were asked for."""
+    for poll in polls:
+        if poll.known_sha256 is not None:
+            attempts.note(_recheck_key(poll.symbol, poll.stream, poll.period), "", now)
 
 
 def plan_rebuilds(days: Sequence[DayState], now: datetime, *, cap: int, attempts: Attempts) -> list[Rebuild]:
@@ -145,13 +151,18 @@ def _rechecks(state: DayState, now: datetime, attempts: Attempts) -> list[Poll]:
     known = {name: row for name, row in state.archives.items() if name in DAILY}
     if not known or now >= _first_due(state.day) + RECHECKED_FOR:
         return []
-    key = f"recheck {state.symbol} {state.period}"
     if now - max(row.fetched_at for row in known.values()) < RECHECK_EVERY:
         return []
-    if not attempts.ready(key, "", now, Backoff(RECHECK_EVERY, RECHECK_EVERY)):
-        return []
-    attempts.note(key, "", now)
-    return [Poll(state.symbol, name, state.period, known_sha256=row.sha256) for name, row in sorted(known.items())]
+    pause = Backoff(RECHECK_EVERY, RECHECK_EVERY)
+    return [
+        Poll(state.symbol, name, state.period, known_sha256=row.sha256)
+        for name, row in sorted(known.items())
+        if attempts.ready(_recheck_key(state.symbol, name, state.period), "", now, pause)
+    ]
+
+
+def _recheck_key(symbol: str, stream: str, period: str) -> str:
+    return f"recheck {symbol} {stream} {period}"
 
 
 def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:

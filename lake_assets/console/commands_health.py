@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lake_assets.automation.health import heartbeat
+from lake_assets.automation.health_page import heartbeat
 from lake_assets.console.heartbeat import look
 from lake_assets.console.stack import dagster_home
 from lake_resources.clock import system_clock

@@ -132,6 +132,11 @@ class Catalog:
         """Lock file of the one collector of a lake."""
         return self.root / ".locks" / "collector.lock"
 
+    @property
+    def outbox_lock_path(self) -> Path:
+        """Lock of the process that delivers messages to people."""
+        return self.root / ".locks" / "outbox.lock"
+
     def relative(self, path: Path) -> str:
         """`path` as the ledger keeps it: relative to the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()

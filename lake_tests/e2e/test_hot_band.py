@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -115,3 +117,19 @@ def test_the_watchdog_sees_daemon_sensors_and_minutes(journey: Journey) -> None:
     assert beat["transformer"]["last_run_end"]
     written = datetime.fromisoformat(beat["ts_utc"])
     assert datetime.now(UTC) - written < timedelta(seconds=90)
+
+
+def test_a_watchdog_that_ends_takes_nothing_down_and_is_started_again(journey: Journey) -> None:
+    watchdog = journey.stack.processes[WATCHDOG]
+    os.killpg(watchdog.pid, signal.SIGKILL)
+    watchdog.wait(10)
+    killed = datetime.now(UTC)
+    journey.stack.check()
+    deadline = time.monotonic() + 60
+    written = killed
+    while written <= killed:
+        assert time.monotonic() < deadline, "no heartbeat after the kill"
+        journey.stack.tend()
+        time.sleep(0.2)
+        written = datetime.fromisoformat(json.loads(heartbeat_path(journey.settings).read_text())["ts_utc"])
+    assert journey.stack.processes[WATCHDOG].pid != watchdog.pid

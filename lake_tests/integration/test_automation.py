@@ -197,6 +197,21 @@ def test_a_republication_within_ten_days_is_noticed(lake: Automated) -> None:
     assert row.sources["klines_1m"].reference == after.sha256
 
 
+def test_a_comparison_that_vision_did_not_answer_is_made_at_the_next_tick(lake: Automated) -> None:
+    bench = lake.bench
+    bench.at(DAY + 20 * HOUR).build([DAY + 3 * HOUR])
+    for tick in range(2):
+        lake.tick_and_run(PROMOTE_SENSOR, DUE + tick * 5 * MINUTE)
+    bench.fault("republished", "klines/BTCUSDT/1m/BTCUSDT-1m-2026-11-18")
+    bench.fault("5xx", "CHECKSUM")
+    later = DUE + timedelta(hours=7)
+    assert "Vision did not answer" in str(lake.tick(PROMOTE_SENSOR, later).skip_message)
+    bench.sim.faults.clear()
+    bench.fault("republished", "klines/BTCUSDT/1m/BTCUSDT-1m-2026-11-18")
+    again = lake.tick(PROMOTE_SENSOR, later + 5 * MINUTE).run_requests or ()
+    assert [request.tags["lake/cause"] for request in again] == ["republished"]
+
+
 def test_a_day_that_is_late_raises_one_alarm(lake: Automated) -> None:
     bench = lake.bench
     bench.at(DAY + 20 * HOUR).build([DAY + 3 * HOUR])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
@@ -18,12 +21,18 @@ from typer.testing import CliRunner
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
 from lake_assets.console.before_start import give_up_dead_runs
-from lake_assets.console.heartbeat import find_facts, heartbeat_path, report_path, run
+from lake_assets.console.facts import find_facts
+from lake_assets.console.heartbeat import heartbeat_path, report_path, run
+from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR
+from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_resources.alerts import Alert, send
+from lake_resources.outbox import open_outbox
 from lake_resources.settings import LakeSettings
+from lake_resources.storage import ledger_engine
+from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 from lake_tests.automated_lake import automated
 from lake_tests.receiver import Receiver, receiver
@@ -48,12 +57,43 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(tmp_path: Path, **given: object) -> LakeSettings:
-    chosen = {"collector": False} | given
-    return LakeSettings(root=tmp_path / "lake", symbols=("BTCUSDT",), heartbeat_s=5, **chosen)  # type: ignore[arg-type]
+    chosen = {"collector": False, "symbols": ("BTCUSDT",), "heartbeat_s": 5} | given
+    return LakeSettings(root=tmp_path / "lake", **chosen)  # type: ignore[arg-type]
 
 
 def beat(instance: dg.DagsterInstance, at: datetime) -> None:
     instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), "SENSOR", "x", None))
+
+
+def until(ready: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"it did not come within {seconds} s"
+        time.sleep(0.05)
+
+
+@contextmanager
+def watching(chosen: LakeSettings, started: datetime = NOW) -> Iterator[list[str]]:
+    """The watchdog at work; what it says. It ends within 10 s of being told to."""
+    stop, lines, failed = threading.Event(), list[str](), list[BaseException]()
+
+    def work() -> None:
+        try:
+            run(chosen, stop=stop, say=lines.append, started=started)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield lines
+    finally:
+        begun = time.monotonic()
+        stop.set()
+        thread.join()
+    assert failed == []
+    assert time.monotonic() - begun < 10
 
 
 def test_an_alert_is_one_json_message(hook: Receiver) -> None:
@@ -101,6 +141,117 @@ def test_a_collector_that_never_came_up_is_noticed(tmp_path: Path, home: Path) -
         health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
     ledger.close()
     assert [problem for problem in health.problems if "the collector is silent" in problem] == list(health.problems)
+
+
+def live_rows(chosen: LakeSettings, symbol: str, **frames: int) -> None:
+    """Live rows of the quarter of an hour before `NOW`: frames per minute and stream."""
+    minutes = [NOW - timedelta(minutes=back) for back in range(15, 1, -1)]
+    rows = pl.DataFrame({"timestamp": minutes}, schema={"timestamp": LIVE_ROWS["timestamp"]}).with_columns(
+        pl.lit(frames.get(name, 0 if name.endswith("_frames") else None), dtype).alias(name)
+        for name, dtype in LIVE_ROWS.items()
+        if name != "timestamp"
+    )
+    LiveRows(Catalog(chosen.lake_root)).merge(symbol, rows.select(list(LIVE_ROWS)))
+
+
+def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are_heard(
+    tmp_path: Path, home: Path
+) -> None:
+    chosen = settings(tmp_path, automation=False, collector=True, symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
+    live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
+    live_rows(chosen, "ETHUSDT", depth_frames=590)
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW)
+        facts = find_facts(chosen, instance, ledger, NOW)
+    ledger.close()
+    assert facts.collector.last_seen == NOW - timedelta(minutes=1)
+    assert [problem.removesuffix(" for 10 min or longer") for problem in judge(facts, NOW).problems] == [
+        "the collector hears nothing of ETHUSDT on the market socket",
+        "the collector hears nothing of SOLUSDT on the market socket",
+        "the collector hears nothing of SOLUSDT on the public socket",
+    ]
+
+
+@contextmanager
+def locked(chosen: LakeSettings) -> Iterator[None]:
+    """The ledger as another process keeps it, for all that come later."""
+    ledger = Ledger(chosen.resolved_ledger_url)
+    assert ledger.symbols() == []
+    ledger.close()
+    other = sqlite3.connect(chosen.lake_root / "ledger.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE").close()
+    other.execute("BEGIN EXCLUSIVE").close()
+    yield
+    other.close()
+
+
+def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
+    chosen = settings(tmp_path, collector=True)
+    live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
+    torn = next(chosen.lake_root.rglob("*.parquet"))
+    torn.write_bytes(torn.read_bytes()[:-40])
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW - timedelta(minutes=4))
+        with locked(chosen):
+            facts = find_facts(chosen, instance, ledger, NOW, started=NOW - timedelta(seconds=1))
+            health = judge(facts, NOW)
+        after = find_facts(chosen, instance, ledger, NOW)
+    ledger.close()
+    assert health.status == "ERROR", "though it has just been started"
+    assert "could not read the ledger: ledger sqlite" in health.problems[0]
+    assert "could not read the live rows: " in health.problems[1]
+    assert "the daemon has been silent for 4 min" in health.problems[2]
+    assert list(after.unseen) == ["the live rows"]
+
+
+def test_a_storage_of_dagster_that_is_damaged_is_no_stopped_platform(tmp_path: Path, home: Path) -> None:
+    chosen = settings(tmp_path)
+    ledger = Ledger(chosen.resolved_ledger_url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, NOW)
+        storage = next(home.rglob("runs.db"))
+        for path in home.rglob("runs.db-*"):
+            path.unlink()
+        storage.write_bytes(b"no database" * 1000)
+        health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
+    ledger.close()
+    assert health.status == "ERROR"
+    assert "could not read Dagster's storage" in health.problems[0]
+    assert "never ran" not in " ".join(health.problems)
+
+
+def test_the_process_outlives_a_look_that_failed(
+    tmp_path: Path, home: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
+    chosen = settings(tmp_path, automation=False, webhook_url=hook.url)
+    with dg.DagsterInstance.get() as instance:
+        beat(instance, datetime.now(UTC))
+    with ExitStack() as lock:
+        lock.enter_context(locked(chosen))
+        with watching(chosen) as lines:
+            until(lambda: hook.bodies)
+            assert json.loads(heartbeat_path(chosen).read_text())["status"] == "ERROR"
+            lock.close()
+            until(lambda: len(hook.bodies) == 2)
+            assert json.loads(heartbeat_path(chosen).read_text())["status"] == "HEALTHY"
+    assert [body["kind"] for body in hook.bodies] == ["unhealthy", "healthy_again"]
+    assert "could not read the ledger" in hook.bodies[0]["detail"]
+    assert any("could not read the ledger" in line for line in lines)
+
+
+def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, hook: Receiver) -> None:
+    chosen = settings(tmp_path, automation=False, webhook_url=hook.url)
+    chosen.lake_root.mkdir()
+    (chosen.lake_root / "logs").write_text("in the way")
+    with watching(chosen):
+        until(lambda: hook.bodies)
+    assert "the heartbeat could not be written" in hook.bodies[0]["detail"]
 
 
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
@@ -155,17 +306,9 @@ def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
     tmp_path: Path, home: Path, hook: Receiver
 ) -> None:
     chosen = settings(tmp_path, webhook_url=hook.url)
-    stop, lines = threading.Event(), list[str]()
-    thread = threading.Thread(target=lambda: run(chosen, started=NOW, stop=stop, say=lines.append))
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not hook.bodies and time.monotonic() < deadline:
-        time.sleep(0.05)
-    found = json.loads(heartbeat_path(chosen).read_text())
-    begun = time.monotonic()
-    stop.set()
-    thread.join()
-    assert time.monotonic() - begun < 10
+    with watching(chosen):
+        until(lambda: hook.bodies)
+        found = json.loads(heartbeat_path(chosen).read_text())
     assert found["status"] == "STOPPED"
     assert [body["kind"] for body in hook.bodies] == ["unhealthy"]
     assert "start it with `make up`" in hook.bodies[0]["detail"]
@@ -188,14 +331,24 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads(well.output)["status"] == "HEALTHY"
 
 
-def test_a_failed_run_and_a_late_archive_reach_the_webhook(exchange_here, tmp_path: Path, hook: Receiver) -> None:
+@pytest.mark.parametrize("down", [False, True])
+def test_a_failed_run_and_a_late_archive_reach_the_webhook(
+    exchange_here, tmp_path: Path, hook: Receiver, down: bool
+) -> None:
+    hook.status = 503 if down else 200
     with bench_on(exchange_here, tmp_path, webhook_url=hook.url) as bench:
         _fail_and_be_late(bench)
+        assert bool(hook.bodies) != down
+        hook.status = 200
+        outbox = open_outbox(bench.settings)
+        outbox.deliver()
+        outbox.close()
     kinds = [body["kind"] for body in hook.bodies]
     assert kinds[0] == "run_failed"
     assert "minute_hours failed (hot, 2026-11-18-14:00 to 2026-11-18-15:00)" in hook.bodies[0]["subject"]
     assert set(kinds[1:]) == {"archive_late"}
     assert any("klines_1m of BTCUSDT for 2026-11-18 is late" in body["subject"] for body in hook.bodies)
+    assert len({body["subject"] for body in hook.bodies}) == len(hook.bodies), "each once"
 
 
 def _fail_and_be_late(bench: Bench) -> None:

@@ -7,13 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.health import CollectorFacts, Facts, RunFacts, SensorFacts, heartbeat, judge, page
+from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, ScheduleFacts, SensorFacts
+from lake_assets.automation.health import judge
+from lake_assets.automation.health_page import heartbeat, page
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 
 
 def ago(**span: float) -> datetime:
     return NOW - timedelta(**span)
+
+
+def heard(**span: float) -> dict[str, dict[str, datetime | None]]:
+    return {"BTCUSDT": {"market": ago(**span), "public": ago(**span)}}
 
 
 HOT = SensorFacts("hot_band", running=True, interval_s=30, last_tick=ago(seconds=20))
@@ -24,7 +30,7 @@ WELL = Facts(
     daemon_beat=ago(seconds=15),
     sensors=[HOT],
     hot_run=RunFacts(ago(seconds=40), ago(seconds=30)),
-    collector=CollectorFacts(wanted=True, latency_p50_ms=10.5, latency_p95_ms=25.3, last_seen=ago(seconds=40)),
+    collector=CollectorFacts(wanted=True, latency_p50_ms=10.5, latency_p95_ms=25.3, heard=heard(seconds=40)),
     minutes={"BTCUSDT": ago(minutes=1)},
     raw_count_today=100,
     minute_rows_today=930,
@@ -47,7 +53,7 @@ def test_all_is_well() -> None:
         ({"minutes": {"BTCUSDT": ago(minutes=9)}}, "BTCUSDT is 9 min behind"),
         ({"minutes": {"BTCUSDT": None}}, "no minute yet"),
         ({"hot_run": RunFacts(ago(minutes=1), ago(seconds=50), "run abc")}, "run abc"),
-        ({"collector": CollectorFacts(wanted=True, last_seen=ago(minutes=4))}, "collector is silent"),
+        ({"collector": CollectorFacts(wanted=True, heard=heard(minutes=4))}, "collector is silent"),
         ({"late_archives": ["klines_1m of BTCUSDT for 2026-11-15 is not published"]}, "late: klines_1m"),
     ],
 )
@@ -58,14 +64,81 @@ def test_each_problem_is_named(changes, word) -> None:
     assert word in " ".join(health.problems)
 
 
+@pytest.mark.parametrize(
+    ("eth", "named"),
+    [
+        ({"market": ago(minutes=7), "public": ago(minutes=1)}, ["of ETHUSDT on the market socket, last at 2026"]),
+        ({"market": ago(minutes=1), "public": None}, ["of ETHUSDT on the public socket for 10 min or longer"]),
+        ({"market": None, "public": None}, ["of ETHUSDT on the market", "of ETHUSDT on the public"]),
+        ({"market": ago(minutes=1), "public": ago(minutes=2)}, []),
+    ],
+)
+def test_a_silent_symbol_or_socket_is_named_though_others_are_heard(eth, named) -> None:
+    facts = replace(WELL, collector=CollectorFacts(wanted=True, heard=heard(seconds=40) | {"ETHUSDT": eth}))
+    health = judge(facts, NOW)
+    assert len(health.problems) == len(named)
+    assert all(wanted in found for wanted, found in zip(named, health.problems, strict=True))
+    assert heartbeat(facts, health)["collector"]["status"] == ("error" if named else "running")
+
+
+def test_a_slow_heartbeat_is_given_its_time() -> None:
+    slow = replace(WELL, beat_every=timedelta(minutes=10), watchdog_beat=ago(minutes=19))
+    assert judge(slow, NOW).well
+    late = replace(slow, watchdog_beat=ago(minutes=21))
+    assert "the watchdog has been silent for 21 min" in judge(late, NOW).problems[0]
+
+
 def test_what_is_no_problem() -> None:
     slow = SensorFacts("promote_archives", running=True, interval_s=300, last_tick=ago(minutes=14))
-    new = SensorFacts("alert_failures", running=True, interval_s=30, last_tick=None)
+    new = SensorFacts("alert_failures", running=True, interval_s=30, last_tick=None, since=ago(minutes=2))
     never_collected = CollectorFacts()
     facts = replace(WELL, sensors=[HOT, slow, new], collector=never_collected, started=None)
     assert judge(facts, NOW).well
     by_hand = replace(WELL, automation=False, sensors=[replace(HOT, running=False)], minutes={"BTCUSDT": None})
     assert judge(by_hand, NOW).well, "without automation nobody promises fresh minutes"
+
+
+NEVER = SensorFacts("heal_holes", running=True, interval_s=300, last_tick=None)
+DAILY = ScheduleFacts("audit_daily", running=True, due=ago(hours=6), last_tick=ago(hours=6), since=ago(days=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"sensors": [NEVER]}, "sensor heal_holes has never ticked: read daemon.log"),
+        ({"sensors": [replace(NEVER, since=ago(minutes=4))]}, "sensor heal_holes has never ticked: read daemon.log"),
+        ({"sensors": [NEVER], "started": ago(minutes=4)}, "sensor heal_holes has never ticked: read daemon.log"),
+        ({"sensors": [NEVER], "started": ago(minutes=3)}, None),
+        ({"schedules": [DAILY]}, None),
+        (
+            {"schedules": [replace(DAILY, last_tick=ago(hours=30))]},
+            "schedule audit_daily has not ticked: it was due at 2026-11-18T09:30:00Z",
+        ),
+        (
+            {"schedules": [replace(DAILY, last_tick=None)]},
+            "schedule audit_daily has not ticked: it was due at 2026-11-18T09:30:00Z",
+        ),
+        ({"schedules": [replace(DAILY, last_tick=ago(hours=30), due=ago(minutes=4))]}, None),
+        ({"schedules": [replace(DAILY, last_tick=ago(hours=30))], "started": ago(minutes=4)}, None),
+        ({"schedules": [replace(DAILY, last_tick=None, since=ago(hours=5))]}, None),
+        (
+            {"schedules": [replace(DAILY, last_tick=None, since=None)]},
+            "schedule audit_daily was never taken up by the daemon: read daemon.log",
+        ),
+        (
+            {"schedules": [replace(DAILY, running=False)]},
+            "schedule audit_daily is switched off: switch it on in Dagster's UI, page Automation",
+        ),
+        (
+            {"schedules": [replace(DAILY, error="KeyError: x")]},
+            "the last tick of schedule audit_daily failed: KeyError: x",
+        ),
+        ({"schedules": [replace(DAILY, running=False)], "automation": False}, None),
+    ],
+)
+def test_a_sensor_that_never_ticked_and_a_schedule_that_missed_its_time(changes, problem) -> None:
+    health = judge(replace(WELL, **changes), NOW)
+    assert health.problems == (() if problem is None else (problem,))
 
 
 def test_starting_and_stopped() -> None:
@@ -86,6 +159,12 @@ def test_the_heartbeat_has_the_promised_fields() -> None:
         "last_latency_p50_ms": 10.5,
         "last_latency_p95_ms": 25.3,
         "last_seen_ts": "2026-11-18T15:29:20Z",
+        "symbols": {
+            "BTCUSDT": {
+                "market_last_seen_ts": "2026-11-18T15:29:20Z",
+                "public_last_seen_ts": "2026-11-18T15:29:20Z",
+            }
+        },
     }
     assert set(beat["macro_minute"]) == {
         "status",
@@ -100,6 +179,7 @@ def test_the_heartbeat_has_the_promised_fields() -> None:
         "last_run_end": "2026-11-18T15:29:30Z",
         "last_error": None,
     }
+    assert beat["sensors"]["hot_band"]["last_tick_ts"] == "2026-11-18T15:29:40Z"
     assert beat["files"]["raw_count_today"] == 100
     assert beat["files"]["minute_rows_today"] == 930
     running = heartbeat(replace(WELL, hot_run=RunFacts(ago(seconds=5))), judge(WELL, NOW))

@@ -9,6 +9,7 @@ from lake_assets.automation.promotion import (
     DAILY,
     DayState,
     alarm_text,
+    note_asked,
     plan_polls,
     plan_rebuilds,
 )
@@ -98,10 +99,23 @@ def test_a_known_archive_is_compared_every_six_hours_for_ten_days() -> None:
         found = polls(day, now, attempts)
         if found:
             assert [poll.known_sha256 for poll in found] == ["a" * 64] * len(STREAMS)
+            note_asked(found, now, attempts)
             compared.append((now - DUE) / timedelta(hours=1))
     assert compared[0] == 6
     assert compared[-1] < 240
     assert len(compared) == 39
+
+
+def test_a_comparison_that_the_cap_or_vision_cut_off_is_made_at_the_next_tick() -> None:
+    attempts, now = Attempts(), DUE + timedelta(hours=6)
+    day = state(archives=[archive(name) for name in STREAMS])
+    compared: list[str] = []
+    for tick in range(4):
+        found = polls(day, now + tick * 5 * MINUTES, attempts, cap=3)
+        answered = found[: 1 if tick == 0 else None]
+        note_asked(answered, now + tick * 5 * MINUTES, attempts)
+        compared += [poll.stream for poll in answered]
+    assert sorted(compared) == sorted(STREAMS), "each once, in as many ticks as it takes"
 
 
 def rebuilds(day: DayState, now: datetime, attempts: Attempts | None = None):
