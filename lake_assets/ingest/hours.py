@@ -131,8 +131,9 @@ def _build_day(
     }
     plans = [_plan(lake, window, ends[window.hour], sources, live) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
-    current = {plan.hour for plan in plans if not force and _is_current(lake, plan, held.get(plan.hour))}
-    done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
+    same = [] if force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
+    done = [result for result in same if result is not None]
+    current = {result.hour for result in done}
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
     todo = [plan for plan in plans if plan.hour not in current]
@@ -161,11 +162,15 @@ def _plan(
     return _Plan(window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
 
 
-def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
-    return held is not None and held.inputs_hash == plan.inputs_hash and is_intact(lake.catalog, lake.ledger, held)
-
-
-def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
+def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | None:
+    """The hour as it is committed; None where it is not, from other inputs, or not as the ledger says."""
+    if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.catalog, lake.ledger, held):
+        return None
+    frame = read_hour(lake.catalog, lake.ledger, held)
+    found = (frame.height, frame["timestamp"].min(), frame["timestamp"].max(), plan.closed, plan.expected_rows)
+    told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
+    if found != told or held.schema_hash != MINUTE.schema_hash:
+        return None
     return HourResult(
         plan.hour,
         "unchanged",
@@ -176,7 +181,7 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
         content_hash=held.content_hash,
         sources=held.sources,
         outcomes=outcomes_from_json(held.checks),
-        frame=read_hour(lake.catalog, lake.ledger, held),
+        frame=frame,
     )
 
 

@@ -63,6 +63,15 @@ def test_cells_of_streams_with_ids_carry_the_id() -> None:
     assert found.differences.rows() == [(TEN, "is_buyer_maker#7", 1.0, 0.0), (TEN, "row#9", None, 1.0)]
 
 
+def test_rows_with_ids_against_nothing_at_all() -> None:
+    rows = wire("agg_trades", [agg_trade(i, TEN + i * MINUTE, 100.0, 1.0, maker=False) for i in (1, 2)])
+    for archive, captured, counts in ((rows, rows.clear(), (2, 0)), (rows.clear(), rows, (0, 2))):
+        found = compare(archive, captured, "agg_trades")
+        assert (found.only_archive, found.only_captured) == counts
+        assert found.differences["column"].to_list() == ["row#1", "row#2"]
+        assert found.differences["timestamp"].to_list() == rows["transact_time"].to_list()
+
+
 def test_columns_that_rest_does_not_tell_are_not_compared() -> None:
     archive = wire("funding_rate", [(TEN, 8, 0.01)])
     assert compare(archive, wire("funding_rate", [(TEN, None, 0.01)]), "funding_rate").differing == 0
