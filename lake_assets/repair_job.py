@@ -36,7 +36,8 @@ _UNFINISHED = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
 class Repair(dg.Config):
     """What is repaired.
 
-    Give `preset` (`all`, `last-day`, or a year) or `start` and perhaps `end`, or `years` back from now.
+    Give `preset` (`all`, `last-day`, or a year) or `start` and perhaps `end`, or `years` back from now. `full` reads
+    every file, also those that did not change since the last audit.
     """
 
     symbols: list[str] = []  # noqa: RUF012 - a field of pydantic; empty means all
@@ -46,6 +47,7 @@ class Repair(dg.Config):
     years: int = 0
     max_missing_hours: int = 0
     force_repair: bool = False
+    full: bool = False
     dry_run: bool = False
 
 
@@ -84,6 +86,7 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 lag_minutes=opened.safety_lag_minutes,
                 materialized=materialized_hours(context.instance, symbol),
                 cache=AuditCache(opened.catalog.root / "audit.sqlite"),
+                full=config.full,
             )
             plan = plan_repair(
                 opened,

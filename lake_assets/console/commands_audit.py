@@ -118,7 +118,8 @@ def run_audit(
             now=lake.clock(),
             lag_minutes=lake.safety_lag_minutes,
             materialized=materialized,
-            cache=None if full else AuditCache(lake.catalog.root / "audit.sqlite"),
+            cache=AuditCache(lake.catalog.root / "audit.sqlite"),
+            full=full,
             progress=progress,
         )
 

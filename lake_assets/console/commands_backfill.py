@@ -20,7 +20,6 @@ from rich.table import Table
 
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
-from lake_assets.audit.verdict import AuditReport
 from lake_assets.console.commands_audit import audit_window, run_audit
 from lake_assets.console.graphql import BackfillProgress, DagsterApi
 from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
@@ -38,6 +37,7 @@ MaxHours = Annotated[
     int | None, typer.Option("--max-missing-hours", min=1, help="repair at most so many, oldest first")
 ]
 Force = Annotated[bool, typer.Option("--force-repair", help="rebuild every hour of the range, also those in order")]
+Full = Annotated[bool, typer.Option("--full", help="read every file, also those that did not change")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and launch nothing")]
 Wait = Annotated[bool, typer.Option("--follow/--no-follow", help="stay with a progress bar until it is done")]
 _POLL_S = 2.0
@@ -49,6 +49,7 @@ def backfill_years(
     years: Annotated[int, typer.Option(min=1, max=10, help="years of 365 days, back from now")] = 5,
     max_missing_hours: MaxHours = None,
     force_repair: Force = False,
+    full: Full = False,
     dry_run: DryRun = False,
     follow: Wait = True,
     as_json: AsJson = False,
@@ -63,7 +64,7 @@ def backfill_years(
     settings = LakeSettings()
     lake = open_lake(settings)
     start, end = audit_window(lake, "", None, None, years)
-    _repair(settings, lake, symbols, start, end, max_missing_hours, force_repair, dry_run, follow, as_json)
+    _repair(settings, lake, symbols, start, end, max_missing_hours, force_repair, full, dry_run, follow, as_json)
 
 
 @app.command("backfill-range")
@@ -76,6 +77,7 @@ def backfill_range(
     ] = None,
     max_missing_hours: MaxHours = None,
     force_repair: Force = False,
+    full: Full = False,
     dry_run: DryRun = False,
     follow: Wait = True,
     as_json: AsJson = False,
@@ -87,7 +89,7 @@ def backfill_range(
     settings = LakeSettings()
     lake = open_lake(settings)
     first, last = _range(lake, start, end, preset)
-    _repair(settings, lake, symbols, first, last, max_missing_hours, force_repair, dry_run, follow, as_json)
+    _repair(settings, lake, symbols, first, last, max_missing_hours, force_repair, full, dry_run, follow, as_json)
 
 
 def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str | None) -> tuple[datetime, datetime]:
@@ -110,6 +112,7 @@ def _repair(
     end: datetime,
     max_hours: int | None,
     force: bool,
+    full: bool,
     dry_run: bool,
     follow: bool,
     as_json: bool,
@@ -127,7 +130,7 @@ def _repair(
             console.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
         if first >= last:
             continue
-        report = _audit(settings, lake, symbol, first, last, quiet=as_json)
+        report = run_audit(lake, settings, symbol, first, last, full=full, quiet=as_json)
         plans.append(
             plan_repair(
                 lake,
@@ -154,18 +157,12 @@ def _repair(
             console.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
         _follow(api, launched, console)
-    left = [_audit(settings, lake, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
+    left = [run_audit(lake, settings, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
     console.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
     if any(wrong.values()) and max_hours is None:
         console.print("see `lake audit` and `lake holes`")
         raise typer.Exit(1)
-
-
-def _audit(
-    settings: LakeSettings, lake: Lake, symbol: str, start: datetime, end: datetime, *, quiet: bool
-) -> AuditReport:
-    return run_audit(lake, settings, symbol, start, end, quiet=quiet)
 
 
 def plan_table(plans: Sequence[RepairPlan]) -> Table:

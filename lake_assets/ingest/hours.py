@@ -20,7 +20,7 @@ import polars as pl
 from lake_assets.ingest.archives import due_archives, ingest_archives
 from lake_assets.ingest.captures import hours_between, runs_of
 from lake_assets.ingest.lake import CODE_VERSION, Lake
-from lake_assets.ingest.live import LIVE, LiveHours, read_live
+from lake_assets.ingest.live import LiveHours, read_live
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.ingest.reconcile import reconcile
 from lake_assets.ingest.results import DayResult, HourResult
@@ -28,6 +28,7 @@ from lake_assets.ingest.rows import build_rows
 from lake_assets.ingest.sources import Report, StreamSources, find_sources
 from lake_assets.ingest.streams import HOUR, feeds
 from lake_assets.schema.holes import Hole, holes_of, known_holes
+from lake_assets.schema.origin import LIVE
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.holes import ONE_MINUTE
+from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
 from lake_resources.storage.catalog import HOUR, Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
@@ -34,6 +35,7 @@ _COLOURS: dict[CellState, tuple[int, int, int]] = {
 }
 _CELL_PX = (14, 8)
 _SHOWN_HOLES = 20
+_KINDS = ("archive", "archive+rest", "rest", "ws", "none")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class ReportCard:
     def verdict(self) -> str:
         """`CLEAN`, `OPEN` (the month is not over) or `LOOK`."""
         failed = any(counts["failed"] for name, counts in self.checks.items() if CHECKS[name].severity == "error")
-        if self.certificate.unexplained_minutes or self.rejected or failed:
+        if self.certificate.unexplained_minutes or self.certificate.unexplained_gaps or self.rejected or failed:
             return "LOOK"
         return "CLEAN" if self.certificate.clean else "OPEN"
 
@@ -123,7 +125,13 @@ def render(card: ReportCard, picture: str) -> str:
         "",
         "## Sources (minutes)",
         "",
-        *_table(("stream", "archive", "archive+rest", "rest", "ws", "none"), _source_rows(found)),
+        *_table(("stream", *_KINDS, "with a source"), _source_rows(found)),
+        "",
+        "Only a collector hears `book_ticker` (outside of 2023-05-16 to 2024-03-30) and `live`: they need no source.",
+        "",
+        "## Columns that are NULL for lack of a source",
+        "",
+        *_gaps(found),
         "",
         "## Checks (hours)",
         "",
@@ -230,8 +238,27 @@ def _cells(certificate: Certificate) -> list[CellState]:
 
 
 def _source_rows(certificate: Certificate) -> list[tuple[str, ...]]:
-    kinds = ("archive", "archive+rest", "rest", "ws", "none")
-    return [(stream, *(f"{found.get(kind, 0):,}" for kind in kinds)) for stream, found in certificate.sources.items()]
+    rows = []
+    for stream, found in certificate.sources.items():
+        total = sum(found.values())
+        # A stream that is named for some hours only is the collector.
+        percent = completeness_pct(total - found.get("none", 0), max(total, certificate.present_minutes))
+        rows.append((stream, *(f"{found.get(kind, 0):,}" for kind in _KINDS), f"{percent:.2f} %"))
+    return rows
+
+
+def _gaps(certificate: Certificate) -> list[str]:
+    """A line per stream, cause and number of minutes, with the columns that they concern."""
+    columns: dict[tuple[str, str, int, bool], list[str]] = {}
+    for gap in certificate.source_gaps:
+        columns.setdefault((gap.stream, gap.cause, gap.minutes, gap.explained), []).append(gap.column)
+    rows = [
+        (stream, cause, f"{minutes:,}", ", ".join(names), "yes" if explained else "no")
+        for (stream, cause, minutes, explained), names in sorted(
+            columns.items(), key=lambda item: (item[0][3], item[0])
+        )
+    ]
+    return _table(("stream", "cause", "minutes", "columns", "explained"), rows) if rows else ["none"]
 
 
 def _holes(certificate: Certificate) -> list[str]:

@@ -14,6 +14,7 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.report_card import render, report_card
+from lake_assets.validation.coverage import MINUTE_STREAMS
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.specs import Listing as Traded
 from lake_resources.storage.catalog import Catalog
@@ -27,13 +28,14 @@ END = FIRST + HELD * HOUR
 MINUTE = timedelta(minutes=1)
 DELISTED = Listing(SYMBOL, FIRST - 3 * HOUR + 20 * MINUTE, END + 20 * MINUTE)
 AFTER = FIRST + 30 * HOUR
+BACKFILLABLE = [name for name in MINUTE_STREAMS if name != "book_ticker"]
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> tuple[Catalog, Ledger]:
     """Six hours of a symbol of which two before them are not there."""
     catalog, ledger = open_files(tmp_path / "lake")
-    commit_sound(catalog, ledger, FIRST, HELD)
+    commit_sound(catalog, ledger, FIRST, HELD, streams=BACKFILLABLE)
     ledger.record_listing(DELISTED, at=NOW)
     return catalog, ledger
 

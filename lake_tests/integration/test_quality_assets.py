@@ -111,6 +111,11 @@ def test_the_rules_report(bench: Bench, instance: dg.DagsterInstance) -> None:
 
 def test_parity_at_rest(bench: Bench, instance: dg.DagsterInstance) -> None:
     bench.build(hours(0, 6))
+    bench.at(DAY + 12 * HOUR)
+    check, metadata = report(bench, instance, "parity_at_rest", hours=3)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN), "no hour is sealed yet"
+    assert (metadata["verdict"], metadata["minutes"]) == ("nothing to compare", 0)
+    bench.at(PUBLISHED + 24 * HOUR)
     check, metadata = report(bench, instance, "parity_at_rest", hours=3)
     assert (check.passed, metadata["hours"], metadata["minutes"], metadata["hour_bars"]) == (True, 3, 180, 3)
 

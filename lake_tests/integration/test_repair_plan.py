@@ -17,6 +17,7 @@ from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli import app
 from lake_resources.errors import SettingsError
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.ledger import KnownHole
 from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 NEXT = DAY + timedelta(days=1)
@@ -73,6 +74,16 @@ def test_only_what_is_wrong_is_planned_and_a_repair_leaves_nothing(bench: Bench)
     bench.build(plan.hours)
     assert planned(bench, audited(bench)).hours == ()
     assert bench.committed() == before, "a repaired hour has the bytes it had"
+
+
+def test_hours_of_a_known_hole_are_not_repaired(bench: Bench) -> None:
+    bench.build(hours(0, 4))
+    start = DAY + 4 * HOUR
+    hole = KnownHole("klines_1m", SYMBOL, start, start + 2 * HOUR, "halt", "somewhere")
+    bench.lake.ledger.declare_hole(hole)
+    report = audited(bench, DAY, DAY + 7 * HOUR)
+    assert planned(bench, report).hours == (DAY + 6 * HOUR,)
+    assert planned(bench, report, force=True).hours == tuple(hours(0, 7)), "force asks for them again"
 
 
 def test_a_repair_that_was_cut_short_goes_on_with_the_rest(bench: Bench) -> None:
