@@ -14,7 +14,7 @@ from rich.table import Table
 from lake_assets.audit.bars import check_file, check_klines, check_minutes, parse_step
 from lake_assets.console.commands_audit import audit_window
 from lake_assets.console.options import End, Start, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import RULES, RulepackResult
 from lake_resources.clock import system_clock
@@ -53,7 +53,7 @@ def validate_rules(
     elif tf != "1m":
         raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
     else:
-        lake = open_lake(settings)
+        lake = open_existing(settings)
         check = check_minutes if source == "bars" else check_klines
         results = []
         for symbol in chosen_symbols(symbols, settings):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
 from lake_assets.console.heartbeat import find_facts, give_up_dead_runs, heartbeat_path, report_path, run
+from lake_assets.ingest.lake import claim_root
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import ALERT_SENSOR
@@ -154,6 +155,7 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LAKE_ROOT", str(tmp_path / "lake"))
     monkeypatch.setenv("LAKE_AUTOMATION", "false")
     monkeypatch.setenv("DAGSTER_HOME", "")
+    claim_root(tmp_path / "lake", "simulator")
     sick = CliRunner().invoke(app, ["health"])
     assert sick.exit_code == 1
     assert "STOPPED" in sick.output
