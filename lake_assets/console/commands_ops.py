@@ -25,7 +25,7 @@ from lake_resources.binance.vision import VisionClient
 from lake_resources.binance.wire import STREAMS
 from lake_resources.errors import ArchiveCorrupt
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.disk import replace_text
 
 app = typer.Typer()
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -105,8 +105,7 @@ def materialize_duckdb(
     terminal().print(f"{path}: view `minute` over {files:,} files")
     if write_queries:
         queries = path.with_suffix(".queries.sql")
-        with disk_errors(f"queries {queries}"):
-            queries.write_text(QUERIES, encoding="utf-8")
+        replace_text(queries, QUERIES)
         terminal().print(f"{queries}: starter queries")
 
 
