@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from lake_assets.audit.window import require_order
 from lake_assets.ingest.lake import Lake
 from lake_resources.errors import ExchangeError
 from lake_resources.storage.ledger import Listing
@@ -20,7 +21,11 @@ def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tu
 
     Where the exchange does not answer, or no longer lists the symbol, what it said last counts. Hours that are
     committed before the listing count as traded whatever the list says: nothing is left out that might be there.
+
+    Raises:
+        SettingsError: the range itself is empty.
     """
+    require_order(start, end)
     refresh_listing(lake, symbol)
     found = lake.ledger.listing(symbol)
     if found is None:

@@ -119,7 +119,8 @@ class AuditReport:
             "dagster_compared": self.dagster_compared,
             "expected_minutes": self.expected_rows,
             "present_minutes": self.present_rows,
-            "completeness_pct": completeness_pct(self.present_rows, self.expected_rows),
+            # Of nothing there is no share.
+            "completeness_pct": completeness_pct(self.present_rows, self.expected_rows) if self.hours else None,
             "codes": self.counts,
             "wrong_hours": [
                 {

@@ -20,14 +20,15 @@ from rich.table import Table
 
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
+from lake_assets.audit.window import from_first_day
 from lake_assets.console.commands_audit import audit_window, run_audit
 from lake_assets.console.graphql import BackfillProgress, DagsterApi
-from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.console.options import AsJson, End, Start, Symbols, chosen_symbols, messages, terminal
 from lake_assets.console.stack import local_stack
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
 from lake_assets.partitions import hour_key
-from lake_assets.windows import backfill_window, floor_minute
+from lake_assets.windows import backfill_window
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
 
@@ -84,6 +85,9 @@ def backfill_range(
 ) -> None:
     """Find the missing and wrong hours of a range and repair only those, in Dagster.
 
+    A range that is empty, lies before LAKE_START, or in which no symbol is traded is refused (2), and so is one that
+    has not begun (3): "nothing to repair" always means that it was looked at.
+
     Examples: `lake backfill-range --start 2024-01-01 --end 2024-02-01 --dry-run` · `lake backfill-range --preset 2024`
     """
     settings = LakeSettings()
@@ -101,7 +105,7 @@ def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str
         return window.first_minute, window.end
     if start is None:
         raise SettingsError("no range is given", remedy="Give --start (and --end), or --preset")
-    return as_utc(start), floor_minute(now) if end is None else as_utc(end)
+    return audit_window(lake, "", start, end, None)
 
 
 def _repair(
@@ -121,15 +125,18 @@ def _repair(
     unknown = [symbol for symbol in symbols if symbol not in settings.symbols]
     if unknown:
         raise SettingsError(f"{', '.join(unknown)} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
-    start = max(start, settings.start_utc)
-    console = terminal()
+    asked, start = start, from_first_day(start, end, settings.start_utc)
+    log = messages()
+    if start > asked:
+        log.print(f"[yellow]LAKE_START is {start:%Y-%m-%d}[/]: what lies before it is not looked at")
     plans = []
     windows = {symbol: traded_window(lake, symbol, start, end) for symbol in symbols}
     for symbol, (first, last) in windows.items():
-        if (first, last) != (start, end) and not as_json:
-            console.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
         if first >= last:
+            log.print(f"[yellow]{symbol} is not traded in this range[/]: nothing of it is looked at")
             continue
+        if (first, last) != (start, end):
+            log.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
         report = run_audit(lake, settings, symbol, first, last, full=full, quiet=as_json)
         plans.append(
             plan_repair(
@@ -142,26 +149,29 @@ def _repair(
                 hours_per_run=settings.hours_per_run,
             )
         )
+    if not plans:
+        raise SettingsError(
+            f"nothing was looked at: {', '.join(symbols)} is not traded in this range", remedy="Give another range"
+        )
     if as_json:
         typer.echo(json.dumps([plan.as_json() for plan in plans], indent=2))
     else:
-        console.print(plan_table(plans))
+        terminal().print(plan_table(plans))
     todo = [plan for plan in plans if plan.hours]
     if dry_run or not todo:
-        if not as_json:
-            console.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
+        log.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
         return
-    with _dagster(settings, console) as api:
-        launched = _launch(api, todo, force=force, console=console)
+    with _dagster(settings, log) as api:
+        launched = _launch(api, todo, force=force, console=log)
         if not follow:
-            console.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
+            log.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
-        _follow(api, launched, console)
+        _follow(api, launched, log)
     left = [run_audit(lake, settings, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
-    console.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
+    log.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
     if any(wrong.values()) and max_hours is None:
-        console.print("see `lake audit` and `lake holes`")
+        log.print("see `lake audit` and `lake holes`")
         raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from lake_assets.audit.scan import holes_known
 from lake_assets.console.commands_audit import audit_window
 from lake_assets.console.options import AsJson, End, Start, Symbols, chosen_symbols, terminal
-from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.ingest.lake import Lake, open_existing
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.damage import Damage, damage_of, known_damage
 from lake_assets.schema.holes import Hole
@@ -36,6 +36,8 @@ def holes(
 ) -> None:
     """List every hole of the minute table, explained and unexplained. Exit code 1 when one is unexplained.
 
+    Exit code 3 when nothing of the range must exist yet: then nothing was looked at.
+
     Explained are the known holes of the exchange that come with the project and those of `lake declare-hole`; known
     holes of other streams than the klines are listed too, and days on record as damaged, which excuse nothing. It goes
     by the ledger: `lake audit` looks at the files.
@@ -43,7 +45,7 @@ def holes(
     Examples: `lake holes BTCUSDT --start 2022-05-01 --end 2022-06-01` · `lake holes --unexplained --json`
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     found: list[tuple[Certificate, list[Hole]]] = []
     for symbol in chosen_symbols(symbols, settings):
         first, last = audit_window(lake, symbol, start, end, years)
@@ -69,6 +71,8 @@ def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
     streams = [{**vars(hole), **{name: getattr(hole, name).isoformat() for name in times}} for hole in others]
     names = ("symbol", "start", "end", "expected_minutes", "present_minutes", "completeness_pct")
     values = window.as_json()
+    if not window.expected_minutes:
+        values["completeness_pct"] = None
     damage = [
         asdict(each) | {"first_day": each.first_day.isoformat(), "last_day": each.last_day.isoformat()}
         for each in _damage(window)
@@ -82,12 +86,14 @@ def _damage(window: Certificate) -> list[Damage]:
 
 
 def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -> Table:
-    table = Table(
-        title=f"{window.symbol}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC: "
+    counts = (
         f"{window.present_minutes:,} of {window.expected_minutes:,} minutes ({window.completeness_pct:.2f} %), "
-        f"{window.unexplained_minutes:,} unexplained",
-        title_justify="left",
+        f"{window.unexplained_minutes:,} unexplained"
     )
+    if not window.expected_minutes:
+        counts = "nothing to look at, the symbol is not traded in this range"
+    title = f"{window.symbol}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC: {counts}"
+    table = Table(title=title, title_justify="left")
     for heading in ("from", "to", "minutes", "stream", "explained", "cause"):
         table.add_column(heading, justify="right" if heading == "minutes" else "left")
     rows = [

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lake_assets.console.options import INSTANT_FORMATS, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing
 from lake_assets.quality.certificate import Require
 from lake_assets.quality.slices import Format, SliceRequest, write_slices
 from lake_assets.transforms.rollup import Incomplete, Timeframe
@@ -45,7 +45,7 @@ def slice_(
     `lake slice --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     console = terminal()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
     request = SliceRequest(as_utc(start), as_utc(end), tf, wanted or None, incomplete, require)

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +29,7 @@ from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 from lake_resources.outbox import open_outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.disk import replace_text
 from lake_resources.storage.ledger import Ledger
 
 
@@ -59,8 +58,8 @@ def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
 def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
     """Write the heartbeat; a reader sees the old one or the new one."""
     beat = heartbeat(facts, health)
-    _replace(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
-    _replace(report_path(settings), page(beat))
+    replace_text(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
+    replace_text(report_path(settings), page(beat))
 
 
 def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say: Callable[[str], None]) -> None:
@@ -107,15 +106,6 @@ def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
         return datetime.fromisoformat(beat["ts_utc"]), "the platform was stopped" in beat["problems"]
     except (FileNotFoundError, ValueError, KeyError):
         return None, False
-
-
-def _replace(path: Path, text: str) -> None:
-    with disk_errors(f"heartbeat {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
 
 
 def main() -> None:

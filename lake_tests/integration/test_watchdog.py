@@ -23,6 +23,7 @@ from lake_assets.cli import app
 from lake_assets.console.before_start import give_up_dead_runs
 from lake_assets.console.facts import find_facts
 from lake_assets.console.heartbeat import heartbeat_path, report_path, run
+from lake_assets.ingest.lake import claim_root
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
@@ -321,6 +322,7 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LAKE_AUTOMATION", "false")
     monkeypatch.setenv("LAKE_COLLECTOR", "false")
     monkeypatch.setenv("DAGSTER_HOME", "")
+    claim_root(tmp_path / "lake", "simulator")
     sick = CliRunner().invoke(app, ["health"])
     assert sick.exit_code == 1
     assert "STOPPED" in sick.output
