@@ -25,6 +25,8 @@ from lake_assets.automation.promotion import (
     plan_rebuilds,
     watched_days,
 )
+from lake_assets.ingest.archives import DAMAGED_ROWS
+from lake_assets.ingest.trade_gaps import torn_hours
 from lake_assets.jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
 from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
 from lake_assets.windows import HOUR
@@ -35,6 +37,7 @@ from lake_resources.clock import Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
 from lake_resources.outbox import Outbox
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
 PROMOTE_SENSOR = "promote_archives"
@@ -48,6 +51,7 @@ def build_promote_sensor(
 ) -> dg.SensorDefinition:
     """Brings in published days, notices re-publications, and rebuilds the hours from them."""
     offered = {stream.name for stream in offered_streams(settings)}
+    catalog = Catalog(settings.lake_root)
     names = {MINUTE_JOB} | {vision_job(feed.stream, settings) for name, feed in DAILY.items() if name in offered}
 
     @dg.sensor(
@@ -63,7 +67,7 @@ def build_promote_sensor(
         busy = runs_at_work(context.instance, "promote", now, longest=_RUN_LONGEST)
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
-        days = [day for symbol in settings.symbols for day in _days(ledger, symbol, now)]
+        days = [day for symbol in settings.symbols for day in _days(catalog, ledger, symbol, now)]
         attempts = Attempts.load(context.cursor)
         polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
         answers = _ask_vision(settings, ledger, polls, now)
@@ -99,24 +103,32 @@ def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
 
 
-def _days(ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
+def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
     start, end = watched_days(now)
     first = ledger.first_hour(symbol)
     if first is None or first >= end:
         return []
     partitions = ledger.partitions(symbol, max(start, first), end)
-    missing = [row for row in ledger.missing_sources(symbol) if row.source == "archive"]
+    unresolved = ledger.missing_sources(symbol)
+    missing = [row for row in unresolved if row.source == "archive"]
+    damaged = {(row.stream, row.period) for row in unresolved if row.source == DAMAGED_ROWS}
     archives = {name: {row.period: row for row in ledger.archives_between(symbol, name, start, end)} for name in DAILY}
     found = []
     for day in sorted({row.hour.date() for row in partitions}):
         period = day.isoformat()
+        held = {name: rows[period] for name, rows in archives.items() if period in rows}
         found.append(
             DayState(
                 symbol,
                 day,
                 tuple(row for row in partitions if row.hour.date() == day),
-                {name: rows[period] for name, rows in archives.items() if period in rows},
+                held,
                 {row.stream: row for row in missing if row.period == period},
+                {
+                    name: torn_hours(catalog.absolute(row.path))
+                    for name, row in held.items()
+                    if (name, period) in damaged
+                },
             )
         )
     return found

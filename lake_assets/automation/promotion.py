@@ -7,7 +7,7 @@ Belongs here: these rules, from ledger rows and an instant. Does not belong here
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts, Backoff
@@ -42,6 +42,7 @@ class DayState:
         partitions: committed hours of the day.
         archives: current archive by stream.
         missing: open missing-source row (of the archive) by stream.
+        torn: hours that the current archive of a stream lacks trades of, by stream.
     """
 
     symbol: str
@@ -49,6 +50,7 @@ class DayState:
     partitions: tuple[Partition, ...]
     archives: Mapping[str, Archive]
     missing: Mapping[str, MissingSource]
+    torn: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
 
     @property
     def period(self) -> str:
@@ -172,13 +174,18 @@ def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
         other = {
             name
             for name, archive in state.archives.items()
-            if name in DAILY
-            and name in partition.sources
-            and not partition.sources[name].reference.startswith(archive.sha256)
+            if name in DAILY and name in partition.sources and not _settled(state, partition, name, archive)
         }
         streams |= other
         hours += bool(other)
     return hours, tuple(sorted(streams))
+
+
+def _settled(state: DayState, partition: Partition, stream: str, archive: Archive) -> bool:
+    """Whether building the hour again would take nothing from the archive."""
+    source = partition.sources[stream]
+    whole_elsewhere = source.kind in {"rest", "ws"} and partition.hour in state.torn.get(stream, ())
+    return whole_elsewhere or source.reference.startswith(archive.sha256)
 
 
 def _gathered(state: DayState, now: datetime) -> bool:

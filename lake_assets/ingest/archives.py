@@ -36,7 +36,7 @@ Wanted = tuple[Stream, str]
 """A stream and a period of it."""
 
 _STALE_DOWNLOADS = timedelta(hours=6)
-_DAMAGED_ROWS = "archive rows"
+DAMAGED_ROWS = "archive rows"
 """Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
 
 
@@ -172,7 +172,7 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
     lake.ledger.record_archive(row)
     lake.ledger.resolve_missing(symbol, stream.name, period, at=lake.clock())
     if defects:
-        lake.ledger.record_missing(symbol, stream.name, period, _DAMAGED_ROWS, defects, at=lake.clock())
+        lake.ledger.record_missing(symbol, stream.name, period, DAMAGED_ROWS, defects, at=lake.clock())
     message = "; ".join(text for text in (defects, uncompared) if text)
     return _result(lake, row, "republished" if changed else "ingested", message)
 

@@ -212,6 +212,28 @@ def test_a_comparison_that_vision_did_not_answer_is_made_at_the_next_tick(lake: 
     assert [request.tags["lake/cause"] for request in again] == ["republished"]
 
 
+def test_an_hour_that_rest_kept_whole_is_not_rebuilt_for_an_archive_that_lost_trades_of_it(lake: Automated) -> None:
+    bench = lake.bench
+    torn = DAY + 3 * HOUR
+    bench.at(DAY + 20 * HOUR).build([torn, torn + HOUR])
+    bench.fault("missing_minutes", "daily/aggTrades/", start=torn + 20 * MINUTE, end=torn + 40 * MINUTE)
+    for tick in range(2):
+        lake.tick_and_run(PROMOTE_SENSOR, DUE + tick * 5 * MINUTE)
+    held = {row.hour: row for row in bench.lake.ledger.partitions(SYMBOL, torn, torn + 2 * HOUR)}
+    kept = [held[torn + index * HOUR].sources["agg_trades"].kind for index in range(2)]
+    assert kept == ["rest", "archive"], "what the archive lost is kept"
+    for step in range(1, 8):
+        again = lake.tick(PROMOTE_SENSOR, DUE + step * timedelta(hours=13)).run_requests or ()
+        assert ranges([request for request in again if request.tags["lake/cause"] == "rebuild"]) == []
+
+    bench.sim.faults.clear()
+    for tick in range(2):
+        lake.tick_and_run(PROMOTE_SENSOR, DUE + timedelta(days=5) + tick * timedelta(hours=1))
+    row = bench.lake.ledger.partition(SYMBOL, torn)
+    assert row is not None
+    assert row.sources["agg_trades"].kind == "archive", "a whole one is taken"
+
+
 def test_a_day_that_is_late_raises_one_alarm(lake: Automated) -> None:
     bench = lake.bench
     bench.at(DAY + 20 * HOUR).build([DAY + 3 * HOUR])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts
@@ -148,3 +149,16 @@ def test_a_rebuild_that_changes_nothing_is_not_repeated_at_every_tick() -> None:
         if rebuilds(day, DUE + tick * 5 * MINUTES, attempts):
             tried.append(tick * 5)
     assert tried == [0, 5, 15, 35, 75]
+
+
+def test_an_hour_that_its_archive_lost_trades_of_may_stay_as_rest_or_the_collector_gave_it() -> None:
+    everything = {row.stream: row for row in (archive(name) for name in STREAMS)}
+    promoted = dict.fromkeys(STREAMS, "a" * 64)
+    kept = partition(3, **{name: sha for name, sha in promoted.items() if name != "agg_trades"})
+    assert kept.sources["agg_trades"].kind == "rest"
+    day = DayState("BTCUSDT", DAY, (kept, partition(4, **promoted)), everything, {})
+    assert rebuilds(day, DUE) == [(DAY, 1, ("agg_trades",))]
+    torn = replace(day, torn={"agg_trades": frozenset({kept.hour})})
+    assert rebuilds(torn, DUE) == []
+    elsewhere = replace(day, torn={"agg_trades": frozenset({kept.hour + timedelta(hours=1)})})
+    assert rebuilds(elsewhere, DUE) == [(DAY, 1, ("agg_trades",))]
