@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,11 +20,14 @@ from typing import Any
 import dagster as dg
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.launcher import LaunchRunContext
+from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._serdes import ConfigurableClassData
 
 from lake_assets.jobs import RANGE_END, RANGE_START
 from lake_assets.materialized import materialized_hours
@@ -34,6 +38,20 @@ from lake_tests.bench.year import location
 from lake_tests.simulated_lake import Bench
 
 _LOGGER = logging.getLogger("lake_tests.bench.year")
+
+
+class RunLauncherHere(SyncInMemoryRunLauncher):
+    """Executes each run in this process before the next is launched; `dagster.yaml` names it."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> RunLauncherHere:
+        """Takes no configuration."""
+        return cls(inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """In a thread of its own: a backfill launches from within an event loop, and a run has loops of its own."""
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(super().launch_run, context).result()
 
 
 @dataclass
@@ -97,10 +115,7 @@ def dagster_on(bench: Bench, home: Path) -> Iterator[DagsterHere]:
             "class": "PooledSqliteEventLogStorage",
             "config": {"home": str(home)},
         },
-        "run_launcher": {
-            "module": "dagster._core.launcher.sync_in_memory_run_launcher",
-            "class": "SyncInMemoryRunLauncher",
-        },
+        "run_launcher": {"module": __name__, "class": RunLauncherHere.__name__},
         "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
     }
     (home / "dagster.yaml").write_text(yaml.safe_dump(configuration))
