@@ -99,7 +99,8 @@ def audit_hours(
     def verdict(file: HourFile) -> HourVerdict:
         row, found = rows.get(file.hour), facts.get(file.hour)
         if row is None and found is None and all_excused(holes, KLINE_STREAM, file.start, file.end):
-            return HourVerdict(file.hour, _dagster(file.hour, False, materialized), _expected(file), 0)
+            codes = _dagster(file.hour, False, materialized)
+            return HourVerdict(file.hour, codes, _expected(file), 0, untried=file.hour not in quarantine)
         return _verdict(file, row, found, quarantine.get(file.hour), materialized)
 
     verdicts = {file.hour: verdict(file) for file in files}

@@ -51,12 +51,15 @@ class HourVerdict:
         codes: what is wrong, each `code` or `code:details`; empty where nothing is.
         expected_rows: minutes that must exist in the window (known holes count as expected).
         present_rows: how many of those minutes exist.
+        untried: known holes name all its minutes, and nobody has tried to build it: no defect, but the watermark does
+            not pass it and its day is not closed before somebody did.
     """
 
     hour: datetime
     codes: tuple[str, ...]
     expected_rows: int
     present_rows: int
+    untried: bool = False
 
     @property
     def ok(self) -> bool:

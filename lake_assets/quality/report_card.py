@@ -17,10 +17,12 @@ from uuid import uuid4
 
 from PIL import Image, ImageDraw
 
+from lake_assets.audit.scan import holes_known
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.holes import ONE_MINUTE
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
+from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_resources.storage.catalog import HOUR, Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger import Ledger, Partition, Revision, Segment
@@ -46,7 +48,7 @@ class ReportCard:
         certificate: completeness, sources, holes.
         checks: by check, hours by `passed` and `failed`.
         revisions: revised values by stream and column.
-        rejected: open quarantine entries as lines.
+        rejected: open quarantine entries as lines; without those of hours that known holes explain.
         files: how many hour, day and month files the hours are read from.
         cells: state of each hour of the month, in order.
     """
@@ -83,6 +85,7 @@ def report_card(
     start, end = month_window(month)
     certificate = certify(catalog, ledger, symbol, start, end, now=now, lag_minutes=lag_minutes)
     partitions = ledger.partitions(symbol, start, end)
+    known = holes_known(ledger, symbol, start, end)
     return ReportCard(
         certificate=certificate,
         checks=_checks(partitions),
@@ -90,6 +93,7 @@ def report_card(
         rejected=tuple(
             f"{entry.hour:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
             for entry in ledger.quarantined(symbol, start, end)
+            if not all_excused(known, KLINE_STREAM, entry.hour, entry.hour + HOUR)
         ),
         files=_files(partitions, ledger.segments(symbol, start, end)),
         cells=tuple(_cells(certificate)),

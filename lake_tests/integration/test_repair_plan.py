@@ -76,14 +76,26 @@ def test_only_what_is_wrong_is_planned_and_a_repair_leaves_nothing(bench: Bench)
     assert bench.committed() == before, "a repaired hour has the bytes it had"
 
 
-def test_hours_of_a_known_hole_are_not_repaired(bench: Bench) -> None:
+@pytest.mark.parametrize("has", ["no minutes", "no archive"])
+def test_hours_of_a_known_hole_are_accounted_for_once(bench: Bench, has: str) -> None:
+    start, end = DAY + 4 * HOUR, DAY + 6 * HOUR
+    bench.fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=end)
+    if has == "no archive":
+        bench.fault("missing", "daily/klines/.*2026-11-18")
+        bench.fault("5xx", "^/fapi/v1/klines", query=f"startTime={int(start.timestamp() * 1000)}")
     bench.build(hours(0, 4))
-    start = DAY + 4 * HOUR
-    hole = KnownHole("klines_1m", SYMBOL, start, start + 2 * HOUR, "halt", "somewhere")
-    bench.lake.ledger.declare_hole(hole)
-    report = audited(bench, DAY, DAY + 7 * HOUR)
-    assert planned(bench, report).hours == (DAY + 6 * HOUR,)
-    assert planned(bench, report, force=True).hours == tuple(hours(0, 7)), "force asks for them again"
+    bench.lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, start, end, "halt", "somewhere"))
+    assert audited(bench, DAY, end).wrong == []
+    bench.at(DAY + 12 * HOUR)
+    assert planned(bench, audited(bench, DAY, end)).hours == (), "its archive may still say something"
+    bench.at(PUBLISHED)
+    plan = planned(bench, audited(bench, DAY, end))
+    assert (plan.hours, plan.reasons) == ((start, start + HOUR), {})
+    bench.build(plan.hours)
+    after = audited(bench, DAY, end)
+    assert (after.wrong, planned(bench, after).hours) == ([], ())
+    assert bench.lake.ledger.watermark(SYMBOL) == end - timedelta(minutes=1)
+    assert planned(bench, after, force=True).hours == tuple(hours(0, 6)), "force asks for them again"
 
 
 def test_a_repair_that_was_cut_short_goes_on_with_the_rest(bench: Bench) -> None:

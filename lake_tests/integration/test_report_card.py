@@ -81,6 +81,17 @@ def test_planted_defects_are_on_the_page(here):
         assert line in page, line
 
 
+def test_an_hour_that_a_known_hole_explains_is_not_held_against_the_month(here):
+    hour = MONTH + 50 * HOUR
+    commit(here, 0, 50)
+    commit(here, 51, 621)
+    quarantine_hour(*here, SYMBOL, hour, None, ["source_missing"], "none", clock=clock)
+    assert card(here).verdict == "LOOK"
+    here[1].declare_hole(KnownHole("klines_1m", SYMBOL, hour, hour + HOUR, "halt", "issue 1"))
+    found = card(here)
+    assert (found.verdict, found.rejected, found.cells[50]) == ("CLEAN", (), "explained")
+
+
 def test_the_open_month_expects_what_is_closed(here):
     commit(here, 0, 10)
     found = card(here, MONTH + 10 * HOUR + 3 * MINUTE)
