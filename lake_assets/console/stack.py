@@ -31,8 +31,7 @@ from lake_resources.storage.locks import writer_lock
 PROJECT = Path(__file__).resolve().parents[2]
 COLLECTOR, WATCHDOG = "collector", "health"
 _STOP_S = 15.0
-_LOG_END_BYTES = 1500
-_PR_SET_PDEATHSIG = 1
+_LOG_END_BYTES, _PR_SET_PDEATHSIG = 1500, 1
 _RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
 _STEADY_S = 300.0
 """A process that ran so long before it ended is started again at once."""
@@ -154,10 +153,9 @@ class Stack:
         self.stop()
 
     def stop(self) -> None:
-        """Stop all processes and what they started: end their groups, then kill what is left.
+        """End the groups of all processes, then kill what is left; an interrupt meanwhile kills at once.
 
-        A process that ended by itself may have left children (a daemon its code server and runs), so its group is
-        ended like the others. An interrupt while waiting kills at once.
+        Also that of a process that ended by itself: a daemon may have left its code server and runs.
         """
         groups = [process.pid for process in self.processes.values()]
         for group in groups:
