@@ -26,6 +26,7 @@ from lake_assets.automation.promotion import (
     watched_days,
 )
 from lake_assets.ingest.archives import DAMAGED_ROWS
+from lake_assets.ingest.open_hours import open_hours
 from lake_assets.ingest.trade_gaps import torn_hours
 from lake_assets.jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
 from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
@@ -59,7 +60,7 @@ def build_promote_sensor(
         jobs=[job for job in jobs if job.name in names],
         minimum_interval_seconds=settings.promote_interval_s,
         default_status=default_status(settings),
-        description="Asks Vision for the CHECKSUMs of days that hours were built of, ingests what appears or was "
+        description="Asks Vision for the CHECKSUMs of days since the first hour, ingests what appears or was "
         "re-published, and rebuilds the day's hours from it. A day that is late raises an alarm.",
     )
     def promote_archives(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -108,13 +109,16 @@ def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime) -> list[
     first = ledger.first_hour(symbol)
     if first is None or first >= end:
         return []
-    partitions = ledger.partitions(symbol, max(start, first), end)
+    start = max(start, first)
+    partitions = ledger.partitions(symbol, start, end)
+    absent = open_hours(ledger, symbol, start, end).absent
     unresolved = ledger.missing_sources(symbol)
     missing = [row for row in unresolved if row.source == "archive"]
     damaged = {(row.stream, row.period) for row in unresolved if row.source == DAMAGED_ROWS}
     archives = {name: {row.period: row for row in ledger.archives_between(symbol, name, start, end)} for name in DAILY}
     found = []
-    for day in sorted({row.hour.date() for row in partitions}):
+    for index in range((end.date() - start.date()).days):
+        day = start.date() + timedelta(days=index)
         period = day.isoformat()
         held = {name: rows[period] for name, rows in archives.items() if period in rows}
         found.append(
@@ -129,6 +133,7 @@ def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime) -> list[
                     for name, row in held.items()
                     if (name, period) in damaged
                 },
+                tuple(hour for hour in absent if hour.date() == day),
             )
         )
     return found

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from lake_assets.automation.attempts import Attempts
-from lake_assets.automation.healing import WARM_REACH, Hole, find_holes, plan_healing
+from lake_assets.automation.healing import Hole, find_holes, heal_start, plan_healing
 from lake_assets.automation.hot import hot_hours, hot_window, plan_tick
 from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.ingest.open_hours import open_hours
 from lake_assets.jobs import HOT_RUN_LONGEST, MINUTE_JOB, RANGE_END, RANGE_START, Job, hour_range_tags, runs_at_work
 from lake_assets.metadata import AUTOMATION_TAG, minute_key
 from lake_assets.promotion_sensor import build_promote_sensor, default_status
@@ -27,6 +28,8 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
+# A request takes time too: keep off the edge of what the exchange still has.
+_MEMORIES = {name: None if memory is None else memory - HOUR for name, memory in RETENTION.items()}
 HOT_SENSOR, HEAL_SENSOR, ALERT_SENSOR = "hot_band", "heal_holes", "alert_failures"
 
 
@@ -93,24 +96,25 @@ def build_hot_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg
 
 
 def build_heal_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg.SensorDefinition:
-    """Tries holes of the warm band again."""
+    """Tries holes again."""
 
     @dg.sensor(
         name=HEAL_SENSOR,
         job_name=MINUTE_JOB,
         minimum_interval_seconds=settings.heal_interval_s,
         default_status=default_status(settings),
-        description="Tries hours of the last 7 days again that are absent, in quarantine, or lack a stream that REST "
-        f"still has; at most {settings.heal_hours_per_tick} hours per tick, each with a growing pause.",
+        description=f"Tries hours of the last {settings.heal_days} days again that are absent, not whole, in "
+        "quarantine, or lack a stream that REST still has, those first that it is about to forget something of; "
+        f"at most {settings.heal_hours_per_tick} hours per tick, each with a growing pause.",
     )
     def heal_holes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = clock()
         busy = runs_at_work(context.instance, "heal", now, longest=timedelta(hours=2))
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
-        holes = [hole for symbol in settings.symbols for hole in _holes(ledger, symbol, settings.hot_hours, now)]
+        holes = [hole for symbol in settings.symbols for hole in _holes(ledger, symbol, settings, now)]
         attempts = Attempts.load(context.cursor)
-        runs = plan_healing(holes, now, cap=settings.heal_hours_per_tick, attempts=attempts)
+        runs = plan_healing(holes, now, cap=settings.heal_hours_per_tick, memories=_MEMORIES, attempts=attempts)
         if not runs:
             return dg.SkipReason(f"{len(holes)} holes, none of them to be tried yet" if holes else "no holes")
         requests = [
@@ -146,24 +150,22 @@ def build_alert_sensor(settings: LakeSettings, outbox: Outbox, clock: Clock) -> 
     return alert_failures
 
 
-def _holes(ledger: Ledger, symbol: str, hot: int, now: datetime) -> list[Hole]:
+def _holes(ledger: Ledger, symbol: str, settings: LakeSettings, now: datetime) -> list[Hole]:
     first = ledger.first_hour(symbol)
     if first is None:
         return []
-    end = hot_window(now, hot)[0]
-    start = max(first, now - WARM_REACH).replace(minute=0, second=0, microsecond=0)
+    end = hot_window(now, settings.hot_hours)[0]
+    start = max(first, heal_start(now, settings.heal_days, _MEMORIES))
     if start >= end:
         return []
     return find_holes(
         symbol,
-        missing=ledger.missing_hours(symbol, start, end),
-        quarantined={row.hour: row.detail for row in ledger.quarantined(symbol, start, end)},
+        hours=open_hours(ledger, symbol, start, end),
         sources=[
             row
             for row in ledger.missing_sources(symbol)
             if row.source == "rest" and f"{start:%Y-%m-%dT%H}" <= row.period < f"{end:%Y-%m-%dT%H}"
         ],
-        # A request takes time too: keep off the edge of what the exchange still has.
-        reach={name: None if memory is None else memory - HOUR for name, memory in RETENTION.items()},
+        memories=_MEMORIES,
         now=now,
     )

@@ -65,8 +65,11 @@ class LakeSettings(BaseSettings):
     )
     hot_interval_s: int = Field(30, ge=5, le=300, description="Seconds between two ticks of the hot band's sensor.")
     hot_hours: int = Field(6, ge=1, le=48, description="Hours before the open one that the hot band keeps up.")
-    heal_interval_s: int = Field(300, ge=10, description="Seconds between two looks for holes in the warm band.")
+    heal_interval_s: int = Field(300, ge=10, description="Seconds between two looks for holes.")
     heal_hours_per_tick: int = Field(24, ge=1, description="Hours that are tried again at one tick, at most.")
+    heal_days: int = Field(
+        30, ge=1, le=3650, description="Holes of so many days are tried again; what REST keeps of a stream may be less."
+    )
     promote_interval_s: int = Field(300, ge=10, description="Seconds between two looks at what Vision publishes.")
     promote_polls_per_tick: int = Field(60, ge=1, description="CHECKSUMs asked for at one tick, at most.")
     prune_after_hours: int = Field(

@@ -6,7 +6,7 @@ Belongs here: the memory of attempts as a sensor's cursor, the backoff rule. Doe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -84,3 +84,8 @@ class Attempts:
     def forget_before(self, instant: datetime) -> None:
         """Drop attempts older than `instant`, so that the memory does not grow."""
         self.entries = {key: entry for key, entry in self.entries.items() if entry.at >= instant}
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Drop all attempts but those of some names."""
+        wanted = set(keys)
+        self.entries = {key: entry for key, entry in self.entries.items() if key in wanted}

@@ -84,6 +84,29 @@ class CollectorFacts:
 
 
 @dataclass(frozen=True)
+class HoleFacts:
+    """Hours of one symbol, older than the hot band, that are not in the lake as they should be.
+
+    Attributes:
+        missing: hours that are not committed, or not whole, and not explained.
+        oldest_missing: the first of them.
+        quarantined: hours that the gate refused, and that are not explained.
+        oldest_quarantined: the first of them.
+        explained: hours that the exchange itself does not have, by a declared hole.
+        watermark: last minute up to which nothing is missing.
+        watermark_explained: it stands before a declared hole.
+    """
+
+    missing: int = 0
+    oldest_missing: datetime | None = None
+    quarantined: int = 0
+    oldest_quarantined: datetime | None = None
+    explained: int = 0
+    watermark: datetime | None = None
+    watermark_explained: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything the verdict is made of.
 
@@ -95,6 +118,7 @@ class Facts:
         sensors: all sensors of the code location that are meant to run.
         schedules: the same of schedules.
         minutes: end of the newest minute, by hot symbol.
+        holes: what of each hot symbol is not as it should be.
         late_archives: archives that are an alarm.
         unseen: what could not be looked at, and why.
         watchdog_beat: when the watchdog wrote last, for one who looks in its place.
@@ -110,6 +134,7 @@ class Facts:
     hot_run: RunFacts = field(default_factory=RunFacts)
     collector: CollectorFacts = field(default_factory=CollectorFacts)
     minutes: Mapping[str, datetime | None] = field(default_factory=dict)
+    holes: Mapping[str, HoleFacts] = field(default_factory=dict)
     raw_count_today: int = 0
     minute_rows_today: int = 0
     late_archives: Sequence[str] = ()

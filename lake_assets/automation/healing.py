@@ -1,10 +1,10 @@
-"""Which hours of the warm band are tried again.
+"""Which hours are tried again.
 
 Belongs here: the queue of holes and its order. Does not belong here: the hot band (`hot`), archives (`promotion`).
 
-Three kinds of holes: an hour that was never committed, an hour in quarantine, and a committed hour for which REST could
-not give a stream that it still keeps. A missing source that REST does not keep any more stays open in the ledger until
-an archive resolves it.
+Four kinds of holes: an hour that was never committed, one that was committed only while it was open, an hour in
+quarantine, and a committed hour for which REST could not give a stream that it still keeps. A missing source that REST
+does not keep any more stays open in the ledger until an archive resolves it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.ingest.open_hours import OpenHours
+from lake_assets.ingest.streams import FEEDS
 from lake_assets.windows import HOUR
 from lake_resources.storage.ledger import MissingSource
 
-WARM_REACH = timedelta(days=7)
-SHORTEST_MEMORY = timedelta(hours=48)
-"""REST keeps aggTrades this long: hours that are about to leave it come first."""
 BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
 
-Cause = Literal["missing", "quarantined", "source"]
+Cause = Literal["missing", "incomplete", "quarantined", "source"]
 
 
 @dataclass(frozen=True)
@@ -46,54 +45,80 @@ class HealRun:
     causes: tuple[str, ...]
 
 
+def heal_start(now: datetime, days: int, memories: Mapping[str, timedelta | None]) -> datetime:
+    """The oldest hour that is tried again.
+
+    Args:
+        now: the moment of asking, UTC.
+        days: how far back at most.
+        memories: how far back REST has each stream (None: all of it). What REST no longer has of a stream without
+            which no hour can be built is nothing that trying again could bring.
+    """
+    required = [memories[name] for name, feed in FEEDS.items() if feed.required and name in memories]
+    back = min([timedelta(days=days), *(memory for memory in required if memory is not None)])
+    return (now - back).replace(minute=0, second=0, microsecond=0)
+
+
 def find_holes(
     symbol: str,
     *,
-    missing: Iterable[datetime],
-    quarantined: Mapping[datetime, str],
+    hours: OpenHours,
     sources: Iterable[MissingSource],
-    reach: Mapping[str, timedelta | None],
+    memories: Mapping[str, timedelta | None],
     now: datetime,
 ) -> list[Hole]:
     """All holes of a symbol, one per hour, oldest first.
 
     Args:
         symbol: whose hours.
-        missing: hours that are not committed.
-        quarantined: open quarantine rows: why, by hour.
+        hours: absent, incomplete and quarantined hours.
         sources: open missing sources.
-        reach: how far back REST has each stream (None: all of it); a stream that REST does not serve is no key.
+        memories: how far back REST has each stream (None: all of it); a stream that REST does not serve is no key.
         now: the moment of asking, UTC.
     """
     found: dict[datetime, Hole] = {}
     for row in sources:
         hour = _asked_hour(row)
-        if row.source != "rest" or hour is None or row.stream not in reach:
+        if row.source != "rest" or hour is None or row.stream not in memories:
             continue
-        memory = reach[row.stream]
+        memory = memories[row.stream]
         if memory is None or hour >= now - memory:
             found[hour] = Hole(symbol, hour, "source", row.stream)
-    for hour in missing:
+    for hour in hours.absent:
         found[hour] = Hole(symbol, hour, "missing", "absent")
-    for hour, detail in quarantined.items():
+    for hour, (_, content_hash) in hours.incomplete.items():
+        found[hour] = Hole(symbol, hour, "incomplete", content_hash[:12])
+    for hour, detail in hours.quarantined.items():
         found[hour] = Hole(symbol, hour, "quarantined", detail)
     return [found[hour] for hour in sorted(found)]
 
 
-def plan_healing(holes: Sequence[Hole], now: datetime, *, cap: int, attempts: Attempts) -> list[HealRun]:
+def plan_healing(
+    holes: Sequence[Hole],
+    now: datetime,
+    *,
+    cap: int,
+    memories: Mapping[str, timedelta | None],
+    attempts: Attempts,
+) -> list[HealRun]:
     """The runs of this tick: at most `cap` hours, neighbours of a symbol together. Attempts are noted.
 
-    Hours that are about to leave REST's shortest memory first (oldest of them first), then the others, newest first.
+    Hours that REST is about to forget something of come first; hours of which it forgets nothing any more come last,
+    the newest of them first. Only attempts on holes that there still are are remembered.
     """
     ready = [hole for hole in holes if attempts.ready(_key(hole), hole.state, now, BACKOFF)]
-    edge = now - SHORTEST_MEMORY
-    urgent = sorted((hole for hole in ready if hole.hour >= edge), key=lambda hole: hole.hour)
-    others = sorted((hole for hole in ready if hole.hour < edge), key=lambda hole: hole.hour, reverse=True)
-    chosen = [*urgent, *others][:cap]
+    limits = sorted({memory for memory in memories.values() if memory is not None})
+    chosen = sorted(ready, key=lambda hole: _urgency(hole.hour, now, limits))[:cap]
     for hole in chosen:
         attempts.note(_key(hole), hole.state, now)
-    attempts.forget_before(now - WARM_REACH - 2 * BACKOFF.longest)
+    attempts.keep(_key(hole) for hole in holes)
     return list(_runs(chosen))
+
+
+def _urgency(hour: datetime, now: datetime, limits: Sequence[timedelta]) -> tuple[timedelta, timedelta]:
+    """What sorts first the hour that REST forgets something of next."""
+    age = now - hour
+    return next((limit - age for limit in limits if limit > age), timedelta.max), age
 
 
 def _runs(holes: Sequence[Hole]) -> Iterator[HealRun]:

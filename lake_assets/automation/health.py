@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.facts import DAGSTER, CollectorFacts, Facts, ScheduleFacts, SensorFacts
+from lake_assets.automation.facts import DAGSTER, CollectorFacts, Facts, HoleFacts, ScheduleFacts, SensorFacts
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
@@ -25,6 +25,8 @@ TAKEN_UP_WITHIN = timedelta(minutes=3)
 """The daemon takes up what the code declares as soon as it has loaded it, and ticks a sensor at once."""
 BEHIND_AFTER = timedelta(minutes=6)
 """The newest minute of a hot symbol may be this old; a run that takes its five minutes is no alarm yet."""
+WATERMARK_BEHIND_AFTER = timedelta(hours=2)
+"""Behind the newest minute; an hour of the hot band that is tried again for longer is a hole."""
 COLLECTOR_SILENT_AFTER = timedelta(minutes=3)
 HEARD_WITHIN = timedelta(minutes=10)
 """So far back live rows are looked at."""
@@ -129,11 +131,30 @@ def _data(facts: Facts, now: datetime) -> list[str]:
                 problems.append(f"{symbol} has no minute yet")
             elif now - until > BEHIND_AFTER:
                 problems.append(f"{symbol} is {span(now - until)} behind: its newest minute ended at {stamp(until)}")
+        problems += [
+            f"{symbol}: {text}"
+            for symbol, held in facts.holes.items()
+            if (text := _holes(held, facts.minutes.get(symbol)))
+        ]
     if facts.hot_run.error:
         problems.append(f"the last run of the hot band failed: {facts.hot_run.error}")
     problems += _collector(facts.collector, now)
     problems += [f"late: {text}" for text in facts.late_archives]
     return problems
+
+
+def _holes(held: HoleFacts, newest_end: datetime | None) -> str:
+    """What is missing of a symbol, in one line; nothing where nothing is, or declared holes explain it."""
+    said = []
+    if held.missing:
+        said.append(f"missing hours: {held.missing}, the oldest {stamp(held.oldest_missing)}")
+    if held.quarantined:
+        said.append(f"hours in quarantine: {held.quarantined}, the oldest {stamp(held.oldest_quarantined)}")
+    mark = held.watermark
+    behind = mark is not None and newest_end is not None and newest_end - mark > WATERMARK_BEHIND_AFTER
+    if behind and not held.watermark_explained:
+        said.append(f"the watermark stands at {stamp(mark)} although minutes up to {stamp(newest_end)} are committed")
+    return "; ".join(said)
 
 
 def _collector(collector: CollectorFacts, now: datetime) -> list[str]:

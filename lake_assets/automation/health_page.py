@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lake_assets.automation.facts import Facts, ScheduleFacts, SensorFacts
+from lake_assets.automation.facts import Facts, HoleFacts, ScheduleFacts, SensorFacts
 from lake_assets.automation.health import Health, collector_status, stamp, transformer_status
 
 
@@ -54,7 +54,10 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
         "daemon": {"last_seen_ts": stamp(facts.daemon_beat)},
         "sensors": {sensor.name: _instigator(sensor) for sensor in facts.sensors},
         "schedules": {schedule.name: _instigator(schedule) for schedule in facts.schedules},
-        "symbols": {symbol: {"newest_minute_end_ts": stamp(until)} for symbol, until in facts.minutes.items()},
+        "symbols": {
+            symbol: {"newest_minute_end_ts": stamp(until)} | _holes(facts.holes.get(symbol, HoleFacts()))
+            for symbol, until in facts.minutes.items()
+        },
     }
 
 
@@ -62,7 +65,11 @@ def page(beat: Mapping[str, Any]) -> str:
     """The heartbeat as a Markdown page."""
     collector, transformer, files = beat["collector"], beat["transformer"], beat["files"]
     problems = "\n".join(f"- {text}" for text in beat["problems"]) or "none"
-    symbols = [f"| {name} | {row['newest_minute_end_ts'] or 'never'} |" for name, row in beat["symbols"].items()]
+    symbols = [
+        f"| {name} | {row['newest_minute_end_ts'] or 'never'} | {row['watermark_ts'] or '–'} | {row['missing_hours']}"
+        f" | {row['quarantined_hours']} | {row['explained_hours']} |"
+        for name, row in beat["symbols"].items()
+    ]
     sensors = [
         f"| {name} | {row['status']} | {row['last_tick_ts'] or 'never'} | {row['last_error'] or ''} |"
         for name, row in [*beat["sensors"].items(), *beat["schedules"].items()]
@@ -80,8 +87,8 @@ def page(beat: Mapping[str, Any]) -> str:
         "",
         "## Minute table",
         "",
-        "| symbol | newest minute ended at |",
-        "| --- | --- |",
+        "| symbol | newest minute ended at | watermark | hours missing | in quarantine | explained |",
+        "| --- | --- | --- | --- | --- | --- |",
         *symbols,
         "",
         f"Hot band: {transformer['status']}, last error: {transformer['last_error'] or 'none'}.",
@@ -117,6 +124,17 @@ def _instigator(found: SensorFacts | ScheduleFacts) -> dict[str, Any]:
         "status": "running" if found.running else "stopped",
         "last_tick_ts": stamp(found.last_tick),
         "last_error": found.error,
+    }
+
+
+def _holes(held: HoleFacts) -> dict[str, Any]:
+    return {
+        "watermark_ts": stamp(held.watermark),
+        "missing_hours": held.missing,
+        "oldest_missing_ts": stamp(held.oldest_missing),
+        "quarantined_hours": held.quarantined,
+        "oldest_quarantined_ts": stamp(held.oldest_quarantined),
+        "explained_hours": held.explained,
     }
 
 

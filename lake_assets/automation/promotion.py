@@ -43,6 +43,7 @@ class DayState:
         archives: current archive by stream.
         missing: open missing-source row (of the archive) by stream.
         torn: hours that the current archive of a stream lacks trades of, by stream.
+        absent: hours of the day that are not committed; refused ones are none of them, they are tried again by healing.
     """
 
     symbol: str
@@ -51,6 +52,7 @@ class DayState:
     archives: Mapping[str, Archive]
     missing: Mapping[str, MissingSource]
     torn: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
+    absent: tuple[datetime, ...] = ()
 
     @property
     def period(self) -> str:
@@ -76,7 +78,7 @@ class Poll:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """A day whose committed hours do not say what its archives say."""
+    """A day whose hours do not say what its archives say, or are not all there."""
 
     symbol: str
     day: date
@@ -88,7 +90,7 @@ def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: A
     """The CHECKSUMs to ask for at this tick: absent archives that are due, and re-publications of known ones.
 
     Args:
-        days: days with committed hours.
+        days: days since the symbol's first hour, whether they have hours or not.
         now: the moment of asking, UTC.
         cap: requests at most; the newest days first.
         attempts: when known archives were last compared; what is asked in the end is for `note_asked`.
@@ -119,7 +121,7 @@ def plan_rebuilds(days: Sequence[DayState], now: datetime, *, cap: int, attempts
     """Days to rebuild from archives that are in the lake. Attempts are noted.
 
     Args:
-        days: days with committed hours.
+        days: days since the symbol's first hour, whether they have hours or not.
         now: the moment of asking, UTC.
         cap: days at most, oldest first.
         attempts: rebuilds that were started before.
@@ -168,8 +170,8 @@ def _recheck_key(symbol: str, stream: str, period: str) -> str:
 
 
 def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
-    """How many committed hours do not come from the day's current archives, and in which streams."""
-    hours, streams = 0, set[str]()
+    """How many hours are not there, not whole or not from the day's current archives, and in which streams."""
+    hours, streams = len(state.absent), set[str]()
     for partition in state.partitions:
         other = {
             name
@@ -177,7 +179,7 @@ def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
             if name in DAILY and name in partition.sources and not _settled(state, partition, name, archive)
         }
         streams |= other
-        hours += bool(other)
+        hours += bool(other) or not partition.complete
     return hours, tuple(sorted(streams))
 
 
@@ -190,6 +192,8 @@ def _settled(state: DayState, partition: Partition, stream: str, archive: Archiv
 
 def _gathered(state: DayState, now: datetime) -> bool:
     """Whether all archives of the day are there, or have been waited for."""
+    if not state.archives:
+        return False
     expected = {name for name, feed in DAILY.items() if feed.could_have_archive(state.day)}
     newest = max(row.fetched_at for row in state.archives.values())
     return expected <= state.archives.keys() or now - newest >= GRACE

@@ -16,16 +16,21 @@ import polars as pl
 import sqlalchemy as sa
 from dagster_shared.serdes.errors import DeserializationError
 
-from lake_assets.automation.facts import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, RunFacts
+from lake_assets.automation.facts import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts
+from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
+from lake_assets.automation.hot import hot_window
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.console.automation_facts import find_schedules, find_sensors
 from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.ingest.open_hours import declared_holes, explained, open_hours
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.transforms.live_rows import LIVE_ROWS
+from lake_assets.windows import HOUR, MINUTE
+from lake_resources.binance.rest import RETENTION
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.ledger import Ledger
 
 LOOK_ERRORS = (
@@ -106,6 +111,7 @@ def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datet
         minutes={symbol: _newest_minute(ledger, symbol, now) for symbol in settings.symbols},
         raw_count_today=ledger.captures_since(today),
         minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
+        holes={symbol: _holes(settings, ledger, symbol, now) for symbol in settings.symbols},
         late_archives=_late(settings, ledger, now),
     )
 
@@ -153,6 +159,29 @@ def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | Non
     """End of the newest committed minute of the last two days."""
     found = [row.max_ts for row in ledger.partitions(symbol, now - timedelta(days=2), now) if row.max_ts is not None]
     return max(found) + timedelta(minutes=1) if found else None
+
+
+def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -> HoleFacts:
+    """What healing is to try again, without what is declared; the watermark tells of anything older."""
+    first, mark = ledger.first_hour(symbol), ledger.watermark(symbol)
+    if first is None:
+        return HoleFacts()
+    start = max(first, heal_start(now, settings.heal_days, RETENTION))
+    found = open_hours(ledger, symbol, start, hot_window(now, settings.hot_hours)[0])
+    stands_at = None if mark is None else mark + MINUTE
+    declared = declared_holes(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
+    lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}
+    missing = [hour for hour, minute in lacking.items() if not explained(declared, minute or hour, hour + HOUR)]
+    refused = [hour for hour in found.quarantined if not explained(declared, hour, hour + HOUR)]
+    return HoleFacts(
+        missing=len(missing),
+        oldest_missing=min(missing, default=None),
+        quarantined=len(refused),
+        oldest_quarantined=min(refused, default=None),
+        explained=len(lacking) + len(found.quarantined) - len(missing) - len(refused),
+        watermark=mark,
+        watermark_explained=stands_at is not None and explained(declared, stands_at, floor_hour(stands_at) + HOUR),
+    )
 
 
 def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:

@@ -32,8 +32,9 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
         symbols=("BTCUSDT",),
         simulator_port=free_port(),
         webserver_port=free_port(),
-        # The hot band runs as it does for a user; healing would fill what other journeys leave out on purpose.
+        # The hot band runs as it does for a user; these two would fill what other journeys leave out on purpose.
         heal_interval_s=86_400,
+        promote_interval_s=86_400,
     )
     with local_stack(settings, say=print) as stack:
         api = DagsterApi(stack.address)

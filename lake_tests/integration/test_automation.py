@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -136,6 +136,39 @@ def test_a_tick_heals_no_more_than_its_cap(lake: Automated) -> None:
     assert sum(spans) == 24
 
 
+def test_holes_of_an_outage_of_twelve_days_are_all_tried_and_filled(lake: Automated) -> None:
+    first = OPEN - timedelta(days=12)
+    lake.bench.at(first + 35 * MINUTE).build([first])
+    row = lake.bench.lake.ledger.partition(SYMBOL, first)
+    assert row is not None
+    assert not row.complete, "the platform died in the middle of it"
+    asked: list[datetime] = []
+    requests = []
+    for tick in range(13):
+        found = lake.tick(HEAL_SENSOR, OPEN + tick * 10 * SECOND).run_requests or []
+        requests += found
+        for start, end in ranges(found):
+            span = [datetime.strptime(key, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC) for key in (start, end)]
+            asked += [span[0] + index * HOUR for index in range((span[1] - span[0]) // HOUR + 1)]
+    assert sorted(asked) == [first + index * HOUR for index in range(12 * 24 - 6)], "each once"
+    oldest = min(requests, key=lambda request: request.tags["dagster/asset_partition_range_start"])
+    lake.run(oldest)
+    healed = lake.bench.lake.ledger.partitions(SYMBOL, first, first + 3 * HOUR)
+    assert [row.complete for row in healed] == [True] * 3
+
+
+def test_a_day_without_any_hour_is_promoted(lake: Automated) -> None:
+    bench = lake.bench
+    bench.at(DAY + 12 * HOUR).build([DAY - 24 * HOUR])
+    bench.fault("5xx", "/fapi/")
+    for tick in range(3):
+        lake.tick_and_run(PROMOTE_SENSOR, DUE + tick * 5 * MINUTE)
+    held = bench.lake.ledger.partitions(SYMBOL, DAY, DAY + 24 * HOUR)
+    assert len(held) == 24
+    assert {row.sources["klines_1m"].kind for row in held} == {"archive"}
+    assert not lake.tick(PROMOTE_SENSOR, DUE + 15 * MINUTE).run_requests
+
+
 def test_a_published_day_is_taken_and_its_hours_are_rebuilt_from_it(lake: Automated) -> None:
     bench = lake.bench
     built = bench.at(DAY + 20 * HOUR).build(hours(3, 6))
@@ -183,8 +216,8 @@ def test_a_republication_within_ten_days_is_noticed(lake: Automated) -> None:
     bench.fault("republished", "klines/BTCUSDT/1m/BTCUSDT-1m-2026-11-18")
     assert not lake.tick(PROMOTE_SENSOR, DUE + 30 * MINUTE).run_requests, "compared a moment ago"
     again = lake.tick(PROMOTE_SENSOR, DUE + timedelta(days=2)).run_requests or ()
-    assert [key for request in again for key in request.asset_selection or ()]
-    assert {request.tags["lake/cause"] for request in again} == {"republished"}
+    causes = {request.partition_key: request.tags["lake/cause"] for request in again}
+    assert causes == {"2026-11-18": "republished", "2026-11-19": "published", "2026-11-20": "published"}
     for request in again:
         lake.run(request)
     after = bench.lake.ledger.archive(SYMBOL, "klines_1m", "2026-11-18")

@@ -18,6 +18,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
 
+from lake_assets.automation.facts import HoleFacts
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
 from lake_assets.console.before_start import give_up_dead_runs
@@ -34,7 +35,7 @@ from lake_resources.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import ledger_engine
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger import KnownHole, Ledger
 from lake_tests.automated_lake import automated
 from lake_tests.receiver import Receiver, receiver
 from lake_tests.simulated_lake import DAY, HOUR, Bench, bench_on
@@ -253,6 +254,30 @@ def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, 
     with watching(chosen):
         until(lambda: hook.bodies)
     assert "the heartbeat could not be written" in hook.bodies[0]["detail"]
+
+
+def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
+    exchange_here, tmp_path: Path, home: Path
+) -> None:
+    with bench_on(exchange_here, tmp_path, collector=False) as bench, dg.DagsterInstance.get() as instance:
+        start = DAY - timedelta(days=12)
+        bench.build([start, start + HOUR, DAY - 2 * HOUR])
+        bench.fault("missing_minutes", "/klines", start=DAY, end=DAY + timedelta(minutes=1))
+        bench.build([DAY])
+        bench.build([DAY + index * HOUR for index in range(9, 15)])
+        holes = find_facts(bench.settings, instance, bench.lake.ledger, bench.now).holes["BTCUSDT"]
+        assert (holes.missing, holes.oldest_missing) == (12 * 24 + 9 - 4, start + 2 * HOUR)
+        assert (holes.quarantined, holes.oldest_quarantined) == (1, DAY)
+        assert holes.watermark == start + 2 * HOUR - timedelta(minutes=1)
+        assert not holes.watermark_explained
+
+        gone = KnownHole("klines_1m", "BTCUSDT", start + 2 * HOUR, DAY + 9 * HOUR, "outage", "here")
+        bench.lake.ledger.declare_hole(gone)
+        declared = find_facts(bench.settings, instance, bench.lake.ledger, bench.now)
+    assert declared.holes["BTCUSDT"] == HoleFacts(
+        explained=12 * 24 + 9 - 3, watermark=holes.watermark, watermark_explained=True
+    )
+    assert not [problem for problem in judge(declared, bench.now).problems if problem.startswith("BTCUSDT: ")]
 
 
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:

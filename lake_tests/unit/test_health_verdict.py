@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.facts import CollectorFacts, Facts, RunFacts, ScheduleFacts, SensorFacts
+from lake_assets.automation.facts import CollectorFacts, Facts, HoleFacts, RunFacts, ScheduleFacts, SensorFacts
 from lake_assets.automation.health import judge
 from lake_assets.automation.health_page import heartbeat, page
 
@@ -193,3 +193,56 @@ def test_the_page_says_the_same() -> None:
     assert "- the daemon has been silent for 3 min" in text
     assert "| BTCUSDT | 2026-11-18T15:29:00Z |" in text
     assert "930 minute rows, 100 raw files" in text
+
+
+HOLES = HoleFacts(
+    missing=132,
+    oldest_missing=ago(days=12),
+    quarantined=2,
+    oldest_quarantined=ago(days=3),
+    explained=1,
+    watermark=ago(days=12, minutes=1),
+)
+
+
+@pytest.mark.parametrize(
+    ("held", "text"),
+    [
+        (
+            HOLES,
+            (
+                "BTCUSDT: missing hours: 132, the oldest 2026-11-06T15:30:00Z; hours in quarantine: 2, the oldest "
+                "2026-11-15T15:30:00Z; the watermark stands at 2026-11-06T15:29:00Z although minutes up to "
+                "2026-11-18T15:29:00Z are committed"
+            ),
+        ),
+        (
+            HoleFacts(watermark=ago(hours=3)),
+            (
+                "BTCUSDT: the watermark stands at 2026-11-18T12:30:00Z although minutes up to "
+                "2026-11-18T15:29:00Z are committed"
+            ),
+        ),
+        (HoleFacts(watermark=ago(hours=3), watermark_explained=True, explained=4), None),
+        (HoleFacts(watermark=ago(hours=2)), None),
+    ],
+)
+def test_holes_are_counted_and_the_oldest_is_named(held: HoleFacts, text: str | None) -> None:
+    facts = replace(WELL, holes={"BTCUSDT": held})
+    assert judge(facts, NOW).problems == (() if text is None else (text,))
+    assert judge(replace(facts, automation=False), NOW).well, "by hand, holes are left on purpose"
+
+
+def test_the_heartbeat_says_how_many_hours_are_not_there() -> None:
+    facts = replace(WELL, holes={"BTCUSDT": HOLES})
+    beat = heartbeat(facts, judge(facts, NOW))
+    assert beat["symbols"]["BTCUSDT"] == {
+        "newest_minute_end_ts": "2026-11-18T15:29:00Z",
+        "watermark_ts": "2026-11-06T15:29:00Z",
+        "missing_hours": 132,
+        "oldest_missing_ts": "2026-11-06T15:30:00Z",
+        "quarantined_hours": 2,
+        "oldest_quarantined_ts": "2026-11-15T15:30:00Z",
+        "explained_hours": 1,
+    }
+    assert "| BTCUSDT | 2026-11-18T15:29:00Z | 2026-11-06T15:29:00Z | 132 | 2 | 1 |" in page(beat)

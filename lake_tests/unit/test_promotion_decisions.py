@@ -162,3 +162,18 @@ def test_an_hour_that_its_archive_lost_trades_of_may_stay_as_rest_or_the_collect
     assert rebuilds(torn, DUE) == []
     elsewhere = replace(day, torn={"agg_trades": frozenset({kept.hour + timedelta(hours=1)})})
     assert rebuilds(elsewhere, DUE) == [(DAY, 1, ("agg_trades",))]
+
+
+def test_a_day_without_hours_is_asked_for_and_built_once_its_archives_are_there() -> None:
+    absent = tuple(MIDNIGHT + timedelta(hours=hour) for hour in range(24))
+    day = DayState("BTCUSDT", DAY, (), {}, {}, absent=absent)
+    assert [poll.stream for poll in polls(day, DUE)] == STREAMS
+    assert rebuilds(day, DUE) == [], "nothing to build it from"
+    held = {name: archive(name) for name in STREAMS}
+    assert rebuilds(replace(day, archives=held), DUE) == [(DAY, 24, ())]
+
+
+def test_an_hour_that_was_never_whole_is_built_again() -> None:
+    sources = dict.fromkeys(STREAMS, "a" * 64)
+    cut_short = replace(partition(3, **sources), complete=False, row_count=40)
+    assert rebuilds(state([archive(name) for name in STREAMS], [cut_short]), DUE) == [(DAY, 1, ())]
