@@ -7,12 +7,13 @@ themselves, writing files (`slices`).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
+
+import orjson
 
 from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes, untraded_hours
 from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
@@ -152,6 +153,7 @@ def certify(
     hours = committed_hours(ledger, symbol, start, end)
     holes = tuple(find_holes(catalog, ledger, symbol, start, as_of, hours))
     present = _present(hours, holes, start, as_of)
+    sources = {hour.hour: orjson.loads(hour.sources) for hour in hours}
     untraded = sorted(untraded_hours(ledger, symbol, start, end, {hour.hour for hour in hours}))
     absent = sum(hole.minutes for hole in holes) + sum(_minutes(hour, start, as_of) for hour in untraded)
     return Certificate(
@@ -161,9 +163,9 @@ def certify(
         as_of=as_of,
         present_minutes=(as_of - start) // ONE_MINUTE - absent,
         holes=holes,
-        source_gaps=tuple(find_source_gaps(catalog, ledger, symbol, start, as_of, hours, present, columns)),
+        source_gaps=tuple(find_source_gaps(catalog, ledger, symbol, start, as_of, sources, present, columns)),
         untraded_hours=tuple(untraded),
-        sources=_sources(hours, present),
+        sources=_sources(sources, present),
         revised_values=len(ledger.revisions(symbol, start, end)),
         data_version=data_version(hours),
         code_versions=tuple(sorted({hour.code_version for hour in hours})),
@@ -248,12 +250,15 @@ def _present(
     return found
 
 
-def _sources(hours: Sequence[HourFile], present: Mapping[datetime, int]) -> dict[str, dict[str, int]]:
-    found: dict[str, Counter[str]] = {}
-    for hour in hours:
-        if not present[hour.hour]:
-            continue
-        kinds = {stream: ref["kind"] for stream, ref in json.loads(hour.sources).items()}
-        for stream, kind in (dict.fromkeys(MINUTE_STREAMS, "none") | kinds).items():
-            found.setdefault(stream, Counter())[kind] += present[hour.hour]
-    return {stream: dict(sorted(kinds.items())) for stream, kinds in sorted(found.items())}
+def _sources(
+    sources_of: Mapping[datetime, Mapping[str, Any]], present: Mapping[datetime, int]
+) -> dict[str, dict[str, int]]:
+    counted: Counter[tuple[str, str]] = Counter()
+    for hour, refs in sources_of.items():
+        for stream in {*MINUTE_STREAMS, *refs}:
+            counted[stream, refs[stream]["kind"] if stream in refs else "none"] += present[hour]
+    found: dict[str, dict[str, int]] = {}
+    for (stream, kind), minutes in sorted(counted.items()):
+        if minutes:
+            found.setdefault(stream, {})[kind] = minutes
+    return found

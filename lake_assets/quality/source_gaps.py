@@ -10,7 +10,6 @@ series may reach into them, the collector may have heard some of their minutes, 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from lake_assets.validation.coverage import can_have_source
 from lake_assets.validation.outcome import failure_text
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import HOUR, Catalog
-from lake_resources.storage.ledger import HourFile, Ledger
+from lake_resources.storage.ledger import Ledger
 from lake_resources.storage.reader import scan_minutes
 
 NO_SOURCE = "no source"
@@ -79,7 +78,7 @@ def find_source_gaps(
     symbol: str,
     start: datetime,
     end: datetime,
-    hours: Sequence[HourFile],
+    sources_of: Mapping[datetime, Mapping[str, Any]],
     present: Mapping[datetime, int],
     columns: Sequence[str] | None,
 ) -> list[SourceGap]:
@@ -91,7 +90,7 @@ def find_source_gaps(
         symbol: whose minutes.
         start: first minute, UTC.
         end: first minute that is not looked at, UTC.
-        hours: the committed hours that overlap the window, in order.
+        sources_of: sources of the committed hours that overlap the window, in order, as the ledger has them.
         present: per hour the minutes of the window that are there.
         columns: columns that are asked for by name; None is all, and asks for none that only a collector can know.
 
@@ -99,7 +98,7 @@ def find_source_gaps(
         StorageError: an hour file does not read.
     """
     wanted = [name for name in (MINUTE.names if columns is None else dict.fromkeys(columns)) if name in ORIGINS]
-    held = [(hour.hour, json.loads(hour.sources)) for hour in hours if present[hour.hour]]
+    held = [(hour, sources) for hour, sources in sources_of.items() if present[hour]]
     if not wanted or not held:
         return []
     window = _Window(catalog, ledger, symbol, start, end)
@@ -116,15 +115,15 @@ def find_source_gaps(
         holes = [hole for hole in known if hole.stream == stream]
         certain: Counter[str] = Counter()
         unsure: list[datetime] = []
+        sourced = {hour for hour, sources in held if _has_source(stream, sources)}
         for hour, sources in held:
-            if _must_be_read(stream, hour, sources, holes, failing):
+            if _must_be_read(stream, hour, sources, holes, failing, sourced=hour in sourced):
                 unsure.append(hour)
-            elif not _has_source(stream, sources):
+            elif hour not in sourced:
                 certain[_cause(stream, hour)] += present[hour]
         counted |= {name: certain.copy() for name in names}
-        sourced_hours = {hour for hour, sources in held if _has_source(stream, sources)}
         for first, last in runs_of(unsure):
-            _count(window, names, first, last, holes, sourced_hours, counted)
+            _count(window, names, first, last, holes, sourced, counted)
     explained = {hole.cause for hole in known} | ({COLLECTOR_ONLY} if columns is None else set())
     return [
         SourceGap(name, ORIGINS[name].stream, minutes, cause, cause in explained)
@@ -135,12 +134,18 @@ def find_source_gaps(
 
 
 def _must_be_read(
-    stream: str, hour: datetime, sources: Mapping[str, Any], holes: Sequence[Hole], failing: Collection[datetime]
+    stream: str,
+    hour: datetime,
+    sources: Mapping[str, Any],
+    holes: Sequence[Hole],
+    failing: Collection[datetime],
+    *,
+    sourced: bool,
 ) -> bool:
     """Whether only the rows of an hour tell in how many minutes nothing was ingested of a stream."""
-    if any(hole.start < hour + HOUR and hole.end > hour for hole in holes):
+    if holes and any(hole.start < hour + HOUR and hole.end > hour for hole in holes):
         return True
-    if _has_source(stream, sources):
+    if sourced:
         return stream == LIVE or (stream in _READ_ANYWAY and hour in failing)
     return _may_have_values(stream, sources)
 
