@@ -204,6 +204,11 @@ def newest_minute(root: Path) -> int | None:
     return None
 
 
+def minutes_on_disk(root: Path) -> list[int]:
+    """All minutes (epoch minutes) that have a file, in order."""
+    return sorted({_minute_of(path) for path in root.glob("date=*/hour=*/*.seg*")})
+
+
 def lately_written(root: Path, within_s: float) -> list[int]:
     """Minutes (epoch minutes) whose files were written in the last seconds before the very last write, in order."""
     written = {path: path.stat().st_mtime for path in root.glob("date=*/hour=*/*.seg*")}
