@@ -26,11 +26,14 @@ from lake_resources.collector.notebook import Notebook
 from lake_resources.collector.segments import prune
 from lake_resources.collector.snapshots import BookSource, Snapshots
 from lake_resources.collector.threads import DaemonThreads
+from lake_resources.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
 FLUSH_BYTES = 8 << 20
+STREAMS_PER_SOCKET = 1024
+"""The 1025th loses all of them: the exchange closes the socket."""
 HOUSEKEEPING_S = 60.0
 JOURNAL_S, JOURNAL_RETRY_S = 0.5, 5.0
 STOP_S = 8.0
@@ -57,6 +60,9 @@ class CollectorSettings:
         max_age: of segments, by event time.
         max_bytes: of all segments together.
         limits: deadlines of connections.
+
+    Raises:
+        SettingsError: more symbols than one socket can carry.
     """
 
     symbols: tuple[str, ...]
@@ -66,6 +72,15 @@ class CollectorSettings:
     max_age: timedelta = timedelta(hours=48)
     max_bytes: int = 20 << 30
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        kinds = max(len(kinds) for kinds in ROUTES.values())
+        if kinds * len(self.symbols) > STREAMS_PER_SOCKET:
+            raise SettingsError(
+                f"{len(self.symbols)} symbols are {kinds * len(self.symbols)} streams of one socket, and the exchange "
+                f"closes it beyond {STREAMS_PER_SOCKET}",
+                remedy=f"Name at most {STREAMS_PER_SOCKET // kinds} symbols in LAKE_SYMBOLS",
+            )
 
 
 @dataclass

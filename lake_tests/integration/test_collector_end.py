@@ -25,6 +25,7 @@ from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow, Journal
 from lake_resources.collector.segments import SegmentWriter, newest_minute, read_records
+from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -236,3 +237,12 @@ def test_a_locked_ledger_keeps_no_record_and_no_row(sim: SimulatorServer, tmp_pa
     assert spread_s > 10.0
     assert [row.reason for row in parts.journal.connections()] == ["the collector stops"] * 4
     assert {gap.status for gap in parts.journal.gaps()} == {"healed"}
+
+
+def test_more_streams_than_a_socket_carries_are_refused_at_the_start(tmp_path: Path) -> None:
+    symbols = tuple(f"A{number}USDT" for number in range(342))
+    given: dict[str, Any] = {"_env_file": None}
+    settings = LakeSettings(root=tmp_path, rest_url="http://127.0.0.1:1", symbols=symbols, **given)
+    with pytest.raises(SettingsError, match=r"1026 streams of one socket.*at most 341 symbols in LAKE_SYMBOLS"):
+        run_collector(settings, say=lambda _: None, for_s=0.1)
+    CollectorSettings(symbols[:341], "ws://127.0.0.1:1", tmp_path)
