@@ -19,6 +19,7 @@ from lake_assets.console import (
     commands_feed,
     commands_health,
     commands_holes,
+    commands_live,
     commands_ops,
     commands_rules,
     commands_run,
@@ -45,6 +46,7 @@ app.add_typer(commands_run.app)
 app.add_typer(commands_ops.app)
 app.add_typer(commands_holes.app)
 app.add_typer(commands_collect.app)
+app.add_typer(commands_live.app)
 app.add_typer(commands_compact.app)
 app.add_typer(commands_feed.app)
 app.add_typer(commands_slice.app)

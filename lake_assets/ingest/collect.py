@@ -16,7 +16,7 @@ import polars as pl
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.transforms.live import LOOK_AROUND_MINUTES, SymbolFold, fold_records
 from lake_resources.binance.frames import AGG_TRADE, EVERY_SYMBOL, HEALED, Frame
-from lake_resources.collector.segments import lately_written, minutes_with_records, newest_minute, read_records
+from lake_resources.collector.segments import lately_written, minutes_on_disk, newest_minute, read_records
 
 REFOLD_NS = 5_000_000_000
 """Stale minutes are folded again this often."""
@@ -139,7 +139,7 @@ class LiveRecorder:
     def _rowless(self, end_minute: int) -> list[tuple[str, int]]:
         """Minutes before `end_minute` that have records and no row; of a minute without the symbol none comes."""
         first = end_minute - _ROWLESS_MINUTES
-        recorded = minutes_with_records(self._segments, first, end_minute)
+        recorded = {minute for minute in minutes_on_disk(self._segments) if first <= minute < end_minute}
         window = [datetime.fromtimestamp(minute * 60, UTC) for minute in (first, end_minute)]
         return [
             (symbol, minute)

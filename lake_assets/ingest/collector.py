@@ -22,6 +22,7 @@ from lake_resources.binance.stream import Limits
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import Journal
+from lake_resources.collector.left_off import left_off
 from lake_resources.collector.segments import Recovered, SegmentWriter, recover
 from lake_resources.errors import TransportError
 from lake_resources.governor import WeightGovernor
@@ -30,7 +31,9 @@ from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.locks import writer_lock
 
 _REST_TIMEOUT_S = 5.0
-"""A stop waits for a running call, and must be over within 10 s."""
+"""An answer that takes longer is asked for again: others wait for the thread, and the book for the answer."""
+_JOURNAL_BUSY_MS = 2_000
+"""What the database does not take by then is written later."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def run_collector(
 
     Raises:
         PartitionBusy: another collector of this lake is running.
+        SettingsError: more symbols than one socket can carry.
         DiskFull: the disk takes no more records; what was durable stays.
     """
     catalog = Catalog(settings.lake_root)
@@ -102,23 +106,6 @@ def _open(
         attempts=1,
         sleep=sleep,
     )
-    recovered = recover(catalog.live_records_dir)
-    journal = Journal(settings.resolved_ledger_url)
-    rows = LiveRows(catalog)
-    recorder = LiveRecorder(settings.symbols, catalog.live_records_dir, rows, clock_ns)
-    next_seq, last_ids = recorder.resume()
-    gaps: dict[str, list[tuple[int, int]]] = {}
-    for gap in journal.gaps("open"):
-        gaps.setdefault(gap.symbol, []).append((gap.first_id, gap.last_id))
-    intake = Intake(
-        settings.symbols,
-        SegmentWriter(catalog.live_records_dir),
-        recorder,
-        clock_ns,
-        next_seq,
-        last_ids,
-        open_gaps=gaps,
-    )
     how = CollectorSettings(
         settings.symbols,
         settings.resolved_ws_url,
@@ -128,7 +115,23 @@ def _open(
         max_bytes=int(settings.segment_max_gib * (1 << 30)),
         limits=limits,
     )
-    return Parts(Collector(how, intake, rest, journal), journal, rows, recovered)
+    recovered = recover(catalog.live_records_dir)
+    journal = Journal(settings.resolved_ledger_url, busy_ms=_JOURNAL_BUSY_MS)
+    rows = LiveRows(catalog)
+    recorder = LiveRecorder(settings.symbols, catalog.live_records_dir, rows, clock_ns)
+    next_seq, last_ids = recorder.resume()
+    left = left_off(journal, catalog.live_records_dir, settings.symbols, last_ids)
+    intake = Intake(
+        settings.symbols,
+        SegmentWriter(catalog.live_records_dir),
+        recorder,
+        clock_ns,
+        next_seq,
+        left.last_ids,
+        open_gaps=left.missing,
+    )
+    collector = Collector(how, intake, rest, journal, left.gaps, left.ended)
+    return Parts(collector, journal, rows, recovered)
 
 
 async def _run(collector: Collector, sleep: _Interruptible, for_s: float | None) -> None:

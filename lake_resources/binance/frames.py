@@ -24,6 +24,8 @@ CHECKPOINT: Final = 8
 """State of whoever folds the records, so that a later reader need not begin at the beginning."""
 CONNECTION: Final = 9
 """`{"event": "opened" | "closed" | "started", "route": …, "reason": …}`; belongs to no symbol."""
+REFUSED: Final = 10
+"""A frame of a socket, as it came, that could not be used; filed under `REFUSED_FRAMES`."""
 
 KIND_BY_EVENT: Final = {
     "aggTrade": AGG_TRADE,
@@ -34,6 +36,8 @@ KIND_BY_EVENT: Final = {
 }
 EVERY_SYMBOL: Final = ""
 """Symbol of the records that concern all of them."""
+REFUSED_FRAMES: Final = "#refused"
+"""In place of a symbol: whoever reads a symbol's records does not come across these."""
 
 MINUTE_MS: Final = 60_000
 _STREAM_BY_KIND: Final = {

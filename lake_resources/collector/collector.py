@@ -1,6 +1,7 @@
-"""The collector's tasks: two routes of sockets, flushing, snapshots, healing, housekeeping, and its end.
+"""The collector's tasks: two routes of sockets, flushing, housekeeping, those of its parts, and its end.
 
-Belongs here: asyncio. Does not belong here: protocol decisions (`binance.stream`), what happens to a frame (`intake`).
+Belongs here: asyncio. Does not belong here: protocol decisions (`binance.stream`), what happens to a frame (`intake`),
+when to ask REST (`healing`, `snapshots`).
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,27 +21,31 @@ from lake_resources.binance.stream import ROUTES, Backoff, Limits, Route, Stream
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
 from lake_resources.collector.intake import Intake
-from lake_resources.collector.journal import Journal
+from lake_resources.collector.journal import ConnectionRow, GapRow, Journal
+from lake_resources.collector.notebook import Notebook
 from lake_resources.collector.segments import prune
-from lake_resources.errors import ExchangeError
+from lake_resources.collector.snapshots import BookSource, Snapshots
+from lake_resources.collector.threads import DaemonThreads
+from lake_resources.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
 FLUSH_BYTES = 8 << 20
+STREAMS_PER_SOCKET = 1024
+"""The 1025th loses all of them: the exchange closes the socket."""
 HOUSEKEEPING_S = 60.0
-SNAPSHOT_WAIT_MAX_S = 60.0
-SNAPSHOT_CALM_S = 120.0
+JOURNAL_S, JOURNAL_RETRY_S = 0.5, 5.0
 STOP_S = 8.0
+"""Its end takes no longer, whatever hangs; two more are for the process around it."""
+ROUTES_STOP_S, TASKS_STOP_S, JOURNAL_STOP_S = 3.5, 0.5, 0.5
+"""Of that, at most, for closing sockets, for tasks that were cancelled, and kept for the last rows of the journal."""
 
 _Result = TypeVar("_Result")
 
 
-class Rest(TradeSource, Protocol):
+class Rest(TradeSource, BookSource, Protocol):
     """The REST calls that are needed here; all go through the host's weight governor."""
-
-    def depth(self, symbol: str) -> dict[str, Any]:
-        """The order book of now."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ class CollectorSettings:
         max_age: of segments, by event time.
         max_bytes: of all segments together.
         limits: deadlines of connections.
+
+    Raises:
+        SettingsError: more symbols than one socket can carry.
     """
 
     symbols: tuple[str, ...]
@@ -65,6 +72,15 @@ class CollectorSettings:
     max_age: timedelta = timedelta(hours=48)
     max_bytes: int = 20 << 30
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        kinds = max(len(kinds) for kinds in ROUTES.values())
+        if kinds * len(self.symbols) > STREAMS_PER_SOCKET:
+            raise SettingsError(
+                f"{len(self.symbols)} symbols are {kinds * len(self.symbols)} streams of one socket, and the exchange "
+                f"closes it beyond {STREAMS_PER_SOCKET}",
+                remedy=f"Name at most {STREAMS_PER_SOCKET // kinds} symbols in LAKE_SYMBOLS",
+            )
 
 
 @dataclass
@@ -87,6 +103,8 @@ class Collector:
         intake: new, with its writer and observer.
         rest: the exchange's REST.
         journal: where connections and gaps are remembered.
+        gaps: rows of gaps that an earlier collector left open.
+        ended: rows of connections that it left open, closed.
         now_s: steady clock.
     """
 
@@ -96,18 +114,27 @@ class Collector:
         intake: Intake,
         rest: Rest,
         journal: Journal,
+        gaps: Sequence[GapRow] = (),
+        ended: Sequence[ConnectionRow] = (),
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.intake = intake
         self.stats = FlushStats()
-        self._rest = rest
-        self._journal = journal
         self._now_s = now_s
         # One thread per kind of work: a slow answer must not keep records from the disk.
-        self._disk = ThreadPoolExecutor(1, "collector-disk")
-        self._work = ThreadPoolExecutor(1, "collector-work")
-        self._calls = ThreadPoolExecutor(4, "collector-rest")
+        self._disk = DaemonThreads(1, "collector-disk")
+        self._work = DaemonThreads(1, "collector-work")
+        self._rows = DaemonThreads(1, "collector-journal")
+        self._calls = DaemonThreads(4, "collector-rest")
+        self._names = DaemonThreads(4, "collector-names")
+        self._notebook = Notebook(journal, partial(self._in, self._rows))
+        for row in ended:
+            self._notebook.note(row)
+        ask = partial(self._in, self._calls)
+        self._healer = Healer(rest, intake, self._notebook, ask, now_s, gaps)
+        self._snapshots = Snapshots(rest, intake, ask, now_s)
+        self._connections: set[Connection] = set()
         self._numbers = intake.clock_ns() // 1_000_000 * 1000
         self._stopping = asyncio.Event()
 
@@ -117,16 +144,18 @@ class Collector:
         Raises:
             DiskFull: the disk takes no more records.
         """
+        # Names are looked up there, and a loop waits for its default executor before it ends.
+        asyncio.get_running_loop().set_default_executor(self._names)
         self.intake.connection("started", 0)
-        await self._in(self._work, lambda: self._journal.close_left_open(self._instant()))
-        healer = Healer(self._rest, self.intake, self._journal, lambda call: self._in(self._calls, call), self._now_s)
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 *((f"route {route}", self._route(route)) for route in ROUTES),
                 ("flush", self._flush_for_ever()),
-                ("snapshots", self._snapshots()),
-                ("healing", healer.run()),
+                ("journal", self._journal_for_ever()),
+                ("snapshots", self._snapshots.run()),
+                ("gaps", self._healer.watch()),
+                ("healing", self._healer.run()),
                 ("housekeeping", self._housekeeping()),
             )
         ]
@@ -142,23 +171,38 @@ class Collector:
                 task.result()
 
     async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        routes = [task for task in tasks if task.get_name().startswith("route")]
+        """Close everything by a deadline. What hangs is left alone: the next start does what it would have done."""
+        end_s = self._now_s() + STOP_S
+        ending = [task for task in tasks if task.get_name().startswith(("route", "flush"))]
         for task in tasks:
-            if task not in routes:
+            if task not in ending:
                 task.cancel()
-        await asyncio.wait(routes, timeout=STOP_S / 2)
+        await asyncio.wait(ending, timeout=ROUTES_STOP_S)
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks, timeout=1.0)
-        with suppress(asyncio.CancelledError):
-            await self._flush()
-        await self._in(self._disk, lambda: self.intake.writer.close_before(None))
-        job = self.intake.observer.finish()
-        if job is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._in(self._work, job), STOP_S / 2)
-        for pool in (self._disk, self._work, self._calls):
-            pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.wait(tasks, timeout=TASKS_STOP_S)
+        rows_s = end_s - JOURNAL_STOP_S
+        try:
+            if await self._by(rows_s, self._flush(), "the last records"):
+                closing = self._in(self._disk, lambda: self.intake.writer.close_before(None))
+                await self._by(rows_s, closing, "closing segments")
+            job = self.intake.observer.finish()
+            if job is not None:
+                await self._by(rows_s, self._in(self._work, job), "the last live rows")
+        finally:
+            self._healer.settle()
+            await self._by(end_s, self._notebook.write(), "the journal's last rows")
+            for pool in (self._disk, self._work, self._rows, self._calls, self._names):
+                pool.shutdown()
+
+    async def _by(self, end_s: float, work: Awaitable[object], what: str) -> bool:
+        """Wait for work until some time; False where it took longer."""
+        try:
+            await asyncio.wait_for(work, max(end_s - self._now_s(), 0.1))
+        except TimeoutError:
+            log.error("%s took too long and are left to the next start", what)  # noqa: TRY400 - nothing failed
+            return False
+        return True
 
     async def _route(self, route: Route) -> None:
         backoff = Backoff()
@@ -167,8 +211,10 @@ class Collector:
         try:
             while not self._stopping.is_set():
                 if current is None:
-                    current = await self._open(route)
+                    current = self._open(route)
                 reason, successor = await self._until_over(current, route)
+                if reason is None:
+                    break
                 ended, current = current, successor
                 await self._close(ended, reason)
                 lived_s = self._now_s() - ended.session.opened_s
@@ -176,12 +222,15 @@ class Collector:
                     await self._pause(backoff.after(lived_s if ended.verified_s is not None else 0.0))
                 successor = None
         finally:
-            for left in (current, successor):
-                if left is not None:
-                    await self._close(left, "the collector stops")
+            left = [each for each in (current, successor) if each is not None]
+            await asyncio.gather(*(self._close(each, "the collector stops") for each in left))
 
-    async def _until_over(self, current: Connection, route: Route) -> tuple[str, Connection | None]:
-        """Watch a connection to its end; at its rollover a successor is read beside it before it is closed."""
+    async def _until_over(self, current: Connection, route: Route) -> tuple[str | None, Connection | None]:
+        """Watch a connection to its end; at its rollover a successor is read beside it before it is closed.
+
+        Returns:
+            Why it is over (None: the collector stops), and its successor where there is one.
+        """
         limits, successor, next_try_s, due = self.settings.limits, None, 0.0, None
         while not self._stopping.is_set():
             await asyncio.wait({current.done, *([successor.done] if successor else [])}, timeout=CHECK_S)
@@ -192,7 +241,7 @@ class Collector:
             if successor is None:
                 due = current.session.due(now_s) if now_s >= next_try_s else None
                 if due is not None:
-                    successor = await self._open(route)
+                    successor = self._open(route)
                 continue
             failed = successor.verdict(now_s)
             if failed is None and successor.verified_s is None:
@@ -203,25 +252,25 @@ class Collector:
             if failed is not None:
                 await self._close(successor, f"as successor: {failed}")
                 successor, next_try_s = None, now_s + limits.successor_s
-        if successor is not None:
-            await self._close(successor, "the collector stops")
-        return "the collector stops", None
+        return None, successor
 
-    async def _open(self, route: Route) -> Connection:
+    def _open(self, route: Route) -> Connection:
         self._numbers += 1
         session = StreamSession(route, self.settings.symbols, self.settings.limits)
         session.begin(self._now_s())
         connection = Connection(self._numbers, self.settings.ws_url, session, self.intake, self._now_s)
-        await self._in(self._work, lambda: self._journal.opened(connection.row))
+        self._connections.add(connection)
+        self._notebook.note(connection.row)
         return connection
 
     async def _close(self, connection: Connection, reason: str) -> None:
+        self._connections.discard(connection)
         row = await connection.close(reason)
         log.info("%s socket %d: %s", row.route, row.conn, reason)
-        await self._in(self._work, lambda: self._journal.closed(row))
+        self._notebook.note(row)
 
     async def _flush_for_ever(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             began_s = self._now_s()
             await self._flush()
             job = self.intake.observer.work()
@@ -236,62 +285,38 @@ class Collector:
         writer = self.intake.writer
         oldest_ns, seq = writer.oldest_ns, self.intake.next_seq
         buffers, records = writer.take()
-        if not buffers:
-            return
-        await self._in(self._disk, lambda: writer.write(buffers, seq))
-        self.stats.note(records, (self.intake.clock_ns() - oldest_ns) / 1e9)
+        if buffers:
+            await self._in(self._disk, lambda: writer.write(buffers, seq))
+            self.stats.note(records, (self.intake.clock_ns() - oldest_ns) / 1e9)
+        self.intake.flushed_seq = seq
+
+    async def _journal_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(JOURNAL_S if await self._notebook.write() else JOURNAL_RETRY_S)
 
     async def _housekeeping(self) -> None:
-        """Close the segments of past minutes soon, and apply retention now and then."""
+        """Close the segments of past minutes soon; note the state of sockets and apply retention now and then."""
         pruned_s = -HOUSEKEEPING_S
         while True:
             await self._in(self._disk, partial(self.intake.writer.close_before, self.intake.newest_minute - 1))
             if self._now_s() - pruned_s >= HOUSEKEEPING_S:
                 pruned_s = self._now_s()
+                for connection in self._connections:
+                    self._notebook.note(connection.so_far())
                 await self._in(self._work, self._prune)
+                await self._notebook.prune(self._instant())
             await asyncio.sleep(5.0)
 
     def _prune(self) -> None:
         removed = prune(self.settings.segments, self._instant(), self.settings.max_age, self.settings.max_bytes)
         if removed.files:
             log.info("retention removed %d segments, %d bytes", removed.files, removed.size_bytes)
-        self._journal.prune(self._instant(), timedelta(days=30))
-
-    async def _snapshots(self) -> None:
-        """One request per (re)synchronisation; a symbol that loses its book again and again has to wait."""
-        due = self.intake.snapshots_due
-        running: set[asyncio.Task[None]] = set()
-        asked: dict[str, tuple[float, int]] = {}
-        while True:
-            while due:
-                symbol = due.popleft()
-                last_s, times = asked.get(symbol, (-SNAPSHOT_CALM_S, 0))
-                times = times + 1 if self._now_s() - last_s < SNAPSHOT_CALM_S else 0
-                asked[symbol] = (self._now_s(), times)
-                wait_s = min(SNAPSHOT_WAIT_MAX_S, 2.0 ** (times - 2)) if times > 2 else 0.0
-                task = asyncio.create_task(self._snapshot(symbol, wait_s), name=f"snapshot {symbol}")
-                running.add(task)
-                task.add_done_callback(running.discard)
-            await asyncio.sleep(0.05)
-
-    async def _snapshot(self, symbol: str, wait_s: float) -> None:
-        await asyncio.sleep(wait_s)
-        backoff = Backoff(first_s=1.0, max_s=SNAPSHOT_WAIT_MAX_S)
-        while not self._stopping.is_set():
-            try:
-                body = await self._in(self._calls, lambda: self._rest.depth(symbol))
-            except ExchangeError as error:
-                log.warning("%s: no order book snapshot: %s", symbol, error)
-                await self._pause(backoff.after(0.0))
-            else:
-                self.intake.snapshot(symbol, body)
-                return
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _in(self, pool: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:
+    async def _in(self, pool: DaemonThreads, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(pool, call)
 
     def _instant(self) -> datetime:

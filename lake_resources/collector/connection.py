@@ -62,18 +62,20 @@ class Connection:
             self.verified_s = now_s
         return self.session.verdict(now_s)
 
+    def so_far(self) -> ConnectionRow:
+        """What is to be remembered of it while it is open."""
+        last = datetime.fromtimestamp(self._last_ns / 1e9, UTC) if self._last_ns else None
+        return replace(self.row, last_frame_at=last, frames=self._frames)
+
     async def close(self, reason: str) -> ConnectionRow:
         """End it; returns what is to be remembered of it."""
         self._task.cancel()
         await asyncio.wait([self._task])
         self._intake.connection("closed", self.number, route=self.session.route, reason=reason)
-        last = datetime.fromtimestamp(self._last_ns / 1e9, UTC) if self._last_ns else None
         return replace(
-            self.row,
-            last_frame_at=last,
+            self.so_far(),
             closed_at=self._instant(self._intake),
             reason=reason,
-            frames=self._frames,
             silent_streams=",".join(self.session.silent_streams()),
         )
 

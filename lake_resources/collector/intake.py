@@ -1,7 +1,7 @@
 """Everything that happens to a record between the socket and the buffers, without sockets, tasks or files.
 
 Belongs here: decoding, numbering, filing by event time, repeated trades, when a book snapshot is due, checkpoints.
-Does not belong here: I/O (`collector`), what a minute adds up to (the observer).
+Does not belong here: I/O (`collector`), what a minute adds up to (the observer), whose time is believed (`refused`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from lake_resources.binance.frames import (
     HEALED,
     KIND_BY_EVENT,
     MINUTE_MS,
+    REFUSED,
+    REFUSED_FRAMES,
     SNAPSHOT,
     Frame,
     decode,
@@ -30,6 +32,7 @@ from lake_resources.binance.frames import (
 )
 from lake_resources.binance.order_book import DepthSync
 from lake_resources.binance.stream import StreamSession
+from lake_resources.collector.refused import EventTimes, RefusedFrames
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.collector.trade_ids import Gap, TradeIds
 
@@ -75,6 +78,8 @@ class Intake:
 
     Attributes:
         newest_minute: latest event minute of any stream.
+        refused: frames that could not be used, by minute of arrival; each is kept as a record.
+        flushed_seq: records with smaller numbers are on disk; set by whoever writes them.
         snapshots_due: symbols whose book needs a snapshot; the collector takes them from here.
     """
 
@@ -87,6 +92,8 @@ class Intake:
     open_gaps: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     newest_minute: int = 0
+    flushed_seq: int = 0
+    refused: RefusedFrames = field(default_factory=RefusedFrames)
     snapshots_due: deque[str] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -95,6 +102,7 @@ class Intake:
             if symbol in self.trades:
                 self.trades[symbol].gaps = [Gap(first_id, last_id, 0.0) for first_id, last_id in sorted(gaps)]
         self.books = {symbol: DepthSync() for symbol in self.symbols}
+        self._times = EventTimes()
         self._depth_minute = dict.fromkeys(self.symbols, 0)
 
     def frame(self, conn: int, session: StreamSession, payload: bytes, now_s: float) -> None:
@@ -106,19 +114,23 @@ class Intake:
             kind = KIND_BY_EVENT.get(data.get("e"), 0)
             if not kind:
                 session.reply(data, now_s)
+                if "e" in data:
+                    raise ValueError("an event that nobody subscribed to")  # noqa: TRY301 - it is refused as others
                 return
             symbol = data["o"]["s"] if kind == FORCE_ORDER else data["s"]
-            minute = event_ms(kind, data) // MINUTE_MS
+            ms = event_ms(kind, data)
             session.frame(kind, symbol, now_s)
             if symbol not in self.trades:
                 return
-            if kind == AGG_TRADE and not self.trades[symbol].heard(data["a"], now_s):
+            self._times.believe((kind, symbol), ms, received_ns // 1_000_000, now_s)
+            minute = ms // MINUTE_MS
+            if kind == AGG_TRADE and not self.trades[symbol].heard(_whole(data, "a"), now_s):
                 self.counts.repeated_trades += 1
                 return
             if kind == DEPTH:
                 self._take_depth(conn, symbol, minute, data, received_ns)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self.counts.malformed += 1
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            self._refuse(conn, payload, error, received_ns)
             return
         self.newest_minute = max(self.newest_minute, minute)
         self._record(received_ns, conn, kind, symbol, minute, payload, data)
@@ -156,7 +168,15 @@ class Intake:
             for sync in self.books.values():
                 sync.closed(conn)
 
+    def _refuse(self, conn: int, payload: bytes, why: Exception, received_ns: int) -> None:
+        self.counts.malformed += 1
+        self.refused.note(conn, payload, why, received_ns)
+        minute = self.newest_minute or received_ns // 1_000_000 // MINUTE_MS
+        self.writer.add(self._next(), received_ns, conn, REFUSED, REFUSED_FRAMES, minute, payload)
+
     def _take_depth(self, conn: int, symbol: str, minute: int, data: dict[str, Any], received_ns: int) -> None:
+        for name in ("U", "u", "pu"):
+            _whole(data, name)
         if minute > self._depth_minute[symbol]:
             self._depth_minute[symbol] = minute
             state = self.observer.checkpoint(symbol)
@@ -181,3 +201,11 @@ class Intake:
         self.next_seq = seq + 1
         self.counts.records += 1
         return seq
+
+
+def _whole(data: dict[str, Any], name: str) -> int:
+    """A number that a state machine goes on from."""
+    value = data[name]
+    if type(value) is not int:
+        raise TypeError(f"{name} is no whole number")
+    return value

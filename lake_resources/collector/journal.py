@@ -1,10 +1,12 @@
-"""What the collector must not forget about itself: connections and lost trades, as rows of the ledger.
+"""What the collector must not forget about itself: connections, lost trades and known ids, as rows of the ledger.
 
-Belongs here: two tables and their statements. Does not belong here: deciding anything.
+Belongs here: three tables and their statements. Does not belong here: deciding anything, waiting for a locked database
+(`notebook`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,11 +38,19 @@ TRADE_GAPS = sa.Table(
     sa.Column("settled_at_utc", UtcText),
     sa.Column("detail", sa.String, nullable=False),
 )
+KNOWN_IDS = sa.Table(
+    "collector_known_ids",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("last_id", sa.BigInteger, nullable=False),
+    sa.Column("minute", sa.BigInteger, nullable=False),
+)
+CONNECTIONS_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class ConnectionRow:
-    """A connection: what it was and why it ended."""
+    """A connection: what it was and why it ended. While it is open, `frames` and their last are those noted last."""
 
     conn: int
     route: str
@@ -65,38 +75,79 @@ class GapRow:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class KnownRow:
+    """Each aggTrade id of a symbol up to `last_id` is in a record on disk or within the row of a gap.
+
+    Records of later ids are filed under `minute` (epoch minutes) or later ones, save a few that were late.
+    """
+
+    symbol: str
+    last_id: int
+    minute: int
+
+
+Row = ConnectionRow | GapRow | KnownRow
+
+
 class Journal(LedgerEngine):
     """The collector's tables in the ledger's database."""
 
-    def opened(self, row: ConnectionRow) -> None:
-        """Record a new connection."""
-        with self._write() as db:
-            db.execute(CONNECTIONS.insert().values(_connection_values(row)))
+    def write(self, rows: Iterable[Row]) -> None:
+        """Record rows, or what became of them; all or none.
 
-    def closed(self, row: ConnectionRow) -> None:
-        """Record the end of a connection."""
+        Raises:
+            StorageError: the database did not take them.
+        """
         with self._write() as db:
-            db.execute(CONNECTIONS.update().where(CONNECTIONS.c.conn == row.conn).values(_connection_values(row)))
+            for row in rows:
+                table, values = _values(row)
+                key = [column.name for column in table.primary_key]
+                changes = {name: value for name, value in values.items() if name not in {*key, "found_at_utc"}}
+                db.execute(self._insert(table).values(values).on_conflict_do_update(index_elements=key, set_=changes))
 
-    def close_left_open(self, at: datetime) -> int:
-        """Connections of a collector that was killed; only for the one collector, when it starts."""
-        with self._write() as db:
-            changed = db.execute(
-                CONNECTIONS.update()
-                .where(CONNECTIONS.c.closed_at_utc.is_(None))
-                .values(closed_at_utc=at, reason="the collector ended without closing it")
-            )
-            return int(changed.rowcount)
-
-    def connections(self) -> list[ConnectionRow]:
-        """All connections, in order of opening."""
+    def connections(self, start: datetime | None = None, end: datetime | None = None) -> list[ConnectionRow]:
+        """Connections, in order of opening; only those that were there at a moment of `[start, end)`."""
+        query = sa.select(CONNECTIONS).order_by(CONNECTIONS.c.opened_at_utc, CONNECTIONS.c.conn)
+        if start is not None:
+            query = query.where(sa.or_(CONNECTIONS.c.closed_at_utc.is_(None), CONNECTIONS.c.closed_at_utc > start))
+        if end is not None:
+            query = query.where(CONNECTIONS.c.opened_at_utc < end)
         with self._read() as db:
-            rows = db.execute(sa.select(CONNECTIONS).order_by(CONNECTIONS.c.opened_at_utc, CONNECTIONS.c.conn))
-            return [ConnectionRow(*row) for row in rows]
+            return [ConnectionRow(*row) for row in db.execute(query)]
 
-    def gap(self, row: GapRow) -> None:
-        """Record a gap, or what became of it."""
-        values = {
+    def left_open(self) -> list[ConnectionRow]:
+        """Connections that nobody closed: those of a running collector, or of one that was killed."""
+        return [row for row in self.connections() if row.closed_at is None]
+
+    def gaps(
+        self, status: str | None = None, start: datetime | None = None, end: datetime | None = None
+    ) -> list[GapRow]:
+        """Gaps, by symbol and id; only those of a status, or found in `[start, end)`, where that is given."""
+        query = sa.select(TRADE_GAPS).order_by(TRADE_GAPS.c.symbol, TRADE_GAPS.c.first_id)
+        if status is not None:
+            query = query.where(TRADE_GAPS.c.status == status)
+        if start is not None:
+            query = query.where(TRADE_GAPS.c.found_at_utc >= start)
+        if end is not None:
+            query = query.where(TRADE_GAPS.c.found_at_utc < end)
+        with self._read() as db:
+            return [GapRow(*row) for row in db.execute(query)]
+
+    def known(self) -> dict[str, KnownRow]:
+        """What was known last of each symbol's ids."""
+        with self._read() as db:
+            return {row.symbol: KnownRow(*row) for row in db.execute(sa.select(KNOWN_IDS))}
+
+    def prune(self, now: datetime) -> None:
+        """Forget connections that ended long ago; gaps are kept, they explain the table for ever."""
+        with self._write() as db:
+            db.execute(CONNECTIONS.delete().where(CONNECTIONS.c.closed_at_utc < now - CONNECTIONS_KEPT))
+
+
+def _values(row: Row) -> tuple[sa.Table, dict[str, object]]:
+    if isinstance(row, GapRow):
+        return TRADE_GAPS, {
             "symbol": row.symbol,
             "first_id": row.first_id,
             "last_id": row.last_id,
@@ -105,30 +156,9 @@ class Journal(LedgerEngine):
             "settled_at_utc": row.settled_at,
             "detail": row.detail,
         }
-        changes = {name: values[name] for name in ("status", "settled_at_utc", "detail")}
-        with self._write() as db:
-            db.execute(
-                self._insert(TRADE_GAPS)
-                .values(values)
-                .on_conflict_do_update(index_elements=["symbol", "first_id", "last_id"], set_=changes)
-            )
-
-    def gaps(self, status: str | None = None) -> list[GapRow]:
-        """Gaps, oldest first; only those of a status where one is given."""
-        query = sa.select(TRADE_GAPS).order_by(TRADE_GAPS.c.symbol, TRADE_GAPS.c.first_id)
-        if status is not None:
-            query = query.where(TRADE_GAPS.c.status == status)
-        with self._read() as db:
-            return [GapRow(*row) for row in db.execute(query)]
-
-    def prune(self, now: datetime, max_age: timedelta) -> None:
-        """Forget connections that ended longer ago; gaps are kept, they explain the table for ever."""
-        with self._write() as db:
-            db.execute(CONNECTIONS.delete().where(CONNECTIONS.c.closed_at_utc < now - max_age))
-
-
-def _connection_values(row: ConnectionRow) -> dict[str, object]:
-    return {
+    if isinstance(row, KnownRow):
+        return KNOWN_IDS, {"symbol": row.symbol, "last_id": row.last_id, "minute": row.minute}
+    return CONNECTIONS, {
         "conn": row.conn,
         "route": row.route,
         "opened_at_utc": row.opened_at,

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,10 +33,12 @@ class LedgerEngine:
 
     Args:
         url: SQLAlchemy URL, `sqlite:////absolute/path` or `postgresql+psycopg2://...`.
+        busy_ms: how long a write waits for another process's (SQLite).
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.url = url
+        self._busy_ms = busy_ms
         self._engine: sa.Engine | None = None
         self._pid = 0
         self._opening = Lock()
@@ -74,7 +77,7 @@ class LedgerEngine:
         with self._opening:
             if self._engine is None or self._pid != os.getpid():
                 self.close()
-                engine = _open(self.url)
+                engine = _open(self.url, self._busy_ms)
                 _create(engine)
                 self._engine, self._pid = engine, os.getpid()
             return self._engine
@@ -93,13 +96,13 @@ class LedgerEngine:
             return disk_full(f"ledger {shown}")
         if "database is locked" in found:
             return PartitionBusy(
-                f"ledger {shown}: another process kept it locked for {BUSY_TIMEOUT_MS // 1000} s",
+                f"ledger {shown}: another process kept it locked for {self._busy_ms / 1000:g} s",
                 remedy="Let the other process finish, then materialize the partition again",
             )
         return LedgerError(f"ledger {shown}: {found}", remedy="See the runbook, section 'The ledger is damaged'")
 
 
-def _open(url: str) -> sa.Engine:
+def _open(url: str, busy_ms: int) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "postgresql":
         return sa.create_engine(url, pool_pre_ping=True)
@@ -110,8 +113,8 @@ def _open(url: str) -> sa.Engine:
         )
     with disk_errors(f"ledger {parsed.database}"):
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
-    sa.event.listen(engine, "connect", _configure_sqlite)
+    engine = sa.create_engine(url, connect_args={"timeout": busy_ms / 1000})
+    sa.event.listen(engine, "connect", partial(_configure_sqlite, busy_ms))
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -126,13 +129,13 @@ def _create(engine: sa.Engine) -> None:
         METADATA.create_all(connection)
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_sqlite(busy_ms: int, connection: Any, _record: object) -> None:
     # The driver's own implicit BEGIN would start write transactions as readers, which then fail instead of waiting.
     connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={busy_ms}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
     # SQLite does not wait when two first users switch a new file to WAL at once: one of them is refused.
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    deadline = time.monotonic() + busy_ms / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL").close()

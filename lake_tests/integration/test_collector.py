@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
 from lake_resources.binance.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT, Frame
 from lake_resources.binance.rest import BinanceRest
 from lake_resources.binance.stream import Limits
+from lake_resources.collector import collector
 from lake_resources.collector.journal import Journal
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.errors import PartitionBusy
@@ -317,5 +319,25 @@ def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
         assert ids[: len(before[symbol])] == before[symbol], "nothing that was on disk is gone"
         assert sorted(ids) == list(range(min(ids), max(ids) + 1)), "no id twice, none missing"
     assert not list(tmp_path.rglob("*.open"))
-    reasons = [row.reason for row in Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}").connections()]
+    rows = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}").connections()
+    reasons = [row.reason for row in rows]
     assert reasons == ["the collector ended without closing it"] * 2 + ["the collector stops"] * 2
+    for row in rows[:2]:
+        assert row.closed_at == row.last_frame_at
+        assert row.closed_at is not None
+        assert abs(row.closed_at.timestamp() - killed_ns / 1e9) < 1.5, "it ended when it was killed, not at the restart"
+
+
+@pytest.mark.slow
+def test_an_open_connection_says_how_far_it_was_heard(
+    sim: SimulatorServer, collect: Callable[..., Parts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "HOUSEKEEPING_S", 1.0)
+    running = threading.Thread(target=collect, args=(8.0,))
+    running.start()
+    time.sleep(7.0)
+    rows = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}").left_open()
+    running.join()
+
+    assert sorted(row.route for row in rows) == ["market", "public"]
+    assert all(row.frames > 0 and row.last_frame_at is not None for row in rows)
