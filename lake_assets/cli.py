@@ -1,6 +1,6 @@
 """The `lake` command: what people start from a terminal.
 
-Belongs here: options, exit codes (0 done, 1 the lake refused or found something wrong, 2 wrong usage).
+Belongs here: small commands, and how an error of the lake ends the process (`console.exits`).
 Does not belong here: any work (`console`, `ingest`).
 """
 
@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lake_assets.console import (
     commands_audit,
@@ -26,15 +25,16 @@ from lake_assets.console import (
     commands_slice,
 )
 from lake_assets.console.demo import run_demo
+from lake_assets.console.exits import exit_of
+from lake_assets.console.options import messages, show_error, terminal
 from lake_assets.console.report import archives_table, hours_table, missing_table
 from lake_assets.console.stack import local_stack, watch
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing, open_lake
 from lake_assets.ingest.streams import FEEDS
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger import KnownHole
 
-_LOG_WIDTH = 140
 _MINUTE_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -49,21 +49,18 @@ app.add_typer(commands_compact.app)
 app.add_typer(commands_feed.app)
 app.add_typer(commands_slice.app)
 app.add_typer(commands_health.app)
-console = Console(highlight=False)
-if not console.is_terminal:
-    console = Console(highlight=False, width=_LOG_WIDTH)
 
 
 @app.command()
 def up() -> None:
     """Start webserver, daemon, live collector and (if it is the exchange) the simulator; stay until Ctrl+C.
 
-    A collector that ends is started again (LAKE_COLLECTOR=false: none is started); another process that ends takes
-    all down, with the end of its log.
+    A collector (LAKE_COLLECTOR=false: none is started) or watchdog that ends is started again; another process that
+    ends takes all down, with the end of its log.
 
     Example: LAKE_EXCHANGE=binance lake up
     """
-    settings = LakeSettings()
+    settings, console = LakeSettings(), messages()
     with local_stack(settings, say=console.print) as stack:
         console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
         console.print(f"Dagster is up: [bold]{stack.address}[/]  (Ctrl+C stops it; logs in {stack.logs})")
@@ -78,7 +75,8 @@ def demo() -> None:
     """Backfill a published day and today so far on the simulator, and print what was written."""
     # What it prints is what it launched: nothing else runs meanwhile.
     settings = LakeSettings(exchange="simulator", automation=False, collector=False)
-    with local_stack(settings, say=console.print) as stack:
+    console = terminal()
+    with local_stack(settings, say=messages().print) as stack:
         run_demo(settings, open_lake(settings), stack, console)
     console.print("[green]demo passed[/]; `make up` shows it in Dagster's UI")
 
@@ -92,7 +90,7 @@ def show(
 
     Example: lake show BTCUSDT --day 2026-01-31
     """
-    lake = open_lake(LakeSettings())
+    lake, console = open_existing(LakeSettings()), terminal()
     start = (day or lake.clock()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
     end = start + timedelta(days=1)
     console.print(archives_table(lake.ledger, symbol.upper(), FEEDS, start, end))
@@ -102,13 +100,13 @@ def show(
 @app.command()
 def missing(symbol: Annotated[str | None, typer.Argument(help="only this symbol")] = None) -> None:
     """List sources that were asked for and had nothing, still open."""
-    lake = open_lake(LakeSettings())
+    lake, console = open_existing(LakeSettings()), terminal()
     console.print(missing_table(lake.ledger.missing_sources(symbol.upper() if symbol else None)))
 
 
 @app.command("declare-hole")
 def declare_hole(
-    stream: Annotated[str, typer.Argument(help="klines_1m, mark_price_klines_1m or index_price_klines_1m")],
+    stream: Annotated[str, typer.Argument(help=f"one of {', '.join(FEEDS)}")],
     symbol: Annotated[str, typer.Argument(help="a symbol, or '*' for all")],
     start: Annotated[datetime, typer.Argument(formats=_MINUTE_FORMATS, help="first missing minute, UTC")],
     end: Annotated[datetime, typer.Argument(formats=_MINUTE_FORMATS, help="first minute after the hole, UTC")],
@@ -117,22 +115,23 @@ def declare_hole(
 ) -> None:
     """Excuse minutes that the exchange itself does not have; checks name the hole from then on.
 
+    Of klines, mark and index prices it excuses absent rows; of other streams it keeps `source_coverage` from failing.
+
     Example: lake declare-hole klines_1m BTCUSDT 2022-05-01T22:25 2022-05-01T22:55 --cause halt --reference URL
     """
-    if stream not in FEEDS or not FEEDS[stream].required:
-        known = ", ".join(name for name, feed in FEEDS.items() if feed.required)
-        raise SettingsError(f"stream {stream!r} has no holes to declare", remedy=f"One of {known}")
+    if stream not in FEEDS:
+        raise SettingsError(f"there is no stream {stream!r}", remedy=f"One of {', '.join(FEEDS)}")
     hole = KnownHole(stream, symbol.upper(), start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), cause, reference)
     if hole.start >= hole.end:
         raise SettingsError(f"the hole {start} to {end} is empty", remedy="The end is the first minute after it")
     open_lake(LakeSettings()).ledger.declare_hole(hole)
-    console.print(f"{stream} {hole.symbol} {hole.start:%Y-%m-%d %H:%M} to {hole.end:%H:%M} is a known hole now")
+    terminal().print(f"{stream} {hole.symbol} {hole.start:%Y-%m-%d %H:%M} to {hole.end:%H:%M} is a known hole now")
 
 
 def main() -> None:
-    """Run the command; an error of the lake is one message and exit code 1, never a traceback."""
+    """Run the command; an error of the lake is one message on standard error and an exit code, never a traceback."""
     try:
         app()
     except LakeError as error:
-        console.print(f"[red]{type(error).__name__}[/]: {error}", markup=True)
-        raise SystemExit(1) from error
+        show_error(error)
+        raise SystemExit(exit_of(error)) from error

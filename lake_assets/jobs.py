@@ -22,6 +22,7 @@ from lake_assets.partitions import archive_partitions, hour_key, hour_of
 from lake_assets.resources import LakeOpener
 from lake_assets.windows import HOUR
 from lake_resources.binance.wire import Stream
+from lake_resources.collector.segments import prune as prune_segments
 from lake_resources.settings import LakeSettings
 
 MINUTE_JOB = "minute_hours"
@@ -101,15 +102,21 @@ def build_prune_job(settings: LakeSettings) -> dg.JobDefinition:
         now = opened.clock()
         runs = prune_runs(context.instance, settings.symbols, now, keep)
         files = prune_captures(opened, now - keep)
+        # The collector does the same; this is for the time in which none runs. Files that it writes are not touched.
+        age, size_bytes = timedelta(hours=settings.segment_max_age_hours), int(settings.segment_max_gib * (1 << 30))
+        segments = prune_segments(opened.catalog.live_records_dir, now, age, size_bytes)
         opened.close()
-        context.log.info(f"deleted {runs} runs of the hot band and {files} superseded answers of REST")
-        context.add_output_metadata({"runs": runs, "captures": files})
+        context.log.info(
+            f"deleted {runs} runs of the hot band, {files} superseded answers of REST, {segments.files} segments"
+        )
+        context.add_output_metadata({"runs": runs, "captures": files, "segments": segments.files})
 
     @dg.job(
         name=PRUNE_JOB,
         executor_def=dg.in_process_executor,
         description=f"Deletes successful hot runs older than {settings.prune_after_hours} h that are no partition's"
-        " only or latest proof, and raw answers that later ones replaced.",
+        " only or latest proof, raw answers that later ones replaced, and raw records of the collector after their"
+        " retention.",
     )
     def prune() -> None:
         prune_history()

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from lake_assets.ingest.results import ArchiveResult, HourResult
 from lake_assets.schema.tables import Table
+from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import band
 from lake_resources.binance.wire import Stream
 from lake_resources.storage.provenance import SourceRef
@@ -109,6 +110,7 @@ def hour_metadata(result: HourResult, *, now: datetime, picture: bool) -> dict[s
         "outcome": result.status,
         "band": band(now - result.hour - timedelta(hours=1)),
         "expected_rows": result.expected_rows,
+        "completeness_pct": completeness_pct(_expected_minutes_there(result), result.expected_rows),
         "content_hash": result.content_hash[:16],
         "provenance": provenance_table(result.sources),
     }
@@ -117,6 +119,14 @@ def hour_metadata(result: HourResult, *, now: datetime, picture: bool) -> dict[s
     if picture and result.frame is not None and result.frame.height:
         metadata["close_and_volume"] = dg.MetadataValue.md(f"![close and volume]({hour_picture(result.frame)})")
     return metadata
+
+
+def _expected_minutes_there(result: HourResult) -> int:
+    """Minutes of those that must exist; the others of an open hour are provisional."""
+    if result.frame is None:
+        return min(result.row_count, result.expected_rows)
+    end = result.hour + timedelta(minutes=result.expected_rows)
+    return result.frame.filter(pl.col("timestamp") < end)["timestamp"].n_unique()
 
 
 def hour_picture(frame: pl.DataFrame) -> str:

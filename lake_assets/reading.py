@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
 from lake_assets.quality.slices import SliceRequest, scan_slice
 from lake_assets.schema.tables import MINUTE
@@ -54,7 +55,11 @@ def scan_minutes(
 
 
 class Loaded(NamedTuple):
-    """Rows, and what they are worth."""
+    """Rows, and what they are worth.
+
+    The frame is lazy and the certificate comes from the ledger: what is read later may be other rows, where hours were
+    committed in between or a file was damaged. `verify` tells.
+    """
 
     frame: pl.LazyFrame
     certificate: Certificate
@@ -82,9 +87,12 @@ def load(
         end: first minute after it, timezone-aware.
         columns: columns of the minute table, default all (of bars: all that can be derived); `timestamp` comes first.
         timeframe: `1m`, or bars of `5m`, `15m`, `1h`, `1d` aligned to UTC midnight, with the further columns `minutes`
-            and `complete`.
-        incomplete: bars that lack a minute are marked, or left out (`omit`); they are never filled.
-        require: `clean` refuses a window with holes that no known hole of the exchange explains.
+            and `complete` next to the time.
+        incomplete: bars that lack a minute have `complete` false and the sums of the minutes that are there, or are
+            left out (`omit`); they are never filled.
+        require: `clean` refuses a window with holes that no known hole of the exchange explains, and one in which a
+            column is NULL because its stream had no source. Columns that only a collector can know count where
+            `columns` names them.
         settings: default the environment's.
         clock: says which minutes must exist by now.
 
@@ -96,10 +104,30 @@ def load(
     catalog, ledger = _open(settings)
     request = SliceRequest(start, end, timeframe, None if columns is None else tuple(columns), incomplete, require)
     request.chosen()
-    certificate = certify(catalog, ledger, symbol, start, end, now=clock(), lag_minutes=settings.safety_lag_minutes)
+    certificate = certify(
+        catalog, ledger, symbol, start, end,
+        now=clock(), lag_minutes=settings.safety_lag_minutes, columns=request.named(),
+    )  # fmt: skip
     if require == "clean":
         require_clean(certificate)
     return Loaded(scan_slice(catalog, ledger, symbol, request), certificate)
+
+
+def verify(certificate: Certificate, *, settings: LakeSettings | None = None) -> None:
+    """Hold a certificate against the lake as it is now; call it once the rows are collected.
+
+    It passes where the same hours are committed as when the window was certified, and every file of them has the bytes
+    that were committed. It reads and hashes those files.
+
+    Args:
+        certificate: of `load`.
+        settings: as given to `load`.
+
+    Raises:
+        StorageError: hours of the window were committed since, or a file is gone or has other bytes.
+    """
+    catalog, ledger = _open(settings or LakeSettings())
+    certificates.verify(catalog, ledger, certificate)
 
 
 def _open(settings: LakeSettings) -> tuple[Catalog, Ledger]:

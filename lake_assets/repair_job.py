@@ -21,6 +21,7 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.window import from_first_day, require_begun, require_order
 from lake_assets.materialized import materialized_hours
 from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
 from lake_assets.partitions import hour_key
@@ -36,7 +37,8 @@ _UNFINISHED = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
 class Repair(dg.Config):
     """What is repaired.
 
-    Give `preset` (`all`, `last-day`, or a year) or `start` and perhaps `end`, or `years` back from now.
+    Give `preset` (`all`, `last-day`, or a year), or `start` and perhaps `end`, or `years` back from now or `end`.
+    `full` reads every file, also those that did not change since the last audit.
     """
 
     symbols: list[str] = []  # noqa: RUF012 - a field of pydantic; empty means all
@@ -46,6 +48,7 @@ class Repair(dg.Config):
     years: int = 0
     max_missing_hours: int = 0
     force_repair: bool = False
+    full: bool = False
     dry_run: bool = False
 
 
@@ -62,8 +65,12 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
     def plan_and_launch(context: dg.OpExecutionContext, config: Repair, lake: dg.ResourceParam[LakeOpener]) -> None:
         opened = lake.open()
         now = opened.clock()
-        start, end = _window(config, settings, now=now, lag=opened.safety_lag_minutes)
+        asked, end = _window(config, now=now, lag=opened.safety_lag_minutes)
+        start = from_first_day(asked, end, settings.start_utc)
+        if start > asked:
+            context.log.warning(f"LAKE_START is {start:%Y-%m-%d}: what lies before it is not looked at")
         running = _running(context.instance)
+        untraded = []
         for symbol in config.symbols or settings.symbols:
             if symbol not in settings.symbols:
                 raise SettingsError(f"{symbol} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
@@ -72,7 +79,8 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 continue
             first, last = traded_window(opened, symbol, start, end)
             if first >= last:
-                context.log.info(f"{symbol} is not traded between {start} and {end}")
+                context.log.warning(f"{symbol} is not traded between {start} and {end}: nothing was looked at")
+                untraded.append(symbol)
                 continue
             report = audit_hours(
                 opened.catalog,
@@ -84,6 +92,7 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 lag_minutes=opened.safety_lag_minutes,
                 materialized=materialized_hours(context.instance, symbol),
                 cache=AuditCache(opened.catalog.root / "audit.sqlite"),
+                full=config.full,
             )
             plan = plan_repair(
                 opened,
@@ -98,6 +107,11 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
             if plan.hours and not config.dry_run:
                 backfill_id = _launch(context.instance, graph, plan, now, force=config.force_repair)
                 context.log.info(f"{symbol}: backfill {backfill_id} of {len(plan.hours):,} hours is launched")
+        if len(untraded) == len(config.symbols or settings.symbols):
+            raise SettingsError(
+                f"{', '.join(untraded)} is not traded between {start} and {end}: nothing was looked at",
+                remedy="Give a range in which a symbol is traded",
+            )
 
     @dg.job(
         name=REPAIR_JOB,
@@ -113,22 +127,29 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
     return repair
 
 
-def _window(config: Repair, settings: LakeSettings, *, now: datetime, lag: int) -> tuple[datetime, datetime]:
+def _window(config: Repair, *, now: datetime, lag: int) -> tuple[datetime, datetime]:
     """The minutes `[start, end)` that the run config means.
 
     Raises:
-        SettingsError: none or more than one way is given.
+        SettingsError: none or more than one way is given, or the range is empty.
+        NotYet: nothing of it must exist yet.
     """
     given = [name for name in ("preset", "start", "years") if getattr(config, name)]
     if len(given) != 1:
         raise SettingsError(f"{' and '.join(given) or 'no range'} is given", remedy="Give preset, start or years")
+    if config.preset and config.end:
+        raise SettingsError("preset and end are given", remedy="A preset has an end of its own: give start and end")
     if config.preset:
         window = backfill_window(config.preset, now, lag)
         start, end = window.first_minute, window.end
     else:
         end = instant(config.end) or floor_minute(now)
         start = instant(config.start) or end - timedelta(days=365 * config.years)
-    return max(start, settings.start_utc), end
+        if not config.end:
+            require_begun(start, now, lag)
+    require_order(start, end)
+    require_begun(start, now, lag)
+    return start, end
 
 
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:

@@ -14,6 +14,7 @@ import dagster as dg
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import Hole, find_holes, heal_start, plan_healing
 from lake_assets.automation.hot import hot_hours, hot_window, plan_tick
+from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.ingest.open_hours import open_hours
 from lake_assets.jobs import HOT_RUN_LONGEST, MINUTE_JOB, RANGE_END, RANGE_START, Job, hour_range_tags, runs_at_work
 from lake_assets.metadata import AUTOMATION_TAG, minute_key
@@ -24,6 +25,7 @@ from lake_resources.binance.rest import RETENTION
 from lake_resources.clock import Clock, system_clock
 from lake_resources.outbox import Outbox, open_outbox
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import Ledger
 
 # A request takes time too: keep off the edge of what the exchange still has.
@@ -52,6 +54,7 @@ def build_sensors(
 
 def build_hot_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg.SensorDefinition:
     """Keeps the open hour and the last hours current: one run for all symbols per tick."""
+    live = LiveRows(Catalog(settings.lake_root))
 
     @dg.sensor(
         name=HOT_SENSOR,
@@ -68,7 +71,11 @@ def build_hot_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg
             return dg.SkipReason(f"run {busy[0]} is still at work")
         start, end = hot_window(now, settings.hot_hours)
         held = {
-            symbol: hot_hours(ledger.partitions(symbol, start, end), ledger.unfinished_captures(symbol, start, end))
+            symbol: hot_hours(
+                ledger.partitions(symbol, start, end),
+                ledger.unfinished_captures(symbol, start, end),
+                live.written_at(symbol, start, end),
+            )
             for symbol in settings.symbols
         }
         attempts = Attempts.load(context.cursor)

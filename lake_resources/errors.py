@@ -24,6 +24,7 @@ Does not belong here: catching, retrying, exit codes.
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       NotClean                 a window has holes that nothing explains, and a clean one was asked for
+      NotYet                   nothing of what was asked for exists by now: there is nothing to look at
 """
 
 from __future__ import annotations
@@ -185,3 +186,7 @@ class RowsOutOfOrder(LakeError):
 
 class NotClean(LakeError):
     """A window has holes that nothing explains, and a clean one was asked for."""
+
+
+class NotYet(LakeError):
+    """Nothing of what was asked for exists by now: there is nothing to look at."""

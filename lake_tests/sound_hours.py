@@ -7,6 +7,7 @@ assertion.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,13 +57,15 @@ def open_files(root: Path) -> tuple[Catalog, Ledger]:
     return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
 
 
-def candidate(hour: datetime, rows: pl.DataFrame, *, expected: int = 60) -> HourCandidate:
-    """The hour as the ingest would offer it."""
+def candidate(
+    hour: datetime, rows: pl.DataFrame, *, expected: int = 60, streams: Iterable[str] = _KLINES
+) -> HourCandidate:
+    """The hour as the ingest would offer it, with the archives of these streams as its sources."""
     return HourCandidate(
         hour=hour,
         frame=rows,
         metadata={"lake.table": "minute"},
-        sources={name: SourceRef(name, "archive", f"sha-{name}") for name in _KLINES},
+        sources={name: SourceRef(name, "archive", f"sha-{name}") for name in streams},
         complete=rows.height == 60,
         expected_rows=expected,
         inputs_hash=f"inputs {hour}",
@@ -71,8 +74,16 @@ def candidate(hour: datetime, rows: pl.DataFrame, *, expected: int = 60) -> Hour
     )
 
 
-def commit_sound(catalog: Catalog, ledger: Ledger, first: datetime, hours: int, symbol: str = SYMBOL) -> None:
+def commit_sound(
+    catalog: Catalog,
+    ledger: Ledger,
+    first: datetime,
+    hours: int,
+    symbol: str = SYMBOL,
+    *,
+    streams: Iterable[str] = _KLINES,
+) -> None:
     """Commit whole sound hours."""
     rows = sound_rows(first, hours)
-    parts = [candidate(first + n * HOUR, rows.slice(60 * n, 60)) for n in range(hours)]
+    parts = [candidate(first + n * HOUR, rows.slice(60 * n, 60), streams=streams) for n in range(hours)]
     commit_hours(catalog, ledger, symbol, parts, clock=lambda: NOW)

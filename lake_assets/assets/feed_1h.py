@@ -12,19 +12,22 @@ import dagster as dg
 
 from lake_assets.checks import check_specs, close_checks, record_partitions
 from lake_assets.feed.bars import SYMBOL
-from lake_assets.feed.outcomes import FEED_CHECKS
+from lake_assets.feed.outcomes import FEED_CHECKS, recent_rules
 from lake_assets.feed.run import FeedRun, HourRun, run_feed
 from lake_assets.metadata import symbol_tags
 from lake_assets.partitions import closed_hours, hour_key, hour_of
 from lake_assets.resources import FeedOpener
+from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.bars_duckdb import ROW_SCHEMA, TABLE
+from lake_resources.storage.bars_duckdb import ROW_SCHEMA, TABLE, BarsTable
 
 FEED_KEY = dg.AssetKey(["feed", "btcusdt_1h"])
 MAX_RETRIES = 4
 _FAIL_AFTER, _WARN_AFTER = timedelta(hours=2), timedelta(minutes=70)
 """Hour t is due at t + 1 h, so a last append two hours ago means that the next hour is an hour late."""
 _SHOWN_HOURS = 20
+RULEPACK_CHECK = "rulepack"
+_RULEPACK_TEXT = "R1 to R7 over the last 30 days of the table give PASS (INVESTIGATE warns); numbers by rule"
 
 _TEXT = """\
 Hourly OHLCV of BTCUSDT (USD-M futures) for inference: the append-only DuckDB table `ohlcv_btcusdt_1h`.
@@ -59,7 +62,10 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="feed_btcusdt_1h",
         specs=[spec],
-        check_specs=check_specs(FEED_KEY, partitions, FEED_CHECKS),
+        check_specs=[
+            *check_specs(FEED_KEY, partitions, FEED_CHECKS),
+            dg.AssetCheckSpec(RULEPACK_CHECK, asset=FEED_KEY, description=_RULEPACK_TEXT),
+        ],
         # One run for a whole range: two runs side by side would not keep the order of appends.
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=dg.RetryPolicy(
@@ -70,7 +76,8 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
         ),
     )
     def feed_1h(context: dg.AssetExecutionContext, feed: dg.ResourceParam[FeedOpener]) -> Iterator[Any]:
-        done = run_feed(feed.open(), [hour_of(key) for key in context.partition_keys], report=context.log.info)
+        opened = feed.open()
+        done = run_feed(opened, [hour_of(key) for key in context.partition_keys], report=context.log.info)
         for warning in done.warnings:
             context.log.warning(warning)
         failed = [hour for hour in done.hours if not hour.stored]
@@ -81,6 +88,7 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
         events = {_key(hour): _metadata(done, hour) for hour in done.hours if hour.stored}
         yield from record_partitions(context, FEED_KEY, events, [(_key(hour), hour.outcomes) for hour in done.hours])
         yield from close_checks(FEED_KEY, FEED_CHECKS)
+        yield _rulepack(opened.table)
         if failed:
             raise _failure(done, failed, allow_retries=False)
 
@@ -114,6 +122,27 @@ def _metadata(done: FeedRun, hour: HourRun) -> dict[str, Any]:
     if done.fallback:
         found["inference_fallback"] = done.fallback
     return found
+
+
+def _rulepack(table: BarsTable) -> dg.AssetCheckResult:
+    """One row per run, not per hour: it judges the table's last days, whatever hours the run was about."""
+    try:
+        found = recent_rules(table.published().rows)
+    except StorageError as error:
+        return dg.AssetCheckResult(
+            asset_key=FEED_KEY, check_name=RULEPACK_CHECK, passed=False, metadata={"unavailable": str(error)}
+        )
+    metadata: dict[str, Any] = {"verdict": found.verdict, "bars": found.rows}
+    for rule in found.rules:
+        numbers = {"checked": rule.checked, "violations": rule.violations} | dict(rule.stats)
+        metadata[rule.rule] = dg.MetadataValue.json(numbers)
+    return dg.AssetCheckResult(
+        asset_key=FEED_KEY,
+        check_name=RULEPACK_CHECK,
+        passed=found.verdict == "PASS",
+        severity=dg.AssetCheckSeverity.WARN if found.verdict == "INVESTIGATE" else dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )
 
 
 def _failure(done: FeedRun, failed: Sequence[HourRun], *, allow_retries: bool) -> dg.Failure:

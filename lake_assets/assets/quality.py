@@ -1,4 +1,4 @@
-"""Reports on a symbol's minute table: `quality/<symbol>/audit`, `…/rules`, `…/parity_at_rest`, each with its check.
+"""Reports on a symbol's minute table: `quality/<symbol>/audit`, `…/rules`, `…/parity_at_rest`, with their checks.
 
 Belongs here: the assets, their run config and what the UI shows of a report. Does not belong here: auditing (`audit`),
 rules (`validation`), when they run (`quality_schedules`).
@@ -13,6 +13,7 @@ import dagster as dg
 from lake_assets.audit.at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.bars import check_minutes
 from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.materialized import materialized_hours
@@ -20,6 +21,7 @@ from lake_assets.metadata import minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.rule_report import render
+from lake_assets.validation.rulepack import RULES, Verdict, judge
 from lake_assets.windows import HOUR, floor_minute
 from lake_resources.errors import SettingsError
 
@@ -61,9 +63,9 @@ def build_quality_assets(symbol: str) -> list[dg.AssetsDefinition]:
 
 
 def _report(
-    symbol: str, report: str, text: str, *, check: str, asserts: str
+    symbol: str, report: str, text: str, checks: Mapping[str, str]
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """The decorator of a report with its one check."""
+    """The decorator of a report; `checks` are the texts of its checks by name."""
     key = report_key(symbol, report)
     return dg.asset(
         key=key,
@@ -72,24 +74,26 @@ def _report(
         kinds={"polars"},
         tags=symbol_tags(symbol),
         deps=[dg.AssetDep(minute_key(symbol), partition_mapping=dg.AllPartitionMapping())],
-        check_specs=[dg.AssetCheckSpec(check, asset=key, description=asserts)],
+        check_specs=[dg.AssetCheckSpec(name, asset=key, description=asserts) for name, asserts in checks.items()],
     )
 
 
 def _audit(symbol: str) -> dg.AssetsDefinition:
     text = (
         f"Every hour of {symbol} on the disk against the ledger and against Dagster: is the file there, whole, with "
-        "exactly the declared columns and expected minutes, and the bytes that were committed? Reads only; files that "
-        "did not change since the last audit are not read again. `lake audit` is the same on a terminal; the job "
-        "`repair` mends what is wrong."
+        "exactly the declared columns and expected minutes, and the bytes that were committed? Reads only. Of the "
+        "files that did not change since the last audit a seventh is read again each day, so that damage to the disk "
+        "is found within a week; `full` reads all. `lake audit` is the same on a terminal; the job `repair` mends what "
+        "is wrong."
     )
 
-    @_report(symbol, "audit", text, check="consistent", asserts="No hour has a reason code")
+    @_report(symbol, "audit", text, {"consistent": "No hour has a reason code"})
     def audit(
         context: dg.AssetExecutionContext, config: AuditWindow, lake: dg.ResourceParam[LakeOpener]
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = lake.open()
         now = opened.clock()
+        refresh_listing(opened, symbol)
         end = instant(config.end) or floor_minute(now)
         start = instant(config.start) or opened.ledger.first_hour(symbol)
         if start is None:
@@ -104,13 +108,16 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
                 now=now,
                 lag_minutes=opened.safety_lag_minutes,
                 materialized=materialized_hours(context.instance, symbol),
-                cache=None if config.full else AuditCache(opened.catalog.root / "audit.sqlite"),
+                cache=AuditCache(opened.catalog.root / "audit.sqlite"),
+                full=config.full,
+                reread_on=now.date(),
             )
         numbers: dict[str, Any] = {
             "hours": len(report.hours),
             "wrong_hours": len(report.wrong),
             "expected_minutes": report.expected_rows,
             "present_minutes": report.present_rows,
+            "files_not_read": report.from_cache,
             "completeness_pct": completeness_pct(report.present_rows, report.expected_rows),
         }
         metadata = numbers | {"reasons": _reasons(report), "wrong": _wrong_hours(report)}
@@ -126,7 +133,7 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         "top offenders, and PASS, INVESTIGATE or FAIL. Without run config the last 31 days."
     )
 
-    @_report(symbol, "rules", text, check="verdict", asserts="The verdict is PASS (INVESTIGATE warns)")
+    @_report(symbol, "rules", text, {"verdict": "The verdict is PASS (INVESTIGATE warns)"} | RULES)
     def rules(config: RulesWindow, lake: dg.ResourceParam[LakeOpener]) -> Iterator[dg.MaterializeResult[None]]:
         opened = lake.open()
         now = opened.clock()
@@ -140,10 +147,12 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         page = render([found], timeframe="1m", source="bars", generated=now)
         counts = {rule.rule: rule.violations for rule in found.rules}
         metadata = {"report": dg.MetadataValue.md(page), "verdict": found.verdict, "rows": found.rows} | counts
-        yield _result(
-            symbol, "rules", metadata, "verdict", found.verdict == "PASS",
-            {"verdict": found.verdict, "rows": found.rows} | counts, warn=found.verdict == "INVESTIGATE",
-        )  # fmt: skip
+        numbers = {"verdict": found.verdict, "rows": found.rows} | counts
+        checks = [_judged(symbol, "verdict", found.verdict, numbers)]
+        for rule in found.rules:
+            shown = {"checked": rule.checked, "violations": rule.violations, "violations_pct": rule.violations_pct}
+            checks.append(_judged(symbol, rule.rule, judge(rule), shown | dict(rule.stats)))
+        yield dg.MaterializeResult(asset_key=report_key(symbol, "rules"), metadata=metadata, check_results=checks)
 
     return rules
 
@@ -152,10 +161,11 @@ def _parity(symbol: str) -> dg.AssetsDefinition:
     text = (
         f"Sampled sealed hours of {symbol} against the klines that the exchange's API gives today, value by value, and "
         "60 minutes rolled up against its 1h bar. The exchange restates history without telling; each restatement "
-        "becomes a row of `revisions` with both values. Another sample every day."
+        "becomes a row of `revisions` with both values. Another sample every day. Without a sealed hour there is "
+        "nothing to compare: the check then warns, it does not pass."
     )
 
-    @_report(symbol, "parity_at_rest", text, check="equal", asserts="The API says today what the lake holds")
+    @_report(symbol, "parity_at_rest", text, {"equal": "The API says today what the lake holds"})
     def parity_at_rest(config: Sample, lake: dg.ResourceParam[LakeOpener]) -> Iterator[dg.MaterializeResult[None]]:
         opened = lake.open()
         now = opened.clock()
@@ -169,8 +179,10 @@ def _parity(symbol: str) -> dg.AssetsDefinition:
             "only_exchange": found.only_exchange,
             "revisions": len(found.revisions),
         }
+        numbers["verdict"] = found.verdict
         metadata = numbers | {"restated": _restated(found)}
-        yield _result(symbol, "parity_at_rest", metadata, "equal", found.passed, numbers)
+        nothing = found.verdict == "nothing to compare"
+        yield _result(symbol, "parity_at_rest", metadata, "equal", found.passed, numbers, warn=nothing)
 
     return parity_at_rest
 
@@ -185,12 +197,23 @@ def _result(
     *,
     warn: bool = False,
 ) -> dg.MaterializeResult[None]:
-    severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
     key = report_key(symbol, report)
+    severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
     verdict = dg.AssetCheckResult(
         asset_key=key, check_name=check, passed=passed, severity=severity, metadata=dict(numbers)
     )
     return dg.MaterializeResult(asset_key=key, metadata=dict(metadata), check_results=[verdict])
+
+
+def _judged(symbol: str, check: str, verdict: Verdict, numbers: Mapping[str, Any]) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.WARN if verdict == "INVESTIGATE" else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        asset_key=report_key(symbol, "rules"),
+        check_name=check,
+        passed=verdict == "PASS",
+        severity=severity,
+        metadata=dict(numbers),
+    )
 
 
 def _reasons(report: AuditReport) -> dg.MarkdownMetadataValue:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Literal
 
 import polars as pl
 
@@ -60,9 +61,16 @@ class AtRest:
     revisions: tuple[Revision, ...]
 
     @property
+    def verdict(self) -> Literal["equal", "differs", "nothing to compare"]:
+        """What follows. Nothing follows where neither side has a minute of the hours, or there is no hour."""
+        if self.revisions or self.only_lake or self.only_exchange:
+            return "differs"
+        return "equal" if self.minutes else "nothing to compare"
+
+    @property
     def passed(self) -> bool:
-        """Whether nothing differs."""
-        return not (self.revisions or self.only_lake or self.only_exchange)
+        """Whether minutes were compared and nothing differs."""
+        return self.verdict == "equal"
 
 
 def sample_hours(sealed: Iterable[datetime], symbol: str, day: date, count: int) -> list[datetime]:
@@ -87,7 +95,7 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
     """Compare hours with the exchange of now, exactly, and keep what differs with both values.
 
     Raises:
-        ExchangeError: REST did not answer; nothing is concluded from that.
+        ExchangeError: REST did not answer; nothing is concluded from that. What the hours before showed is kept.
     """
     revisions: list[Revision] = []
     minutes = bars = only_lake = only_exchange = 0
@@ -100,12 +108,13 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
         only_lake += parity.only_captured
         only_exchange += parity.only_archive
         source = _source(lake, symbol, hour)
-        revisions += _revisions(symbol, _KLINES.name, parity.differences, source, now)
+        found = _revisions(symbol, _KLINES.name, parity.differences, source, now)
         hour_bar = lake.rest.fetch(_KLINES.name, symbol, hour, hour + HOUR, interval="1h")
         if ours.height == 60 and hour_bar.height == 1:
             bars += 1
-            revisions += _revisions(symbol, HOUR_BARS, hour_bar_differences(ours, hour_bar), "rolled-up", now)
-    lake.ledger.record_revisions(revisions)
+            found += _revisions(symbol, HOUR_BARS, hour_bar_differences(ours, hour_bar), "rolled-up", now)
+        lake.ledger.record_revisions(found)
+        revisions += found
     return AtRest(symbol, tuple(hours), minutes, bars, only_lake, only_exchange, tuple(revisions))
 
 

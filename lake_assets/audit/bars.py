@@ -1,28 +1,30 @@
 """Bars for the rulepack: of the lake, of its raw klines, of any file.
 
-Belongs here: reading them with the column names that the rules expect. Does not belong here: the rules.
+Belongs here: what is checked over which window. Does not belong here: the rules, reading files of others (`bar_files`).
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from lake_assets.audit.bar_files import PRICES, read_bars
 from lake_assets.audit.scan import holes_known
+from lake_assets.audit.window import require_order
 from lake_assets.ingest.lake import Lake
 from lake_assets.schema.tables import MINUTE
-from lake_assets.validation.rulepack import BarColumns, RulepackResult, rulepack
+from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack
 from lake_resources.binance.wire import STREAMS
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.reader import scan_minutes
 
-_PRICES = ("open", "high", "low", "close")
-_TIME_NAMES = ("timestamp", "ts", "open_time", "time", "window_start", "datetime", "date")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _KLINES = STREAMS["klines_1m"]
+_KLINE_SCHEMA = {name: MINUTE.polars_schema[name] for name in ("timestamp", *PRICES)}
 
 
 def parse_step(text: str) -> timedelta:
@@ -40,9 +42,11 @@ def parse_step(text: str) -> timedelta:
 def check_minutes(lake: Lake, symbol: str, start: datetime, end: datetime) -> RulepackResult:
     """The rulepack on the minute table, compared with the raw klines it was built from."""
     rows = scan_minutes(
-        lake.catalog, lake.ledger, symbol, start, end, ["timestamp", *_PRICES], schema=MINUTE.polars_schema
+        lake.catalog, lake.ledger, symbol, start, end, ["timestamp", *PRICES], schema=MINUTE.polars_schema
     ).collect()
-    reference = raw_klines(lake, symbol, start, end)
+    found = raw_klines(lake, symbol, start, end)
+    # Klines are due: where the lake has none of them any more, that is for the verdict to say.
+    reference = pl.DataFrame(schema=_KLINE_SCHEMA) if found is None else found
     holes = holes_known(lake.ledger, symbol, start, end)
     minute = timedelta(minutes=1)
     return rulepack(rows, symbol, start, end, minute, reference=reference, holes=holes)
@@ -51,9 +55,9 @@ def check_minutes(lake: Lake, symbol: str, start: datetime, end: datetime) -> Ru
 def check_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> RulepackResult:
     """The rulepack on the raw klines themselves."""
     rows = raw_klines(lake, symbol, start, end)
-    found = pl.DataFrame(schema={name: MINUTE.polars_schema[name] for name in ("timestamp", *_PRICES)})
+    found = pl.DataFrame(schema=_KLINE_SCHEMA) if rows is None else rows
     holes = holes_known(lake.ledger, symbol, start, end)
-    return rulepack(found if rows is None else rows, symbol, start, end, timedelta(minutes=1), holes=holes)
+    return rulepack(found, symbol, start, end, timedelta(minutes=1), holes=holes)
 
 
 def raw_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> pl.DataFrame | None:
@@ -70,7 +74,7 @@ def raw_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> pl.Da
         rows = (
             pl.scan_parquet(paths, glob=False)
             .filter(pl.col("open_time").is_between(start, end, closed="left"))
-            .select(pl.col("open_time").alias("timestamp"), *_PRICES)
+            .select(pl.col("open_time").alias("timestamp"), *PRICES)
             .collect()
         )
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -80,39 +84,16 @@ def raw_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> pl.Da
     return rows.unique("timestamp", keep="first", maintain_order=True).sort("timestamp")
 
 
-def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns]:
-    """Bars of a Parquet or CSV file with OHLC columns, and which column is what. Times without a zone are UTC.
+def check_file(path: Path, start: datetime | None, end: datetime | None, step: timedelta) -> RulepackResult:
+    """The rulepack on a file; without a window, on the one that its bars span. Without rows it is a FAIL like any.
 
     Raises:
-        SettingsError: the file is neither, or lacks a time or a price.
+        SettingsError: the window is empty, or the file is none of bars.
     """
-    readers = {".parquet": pl.read_parquet, ".csv": lambda found: pl.read_csv(found, try_parse_dates=True)}
-    if path.suffix not in readers or not path.is_file():
-        raise SettingsError(f"{path} is no Parquet or CSV file", remedy="Give a file that ends in .parquet or .csv")
-    try:
-        frame = readers[path.suffix](path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SettingsError(f"{path} does not read: {error}", remedy="Give a sound file") from error
-    time = next((name for name in _TIME_NAMES if name in frame.columns), None)
-    missing = [name for name in _PRICES if name not in frame.columns]
-    if time is None or missing:
-        raise SettingsError(
-            f"{path} has the columns {', '.join(frame.columns)}",
-            remedy=f"It needs {', '.join(_PRICES)} and one of {', '.join(_TIME_NAMES)}",
-        )
-    if frame.schema[time].is_integer():
-        frame = frame.with_columns(pl.from_epoch(time, time_unit="ms"))
-    frame = frame.with_columns(pl.col(time).cast(pl.Datetime("us", "UTC")))
-    quotes = {name: name for name in ("bid", "ask", "spread") if name in frame.columns}
-    return frame, BarColumns(time=time, **quotes)
-
-
-def check_file(path: Path, start: datetime | None, end: datetime | None, step: timedelta) -> RulepackResult:
-    """The rulepack on a file; without a window, on the one that its bars span."""
+    if start is not None and end is not None:
+        require_order(start, end)
     frame, columns = read_bars(path)
     first, last = frame[columns.time].min(), frame[columns.time].max()
-    begin = start or (first if isinstance(first, datetime) else None)
-    until = end or (last + step if isinstance(last, datetime) else None)
-    if begin is None or until is None:
-        raise SettingsError(f"{path} has no rows", remedy="Give --start and --end, or a file with rows")
-    return rulepack(frame, path.stem, begin, until, step, columns=columns)
+    begin = start or (grid_floor(first, step) if isinstance(first, datetime) else end or _EPOCH)
+    until = end or (grid_floor(last, step) + step if isinstance(last, datetime) else begin)
+    return rulepack(frame, path.stem, begin, max(begin, until), step, columns=columns)

@@ -20,14 +20,16 @@ from lake_assets.schema.holes import Hole
 from lake_assets.schema.tables import MINUTE
 from lake_resources.errors import StorageError
 
-AUDIT_VERSION = "1"
+AUDIT_VERSION = "3"
 """Raised by hand when the same file would get other codes."""
-_TABLE = """
-CREATE TABLE IF NOT EXISTS facts (
+_TABLES = """
+DROP TABLE IF EXISTS facts;  -- of an earlier version
+CREATE TABLE IF NOT EXISTS hour_facts (
   symbol TEXT, hour INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL,
-  content_hash TEXT NOT NULL, row_count INTEGER NOT NULL, first INTEGER, last INTEGER, codes TEXT NOT NULL,
+  content_hash TEXT NOT NULL, row_count INTEGER NOT NULL, minutes INTEGER NOT NULL, first INTEGER,
+  last INTEGER, codes TEXT NOT NULL,
   PRIMARY KEY (symbol, hour)
-) WITHOUT ROWID
+) WITHOUT ROWID;
 """
 _BUSY_S = 60.0
 
@@ -41,7 +43,7 @@ class Stamp:
 
 
 def rules_version(holes: Sequence[Hole]) -> str:
-    """Identity of everything that a verdict on an unchanged file depends on."""
+    """Identity of everything that a verdict on an unchanged file of an hour depends on; `holes` touch that hour."""
     known = sorted(f"{h.stream}|{h.symbol}|{h.start}|{h.end}" for h in holes)
     return hashlib.sha256("\n".join((AUDIT_VERSION, MINUTE.schema_hash, *known)).encode()).hexdigest()[:16]
 
@@ -56,43 +58,44 @@ class AuditCache:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def load(
-        self, symbol: str, start: datetime, end: datetime, version: str
-    ) -> dict[datetime, tuple[Stamp, FileFacts]]:
-        """Facts of hours in `[start, end)` that were found under the same rules."""
+    def load(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, tuple[str, Stamp, FileFacts]]:
+        """Facts of hours in `[start, end)`, each with the version of the rules under which they were found."""
         query = (
-            "SELECT hour, size, mtime_ns, content_hash, row_count, first, last, codes FROM facts"
-            " WHERE symbol = ? AND hour >= ? AND hour < ? AND version = ?"
+            "SELECT hour, version, size, mtime_ns, content_hash, row_count, minutes, first, last, codes"
+            " FROM hour_facts WHERE symbol = ? AND hour >= ? AND hour < ?"
         )
-        bounds = (symbol, int(start.timestamp()), int(end.timestamp()), version)
+        bounds = (symbol, int(start.timestamp()), int(end.timestamp()))
         with self._connected() as connection:
             rows = connection.execute(query, bounds).fetchall()
         return {
             _instant(hour): (
+                version,
                 Stamp(size, mtime_ns),
-                FileFacts(digest, count, _maybe(first), _maybe(last), tuple(json.loads(codes)) if codes else ()),
+                FileFacts(
+                    digest, count, minutes, _maybe(first), _maybe(last), tuple(json.loads(codes)) if codes else ()
+                ),
             )
-            for hour, size, mtime_ns, digest, count, first, last, codes in rows
+            for hour, version, size, mtime_ns, digest, count, minutes, first, last, codes in rows
         }
 
-    def store(self, symbol: str, found: Mapping[datetime, tuple[Stamp, FileFacts]], version: str) -> None:
+    def store(self, symbol: str, found: Mapping[datetime, tuple[str, Stamp, FileFacts]]) -> None:
         """Keep facts, in one transaction."""
         rows = [
             (
                 symbol, int(hour.timestamp()), stamp.size, stamp.mtime_ns, version, facts.content_hash,
-                facts.row_count, _seconds(facts.first), _seconds(facts.last),
+                facts.row_count, facts.minutes, _seconds(facts.first), _seconds(facts.last),
                 json.dumps(facts.codes) if facts.codes else "",
             )
-            for hour, (stamp, facts) in found.items()
+            for hour, (version, stamp, facts) in found.items()
         ]  # fmt: skip
         with self._connected() as connection:
-            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO hour_facts VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
 
     def forget(self, symbol: str, hours: Iterable[datetime]) -> None:
         """Drop facts of hours."""
         with self._connected() as connection:
             connection.executemany(
-                "DELETE FROM facts WHERE symbol = ? AND hour = ?",
+                "DELETE FROM hour_facts WHERE symbol = ? AND hour = ?",
                 [(symbol, int(hour.timestamp())) for hour in hours],
             )
 
@@ -101,7 +104,7 @@ class AuditCache:
         try:
             connection = sqlite3.connect(self.path, timeout=_BUSY_S)
             try:
-                connection.execute(_TABLE)
+                connection.executescript(_TABLES)
                 with connection:
                     yield connection
             finally:

@@ -46,7 +46,8 @@ class RepairPlan:
 
     Attributes:
         hours: starts of hours to build, in order.
-        reasons: how many of them have each audit code; empty where hours are rebuilt by force.
+        reasons: how many of them have each audit code; hours that are rebuilt by force, or of known holes that nobody
+            tried to build yet, have none.
         left_out: wrong hours beyond the cap.
         archives: files that are due and not in the lake, by stream.
         download_bytes: estimate of their size.
@@ -104,6 +105,9 @@ def plan_repair(
 ) -> RepairPlan:
     """The hours of an audit that a repair takes, and what it would cost. Asks no source.
 
+    Those are the wrong ones. An hour that lies wholly in known holes is no defect; it is taken once all the same, so
+    that it is accounted for: the watermark and the closing of its day wait for it.
+
     Args:
         lake: the lake.
         report: the audit that says what is wrong.
@@ -118,15 +122,18 @@ def plan_repair(
     """
     if max_hours is not None and max_hours < 1:
         raise SettingsError(f"at most {max_hours} hours are none", remedy="Give --max-missing-hours 1 or more")
-    chosen = list(report.hours) if force else report.wrong
+    used = feeds(lake.max_ffill_minutes)
+    rows = used["klines_1m"]
+    # With its archive due, an hour of known holes is committed without rows or refused, and is not taken again.
+    once = {v.hour for v in report.hours if v.untried and rows.archive_due(v.hour.date(), now)}
+    chosen = [verdict for verdict in report.hours if force or verdict.codes or verdict.hour in once]
     taken = chosen if max_hours is None else chosen[:max_hours]
     hours = tuple(verdict.hour for verdict in taken)
     reasons = Counter(name for verdict in taken for name in set(verdict.names))
-    used = feeds(lake.max_ffill_minutes)
     wanted = {name: _missing_archives(lake, report.symbol, feed, hours, now) for name, feed in used.items()}
     sizes = {name: _zip_bytes(lake, report.symbol, name, report.start, report.end) for name in wanted}
     download = sum(sizes[name] * len(periods) for name, periods in wanted.items())
-    rest_hours = [hour for hour in hours if not used["klines_1m"].archive_due(hour.date(), now)]
+    rest_hours = [hour for hour in hours if not rows.archive_due(hour.date(), now)]
     weight = _weight(lake, report.symbol, rest_hours, now)
     seconds = (
         download / _DOWNLOAD_BYTES_PER_S

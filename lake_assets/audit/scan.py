@@ -7,9 +7,10 @@ Does not belong here: a file's own soundness (`files`), repairing (`plan`, `inge
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lake_assets.audit.verdict import AuditReport, HourVerdict
 from lake_assets.ingest.captures import hours_between
 from lake_assets.schema.holes import Hole, holes_of, known_holes
 from lake_assets.schema.tables import MINUTE
+from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_assets.windows import HOUR, expected_end
 from lake_assets.windows import MINUTE as ONE_MINUTE
 from lake_resources.errors import SettingsError
@@ -26,6 +28,7 @@ from lake_resources.storage.catalog import Catalog, floor_hour, utc
 from lake_resources.storage.ledger import Ledger, PartitionFacts
 
 BATCH_HOURS = 240
+REREAD_DAYS = 7
 Progress = Callable[[int, int], None]
 """Takes hours done and hours in all."""
 _Window = tuple[datetime, datetime, datetime]
@@ -49,9 +52,13 @@ def audit_hours(
     lag_minutes: int,
     materialized: Collection[datetime] | None = None,
     cache: AuditCache | None = None,
+    full: bool = False,
+    reread_on: date | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Judge every hour that overlaps `[start, end)` and of which a minute must exist by now.
+
+    An hour before the symbol's listing or after its delivery is judged only where there is something of it.
 
     Args:
         catalog: paths of the lake.
@@ -62,7 +69,10 @@ def audit_hours(
         now: decides which minutes must exist.
         lag_minutes: safety lag.
         materialized: hours that Dagster shows as materialized; None leaves Dagster out of it.
-        cache: facts of files read before; None reads every file.
+        cache: facts of files read before; None reads every file and keeps nothing.
+        full: read every file all the same, and keep what is found.
+        reread_on: read also those unchanged files that are due on this day (`reread_due`): damage to a file shows in
+            neither its size nor its time.
         progress: told after each batch.
 
     Raises:
@@ -77,11 +87,21 @@ def audit_hours(
     first, last = windows[0][0], windows[-1][0] + HOUR
     holes = holes_known(ledger, symbol, first, last)
     files, rows = _placed(catalog, ledger, symbol, windows)
-    facts, cached = _facts(symbol, files, holes, cache, progress)
+    if full or cache is None:
+        known = {}
+    else:
+        known = cache.load(symbol, first, last)
+        if reread_on is not None:
+            known = {f.hour: known[f.hour] for f in files if f.hour in known and not reread_due(f, reread_on)}
+    facts, cached = _facts(symbol, files, holes, known, cache, progress)
     quarantine = {entry.hour: entry.codes for entry in ledger.quarantined(symbol, first, last)}
 
     def verdict(file: HourFile) -> HourVerdict:
-        return _verdict(file, rows.get(file.hour), facts.get(file.hour), quarantine.get(file.hour), materialized)
+        row, found = rows.get(file.hour), facts.get(file.hour)
+        if row is None and found is None and all_excused(holes, KLINE_STREAM, file.start, file.end):
+            codes = _dagster(file.hour, False, materialized)
+            return HourVerdict(file.hour, codes, _expected(file), 0, untried=file.hour not in quarantine)
+        return _verdict(file, row, found, quarantine.get(file.hour), materialized)
 
     verdicts = {file.hour: verdict(file) for file in files}
     # A commit may have run since the ledger was read: what is wrong is looked at once more.
@@ -92,7 +112,26 @@ def audit_hours(
         rows |= {file.hour: newer[file.hour] for file in moved if file.hour in newer}
         facts |= read_facts(moved, holes)
         verdicts |= {file.hour: verdict(file) for file in moved}
+    for hour in _nothing_expected(ledger, symbol, verdicts, {*rows, *facts, *(materialized or ())}):
+        del verdicts[hour]
     return AuditReport(symbol, start, end, tuple(verdicts.values()), cached, materialized is not None)
+
+
+def reread_due(file: HourFile, day: date) -> bool:
+    """Whether a file is among those that are read anew on that day: in `REREAD_DAYS` days in a row each is once.
+
+    All hours of a day or month file are due together.
+    """
+    name = file.path.name if file.shared else file.hour.isoformat()
+    return (zlib.crc32(name.encode()) + day.toordinal()) % REREAD_DAYS == 0
+
+
+def _nothing_expected(
+    ledger: Ledger, symbol: str, hours: Iterable[datetime], present: Collection[datetime]
+) -> set[datetime]:
+    """Hours in which the symbol is not traded, and of which nothing is there."""
+    listing = ledger.listing(symbol)
+    return set() if listing is None else listing.untraded(hours) - set(present)
 
 
 def _windows(start: datetime, end: datetime, now: datetime, lag_minutes: int) -> list[_Window]:
@@ -132,13 +171,13 @@ def _facts(
     symbol: str,
     files: Sequence[HourFile],
     holes: Sequence[Hole],
+    known: Mapping[datetime, tuple[str, Stamp, FileFacts]],
     cache: AuditCache | None,
     progress: Progress | None,
 ) -> tuple[dict[datetime, FileFacts], int]:
-    """Facts of the files that exist, and how many came from the cache."""
+    """Facts of the files that exist, and how many of them were known."""
     tell = progress or (lambda _done, _of: None)
-    version = rules_version(holes)
-    known = {} if cache is None else cache.load(symbol, files[0].hour, files[-1].hour + HOUR, version)
+    versions = _versions(files, holes)
     by_path = {path: _stamp(path) for path in dict.fromkeys(file.path for file in files)}
     stamps = {file.hour: by_path[file.path] for file in files}
     facts: dict[datetime, FileFacts] = {}
@@ -146,8 +185,8 @@ def _facts(
     for file in files:
         stamp = stamps[file.hour]
         found = known.get(file.hour) if _whole(file) else None
-        if stamp is not None and found is not None and found[0] == stamp:
-            facts[file.hour] = found[1]
+        if stamp is not None and found is not None and found[:2] == (versions[file.hour], stamp):
+            facts[file.hour] = found[2]
         elif stamp is not None:
             unread.append(file)
     cached = len(facts)
@@ -157,11 +196,25 @@ def _facts(
         facts |= read
         if cache is not None:
             # The stamp was taken before the bytes were read: a file that changed in between is read again next time.
-            new = {f.hour: (s, read[f.hour]) for f in batch if _whole(f) and f.hour in read and (s := stamps[f.hour])}
-            cache.store(symbol, new, version)
+            new = {
+                f.hour: (versions[f.hour], stamp, read[f.hour])
+                for f in batch
+                if _whole(f) and f.hour in read and (stamp := stamps[f.hour])
+            }
+            cache.store(symbol, new)
         done += len(batch)
         tell(done, len(files))
     return facts, cached
+
+
+def _versions(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, str]:
+    """For each hour the version of the rules, by the holes that touch it and no others."""
+    versions = dict.fromkeys((file.hour for file in files), rules_version(()))
+    first, last = files[0].hour, files[-1].hour + HOUR
+    spans = ((max(floor_hour(hole.start), first), min(hole.end, last)) for hole in holes)
+    for hour in {hour for start, end in spans for hour in hours_between(start, end)} & versions.keys():
+        versions[hour] = rules_version([hole for hole in holes if hole.start < hour + HOUR and hole.end > hour])
+    return versions
 
 
 def _read_batches(
@@ -200,20 +253,12 @@ def _verdict(
     codes = list(_disk_and_ledger(file, row, facts))
     if facts is None and quarantined is not None:
         codes.append(f"quarantined:{','.join(quarantined)}")
-    if materialized is not None:
-        codes += _dagster(file.hour, row is not None, materialized)
-    expected = (file.end - file.start) // ONE_MINUTE
-    return HourVerdict(file.hour, tuple(codes), expected, _present(file, facts))
+    codes += _dagster(file.hour, row is not None, materialized)
+    return HourVerdict(file.hour, tuple(codes), _expected(file), 0 if facts is None else facts.minutes)
 
 
-def _present(file: HourFile, facts: FileFacts | None) -> int:
-    if facts is None or facts.row_count < 0 or facts.first is None or facts.last is None:
-        return 0
-    if facts.codes or not _whole(file):
-        # Rows may lie outside the window or be doubled; what is certainly inside it is counted.
-        inside = min(facts.last, file.end - ONE_MINUTE) - max(facts.first, file.start)
-        return max(0, min(facts.row_count, inside // ONE_MINUTE + 1))
-    return facts.row_count
+def _expected(file: HourFile) -> int:
+    return (file.end - file.start) // ONE_MINUTE
 
 
 def _disk_and_ledger(file: HourFile, row: PartitionFacts | None, facts: FileFacts | None) -> Iterator[str]:
@@ -240,11 +285,10 @@ def _disk_and_ledger(file: HourFile, row: PartitionFacts | None, facts: FileFact
         yield "ledger_incomplete"
 
 
-def _dagster(hour: datetime, committed: bool, materialized: Collection[datetime]) -> list[str]:
-    shown = hour in materialized
-    if committed and not shown:
-        return ["not_in_dagster"]
-    return ["only_in_dagster"] if shown and not committed else []
+def _dagster(hour: datetime, committed: bool, materialized: Collection[datetime] | None) -> tuple[str, ...]:
+    if materialized is None or (hour in materialized) == committed:
+        return ()
+    return ("not_in_dagster",) if committed else ("only_in_dagster",)
 
 
 def _span(first: datetime | None, last: datetime | None) -> str:

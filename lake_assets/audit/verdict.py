@@ -20,7 +20,7 @@ CODES: dict[str, str] = {
     "unknown_columns": "the file has columns that are not declared",
     "wrong_types": "columns have another type than declared",
     "column_order": "the declared columns are there in another order",
-    "empty_partition": "no row lies in the window",
+    "empty_partition": "no row lies in the window, and known holes do not name all its minutes",
     "rows_outside_hour": "rows of another hour are in the file",
     "duplicate_timestamps": "a minute is there more than once",
     "row_count_mismatch": "not exactly the expected minutes",
@@ -50,18 +50,26 @@ class HourVerdict:
         hour: start of the hour, UTC.
         codes: what is wrong, each `code` or `code:details`; empty where nothing is.
         expected_rows: minutes that must exist in the window (known holes count as expected).
-        present_rows: minutes of the committed hour that exist.
+        present_rows: how many of those minutes exist.
+        untried: known holes name all its minutes, and nobody has tried to build it: no defect, but the watermark does
+            not pass it and its day is not closed before somebody did.
     """
 
     hour: datetime
     codes: tuple[str, ...]
     expected_rows: int
     present_rows: int
+    untried: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.codes
+
+    @property
+    def completeness_pct(self) -> float:
+        """Percent of the expected minutes that exist, never rounded up."""
+        return completeness_pct(self.present_rows, self.expected_rows)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,10 +107,10 @@ class AuditReport:
     @property
     def present_rows(self) -> int:
         """Minutes that do exist."""
-        return sum(min(verdict.present_rows, verdict.expected_rows) for verdict in self.hours)
+        return sum(verdict.present_rows for verdict in self.hours)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values: totals, counts by code, and every hour with something wrong."""
+        """JSON values: totals, counts by code, every hour with something wrong, and how complete each hour is."""
         return {
             "symbol": self.symbol,
             "start": self.start.isoformat(),
@@ -114,16 +122,16 @@ class AuditReport:
             "dagster_compared": self.dagster_compared,
             "expected_minutes": self.expected_rows,
             "present_minutes": self.present_rows,
-            "completeness_pct": completeness_pct(self.present_rows, self.expected_rows),
+            # Of nothing there is no share.
+            "completeness_pct": completeness_pct(self.present_rows, self.expected_rows) if self.hours else None,
             "codes": self.counts,
             "wrong_hours": [
                 {
                     "hour": verdict.hour.isoformat(),
                     "codes": list(verdict.codes),
-                    "completeness_pct": completeness_pct(
-                        min(verdict.present_rows, verdict.expected_rows), verdict.expected_rows
-                    ),
+                    "completeness_pct": verdict.completeness_pct,
                 }
                 for verdict in self.wrong
             ],
+            "completeness_pct_by_hour": {verdict.hour.isoformat(): verdict.completeness_pct for verdict in self.hours},
         }

@@ -70,6 +70,11 @@ class Attempts:
             return True
         return now - held.at >= backoff.after(held.count)
 
+    def tried(self, key: str, state: str) -> bool:
+        """Whether something was tried in this state, however long ago."""
+        held = self.entries.get(key)
+        return held is not None and held.state == state
+
     def note(self, key: str, state: str, now: datetime) -> None:
         """Remember an attempt made now."""
         held = self.entries.get(key)

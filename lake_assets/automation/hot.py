@@ -3,7 +3,8 @@
 Belongs here: the rule, from ledger rows and an instant. Does not belong here: launching runs (`sensors`).
 
 An hour is due when a minute has closed that it does not have, once more when it closes for good (the safety lag is
-over), and a last time when the slow series of it have settled. A sealed hour is left alone.
+over), and a last time when the slow series of it have settled. A sealed hour is left alone, unless the collector
+learned more of it since: a healed trade, a row folded again.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class HotHour:
         rows_until: end of its last minute; the start of the hour when it has none.
         complete: all minutes that a closed hour must have are there.
         unsettled: a raw answer it was built from was taken before its stream settled.
+        heard_later: live rows of it were written after it was committed.
         fingerprint: another one as soon as anything about it changed.
     """
 
     rows_until: datetime
     complete: bool
     unsettled: bool
+    heard_later: bool
     fingerprint: str
 
 
@@ -58,12 +61,15 @@ def hot_window(now: datetime, hot_hours: int) -> tuple[datetime, datetime]:
     return this_hour - hot_hours * HOUR, this_hour + HOUR
 
 
-def hot_hours(partitions: Sequence[Partition], captures: Collection[Capture]) -> dict[datetime, HotHour]:
-    """The ledger's rows of one symbol, by hour.
+def hot_hours(
+    partitions: Sequence[Partition], captures: Collection[Capture], heard_at: Mapping[datetime, datetime]
+) -> dict[datetime, HotHour]:
+    """What the lake has of one symbol, by hour.
 
     Args:
         partitions: committed hours.
         captures: current answers of REST that are not final.
+        heard_at: when live rows of an hour were written last, UTC.
     """
     early = {row.hour for row in captures if row.captured_at < row.hour + HOUR + SETTLED_AFTER}
     return {
@@ -71,7 +77,9 @@ def hot_hours(partitions: Sequence[Partition], captures: Collection[Capture]) ->
             rows_until=row.hour if row.max_ts is None else row.max_ts + MINUTE,
             complete=row.complete,
             unsettled=row.hour in early,
-            fingerprint=f"{row.content_hash[:12]}{row.expected_rows}{int(row.complete)}{int(row.hour in early)}",
+            heard_later=row.hour in heard_at and heard_at[row.hour] > row.committed_at,
+            fingerprint=f"{row.content_hash[:12]}{row.expected_rows}{int(row.complete)}{int(row.hour in early)}"
+            f"{_seconds(heard_at.get(row.hour) if row.complete else None)}",
         )
         for row in partitions
     }
@@ -122,8 +130,11 @@ def plan_tick(
         (symbol, hour)
         for symbol, rows in held.items()
         for hour in hours
-        if is_due(hour, rows.get(hour), now, lag_minutes)
-        and attempts.ready(_key(symbol, hour), _state(rows.get(hour)), now, BACKOFF)
+        if (
+            is_due(hour, rows.get(hour), now, lag_minutes)
+            and attempts.ready(_key(symbol, hour), _state(rows.get(hour)), now, BACKOFF)
+        )
+        or (_learned(rows.get(hour)) and not attempts.tried(_key(symbol, hour), _state(rows.get(hour))))
     ]
     chosen = [item for item in due if item[1] >= newest] or due
     attempts.forget_before(start)
@@ -137,6 +148,15 @@ def plan_tick(
         last=max(hour for _, hour in chosen),
         hours=tuple(chosen),
     )
+
+
+def _learned(held: HotHour | None) -> bool:
+    """Whether a sealed hour may gain from what the collector wrote since; that is tried once."""
+    return held is not None and held.complete and held.heard_later
+
+
+def _seconds(instant: datetime | None) -> str:
+    return "" if instant is None else f"@{instant.timestamp():.0f}"
 
 
 def _key(symbol: str, hour: datetime) -> str:

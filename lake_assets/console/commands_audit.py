@@ -21,14 +21,15 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import Progress as Told
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.audit.window import require_begun, require_order
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.ingest.lake import Lake, open_existing
 from lake_assets.metadata import minute_key
 from lake_assets.partitions import hour_of
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import HOUR, floor_minute
-from lake_resources.errors import SettingsError
+from lake_resources.errors import NotYet, SettingsError
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -52,12 +53,13 @@ def audit(
 ) -> None:
     """Compare files, ledger and Dagster for every hour of a range. Changes nothing.
 
-    Without a range it goes from the first committed hour to now. Exit code 1 when an hour is wrong.
+    Without a range it goes from the first committed hour to now. Exit code 1 when an hour is wrong, 3 when nothing of
+    the range must exist yet: then nothing was looked at.
 
     Examples: `lake audit` · `lake audit BTCUSDT --years 5` · `lake audit --start 2024-01-01 --end 2024-02-01 --json`
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     console = terminal()
     reports = []
     for symbol in chosen_symbols(symbols, settings):
@@ -73,26 +75,42 @@ def audit(
 
 
 def audit_window(
-    lake: Lake, symbol: str, start: datetime | None, end: datetime | None, years: int | None
+    lake: Lake,
+    symbol: str,
+    start: datetime | None,
+    end: datetime | None,
+    years: int | None,
+    *,
+    latest: datetime | None = None,
 ) -> tuple[datetime, datetime]:
-    """The minutes `[start, end)` that a command means.
+    """The minutes `[start, end)` that a command means; `latest` is the end where none is given, else it is now.
 
     Raises:
-        SettingsError: start and years at once, or neither and no hour is committed.
+        SettingsError: start and years at once, or the range is empty.
+        NotYet: nothing of the range must exist yet, or no range is given and no hour is committed.
     """
-    last = floor_minute(lake.clock()) if end is None else as_utc(end)
-    if years is not None:
-        if start is not None:
+    now = lake.clock()
+    last = (latest or floor_minute(now)) if end is None else as_utc(end)
+    if start is not None or years is not None:
+        if start is not None and years is not None:
             raise SettingsError("--start and --years are given both", remedy="Give one of them")
-        return last - timedelta(days=_DAYS_PER_YEAR * years), last
-    if start is not None:
-        return as_utc(start), last
-    first = lake.ledger.first_hour(symbol)
-    if first is None:
-        raise SettingsError(
-            f"no hour of {symbol} is committed in {lake.catalog.root}", remedy="Give --start, or backfill first"
+        first = last - timedelta(days=_DAYS_PER_YEAR * (years or 0)) if start is None else as_utc(start)
+        if end is None:
+            # The default end is now: a later start is no reversed range, it is the future.
+            require_begun(first, now, lake.safety_lag_minutes)
+        require_order(first, last)
+        require_begun(first, now, lake.safety_lag_minutes)
+        return first, last
+    held = lake.ledger.first_hour(symbol)
+    if held is None:
+        raise NotYet(
+            f"nothing was looked at: no hour of {symbol} is committed in {lake.catalog.root}",
+            remedy="Give --start, or backfill first",
         )
-    return first, max(last, first + HOUR)
+    if end is None:
+        return held, max(last, held + HOUR)
+    require_order(held, last)
+    return held, last
 
 
 def run_audit(
@@ -118,7 +136,8 @@ def run_audit(
             now=lake.clock(),
             lag_minutes=lake.safety_lag_minutes,
             materialized=materialized,
-            cache=None if full else AuditCache(lake.catalog.root / "audit.sqlite"),
+            cache=AuditCache(lake.catalog.root / "audit.sqlite"),
+            full=full,
             progress=progress,
         )
 
@@ -154,9 +173,12 @@ def print_report(console: Console, report: AuditReport, limit: int) -> None:
     percent = completeness_pct(report.present_rows, report.expected_rows)
     wrong = report.wrong
     verdict = "[green]consistent[/]" if not wrong else f"[red]{len(wrong):,} hours wrong[/]"
+    window = f"[bold]{report.symbol}[/] {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC"
+    if not report.hours:
+        console.print(f"{window}: [yellow]nothing to look at[/], the symbol is not traded in this range")
+        return
     console.print(
-        f"[bold]{report.symbol}[/] {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC: "
-        f"{len(report.hours):,} hours, {verdict}; {report.present_rows:,} of {report.expected_rows:,} minutes"
+        f"{window}: {len(report.hours):,} hours, {verdict}; {report.present_rows:,} of {report.expected_rows:,} minutes"
         f" ({percent:.2f} %); {'compared' if report.dagster_compared else 'not compared'} with Dagster"
     )
     if not wrong:

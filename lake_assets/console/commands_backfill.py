@@ -20,15 +20,15 @@ from rich.table import Table
 
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
-from lake_assets.audit.verdict import AuditReport
+from lake_assets.audit.window import from_first_day
 from lake_assets.console.commands_audit import audit_window, run_audit
 from lake_assets.console.graphql import BackfillProgress, DagsterApi
-from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.console.options import AsJson, End, Start, Symbols, chosen_symbols, messages, terminal
 from lake_assets.console.stack import local_stack
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
 from lake_assets.partitions import hour_key
-from lake_assets.windows import backfill_window, floor_minute
+from lake_assets.windows import backfill_window
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
 
@@ -38,6 +38,7 @@ MaxHours = Annotated[
     int | None, typer.Option("--max-missing-hours", min=1, help="repair at most so many, oldest first")
 ]
 Force = Annotated[bool, typer.Option("--force-repair", help="rebuild every hour of the range, also those in order")]
+Full = Annotated[bool, typer.Option("--full", help="read every file, also those that did not change")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and launch nothing")]
 Wait = Annotated[bool, typer.Option("--follow/--no-follow", help="stay with a progress bar until it is done")]
 _POLL_S = 2.0
@@ -49,6 +50,7 @@ def backfill_years(
     years: Annotated[int, typer.Option(min=1, max=10, help="years of 365 days, back from now")] = 5,
     max_missing_hours: MaxHours = None,
     force_repair: Force = False,
+    full: Full = False,
     dry_run: DryRun = False,
     follow: Wait = True,
     as_json: AsJson = False,
@@ -63,7 +65,7 @@ def backfill_years(
     settings = LakeSettings()
     lake = open_lake(settings)
     start, end = audit_window(lake, "", None, None, years)
-    _repair(settings, lake, symbols, start, end, max_missing_hours, force_repair, dry_run, follow, as_json)
+    _repair(settings, lake, symbols, start, end, max_missing_hours, force_repair, full, dry_run, follow, as_json)
 
 
 @app.command("backfill-range")
@@ -76,18 +78,22 @@ def backfill_range(
     ] = None,
     max_missing_hours: MaxHours = None,
     force_repair: Force = False,
+    full: Full = False,
     dry_run: DryRun = False,
     follow: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Find the missing and wrong hours of a range and repair only those, in Dagster.
 
+    A range that is empty, lies before LAKE_START, or in which no symbol is traded is refused (2), and so is one that
+    has not begun (3): "nothing to repair" always means that it was looked at.
+
     Examples: `lake backfill-range --start 2024-01-01 --end 2024-02-01 --dry-run` · `lake backfill-range --preset 2024`
     """
     settings = LakeSettings()
     lake = open_lake(settings)
     first, last = _range(lake, start, end, preset)
-    _repair(settings, lake, symbols, first, last, max_missing_hours, force_repair, dry_run, follow, as_json)
+    _repair(settings, lake, symbols, first, last, max_missing_hours, force_repair, full, dry_run, follow, as_json)
 
 
 def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str | None) -> tuple[datetime, datetime]:
@@ -99,7 +105,7 @@ def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str
         return window.first_minute, window.end
     if start is None:
         raise SettingsError("no range is given", remedy="Give --start (and --end), or --preset")
-    return as_utc(start), floor_minute(now) if end is None else as_utc(end)
+    return audit_window(lake, "", start, end, None)
 
 
 def _repair(
@@ -110,6 +116,7 @@ def _repair(
     end: datetime,
     max_hours: int | None,
     force: bool,
+    full: bool,
     dry_run: bool,
     follow: bool,
     as_json: bool,
@@ -118,16 +125,19 @@ def _repair(
     unknown = [symbol for symbol in symbols if symbol not in settings.symbols]
     if unknown:
         raise SettingsError(f"{', '.join(unknown)} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
-    start = max(start, settings.start_utc)
-    console = terminal()
+    asked, start = start, from_first_day(start, end, settings.start_utc)
+    log = messages()
+    if start > asked:
+        log.print(f"[yellow]LAKE_START is {start:%Y-%m-%d}[/]: what lies before it is not looked at")
     plans = []
     windows = {symbol: traded_window(lake, symbol, start, end) for symbol in symbols}
     for symbol, (first, last) in windows.items():
-        if (first, last) != (start, end) and not as_json:
-            console.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
         if first >= last:
+            log.print(f"[yellow]{symbol} is not traded in this range[/]: nothing of it is looked at")
             continue
-        report = _audit(settings, lake, symbol, first, last, quiet=as_json)
+        if (first, last) != (start, end):
+            log.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
+        report = run_audit(lake, settings, symbol, first, last, full=full, quiet=as_json)
         plans.append(
             plan_repair(
                 lake,
@@ -139,33 +149,30 @@ def _repair(
                 hours_per_run=settings.hours_per_run,
             )
         )
+    if not plans:
+        raise SettingsError(
+            f"nothing was looked at: {', '.join(symbols)} is not traded in this range", remedy="Give another range"
+        )
     if as_json:
         typer.echo(json.dumps([plan.as_json() for plan in plans], indent=2))
     else:
-        console.print(plan_table(plans))
+        terminal().print(plan_table(plans))
     todo = [plan for plan in plans if plan.hours]
     if dry_run or not todo:
-        if not as_json:
-            console.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
+        log.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
         return
-    with _dagster(settings, console) as api:
-        launched = _launch(api, todo, force=force, console=console)
+    with _dagster(settings, log) as api:
+        launched = _launch(api, todo, force=force, console=log)
         if not follow:
-            console.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
+            log.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
-        _follow(api, launched, console)
-    left = [_audit(settings, lake, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
+        _follow(api, launched, log)
+    left = [run_audit(lake, settings, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
-    console.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
+    log.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
     if any(wrong.values()) and max_hours is None:
-        console.print("see `lake audit` and `lake holes`")
+        log.print("see `lake audit` and `lake holes`")
         raise typer.Exit(1)
-
-
-def _audit(
-    settings: LakeSettings, lake: Lake, symbol: str, start: datetime, end: datetime, *, quiet: bool
-) -> AuditReport:
-    return run_audit(lake, settings, symbol, start, end, quiet=quiet)
 
 
 def plan_table(plans: Sequence[RepairPlan]) -> Table:

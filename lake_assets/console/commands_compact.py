@@ -16,7 +16,7 @@ from rich.table import Table
 
 from lake_assets.console.options import AsJson, Symbols, chosen_symbols, terminal
 from lake_assets.ingest.compaction import Step, plan_compaction, run_compaction
-from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.ingest.lake import Lake, open_existing
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Cleared, clear
 
@@ -46,7 +46,7 @@ def compact(
     """
     settings = LakeSettings()
     grace = timedelta(hours=settings.compact_grace_hours if grace_hours is None else grace_hours)
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     console = Console(quiet=True) if as_json else terminal()
     found = []
     for symbol in chosen_symbols(symbols, settings):

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from lake_assets.console.options import INSTANT_FORMATS, terminal
+from lake_assets.console.exits import Exit, exit_of
+from lake_assets.console.options import INSTANT_FORMATS, messages, show_error, terminal
 from lake_assets.feed.bars import naive, target_hour
 from lake_assets.feed.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed.run import FeedRun, due_hours, run_feed
@@ -27,16 +27,6 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 
 app = typer.Typer()
-
-
-class Exit(IntEnum):
-    """Exit codes; the page docs/feed_1h.md names them."""
-
-    DONE = 0
-    REFUSED = 1
-    USAGE = 2
-    NOT_THERE_YET = 3
-    FAILED = 4
 
 
 @dataclass(frozen=True)
@@ -109,12 +99,9 @@ def feed_1h(
         )
         feed = open_feed(settings, options, duckdb)
         code = run_command(feed, choice, console)
-    except SettingsError as error:
-        console.print(f"SettingsError: {error}", markup=False)
-        raise typer.Exit(Exit.USAGE) from error
     except LakeError as error:
-        console.print(f"{type(error).__name__}: {error}", markup=False)
-        raise typer.Exit(Exit.FAILED) from error
+        show_error(error)
+        raise typer.Exit(exit_of(error)) from error
     if code != Exit.DONE:
         raise typer.Exit(code)
 
@@ -142,16 +129,16 @@ def run_command(feed: Feed, choice: Choice, console: Console, *, sleep: Callable
         choice = replace(choice, rebuild=False, catch_up=True)
     if choice.watch_s is None:
         return _once(feed, choice, console)
-    console.print(f"watching every {choice.watch_s:g} s; Ctrl+C ends it")
+    messages().print(f"watching every {choice.watch_s:g} s; Ctrl+C ends it")
     try:
         while True:
             try:
                 _once(feed, choice, console, quiet=True)
             except LakeError as error:
-                console.print(f"{type(error).__name__}: {error}", markup=False)
+                show_error(error)
             sleep(choice.watch_s)
     except KeyboardInterrupt:
-        console.print("stopped")
+        messages().print("stopped")
         return Exit.DONE
 
 
@@ -176,7 +163,7 @@ def _once(feed: Feed, choice: Choice, console: Console, *, quiet: bool = False) 
     done = run_feed(feed, hours, dry_run=choice.dry_run)
     console.print(f"{now:%Y-%m-%d %H:%M:%S} {done.stats}", markup=False)
     for warning in done.warnings:
-        console.print(f"warning: {warning}", markup=False)
+        messages().print(f"warning: {warning}", markup=False)
     told: set[str] = set()
     for hour in done.hours:
         reason = hour.verdict.reason

@@ -15,6 +15,7 @@ from rich.console import Console
 from lake_assets.automation.health_page import heartbeat
 from lake_assets.console.heartbeat import look
 from lake_assets.console.stack import dagster_home
+from lake_assets.ingest.lake import require_lake
 from lake_resources.clock import system_clock
 from lake_resources.settings import LakeSettings
 
@@ -31,6 +32,7 @@ def health(
     Example: lake health || mail -s "lake" me
     """
     settings = LakeSettings()
+    require_lake(settings)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
     facts, verdict = look(settings, system_clock())
     if as_json:

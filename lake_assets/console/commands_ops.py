@@ -20,11 +20,12 @@ from rich.table import Table
 from lake_assets.console.doctor import examine
 from lake_assets.console.duckdb_view import QUERIES, write_view
 from lake_assets.console.options import AsJson, Symbols, chosen_symbols, terminal
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing
+from lake_resources.binance.vision import VisionClient
 from lake_resources.binance.wire import STREAMS
 from lake_resources.errors import ArchiveCorrupt
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.disk import replace_text
 
 app = typer.Typer()
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -38,7 +39,7 @@ def doctor(as_json: AsJson = False) -> None:
     Example: LAKE_EXCHANGE=binance lake doctor
     """
     settings = LakeSettings()
-    findings = list(examine(settings, open_lake(settings)))
+    findings = list(examine(settings, open_existing(settings)))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -63,10 +64,13 @@ def inspect_metrics_columns(
     Example: lake inspect-metrics-columns --trade-date 2024-01-31 --symbol BTCUSDT
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    vision = VisionClient(settings.resolved_vision_url, connections=1)
     chosen, day = (symbol or settings.symbols[0]).upper(), f"{trade_date.replace(tzinfo=UTC):%Y-%m-%d}"
     with tempfile.TemporaryDirectory() as folder:
-        found = lake.vision.download(_METRICS, chosen, day, Path(folder))
+        try:
+            found = vision.download(_METRICS, chosen, day, Path(folder))
+        finally:
+            vision.close()
         header = _header(found.path, found.url)
     expected = list(_METRICS.columns)
     table = Table(title=f"{found.url}", title_justify="left", caption=f"sha256 {found.sha256}")
@@ -95,14 +99,13 @@ def materialize_duckdb(
     Example: lake materialize-duckdb --db-path data/minute.duckdb && duckdb data/minute.duckdb
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
     files = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
     terminal().print(f"{path}: view `minute` over {files:,} files")
     if write_queries:
         queries = path.with_suffix(".queries.sql")
-        with disk_errors(f"queries {queries}"):
-            queries.write_text(QUERIES, encoding="utf-8")
+        replace_text(queries, QUERIES)
         terminal().print(f"{queries}: starter queries")
 
 

@@ -5,6 +5,7 @@ Belongs here: the command and its report file. Does not belong here: rules (`val
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,13 +15,14 @@ from rich.table import Table
 from lake_assets.audit.bars import check_file, check_klines, check_minutes, parse_step
 from lake_assets.console.commands_audit import audit_window
 from lake_assets.console.options import End, Start, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import RULES, RulepackResult
+from lake_assets.windows import floor_minute
 from lake_resources.clock import system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.disk import replace_text
 
 app = typer.Typer()
 
@@ -39,7 +41,8 @@ def validate_rules(
 ) -> None:
     """Check bars against R1 to R7 and say PASS, INVESTIGATE or FAIL. Changes nothing but the report file.
 
-    Exit code 1 on FAIL; no rows are a FAIL.
+    Exit code 1 on FAIL; no rows are a FAIL. Without --end it goes to now less the safety lag. Times in a file may be
+    ISO 8601 or epochs in s, ms, µs or ns; its grid is counted from the epoch.
 
     Examples: `lake validate-rules BTCUSDT --start 2024-01-01 --end 2024-02-01 --report january.md` ·
     `lake validate-rules --file bars_1h.parquet --tf 1h`
@@ -53,11 +56,12 @@ def validate_rules(
     elif tf != "1m":
         raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
     else:
-        lake = open_lake(settings)
+        lake = open_existing(settings)
         check = check_minutes if source == "bars" else check_klines
         results = []
         for symbol in chosen_symbols(symbols, settings):
-            first, last = audit_window(lake, symbol, start, end, None)
+            latest = floor_minute(lake.clock() - timedelta(minutes=lake.safety_lag_minutes))
+            first, last = audit_window(lake, symbol, start, end, None, latest=latest)
             results.append(check(lake, symbol, first, last))
     console = terminal()
     for result in results:
@@ -65,9 +69,7 @@ def validate_rules(
     verdict = overall(results)
     if report is not None:
         page = render(results, timeframe=tf, source=str(file or source), generated=system_clock())
-        with disk_errors(f"report {report}"):
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(page, encoding="utf-8")
+        replace_text(report, page)
         console.print(f"report: {report}")
     console.print({"PASS": "[green]PASS[/]", "INVESTIGATE": "[yellow]INVESTIGATE[/]", "FAIL": "[red]FAIL[/]"}[verdict])
     if verdict == "FAIL":

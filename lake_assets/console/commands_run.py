@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from lake_assets.console.options import INSTANT_FORMATS, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.console.options import (
+    INSTANT_FORMATS,
+    Symbols,
+    as_utc,
+    chosen_symbols,
+    messages,
+    show_error,
+    terminal,
+)
 from lake_assets.ingest.captures import hours_between
 from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.ingest.lake import Lake, open_existing, open_lake
 from lake_assets.windows import MINUTE, floor_minute
-from lake_resources.errors import ExchangeError, PartitionBusy, StorageError
+from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import floor_hour
 
@@ -29,7 +39,8 @@ app = typer.Typer()
 BOOTSTRAP = timedelta(minutes=120)
 """How far back a lake without any hour begins."""
 At = Annotated[
-    datetime | None, typer.Option(formats=INSTANT_FORMATS, metavar="TIME", help="pretend that it is this time, UTC")
+    datetime | None,
+    typer.Option(formats=INSTANT_FORMATS, metavar="TIME", help="pretend that it is this (past) time"),
 ]
 MaxHours = Annotated[int, typer.Option(min=1, max=24, help="build at most so many hours per symbol, oldest first")]
 
@@ -56,7 +67,13 @@ def run_once(symbols: Symbols = None, at: At = None, max_hours: MaxHours = 24) -
     """
     settings = LakeSettings()
     lake = open_lake(settings)
-    now = lake.clock() if at is None else as_utc(at)
+    now = lake.clock()
+    if at is not None:
+        if as_utc(at) > now:
+            raise SettingsError(
+                f"--at {as_utc(at):%Y-%m-%d %H:%M} UTC lies in the future", remedy=f"It is {now:%Y-%m-%d %H:%M} UTC"
+            )
+        now = as_utc(at)
     failed = 0
     for symbol in chosen_symbols(symbols, settings):
         failed += _advance(lake, symbol, now, max_hours, terminal())
@@ -88,14 +105,14 @@ def run_daemon(
                 try:
                     _advance(lake, symbol, lake.clock(), max_hours, console)
                 except (ExchangeError, PartitionBusy) as error:
-                    console.print(f"[yellow]{symbol}: {type(error).__name__}[/]: {error}")
+                    show_error(error, symbol)
                 except StorageError as error:
                     if not error.retryable:
                         raise
-                    console.print(f"[red]{symbol}: {type(error).__name__}[/]: {error}")
+                    show_error(error, symbol)
             done += 1
     except KeyboardInterrupt:
-        console.print("stopped")
+        messages().print("stopped")
 
 
 @app.command("show-watermark")
@@ -105,7 +122,7 @@ def show_watermark(symbols: Symbols = None) -> None:
     Example: lake show-watermark BTCUSDT
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     now = lake.clock()
     table = Table(title="watermarks", title_justify="left")
     for heading in ("symbol", "first hour", "watermark (UTC)", "behind"):
@@ -131,14 +148,16 @@ def due_hours(lake: Lake, symbol: str, now: datetime) -> list[datetime]:
 def _advance(lake: Lake, symbol: str, now: datetime, max_hours: int, console: Console) -> int:
     before = lake.ledger.watermark(symbol)
     hours = due_hours(lake, symbol, now)[:max_hours]
-    days = build_hours(lake, symbol, hours, now=now, report=console.print) if hours else ()
+    log = messages()
+    days = build_hours(lake, symbol, hours, now=now, report=partial(log.print, markup=False)) if hours else ()
     results = [result for day in days for result in day.hours]
     after = lake.ledger.watermark(symbol)
     built = ", ".join(f"{result.hour:%m-%d %H:%M} {result.status}" for result in results) or "nothing due"
     console.print(f"{symbol}: {built}; watermark {_text(before)} → {_text(after)}, target {_text(_target(lake, now))}")
     for result in results:
         if result.failed:
-            console.print(f"[red]{symbol} {result.hour:%Y-%m-%d %H:%M} {result.status}[/]: {result.reason}")
+            failed = f"[red]{symbol} {result.hour:%Y-%m-%d %H:%M} {result.status}[/]"
+            log.print(f"{failed}: {escape(str(result.reason))}")
     return sum(result.failed for result in results)
 
 

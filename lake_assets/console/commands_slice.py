@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lake_assets.console.options import INSTANT_FORMATS, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing
 from lake_assets.quality.certificate import Require
 from lake_assets.quality.slices import Format, SliceRequest, write_slices
 from lake_assets.transforms.rollup import Incomplete, Timeframe
@@ -32,7 +32,9 @@ def slice_(
     columns: Annotated[str, typer.Option(help="column names, comma separated; default all", show_default=False)] = "",
     form: Annotated[Format, typer.Option("--format", help="kind of file")] = "parquet",
     out: Annotated[Path, typer.Option(help="directory for the files, created where absent")] = Path("slices"),
-    require: Annotated[Require, typer.Option(help="clean: refuse a window with holes that nothing explains")] = "any",
+    require: Annotated[
+        Require, typer.Option(help="clean: refuse a window with unexplained holes or lost columns")
+    ] = "any",
     incomplete: Annotated[Incomplete, typer.Option(help="bars that lack a minute: mark them, or omit them")] = "mark",
 ) -> None:
     """Write minutes or longer bars of a half-open range, one file per symbol, with a certificate beside each.
@@ -43,7 +45,7 @@ def slice_(
     `lake slice --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = open_existing(settings)
     console = terminal()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
     request = SliceRequest(as_utc(start), as_utc(end), tf, wanted or None, incomplete, require)
@@ -60,6 +62,12 @@ def slice_(
     ):
         found = written.certificate
         state = "clean" if found.clean else f"{found.unexplained_minutes} minutes missing without an explanation"
+        if found.unexplained_gaps:
+            state += (
+                f"; NULL for lack of a source: {', '.join(dict.fromkeys(g.column for g in found.unexplained_gaps))}"
+            )
+        if written.incomplete_bars:
+            state += f"; {written.incomplete_bars:,} bars lack minutes (complete is false)"
         console.print(
             f"{written.path}: {written.row_count:,} rows; {found.present_minutes:,} of {found.expected_minutes:,}"
             f" minutes ({found.completeness_pct:.2f} %), {state}"

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 
+from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 
+_DAEMON_SILENCE = timedelta(minutes=5)
+"""Each daemon shows a sign of life every 30 s, but not while it is busy with one thing."""
 _LAUNCH = """
 mutation ($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
@@ -136,11 +140,17 @@ class DagsterApi:
         except httpx.TransportError:
             return False
 
-    def daemons_healthy(self) -> bool:
-        """Whether every required daemon has a fresh heartbeat."""
-        data = self.query("{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }")
-        statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
-        return bool(statuses) and all(s["healthy"] for s in statuses if s["required"])
+    def daemons_healthy(self, since: datetime | None = None) -> bool:
+        """Whether every required daemon is healthy and has shown a sign of life since an instant (5 minutes ago).
+
+        Dagster alone calls a daemon healthy for half an hour after its end.
+        """
+        since = since or system_clock() - _DAEMON_SILENCE
+        data = self.query("{ instance { daemonHealth { allDaemonStatuses { required healthy lastHeartbeatTime } } } }")
+        required = [found for found in data["instance"]["daemonHealth"]["allDaemonStatuses"] if found["required"]]
+        return bool(required) and all(
+            found["healthy"] and (found["lastHeartbeatTime"] or 0.0) >= since.timestamp() for found in required
+        )
 
     def location_loaded(self) -> bool:
         """Whether the code location is loaded; raises LakeError when loading failed."""

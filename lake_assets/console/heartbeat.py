@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,14 +23,13 @@ import dagster as dg
 from lake_assets.automation.facts import Facts
 from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
-from lake_assets.console.facts import LOOK_ERRORS, find_facts
+from lake_assets.console.facts import find_facts
 from lake_assets.console.telling import Teller
-from lake_assets.metadata import AUTOMATION_TAG
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 from lake_resources.outbox import open_outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.disk import replace_text
 from lake_resources.storage.ledger import Ledger
 
 
@@ -60,33 +58,26 @@ def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
 def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
     """Write the heartbeat; a reader sees the old one or the new one."""
     beat = heartbeat(facts, health)
-    _replace(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
-    _replace(report_path(settings), page(beat))
+    replace_text(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
+    replace_text(report_path(settings), page(beat))
 
 
-def run(
-    settings: LakeSettings, *, stop: threading.Event, say: Callable[[str], None], started: datetime | None = None
-) -> None:
+def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say: Callable[[str], None]) -> None:
     """Look, write and wait, until told to stop; then write a last heartbeat.
 
     The webhook is told when the platform falls ill, when its problems become others, and when it is well again.
 
     Args:
         settings: of the lake.
-        stop: set when it shall end.
+        started: when the platform was started, which may be long before this process was.
+        stop: ends it.
         say: takes a line for the log.
-        started: when the platform was started, if not now: a watchdog that is started again must not take runs that
-            are at work for those of an earlier start.
     """
-    started = started or system_clock()
     ledger = Ledger(settings.resolved_ledger_url)
     teller = Teller(open_outbox(settings), say)
-    given_up = False
     with dg.DagsterInstance.get() as instance:
         while True:
             stopping = stop.is_set()
-            if not given_up:
-                given_up = _give_up(instance, started, say)
             now = system_clock()
             facts = find_facts(settings, instance, ledger, now, started=started, stopping=stopping)
             health = _write(settings, facts, judge(facts, now))
@@ -96,17 +87,6 @@ def run(
             stop.wait(settings.heartbeat_s)
     teller.close()
     ledger.close()
-
-
-def _give_up(instance: dg.DagsterInstance, started: datetime, say: Callable[[str], None]) -> bool:
-    """Give up dead runs and say so; False when Dagster's storage did not let us."""
-    try:
-        for run_id in give_up_dead_runs(instance, started):
-            say(f"run {run_id} died with an earlier process of the platform and is given up")
-    except LOOK_ERRORS as error:
-        say(f"runs of an earlier start could not be given up, the next look tries again: {error}")
-        return False
-    return True
 
 
 def _write(settings: LakeSettings, facts: Facts, health: Health) -> Health:
@@ -119,27 +99,6 @@ def _write(settings: LakeSettings, facts: Facts, health: Health) -> Health:
     return health
 
 
-def give_up_dead_runs(instance: dg.DagsterInstance, started: datetime) -> list[str]:
-    """Cancel runs of the sensors that were at work before the platform was started: their processes are gone.
-
-    Without it the sensors would wait for them. Should such a process live on, the lake's locks keep its commits sound.
-
-    Returns:
-        Their ids.
-    """
-    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    dead = [
-        run
-        for kind in ("hot", "heal", "promote")
-        for run in instance.get_runs(
-            dg.RunsFilter(tags={AUTOMATION_TAG: kind}, statuses=at_work, created_before=started)
-        )
-    ]
-    for run in dead:
-        instance.report_run_canceled(run, message="Its process ended with an earlier start of the platform.")
-    return [run.run_id for run in dead]
-
-
 def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
     """When the watchdog wrote last, and whether it said goodbye."""
     try:
@@ -149,17 +108,11 @@ def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
         return None, False
 
 
-def _replace(path: Path, text: str) -> None:
-    with disk_errors(f"heartbeat {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-
-
 def main() -> None:
     """The process that `lake up` starts."""
+    options = argparse.ArgumentParser(description="The watchdog of `lake up`.")
+    options.add_argument("--started", type=datetime.fromisoformat, default=None, help="when the platform was, UTC")
+    started = options.parse_args().started or system_clock()
     stop = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -172,11 +125,8 @@ def main() -> None:
         sys.stdout.write(f"{system_clock():%Y-%m-%d %H:%M:%S} {text}\n")
         sys.stdout.flush()
 
-    parser = argparse.ArgumentParser(description="The watchdog of `lake up`.")
-    parser.add_argument("--started", type=datetime.fromisoformat, help="when the platform was started")
-    started = parser.parse_args().started
     say(f"watching, process {os.getpid()}")
-    run(LakeSettings(), stop=stop, say=say, started=started)
+    run(LakeSettings(), started=started, stop=stop, say=say)
 
 
 if __name__ == "__main__":

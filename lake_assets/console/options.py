@@ -1,6 +1,6 @@
 """Options that several commands share, and what they mean.
 
-Belongs here: typed arguments, their help, turning them into symbols, instants and windows.
+Belongs here: typed arguments, their help, turning them into symbols and instants; where commands print.
 Does not belong here: any command.
 """
 
@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lake_assets.windows import floor_minute
-from lake_resources.errors import SettingsError
+from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
 
 INSTANT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M%z"]
@@ -30,9 +31,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON on stdout inste
 
 
 def terminal() -> Console:
-    """Where commands print; wide enough for tables when it is no terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
+    """Standard output, for what was asked for; wide enough for tables when it is no terminal."""
+    return _console(stderr=False)
+
+
+def messages() -> Console:
+    """Standard error, for progress, warnings and errors: what is piped from standard output stays data."""
+    return _console(stderr=True)
+
+
+def show_error(error: LakeError, about: str = "") -> None:
+    """One line on standard error; the text is printed as it is, brackets and all."""
+    name = f"{about}: {type(error).__name__}" if about else type(error).__name__
+    messages().print(f"[red]{name}[/]: {escape(str(error))}", soft_wrap=True)
 
 
 def chosen_symbols(given: list[str] | None, settings: LakeSettings) -> tuple[str, ...]:
@@ -50,3 +61,8 @@ def as_utc(instant: datetime) -> datetime:
     if aware.year < 1970:
         raise SettingsError(f"{instant} is no time of an exchange", remedy="Give a date such as 2024-01-31")
     return floor_minute(aware)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=LOG_WIDTH)

@@ -5,6 +5,7 @@ Belongs here: starting, waiting for, watching and stopping these processes. Does
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,12 +24,14 @@ from typing import Self
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.feed.bars import SYMBOL
 from lake_resources.clock import system_clock
-from lake_resources.errors import LakeError
+from lake_resources.errors import LakeError, PartitionBusy
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.locks import writer_lock
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLLECTOR, WATCHDOG = "collector", "health"
 _STOP_S = 15.0
+_LOG_END_BYTES, _PR_SET_PDEATHSIG = 1500, 1
 _RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
 _STEADY_S = 300.0
 """A process that ran so long before it ended is started again at once."""
@@ -114,24 +117,29 @@ class Stack:
         with (self.logs / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
                 [sys.executable, "-m", *command], cwd=PROJECT, env=environment, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_END_WITH_PARENT,
             )  # fmt: skip
 
     def check(self) -> None:
         """Raise LakeError when a process has ended by itself that is not kept."""
         for name, process in self.processes.items():
             if name not in self._kept and process.poll() is not None:
-                tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
                 raise LakeError(
-                    f"{name} ended with code {process.returncode}; the end of its log:\n{tail}",
+                    f"{name} ended with code {process.returncode}; the end of its log:\n{self._last_lines(name)}",
                     remedy=f"Read {self.logs / name}.log",
                 )
+
+    def _last_lines(self, name: str) -> str:
+        with (self.logs / f"{name}.log").open("rb") as log:  # it may have grown for months
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_END_BYTES))
+            return log.read().decode(errors="replace")
 
     def wait_for(self, what: str, ready: Callable[[], bool], *, timeout_s: float) -> None:
         """Poll until `ready()`; raises LakeError when a process ended or the time is over."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             self.check()
+            self.tend()
             if time.monotonic() > deadline:
                 raise LakeError(
                     f"{what} was not ready within {timeout_s:.0f} s", remedy=f"Read the logs in {self.logs}"
@@ -145,17 +153,47 @@ class Stack:
         self.stop()
 
     def stop(self) -> None:
-        """Stop all processes: end their groups, then kill what is left."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_S
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+        """End the groups of all processes, then kill what is left; an interrupt meanwhile kills at once.
+
+        Also that of a process that ended by itself: a daemon may have left its code server and runs.
+        """
+        groups = [process.pid for process in self.processes.values()]
+        for group in groups:
+            _signal_group(group, signal.SIGTERM)
+        try:
+            deadline = time.monotonic() + _STOP_S
+            while time.monotonic() < deadline and any(map(self._lives, groups)):
+                time.sleep(0.05)
+        finally:
+            for group in groups:
+                _signal_group(group, signal.SIGKILL)
+            for process in self.processes.values():
                 process.wait()
+
+    def _lives(self, group: int) -> bool:
+        for process in self.processes.values():
+            process.poll()  # one that ended would stay in its group until then
+        return _signal_group(group, 0)
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    if sys.platform != "linux":
+        return None
+    set_option = ctypes.CDLL(None).prctl
+    return lambda: set_option(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_END_WITH_PARENT = _end_with_parent()
+"""Called in a new process: should `lake up` be killed, nobody is left to watch or to stop what it started."""
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal a process group; False when nothing is left of it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager
@@ -163,7 +201,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
     """Start simulator (when it is the exchange), collector, webserver and daemon; stop them at the end.
 
     Raises:
-        LakeError: a port is taken, or a process does not come up.
+        LakeError: a port is taken, the platform of this lake runs already, or a process does not come up.
     """
     address = f"http://127.0.0.1:{settings.webserver_port}"
     stack = Stack(address, settings.lake_root / "logs")
@@ -176,10 +214,11 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
                 f"Port {port} is taken", remedy=f"Is `make up` running already? Stop it, or set {name} to a free port"
             )
     environment = child_environment(settings)
-    _create_instance(environment)
+    started = system_clock()
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
-    with _interruptible(), stack:
+    with _alone(settings), _interruptible(), stack:
+        _prepare_instance(environment, say)
         if settings.exchange == "simulator":
             seed = str(settings.simulator_seed)
             symbols = dict.fromkeys([*settings.symbols, SYMBOL])  # the 1H feed has its own symbol
@@ -187,9 +226,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
             stack.start("simulator", [*simulator, "--symbols", ",".join(symbols)], environment)
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.collector_process"], environment)
-        # Before the daemon: what it finds at work then is left over from an earlier start. Started again, it must know
-        # which start that was.
-        stack.keep(WATCHDOG, ["lake_assets.console.heartbeat", "--started", system_clock().isoformat()], environment)
+        stack.keep(WATCHDOG, ["lake_assets.console.heartbeat", "--started", started.isoformat()], environment)
         listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
         stack.start("webserver", ["dagster_webserver", *workspace, *listen], environment)
         stack.start("daemon", ["dagster._daemon", "run", *workspace], environment)
@@ -198,14 +235,26 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the webserver", api.alive, timeout_s=120)
         stack.wait_for("the code location", api.location_loaded, timeout_s=120)
         say("waiting for the daemon ...")
-        stack.wait_for("the daemon", api.daemons_healthy, timeout_s=120)
+        stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=120)
         api.close()
         yield stack
 
 
-def _create_instance(environment: dict[str, str]) -> None:
-    """Create the instance's tables: webserver and daemon started together on a new one would race to do it."""
-    command = [sys.executable, "-m", "dagster", "instance", "info"]
+@contextmanager
+def _alone(settings: LakeSettings) -> Iterator[None]:
+    """Two daemons on one instance would do everything twice, and each start gives up the runs of the other."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(writer_lock(dagster_home(settings) / "stack.lock", timeout_s=0))
+        except PartitionBusy as busy:
+            raise LakeError(
+                f"The platform of {settings.lake_root} is running already", remedy="Stop the other `lake up` first"
+            ) from busy
+        yield
+
+
+def _prepare_instance(environment: dict[str, str], say: Callable[[str], None]) -> None:
+    command = [sys.executable, "-m", "lake_assets.console.before_start"]
     done = subprocess.run(  # noqa: S603 - our own command
         command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )
@@ -214,6 +263,8 @@ def _create_instance(environment: dict[str, str]) -> None:
             f"The Dagster instance in {environment['DAGSTER_HOME']} did not open: {done.stderr[-1500:]}",
             remedy="Mend its dagster.yaml, or move the directory away to begin a new history",
         )
+    for line in done.stdout.splitlines():
+        say(line)
 
 
 def watch(stack: Stack, *, say: Callable[[str], None]) -> None:
@@ -227,7 +278,10 @@ def watch(stack: Stack, *, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the stack as Ctrl+C does; a shell's background job would even ignore Ctrl+C."""
+    """Let SIGTERM and a closed terminal end the stack as Ctrl+C does; a shell's background job would even ignore that.
+
+    The processes are in sessions of their own, so nothing but this ends them.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -235,7 +289,10 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # the terminal was closed, and not under `nohup`
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from lake_assets.feed.bars import HOUR, SYMBOL
 from lake_assets.feed.history import Audit, continuity, unsound_rows
 from lake_assets.feed.window import Verdict
+from lake_assets.schema.holes import holes_of, known_holes
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec
+from lake_assets.validation.rulepack import RulepackResult, rulepack
+
+_RULES_REACH = timedelta(days=30)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the table: UTC without a zone
 
 FEED_CHECKS: dict[str, CheckSpec] = {
     spec.name: spec
@@ -40,6 +46,22 @@ FEED_CHECKS: dict[str, CheckSpec] = {
     )
 }  # fmt: skip
 """`inference_file` does not fail a run: a young table is sound and only has not enough history yet."""
+
+
+def recent_rules(rows: pl.DataFrame) -> RulepackResult:
+    """The rulepack over the last 30 days of the table, as rules that were not written for it.
+
+    Args:
+        rows: ROW_SCHEMA in order of time; without rows it fails.
+    """
+    newest = rows["timestamp"].max()
+    end = (newest if isinstance(newest, datetime) else _EPOCH).replace(tzinfo=UTC) + HOUR
+    first = rows["timestamp"].min()
+    start = end - _RULES_REACH
+    if isinstance(first, datetime):
+        start = max(start, first.replace(tzinfo=UTC))
+    holes = holes_of(known_holes(), SYMBOL, start, end)
+    return rulepack(rows, "btcusdt_1h", start, end, HOUR, holes=holes)
 
 
 @dataclass(frozen=True)

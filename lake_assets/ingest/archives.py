@@ -22,6 +22,7 @@ from lake_assets.ingest.missing import asked_lately
 from lake_assets.ingest.results import ArchiveResult
 from lake_assets.ingest.streams import DAY, HOUR, Feed
 from lake_assets.ingest.trade_gaps import GapFinder
+from lake_assets.ingest.vintages import record_changes
 from lake_resources.binance.archive_csv import read_all, read_frames
 from lake_resources.binance.metrics_csv import read_metrics
 from lake_resources.binance.vision import VerifiedZip
@@ -165,13 +166,15 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
         checksum_verdict="verified",
         fetched_at=lake.clock(),
     )
+    changed = before is not None and before.sha256 != zip_file.sha256
+    uncompared = record_changes(lake, stream, before, row, typed.file) if before is not None and changed else ""
     typed.file.publish(path)
     lake.ledger.record_archive(row)
     lake.ledger.resolve_missing(symbol, stream.name, period, at=lake.clock())
     if defects:
         lake.ledger.record_missing(symbol, stream.name, period, DAMAGED_ROWS, defects, at=lake.clock())
-    changed = before is not None and before.sha256 != zip_file.sha256
-    return _result(lake, row, "republished" if changed else "ingested", defects)
+    message = "; ".join(text for text in (defects, uncompared) if text)
+    return _result(lake, row, "republished" if changed else "ingested", message)
 
 
 def _outside(zip_file: VerifiedZip, stream: Stream, period: str, typed: TypedArchive) -> str:

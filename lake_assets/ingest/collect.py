@@ -6,8 +6,9 @@ Does not belong here: the fold itself (`transforms.live`), sockets, files of rec
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,13 +16,15 @@ import polars as pl
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.transforms.live import LOOK_AROUND_MINUTES, SymbolFold, fold_records
 from lake_resources.binance.frames import AGG_TRADE, EVERY_SYMBOL, HEALED, Frame
-from lake_resources.collector.segments import lately_written, newest_minute, read_records
+from lake_resources.collector.segments import lately_written, minutes_with_records, newest_minute, read_records
 
 REFOLD_NS = 5_000_000_000
 """Stale minutes are folded again this often."""
 SILENCE_NS = 15_000_000_000
 """A symbol that was not heard for so long has its open minutes closed as they are."""
 _RESUMED_MINUTES = 3
+_ROWLESS_MINUTES = 360
+"""So far back a start looks for minutes whose records never became a row: a kill, or rows that could not be written."""
 _UNSURE_S = 120.0
 """Late records that were written so shortly before a kill may not have reached the rows of their minutes."""
 
@@ -44,6 +47,8 @@ class LiveRecorder:
         self._clock_ns = clock_ns
         self._refold_at_ns = 0
         self._waiting: list[tuple[str, int]] = []
+        # Filled by the thread that writes rows.
+        self._unwritten: deque[tuple[str, int]] = deque()
 
     def resume(self) -> tuple[int, dict[str, int]]:
         """Go on where the collector ended, from the newest records on disk.
@@ -71,6 +76,7 @@ class LiveRecorder:
             resumed = newest - _RESUMED_MINUTES + LOOK_AROUND_MINUTES
             unsure = [minute for minute in lately_written(self._segments, _UNSURE_S) if minute < resumed]
             self._waiting = [(symbol, minute) for symbol in self._folds for minute in unsure]
+            self._waiting += self._rowless(resumed)
         return max(last_seq + 1, self._clock_ns() // 1000), last_ids
 
     def feed(self, frame: Frame) -> None:
@@ -100,6 +106,8 @@ class LiveRecorder:
         if now_ns >= self._refold_at_ns:
             self._refold_at_ns = now_ns + REFOLD_NS
             refold, self._waiting = self._waiting, self._stale()
+            while self._unwritten:
+                self._waiting.append(self._unwritten.popleft())
         return self._job(refold)
 
     def finish(self) -> Callable[[], None] | None:
@@ -113,13 +121,31 @@ class LiveRecorder:
         if not rows and not refold:
             return None
 
+        left = [(symbol, minute) for symbol, closed in rows.items() for minute in _minutes_of(closed)] + refold
+
         def write() -> None:
-            for symbol, closed in rows.items():
-                self._rows.merge(symbol, closed)
-            for symbol, start, end in _spans(refold):
-                rebuild(self._segments, self._rows, symbol, start, end)
+            try:
+                for symbol, closed in rows.items():
+                    self._rows.merge(symbol, closed)
+                for symbol, start, end in _spans(refold):
+                    rebuild(self._segments, self._rows, symbol, start, end)
+            except BaseException:
+                # Their records are on disk: all of them are folded again, those that were written too.
+                self._unwritten.extend(left)
+                raise
 
         return write
+
+    def _rowless(self, end_minute: int) -> list[tuple[str, int]]:
+        """Minutes before `end_minute` that have records and no row; of a minute without the symbol none comes."""
+        first = end_minute - _ROWLESS_MINUTES
+        recorded = minutes_with_records(self._segments, first, end_minute)
+        window = [datetime.fromtimestamp(minute * 60, UTC) for minute in (first, end_minute)]
+        return [
+            (symbol, minute)
+            for symbol in self._folds
+            for minute in sorted(recorded - set(_minutes_of(self._rows.read(symbol, window[0], window[1]))))
+        ]
 
     def _stale(self) -> list[tuple[str, int]]:
         found = [(symbol, minute) for symbol, fold in self._folds.items() for minute in sorted(fold.stale)]
@@ -142,12 +168,17 @@ def rebuild(segments: Path, rows: LiveRows, symbol: str, start_minute: int, end_
         end_minute: first minute that is not folded.
 
     Returns:
-        The rows, columns `LIVE_ROWS`: one per minute that has a record. Minutes without records keep the row they have.
+        The rows, columns `LIVE_ROWS`: one per minute that has a record. Minutes without records keep the row they have,
+        and so do those of which retention has taken records.
     """
     records = read_records(segments, symbol, start_minute - LOOK_AROUND_MINUTES, end_minute + LOOK_AROUND_MINUTES)
     folded = fold_records(symbol, records, start_minute, end_minute)
     rows.merge(symbol, folded)
     return folded
+
+
+def _minutes_of(rows: pl.DataFrame) -> list[int]:
+    return (rows["timestamp"].dt.epoch("s") // 60).to_list()
 
 
 def epoch_minute(instant: datetime) -> int:

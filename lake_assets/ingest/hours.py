@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import polars as pl
@@ -19,7 +20,7 @@ import polars as pl
 from lake_assets.ingest.archives import due_archives, ingest_archives
 from lake_assets.ingest.captures import hours_between, runs_of
 from lake_assets.ingest.lake import CODE_VERSION, Lake
-from lake_assets.ingest.live import LIVE, LiveHours, read_live
+from lake_assets.ingest.live import LiveHours, read_live
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.ingest.reconcile import reconcile
 from lake_assets.ingest.results import DayResult, HourResult
@@ -27,6 +28,7 @@ from lake_assets.ingest.rows import build_rows
 from lake_assets.ingest.sources import Report, StreamSources, find_sources
 from lake_assets.ingest.streams import HOUR, feeds
 from lake_assets.schema.holes import Hole, holes_of, known_holes
+from lake_assets.schema.origin import LIVE
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
@@ -38,6 +40,8 @@ from lake_resources.storage.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_hour
+
+_TRADES = "agg_trades"
 
 
 @dataclass(frozen=True)
@@ -122,17 +126,20 @@ def _build_day(
     archives = list(ingest_archives(lake, symbol, due))
     required = {window.hour: window.expected_end for window in ready}
     look_back = timedelta(minutes=lake.max_ffill_minutes)
-    live = read_live(LiveRows(lake.catalog), symbol, required, ends, look_back=look_back)
     sources = {
-        name: find_sources(
-            lake, symbol, feed, ready_hours, now, report, heard=live.heard if name == "agg_trades" else None
-        )
+        name: find_sources(lake, symbol, feed, ready_hours, now, report)
         for name, feed in used.items()
+        if name != _TRADES
     }
+    klines = partial(sources["klines_1m"].frame, ready_hours[0], ready_hours[-1] + HOUR)
+    live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
+    # Last, for what the collector has whole is not asked for.
+    sources[_TRADES] = find_sources(lake, symbol, used[_TRADES], ready_hours, now, report, heard=live.heard)
     plans = [_plan(lake, window, ends[window.hour], sources, live) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
-    current = {plan.hour for plan in plans if not force and _is_current(lake, plan, held.get(plan.hour))}
-    done = [_unchanged(lake, plan, held[plan.hour]) for plan in plans if plan.hour in current]
+    same = [] if force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
+    done = [result for result in same if result is not None]
+    current = {result.hour for result in done}
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
     todo = [plan for plan in plans if plan.hour not in current]
@@ -161,11 +168,15 @@ def _plan(
     return _Plan(window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
 
 
-def _is_current(lake: Lake, plan: _Plan, held: Partition | None) -> bool:
-    return held is not None and held.inputs_hash == plan.inputs_hash and is_intact(lake.catalog, lake.ledger, held)
-
-
-def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
+def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | None:
+    """The hour as it is committed; None where it is not, from other inputs, or not as the ledger says."""
+    if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.catalog, lake.ledger, held):
+        return None
+    frame = read_hour(lake.catalog, lake.ledger, held)
+    found = (frame.height, frame["timestamp"].min(), frame["timestamp"].max(), plan.closed, plan.expected_rows)
+    told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
+    if found != told or held.schema_hash != MINUTE.schema_hash:
+        return None
     return HourResult(
         plan.hour,
         "unchanged",
@@ -176,7 +187,7 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition) -> HourResult:
         content_hash=held.content_hash,
         sources=held.sources,
         outcomes=outcomes_from_json(held.checks),
-        frame=read_hour(lake.catalog, lake.ledger, held),
+        frame=frame,
     )
 
 
@@ -197,7 +208,7 @@ def _build(
     built = build_rows(sources, hours, start, end, live=live, max_ffill_minutes=lake.max_ffill_minutes)
     frame, windows = with_provisional(built.frame, [plan.window for plan in plans])
     verdicts = gate(frame, windows, holes)
-    further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, now)
+    further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, live, holes, now)
     outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
     parts = _by_hour(frame, hours)
     missing = {plan.hour: _missing_required(sources, plan.hour) for plan in plans}

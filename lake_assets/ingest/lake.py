@@ -90,6 +90,30 @@ def open_lake(
     )
 
 
+def open_existing(settings: LakeSettings, *, clock: Clock = system_clock) -> Lake:
+    """Open a lake that is there, for commands that change nothing: a mistyped root is not created by looking at it.
+
+    Raises:
+        SettingsError: there is none, or it belongs to another exchange.
+    """
+    require_lake(settings)
+    return open_lake(settings, clock=clock)
+
+
+def require_lake(settings: LakeSettings) -> None:
+    """Refuse a root without a lake.
+
+    Raises:
+        SettingsError: there is no directory, or none that a lake was begun in.
+    """
+    root = settings.lake_root
+    if not (root / "EXCHANGE").is_file():
+        what = f"{root} is no lake" if root.is_dir() else f"there is no lake at {root}"
+        raise SettingsError(
+            what, remedy="Set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean, or begin one with `lake init-state`"
+        )
+
+
 def claim_root(root: Path, exchange: str) -> None:
     """Mark a root as holding data of one exchange; simulated and real rows are never mixed.
 

@@ -7,21 +7,20 @@ Does not belong here: making live rows (`collect`), choosing between them and ot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.schema.origin import LIVE
 from lake_assets.transforms.live_coverage import trade_coverage
 from lake_assets.transforms.live_rows import live_input, live_trades
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.storage.provenance import SourceRef
 
 HOUR = timedelta(hours=1)
-LIVE = "live"
-"""Name of the collector among the sources of an hour."""
 _AROUND = timedelta(minutes=10)
 """Trades this far beyond a window may prove that it is whole."""
 
@@ -52,6 +51,7 @@ def read_live(
     symbol: str,
     required: Mapping[datetime, datetime],
     ends: Mapping[datetime, datetime],
+    klines: Callable[[], pl.DataFrame],
     *,
     look_back: timedelta,
 ) -> LiveHours:
@@ -62,13 +62,16 @@ def read_live(
         symbol: upper case.
         required: per hour (its start, UTC), the first minute that need not be there yet.
         ends: per hour, the first minute that is not wanted; the same, or later while the hour is open.
+        klines: gives the wire frame of `klines_1m` of these hours, whose counts prove minutes that ids do not; called
+            only where there are live rows.
         look_back: book features of so long before an hour are carried into it.
     """
     start, end = min(required), max(ends.values())
     held = rows.read(symbol, start - max(look_back, _AROUND), end + _AROUND)
     if held.is_empty():
         return NOTHING
-    coverage = trade_coverage(held, start - look_back, end)
+    counts = klines().select(timestamp="open_time", trade_count="count").unique("timestamp", keep="none")
+    coverage = trade_coverage(held, counts, start - look_back, end)
     live, trades = live_input(held, coverage), live_trades(held, coverage)
     heard, refs = {}, {}
     for hour, last in required.items():

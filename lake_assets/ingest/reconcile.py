@@ -1,25 +1,36 @@
 """The checks of an hour that compare sources, and the revisions they leave.
 
-Belongs here: reading what REST said earlier beside the archive, recording differences in the ledger.
+Belongs here: reading what REST and the collector said earlier beside the archive, recording differences in the ledger.
 Does not belong here: the rules themselves (`validation.parity`, `validation.coverage`), the gate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
+import polars.selectors as cs
 
 from lake_assets.ingest.lake import Lake
+from lake_assets.ingest.live import LiveHours
 from lake_assets.ingest.sources import StreamSources
 from lake_assets.ingest.streams import HOUR
+from lake_assets.schema.damage import damage_of, known_damage
+from lake_assets.schema.holes import Hole
+from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_assets.validation.coverage import source_coverage
 from lake_assets.validation.gate import HourWindow
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
-from lake_resources.binance.wire import KLINE_STREAMS
+from lake_resources.binance.wire import KLINE_STREAMS, STREAMS
 from lake_resources.storage.ledger import Capture, Revision
+
+_FEATURES = replace(
+    STREAMS["agg_trades"], columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp", rest_decimals={}
+)
+"""The features of aggTrades as a stream of minutes, to compare those that were heard with those of the archive."""
 
 
 def reconcile(
@@ -30,6 +41,8 @@ def reconcile(
     frame: pl.DataFrame,
     trades: pl.DataFrame,
     klines: pl.DataFrame,
+    live: LiveHours,
+    holes: Sequence[Hole],
     now: datetime,
 ) -> dict[datetime, list[CheckOutcome]]:
     """Coverage, archive parity and aggTrades against klines, for each hour.
@@ -39,10 +52,16 @@ def reconcile(
         frame: their assembled rows.
         trades: `trade_features` of the hours that have aggTrades.
         klines: wire frame of `klines_1m`.
+        live: what the collector has for these hours.
+        holes: known holes of the symbol.
         now: when differences are noticed.
     """
     hours = [window.hour for window in windows]
     parities = _parities(lake, symbol, sources, hours, now)
+    filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind.startswith("archive")]
+    for hour, parity in heard_parity(live, trades, filed).items():
+        parities[hour].append(parity)
+        lake.ledger.record_revisions(_revisions(symbol, parity, now, old_source="ws"))
     covered = [hour for hour in hours if sources["agg_trades"].covered(hour)]
     # aggTrades of the open hour may reach further than its expected minutes.
     # Of an hour that the collector has, its last minutes may not be known yet. What an archive lacks is a difference.
@@ -54,14 +73,40 @@ def reconcile(
     against_klines = trades_vs_klines(minutes, built, hours, covered)
     kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
     rows = _by_hour(frame)
+    damage = known_damage()
     return {
         hour: [
-            source_coverage(hour, kinds[hour], rows.get(hour)),
+            source_coverage(
+                hour, kinds[hour], rows.get(hour), holes=holes, damage=damage_of(damage, symbol, hour, hour + HOUR)
+            ),
             archive_parity(parities[hour]),
             against_klines[hour],
         ]
         for hour in hours
     }
+
+
+def heard_parity(live: LiveHours, trades: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, StreamParity]:
+    """Trade features that the collector proved whole, against those from the archive of the same minutes.
+
+    Args:
+        live: what the collector has.
+        trades: `trade_features` of the archive.
+        hours: hours whose aggTrades come from the archive.
+
+    Returns:
+        Per hour of which the collector has minutes, the differences by column of `trade_features`. Sums of doubles are
+        compared in 12 digits.
+    """
+    if live.live is None:
+        return {}
+    proven = live.live.filter("has_agg_trades").select("timestamp")
+    filed, said = (
+        rows.join(proven, on="timestamp", how="semi").with_columns(cs.float().round_sig_figs(12))
+        for rows in (trades, live.trades)
+    )
+    heard = {hour for (hour,) in proven.select(pl.col("timestamp").dt.truncate("1h")).unique().iter_rows()}
+    return {hour: compare_stream(_FEATURES, filed, said, hour, hour + HOUR) for hour in hours if hour in heard}
 
 
 def _by_hour(frame: pl.DataFrame) -> dict[object, pl.DataFrame]:
@@ -83,7 +128,7 @@ def _parities(
             if capture.hour in archived and lake.catalog.absolute(capture.path).is_file():
                 parity = _compare(lake, stream_sources, capture)
                 found[capture.hour].append(parity)
-                revisions += _revisions(symbol, parity, now)
+                revisions += _revisions(symbol, parity, now, old_source="rest")
     lake.ledger.record_revisions(revisions)
     return found
 
@@ -101,14 +146,14 @@ def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamPari
     return compare_stream(sources.feed.stream, archived, captured, start, end)
 
 
-def _revisions(symbol: str, parity: StreamParity, now: datetime) -> list[Revision]:
+def _revisions(symbol: str, parity: StreamParity, now: datetime, *, old_source: str) -> list[Revision]:
     return [
         Revision(
             symbol=symbol,
             stream=parity.stream,
             timestamp=cell["timestamp"],
             column=cell["column"],
-            old_source="rest",
+            old_source=old_source,
             new_source="archive",
             old_value=cell["old"],
             new_value=cell["new"],

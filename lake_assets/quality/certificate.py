@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes
+from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes, untraded_hours
+from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
 from lake_assets.validation.completeness import completeness_pct
+from lake_assets.validation.coverage import MINUTE_STREAMS
 from lake_assets.windows import floor_minute
-from lake_resources.errors import NotClean, SettingsError
+from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
 from lake_resources.storage.ledger import HourFile, Ledger
+from lake_resources.storage.parquet import file_hash
 
 Require = Literal["any", "clean"]
 _DAY = timedelta(days=1)
@@ -35,7 +38,10 @@ class Certificate:
         as_of: later minutes are not expected; before `end` where the window reaches into the present.
         present_minutes: rows of the expected minutes.
         holes: the others, with causes.
-        sources: by stream, minutes by kind of source; `none` means that its columns are NULL there.
+        source_gaps: minutes that are there while a column of those asked for is NULL for lack of a source.
+        untraded_hours: hours before the listing or after the delivery: none of their minutes is expected.
+        sources: by stream, minutes that are there by kind of source; `none` means that nothing was ingested for the
+            hour, so that its columns are NULL where no earlier value is carried in.
         revised_values: values that a better source gave differently than the one before it.
         data_version: hash of the committed hours; equal means the same rows.
         code_versions: of the transforms that made them.
@@ -47,6 +53,8 @@ class Certificate:
     as_of: datetime
     present_minutes: int
     holes: tuple[WindowHole, ...]
+    source_gaps: tuple[SourceGap, ...]
+    untraded_hours: tuple[datetime, ...]
     sources: Mapping[str, Mapping[str, int]]
     revised_values: int
     data_version: str
@@ -75,8 +83,13 @@ class Certificate:
 
     @property
     def clean(self) -> bool:
-        """Whether every hole is explained, up to the end of the window."""
-        return not self.unexplained_minutes and self.as_of >= self.end
+        """Whether every hole and every gap of a column is explained, up to the end of the window."""
+        return not self.unexplained_minutes and not self.unexplained_gaps and self.as_of >= self.end
+
+    @property
+    def unexplained_gaps(self) -> tuple[SourceGap, ...]:
+        """Columns that are NULL for lack of a source, without an explanation."""
+        return tuple(gap for gap in self.source_gaps if not gap.explained)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values; times in ISO 8601 UTC."""
@@ -89,9 +102,11 @@ class Certificate:
             "expected_minutes": self.expected_minutes,
             "present_minutes": self.present_minutes,
             "completeness_pct": self.completeness_pct,
+            "untraded_hours": len(self.untraded_hours),
             "explained_minutes": self.missing_minutes - self.unexplained_minutes,
             "unexplained_minutes": self.unexplained_minutes,
             "holes": [hole.as_json() for hole in self.holes],
+            "null_for_lack_of_source": [gap.as_json() for gap in self.source_gaps],
             "sources": {stream: dict(kinds) for stream, kinds in self.sources.items()},
             "revised_values": self.revised_values,
             "data_version": self.data_version,
@@ -101,9 +116,17 @@ class Certificate:
 
 
 def certify(
-    catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime, *, now: datetime, lag_minutes: int
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    *,
+    now: datetime,
+    lag_minutes: int,
+    columns: Sequence[str] | None = None,
 ) -> Certificate:
-    """The certificate of a window, from the ledger; only hours that lack minutes are read.
+    """The certificate of a window, from the ledger; only hours that lack minutes or sources are read.
 
     Args:
         catalog: paths of the lake.
@@ -113,6 +136,8 @@ def certify(
         end: first minute after the window, UTC.
         now: minutes that are not closed for `lag_minutes` by now are not expected.
         lag_minutes: safety lag.
+        columns: columns of the minute table that are asked for by name: each must have had its source, also those that
+            only a collector can know. None is all columns, of which those need not.
 
     Raises:
         SettingsError: the window is empty, or not one of whole minutes.
@@ -126,14 +151,19 @@ def certify(
     as_of = min(end, max(start, floor_minute(utc(now) - timedelta(minutes=lag_minutes))))
     hours = committed_hours(ledger, symbol, start, end)
     holes = tuple(find_holes(catalog, ledger, symbol, start, as_of, hours))
+    present = _present(hours, holes, start, as_of)
+    untraded = sorted(untraded_hours(ledger, symbol, start, end, {hour.hour for hour in hours}))
+    absent = sum(hole.minutes for hole in holes) + sum(_minutes(hour, start, as_of) for hour in untraded)
     return Certificate(
         symbol=symbol,
         start=start,
         end=end,
         as_of=as_of,
-        present_minutes=(as_of - start) // ONE_MINUTE - sum(hole.minutes for hole in holes),
+        present_minutes=(as_of - start) // ONE_MINUTE - absent,
         holes=holes,
-        sources=_sources(hours, start, as_of),
+        source_gaps=tuple(find_source_gaps(catalog, ledger, symbol, start, as_of, hours, present, columns)),
+        untraded_hours=tuple(untraded),
+        sources=_sources(hours, present),
         revised_values=len(ledger.revisions(symbol, start, end)),
         data_version=data_version(hours),
         code_versions=tuple(sorted({hour.code_version for hour in hours})),
@@ -154,10 +184,10 @@ def data_version(hours: Sequence[HourFile]) -> str:
 
 
 def require_clean(certificate: Certificate) -> None:
-    """Refuse a window with holes that nothing explains, or that reaches beyond what must exist by now.
+    """Refuse a window with holes or lost columns that nothing explains, or that reaches beyond what must exist by now.
 
     Raises:
-        NotClean: with the first holes.
+        NotClean: with the first holes and columns.
     """
     if certificate.clean:
         return
@@ -165,20 +195,65 @@ def require_clean(certificate: Certificate) -> None:
     shown = [f"{hole.start:%Y-%m-%d %H:%M} to {hole.end:%Y-%m-%d %H:%M} ({hole.cause})" for hole in found[:3]]
     if certificate.as_of < certificate.end:
         shown.append(f"minutes from {certificate.as_of:%Y-%m-%d %H:%M} on need not exist yet")
+    gaps = certificate.unexplained_gaps
+    shown += [f"{gap.column} is NULL in {gap.minutes:,} minutes ({gap.stream}: {gap.cause})" for gap in gaps[:5]]
+    if len(gaps) > 5:
+        shown.append(f"{len(gaps) - 5} more columns")
     raise NotClean(
         f"{certificate.symbol} [{certificate.start:%Y-%m-%d %H:%M}, {certificate.end:%Y-%m-%d %H:%M}) is not clean:"
         f" {certificate.unexplained_minutes} minutes without an explanation in {len(found)} hole(s):"
         f" {'; '.join(shown)}",
-        remedy="Backfill the window, declare the hole if the exchange lacks these minutes, or ask without `clean`",
+        remedy="Backfill the window, declare the hole if the exchange lacks these minutes, ask for other columns, or"
+        " ask without `clean`",
     )
 
 
-def _sources(hours: Sequence[HourFile], start: datetime, end: datetime) -> dict[str, dict[str, int]]:
+def verify(catalog: Catalog, ledger: Ledger, certificate: Certificate) -> None:
+    """Hold a certificate against the lake as it is now: the same committed hours, and files with their bytes.
+
+    Raises:
+        StorageError: hours of the window were committed since, or a file is gone or has other bytes.
+    """
+    symbol, start, end = certificate.symbol, certificate.start, certificate.end
+    hours = committed_hours(ledger, symbol, start, end)
+    if data_version(hours) != certificate.data_version:
+        raise StorageError(f"{symbol}: hours of the window were committed since it was certified", remedy="Load again")
+    segments = ledger.segments(symbol, floor_hour(start), end)
+    served = {hour: segment for segment in segments for hour in segment.hours}
+    expected = {found.path: found.content_hash for hour in hours for found in [served.get(hour.hour, hour)]}
+    for relative, content_hash in expected.items():
+        path = catalog.absolute(relative)
+        if not path.is_file() or file_hash(path) != content_hash:
+            raise StorageError(
+                f"{path} is not the file that was committed", remedy="Repair it: `lake backfill-range --full`"
+            )
+
+
+def _minutes(hour: datetime, start: datetime, end: datetime) -> int:
+    """How many minutes of an hour lie in `[start, end)`."""
+    return max(0, (min(hour + HOUR, end) - max(hour, start)) // ONE_MINUTE)
+
+
+def _present(
+    hours: Sequence[HourFile], holes: Sequence[WindowHole], start: datetime, end: datetime
+) -> dict[datetime, int]:
+    """Minutes of `[start, end)` that each committed hour has."""
+    found = {hour.hour: _minutes(hour.hour, start, end) for hour in hours}
+    for hole in holes:
+        hour = floor_hour(hole.start)
+        while hour < hole.end:
+            if hour in found:
+                found[hour] -= _minutes(hour, hole.start, hole.end)
+            hour += HOUR
+    return found
+
+
+def _sources(hours: Sequence[HourFile], present: Mapping[datetime, int]) -> dict[str, dict[str, int]]:
     found: dict[str, Counter[str]] = {}
     for hour in hours:
-        inside = (min(hour.hour + HOUR, end) - max(hour.hour, start)) // ONE_MINUTE
-        minutes = min(hour.row_count, max(0, inside))
-        for stream, ref in json.loads(hour.sources).items():
-            if minutes:
-                found.setdefault(stream, Counter())[ref["kind"]] += minutes
+        if not present[hour.hour]:
+            continue
+        kinds = {stream: ref["kind"] for stream, ref in json.loads(hour.sources).items()}
+        for stream, kind in (dict.fromkeys(MINUTE_STREAMS, "none") | kinds).items():
+            found.setdefault(stream, Counter())[kind] += present[hour.hour]
     return {stream: dict(sorted(kinds.items())) for stream, kinds in sorted(found.items())}

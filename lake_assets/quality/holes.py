@@ -6,13 +6,15 @@ the known holes do: whatever no known hole names is unexplained.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from lake_assets.audit.scan import holes_known
+from lake_assets.ingest.captures import hours_between
+from lake_assets.schema.damage import Damage, damage_of, known_damage
 from lake_assets.schema.holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
@@ -20,6 +22,8 @@ from lake_resources.storage.ledger import HourFile, Ledger, QuarantineEntry
 from lake_resources.storage.reader import scan_minutes
 
 ONE_MINUTE = timedelta(minutes=1)
+_ROW_STREAMS = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
+"""Without these a minute has no row."""
 _FULL = 60
 
 Span = tuple[datetime, datetime]
@@ -62,6 +66,8 @@ def find_holes(
         start: first minute, UTC.
         end: first minute after the window, UTC; later than it nothing is expected.
         hours: the committed hours that overlap the window, in order.
+
+    Hours in which the symbol is not traded (`untraded_hours`) are no holes.
     """
     if start >= end:
         return []
@@ -69,10 +75,21 @@ def find_holes(
     if not absent:
         return []
     known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == KLINE_STREAM]
+    damage = [each for each in damage_of(known_damage(), symbol, start, end) if each.stream in _ROW_STREAMS]
     rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, floor_hour(start), end)}
     committed = {hour.hour for hour in hours}
+    untraded = untraded_hours(ledger, symbol, start, end, committed)
     parts = (part for span in absent for part in _by_cause(span, known, rejected, committed))
-    return list(_joined(parts))
+    named = (_with_damage(part, damage) for part in parts if floor_hour(part.start) not in untraded)
+    return list(_joined(named))
+
+
+def untraded_hours(
+    ledger: Ledger, symbol: str, start: datetime, end: datetime, committed: Collection[datetime]
+) -> set[datetime]:
+    """Hours of `[start, end)` before the symbol's listing or after its delivery, of which nothing is committed."""
+    listing = ledger.listing(symbol)
+    return set() if listing is None else listing.untraded(hours_between(floor_hour(start), end)) - set(committed)
 
 
 def _absent(
@@ -128,6 +145,12 @@ def _by_cause(
         else:
             cause = "hour not committed"
         yield WindowHole(first, last, cause, explained=False)
+
+
+def _with_damage(part: WindowHole, damage: Sequence[Damage]) -> WindowHole:
+    """An unexplained hole stays one; what is on record about its day is told beside it."""
+    texts = [each.text for each in damage if not part.explained and each.touches(part.start, part.end)]
+    return replace(part, cause=f"{part.cause}; on record for the day: {'; '.join(texts)}") if texts else part
 
 
 def _joined(parts: Iterable[WindowHole]) -> Iterator[WindowHole]:

@@ -17,9 +17,12 @@ from uuid import uuid4
 
 from PIL import Image, ImageDraw
 
+from lake_assets.audit.scan import holes_known
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.holes import ONE_MINUTE
+from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
+from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_resources.storage.catalog import HOUR, Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger import Ledger, Partition, Revision, Segment
@@ -34,6 +37,7 @@ _COLOURS: dict[CellState, tuple[int, int, int]] = {
 }
 _CELL_PX = (14, 8)
 _SHOWN_HOLES = 20
+_KINDS = ("archive", "archive+rest", "rest", "ws", "none")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class ReportCard:
         certificate: completeness, sources, holes.
         checks: by check, hours by `passed` and `failed`.
         revisions: revised values by stream and column.
-        rejected: open quarantine entries as lines.
+        rejected: open quarantine entries as lines; without those of hours that known holes explain.
         files: how many hour, day and month files the hours are read from.
         cells: state of each hour of the month, in order.
     """
@@ -60,7 +64,7 @@ class ReportCard:
     def verdict(self) -> str:
         """`CLEAN`, `OPEN` (the month is not over) or `LOOK`."""
         failed = any(counts["failed"] for name, counts in self.checks.items() if CHECKS[name].severity == "error")
-        if self.certificate.unexplained_minutes or self.rejected or failed:
+        if self.certificate.unexplained_minutes or self.certificate.unexplained_gaps or self.rejected or failed:
             return "LOOK"
         return "CLEAN" if self.certificate.clean else "OPEN"
 
@@ -81,6 +85,7 @@ def report_card(
     start, end = month_window(month)
     certificate = certify(catalog, ledger, symbol, start, end, now=now, lag_minutes=lag_minutes)
     partitions = ledger.partitions(symbol, start, end)
+    known = holes_known(ledger, symbol, start, end)
     return ReportCard(
         certificate=certificate,
         checks=_checks(partitions),
@@ -88,6 +93,7 @@ def report_card(
         rejected=tuple(
             f"{entry.hour:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
             for entry in ledger.quarantined(symbol, start, end)
+            if not all_excused(known, KLINE_STREAM, entry.hour, entry.hour + HOUR)
         ),
         files=_files(partitions, ledger.segments(symbol, start, end)),
         cells=tuple(_cells(certificate)),
@@ -118,11 +124,18 @@ def render(card: ReportCard, picture: str) -> str:
         "",
         f"![a row per day, a cell per hour]({picture})",
         "",
-        "Green: all minutes. Yellow: only known holes of the exchange. Red: minutes are missing. Grey: not due yet.",
+        "Green: all minutes. Yellow: only known holes of the exchange. Red: minutes are missing.",
+        "Grey: not due yet, or not traded.",
         "",
         "## Sources (minutes)",
         "",
-        *_table(("stream", "archive", "archive+rest", "rest", "ws", "none"), _source_rows(found)),
+        *_table(("stream", *_KINDS, "with a source"), _source_rows(found)),
+        "",
+        "Only a collector hears `book_ticker` (outside of 2023-05-16 to 2024-03-30) and `live`: they need no source.",
+        "",
+        "## Columns that are NULL for lack of a source",
+        "",
+        *_gaps(found),
         "",
         "## Checks (hours)",
         "",
@@ -217,6 +230,8 @@ def _cells(certificate: Certificate) -> list[CellState]:
     count = (certificate.end - certificate.start) // HOUR
     expected = -((certificate.start - certificate.as_of) // HOUR)
     cells: list[CellState] = ["whole" if index < expected else "not expected" for index in range(count)]
+    for hour in certificate.untraded_hours:
+        cells[(hour - certificate.start) // HOUR] = "not expected"
     for hole in certificate.holes:
         first = (hole.start - certificate.start) // HOUR
         last = (hole.end - ONE_MINUTE - certificate.start) // HOUR
@@ -227,8 +242,27 @@ def _cells(certificate: Certificate) -> list[CellState]:
 
 
 def _source_rows(certificate: Certificate) -> list[tuple[str, ...]]:
-    kinds = ("archive", "archive+rest", "rest", "ws", "none")
-    return [(stream, *(f"{found.get(kind, 0):,}" for kind in kinds)) for stream, found in certificate.sources.items()]
+    rows = []
+    for stream, found in certificate.sources.items():
+        total = sum(found.values())
+        # A stream that is named for some hours only is the collector.
+        percent = completeness_pct(total - found.get("none", 0), max(total, certificate.present_minutes))
+        rows.append((stream, *(f"{found.get(kind, 0):,}" for kind in _KINDS), f"{percent:.2f} %"))
+    return rows
+
+
+def _gaps(certificate: Certificate) -> list[str]:
+    """A line per stream, cause and number of minutes, with the columns that they concern."""
+    columns: dict[tuple[str, str, int, bool], list[str]] = {}
+    for gap in certificate.source_gaps:
+        columns.setdefault((gap.stream, gap.cause, gap.minutes, gap.explained), []).append(gap.column)
+    rows = [
+        (stream, cause, f"{minutes:,}", ", ".join(names), "yes" if explained else "no")
+        for (stream, cause, minutes, explained), names in sorted(
+            columns.items(), key=lambda item: (item[0][3], item[0])
+        )
+    ]
+    return _table(("stream", "cause", "minutes", "columns", "explained"), rows) if rows else ["none"]
 
 
 def _holes(certificate: Certificate) -> list[str]:

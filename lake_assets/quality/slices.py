@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,18 @@ from lake_assets.quality.certificate import (
     require_clean,
 )
 from lake_assets.schema.tables import MINUTE
-from lake_assets.transforms.rollup import COMPLETE, Incomplete, Timeframe, needed_columns, rolled_columns, rollup
+from lake_assets.transforms.rollup import (
+    COMPLETE,
+    MINUTES,
+    Incomplete,
+    Timeframe,
+    needed_columns,
+    rolled_columns,
+    rollup,
+)
 from lake_resources.errors import SettingsError, StorageError
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
+from lake_resources.storage.catalog import Catalog, utc
+from lake_resources.storage.disk import disk_errors, fsync_file
 from lake_resources.storage.ledger import Ledger
 from lake_resources.storage.parquet import StagedFile, StagingWriter, file_hash, publish_all
 from lake_resources.storage.reader import scan_minutes
@@ -45,11 +54,14 @@ class SliceRequest:
     """What is wanted of each symbol.
 
     Attributes:
-        start, end: window of whole minutes, half-open, UTC.
+        start, end: window of whole minutes, half-open; in any zone, kept in UTC.
         timeframe: length of a row.
         columns: columns of the minute table, default all (of longer bars: all that can be derived).
         incomplete: bars that lack a minute are marked, or left out.
-        require: `clean` refuses a window with unexplained holes.
+        require: `clean` refuses a window with unexplained holes or lost columns.
+
+    Raises:
+        ValueError: a time has no zone.
     """
 
     start: datetime
@@ -58,6 +70,28 @@ class SliceRequest:
     columns: tuple[str, ...] | None = None
     incomplete: Incomplete = "mark"
     require: Require = "any"
+
+    def __post_init__(self) -> None:
+        # Months and days of another zone would cut bars in two and name the file by that zone's clock.
+        object.__setattr__(self, "start", utc(self.start))
+        object.__setattr__(self, "end", utc(self.end))
+
+    def named(self) -> tuple[str, ...] | None:
+        """Columns of the minute table that the rows are made of, where columns are asked for by name."""
+        if self.columns is None:
+            return None
+        return self.chosen() if self.timeframe == "1m" else needed_columns(self.chosen())
+
+    def stem(self, symbol: str) -> str:
+        """Name of the file without its ending: requests for other rows or columns have another one."""
+        parts = [symbol, self.timeframe, f"{self.start:%Y%m%dT%H%M}", f"{self.end:%Y%m%dT%H%M}"]
+        if self.columns is not None:
+            chosen = self.chosen()
+            digest = hashlib.sha256(",".join(chosen).encode()).hexdigest()[:8]
+            parts.append(f"{len(chosen)}columns-{digest}")
+        if self.timeframe != "1m" and self.incomplete == "omit":
+            parts.append("whole")
+        return "_".join(parts)
 
     def chosen(self) -> tuple[str, ...]:
         """Columns of the rows besides `timestamp`.
@@ -85,6 +119,7 @@ class Slice:
     certificate: Certificate
     row_count: int
     sha256: str
+    incomplete_bars: int
 
 
 def scan_slice(catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequest) -> pl.LazyFrame:
@@ -129,18 +164,23 @@ def write_slice(
     Raises:
         NotClean: the request requires a clean window and it is not; no file is written.
         SettingsError: no row, or a column that cannot be had; no file is written.
-        StorageError: hours of the window were committed while it was read; no file is written.
+        StorageError: hours of the window were committed while it was read, or the files do not hold the minutes that
+            the certificate counts; no file is written.
         DiskFull: no space; no file is written.
     """
-    certificate = certify(catalog, ledger, symbol, request.start, request.end, now=now, lag_minutes=lag_minutes)
+    certificate = certify(
+        catalog, ledger, symbol, request.start, request.end,
+        now=now, lag_minutes=lag_minutes, columns=request.named(),
+    )  # fmt: skip
     if request.require == "clean":
         require_clean(certificate)
     with disk_errors(f"slice in {out}"):
         out.mkdir(parents=True, exist_ok=True)
-    name = f"{symbol}_{request.timeframe}_{request.start:%Y%m%dT%H%M}_{request.end:%Y%m%dT%H%M}"
-    tally = _Tally()
-    staged = _stage(out, tally, _chunks(catalog, ledger, symbol, request), form)
+    name = request.stem(symbol)
+    tally = _Tally(certificate.as_of, request.end)
+    temp = out / f".{uuid4().hex}"  # hidden: what a killed process leaves is nobody's data
     try:
+        staged = _stage(temp, tally, _chunks(catalog, ledger, symbol, request, tally), form)
         if not staged.row_count:
             raise SettingsError(
                 f"{symbol} has no row in [{request.start.isoformat()}, {request.end.isoformat()})",
@@ -151,6 +191,12 @@ def write_slice(
             != certificate.data_version
         ):
             raise StorageError(f"{symbol}: hours of the window were committed meanwhile", remedy="Slice again")
+        if not tally.agrees(certificate.present_minutes):
+            raise StorageError(
+                f"{symbol}: the files hold {tally.minutes:,} different minutes in {tally.rows:,} rows, the certificate"
+                f" counts {certificate.present_minutes:,}",
+                remedy="`lake audit --full` names the hours, `lake backfill-range --full` builds them again",
+            )
         path = out / f"{name}.{form}"
         described = {
             "file": path.name,
@@ -162,25 +208,47 @@ def write_slice(
             **tally.as_json(),
             **certificate.as_json(),
         }
-        beside = _stage_text(out, json.dumps(described, indent=2) + "\n")
-        try:
-            publish_all([(staged, path), (beside, path.with_name(path.name + ".certificate.json"))])
-        finally:
-            beside.discard()
+        beside = _stage_text(temp, json.dumps(described, indent=2) + "\n")
+        told = path.with_name(path.name + ".certificate.json")
+        publish_all([(staged, path), (beside, told)])
     finally:
-        staged.discard()
-    return Slice(
-        path, path.with_name(path.name + ".certificate.json"), certificate, staged.row_count, staged.content_hash
-    )
+        shutil.rmtree(temp, ignore_errors=True)
+    return Slice(path, told, certificate, staged.row_count, staged.content_hash, tally.incomplete_bars)
 
 
 class _Tally:
-    """What is counted while rows pass by."""
+    """What is counted while rows pass by.
 
-    def __init__(self) -> None:
+    Args:
+        as_of: later minutes are not expected, whether they are there or not.
+        end: end of the window.
+    """
+
+    def __init__(self, as_of: datetime, end: datetime) -> None:
+        self._as_of, self._open = as_of, as_of < end
+        self._of_bars = False
+        self.minutes = self.rows = 0
         self.columns: list[str] = []
         self.nulls: Counter[str] = Counter()
         self.incomplete_bars = 0
+
+    def count_minutes(self, rows: pl.DataFrame) -> None:
+        """Count the minutes of a chunk, before any bar is left out."""
+        if MINUTES in rows.columns:
+            self._of_bars = True
+            count = int(rows[MINUTES].sum())
+            self.minutes += count
+            self.rows += count
+            return
+        due = rows.filter(pl.col("timestamp") < self._as_of)
+        self.minutes += due["timestamp"].n_unique()
+        self.rows += due.height
+
+    def agrees(self, present: int) -> bool:
+        """Whether these are the minutes that a certificate counts."""
+        if self._of_bars and self._open:
+            return self.rows >= present  # the last bar may hold minutes that are not expected yet
+        return self.minutes == self.rows == present
 
     def count(self, rows: pl.DataFrame) -> None:
         self.columns = rows.columns
@@ -192,23 +260,27 @@ class _Tally:
         return {"columns": self.columns, "null_values": dict(self.nulls), "incomplete_bars": self.incomplete_bars}
 
 
-def _chunks(catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequest) -> Iterator[pl.DataFrame]:
+def _chunks(
+    catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequest, tally: _Tally
+) -> Iterator[pl.DataFrame]:
     """The rows month by month; no bar is longer than a day, so none is cut."""
     start = request.start
     while start < request.end:
         month = (start.replace(day=1, hour=0, minute=0) + _CHUNK).replace(day=1)
         end = min(month, request.end)
-        part = SliceRequest(start, end, request.timeframe, request.columns, request.incomplete)
-        yield scan_slice(catalog, ledger, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
+        part = SliceRequest(start, end, request.timeframe, request.columns)
+        rows = scan_slice(catalog, ledger, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
+        tally.count_minutes(rows)
+        yield rows.filter(COMPLETE) if request.incomplete == "omit" and COMPLETE in rows.columns else rows
         start = end
 
 
-def _stage(out: Path, tally: _Tally, chunks: Iterator[pl.DataFrame], form: Format) -> StagedFile:
+def _stage(temp: Path, tally: _Tally, chunks: Iterator[pl.DataFrame], form: Format) -> StagedFile:
     first = next(chunks)
     tally.count(first)
     if form == "csv":
-        return _stage_csv(out, tally, first, chunks)
-    with StagingWriter(out, first.schema, {}) as writer:
+        return _stage_csv(temp, tally, first, chunks)
+    with StagingWriter(temp, first.schema, {}) as writer:
         writer.write(first)
         for chunk in chunks:
             tally.count(chunk)
@@ -216,34 +288,30 @@ def _stage(out: Path, tally: _Tally, chunks: Iterator[pl.DataFrame], form: Forma
         return writer.finish()
 
 
-def _stage_csv(out: Path, tally: _Tally, first: pl.DataFrame, chunks: Iterator[pl.DataFrame]) -> StagedFile:
-    path = out / f"{uuid4().hex}.csv"
+def _stage_csv(temp: Path, tally: _Tally, first: pl.DataFrame, chunks: Iterator[pl.DataFrame]) -> StagedFile:
+    path = temp / "rows.csv"
     rows = first.height
-    try:
-        with disk_errors(f"slice {path}"):
-            with path.open("wb") as file:
-                _append_csv(file, first, header=True)
-                for chunk in chunks:
-                    tally.count(chunk)
-                    rows += chunk.height
-                    _append_csv(file, chunk, header=False)
-            fsync_file(path)
-            return StagedFile(path, file_hash(path), path.stat().st_size, rows)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with disk_errors(f"slice {path}"):
+        temp.mkdir()
+        with path.open("wb") as file:
+            _append_csv(file, first, header=True)
+            for chunk in chunks:
+                tally.count(chunk)
+                rows += chunk.height
+                _append_csv(file, chunk, header=False)
+        fsync_file(path)
+        return StagedFile(path, file_hash(path), path.stat().st_size, rows)
 
 
 def _append_csv(file: BinaryIO, rows: pl.DataFrame, *, header: bool) -> None:
     file.write(rows.write_csv(include_header=header, datetime_format=_CSV_TIME).encode())
 
 
-def _stage_text(out: Path, text: str) -> StagedFile:
-    path = out / f"{uuid4().hex}.json"
+def _stage_text(temp: Path, text: str) -> StagedFile:
+    path = temp / "certificate.json"
     with disk_errors(f"slice {path}"):
         path.write_text(text)
         fsync_file(path)
-        fsync_dirs([out])
     return StagedFile(path, hashlib.sha256(text.encode()).hexdigest(), len(text.encode()), 0)
 
 

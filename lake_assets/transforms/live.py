@@ -37,6 +37,8 @@ WIDE_SPREAD = 0.02
 MARKET_SILENCE_MS = 5_000
 """markPrice@1s comes every second: with a longer silence nothing is proven about the liquidations in it."""
 PUBLIC_SILENCE_MS = 15_000
+BOOK_TICKER_SILENCE_MS = 60_000
+"""The best prices of a quiet symbol may rest; depth that flows meanwhile says nothing about them."""
 CLOSE_AFTER_MS = 6_000
 """A minute is closed when the symbol's event time is this far behind its end."""
 LOOK_AROUND_MINUTES = 1
@@ -68,6 +70,7 @@ class SymbolFold:
         self._minutes: dict[int, LiveMinute] = {}
         self._market = _Alive(MARKET_SILENCE_MS)
         self._public = _Alive(PUBLIC_SILENCE_MS)
+        self._tickers = _Alive(BOOK_TICKER_SILENCE_MS)
         self._closed: list[dict[str, Any]] = []
         self._watermark_ms = 0
         self._close_at_ms = 0
@@ -142,6 +145,7 @@ class SymbolFold:
         self._minute(frame.minute).book_ticker(data)
         self._watermark_ms = max(self._watermark_ms, data["T"])
         self._heard(self._public, frame.conn, data["T"])
+        self._heard(self._tickers, frame.conn, data["T"])
 
     def _mark_price(self, frame: Frame, data: Any) -> None:
         self._minute(frame.minute).mark_price(data)
@@ -233,12 +237,14 @@ class SymbolFold:
                     minute,
                     market_alive=self._market.covers(start_ms, end_ms),
                     public_alive=self._public.covers(start_ms, end_ms),
+                    book_ticker_alive=self._tickers.covers(start_ms, end_ms),
                 )
             )
         self.closed_minute = max(self.closed_minute or 0, minute + 1)
         if self._closing:
             self._market.forget_before(start_ms)
             self._public.forget_before(start_ms)
+            self._tickers.forget_before(start_ms)
 
 
 class _Alive:

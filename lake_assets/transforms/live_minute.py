@@ -153,13 +153,14 @@ class LiveMinute:
         key = (data["E"], *(order.get(name) for name in ("T", "S", "q", "p", "ap", "l", "z")))
         self._liquidations[key] = order
 
-    def row(self, minute: int, *, market_alive: bool, public_alive: bool) -> dict[str, Any]:
+    def row(self, minute: int, *, market_alive: bool, public_alive: bool, book_ticker_alive: bool) -> dict[str, Any]:
         """The live row.
 
         Args:
             minute: epoch minutes.
             market_alive: the socket of trades, mark prices and liquidations was provably alive all minute.
             public_alive: the same of the socket of book tickers and depth.
+            book_ticker_alive: the same of the book tickers by themselves.
 
         Returns:
             Every column of `LIVE_ROWS`, `timestamp` as epoch µs.
@@ -174,6 +175,7 @@ class LiveMinute:
             **self._trade_columns(),
             "market_alive": market_alive,
             "public_alive": public_alive,
+            "book_ticker_alive": book_ticker_alive,
             **{name: self.frames[kind] for name, kind in _KINDS.items()},
         }
 

@@ -34,6 +34,7 @@ aggTrade of it was heard (or fetched later by its id)."""
 EVIDENCE: dict[str, pl.DataType] = {
     "market_alive": pl.Boolean(),
     "public_alive": pl.Boolean(),
+    "book_ticker_alive": pl.Boolean(),
     "first_agg_trade_id": pl.Int64(),
     "last_agg_trade_id": pl.Int64(),
     "agg_trades": pl.Int64(),
@@ -43,7 +44,10 @@ EVIDENCE: dict[str, pl.DataType] = {
     "mark_price_frames": pl.Int64(),
     "force_order_frames": pl.Int64(),
 }
-"""Heartbeats of the minute: whether each socket was provably alive all of it, which ids came, frames per stream."""
+"""Heartbeats of the minute: whether each socket, and the book tickers by themselves, were provably alive all of it;
+which ids came; frames per stream."""
+
+FRAME_COUNTS = tuple(name for name in EVIDENCE if name.endswith("_frames"))
 
 LIVE_ROWS: dict[str, pl.DataType] = {
     **{name: dtype for name, dtype in LIVE_INPUT.items() if name not in ("has_book_ticker", "has_agg_trades")},
@@ -57,14 +61,16 @@ def live_input(rows: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:
     """The part of live rows that `assemble` takes.
 
     Args:
-        rows: columns `LIVE_ROWS`, each minute once.
+        rows: columns `LIVE_ROWS`, each minute once. Rows of earlier versions have no `book_ticker_alive`: they take the
+            socket's.
         coverage: `timestamp` and `has_agg_trades`; its minutes are those of the result.
 
     Returns:
         Columns `LIVE_INPUT`, sorted by `timestamp` (UTC).
     """
+    heard = pl.coalesce("book_ticker_alive", pl.col("public_alive") & (pl.col("book_ticker_frames") > 0))
     return (
-        coverage.join(rows.with_columns(has_book_ticker="public_alive"), on="timestamp", how="left")
+        coverage.join(rows.with_columns(has_book_ticker=heard), on="timestamp", how="left")
         .select(list(LIVE_INPUT))
         .sort("timestamp")
     )

@@ -1,9 +1,9 @@
 """Minutes rolled up to longer bars.
 
 Belongs here: one rule per column of the minute table, and the roll-up by them. Does not belong here: reading minutes,
-filling gaps. Nothing is invented: a bar says how many of its minutes there are, and a value that needs a minute whose
-value is not known is NULL. What cannot be derived from minutes exactly (percentiles, ratios without their
-denominators) is left out.
+filling gaps. A bar with absent minutes is made of those that are there, so its sums are partial; it says so in
+`minutes` and `complete`. A value that needs a minute that is there but whose value is not known is NULL. What cannot be
+derived from minutes exactly (percentiles, ratios without their denominators) is left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMEFRAMES: dict[Timeframe, timedelta] = {
     "1d": timedelta(days=1),
 }
 MINUTES, COMPLETE = "minutes", "complete"
-"""Columns that a roll-up adds: minutes that are there, and whether these are all of the bar."""
+"""Columns that a roll-up adds, next to the time: minutes that are there, and whether these are all of the bar."""
 
 
 @dataclass(frozen=True)
@@ -218,25 +218,26 @@ def rollup(
             `needed_columns`.
         timeframe: length of a bar; `1m` gives the minutes themselves, with the two further columns.
         columns: columns of the minute table, default all that can be derived; `timestamp` comes first in any case.
-        incomplete: bars that lack a minute are kept and marked, or left out. They are never filled.
+        incomplete: bars that lack a minute are kept, of the minutes that are there, with `complete` false; or they are
+            left out. They are never filled.
 
     Returns:
-        `timestamp`, the columns (`vwap_1m` is named `vwap` there, `realized_vol_1m` `realized_vol`), `minutes` (that
-        are there) and `complete` (these are all). A bar of which no minute is there is no row.
+        `timestamp`, `minutes` (that are there), `complete` (these are all), then the columns (`vwap_1m` is named `vwap`
+        there, `realized_vol_1m` `realized_vol`). A bar of which no minute is there is no row.
     """
     length = TIMEFRAMES[timeframe]
     if timeframe == "1m":
-        chosen = pl.all() if columns is None else pl.col(list(dict.fromkeys(("timestamp", *columns))))
-        return minutes.select(chosen).with_columns(
-            pl.lit(1, pl.Int64).alias(MINUTES), pl.lit(value=True).alias(COMPLETE)
-        )
+        chosen = pl.exclude("timestamp") if columns is None else pl.col([n for n in columns if n != "timestamp"])
+        marks = pl.lit(1, pl.Int64).alias(MINUTES), pl.lit(value=True).alias(COMPLETE)
+        return minutes.select("timestamp", *marks, chosen)
     built = []
     for column in rolled_columns(columns):
         rule = RULES[column]
         if rule.build is not None:
             built.append(rule.build(column).alias(rule.name or column))
     bars = minutes.group_by_dynamic("timestamp", every=length, closed="left", label="left").agg(
-        *built, pl.len().cast(pl.Int64).alias(MINUTES)
+        pl.len().cast(pl.Int64).alias(MINUTES), *built
     )
-    bars = bars.with_columns((pl.col(MINUTES) == length // timedelta(minutes=1)).alias(COMPLETE))
+    whole = (pl.col(MINUTES) == length // timedelta(minutes=1)).alias(COMPLETE)
+    bars = bars.select("timestamp", MINUTES, whole, pl.exclude("timestamp", MINUTES))
     return bars.filter(pl.col(COMPLETE)) if incomplete == "omit" else bars

@@ -87,6 +87,11 @@ def outcomes_to_json(outcomes: Iterable[CheckOutcome]) -> str:
     return json.dumps(rows, separators=(",", ":"), allow_nan=False)
 
 
+def failure_text(name: str) -> str:
+    """What the JSON of an hour's outcomes contains where the check of that name failed, and nowhere else."""
+    return json.dumps({"name": name, "passed": False}, separators=(",", ":"))[1:-1] + ","
+
+
 def outcomes_from_json(text: str) -> tuple[CheckOutcome, ...]:
     """The inverse of `outcomes_to_json`; checks that are no longer declared are left out."""
     rows = (row for row in json.loads(text) if row["name"] in CHECKS)

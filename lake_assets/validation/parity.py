@@ -77,7 +77,8 @@ def compare_stream(
     columns = [
         name
         for name, dtype in stream.columns.items()
-        if name not in stream.key and dtype != pl.String and captured[name].null_count() < captured.height
+        if name not in stream.key
+        and (name == stream.time_column or (dtype != pl.String and captured[name].null_count() < captured.height))
     ]
     sides = [frame.filter(inside).select(*stream.key, *columns) for frame in (archive, captured)]
     if sides[0].equals(sides[1]):

@@ -10,9 +10,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.validation.rulepack import RULES, RulepackResult, RuleResult, Verdict
+from lake_assets.validation.rulepack import RULES, VERDICTS, RulepackResult, RuleResult, Verdict, judge
 
-_ORDER: tuple[Verdict, ...] = ("PASS", "INVESTIGATE", "FAIL")
 _ASSESSMENT: dict[Verdict, str] = {
     "PASS": "✅ **PASS** - All validation rules passed successfully.",
     "INVESTIGATE": "⚠️ **INVESTIGATE** - Minor issues detected.",
@@ -22,7 +21,7 @@ _ASSESSMENT: dict[Verdict, str] = {
 
 def overall(results: Sequence[RulepackResult]) -> Verdict:
     """The worst verdict; without any result it is FAIL."""
-    return max((result.verdict for result in results), key=_ORDER.index, default="FAIL")
+    return max((result.verdict for result in results), key=VERDICTS.index, default="FAIL")
 
 
 def render(results: Sequence[RulepackResult], *, timeframe: str, source: str, generated: datetime) -> str:
@@ -36,6 +35,8 @@ def render(results: Sequence[RulepackResult], *, timeframe: str, source: str, ge
     """
     rows = sum(result.rows for result in results)
     window = f"{results[0].start:%Y-%m-%d %H:%M} to {results[0].end:%Y-%m-%d %H:%M} UTC" if results else "-"
+    if results and results[0].start == results[0].end:
+        window = "-"
     lines = [
         "# Data Quality Validation Report",
         "",
@@ -61,6 +62,11 @@ def render(results: Sequence[RulepackResult], *, timeframe: str, source: str, ge
         lines += [*(f"- {result.symbol}: {result.verdict}" for result in results), ""]
     if not rows:
         lines += ["No rows were found in the window.", ""]
+    for result in results:
+        parity = next((rule for rule in result.rules if rule.rule == "R7"), None)
+        if parity is not None and parity.stats.get("only_bars"):
+            alone = f"{parity.stats['only_bars']:,} of {result.rows:,} bars of {result.symbol}"
+            lines += [f"R7: {alone} have no klines to compare with, so nothing is said of them.", ""]
     return "\n".join([*lines, _ASSESSMENT[overall(results)], ""])
 
 
@@ -76,7 +82,12 @@ def _summary(result: RulepackResult) -> Iterator[str]:
 def _details(rule: RuleResult) -> Iterator[str]:
     yield f"### {rule.rule}: {RULES[rule.rule]}"
     yield ""
-    yield "✅ **PASS**" if rule.passed else f"❌ **{rule.violations:,} violations detected**"
+    if rule.violations:
+        yield f"❌ **{rule.violations:,} violations detected**"
+    elif not rule.checked:
+        yield "⚠️ **NOT CHECKED**"
+    else:
+        yield "✅ **PASS**" if judge(rule) == "PASS" else "⚠️ **INVESTIGATE**"
     if rule.stats:
         yield ""
         for name, value in rule.stats.items():

@@ -7,6 +7,7 @@ Does not belong here: counting per hour and verdicts (`gate`, `partition_audit`)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
@@ -83,6 +84,16 @@ def in_hole(holes: Sequence[Hole], stream: str) -> pl.Expr:
     """True where the minute lies in a known hole of the stream."""
     inside = [pl.col("timestamp").is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
     return pl.any_horizontal(inside) if inside else pl.lit(value=False)
+
+
+def all_excused(holes: Sequence[Hole], stream: str, start: datetime, end: datetime) -> bool:
+    """Whether known holes of the stream name every minute of `[start, end)`."""
+    at = start
+    for hole in sorted((hole for hole in holes if hole.stream == stream), key=lambda hole: hole.start):
+        if hole.start > at:
+            break
+        at = max(at, hole.end)
+    return at >= end
 
 
 def absent_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:

@@ -7,8 +7,9 @@ Seconds are those of any steady clock; the caller passes them in.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +36,11 @@ ROUTES: dict[Route, tuple[int, ...]] = {
 ALWAYS_FLOWING = {"market": (MARK_PRICE,), "public": (BOOK_TICKER, DEPTH)}
 """Kinds of which some symbol must be heard soon after subscribing; a whole market without trades is possible."""
 
+SILENCE_S: dict[int, float] = {MARK_PRICE: 10.0, DEPTH: 30.0, BOOK_TICKER: 60.0}
+"""A symbol's stream that was heard and then is silent for longer has probably been dropped by the exchange."""
+TRADES_SILENCE_S = 120.0
+"""The same of the aggTrades of all symbols together: one symbol alone may rest for long."""
+
 NAMES_PER_REQUEST = 200
 
 
@@ -49,6 +55,9 @@ class Limits:
         rollover_s: age at which a successor is opened; Binance cuts at 24 h.
         overlap_s: how long both are read after the successor is verified.
         successor_s: a successor that is not verified within this is given up.
+        silence_s: by kind, longest silence of one symbol's stream before a successor is opened.
+        trades_silence_s: longest silence of all aggTrades together before that.
+        depth_lag_s: longest silence of a symbol's depth after its best price moved, and so its depth, before that.
     """
 
     acknowledge_s: float = 10.0
@@ -57,6 +66,9 @@ class Limits:
     rollover_s: float = 23 * 3600.0
     overlap_s: float = 5.0
     successor_s: float = 60.0
+    silence_s: Mapping[int, float] = field(default_factory=lambda: dict(SILENCE_S))
+    trades_silence_s: float = TRADES_SILENCE_S
+    depth_lag_s: float = 10.0
 
 
 def subscriptions(route: Route, symbols: Sequence[str]) -> list[str]:
@@ -74,7 +86,7 @@ class StreamSession:
         limits: deadlines.
         opened_s: when it was opened.
         verified: every flowing kind was heard, and all requests were acknowledged.
-        heard: first message of each (kind, symbol), seconds.
+        heard: newest message of each (kind, symbol), seconds.
     """
 
     route: Route
@@ -83,6 +95,7 @@ class StreamSession:
     opened_s: float = 0.0
     verified: bool = False
     heard: dict[tuple[int, str], float] = field(default_factory=dict)
+    _awaited: dict[str, float] = field(default_factory=dict)
     _open_requests: set[int] = field(default_factory=set)
     _acknowledged_s: float | None = None
     _last_s: float = 0.0
@@ -105,8 +118,14 @@ class StreamSession:
     def frame(self, kind: int, symbol: str, now_s: float) -> None:
         """A frame of a stream came."""
         self._last_s = now_s
-        if (kind, symbol) not in self.heard:
-            self.heard[kind, symbol] = now_s
+        stream = kind, symbol
+        known = stream in self.heard
+        self.heard[stream] = now_s
+        if kind == BOOK_TICKER:
+            self._awaited.setdefault(symbol, now_s)
+        elif kind == DEPTH:
+            self._awaited.pop(symbol, None)
+        if not known:
             self._verify()
 
     def reply(self, data: dict[str, Any], now_s: float) -> None:
@@ -134,9 +153,25 @@ class StreamSession:
             return f"acknowledged, but no first message of {silent} within {self.limits.verify_s:g} s (wrong route?)"
         return None
 
-    def is_due(self, now_s: float) -> bool:
-        """Whether it is time to open a successor."""
-        return now_s - self.opened_s > self.limits.rollover_s
+    def due(self, now_s: float) -> str | None:
+        """Why it is time to open a successor, or None: old age, or a stream that fell silent while others flow.
+
+        A stream that never delivered on this connection is no reason, so that a halted symbol costs one successor.
+        """
+        if now_s - self.opened_s > self.limits.rollover_s:
+            return "old age"
+        for symbol, since_s in self._awaited.items():
+            if now_s - since_s > self.limits.depth_lag_s and (DEPTH, symbol) in self.heard:
+                return f"{symbol.lower()}@{stream_of(DEPTH)} silent for {now_s - since_s:.0f} s after its price moved"
+        trades_s = None
+        for (kind, symbol), last_s in self.heard.items():
+            if now_s - last_s > self.limits.silence_s.get(kind, math.inf):
+                return f"{symbol.lower()}@{stream_of(kind)} silent for {now_s - last_s:.0f} s"
+            if kind == AGG_TRADE:
+                trades_s = max(last_s, trades_s or last_s)
+        if trades_s is not None and now_s - trades_s > self.limits.trades_silence_s:
+            return f"no aggTrade of any symbol for {now_s - trades_s:.0f} s"
+        return None
 
     def silent_streams(self) -> list[str]:
         """Names of subscribed streams that never delivered (normal for forceOrder)."""

@@ -182,7 +182,7 @@ class Collector:
 
     async def _until_over(self, current: Connection, route: Route) -> tuple[str, Connection | None]:
         """Watch a connection to its end; at its rollover a successor is read beside it before it is closed."""
-        limits, successor, next_try_s = self.settings.limits, None, 0.0
+        limits, successor, next_try_s, due = self.settings.limits, None, 0.0, None
         while not self._stopping.is_set():
             await asyncio.wait({current.done, *([successor.done] if successor else [])}, timeout=CHECK_S)
             now_s = self._now_s()
@@ -190,7 +190,8 @@ class Collector:
             if reason is not None:
                 return reason, successor
             if successor is None:
-                if current.session.is_due(now_s) and now_s >= next_try_s:
+                due = current.session.due(now_s) if now_s >= next_try_s else None
+                if due is not None:
                     successor = await self._open(route)
                 continue
             failed = successor.verdict(now_s)
@@ -198,7 +199,7 @@ class Collector:
                 if now_s - successor.session.opened_s > limits.successor_s:
                     failed = "not verified in time"
             elif failed is None and now_s - (successor.verified_s or now_s) >= limits.overlap_s:
-                return "rolled over", successor
+                return f"rolled over: {due}", successor
             if failed is not None:
                 await self._close(successor, f"as successor: {failed}")
                 successor, next_try_s = None, now_s + limits.successor_s

@@ -204,6 +204,15 @@ def newest_minute(root: Path) -> int | None:
     return None
 
 
+def minutes_with_records(root: Path, first_minute: int, end_minute: int) -> set[int]:
+    """Minutes of `[first_minute, end_minute)` (epoch minutes) that have a file."""
+    found: set[int] = set()
+    hours = {minute // 60 for minute in (*range(first_minute, end_minute, 60), end_minute - 1)}
+    for hour in hours:
+        found.update(_minute_of(path) for path in _directory(root, hour * 60).glob("*.seg*"))
+    return {minute for minute in found if first_minute <= minute < end_minute}
+
+
 def lately_written(root: Path, within_s: float) -> list[int]:
     """Minutes (epoch minutes) whose files were written in the last seconds before the very last write, in order."""
     written = {path: path.stat().st_mtime for path in root.glob("date=*/hour=*/*.seg*")}

@@ -33,6 +33,7 @@ START_LABELS_FROM_MS = int(datetime(2026, 6, 25, tzinfo=UTC).timestamp()) * 1000
 """Metrics rows carry the end of their 5 minutes before, the start from then on."""
 TWELVE_BANDS_FROM_MS = int(datetime(2026, 1, 15, 7, tzinfo=UTC).timestamp()) * 1000
 """Book depth has ±0.20 % bands from within 2026-01-15 on; that day is mixed."""
+_FEW_TRADES = 200_000
 KLINE_COLUMNS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count",
     "taker_buy_volume", "taker_buy_quote_volume", "ignore",
@@ -102,9 +103,12 @@ def _reference(kind: str) -> Callable[[SymbolFeed, int, int, str], Table]:
 
 
 def _by_hour(rows: Callable[[SymbolFeed, int, int], Table]) -> Callable[[SymbolFeed, int, int, str], Table]:
-    """Rows built hour by hour, so that a day of millions of fills needs little memory at once."""
+    """Rows built hour by hour where a day has millions of fills, so that it needs little memory at once."""
 
     def whole(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:  # noqa: ARG001
+        first, end = (at // MINUTE_MS for at in (start_ms, end_ms))
+        if feed.market.agg_count(end) - feed.market.agg_count(first) < _FEW_TRADES:
+            return rows(feed, start_ms, end_ms)
         parts = [rows(feed, at, min(at + HOUR_MS, end_ms)) for at in range(start_ms, end_ms, HOUR_MS)]
         return Table(pl.concat([part.frame for part in parts]), np.concatenate([part.time_ms for part in parts]))
 

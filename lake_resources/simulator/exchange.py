@@ -12,9 +12,9 @@ from lake_resources.simulator.book import Book
 from lake_resources.simulator.faults import FaultBook
 from lake_resources.simulator.feed import SymbolFeed
 from lake_resources.simulator.limits import Limits
-from lake_resources.simulator.market import Market, SeededMarket
+from lake_resources.simulator.market import ALWAYS, Market, SeededMarket
 from lake_resources.simulator.sim_clock import SimClock
-from lake_resources.simulator.specs import spec_of
+from lake_resources.simulator.specs import Listing, spec_of
 from lake_resources.simulator.ws.recording import Replay
 
 
@@ -31,6 +31,7 @@ class Exchange:
         limits_enabled: False never refuses.
         speed: seconds of the exchange per second of `clock`.
         replay: recorded streams that replace those of their symbols, with their depth snapshot.
+        listings: when seeded symbols trade, where not always.
     """
 
     def __init__(
@@ -45,13 +46,17 @@ class Exchange:
         limits_enabled: bool = True,
         speed: float = 1.0,
         replay: Replay | None = None,
+        listings: Mapping[str, Listing] | None = None,
     ) -> None:
         self.clock = SimClock(clock, speed)
         self.limits = Limits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
         self.faults = FaultBook()
         self.replay = replay
         markets: dict[str, Market] = {
-            symbol: SeededMarket(spec_of(symbol), seed, rate_per_min=rate_per_min) for symbol in symbols
+            symbol: SeededMarket(
+                spec_of(symbol), seed, rate_per_min=rate_per_min, listing=(listings or {}).get(symbol, ALWAYS)
+            )
+            for symbol in symbols
         }
         markets.update(replays or {})
         self.feeds = {symbol: SymbolFeed(market, seed) for symbol, market in markets.items()}

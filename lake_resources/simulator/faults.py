@@ -16,10 +16,21 @@ from typing import Any
 import numpy as np
 
 from lake_resources.simulator.rng import Ints
+from lake_resources.simulator.trades import Mask
 
 RESPONSE_KINDS = ("429", "418", "451", "403", "5xx", "slow", "cut", "garbage")
 """The answer as a whole goes wrong, on any path."""
-ARCHIVE_KINDS = ("late", "missing", "truncated", "flipped", "republished", "wrong_checksum", "headerless", "header")
+ARCHIVE_KINDS = (
+    "late",
+    "missing",
+    "truncated",
+    "flipped",
+    "republished",
+    "wrong_checksum",
+    "headerless",
+    "header",
+    "garbled",
+)
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
 ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds")
 """Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
@@ -49,7 +60,8 @@ class Fault:
         fraction: `cut`, `truncated`: share of the body that is sent.
         hours: `late`: published so much later.
         since: `republished`: exchange time from which the new content is served; None from the start.
-        start, end: `missing_minutes`: half-open range of row times; for other row faults an optional restriction.
+        start, end: `missing_minutes`: half-open range of row times; for other row faults, and for `garbled` (one
+            value of each row is no number), an optional restriction.
         every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame.
         matching: `truncated`, `flipped`: the CHECKSUM agrees with the damaged bytes.
         stream: WebSocket: regular expression searched in the stream name. A `ws_stall` with one silences only these
@@ -234,6 +246,13 @@ class FaultBook:
         return None
 
 
+def touched(fault: Fault, time_ms: Ints) -> Mask:
+    """Mask of the rows, given their times, that lie in a fault's range."""
+    low = fault.start.timestamp() * 1000 if fault.start else -np.inf
+    high = fault.end.timestamp() * 1000 if fault.end else np.inf
+    return np.asarray((time_ms >= low) & (time_ms < high))
+
+
 def damaged_order(faults: Sequence[Fault], time_ms: Ints) -> Ints:
     """Row numbers to deliver, in order, after the row faults.
 
@@ -243,9 +262,7 @@ def damaged_order(faults: Sequence[Fault], time_ms: Ints) -> Ints:
     """
     order = np.arange(len(time_ms))
     for fault in faults:
-        low = fault.start.timestamp() * 1000 if fault.start else -np.inf
-        high = fault.end.timestamp() * 1000 if fault.end else np.inf
-        inside = (time_ms[order] >= low) & (time_ms[order] < high)
+        inside = touched(fault, time_ms[order])
         if fault.kind == "missing_minutes":
             order = order[~inside]
         elif fault.kind == "duplicated":

@@ -25,6 +25,8 @@ REFERENCE_KINDS = ("mark", "index", "premium")
 REFERENCE_SCALE = 10**8
 """Mark, index and premium are printed with 8 decimals for every symbol."""
 
+_SAMPLED_EVERY_MS = {"mark": 1_000, "index": 1_000, "premium": 5_000}
+
 T = TypeVar("T")
 
 
@@ -34,20 +36,33 @@ class DayCache:
     def __init__(self, size: int) -> None:
         self._size = size
         self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        self._making: dict[tuple[object, ...], Lock] = {}
         self._lock = Lock()
 
     def get(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
-        """The cached value, computed outside the lock where absent."""
+        """The cached value, computed where absent: once, although a file and its CHECKSUM are asked for together."""
         with self._lock:
             if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key]  # type: ignore[return-value]
-        value = compute()
-        with self._lock:
-            self._entries[key] = value
-            while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+                return self._known(key)
+            making = self._making.setdefault(key, Lock())
+        with making:
+            with self._lock:
+                if key in self._entries:
+                    return self._known(key)
+            try:
+                value = compute()
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            with self._lock:
+                self._entries[key] = value
+                while len(self._entries) > self._size:
+                    self._entries.popitem(last=False)
         return value
+
+    def _known(self, key: tuple[object, ...]) -> T:  # type: ignore[type-var]
+        self._entries.move_to_end(key)
+        return self._entries[key]  # type: ignore[return-value]
 
 
 class SymbolFeed:
@@ -64,6 +79,10 @@ class SymbolFeed:
         self.spec = market.spec
         self.rng = Rng(seed, f"{market.spec.symbol}/derived")
         self._days = DayCache(cached_days)
+
+    def ended(self, now_ms: int) -> bool:
+        """Whether trading is over at `now_ms`."""
+        return self.market.end_minute is not None and now_ms >= self.market.end_minute * MINUTE_MS
 
     def clip(self, start_minute: int, end_minute: int) -> tuple[int, int]:
         """A range of minutes cut to the time in which the symbol trades."""
@@ -155,13 +174,16 @@ class SymbolFeed:
         index = price / (1 + premium); mark = index * (1 + premium), from the rounded figures, so that anybody who
         recomputes it from what is printed gets the same to the last digit but one.
         """
-        premium = np.round(self.premium(time_ms) * REFERENCE_SCALE)
         if kind == "premium":
-            return premium.astype(np.int64)
+            return np.round(self.premium(time_ms) * REFERENCE_SCALE).astype(np.int64)
+        return self._references(time_ms)[kind]
+
+    def _references(self, time_ms: Ints) -> dict[str, Ints]:
+        """All three at once: what is most of the work is common to them."""
+        premium = np.round(self.premium(time_ms) * REFERENCE_SCALE)
         index = np.round(self.market.mid(time_ms) / (1 + premium / REFERENCE_SCALE) * REFERENCE_SCALE)
-        if kind == "index":
-            return index.astype(np.int64)
-        return np.round(index * (1 + premium / REFERENCE_SCALE)).astype(np.int64)
+        mark = np.round(index * (1 + premium / REFERENCE_SCALE))
+        return {"premium": premium.astype(np.int64), "index": index.astype(np.int64), "mark": mark.astype(np.int64)}
 
     def reference_bars(self, kind: str, start_minute: int, end_minute: int, now_ms: int) -> Bars:
         """Minute bars of [start, end) of mark, index or premium as seen at `now_ms`; `count` counts samples.
@@ -172,7 +194,7 @@ class SymbolFeed:
         start, end = self.clip(start_minute, min(end_minute, now_ms // MINUTE_MS + 1))
         days = range(start // DAY_MINUTES, (end - 1) // DAY_MINUTES + 1) if start < end else range(0)
         parts = [
-            self._days.get((kind, day), lambda day=day: self._reference_day(kind, day))  # type: ignore[misc]
+            self._days.get(("reference", day), lambda day=day: self._reference_day(day))[kind]  # type: ignore[misc]
             for day in days
         ]
         closed = concat([empty_bars(), *parts]).between(start * MINUTE_MS, min(end * MINUTE_MS, now_ms - MINUTE_MS + 1))
@@ -180,16 +202,24 @@ class SymbolFeed:
             return closed
         return concat([closed, self._sample_bars(kind, end - 1, end, now_ms)])
 
-    def _reference_day(self, kind: str, day: int) -> Bars:
+    def _reference_day(self, day: int) -> dict[str, Bars]:
         start, end = self.clip(day * DAY_MINUTES, (day + 1) * DAY_MINUTES)
-        return self._sample_bars(kind, start, end, end * MINUTE_MS - 1)
+        seconds = np.arange(start * MINUTE_MS, end * MINUTE_MS, 1_000)
+        found = self._references(seconds)
+        found["premium"] = found["premium"][::5]
+        return {
+            kind: self._bars_of_samples(kind, start, end, end * MINUTE_MS - 1, values) for kind, values in found.items()
+        }
 
     def _sample_bars(self, kind: str, start: int, end: int, now_ms: int) -> Bars:
-        step = 5_000 if kind == "premium" else 1_000
+        times = np.arange(start * MINUTE_MS, end * MINUTE_MS, _SAMPLED_EVERY_MS[kind])
+        return self._bars_of_samples(kind, start, end, now_ms, self.reference(kind, times))
+
+    def _bars_of_samples(self, kind: str, start: int, end: int, now_ms: int, samples: Ints) -> Bars:
+        step = _SAMPLED_EVERY_MS[kind]
         per_minute = MINUTE_MS // step
         minutes = np.arange(start, end)
-        times = (minutes * MINUTE_MS)[:, None] + np.arange(per_minute) * step
-        values = self.reference(kind, times.ravel()).reshape(times.shape)
+        values = samples.reshape(-1, per_minute)
         before = self.reference(kind, np.array([start * MINUTE_MS - step]))
         seen = np.minimum(np.maximum((now_ms - minutes * MINUTE_MS) // step + 1, 1), per_minute)
         # A sample is missed now and then: Binance's element 8 shows 59 as well as 60.

@@ -7,13 +7,14 @@ All times are epoch milliseconds UTC, prices and quantities integers of the symb
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
 
 from lake_resources.simulator.bars import Bars, minute_bars
 from lake_resources.simulator.rng import Floats, Ints, Rng
-from lake_resources.simulator.specs import ONBOARD_MS, SymbolSpec
+from lake_resources.simulator.specs import ONBOARD_MS, Listing, SymbolSpec
 from lake_resources.simulator.trades import HOUR_MINUTES, MERGE_WINDOW_MS, MINUTE_MS, Mask, Trades
 
 _FILL_BLOCK = 64
@@ -21,6 +22,7 @@ _QUIET_SHARE = 0.02
 _STRADDLE_SHARE = 0.042
 _LEVELS = range(21)
 _FINE_LEVELS = range(1, 5)
+ALWAYS = Listing()
 
 
 class Market(Protocol):
@@ -73,6 +75,13 @@ def split_total(total: Ints, weights: Ints) -> Ints:
     return np.concatenate([np.zeros((len(total), 1), np.int64), shared], axis=1)
 
 
+def _minute(instant: datetime) -> int:
+    minute, rest = divmod(int(instant.timestamp() * 1000), MINUTE_MS)
+    if rest:
+        raise ValueError(f"a symbol is listed and delivered at whole minutes, not at {instant}")
+    return minute
+
+
 class SeededMarket:
     """A market that is a pure function of (seed, symbol, time).
 
@@ -81,14 +90,25 @@ class SeededMarket:
         seed: same seed, same trades.
         rate_per_min: mean number of aggregates per minute; busy and calm hours swing around it.
         fills_per_agg: mean number of fills of one aggregate, at least 1.
+        listing: when it trades; ids are counted from its first minute.
     """
 
-    def __init__(self, spec: SymbolSpec, seed: int, *, rate_per_min: float = 15.0, fills_per_agg: float = 2.0) -> None:
+    def __init__(
+        self,
+        spec: SymbolSpec,
+        seed: int,
+        *,
+        rate_per_min: float = 15.0,
+        fills_per_agg: float = 2.0,
+        listing: Listing = ALWAYS,
+    ) -> None:
         if rate_per_min <= 0 or fills_per_agg < 1:
             raise ValueError("a seeded market needs rate_per_min > 0 and fills_per_agg >= 1")
         self.spec = spec
-        self.first_minute = ONBOARD_MS // MINUTE_MS
-        self.end_minute: int | None = None
+        self.first_minute = ONBOARD_MS // MINUTE_MS if listing.onboard is None else _minute(listing.onboard)
+        self.end_minute: int | None = None if listing.delivery is None else _minute(listing.delivery)
+        if self.end_minute is not None and self.end_minute <= self.first_minute:
+            raise ValueError(f"{spec.symbol} is delivered at {listing.delivery}, before it trades")
         self.hours: Bars | None = None
         self._rng = Rng(seed, spec.symbol)
         self._first_hour = self.first_minute // HOUR_MINUTES

@@ -6,11 +6,13 @@ Belongs here: what a client reads before it asks for data. Does not belong here:
 from __future__ import annotations
 
 from lake_resources.simulator.decimals import text
+from lake_resources.simulator.feed import SymbolFeed
 from lake_resources.simulator.rest_market import Json
 from lake_resources.simulator.rest_query import Query
 from lake_resources.simulator.specs import ONBOARD_MS, SymbolSpec
 
 _DELIVERY_MS = 4_133_404_800_000
+"""What a perpetual contract shows that nobody has delisted."""
 _ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
 
 
@@ -49,19 +51,25 @@ def _filters(spec: SymbolSpec) -> list[Json]:
     ]
 
 
+def _status(feed: SymbolFeed, now_ms: int) -> str:
+    if now_ms < feed.market.first_minute * 60_000:
+        return "PENDING_TRADING"
+    return "SETTLING" if feed.ended(now_ms) else "TRADING"
+
+
 def exchange_info(query: Query) -> Json:
     """`/fapi/v1/exchangeInfo`."""
     symbols = []
     for feed in query.exchange.feeds.values():
-        spec = feed.spec
+        spec, end = feed.spec, feed.market.end_minute
         symbols.append(
             {
                 "symbol": spec.symbol,
                 "pair": spec.symbol,
                 "contractType": "PERPETUAL",
-                "deliveryDate": _DELIVERY_MS,
+                "deliveryDate": _DELIVERY_MS if end is None else end * 60_000,
                 "onboardDate": max(ONBOARD_MS, feed.market.first_minute * 60_000),
-                "status": "TRADING",
+                "status": _status(feed, query.now_ms),
                 "maintMarginPercent": "2.5000",
                 "requiredMarginPercent": "5.0000",
                 "baseAsset": spec.base_asset,

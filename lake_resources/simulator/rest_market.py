@@ -26,6 +26,7 @@ from lake_resources.simulator.rest_query import (
     BAD_INTERVAL,
     BAD_PARAMETER,
     NOT_TRADING,
+    NOT_TRADING_TEXT,
     WINDOW_TOO_OLD,
     ApiError,
     Query,
@@ -37,7 +38,6 @@ AGG_TRADE_RETENTION_MS = 2 * DAY_MS
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 CONTRACT_TYPES = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")
 Json = Any
-_NOT_TRADING_TEXT = "Symbol is on delivering or delivered or settling or closed or pre-trading."
 
 
 def _window_minutes(query: Query, feed: SymbolFeed, interval: str, limit: int) -> tuple[int, int]:
@@ -183,7 +183,7 @@ def _one_or_all(query: Query, rows: list[Json]) -> Json:
     if not query.values.get("symbol"):
         return rows
     if not rows:
-        raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
+        raise ApiError(NOT_TRADING, NOT_TRADING_TEXT)
     return rows[0]
 
 
@@ -207,12 +207,12 @@ def _book(query: Query, limit: int, *, spot: bool) -> Json:
     if replay is not None and replay.owns(query.required("symbol"), spot=spot):
         recorded = replay.depth(query.required("symbol"), limit)
         if recorded is None:
-            raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
+            raise ApiError(NOT_TRADING, NOT_TRADING_TEXT)
         return recorded
     feed = query.feed()
     book = query.exchange.books[feed.spec.symbol].snapshot(query.now_ms, limit)
     if book is None:
-        raise ApiError(NOT_TRADING, _NOT_TRADING_TEXT)
+        raise ApiError(NOT_TRADING, NOT_TRADING_TEXT)
 
     def side(levels: Side) -> list[list[str]]:
         price, quantity = texts(levels.price, feed.spec.price_digits), texts(levels.quantity, feed.spec.quantity_digits)

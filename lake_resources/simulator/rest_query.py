@@ -18,6 +18,7 @@ BAD_SYMBOL = -1121
 BAD_PARAMETER = -1130
 BAD_DEPTH_LIMIT = -4021
 NOT_TRADING = -4108
+NOT_TRADING_TEXT = "Symbol is on delivering or delivered or settling or closed or pre-trading."
 WINDOW_TOO_OLD = -4166
 
 

@@ -23,7 +23,7 @@ from lake_resources.simulator.derive import (
 )
 from lake_resources.simulator.feed import SymbolFeed
 from lake_resources.simulator.rest_market import CONTRACT_TYPES, Json
-from lake_resources.simulator.rest_query import BAD_PARAMETER, ApiError, Query
+from lake_resources.simulator.rest_query import BAD_PARAMETER, NOT_TRADING, NOT_TRADING_TEXT, ApiError, Query
 from lake_resources.simulator.rng import Ints
 from lake_resources.simulator.trades import MINUTE_MS
 
@@ -48,7 +48,7 @@ def premium_index(query: Query) -> Json:
                 "estimatedSettlePrice": text(index, 8),
                 "lastFundingRate": text(funding_rate(feed, period, query.now_ms), 8),
                 "interestRate": "0.00010000",
-                "nextFundingTime": period + FUNDING_INTERVAL_MS,
+                "nextFundingTime": 0 if feed.ended(query.now_ms) else period + FUNDING_INTERVAL_MS,
                 "time": int(now[0]),
             }
         )
@@ -104,6 +104,8 @@ def funding_info(query: Query) -> Json:
 def open_interest(query: Query) -> Json:
     """`openInterest`: the current one, in the base asset."""
     feed = query.feed()
+    if feed.ended(query.now_ms):
+        raise ApiError(NOT_TRADING, NOT_TRADING_TEXT)
     now = np.array([query.now_ms // 1000 * 1000])
     value = int(snapshots(feed, now).open_interest[0])
     return {"symbol": feed.spec.symbol, "openInterest": text(value, feed.spec.quantity_digits), "time": int(now[0])}

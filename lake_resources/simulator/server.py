@@ -29,7 +29,7 @@ from lake_resources.simulator.faults import RESPONSE_KINDS, Fault, FaultBook
 from lake_resources.simulator.limits import Verdict
 from lake_resources.simulator.market import Market
 from lake_resources.simulator.sim_clock import SimClock
-from lake_resources.simulator.specs import DEFAULT_SYMBOLS
+from lake_resources.simulator.specs import DEFAULT_SYMBOLS, Listing
 from lake_resources.simulator.vision import VisionSite
 from lake_resources.simulator.ws.endpoint import Endpoint
 from lake_resources.simulator.ws.hub import Hub
@@ -138,6 +138,7 @@ class SimulatorServer:
         ws_limits: limits, pings and lifetime of WebSocket connections, in machine time.
         liquidations_per_min: mean liquidations per symbol and minute, before the stream's sampling.
         ws_replay: recorded streams (`ws.recording`) that replace those of their symbols, with their depth snapshot.
+        listings: when seeded symbols trade, where not from 2019 on for ever.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class SimulatorServer:
         ws_limits: WsLimits | None = None,
         liquidations_per_min: float = 2.0,
         ws_replay: Replay | None = None,
+        listings: Mapping[str, Listing] | None = None,
     ) -> None:
         self.exchange = Exchange(
             seed=seed,
@@ -168,6 +170,7 @@ class SimulatorServer:
             limits_enabled=limits,
             speed=speed,
             replay=ws_replay,
+            listings=listings,
         )
         if start is not None:
             self.exchange.clock.run_from(start)

@@ -1,12 +1,13 @@
 """What a simulated symbol looks like: digits, tick and step, price level, size of trades.
 
-Belongs here: the table of known symbols and how an unknown but configured name gets a plausible spec.
-Does not belong here: anything that changes with time.
+Belongs here: the table of known symbols, how an unknown but configured name gets a plausible spec, when one trades.
+Does not belong here: anything else that changes with time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 
 ONBOARD_MS = 1_567_965_300_000
@@ -51,6 +52,19 @@ class SymbolSpec:
     def quote_digits(self) -> int:
         """Decimals of a quote volume: a product of price and quantity, so no rounding is needed."""
         return self.price_digits + self.quantity_digits
+
+
+@dataclass(frozen=True)
+class Listing:
+    """When a symbol trades, whole minutes in UTC.
+
+    Attributes:
+        onboard: first minute; None for the one that every simulated symbol has.
+        delivery: first minute after the last; None while it goes on.
+    """
+
+    onboard: datetime | None = None
+    delivery: datetime | None = None
 
 
 _KNOWN = {

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from lake_resources.simulator.archive_rows import TYPES, ArchiveType, Table, day_start_ms
 from lake_resources.simulator.bars import INTERVAL_MINUTES
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order
+from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order, touched
 from lake_resources.simulator.feed import DayCache, SymbolFeed
 
 _PATH = re.compile(
@@ -31,6 +31,8 @@ _PATH = re.compile(
     r"(?:(?P<interval>\w+)/)?(?P<file>[^/]+)\.zip$"
 )
 _LARGE_AGGREGATES = 200_000
+GARBLED = "1.2.3"
+"""What stands in the place of a number in a `garbled` row."""
 _MISSING = """<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>{key}</Key></Error>"""
 
@@ -112,6 +114,11 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
     kinds = {fault.kind for fault in faults}
     if any(fault.kind == "republished" and (fault.since is None or now >= fault.since) for fault in faults):
         frame = _revise(frame, want.kind.revised)
+    for fault in faults:
+        if fault.kind == "garbled":
+            spoilt = pl.Series(touched(fault, table.time_ms))
+            value = pl.col(want.kind.revised).cast(pl.String)
+            frame = frame.with_columns(pl.when(spoilt).then(pl.lit(GARBLED)).otherwise(value).alias(want.kind.revised))
     rows = [fault for fault in faults if fault.kind in ROW_KINDS and fault.kind != "microseconds"]
     if rows:
         frame = frame[damaged_order(rows, table.time_ms)]

@@ -287,12 +287,17 @@ def _decide(catalog: Catalog, ledger: Ledger, held: Partition | None, new: Parti
     if held.content_hash == new.content_hash:
         # The bytes say nothing about whether the hour is whole, or what the checks said: both may change under them.
         facts = (new.complete, new.expected_rows, new.checks) != (held.complete, held.expected_rows, held.checks)
-        refresh = facts and new.complete >= held.complete
+        refresh = (facts and new.complete >= held.complete) or _of_bytes(new) != _of_bytes(held)
         return outcome("unchanged", new if refresh else held), refresh
     worse = _worse(held, new)
     if worse:
         return outcome("kept_better", held, worse), False
     return outcome("committed", new), True
+
+
+def _of_bytes(partition: Partition) -> tuple[object, ...]:
+    """What the same bytes have in common; a ledger row that says anything else was changed by somebody."""
+    return partition.row_count, partition.min_ts, partition.max_ts, partition.schema_hash, partition.size_bytes
 
 
 def _worse(held: Partition, new: Partition) -> str:

@@ -51,6 +51,22 @@ def disk_full(what: str) -> DiskFull:
     )
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in one step, its directory too where absent: a reader sees the old one or the new one.
+
+    Raises:
+        DiskFull, StorageError: it cannot be written; the old one stays.
+    """
+    temp = path.with_name(f".{path.name}-{uuid4().hex}")
+    with disk_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temp.write_text(text, encoding="utf-8")
+            temp.replace(path)
+        finally:
+            temp.unlink(missing_ok=True)
+
+
 def fsync_file(path: Path) -> None:
     """Flush one file's bytes to the disk."""
     _fsync(path, os.O_RDONLY)

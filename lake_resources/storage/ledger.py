@@ -1,7 +1,8 @@
 """The ledger: what the lake holds, where it came from, what is missing.
 
 Belongs here: the one class the rest of the project uses. Statements live by concern in `ledger_partitions`,
-`ledger_segments`, `ledger_archives` and `ledger_events`, tables in `ledger_tables`, connections in `ledger_engine`.
+`ledger_segments`, `ledger_archives`, `ledger_events` and `ledger_listings`, tables in `ledger_tables`, connections in
+`ledger_engine`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lake_resources.storage.ledger_events import (
     Revision,
 )
 from lake_resources.storage.ledger_facts import FactRows, PartitionFacts
+from lake_resources.storage.ledger_listings import Listing, ListingRows
 from lake_resources.storage.ledger_partitions import Intent, Partition, PartitionRows
 from lake_resources.storage.ledger_segments import HourFile, Segment, SegmentRows
 
@@ -27,6 +29,7 @@ __all__ = [
     "Intent",
     "KnownHole",
     "Ledger",
+    "Listing",
     "MissingSource",
     "Partition",
     "PartitionFacts",
@@ -36,7 +39,7 @@ __all__ = [
 ]
 
 
-class Ledger(PartitionRows, SegmentRows, FactRows, SourceRows, EventRows):
+class Ledger(PartitionRows, SegmentRows, FactRows, SourceRows, EventRows, ListingRows):
     """All statements on the ledger; safe to share between threads, and after a fork.
 
     Args:

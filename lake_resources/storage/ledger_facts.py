@@ -56,6 +56,20 @@ class FactRows(LedgerEngine):
             found = [PartitionFacts(_hour(day, hour), *facts) for day, hour, *facts in connection.execute(query)]
         return [row for row in found if first <= row.hour <= last]
 
+    def hours_with_checks(self, symbol: str, start: datetime, end: datetime, text: str) -> set[datetime]:
+        """Committed hours that overlap `[start, end)` and whose checks, as JSON, contain a text."""
+        first, last = floor_hour(start), utc(end) - timedelta(microseconds=1)
+        c = PARTITIONS.c
+        query = sa.select(c.day, c.hour).where(
+            c.symbol == symbol,
+            c.day >= f"{first:%Y-%m-%d}",
+            c.day <= f"{last:%Y-%m-%d}",
+            c.checks.contains(text, autoescape=True),
+        )
+        with self._read() as connection:
+            found = {_hour(day, hour) for day, hour in connection.execute(query)}
+        return {hour for hour in found if first <= hour <= last}
+
 
 def _hour(day: str, hour: int) -> datetime:
     return datetime.combine(date.fromisoformat(day), time(hour), UTC)

@@ -180,6 +180,15 @@ REVISIONS = sa.Table(
     sa.Column("noticed_at_utc", UtcText, nullable=False),
 )
 
+LISTINGS = sa.Table(
+    "listings",
+    METADATA,
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("first_utc", UtcText),
+    sa.Column("end_utc", UtcText),
+    sa.Column("said_at_utc", UtcText, nullable=False),
+)
+
 KNOWN_HOLES = sa.Table(
     "known_holes",
     METADATA,

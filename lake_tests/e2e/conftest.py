@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from lake_assets.console.graphql import DagsterApi
 from lake_assets.console.stack import Stack, local_stack
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_resources.settings import LakeSettings
+from lake_tests.outage import free_port
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,14 @@ class Journey:
     lake: Lake
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
     settings = LakeSettings(
         root=tmp_path_factory.mktemp("lake"),
         exchange="simulator",
         symbols=("BTCUSDT",),
-        simulator_port=_free_port(),
-        webserver_port=_free_port(),
+        simulator_port=free_port(),
+        webserver_port=free_port(),
         # The hot band runs as it does for a user; these two would fill what other journeys leave out on purpose.
         heal_interval_s=86_400,
         promote_interval_s=86_400,

@@ -1,4 +1,4 @@
-"""After `make up` nobody clicks: the daemon's sensor keeps the open hour current, and the watchdog says so."""
+"""After `make up` nobody clicks: the open hour is kept current, live columns included, and the watchdog says so."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 from lake_assets.console.heartbeat import heartbeat_path
 from lake_assets.console.stack import WATCHDOG
 from lake_assets.metadata import minute_key
 from lake_assets.partitions import hour_key
+from lake_assets.schema.tables import MINUTE as TABLE
+from lake_resources.storage.reader import scan_minutes
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
@@ -52,6 +55,51 @@ def test_the_open_hour_is_kept_current_by_itself(journey: Journey) -> None:
     shown = journey.api.statuses(minute_key("BTCUSDT").path)
     assert any(found.status == "MATERIALIZED" and found.start <= key <= found.end for found in shown.partitions)
     assert any(found.status == "SUCCEEDED" and found.start <= key <= found.end for found in shown.checks["continuity"])
+
+
+def _live_minutes(journey: Journey) -> pl.DataFrame:
+    """Minutes of the last hour in which the collector listened from the first second to the last."""
+    now = journey.lake.clock()
+    catalog, ledger, schema = journey.lake.catalog, journey.lake.ledger, TABLE.polars_schema
+    rows = scan_minutes(catalog, ledger, "BTCUSDT", now - timedelta(hours=1), now, schema=schema)
+    return rows.filter(pl.col("has_depth") & pl.col("has_liq")).collect()
+
+
+def test_minutes_get_what_only_the_collector_hears(journey: Journey) -> None:
+    deadline = time.monotonic() + 240
+    while (minutes := _live_minutes(journey)).is_empty():
+        journey.stack.check()
+        assert time.monotonic() < deadline, "no minute with live columns came"
+        time.sleep(1)
+    assert minutes["has_ws_latency"].all()
+    for name in (
+        "latency_network", "update_id_end", "price_impact_100k", "liq_long_count", "predicted_funding",
+        "next_funding_time", "micro_price_close",
+    ):  # fmt: skip
+        assert minutes[name].null_count() == 0, name
+    assert (minutes["update_id_start"] < minutes["update_id_end"]).all()
+    row = journey.lake.ledger.partition("BTCUSDT", minutes["timestamp"][-1].replace(minute=0))
+    assert row is not None
+    assert row.sources["live"].kind == "ws"
+
+
+def test_a_watchdog_that_is_killed_ends_nothing_and_comes_back(journey: Journey) -> None:
+    before = journey.stack.processes[WATCHDOG]
+    before.kill()
+    before.wait(10)
+    killed = datetime.now(UTC)
+    deadline = time.monotonic() + 90
+    written = killed - MINUTE
+    while written <= killed:
+        journey.stack.check()
+        journey.stack.tend()
+        assert time.monotonic() < deadline, "no heartbeat came"
+        time.sleep(0.5)
+        beat = json.loads(heartbeat_path(journey.settings).read_text())
+        written = datetime.fromisoformat(beat["ts_utc"])
+    assert beat["daemon"]["last_seen_ts"]
+    assert journey.api.daemons_healthy()
+    assert not journey.api.daemons_healthy(datetime.now(UTC) + timedelta(minutes=1))
 
 
 def test_the_watchdog_sees_daemon_sensors_and_minutes(journey: Journey) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -42,9 +43,10 @@ def test_a_repair_in_dagster(journey: Journey, monkeypatch: pytest.MonkeyPatch) 
     row = journey.lake.ledger.partition("BTCUSDT", day + HOUR)
     assert row is not None
     journey.lake.catalog.absolute(row.path).unlink()
-    again = run("backfill-range")
-    assert "ledger_without_file: 1" in again.output
+    again = run("backfill-range", "--json")
     assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)[0]["reasons"] == {"ledger_without_file": 1}, "standard output is JSON and no more"
+    assert "left wrong: BTCUSDT 0 hours" in again.stderr
     mended = journey.lake.ledger.partition("BTCUSDT", day + HOUR)
     assert mended is not None
     assert mended.content_hash == row.content_hash

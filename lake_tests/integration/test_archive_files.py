@@ -139,7 +139,8 @@ def test_ids_of_aggtrades_that_are_missing_are_told(tmp_path: Path, *, turned: b
         assert (row.source, row.reason) == ("archive rows", found.message)
         publish(tmp_path / "files", "BTCUSDT", trades(range(1_000)), stream)
         found = ingest(lake, stream=stream)
-        assert (found.status, found.message) == ("republished", "")
+        told = "139,002 values changed, the first 10,000 are kept as revisions"
+        assert (found.status, found.message) == ("republished", told)
         assert found.path is not None
         assert read_gaps([found.path]) == []
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -136,33 +137,93 @@ ROW_DEFECTS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], tuple[str, 
 }
 
 
-@pytest.mark.parametrize("name", ROW_DEFECTS)
-def test_a_defect_of_the_rows_is_named(lake: Lake, name: str) -> None:
-    change, expected = ROW_DEFECTS[name]
-    lake.rewrite(change)
-    assert codes_of(lake.audit()) == {BAD: expected}
+Planted = tuple[Callable[[Lake], AuditReport], dict[datetime, tuple[str, ...]]]
+NEXT = FIRST + HOURS * HOUR
+LEDGER_DEFECTS: dict[str, tuple[dict[str, object], str]] = {
+    "fewer rows": ({"row_count": 59}, "ledger_rows_mismatch:ledger=59:file=60"),
+    "another span": (
+        {"max_ts": _text(BAD + 58 * M)},
+        "ledger_span_mismatch:ledger=02.00-02.58:file=02.00-02.59",
+    ),
+    "an open hour": ({"complete": False}, "ledger_incomplete"),
+    "an older schema": ({"schema_hash": "older"}, "schema_hash_mismatch"),
+}
 
 
-def test_a_file_that_is_gone(lake: Lake) -> None:
+def _rows(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Lake], AuditReport]:
+    def plant(lake: Lake) -> AuditReport:
+        lake.rewrite(change)
+        return lake.audit()
+
+    return plant
+
+
+def _told(values: dict[str, object]) -> Callable[[Lake], AuditReport]:
+    def plant(lake: Lake) -> AuditReport:
+        lake.sql(**values)
+        return lake.audit()
+
+    return plant
+
+
+def _gone(lake: Lake) -> AuditReport:
     lake.path.unlink()
-    assert codes_of(lake.audit()) == {BAD: ("missing_file", "ledger_without_file")}
-    assert lake.audit().present_rows == 300
+    report = lake.audit()
+    assert report.present_rows == 300
+    return report
 
 
-def test_an_hour_that_never_was(lake: Lake) -> None:
-    report = lake.audit(end=FIRST + (HOURS + 1) * HOUR)
-    assert codes_of(report) == {FIRST + HOURS * HOUR: ("missing_file",)}
+def _in_quarantine(lake: Lake) -> AuditReport:
+    quarantine_hour(lake.catalog, lake.ledger, SYMBOL, NEXT, None, ["continuity"], "1 minute", clock=lambda: NOW)
+    return lake.audit(end=NEXT + HOUR)
 
 
-def test_an_hour_in_quarantine_says_so(lake: Lake) -> None:
-    hour = FIRST + HOURS * HOUR
-    quarantine_hour(lake.catalog, lake.ledger, SYMBOL, hour, None, ["continuity"], "1 minute", clock=lambda: NOW)
-    assert codes_of(lake.audit(end=hour + HOUR)) == {hour: ("missing_file", "quarantined:continuity")}
-
-
-def test_a_file_the_ledger_does_not_know(lake: Lake) -> None:
+def _unknown_to_the_ledger(lake: Lake) -> AuditReport:
     lake.run(f"DELETE FROM partitions WHERE hour = {BAD.hour}")
-    assert codes_of(lake.audit()) == {BAD: ("file_without_ledger",)}
+    return lake.audit()
+
+
+def _torn(lake: Lake) -> AuditReport:
+    lake.path.write_bytes(lake.path.read_bytes()[:500])
+    return lake.audit()
+
+
+def _another_sound_file(lake: Lake) -> AuditReport:
+    lake.rewrite(put(17, close=100.0, high=1000.0, low=1.0), tell_ledger=False)
+    return lake.audit()
+
+
+def _other_in_dagster(lake: Lake) -> AuditReport:
+    everything = {FIRST + n * HOUR for n in range(HOURS + 1)}
+    return lake.audit(end=NEXT + HOUR, materialized=everything - {BAD})
+
+
+DEFECTS: dict[str, Planted] = {
+    **{name: (_rows(change), {BAD: codes}) for name, (change, codes) in ROW_DEFECTS.items()},
+    **{name: (_told(values), {BAD: (code,)}) for name, (values, code) in LEDGER_DEFECTS.items()},
+    "a file that is gone": (_gone, {BAD: ("missing_file", "ledger_without_file")}),
+    "an hour that never was": (lambda lake: lake.audit(end=NEXT + HOUR), {NEXT: ("missing_file",)}),
+    "an hour in quarantine": (_in_quarantine, {NEXT: ("missing_file", "quarantined:continuity")}),
+    "a file the ledger does not know": (_unknown_to_the_ledger, {BAD: ("file_without_ledger",)}),
+    "a torn file": (_torn, {BAD: ("unreadable_parquet:ComputeError", "content_hash_mismatch")}),
+    "another sound file than the committed one": (_another_sound_file, {BAD: ("content_hash_mismatch",)}),
+    "Dagster against both": (
+        _other_in_dagster,
+        {BAD: ("not_in_dagster",), NEXT: ("missing_file", "only_in_dagster")},
+    ),
+}
+"""What is planted, and exactly the codes that it is given."""
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_named_and_nothing_else_is(lake: Lake, name: str) -> None:
+    plant, expected = DEFECTS[name]
+    assert codes_of(plant(lake)) == expected
+
+
+def test_every_code_is_planted_somewhere() -> None:
+    given = (code for _, expected in DEFECTS.values() for codes in expected.values() for code in codes)
+    assert {code.partition(":")[0] for code in given} == set(CODES)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 500, -40])
@@ -183,11 +244,6 @@ def test_flipped_bits_anywhere_are_found(lake: Lake) -> None:
         assert "content_hash_mismatch" in codes[BAD], (place, codes)
 
 
-def test_another_sound_file_than_the_committed_one(lake: Lake) -> None:
-    lake.rewrite(put(17, close=100.0, high=1000.0, low=1.0), tell_ledger=False)
-    assert codes_of(lake.audit()) == {BAD: ("content_hash_mismatch",)}
-
-
 def test_hours_that_were_swapped(lake: Lake) -> None:
     """Together their rows are all there: only who looks at each file alone sees it."""
     other = lake.catalog.minute_path(SYMBOL, BAD + HOUR)
@@ -197,38 +253,6 @@ def test_hours_that_were_swapped(lake: Lake) -> None:
     found = codes_of(lake.audit())
     assert list(found) == [BAD, BAD + HOUR]
     assert all(codes[:2] == ("rows_outside_hour:60", "empty_partition") for codes in found.values())
-
-
-@pytest.mark.parametrize(
-    ("values", "code"),
-    [
-        ({"row_count": 59}, "ledger_rows_mismatch:ledger=59:file=60"),
-        ({"max_ts": _text(BAD + 58 * M)}, "ledger_span_mismatch:ledger=02.00-02.58:file=02.00-02.59"),
-        ({"complete": False}, "ledger_incomplete"),
-        ({"schema_hash": "older"}, "schema_hash_mismatch"),
-    ],
-)
-def test_a_ledger_that_says_something_else(lake: Lake, values: dict[str, object], code: str) -> None:
-    lake.sql(**values)
-    assert codes_of(lake.audit()) == {BAD: (code,)}
-
-
-def test_dagster_against_both(lake: Lake) -> None:
-    everything = {FIRST + n * HOUR for n in range(HOURS + 1)}
-    report = lake.audit(end=FIRST + (HOURS + 1) * HOUR, materialized=everything - {BAD})
-    assert codes_of(report) == {
-        BAD: ("not_in_dagster",),
-        FIRST + HOURS * HOUR: ("missing_file", "only_in_dagster"),
-    }
-
-
-def test_every_code_is_planted_somewhere() -> None:
-    elsewhere = {
-        "missing_file", "unreadable_parquet", "content_hash_mismatch", "ledger_without_file", "file_without_ledger",
-        "ledger_rows_mismatch", "ledger_span_mismatch", "ledger_incomplete", "schema_hash_mismatch", "quarantined",
-        "not_in_dagster", "only_in_dagster",
-    }  # fmt: skip
-    assert set(ROW_DEFECTS) | elsewhere == set(CODES)
 
 
 def test_a12_part_of_an_hour(lake: Lake) -> None:
@@ -243,6 +267,57 @@ def test_a_known_hole_is_no_defect_and_is_not_counted_as_present(lake: Lake) -> 
     assert codes_of(report) == {}
     assert (report.present_rows, report.expected_rows) == (359, 360)
     assert report.as_json()["completeness_pct"] == 99.72
+
+
+def whole_hole(lake: Lake, hour: datetime) -> None:
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, hour - 5 * M, hour + 30 * M, "halt", "somewhere"))
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, hour + 30 * M, hour + HOUR, "halt", "somewhere"))
+
+
+def test_an_hour_wholly_inside_a_known_hole_is_no_defect(lake: Lake) -> None:
+    lake.path.unlink()
+    empty = replace(candidate(BAD, sound_rows(BAD, 1).clear()), complete=True)
+    commit_hours(lake.catalog, lake.ledger, SYMBOL, [empty], clock=lambda: NOW)
+    assert codes_of(lake.audit()) == {BAD: ("empty_partition",)}
+    whole_hole(lake, BAD)
+    report = lake.audit()
+    assert codes_of(report) == {}
+    assert (report.present_rows, report.expected_rows) == (300, 360)
+    assert codes_of(lake.audit(start=BAD + 10 * M, end=BAD + 20 * M)) == {}
+    compacted(lake)
+    assert codes_of(lake.audit()) == {}
+
+
+def test_an_hour_of_a_known_hole_that_was_never_committed_is_no_defect(lake: Lake) -> None:
+    quarantine_hour(lake.catalog, lake.ledger, SYMBOL, NEXT, None, ["source_missing"], "none", clock=lambda: NOW)
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, NEXT, NEXT + 59 * M, "halt", "somewhere"))
+    assert list(codes_of(lake.audit(end=NEXT + HOUR))) == [NEXT], "one minute is not named"
+    assert codes_of(lake.audit(end=NEXT + 59 * M)) == {}
+    whole_hole(lake, NEXT)
+    report = lake.audit(end=NEXT + HOUR)
+    assert codes_of(report) == {}
+    assert (report.present_rows, report.expected_rows) == (360, 420)
+    assert codes_of(lake.audit(end=NEXT + HOUR, materialized={v.hour for v in report.hours})) == {
+        NEXT: ("only_in_dagster",)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "percent"),
+    [
+        (lambda rows: rows.slice(1).vstack(shift(rows, 0, HOUR).head(1)), 98.33),
+        (lambda rows: pl.concat([rows.head(30), rows.head(30)]).sort("timestamp"), 50.0),
+        (lambda rows: rows.filter(pl.col("timestamp").dt.minute().is_in([0, 59])), 3.33),
+        (lambda rows: shift(rows, 17, timedelta(seconds=1)), 98.33),
+    ],
+)
+def test_completeness_counts_minutes_and_not_rows_or_the_span(
+    lake: Lake, change: Callable[[pl.DataFrame], pl.DataFrame], percent: float
+) -> None:
+    lake.rewrite(change)
+    by_hour = lake.audit().as_json()["completeness_pct_by_hour"]
+    assert by_hour.pop(BAD.isoformat()) == percent
+    assert list(by_hour.values()) == [100.0] * (HOURS - 1), "sound hours have their number too"
 
 
 def test_minutes_that_need_not_exist_yet_are_not_missing(tmp_path: Path) -> None:
@@ -273,7 +348,50 @@ def test_the_cache_changes_nothing_but_the_time(lake: Lake, tmp_path: Path) -> N
     lake.catalog.minute_path(SYMBOL, FIRST).unlink()
     assert codes_of(lake.audit(cache=cache)) == {FIRST: ("missing_file", "ledger_without_file")}
     lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, BAD, BAD + M, "halt", "somewhere"))
+    assert lake.audit(cache=cache).from_cache == HOURS - 2, "a hole concerns its hour alone"
+
+
+def test_ranges_do_not_take_the_cache_from_each_other(lake: Lake, tmp_path: Path) -> None:
+    cache = AuditCache(tmp_path / "audit.sqlite")
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, BAD + 17 * M, BAD + 18 * M, "halt", "somewhere"))
     assert lake.audit(cache=cache).from_cache == 0
+    assert lake.audit(cache=cache, end=BAD).from_cache == 2, "a range without the hole"
+    assert lake.audit(cache=cache).from_cache == HOURS
+    lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, FIRST - HOUR, FIRST, "halt", "somewhere"))
+    assert lake.audit(cache=cache, start=FIRST - HOUR).from_cache == HOURS
+
+
+def rot(path: Path) -> None:
+    """A bit of the file is another one; its size and its time are as before."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_full_audit_is_remembered(lake: Lake, tmp_path: Path) -> None:
+    cache = AuditCache(tmp_path / "audit.sqlite")
+    lake.audit(cache=cache)
+    rot(lake.path)
+    assert codes_of(lake.audit(cache=cache)) == {}, "neither size nor time tells"
+    full = lake.audit(cache=cache, full=True)
+    assert (list(codes_of(full)), full.from_cache) == ([BAD], 0)
+    after = lake.audit(cache=cache)
+    assert (codes_of(after), after.from_cache) == (codes_of(full), HOURS)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_within_a_week_every_file_is_read_again(lake: Lake, tmp_path: Path, shared: bool) -> None:
+    cache = AuditCache(tmp_path / "audit.sqlite")
+    path = compacted(lake) if shared else lake.path
+    lake.audit(cache=cache)
+    rot(path)
+    days = [NOW.date() + timedelta(days=n) for n in range(7)]
+    reports = [lake.audit(cache=cache, reread_on=day) for day in days]
+    assert codes_of(reports[-1])[BAD][-1] == "content_hash_mismatch"
+    assert sum(HOURS - report.from_cache for report in reports) == HOURS, "each hour once"
+    again = [lake.audit(cache=cache, reread_on=day) for day in days]
+    assert [report.from_cache for report in again] == [report.from_cache for report in reports]
 
 
 def test_a_damaged_cache_is_an_error_with_a_remedy(lake: Lake, tmp_path: Path) -> None:

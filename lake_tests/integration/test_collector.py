@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from lake_assets.ingest.collector import Parts, run_collector
 from lake_assets.ingest.live import read_live
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
-from lake_resources.binance.frames import AGG_TRADE, DEPTH, HEALED, SNAPSHOT, Frame
+from lake_resources.binance.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT, Frame
 from lake_resources.binance.rest import BinanceRest
 from lake_resources.binance.stream import Limits
 from lake_resources.collector.journal import Journal
@@ -112,7 +114,8 @@ def test_undisturbed_it_hears_everything_and_asks_for_one_book_each(
         from_rest = trade_features(rest.fetch("agg_trades", symbol, first, last))
         assert whole.filter(pl.col("agg_trades") > 0).select(list(TRADE_FEATURES)).equals(from_rest)
         hours = {START: last, START + HOUR: START + HOUR}
-        live = read_live(LiveRows(Catalog(tmp_path)), symbol, hours, hours, look_back=HOUR)
+        klines = partial(rest.fetch, "klines_1m", symbol, first, last)
+        live = read_live(LiveRows(Catalog(tmp_path)), symbol, hours, hours, klines, look_back=HOUR)
         assert live.heard == {}, "the hour began before the collector"
         assert list(live.refs) == [START]
         assert live.live is not None
@@ -220,11 +223,28 @@ def test_a_bad_connection_is_replaced_and_its_trades_are_healed(
 
 
 @pytest.mark.slow
+def test_a_stream_that_falls_silent_alone_is_subscribed_anew(
+    sim: SimulatorServer, collect: Callable[..., Parts], tmp_path: Path
+) -> None:
+    sim.faults.add(Fault("ws_stall", path="public", stream="btcusdt@bookTicker", after_s=3.0, times=1))
+    parts = collect(12.0, replace(QUICK, silence_s={BOOK_TICKER: 1.0}))
+    reasons = [str(row.reason) for row in parts.journal.connections() if row.route == "public"]
+
+    assert len(reasons) == 2
+    assert reasons[0].startswith("rolled over: btcusdt@bookTicker silent")
+    rows = rows_of(tmp_path, "BTCUSDT")
+    assert rows["has_depth"].all(), "the streams that flowed are not interrupted"
+    # 3 s of the machine are a minute of the exchange: it starts with the socket, the stall is over a minute later.
+    assert not rows["book_ticker_alive"].all()
+    assert rows["book_ticker_alive"].any()
+
+
+@pytest.mark.slow
 def test_rollover_loses_nothing(sim: SimulatorServer, collect: Callable[..., Parts], tmp_path: Path) -> None:
     parts = collect(8.0, Limits(stall_s=2.0, rollover_s=2.0, overlap_s=0.5))
     reasons = [str(row.reason) for row in parts.journal.connections()]
 
-    assert reasons.count("rolled over") >= 4
+    assert reasons.count("rolled over: old age") >= 4
     assert parts.journal.gaps() == []
     assert len(depth_requests(sim)) == 2, "the book goes on over the change of sockets"
     assert parts.collector.intake.counts.repeated_trades > 0

@@ -40,8 +40,9 @@ def test_done_prints_one_line_of_numbers(bench: FeedBench) -> None:
     assert (code, "pulled=3 validated=2 appended=0" in text) == (Exit.DONE, True)
 
 
-def test_a_young_table_is_done_with_a_warning(bench: FeedBench) -> None:
-    code, text = run(bench)
+def test_a_young_table_is_done_with_a_warning(bench: FeedBench, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _ = run(bench)
+    text = capsys.readouterr().err
     assert code == Exit.DONE
     assert "warning: the inference file is not complete: 1 of 727 hours" in text
 
@@ -67,10 +68,11 @@ def test_a_hole_names_the_command_that_repairs_it(bench: FeedBench) -> None:
     assert bench.hours()[-4:] == [14, 15, 16, 17]
 
 
-def test_a_changed_history_is_not_done(bench: FeedBench) -> None:
+def test_a_changed_history_is_not_done(bench: FeedBench, capsys: pytest.CaptureFixture[str]) -> None:
     run(bench, catch_up=True)
     bench.sql("UPDATE ohlcv_btcusdt_1h SET low = 1 WHERE timestamp = '2024-01-01 00:00:00'")
-    code, text = run(bench)
+    code, _ = run(bench)
+    text = capsys.readouterr().err
     assert code == Exit.REFUSED
     assert "1 earlier rows of the table changed, first 2024-01-01 00:00" in text
 
@@ -112,7 +114,7 @@ def test_a_rebuild_keeps_the_old_table_and_begins_where_asked(bench: FeedBench) 
     assert bench.hours() == list(range(-20, 14))
 
 
-def test_watching_catches_up_and_goes_on_after_errors(bench: FeedBench) -> None:
+def test_watching_catches_up_and_goes_on_after_errors(bench: FeedBench, capsys: pytest.CaptureFixture[str]) -> None:
     out, looks = io.StringIO(), []
 
     def sleep(seconds: float) -> None:
@@ -131,7 +133,7 @@ def test_watching_catches_up_and_goes_on_after_errors(bench: FeedBench) -> None:
     assert [(seconds, newest) for seconds, newest, _ in looks] == [(60, 13), (60, 13), (60, 13), (60, 14)]
     assert looks[0][2] == looks[1][2]  # nothing to do, nothing asked or said
     assert "waiting: " in out.getvalue()
-    assert out.getvalue().rstrip().endswith("stopped")
+    assert capsys.readouterr().err.rstrip().endswith("stopped")
 
 
 def test_options_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster_duckdb import DuckDBResource
 
-from lake_assets.assets.feed_1h import FEED_KEY, build_feed_asset
+from lake_assets.assets.feed_1h import FEED_KEY, RULEPACK_CHECK, build_feed_asset
 from lake_assets.feed.bars import BAR_COLUMNS, HOUR, target_hour
 from lake_assets.feed.feed import Feed, feed_options
 from lake_assets.feed.outcomes import FEED_CHECKS
@@ -233,7 +233,7 @@ def test_the_asset_fails_its_freshness_an_hour_late_and_takes_ranges_in_one_run(
     assert policy is not None
     assert policy.fail_window.to_timedelta() == timedelta(hours=2)  # type: ignore[attr-defined]
     assert asset.backfill_policy == dg.BackfillPolicy.single_run()
-    assert {check.name for check in asset.check_specs} == set(FEED_CHECKS)
+    assert {check.name for check in asset.check_specs} == {*FEED_CHECKS, RULEPACK_CHECK}
 
 
 def tick(settings: LakeSettings, moment: datetime) -> dg.RunRequest | dg.SkipReason:
@@ -284,6 +284,25 @@ def test_the_schedules_requests_run_as_asked(tmp_path: Path) -> None:
             wanted = [_key(at(hour)) for hour in (13, 14, 15)]
             assert sorted(instance.get_materialized_partitions(FEED_KEY)) == wanted
         assert bench.hours() == [12, 13, 14, 15]
+
+
+def test_the_rulepack_judges_the_table_once_per_run(tmp_path: Path) -> None:
+    with scripted_ui(tmp_path) as (ui, bench):
+
+        def judged(result: dg.ExecuteInProcessResult) -> tuple[bool, dict[str, object]]:
+            (found,) = [row for row in result.get_asset_check_evaluations() if row.check_name == RULEPACK_CHECK]
+            assert found.partition is None
+            return found.passed, {name: value.value for name, value in found.metadata.items()}
+
+        passed, numbers = judged(ui.run(at(10), at(12)))
+        assert (passed, numbers["verdict"], numbers["bars"]) == (True, "PASS", 3)
+        assert numbers["R5"] == {
+            "checked": 3, "violations": 0, "missing": 0, "duplicates": 0, "off_grid": 0, "excused": 0,
+        }  # fmt: skip
+        bench.sql("UPDATE ohlcv_btcusdt_1h SET low = high + 1 WHERE hour(timestamp) = 10")  # type: ignore[attr-defined]
+        passed, numbers = judged(ui.run(at(13)))
+        assert (passed, numbers["verdict"]) == (False, "FAIL")
+        assert numbers["R1"] == {"checked": 4, "violations": 1}
 
 
 def test_a_long_outage_is_caught_up_in_pieces() -> None:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
+from lake_assets.audit.scan import audit_hours
+from lake_assets.ingest import vintages
 from lake_assets.ingest.lake import open_lake
 from lake_resources.errors import StorageError
 from lake_resources.storage.ledger import KnownHole
@@ -111,6 +113,42 @@ def test_a_republished_archive_keeps_both_vintages_and_rebuilds_its_hours(bench:
     after = bench.committed()
     assert after[DAY] != before[DAY]
     assert bench.rows(DAY)["volume_btc"][0] == pl.read_parquet(new.path)["volume"][0]
+    (revision,) = bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)
+    assert (revision.stream, revision.column, revision.timestamp) == ("klines_1m", "volume", DAY)
+    assert (revision.old_source, revision.new_source) == (f"archive:{old.sha256[:12]}", f"archive:{new.sha256[:12]}")
+    assert old.path is not None
+    assert revision.old_value == pl.read_parquet(old.path)["volume"][0]
+    assert revision.new_value == bench.rows(DAY)["volume_btc"][0]
+
+
+@pytest.mark.parametrize("stream", ["agg_trades", "metrics"])
+def test_rows_that_a_republication_adds_are_revisions(
+    bench: Bench, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = {"start": DAY + 5 * HOUR, "end": DAY + 6 * HOUR}
+    bench.at(PUBLISHED).fault("missing_minutes", "daily/(aggTrades|metrics)", **window)
+    (first,) = bench.archives(stream, "2026-11-18")
+    bench.sim.faults.clear()
+    monkeypatch.setattr(vintages, "MOST_REVISIONS", 10)
+    (second,) = bench.archives(stream, "2026-11-18")
+    added = second.row_count - first.row_count
+    assert added > 10
+    assert f"{added} values changed, the first 10 are kept" in second.message
+    revisions = bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)
+    assert len(revisions) == 10
+    assert {(row.column.partition("#")[0], row.old_value, row.new_value) for row in revisions} == {("row", None, 1.0)}
+    assert all(window["start"] <= row.timestamp < window["end"] for row in revisions)
+
+
+def test_a_republication_is_taken_when_the_vintage_before_does_not_read(bench: Bench) -> None:
+    (old,) = bench.at(PUBLISHED).archives("klines_1m", "2026-11-18")
+    assert old.path is not None
+    old.path.write_bytes(b"torn")
+    bench.fault("republished", "daily/klines/.*2026-11-18")
+    (new,) = bench.archives("klines_1m", "2026-11-18")
+    assert new.status == "republished"
+    assert "not compared" in new.message
+    assert bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR) == []
 
 
 # Late, absent and broken sources
@@ -309,3 +347,16 @@ def test_what_rest_has_repairs_aggtrades_that_the_archive_lacks(bench: Bench, ca
     rows = bench.rows(hour)
     assert rows["count_buy_trades"].null_count() == 0
     assert failed_checks(result) == set()
+
+
+def test_a_known_hole_of_whole_hours_is_no_defect(bench: Bench) -> None:
+    start, end = DAY + 10 * HOUR + 30 * MINUTES, DAY + 12 * HOUR + 30 * MINUTES
+    bench.at(PUBLISHED).fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=end)
+    bench.lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, start, end, "matching engine down", "status page"))
+    results = bench.build(hours(9, 14))
+    assert statuses(results) == ["committed"] * 5
+    assert [result.row_count for result in results] == [60, 30, 0, 30, 60]
+    lake, until = bench.lake, DAY + 14 * HOUR
+    report = audit_hours(lake.catalog, lake.ledger, SYMBOL, DAY + 9 * HOUR, until, now=bench.now, lag_minutes=3)
+    assert [(verdict.hour, verdict.codes) for verdict in report.wrong] == []
+    assert (report.present_rows, report.expected_rows) == (180, 300)

@@ -121,6 +121,7 @@ def test_one_hour_is_one_materialization_and_one_row_per_check(ui: Ui) -> None:
     (materialization,) = result.get_asset_materialization_events()
     shown = materialization.materialization.metadata
     assert shown["dagster/partition_row_count"].value == 60
+    assert shown["completeness_pct"].value == 100.0
     assert Path(str(shown["dagster/uri"].value)).is_file()
     provenance = str(shown["provenance"].value)
     assert re.search(r"\| klines_1m \| rest \| `[0-9a-f]{24}` \|", provenance)
@@ -214,6 +215,7 @@ def test_the_open_hour_and_the_next_are_no_failure(ui: Ui) -> None:
     rows = ui.instance.fetch_materializations(KEY, limit=1).records
     assert rows[0].asset_materialization is not None
     assert rows[0].asset_materialization.metadata["dagster/partition_row_count"].value == 27
+    assert rows[0].asset_materialization.metadata["completeness_pct"].value == 100.0
     ui.bench.at(DAY + 15 * HOUR + timedelta(minutes=2))
     ui.hours([DAY + 15 * HOUR], single=True)
 

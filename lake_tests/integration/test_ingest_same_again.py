@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.simulated_lake import (
@@ -234,3 +236,26 @@ def test_how_far_a_value_is_carried_does_not_depend_on_what_is_built_with_it(
         assert one.committed() == day.committed()
         held = [day.rows(hour)["oi_contracts"].count() for hour in hours(0, 9)]
         assert sum(held) == min(180 + max_ffill_minutes + 1, 540) if max_ffill_minutes else sum(held) < 180
+
+
+@pytest.mark.parametrize(
+    "claim", ["row_count = 59", "max_ts = min_ts", "complete = 0", "schema_hash = 'older'", "expected_rows = 58"]
+)
+def test_a_ledger_row_that_is_not_true_of_its_file_is_put_right(bench: Bench, claim: str) -> None:
+    bench.at(PUBLISHED)
+    bench.build(hours(4, 6))
+    hour = DAY + 4 * HOUR
+    before = bench.lake.ledger.partition(SYMBOL, hour)
+    engine = sa.create_engine(bench.lake.ledger.url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE partitions SET {claim} WHERE day = '2026-11-18' AND hour = 4"))
+    engine.dispose()
+    assert bench.lake.ledger.partition(SYMBOL, hour) != before
+    first, second = bench.build(hours(4, 6))
+    assert before is not None
+    assert (first.status, first.content_hash, first.reason) == ("unchanged", before.content_hash, "")
+    assert second.reason == "committed before from the same inputs"
+    after = bench.lake.ledger.partition(SYMBOL, hour)
+    assert after is not None
+    # Built alone, the hour has no neighbours to judge its edges by.
+    assert replace(after, checks="") == replace(before, checks="")

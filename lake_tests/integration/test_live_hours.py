@@ -16,6 +16,7 @@ from lake_assets.ingest.lake import open_lake
 from lake_assets.schema.tables import MINUTE
 from lake_assets.transforms.live_rows import LIVE_ONLY
 from lake_resources.settings import LakeSettings
+from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 
 SYMBOL = "BTCUSDT"
@@ -64,8 +65,22 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
         live = built("live", at)
         asked = [path for _, path, _ in sim.requests if path == "/fapi/v1/aggTrades"]
         rest = built("rest", at)
+        published = HOUR.replace(hour=9) + timedelta(days=1)
+        sim.clock.freeze(published)
+        lake = open_lake(settings, clock=lambda: published, sleep=lambda _: None)
+        promoted = next(build_hours(lake, SYMBOL, [HOUR], now=published, report=lambda _: None)).hours[0]
+        revisions = lake.ledger.revisions(SYMBOL, HOUR, HOUR + timedelta(hours=1))
+        lake.close()
 
     assert asked == []
+    # The archive takes over, says what the collector said, and cannot know what only the collector could.
+    assert (promoted.status, promoted.sources["agg_trades"].kind) == ("committed", "archive")
+    parity = next(outcome for outcome in promoted.outcomes if outcome.name == "archive_parity")
+    assert parity.passed
+    assert "agg_trades" in str(parity.metadata["streams"])
+    assert [row for row in revisions if row.old_source == "ws"] == []
+    assert promoted.frame is not None
+    assert promoted.frame.head(live.height).select(list(LIVE_ONLY)).equals(live.select(list(LIVE_ONLY)))
     assert live.height == rest.height >= 2
     others = [name for name in MINUTE.names if name not in FROM_THE_COLLECTOR]
     assert_frame_equal(live.select(others), rest.select(others), check_exact=True)
@@ -76,3 +91,41 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
     for name in ("price_impact_100k", "avg_spread_usdt", "predicted_funding", "next_funding_time", "liq_long_count"):
         assert live[name].is_not_null().all(), name
         assert rest[name].is_null().all(), name
+
+
+@pytest.mark.slow
+def test_a_silent_stream_gives_no_zeros_and_no_stale_book(tmp_path: Path) -> None:
+    start = HOUR - timedelta(minutes=2)
+    with SimulatorServer(seed=7, symbols=(SYMBOL,), speed=SPEED, start=start, limits=False, rate_per_min=60) as sim:
+        # Acknowledged, other streams of the sockets flow, and these two bring nothing after four minutes.
+        for route, stream in (("market", "aggTrade"), ("public", "bookTicker")):
+            sim.faults.add(Fault("ws_stall", path=route, stream=stream, after_s=8.0))
+        run_collector(
+            settings_of(sim, tmp_path / "live"),
+            say=lambda _: None,
+            for_s=18.0,
+            clock_ns=lambda: sim.clock.now_ms() * 1_000_000,
+        )
+        now = sim.clock.now()
+        sim.clock.freeze(now)
+        frames = {}
+        for root in ("live", "rest"):
+            lake = open_lake(settings_of(sim, tmp_path / root), clock=lambda: now, sleep=lambda _: None)
+            hour = next(build_hours(lake, SYMBOL, [HOUR], now=now, report=lambda _: None)).hours[0]
+            assert hour.status == "committed"
+            assert hour.sources["agg_trades"].kind == "rest", "what no socket brought is asked for"
+            assert {outcome.name: outcome.passed for outcome in hour.outcomes}["trades_vs_klines"]
+            assert hour.frame is not None
+            frames[root] = hour.frame
+            lake.close()
+
+    live, rest = frames["live"], frames["rest"]
+    assert live.height >= 4
+    trades = ["count_buy_trades", "count_sell_trades", "max_trade_size_btc", "realized_vol_1m", "vwap_1m"]
+    assert_frame_equal(live.select(trades), rest.select(trades), check_exact=True)
+    assert (live["count_buy_trades"] + live["count_sell_trades"] > 0).all()
+    assert live["has_depth"].all()
+    assert live["avg_spread_usdt"][0] is not None
+    stalled = live.filter(pl.col("timestamp") >= start + timedelta(minutes=5))
+    assert stalled.height >= 1
+    assert stalled.select(pl.col(BOOK).is_null().all()).row(0) == (True,) * len(BOOK)

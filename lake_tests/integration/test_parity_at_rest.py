@@ -78,6 +78,22 @@ def test_an_exchange_that_does_not_answer_concludes_nothing(bench: Bench) -> Non
     assert bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR) == []
 
 
+def test_what_was_found_before_the_exchange_stopped_answering_is_kept(bench: Bench) -> None:
+    before = bench.rows(BAD).row(17, named=True)
+    restate(bench, volume_btc=before["volume_btc"] + 1.0)
+    later = int((BAD + HOUR).timestamp() * 1000)
+    bench.fault("5xx", "/fapi/v1/klines", query=f"startTime={later}")
+    with pytest.raises(ExchangeError):
+        check_at_rest(bench.lake, SYMBOL, [BAD, BAD + HOUR], bench.now)
+    kept = {(row.stream, row.column) for row in bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)}
+    assert kept == {("klines_1m", "volume"), ("klines_1h", "volume")}
+
+
+def test_nothing_compared_is_not_passed(bench: Bench) -> None:
+    found = check_at_rest(bench.lake, SYMBOL, [], bench.now)
+    assert (found.passed, found.verdict, found.minutes) == (False, "nothing to compare", 0)
+
+
 def test_only_complete_hours_of_the_day_before_are_sealed(bench: Bench) -> None:
     bench.at(DAY + 28 * HOUR)
     assert sealed_hours(bench.lake, SYMBOL, bench.now) == hours(0, 4)

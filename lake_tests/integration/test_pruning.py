@@ -10,6 +10,10 @@ import pytest
 from lake_assets.automation.pruning import FinishedRun, deletable, old_enough
 from lake_assets.jobs import AUTOMATION_TAG, RANGE_END, RANGE_START, prune_runs
 from lake_assets.metadata import minute_key
+from lake_resources.binance.frames import AGG_TRADE
+from lake_resources.collector.segments import SegmentWriter, minutes_with_records
+from lake_tests.automated_lake import automated
+from lake_tests.simulated_lake import Bench
 
 pytestmark = pytest.mark.slow
 
@@ -118,3 +122,18 @@ def test_the_rule() -> None:
     failed = FinishedRun("x", now, failed=True, partitions=frozenset())
     assert not old_enough(failed, now + timedelta(days=6), DAY)
     assert old_enough(failed, now + timedelta(days=7), DAY)
+
+
+def test_the_job_prunes_records_of_the_collector_after_their_retention(bench: Bench) -> None:
+    root, now = bench.lake.catalog.live_records_dir, bench.now
+    writer = SegmentWriter(root)
+    minutes = {hours: int((now - timedelta(hours=hours)).timestamp()) // 60 for hours in (49, 47, 0)}
+    for seq, minute in enumerate(minutes.values()):
+        writer.add(seq, minute * 60_000_000_000, 1, AGG_TRADE, "BTCUSDT", minute, b"{}")
+    writer.write(writer.take()[0], 1)
+    writer.close_before(minutes[0])
+    with dg.DagsterInstance.ephemeral() as instance, automated(bench, instance) as lake:
+        result = lake.repository.get_job("prune").execute_in_process(instance=instance)
+    assert result.success
+    assert minutes_with_records(root, minutes[49], minutes[0] + 1) == {minutes[47], minutes[0]}
+    writer.abandon()

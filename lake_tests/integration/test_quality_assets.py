@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from lake_assets.assets.minute import build_minute_asset
@@ -57,7 +58,15 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def report(
     bench: Bench, instance: dg.DagsterInstance, name: str, **config: object
 ) -> tuple[dg.AssetCheckEvaluation, dict[str, object]]:
-    """Materialize one report; its check and the plain values of its metadata."""
+    """Materialize one report; its verdict (the first check) and the plain values of its metadata."""
+    evaluations, metadata = materialized(bench, instance, name, **config)
+    return evaluations[0], metadata
+
+
+def materialized(
+    bench: Bench, instance: dg.DagsterInstance, name: str, **config: object
+) -> tuple[list[dg.AssetCheckEvaluation], dict[str, object]]:
+    """The same with all checks."""
     key = report_key(SYMBOL, name)
     asset = next(asset for asset in build_quality_assets(SYMBOL) if asset.key == key)
     result = dg.materialize(
@@ -66,9 +75,8 @@ def report(
         resources={"lake": Opener(bench.lake)},
         run_config={"ops": {asset.op.name: {"config": config}}},
     )
-    (check,) = result.get_asset_check_evaluations()
     (event,) = result.asset_materializations_for_node(asset.op.name)
-    return check, {label: value.value for label, value in event.metadata.items()}
+    return result.get_asset_check_evaluations(), {label: value.value for label, value in event.metadata.items()}
 
 
 def built(bench: Bench, instance: dg.DagsterInstance) -> None:
@@ -109,8 +117,46 @@ def test_the_rules_report(bench: Bench, instance: dg.DagsterInstance) -> None:
     assert (check.passed, check.severity, metadata["R5"]) == (False, dg.AssetCheckSeverity.ERROR, 60)
 
 
+def test_each_rule_is_a_check_with_its_numbers(bench: Bench, instance: dg.DagsterInstance) -> None:
+    bench.build(hours(0, 6))
+    checks, _ = materialized(bench, instance, "rules", **RANGE)
+    assert [check.check_name for check in checks] == ["verdict", "R1", "R2", "R3", "R4", "R5", "R6", "R7"]
+    assert all(check.passed for check in checks)
+    path = bench.lake.catalog.minute_path(SYMBOL, DAY + HOUR)
+    pl.read_parquet(path).with_columns(high=pl.col("high") * 1.01).write_parquet(path)
+    checks, _ = materialized(bench, instance, "rules", **RANGE)
+    failed = {check.check_name: check.metadata for check in checks if not check.passed}
+    assert failed.keys() == {"verdict", "R7"}
+    assert (failed["R7"]["checked"].value, failed["R7"]["violations"].value) == (360, 60)
+
+
+def test_bars_whose_klines_are_gone_do_not_pass(bench: Bench, instance: dg.DagsterInstance) -> None:
+    bench.build([*hours(0, 6), *hours(24, 27)])
+    both = {"start": f"{DAY:%Y-%m-%d}", "end": f"{DAY + 27 * HOUR:%Y-%m-%dT%H:%M}"}
+    (archive,) = bench.lake.ledger.archives_between(SYMBOL, "klines_1m", DAY, DAY + 24 * HOUR)
+    bench.lake.catalog.absolute(archive.path).unlink()
+    checks, metadata = materialized(bench, instance, "rules", **RANGE)
+    found = {check.check_name: check for check in checks}
+    assert (metadata["verdict"], found["R7"].passed, found["R7"].severity) == (
+        "FAIL",
+        False,
+        dg.AssetCheckSeverity.ERROR,
+    )
+    assert (found["R7"].metadata["checked"].value, found["R7"].metadata["only_bars"].value) == (0, 360)
+    assert "R7: 360 of 360 bars of BTCUSDT have no klines to compare with" in str(metadata["report"])
+    found = {check.check_name: check for check in materialized(bench, instance, "rules", **both)[0]}
+    assert (found["R7"].passed, found["R7"].severity) == (False, dg.AssetCheckSeverity.WARN), (
+        "three hours were compared"
+    )
+
+
 def test_parity_at_rest(bench: Bench, instance: dg.DagsterInstance) -> None:
     bench.build(hours(0, 6))
+    bench.at(DAY + 12 * HOUR)
+    check, metadata = report(bench, instance, "parity_at_rest", hours=3)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN), "no hour is sealed yet"
+    assert (metadata["verdict"], metadata["minutes"]) == ("nothing to compare", 0)
+    bench.at(PUBLISHED + 24 * HOUR)
     check, metadata = report(bench, instance, "parity_at_rest", hours=3)
     assert (check.passed, metadata["hours"], metadata["minutes"], metadata["hour_bars"]) == (True, 3, 180, 3)
 

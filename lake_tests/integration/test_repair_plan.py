@@ -17,6 +17,7 @@ from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli import app
 from lake_resources.errors import SettingsError
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.ledger import KnownHole
 from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 NEXT = DAY + timedelta(days=1)
@@ -75,6 +76,28 @@ def test_only_what_is_wrong_is_planned_and_a_repair_leaves_nothing(bench: Bench)
     assert bench.committed() == before, "a repaired hour has the bytes it had"
 
 
+@pytest.mark.parametrize("has", ["no minutes", "no archive"])
+def test_hours_of_a_known_hole_are_accounted_for_once(bench: Bench, has: str) -> None:
+    start, end = DAY + 4 * HOUR, DAY + 6 * HOUR
+    bench.fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=end)
+    if has == "no archive":
+        bench.fault("missing", "daily/klines/.*2026-11-18")
+        bench.fault("5xx", "^/fapi/v1/klines", query=f"startTime={int(start.timestamp() * 1000)}")
+    bench.build(hours(0, 4))
+    bench.lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, start, end, "halt", "somewhere"))
+    assert audited(bench, DAY, end).wrong == []
+    bench.at(DAY + 12 * HOUR)
+    assert planned(bench, audited(bench, DAY, end)).hours == (), "its archive may still say something"
+    bench.at(PUBLISHED)
+    plan = planned(bench, audited(bench, DAY, end))
+    assert (plan.hours, plan.reasons) == ((start, start + HOUR), {})
+    bench.build(plan.hours)
+    after = audited(bench, DAY, end)
+    assert (after.wrong, planned(bench, after).hours) == ([], ())
+    assert bench.lake.ledger.watermark(SYMBOL) == end - timedelta(minutes=1)
+    assert planned(bench, after, force=True).hours == tuple(hours(0, 6)), "force asks for them again"
+
+
 def test_a_repair_that_was_cut_short_goes_on_with_the_rest(bench: Bench) -> None:
     first = planned(bench, audited(bench), max_hours=10)
     assert (len(first.hours), first.left_out) == (10, 14)
@@ -119,7 +142,7 @@ def test_hours_before_the_listing_are_no_holes(bench: Bench) -> None:
     assert traded_window(bench.lake, SYMBOL, DAY, NEXT) == (DAY, NEXT)
     assert traded_window(bench.lake, "GONEUSDT", start, end) == (start, end), "what is not listed is not left out"
     bench.fault("5xx", "/fapi/v1/exchangeInfo", times=None)
-    assert traded_window(bench.lake, SYMBOL, start, end) == (start, end)
+    assert traded_window(bench.lake, SYMBOL, start, end) == (first, end), "what the exchange said before counts"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from lake_assets.assets.compacted import build_compacted_asset, build_compaction
 from lake_assets.assets.report_card import build_report_card_asset, build_report_card_schedule, report_card_key
 from lake_assets.ingest.lake import claim_root, open_lake
 from lake_assets.quality.report_card import month_window, picture, render, report_card, write_report_card
+from lake_assets.validation.coverage import MINUTE_STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_resources.storage.compaction import Period, compact
@@ -34,7 +35,8 @@ def here(tmp_path):
 
 def commit(here, first, count, **given):
     checks = '[{"name":"ohlc","passed":true,"metadata":{}}]'
-    hours = [candidate(MONTH + n * HOUR, **given) for n in range(first, first + count)]
+    kinds = dict.fromkeys(MINUTE_STREAMS, "archive") | {"book_ticker": "none"}
+    hours = [candidate(MONTH + n * HOUR, kinds=kinds, **given) for n in range(first, first + count)]
     commit_hours(*here, SYMBOL, [type(h)(**(vars(h) | {"checks": checks})) for h in hours], clock=clock)
 
 
@@ -51,7 +53,7 @@ def test_a_whole_month_is_clean(here):
     page = render(found, "picture.png")
     assert "# BTCUSDT, February 2026: CLEAN" in page
     assert "40,320 of 40,320 minutes (100.00 %)" in page
-    assert "| klines_1m | 40,320 | 0 | 0 | 0 | 0 |" in page
+    assert "| klines_1m | 40,320 | 0 | 0 | 0 | 0 | 100.00 % |" in page
 
 
 def test_planted_defects_are_on_the_page(here):
@@ -77,6 +79,17 @@ def test_planted_defects_are_on_the_page(here):
         "40,230 of 40,320 minutes (99.77 %)",
     ):
         assert line in page, line
+
+
+def test_an_hour_that_a_known_hole_explains_is_not_held_against_the_month(here):
+    hour = MONTH + 50 * HOUR
+    commit(here, 0, 50)
+    commit(here, 51, 621)
+    quarantine_hour(*here, SYMBOL, hour, None, ["source_missing"], "none", clock=clock)
+    assert card(here).verdict == "LOOK"
+    here[1].declare_hole(KnownHole("klines_1m", SYMBOL, hour, hour + HOUR, "halt", "issue 1"))
+    found = card(here)
+    assert (found.verdict, found.rejected, found.cells[50]) == ("CLEAN", (), "explained")
 
 
 def test_the_open_month_expects_what_is_closed(here):

@@ -148,6 +148,19 @@ def test_damaged_bytes(sim: SimulatorServer, http: httpx.Client, kind: str, matc
     assert sums_match(http, AGGS)
 
 
+def test_garbled_rows_have_one_value_that_is_no_number(sim: SimulatorServer, http: httpx.Client) -> None:
+    path = "/data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-02-13.zip"
+    sound = rows(http.get(path).content)
+    window = {"start": DAY + timedelta(hours=2), "end": DAY + timedelta(hours=2, minutes=15)}
+    sim.faults.add(Fault(kind="garbled", path=path, **window))
+    found = rows(http.get(path).content)
+    assert sums_match(http, path)
+    differing = [(new, old) for new, old in zip(found, sound, strict=True) if new != old]
+    assert [new[0][11:16] for new, _ in differing] == ["02:00", "02:05", "02:10"]
+    assert all([*new[:2], *new[3:]] == [*old[:2], *old[3:]] for new, old in differing)
+    assert {new[2] for new, _ in differing} == {"1.2.3"}
+
+
 def test_a_republished_archive_has_new_rows_and_a_new_checksum_from_then_on(
     sim: SimulatorServer, http: httpx.Client
 ) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import polars as pl
 import pytest
@@ -12,7 +12,7 @@ from lake_assets.cli import app
 from lake_assets.ingest.lake import claim_root
 from lake_assets.quality.certificate import certify
 from lake_assets.quality.slices import SliceRequest, write_slice
-from lake_assets.reading import load, scan_minutes
+from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.schema.tables import MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
@@ -48,7 +48,7 @@ def commit(here, first, count, without=(), seed=7):
 
 
 def certificate(here, start=FIRST, end=END, now=NOW):
-    return certify(*here, SYMBOL, start, end, now=now, lag_minutes=3)
+    return certify(*here, SYMBOL, start, end, now=now, lag_minutes=3, columns=["close"])
 
 
 def holes(found):
@@ -99,7 +99,7 @@ def test_load_gives_the_rows_of_the_reader_and_the_certificate(here):
     assert found == certificate(here)
     assert load(SYMBOL, FIRST, END, clock=lambda: NOW).frame.collect_schema() == MINUTE.polars_schema
     bars = load(SYMBOL, FIRST, END, ["close", "vwap_1m"], timeframe="1d", clock=lambda: NOW).frame.collect()
-    assert bars.columns == ["timestamp", "close", "vwap", "minutes", "complete"]
+    assert bars.columns == ["timestamp", "minutes", "complete", "close", "vwap"]
     assert bars["minutes"].to_list() == [1440, 1440]
 
 
@@ -134,11 +134,11 @@ def test_a_slice_and_its_certificate_lie_side_by_side(here, tmp_path, form):
     commit(here, FIRST, 48, without=[77])
     written = slice_(here, tmp_path / "out", form, timeframe="1h", columns=("open", "close", "volume_btc"))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"BTCUSDT_1h_20260115T0000_20260117T0000.{form}",
-        f"BTCUSDT_1h_20260115T0000_20260117T0000.{form}.certificate.json",
+        f"BTCUSDT_1h_20260115T0000_20260117T0000_3columns-e112ef89.{form}",
+        f"BTCUSDT_1h_20260115T0000_20260117T0000_3columns-e112ef89.{form}.certificate.json",
     }
     rows = pl.read_parquet(written.path) if form == "parquet" else pl.read_csv(written.path, try_parse_dates=True)
-    assert rows.columns == ["symbol", "timestamp", "open", "close", "volume_btc", "minutes", "complete"]
+    assert rows.columns == ["symbol", "timestamp", "minutes", "complete", "open", "close", "volume_btc"]
     assert rows.height == 48
     assert rows["timestamp"].to_list() == [FIRST + n * HOUR for n in range(48)]
     told = json.loads(written.certificate_path.read_text())
@@ -152,7 +152,7 @@ def test_a_slice_and_its_certificate_lie_side_by_side(here, tmp_path, form):
 
 
 def test_minutes_of_all_columns_and_months_are_written_as_they_are(here, tmp_path):
-    start = FIRST + 16 * DAY - 3 * HOUR
+    start = FIRST + 17 * DAY - 3 * HOUR
     commit_sound(*here, start, 6)
     request = SliceRequest(start + 7 * MINUTE_, start + 6 * HOUR - MINUTE_)
     written = write_slice(*here, SYMBOL, request, tmp_path, form="parquet", exchange="x", now=NOW, lag_minutes=3)
@@ -207,3 +207,118 @@ def test_the_command(here, tmp_path):
     refused = CliRunner().invoke(app, ["slice", *window, "--require", "clean", "--out", str(tmp_path / "c")])
     assert isinstance(refused.exception, NotClean)
     assert not (tmp_path / "c").exists()
+
+
+def lose(here, change):
+    """Another file than the committed one, without anybody's knowledge."""
+    path = here[0].minute_path(SYMBOL, FIRST + 5 * HOUR)
+    change(pl.read_parquet(path)).write_parquet(path)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"require": "clean"}, {"timeframe": "1h"}, {"timeframe": "1h", "incomplete": "omit"}],
+    ids=["1m", "clean", "bars", "whole bars"],
+)
+@pytest.mark.parametrize(
+    "change", [lambda rows: rows.slice(1), lambda rows: pl.concat([rows.head(1), rows])], ids=["lost", "doubled"]
+)
+def test_a_certificate_does_not_vouch_for_rows_that_are_not_there(here, tmp_path, given, change):
+    commit_sound(*here, FIRST, 48)
+    slice_(here, tmp_path / "before", columns=("close",), **given)
+    lose(here, change)
+    with pytest.raises(StorageError, match="the certificate counts 2,880") as caught:
+        slice_(here, tmp_path / "out", columns=("close",), **given)
+    assert "lake audit --full" in str(caught.value.remedy)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_minutes_that_are_not_due_yet_may_be_there(here, tmp_path):
+    commit_sound(*here, FIRST, 48)
+    for timeframe in ("1m", "1h"):
+        request = SliceRequest(FIRST, END, timeframe, ("close",))
+        now = END - 10 * MINUTE_
+        written = write_slice(*here, SYMBOL, request, tmp_path, form="csv", exchange="x", now=now, lag_minutes=3)
+        assert written.certificate.present_minutes == 2867
+
+
+def test_sources_count_the_minutes_that_are_there(here):
+    commit(here, FIRST, 2, without=range(20))
+    found = certificate(here, FIRST, FIRST + 20 * MINUTE_)
+    assert (found.present_minutes, found.sources) == (0, {})
+    found = certificate(here, FIRST + 10 * MINUTE_, FIRST + 90 * MINUTE_)
+    assert (found.present_minutes, found.sources["klines_1m"]) == (70, {"archive": 70})
+
+
+def test_a_loaded_window_can_be_verified(here):
+    commit_sound(*here, FIRST, 48)
+    found = load(SYMBOL, FIRST, END, ["close"], clock=lambda: NOW).certificate
+    verify(found)
+    period = Period(SYMBOL, "day", FIRST, FIRST + DAY)
+    compact(*here, period, here[1].hour_files(SYMBOL, FIRST, FIRST + DAY), clock=lambda: NOW)
+    lose(here, lambda rows: rows.slice(1))
+    verify(found)  # the day file serves this hour now
+    path = here[0].minute_path(SYMBOL, FIRST + 30 * HOUR)
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1])
+    with pytest.raises(StorageError, match="is not the file that was committed"):
+        verify(found)
+    path.write_bytes(sound)
+    commit(here, FIRST + 31 * HOUR, 1, seed=8)
+    with pytest.raises(StorageError, match="were committed since"):
+        verify(found)
+
+
+def test_another_zone_cuts_no_bar_and_names_the_file_in_utc(here, tmp_path):
+    edge = datetime(2026, 2, 1, tzinfo=UTC)
+    start, end = edge - 2 * DAY, edge + 2 * DAY
+    commit_sound(*here, start, 96)
+    zone = timezone(timedelta(hours=5, minutes=30))
+    given = {"form": "csv", "exchange": "x", "now": NOW, "lag_minutes": 3}
+    local = SliceRequest(start.astimezone(zone), end.astimezone(zone), "1d", ("close",))
+    written = write_slice(*here, SYMBOL, local, tmp_path / "local", **given)
+    assert written.row_count == 4
+    plain = write_slice(*here, SYMBOL, SliceRequest(start, end, "1d", ("close",)), tmp_path / "utc", **given)
+    assert (plain.path.name, plain.path.read_bytes()) == (written.path.name, written.path.read_bytes())
+    with pytest.raises(ValueError, match="no time zone"):
+        SliceRequest(start.replace(tzinfo=None), end)
+
+
+def test_another_slice_has_another_name(here, tmp_path):
+    commit(here, FIRST, 48, without=[77])
+    requests = [
+        {"columns": ("open", "close")},
+        {"columns": ("close", "open")},
+        {"columns": ("close",)},
+        {"timeframe": "1h"},
+        {"timeframe": "1h", "incomplete": "omit"},
+        {"timeframe": "1h", "columns": ("close",)},
+    ]
+    written = [slice_(here, tmp_path / "out", "csv", **given) for given in requests]
+    assert len({found.path for found in written}) == len(requests)
+    assert [found.incomplete_bars for found in written] == [0, 0, 0, 1, 0, 1]
+    assert [hashlib.sha256(found.path.read_bytes()).hexdigest() for found in written] == [f.sha256 for f in written]
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_what_is_half_written_is_hidden_and_goes_away(here, tmp_path, monkeypatch, form):
+    start = FIRST + 17 * DAY - 3 * HOUR
+    commit_sound(*here, start, 6)
+    out, seen = tmp_path / "out", []
+    original = pl.LazyFrame.collect
+
+    def collect(frame, *arguments, **given):
+        if out.exists():
+            seen.append({path.relative_to(out).parts[0] for path in out.rglob("*") if path.is_file()})
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return original(frame, *arguments, **given)
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", collect)
+    with pytest.raises(KeyboardInterrupt):
+        write_slice(
+            *here, SYMBOL, SliceRequest(start, start + 6 * HOUR), out, form=form, exchange="x", now=NOW, lag_minutes=3
+        )
+    assert seen[0] == set()
+    assert [name[0] for name in seen[1]] == ["."], "what a killed process leaves is no file of this directory"
+    assert list(out.iterdir()) == []

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from lake_assets.console import stack as module
-from lake_assets.console.stack import Stack
+from lake_assets.console.stack import Stack, dagster_home, local_stack
 from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.locks import writer_lock
+from lake_tests.outage import free_port
 
+_CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+_LEAVES_A_CHILD = ["timeit", "-n", "1", "-r", "1", "-s", _CHILD, "pass"]
+_DEAF = [
+    "timeit",
+    "-n",
+    "1",
+    "-r",
+    "1",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)",
+]
 _SLEEPS = ["timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)"]
 
 
@@ -64,3 +82,94 @@ def test_another_process_that_ends_is_an_error_with_its_log(stack: Stack) -> Non
         stack.processes["daemon"].wait(20)
         with pytest.raises(LakeError, match=r"daemon ended with code 1(.|\n)*no_such_module_of_ours"):
             stack.check()
+
+
+def test_only_the_end_of_a_log_is_told(stack: Stack) -> None:
+    (stack.logs / "daemon.log").write_text("old\n" * 1_000_000)
+    with stack:
+        stack.start("daemon", ["no_such_module_of_ours"], dict(os.environ))
+        stack.processes["daemon"].wait(20)
+        with pytest.raises(LakeError, match=r"no_such_module_of_ours") as ended:
+            stack.check()
+    assert len(str(ended.value)) < 2_000
+
+
+def test_a_kept_process_is_started_again_while_another_is_waited_for(stack: Stack) -> None:
+    with stack:
+        stack.keep("collector", _SLEEPS, dict(os.environ))
+        before = _killed(stack, "collector")
+        stack.wait_for("it", lambda: stack.processes["collector"].pid != before, timeout_s=10)
+
+
+def test_children_of_a_dead_process_end_with_the_stack(stack: Stack) -> None:
+    with stack:
+        stack.start("daemon", _LEAVES_A_CHILD, dict(os.environ))
+        group = stack.processes["daemon"].pid
+        stack.processes["daemon"].wait(20)
+        os.killpg(group, 0)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+def test_a_second_interrupt_kills_at_once(stack: Stack) -> None:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    stack.start("daemon", _DEAF, dict(os.environ))
+    stack.wait_for("it", lambda: (stack.logs / "daemon.log").read_text().startswith("1"), timeout_s=20)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stack.stop()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - began < 10
+    assert stack.processes["daemon"].returncode == -signal.SIGKILL
+
+
+def test_a_second_platform_of_a_lake_is_refused_on_other_ports_too(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"_env_file": None}
+    settings = LakeSettings(root=tmp_path, exchange="binance", webserver_port=free_port(), **given)
+    with (
+        writer_lock(dagster_home(settings) / "stack.lock"),
+        pytest.raises(LakeError, match="is running already"),
+        local_stack(settings, say=lambda _: None),
+    ):
+        pass
+    assert not (tmp_path / "logs").exists(), "nothing was started"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_processes_end_with_a_stack_that_is_killed(tmp_path: Path) -> None:
+    starts_one = (
+        "import os, sys, time; from pathlib import Path; from lake_assets.console.stack import Stack;"
+        f"stack = Stack('', Path({str(tmp_path)!r})); stack.start('daemon', {_SLEEPS!r}, dict(os.environ));"
+        "print(stack.processes['daemon'].pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", starts_one], stdout=subprocess.PIPE, cwd=module.PROJECT)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+    os.kill(child, 0)
+    parent.kill()
+    parent.wait(10)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.02)
+
+
+def test_a_closed_terminal_ends_the_stack_unless_that_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), module._interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with module._interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -14,14 +14,17 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
 
 from lake_assets.automation.facts import HoleFacts
 from lake_assets.automation.health import judge
 from lake_assets.cli import app
+from lake_assets.console.before_start import give_up_dead_runs
 from lake_assets.console.facts import find_facts
-from lake_assets.console.heartbeat import give_up_dead_runs, heartbeat_path, report_path, run
+from lake_assets.console.heartbeat import heartbeat_path, report_path, run
+from lake_assets.ingest.lake import claim_root
 from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
@@ -72,7 +75,7 @@ def until(ready: Callable[[], object], seconds: float = 30) -> None:
 
 
 @contextmanager
-def watching(chosen: LakeSettings, started: datetime | None = None) -> Iterator[list[str]]:
+def watching(chosen: LakeSettings, started: datetime = NOW) -> Iterator[list[str]]:
     """The watchdog at work; what it says. It ends within 10 s of being told to."""
     stop, lines, failed = threading.Event(), list[str](), list[BaseException]()
 
@@ -253,30 +256,6 @@ def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, 
     assert "the heartbeat could not be written" in hook.bodies[0]["detail"]
 
 
-def test_a_watchdog_that_is_started_again_leaves_the_runs_of_its_platform_alone(tmp_path: Path, home: Path) -> None:
-    @dg.job(name="minute_hours")
-    def minute_hours() -> None:
-        pass
-
-    chosen = settings(tmp_path, automation=False)
-    before = datetime.now(UTC)
-    with dg.DagsterInstance.get() as instance:
-        beat(instance, before)
-        at_work = instance.create_run_for_job(
-            minute_hours, status=dg.DagsterRunStatus.STARTED, tags={AUTOMATION_TAG: "hot"}
-        )
-        with watching(chosen, started=before - timedelta(seconds=1)):
-            until(heartbeat_path(chosen).is_file)
-        kept = instance.get_run_by_id(at_work.run_id)
-        with watching(chosen) as lines:
-            until(lambda: lines)
-        given_up = instance.get_run_by_id(at_work.run_id)
-    assert kept is not None
-    assert kept.status == dg.DagsterRunStatus.STARTED
-    assert given_up is not None
-    assert given_up.status == dg.DagsterRunStatus.CANCELED
-
-
 def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
     exchange_here, tmp_path: Path, home: Path
 ) -> None:
@@ -319,29 +298,39 @@ def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
 
 
 def test_runs_that_died_with_the_platform_are_given_up_at_its_next_start(home: Path) -> None:
+    (home / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}\n"
+    )
+
     @dg.job(name="minute_hours")
     def minute_hours() -> None:
         pass
 
+    def run_of(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> str:
+        named = {name.replace("__", "/"): value for name, value in tags.items()}
+        return instance.create_run_for_job(minute_hours, status=status, tags=named).run_id
+
     started, queued = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED
     with dg.DagsterInstance.get() as instance:
-        dead = [
-            instance.create_run_for_job(minute_hours, status=started, tags={AUTOMATION_TAG: kind}).run_id
-            for kind in ("hot", "heal")
-        ]
-        waiting = instance.create_run_for_job(minute_hours, status=queued, tags={AUTOMATION_TAG: "hot"}).run_id
-        by_hand = instance.create_run_for_job(minute_hours, status=started).run_id
-        assert give_up_dead_runs(instance, datetime.now(UTC) - HOUR) == [], "they began after it"
-        assert give_up_dead_runs(instance, datetime.now(UTC) + timedelta(seconds=1)) == dead
-        statuses = {run.run_id: run.status for run in instance.get_runs()}
-    assert {statuses[run_id] for run_id in dead} == {dg.DagsterRunStatus.CANCELED}
-    assert (statuses[waiting], statuses[by_hand]) == (queued, started)
+        sensors = [run_of(instance, started, lake__automation=kind) for kind in ("hot", "heal", "promote")]
+        backfill = run_of(instance, started, **{GRPC_INFO_TAG: "{}"})
+        stopping = run_of(instance, dg.DagsterRunStatus.CANCELING, **{GRPC_INFO_TAG: "{}"})
+        waiting = run_of(instance, queued, lake__automation="hot")
+        elsewhere = run_of(instance, started)
+        given_up = give_up_dead_runs(instance)
+        assert give_up_dead_runs(instance) == []
+        runs = {run.run_id: run for run in instance.get_runs()}
+    assert sorted(given_up) == sorted([*sensors, backfill, stopping])
+    assert {runs[run_id].status for run_id in (*sensors, stopping)} == {dg.DagsterRunStatus.CANCELED}
+    assert runs[backfill].status == dg.DagsterRunStatus.FAILURE
+    assert runs[backfill].tags[WILL_RETRY_TAG] == "true"
+    assert (runs[waiting].status, runs[elsewhere].status) == (queued, started)
 
 
 def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
-    tmp_path: Path, home: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, hook: Receiver
 ) -> None:
-    monkeypatch.setattr("lake_assets.automation.health.STARTING_FOR", timedelta(0))
     chosen = settings(tmp_path, webhook_url=hook.url)
     with watching(chosen):
         until(lambda: hook.bodies)
@@ -358,6 +347,7 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LAKE_AUTOMATION", "false")
     monkeypatch.setenv("LAKE_COLLECTOR", "false")
     monkeypatch.setenv("DAGSTER_HOME", "")
+    claim_root(tmp_path / "lake", "simulator")
     sick = CliRunner().invoke(app, ["health"])
     assert sick.exit_code == 1
     assert "STOPPED" in sick.output

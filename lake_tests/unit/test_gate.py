@@ -217,6 +217,9 @@ def test_audit_of_windows_holes_and_order(frame: pl.DataFrame) -> None:
     assert audit(hour, 0, 60, hole("klines_1m", TEN + 17 * MINUTE, 1)) == ["ok"]
     assert audit(hour.reverse()) == ["timestamp_gap_or_order_error"]
     assert audit(hour[:0]) == ["empty_partition"]
+    assert audit(hour[:0], 0, 60, hole("klines_1m", TEN - HOUR, 120)) == ["ok"], "the exchange was down all the time"
+    assert audit(hour[:0], 0, 60, hole("klines_1m", TEN, 59)) == ["empty_partition"]
+    assert audit(hour[:0], 0, 60, hole("mark_price_klines_1m", TEN, 60)) == ["empty_partition"]
     assert audit(pl.concat([hour[:59], hour[58:59]])) == ["duplicate_timestamps:1", "timestamp_gap_or_order_error"]
     assert audit(hour.with_columns(pl.col("close").cast(pl.Float32), x=1)) == ["unknown_columns:x", "wrong_types:close"]
     assert audit(put(hour, 3, mark_price_open=None)) == ["hard_required_nulls:mark_price_open:1"]

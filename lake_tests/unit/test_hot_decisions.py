@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, is_due, plan_tick
+from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, hot_hours, is_due, plan_tick
+from lake_tests.minute_hours import partition
 
 HOUR = timedelta(hours=1)
 OPEN = datetime(2026, 11, 18, 15, tzinfo=UTC)
@@ -17,8 +19,10 @@ def at(minute: float, second: float = 0) -> datetime:
     return OPEN + timedelta(minutes=minute, seconds=second)
 
 
-def held(until: datetime, *, complete: bool = False, unsettled: bool = False) -> HotHour:
-    return HotHour(until, complete, unsettled, f"{until}{complete}{unsettled}")
+def held(
+    until: datetime, *, complete: bool = False, unsettled: bool = False, heard_later: bool = False, state: str = ""
+) -> HotHour:
+    return HotHour(until, complete, unsettled, heard_later, f"{until}{complete}{unsettled}{state}")
 
 
 def sealed(hour: datetime) -> HotHour:
@@ -110,6 +114,29 @@ def test_a_change_ends_the_pause() -> None:
     for tick in range(6):
         plan(band(held(at(1))), at(11, 5) + timedelta(seconds=30 * tick), attempts)
     assert plan(band(held(at(12))), at(14, 5), attempts) is not None
+
+
+def test_a_sealed_hour_of_which_the_collector_learned_more_is_built_once_more() -> None:
+    attempts, early = Attempts(), OPEN - 4 * HOUR
+
+    def learned(state: str) -> dict[datetime, HotHour]:
+        return band(held(at(11))) | {early: held(early + HOUR, complete=True, heard_later=True, state=state)}
+
+    assert plan(learned("@1"), at(11, 5), attempts) == (("BTCUSDT",), early, early)
+    assert plan(learned("@1"), at(11, 40), attempts) is None, "it changed nothing, and that is that"
+    assert plan(learned("@2"), at(11, 45), attempts) == (("BTCUSDT",), early, early)
+
+
+def test_live_rows_are_later_only_than_the_commit_that_lacks_them() -> None:
+    row = partition(OPEN)
+    before, later = {OPEN: row.committed_at}, {OPEN: row.committed_at + timedelta(seconds=1)}
+    assert not hot_hours([row], [], {})[OPEN].heard_later
+    assert not hot_hours([row], [], before)[OPEN].heard_later
+    assert hot_hours([row], [], later)[OPEN].heard_later
+    assert hot_hours([row], [], later)[OPEN].fingerprint != hot_hours([row], [], before)[OPEN].fingerprint
+    growing = replace(row, complete=False)
+    states = {hot_hours([growing], [], heard)[OPEN].fingerprint for heard in (before, later)}
+    assert len(states) == 1, "rows that come every minute must not end the pause of an hour that cannot be built"
 
 
 def test_the_memory_survives_as_text_and_forgets() -> None:

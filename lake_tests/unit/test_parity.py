@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from lake_assets.schema.damage import Damage
+from lake_assets.schema.holes import Hole
 from lake_assets.transforms.trades import trade_features
 from lake_assets.validation.coverage import MINUTE_STREAMS, source_coverage
 from lake_assets.validation.outcome import CheckOutcome
@@ -61,6 +63,15 @@ def test_cells_of_streams_with_ids_carry_the_id() -> None:
     )
     found = compare(archive, captured, "agg_trades")
     assert found.differences.rows() == [(TEN, "is_buyer_maker#7", 1.0, 0.0), (TEN, "row#9", None, 1.0)]
+
+
+def test_rows_with_ids_against_nothing_at_all() -> None:
+    rows = wire("agg_trades", [agg_trade(i, TEN + i * MINUTE, 100.0, 1.0, maker=False) for i in (1, 2)])
+    for archive, captured, counts in ((rows, rows.clear(), (2, 0)), (rows.clear(), rows, (0, 2))):
+        found = compare(archive, captured, "agg_trades")
+        assert (found.only_archive, found.only_captured) == counts
+        assert found.differences["column"].to_list() == ["row#1", "row#2"]
+        assert found.differences["timestamp"].to_list() == rows["transact_time"].to_list()
 
 
 def test_columns_that_rest_does_not_tell_are_not_compared() -> None:
@@ -176,3 +187,37 @@ def test_a_ratio_must_round_to_what_rest_publishes() -> None:
 
     assert not compare(metrics(2.24152336), metrics(2.2415), "metrics").differing
     assert compare(metrics(2.24152336), metrics(2.2416), "metrics").columns == {"count_toptrader_long_short_ratio": 1}
+
+
+def hole(stream: str, first: int, last: int) -> Hole:
+    return Hole(stream, "BTCUSDT", TEN + first * MINUTE, TEN + last * MINUTE, "halt", "#1")
+
+
+def test_known_holes_of_the_whole_hour_excuse_a_stream_and_damage_is_only_named() -> None:
+    kinds = dict.fromkeys(MINUTE_STREAMS, "archive") | {"premium_index_klines_1m": "none"}
+    damage = [
+        Damage("premium_index_klines_1m", "*", TEN.date(), TEN.date(), "absent", "#335"),
+        Damage("metrics", "*", TEN.date(), TEN.date(), "damaged", "#350"),
+    ]
+
+    named = source_coverage(TEN, kinds, damage=damage)
+    assert (named.passed, named.metadata["absent_streams"]) == (False, "premium_index_klines_1m")
+    assert named.metadata["known_damage"] == "premium_index_klines_1m: absent (#335)"
+
+    part = [hole("premium_index_klines_1m", 0, 59)]
+    assert not source_coverage(TEN, kinds, holes=part).passed
+    whole = source_coverage(TEN, kinds, holes=[hole("premium_index_klines_1m", 30, 90), *part])
+    assert (whole.passed, whole.metadata["excused_streams"]) == (True, "premium_index_klines_1m")
+    assert not source_coverage(TEN, kinds, holes=[hole("agg_trades", 0, 60)]).passed
+
+
+def test_known_holes_excuse_minutes_without_aggtrades() -> None:
+    slow = ("oi_contracts", "oi_value_usdt", "top_trader_ls_ratio_acct", "global_ls_ratio_acct", "funding_rate")
+    rows = pl.DataFrame(
+        {"timestamp": [TEN, TEN + MINUTE], "count_buy_trades": [None, 1]} | {name: [1.0, 1.0] for name in slow},
+        schema_overrides={"count_buy_trades": pl.Int64},
+    )
+    kinds = dict.fromkeys(MINUTE_STREAMS, "archive")
+    assert source_coverage(TEN, kinds, rows).metadata["lost_trade_minutes"] == 1
+    assert source_coverage(TEN, kinds, rows, holes=[hole("agg_trades", 0, 1)]).metadata["lost_trade_minutes"] == 0
+    assert source_coverage(TEN, kinds, rows, holes=[hole("agg_trades", 1, 2)]).metadata["lost_trade_minutes"] == 1

@@ -63,6 +63,9 @@ def test_a_bar_that_lacks_a_minute_is_marked_or_left_out_and_never_filled():
     assert marked.filter(~pl.col("complete")).select("timestamp", "minutes").rows() == [
         (FIRST + timedelta(hours=1), 59)
     ]
+    hollow = marked.row(1, named=True)
+    assert (hollow["trade_count"], hollow["minutes"]) == (59 * 20, 59), "partial sums, and the bar says so"
+    assert marked.columns[:3] == ["timestamp", "minutes", "complete"], "nobody reads the sums without passing the mark"
     assert bars("1h", holes, incomplete="omit").equals(marked.filter(pl.col("complete")))
     whole_hour_gone = HOURS.filter(pl.col("timestamp").dt.truncate("1h") != FIRST + timedelta(hours=5))
     assert FIRST + timedelta(hours=5) not in bars("1h", whole_hour_gone)["timestamp"].to_list()
@@ -98,8 +101,8 @@ def test_liquidation_prices_are_weighted_by_quantity():
 def test_only_the_columns_that_are_needed_are_read():
     assert needed_columns(["vwap_1m", "close"]) == ("timestamp", "volume_usdt", "volume_btc", "close")
     found = bars("1h", HOURS.select(needed_columns(["vwap_1m"])), ["vwap_1m"])
-    assert found.columns == ["timestamp", "vwap", "minutes", "complete"]
-    assert bars("1m", columns=["close"]).columns == ["timestamp", "close", "minutes", "complete"]
+    assert found.columns == ["timestamp", "minutes", "complete", "vwap"]
+    assert bars("1m", columns=["close"]).columns == ["timestamp", "minutes", "complete", "close"]
 
 
 @pytest.mark.parametrize(("column", "message"), [("clos", "no column 'clos'"), ("latency_engine", "no value for bars")])

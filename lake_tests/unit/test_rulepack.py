@@ -122,6 +122,30 @@ def test_duplicates_and_bars_off_the_grid_fail() -> None:
     assert judged(shifted, 10, MINUTE).rules[4].stats["off_grid"] == 1
 
 
+def test_bars_that_all_stand_beside_the_grid_fail() -> None:
+    """The grid is that of the clock, not that of the first bar."""
+    shifted = bars(10, MINUTE).with_columns(pl.col("ts") + timedelta(seconds=30))
+    half = START + timedelta(seconds=30)
+    result = rulepack(shifted, "BTCUSDT", half, half + 10 * MINUTE, MINUTE, columns=COLUMNS)
+    assert (result.rules[4].stats["off_grid"], result.rules[4].stats["missing"], result.verdict) == (10, 10, "FAIL")
+
+
+@pytest.mark.parametrize("days", [1, 3, 7])
+def test_bars_of_days_begin_at_midnight(days: int) -> None:
+    step = timedelta(days=days)
+    first = START + timedelta(days=1)
+    frame = bars(5, step).with_columns(pl.col("ts") + timedelta(days=1))
+    assert rulepack(frame, "BTCUSDT", first, first + 5 * step, step, columns=COLUMNS).verdict == "PASS"
+    late = frame.with_columns(pl.col("ts") + timedelta(hours=1))
+    assert rulepack(late, "BTCUSDT", first, first + 5 * step, step, columns=COLUMNS).verdict == "FAIL"
+
+
+def test_rows_without_a_time_count_and_fail() -> None:
+    result = judged(pl.concat([bars(), put(bars(1), 0, ts=None)]))
+    assert (broken(result), result.rules[4].stats["no_time"], result.verdict) == ({"R5": 1}, 1, "FAIL")
+    assert judged(bars().with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("ts"))).verdict == "FAIL"
+
+
 def test_few_wide_spreads_ask_for_a_look_and_negative_ones_fail() -> None:
     wide = put(bars(2000, MINUTE), 5, bid=50.0, ask=150.0, spread=100.0)
     assert judged(wide, 2000, MINUTE).verdict == "INVESTIGATE"
@@ -155,6 +179,19 @@ def test_rows_that_only_one_side_has_are_told() -> None:
     frame = bars(10, MINUTE)
     result = judged(frame.head(8), 10, MINUTE, reference=klines(frame).tail(9))
     assert result.rules[6].stats == {"only_bars": 1, "only_klines": 2}
+
+
+def test_bars_without_klines_are_not_proven_equal() -> None:
+    frame = bars(1000, MINUTE)
+    none = judged(frame, 1000, MINUTE, reference=klines(frame).clear())
+    assert (broken(none), none.rules[6].checked, none.verdict) == ({}, 0, "FAIL")
+    page = render([none], timeframe="1m", source="bars", generated=START)
+    assert "R7: 1,000 of 1,000 bars of BTCUSDT have no klines to compare with" in page
+    assert page.rstrip().endswith("detected.")
+    assert "⚠️ **NOT CHECKED**" in page
+    some = judged(frame, 1000, MINUTE, reference=klines(frame).tail(999))
+    assert (some.rules[6].checked, some.verdict) == (999, "INVESTIGATE")
+    assert judged(frame, 1000, MINUTE).verdict == "PASS", "bars of others have no klines that are due"
 
 
 def test_a20_no_rows_fail() -> None:

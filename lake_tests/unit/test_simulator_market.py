@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Event
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lake_resources.simulator import archive_rows
+from lake_resources.simulator.archive_rows import TYPES
 from lake_resources.simulator.bars import INTERVAL_MINUTES, interval_end_ms, interval_start_ms, minute_bars, roll_up
 from lake_resources.simulator.decimals import text, text_column, texts
 from lake_resources.simulator.derive import book_updates, settlements, snapshots, taker_volumes
-from lake_resources.simulator.feed import SymbolFeed
+from lake_resources.simulator.feed import REFERENCE_KINDS, DayCache, SymbolFeed
 from lake_resources.simulator.market import SeededMarket
 from lake_resources.simulator.specs import spec_of
 from lake_resources.simulator.trades import MINUTE_MS
@@ -205,3 +210,45 @@ def test_an_unknown_name_gets_a_stable_spec() -> None:
     assert len(SeededMarket(spec_of("FOOUSDT"), 7).trades(DAY, DAY + 60).agg_id) > 300
     with pytest.raises(ValueError, match="rate_per_min"):
         SeededMarket(spec_of("FOOUSDT"), 7, rate_per_min=0)
+
+
+def test_a_day_that_two_ask_for_at_once_is_made_once() -> None:
+    cache, made, begun = DayCache(4), [], Event()
+
+    def make() -> int:
+        begun.set()
+        time.sleep(0.1)
+        made.append(1)
+        return 7
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.get, ("day",), make)
+        assert begun.wait(10)
+        second = threads.submit(cache.get, ("day",), make)
+        assert (first.result(10), second.result(10), len(made)) == (7, 7, 1)
+
+
+def test_a_day_that_could_not_be_made_is_tried_again() -> None:
+    cache = DayCache(4)
+    with pytest.raises(ZeroDivisionError):
+        cache.get(("day",), lambda: 1 // 0)
+    assert cache.get(("day",), lambda: 7) == 7
+
+
+def test_few_trades_of_a_day_are_the_same_in_one_piece_and_by_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, end = DAY * 60_000, (DAY + 1440) * 60_000
+    whole = TYPES["aggTrades"].rows(FEED, start, end, "")
+    monkeypatch.setattr(archive_rows, "_FEW_TRADES", 0)
+    by_hours = TYPES["aggTrades"].rows(FEED, start, end, "")
+    assert whole.frame.equals(by_hours.frame)
+    assert whole.frame.height > 10_000
+
+
+def test_references_of_a_whole_day_are_those_of_its_minutes() -> None:
+    for kind in REFERENCE_KINDS:
+        day = FEED.reference_bars(kind, DAY, DAY + 1440, (DAY + 3000) * 60_000)
+        for minute in (0, 700, 1439):
+            # As long as a minute runs it is made alone; at its last millisecond it is whole.
+            alone = FEED.reference_bars(kind, DAY + minute, DAY + minute + 1, (DAY + minute + 1) * 60_000 - 1)
+            for name in ("open", "high", "low", "close"):
+                assert getattr(alone, name)[0] == getattr(day, name)[minute], (kind, minute, name)

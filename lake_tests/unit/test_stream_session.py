@@ -95,8 +95,65 @@ def test_a_refusal_ends_it(refusal: dict[str, object]) -> None:
 def test_rollover_before_the_exchange_cuts() -> None:
     one = session()
 
-    assert not one.is_due(100.0 + 23 * 3600 - 1)
-    assert one.is_due(100.0 + 23 * 3600 + 1)
+    assert one.due(100.0 + 23 * 3600 - 1) is None
+    assert one.due(100.0 + 23 * 3600 + 1) == "old age"
+
+
+def flowing(one: StreamSession, until_s: float, *streams: tuple[int, str]) -> None:
+    """Every second a frame of each stream."""
+    second = 101.0
+    while second <= until_s:
+        for kind, symbol in streams:
+            one.frame(kind, symbol, second)
+        second += 1.0
+
+
+def test_one_stream_that_falls_silent_asks_for_a_successor_within_15_s() -> None:
+    one = session()
+    one.reply(ACK, 100.1)
+    flowing(one, 110.0, (MARK_PRICE, "BTCUSDT"), (MARK_PRICE, "ETHUSDT"))
+    flowing(one, 124.0, (MARK_PRICE, "BTCUSDT"))
+
+    assert one.due(119.0) is None
+    assert one.due(121.0) == "ethusdt@markPrice@1s silent for 11 s"
+    assert one.verdict(121.0) is None, "the streams that flow are kept until the successor is there"
+
+
+def test_a_stream_that_never_came_asks_for_nothing() -> None:
+    one = session("public")
+    flowing(one, 400.0, (BOOK_TICKER, "BTCUSDT"), (DEPTH, "BTCUSDT"))
+
+    assert one.due(400.0) is None
+    assert one.due(431.0) == "btcusdt@depth@100ms silent for 31 s"
+
+
+def test_a_quiet_book_is_no_reason_but_a_price_that_moves_without_depth_is_one_within_15_s() -> None:
+    one = session("public")
+    both = [(kind, symbol) for kind in (BOOK_TICKER, DEPTH) for symbol in SYMBOLS]
+    flowing(one, 110.0, *both)
+    assert one.due(125.0) is None, "nothing moves"
+    one.frame(BOOK_TICKER, "ETHUSDT", 125.0)
+    assert one.due(134.9) is None, "the depth comes up to 100 ms later"
+    assert one.due(135.1) == "ethusdt@depth@100ms silent for 10 s after its price moved"
+    one.frame(DEPTH, "ETHUSDT", 135.2)
+    assert one.due(135.3) is None
+
+
+def test_depth_that_never_came_asks_for_nothing() -> None:
+    one = session("public")
+    flowing(one, 130.0, (BOOK_TICKER, "BTCUSDT"), (BOOK_TICKER, "ETHUSDT"), (DEPTH, "BTCUSDT"))
+
+    assert one.due(130.0) is None
+
+
+def test_trades_of_one_symbol_may_rest_those_of_all_may_not() -> None:
+    one = session()
+    flowing(one, 110.0, (MARK_PRICE, "BTCUSDT"), (AGG_TRADE, "BTCUSDT"), (AGG_TRADE, "ETHUSDT"))
+    flowing(one, 300.0, (MARK_PRICE, "BTCUSDT"), (AGG_TRADE, "BTCUSDT"))
+    assert one.due(300.0) is None
+
+    flowing(one, 421.0, (MARK_PRICE, "BTCUSDT"))
+    assert one.due(421.0) == "no aggTrade of any symbol for 121 s"
 
 
 def test_backoff_doubles_and_is_forgotten_after_a_healthy_connection() -> None:

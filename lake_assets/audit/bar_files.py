@@ -1,0 +1,142 @@
+"""Bars in files of others: Parquet or CSV, times in whatever form, prices that may be no numbers.
+
+Belongs here: reading them into numbers and UTC times, naming file, column and value where that cannot be done.
+Does not belong here: the rules, the lake's own bars (`bars`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from lake_assets.validation.rulepack import BarColumns
+from lake_resources.binance.wire import STREAMS
+from lake_resources.errors import SettingsError
+
+PRICES = ("open", "high", "low", "close")
+TIME_NAMES = ("timestamp", "ts", "open_time", "time", "window_start", "datetime", "date")
+_QUOTES = ("bid", "ask", "spread")
+_TIME = pl.Datetime("us", "UTC")
+_EPOCHS = ((10**11, 1_000_000.0), (10**14, 1_000.0), (10**17, 1.0))
+"""Below each bound: microseconds per unit of seconds, ms and µs; above all of them are ns. Bounds of ms lie in 1973."""
+
+
+def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns]:
+    """Bars of a Parquet or CSV file with OHLC columns, and which column is what.
+
+    Times without a zone are UTC; epochs may be seconds, ms, µs or ns. Klines of Vision may lack their header.
+
+    Raises:
+        SettingsError: the file is neither, lacks a time or a price, or a value of them is none.
+    """
+    kind = path.suffix.lower()
+    if kind not in {".parquet", ".csv"} or not path.is_file():
+        raise SettingsError(f"{path} is no Parquet or CSV file", remedy="Give a file that ends in .parquet or .csv")
+    try:
+        frame = pl.read_parquet(path, hive_partitioning=False, glob=False) if kind == ".parquet" else _read_csv(path)
+    except pl.exceptions.NoDataError:
+        frame = pl.DataFrame(schema={"timestamp": _TIME, **dict.fromkeys(PRICES, pl.Float64())})
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SettingsError(f"{path} does not read: {error}", remedy="Give a sound file") from error
+    time = next((name for name in TIME_NAMES if name in frame.columns), None)
+    missing = [name for name in PRICES if name not in frame.columns]
+    if time is None or missing:
+        raise SettingsError(
+            f"{path} has the columns {', '.join(frame.columns)}",
+            remedy=f"It needs {', '.join(PRICES)} and one of {', '.join(TIME_NAMES)}",
+        )
+    quotes = {name: name for name in _QUOTES if name in frame.columns}
+    numbers = [_numbers(path, frame[name]) for name in (*PRICES, *quotes)]
+    return pl.DataFrame([_times(path, frame[time]), *numbers]), BarColumns(time=time, **quotes)
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    # As text, so that a word among the numbers is found by its row, not by the parser's first hundred lines.
+    frame = pl.read_csv(path, infer_schema=False)
+    klines = [*STREAMS["klines_1m"].columns, "ignore"]
+    header = pl.Series(frame.columns[: len(PRICES) + 1]).cast(pl.Float64, strict=False)
+    if header.null_count() or frame.width < len(header):
+        return frame
+    names = klines[: frame.width] + [f"column_{n}" for n in range(len(klines), frame.width)]
+    return pl.read_csv(path, infer_schema=False, has_header=False, new_columns=names)
+
+
+def _numbers(path: Path, column: pl.Series) -> pl.Series:
+    if column.dtype.is_numeric() or column.dtype == pl.Null:
+        return column.cast(pl.Float64)
+    if column.dtype != pl.String:
+        raise SettingsError(f"{path}: column {column.name!r} is of {column.dtype}", remedy="It needs numbers")
+    text = _text(column)
+    found = text.cast(pl.Float64, strict=False)
+    return _all_there(path, text, found, "is no number")
+
+
+def _times(path: Path, column: pl.Series) -> pl.Series:
+    if column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration):
+        return column.cast(_TIME)
+    if column.dtype.is_integer() or column.dtype.is_float():
+        return _epochs(path, column)
+    if column.dtype != pl.String:
+        raise SettingsError(
+            f"{path}: column {column.name!r} is of {column.dtype}", remedy="It needs times, epochs or ISO 8601 text"
+        )
+    text = _text(column)
+    first = text.drop_nulls().head(1)
+    for dtype in (pl.Int64, pl.Float64):
+        if len(first) and not first.cast(dtype, strict=False).null_count():
+            found = text.cast(dtype, strict=False)
+            return _epochs(path, _all_there(path, text, found, "is no epoch as the first one is"))
+    parsed = pl.Series(column.name, [_instant(value) for value in text], dtype=_TIME)
+    return _all_there(path, text, parsed, "is no time; write it as 2024-01-31T10:00 or as an epoch")
+
+
+def _epochs(path: Path, column: pl.Series) -> pl.Series:
+    value = pl.col(column.name)
+    size = value.abs()
+    integer = column.dtype.is_integer()
+    # Each value by its own size: files of Vision change from ms to µs in 2025, and people join them.
+    micros = value // 1000 if integer else value / 1000
+    for bound, factor in reversed(_EPOCHS):
+        micros = pl.when(size < bound).then(value * int(factor) if integer else value * factor).otherwise(micros)
+    if not integer:
+        micros = micros.round()
+    # Years 0 to 9999: outside of them nothing is a time of an exchange, nor can it be printed.
+    sound = micros.is_between(-62_135_596_800_000_000, 253_402_300_799_999_999)
+    frame = pl.DataFrame(column)
+    found = frame.select(pl.when(sound).then(micros).cast(pl.Int64).cast(pl.Datetime("us")).cast(_TIME)).to_series()
+    return _all_there(path, column, found.alias(column.name), "is no epoch")
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _text(column: pl.Series) -> pl.Series:
+    """Without spaces around; nothing between them is NULL."""
+    stripped = column.str.strip_chars()
+    return stripped.set(stripped == "", None)
+
+
+def _all_there(path: Path, given: pl.Series, found: pl.Series, what: str) -> pl.Series:
+    """What was found, if every value that was given was found.
+
+    Raises:
+        SettingsError: with the first value that was not.
+    """
+    lost = (given.is_not_null() & found.is_null()).arg_true()
+    if len(lost):
+        row = int(lost[0])
+        raise SettingsError(
+            f"{path}: {given[row]!r} in column {given.name!r}, row {row + 1} of {len(given)}, {what}"
+            + (f" ({len(lost)} such rows)" if len(lost) > 1 else ""),
+            remedy="Mend the file; leave a value empty where there is none",
+        )
+    return found

@@ -1,0 +1,208 @@
+"""Minutes that are there while a column of them is NULL, because its stream had no source.
+
+Belongs here: counting them per column from ledger and files, with the cause of each. Does not belong here: NULL that
+says that nothing happened (no trade, no event), minutes that are missing altogether (`holes`).
+
+The ledger says which hours a stream had no source for. Only hours in which that leaves the number open are read: a slow
+series may reach into them, the collector may have heard some of their minutes, an archive may lack rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from lake_assets.audit.scan import holes_known
+from lake_assets.ingest.captures import runs_of
+from lake_assets.schema.holes import Hole
+from lake_assets.schema.origin import LIVE, ORIGINS
+from lake_assets.schema.tables import MINUTE
+from lake_assets.validation.coverage import can_have_source
+from lake_assets.validation.outcome import failure_text
+from lake_resources.errors import StorageError
+from lake_resources.storage.catalog import HOUR, Catalog
+from lake_resources.storage.ledger import HourFile, Ledger
+from lake_resources.storage.reader import scan_minutes
+
+NO_SOURCE = "no source"
+COLLECTOR_ONLY = "only a collector knows it, and it was not there"
+_READ_ANYWAY = frozenset({"agg_trades", "metrics", "funding_rate"})
+"""Streams of which an hour with a source can lack minutes; the check `source_coverage` says in which hours."""
+_SILENT = frozenset({"premium_index_klines_1m", "book_ticker"})
+"""Streams whose columns are NULL also where they had a source and nothing was published."""
+_HEARD = frozenset({"agg_trades", "book_ticker"})
+"""Streams that the collector hears minute by minute, whatever the source of the hour."""
+
+
+@dataclass(frozen=True)
+class SourceGap:
+    """Minutes of a window in which a column is NULL because nothing of its stream was ingested, of one cause.
+
+    Attributes:
+        column: of the minute table.
+        stream: where its values come from; `live` is the collector.
+        minutes: how many; they need not be consecutive.
+        cause: a known hole of the stream, `NO_SOURCE`, or `COLLECTOR_ONLY`.
+        explained: a known hole; or what only a collector can know, unless the column was asked for by name.
+    """
+
+    column: str
+    stream: str
+    minutes: int
+    cause: str
+    explained: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Window:
+    catalog: Catalog
+    ledger: Ledger
+    symbol: str
+    start: datetime
+    end: datetime
+
+
+def find_source_gaps(
+    catalog: Catalog,
+    ledger: Ledger,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    hours: Sequence[HourFile],
+    present: Mapping[datetime, int],
+    columns: Sequence[str] | None,
+) -> list[SourceGap]:
+    """Gaps of columns in the minutes of `[start, end)` that are there, in the order of the columns.
+
+    Args:
+        catalog: paths of the lake.
+        ledger: its ledger.
+        symbol: whose minutes.
+        start: first minute, UTC.
+        end: first minute that is not looked at, UTC.
+        hours: the committed hours that overlap the window, in order.
+        present: per hour the minutes of the window that are there.
+        columns: columns that are asked for by name; None is all, and asks for none that only a collector can know.
+
+    Raises:
+        StorageError: an hour file does not read.
+    """
+    wanted = [name for name in (MINUTE.names if columns is None else dict.fromkeys(columns)) if name in ORIGINS]
+    held = [(hour.hour, json.loads(hour.sources)) for hour in hours if present[hour.hour]]
+    if not wanted or not held:
+        return []
+    window = _Window(catalog, ledger, symbol, start, end)
+    known = holes_known(ledger, symbol, start, end)
+    streams = {ORIGINS[name].stream for name in wanted}
+    failing = (
+        ledger.hours_with_checks(symbol, start, end, failure_text("source_coverage")) & present.keys()
+        if streams & _READ_ANYWAY
+        else set()
+    )
+    counted: dict[str, Counter[str]] = {}
+    for stream in sorted(streams):
+        names = [name for name in wanted if ORIGINS[name].stream == stream]
+        holes = [hole for hole in known if hole.stream == stream]
+        certain: Counter[str] = Counter()
+        unsure: list[datetime] = []
+        for hour, sources in held:
+            if _must_be_read(stream, hour, sources, holes, failing):
+                unsure.append(hour)
+            elif not _has_source(stream, sources):
+                certain[_cause(stream, hour)] += present[hour]
+        counted |= {name: certain.copy() for name in names}
+        sourced_hours = {hour for hour, sources in held if _has_source(stream, sources)}
+        for first, last in runs_of(unsure):
+            _count(window, names, first, last, holes, sourced_hours, counted)
+    explained = {hole.cause for hole in known} | ({COLLECTOR_ONLY} if columns is None else set())
+    return [
+        SourceGap(name, ORIGINS[name].stream, minutes, cause, cause in explained)
+        for name in wanted
+        for cause, minutes in sorted(counted[name].items())
+        if minutes
+    ]
+
+
+def _must_be_read(
+    stream: str, hour: datetime, sources: Mapping[str, Any], holes: Sequence[Hole], failing: Collection[datetime]
+) -> bool:
+    """Whether only the rows of an hour tell in how many minutes nothing was ingested of a stream."""
+    if any(hole.start < hour + HOUR and hole.end > hour for hole in holes):
+        return True
+    if _has_source(stream, sources):
+        return stream == LIVE or (stream in _READ_ANYWAY and hour in failing)
+    return _may_have_values(stream, sources)
+
+
+def _has_source(stream: str, sources: Mapping[str, Any]) -> bool:
+    return stream in sources and sources[stream]["kind"] != "none"
+
+
+def _may_have_values(stream: str, sources: Mapping[str, Any]) -> bool:
+    """Whether an hour without a source of the stream can have values of it all the same."""
+    if stream in _HEARD and LIVE in sources:
+        return True
+    detail = sources.get(stream, {}).get("detail", {})
+    count = detail.get("look_back_hours", 0)
+    # Where an hour's look-back is described: `ingest.sources.StreamSources.ref_with_look_back`.
+    nothing = hashlib.sha256("\n".join(["none none"] * count).encode()).hexdigest()[:16]
+    return bool(count) and detail["look_back"] != nothing
+
+
+def _cause(stream: str, hour: datetime) -> str:
+    return COLLECTOR_ONLY if stream == LIVE or not can_have_source(stream, hour) else NO_SOURCE
+
+
+def _count(
+    window: _Window,
+    names: Sequence[str],
+    first: datetime,
+    last: datetime,
+    holes: Sequence[Hole],
+    sourced: set[datetime],
+    counted: Mapping[str, Counter[str]],
+) -> None:
+    """Count the absent minutes of a run of hours as they are in the files."""
+    witnesses = list(dict.fromkeys(ORIGINS[name].witness for name in names))
+    time, stream = pl.col("timestamp"), ORIGINS[names[0]].stream
+    start, end = max(first, window.start), min(last, window.end)
+    scanned = scan_minutes(
+        window.catalog, window.ledger, window.symbol, start, end, ["timestamp", *witnesses],
+        schema=MINUTE.polars_schema,
+    )  # fmt: skip
+    absent = scanned.select("timestamp", *(ORIGINS[name].absent.alias(f"absent {name}") for name in names))
+    try:
+        rows = absent.filter(pl.any_horizontal(pl.exclude("timestamp"))).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StorageError(
+            f"{window.symbol}: hours of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} do not read: {error}",
+            remedy="Run `lake audit --full` and `lake backfill-range` over the window",
+        ) from error
+    for hole in holes:
+        inside = time.is_between(hole.start, hole.end, closed="left")
+        _add(rows.filter(inside), names, hole.cause, counted)
+        rows = rows.filter(~inside)
+    for hour, part in _by_hour(rows):
+        if not (hour in sourced and stream in _SILENT):
+            _add(part, names, _cause(stream, hour), counted)
+
+
+def _add(rows: pl.DataFrame, names: Iterable[str], cause: str, counted: Mapping[str, Counter[str]]) -> None:
+    for name in names:
+        counted[name][cause] += int(rows[f"absent {name}"].sum())
+
+
+def _by_hour(rows: pl.DataFrame) -> list[tuple[datetime, pl.DataFrame]]:
+    parts = rows.with_columns(_hour=pl.col("timestamp").dt.truncate("1h")).partition_by("_hour")
+    return [(part["_hour"][0], part) for part in parts]

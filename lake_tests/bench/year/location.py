@@ -1,0 +1,46 @@
+"""The code location of the journey: the lake's own assets and jobs, on a lake and a clock that the journey sets.
+
+Belongs here: what Dagster's backfill machinery loads by name, in the journey's process. Does not belong here: running
+anything.
+"""
+
+import dagster as dg
+
+from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.vision import build_vision_asset, offered_streams
+from lake_assets.ingest.lake import Lake
+from lake_assets.jobs import build_jobs
+from lake_assets.repair_job import build_repair_job
+from lake_assets.sensors import build_sensors
+from lake_tests.simulated_lake import Bench
+
+BENCHES: list[Bench] = []
+"""The bench that is worked on, last."""
+
+
+class Opener:
+    """The resource `lake`."""
+
+    def open(self) -> Lake:
+        """The lake of the bench."""
+        return BENCHES[-1].lake
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """As `lake_assets.definitions`, without what the journey does not use."""
+    settings = BENCHES[-1].settings
+    archives = [
+        build_vision_asset(symbol, stream, settings)
+        for symbol in settings.symbols
+        for stream in offered_streams(settings)
+    ]
+    jobs = build_jobs(settings)
+    return dg.Definitions(
+        assets=[*archives, *(build_minute_asset(symbol, settings) for symbol in settings.symbols)],
+        jobs=[*jobs, build_repair_job(settings)],
+        sensors=build_sensors(settings, jobs, clock=lambda: BENCHES[-1].now),
+        resources={"lake": Opener()},
+        # A process per step would neither know the bench nor be quick.
+        executor=dg.in_process_executor,
+    )

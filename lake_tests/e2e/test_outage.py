@@ -1,0 +1,236 @@
+"""The platform dies at its work: collector, daemon and a run are killed at once, a minute passes, all is started again.
+
+Nothing that was committed may be lost, and the open hour becomes whole by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from lake_assets.audit.scan import audit_hours
+from lake_assets.console.stack import COLLECTOR, Stack, local_stack
+from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.metadata import AUTOMATION_TAG
+from lake_assets.schema.tables import MINUTE as TABLE
+from lake_assets.transforms.live_rows import LIVE_ONLY
+from lake_resources.collector.journal import Journal
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.reader import scan_minutes
+from lake_tests.outage import HOUR, MINUTE, HourOnDisk, Strike, free_port, hours_on_disk, instance_of, strike, trade_ids
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
+
+SYMBOL = "BTCUSDT"
+_LONG_AGO_S = 2 * 3600
+
+
+@dataclass
+class Outage:
+    """One lake and what was found at each stage. `began` is when its first stack was started."""
+
+    settings: LakeSettings
+    lake: Lake
+    began: datetime
+    strike: Strike = field(init=False)
+    noticed: str = ""
+    committed: dict[datetime, HourOnDisk] = field(default_factory=dict)
+    left_open: list[Path] = field(default_factory=list)
+    restarted: datetime = field(init=False)
+    looked: datetime = field(init=False)
+    dead_run: dg.DagsterRun | None = None
+    daemon_beats: list[float] = field(default_factory=list)
+    hot_runs_after: list[dg.DagsterRunStatus] = field(default_factory=list)
+
+    @property
+    def segments(self) -> Path:
+        return self.lake.catalog.live_records_dir
+
+    def rows(self, start: datetime, end: datetime) -> pl.DataFrame:
+        catalog, ledger = self.lake.catalog, self.lake.ledger
+        return scan_minutes(catalog, ledger, SYMBOL, start, end, schema=TABLE.polars_schema).collect()
+
+    def lost_minutes(self) -> list[datetime]:
+        """Whole minutes in which nothing listened."""
+        first = _floor(self.strike.at) + MINUTE
+        return [first + index * MINUTE for index in range((_floor(self.restarted) - first) // MINUTE)]
+
+
+def _floor(instant: datetime) -> datetime:
+    return instant.replace(second=0, microsecond=0)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{datetime.now(UTC):%H:%M:%S} {text}\n")
+
+
+def _wait(stack: Stack, what: str, seconds: float, ready: Callable[[], object]) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        stack.check()
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
+        time.sleep(0.2)
+
+
+@contextmanager
+def _lake(root: Path) -> Iterator[Outage]:
+    settings = LakeSettings(
+        root=root,
+        exchange="simulator",
+        symbols=(SYMBOL,),
+        simulator_port=free_port(),
+        webserver_port=free_port(),
+        hot_interval_s=10,
+    )
+    lake = open_lake(settings)
+    yield Outage(settings, lake, datetime.now(UTC))
+    lake.close()
+
+
+@pytest.fixture(scope="module")
+def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
+    """The whole course of it; the tests look at what it left."""
+    with _lake(tmp_path_factory.mktemp("outage")) as found:
+        _until_the_kill(found)
+        _meanwhile(found)
+        _after_the_restart(found)
+        yield found
+
+
+def _until_the_kill(found: Outage) -> None:
+    live = LiveRows(found.lake.catalog)
+    with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
+        _wait(stack, "a live minute", 100, lambda: live.read(SYMBOL, found.began - HOUR, found.began + HOUR).height)
+        _wait(stack, "a committed hour", 100, lambda: found.lake.ledger.first_hour(SYMBOL))
+        found.strike = strike(stack, instance, timeout_s=100)
+        _say("killed")
+        try:
+            stack.check()
+        except LakeError as error:
+            found.noticed = str(error)
+
+
+def _meanwhile(found: Outage) -> None:
+    found.left_open = list(found.segments.rglob("*.open"))
+    found.committed = hours_on_disk(found.lake, SYMBOL, found.began - 48 * HOUR, found.strike.at)
+    # What dead writers staged is removed when it is old: here it is.
+    for path in found.lake.catalog.temp_dir.glob("*"):
+        old = path.stat().st_mtime - _LONG_AGO_S
+        os.utime(path, (old, old))
+    back = _floor(found.strike.at) + 2 * MINUTE
+    while datetime.now(UTC) < back:
+        time.sleep(0.2)
+
+
+def _after_the_restart(found: Outage) -> None:
+    found.restarted = datetime.now(UTC)
+    with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
+
+        def live_again() -> bool:
+            now = datetime.now(UTC)
+            rows = found.rows(_floor(found.restarted), now).filter("has_depth")
+            found.looked = now
+            return rows.height > 0 and rows["timestamp"][-1] >= _floor(now) - 2 * MINUTE
+
+        def healed() -> bool:
+            journal = Journal(found.settings.resolved_ledger_url)
+            gaps = journal.gaps()
+            journal.close()
+            return bool(gaps) and all(gap.status != "open" for gap in gaps)
+
+        found.daemon_beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
+        _wait(stack, "the end of healing", 100, healed)
+        _wait(stack, "a live minute after the restart", 180, live_again)
+        _say("live again")
+        assert stack.processes[COLLECTOR].poll() is None
+        found.dead_run = instance.get_run_by_id(found.strike.run_id)
+        since = dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=found.restarted)
+        found.hot_runs_after = [run.status for run in instance.get_runs(since)]
+
+
+def test_the_stack_notices(outage: Outage) -> None:
+    assert outage.noticed.startswith("daemon ended with code -9")
+
+
+def test_up_means_that_the_new_daemon_lives(outage: Outage) -> None:
+    assert outage.daemon_beats
+    assert min(outage.daemon_beats) >= outage.restarted.timestamp()
+
+
+def test_nothing_committed_is_lost(outage: Outage) -> None:
+    after = hours_on_disk(outage.lake, SYMBOL, outage.began - 48 * HOUR, outage.looked)
+    assert outage.committed, "there was something to lose"
+    for hour, before in outage.committed.items():
+        assert before.minutes, f"{hour} had its file at the kill"
+        assert before.minutes <= after[hour].minutes
+    assert {hour for hour, held in after.items() if held.found_hash != held.promised_hash} == set()
+
+
+def test_nothing_is_half_visible(outage: Outage) -> None:
+    lake, now = outage.lake, outage.looked
+    first = lake.ledger.first_hour(SYMBOL)
+    assert first is not None
+    report = audit_hours(lake.catalog, lake.ledger, SYMBOL, first, now, now=now, lag_minutes=3)
+    assert len(report.hours) >= len(outage.committed)
+    assert report.wrong == []
+    assert lake.ledger.intents() == []
+    assert list(lake.catalog.temp_dir.glob("*")) == []
+
+
+def test_the_dead_run_is_given_up_and_keeps_nothing_waiting(outage: Outage) -> None:
+    assert outage.dead_run is not None
+    assert outage.dead_run.status == dg.DagsterRunStatus.CANCELED
+    assert dg.DagsterRunStatus.SUCCESS in outage.hot_runs_after
+    assert dg.DagsterRunStatus.FAILURE not in outage.hot_runs_after
+
+
+def test_the_collector_goes_on(outage: Outage) -> None:
+    assert outage.left_open, "the kill left open segments"
+    assert list(outage.segments.rglob("*.open")) == []
+    assert "segments left open" in (outage.lake.catalog.root / "logs" / "collector.log").read_text()
+    ids = trade_ids(outage.settings, SYMBOL, outage.began)
+    assert [number for number, times in ids.items() if times > 1] == []
+    journal = Journal(outage.settings.resolved_ledger_url)
+    gaps = journal.gaps()
+    reasons = [row.reason for row in journal.connections()]
+    journal.close()
+    assert {gap.status for gap in gaps} == {"healed"}, "REST still has them all"
+    assert sorted(ids) == list(range(min(ids), max(ids) + 1))
+    assert reasons.count("the collector ended without closing it") == 2
+
+
+def test_the_open_hour_is_whole_again(outage: Outage) -> None:
+    start = outage.strike.at.replace(minute=0, second=0, microsecond=0)
+    end = _floor(outage.looked) - MINUTE
+    wanted = [start + index * MINUTE for index in range((end - start) // MINUTE)]
+    assert outage.rows(start, end)["timestamp"].to_list() == wanted
+
+
+def test_live_columns_are_there_again_and_never_invented(outage: Outage) -> None:
+    lost = outage.lost_minutes()
+    assert lost, "a whole minute passed"
+    silent = outage.rows(lost[0], lost[-1] + MINUTE)
+    assert silent["timestamp"].to_list() == lost
+    flags = ["has_depth", "has_ws_latency", "has_liq"]
+    assert silent.select(pl.any_horizontal(flags).any()).item() is False
+    values = [name for name in LIVE_ONLY if name not in flags]
+    assert silent.select(pl.any_horizontal(pl.col(values).is_not_null()).any()).item() is False, silent.select(values)
+    before = outage.rows(_floor(outage.began), lost[0])
+    after = outage.rows(lost[-1] + MINUTE, outage.looked)
+    for rows in (before, after):
+        live = rows.filter("has_depth")
+        assert live.height, "what the collector heard came into the table"
+        for name in ("latency_network", "update_id_end", "predicted_funding", "next_funding_time"):
+            assert live[name].is_not_null().any(), name

@@ -1,0 +1,112 @@
+"""A symbol that is listed late or delisted: hours outside are nowhere a defect, and what is there all the same is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lake_assets.audit.listing import traded_window
+from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.verdict import AuditReport
+from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.quality.report_card import render, report_card
+from lake_assets.validation.coverage import MINUTE_STREAMS
+from lake_resources.simulator.server import SimulatorServer
+from lake_resources.simulator.specs import Listing as Traded
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.commit import quarantine_hour
+from lake_resources.storage.ledger import Ledger, Listing
+from lake_tests.simulated_lake import Bench, bench_on
+from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
+
+HELD = 6
+END = FIRST + HELD * HOUR
+MINUTE = timedelta(minutes=1)
+DELISTED = Listing(SYMBOL, FIRST - 3 * HOUR + 20 * MINUTE, END + 20 * MINUTE)
+AFTER = FIRST + 30 * HOUR
+BACKFILLABLE = [name for name in MINUTE_STREAMS if name != "book_ticker"]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> tuple[Catalog, Ledger]:
+    """Six hours of a symbol of which two before them are not there."""
+    catalog, ledger = open_files(tmp_path / "lake")
+    commit_sound(catalog, ledger, FIRST, HELD, streams=BACKFILLABLE)
+    ledger.record_listing(DELISTED, at=NOW)
+    return catalog, ledger
+
+
+def audited(lake: tuple[Catalog, Ledger], **given: object) -> AuditReport:
+    return audit_hours(*lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG, **given)  # type: ignore[arg-type]
+
+
+def certified(lake: tuple[Catalog, Ledger]) -> Certificate:
+    return certify(*lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG)
+
+
+def test_only_hours_of_trading_are_missed(lake: tuple[Catalog, Ledger]) -> None:
+    report = audited(lake)
+    assert [verdict.hour for verdict in report.wrong] == [FIRST - 2 * HOUR, FIRST - HOUR]
+    assert len(report.hours) == HELD + 2
+    found = certified(lake)
+    assert [(hole.start, hole.end) for hole in found.holes] == [(FIRST - 2 * HOUR, FIRST)]
+    assert (found.present_minutes, found.expected_minutes) == (HELD * 60, (HELD + 2) * 60)
+    assert found.as_json()["untraded_hours"] == 7 + 24
+
+
+def test_a_symbol_that_goes_on_is_expected_to(lake: tuple[Catalog, Ledger]) -> None:
+    lake[1].record_listing(replace(DELISTED, end=None), at=NOW)
+    assert len(audited(lake).wrong) == 2 + 24
+    assert certified(lake).unexplained_minutes == (2 + 24) * 60
+
+
+def test_what_is_there_outside_is_judged(lake: tuple[Catalog, Ledger]) -> None:
+    catalog, ledger = lake
+    commit_sound(catalog, ledger, END + 2 * HOUR, 1)
+    catalog.minute_path(SYMBOL, END + 2 * HOUR).write_bytes(b"torn")
+    stray = catalog.minute_path(SYMBOL, END + 5 * HOUR)
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(catalog.minute_path(SYMBOL, FIRST).read_bytes())
+    quarantine_hour(catalog, ledger, SYMBOL, END + 7 * HOUR, None, ["source_missing"], "none", clock=lambda: NOW)
+    shown = {FIRST + n * HOUR for n in range(HELD)} | {END + 2 * HOUR, END + 9 * HOUR}
+    wrong = {verdict.hour: verdict.names for verdict in audited(lake, materialized=shown).wrong}
+    assert wrong.keys() - {FIRST - 2 * HOUR, FIRST - HOUR} == {END + 2 * HOUR, END + 5 * HOUR, END + 9 * HOUR}
+    assert "content_hash_mismatch" in wrong[END + 2 * HOUR]
+    assert "file_without_ledger" in wrong[END + 5 * HOUR]
+    assert "only_in_dagster" in wrong[END + 9 * HOUR]
+
+
+def test_the_report_card_expects_nothing_of_the_rest(lake: tuple[Catalog, Ledger]) -> None:
+    month = FIRST.replace(day=1)
+    lake[1].record_listing(replace(DELISTED, first=FIRST), at=NOW)
+    card = report_card(*lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
+    assert (card.verdict, card.cells.count("whole"), card.cells.count("not expected")) == ("CLEAN", HELD, 744 - HELD)
+    assert "360 of 360 minutes (100.00 %)" in render(card, "p.png")
+    later = report_card(*lake, SYMBOL, month - timedelta(days=1), now=NOW, lag_minutes=LAG)
+    assert (later.verdict, later.certificate.expected_minutes) == ("CLEAN", 0)
+
+
+ONBOARD, DELIVERY = datetime(2026, 10, 1, 7, 15, tzinfo=UTC), datetime(2026, 11, 10, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    listings = {SYMBOL: Traded(ONBOARD, DELIVERY)}
+    sim = SimulatorServer(symbols=(SYMBOL,), limits=False, listings=listings)
+    with sim, bench_on(sim, tmp_path) as found:
+        yield found
+
+
+def test_what_the_exchange_says_is_kept(bench: Bench) -> None:
+    start, end = ONBOARD - timedelta(days=9), DELIVERY + timedelta(days=9)
+    window = (ONBOARD + 45 * MINUTE, DELIVERY)
+    assert traded_window(bench.lake, SYMBOL, start, end) == window
+    assert bench.lake.ledger.listing(SYMBOL) == Listing(SYMBOL, ONBOARD, DELIVERY)
+    # Some day the exchange takes the symbol off its list.
+    del bench.sim.exchange.feeds[SYMBOL]
+    assert traded_window(bench.lake, SYMBOL, start, end) == window
+    assert bench.lake.ledger.listing("BTCBUSD") is None
