@@ -16,6 +16,7 @@ import polars as pl
 import sqlalchemy as sa
 from dagster_shared.serdes.errors import DeserializationError
 
+from lake_assets.audit.scan import holes_known
 from lake_assets.automation.facts import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
@@ -23,9 +24,10 @@ from lake_assets.automation.hot import hot_window
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.console.automation_facts import find_schedules, find_sensors
 from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.ingest.open_hours import declared_holes, explained, open_hours
+from lake_assets.ingest.open_hours import open_hours
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.transforms.live_rows import LIVE_ROWS
+from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_assets.windows import HOUR, MINUTE
 from lake_resources.binance.rest import RETENTION
 from lake_resources.errors import LakeError
@@ -169,10 +171,12 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
     start = max(first, heal_start(now, settings.heal_days, RETENTION))
     found = open_hours(ledger, symbol, start, hot_window(now, settings.hot_hours)[0])
     stands_at = None if mark is None else mark + MINUTE
-    declared = declared_holes(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
+    declared = holes_known(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
     lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}
-    missing = [hour for hour, minute in lacking.items() if not explained(declared, minute or hour, hour + HOUR)]
-    refused = [hour for hour in found.quarantined if not explained(declared, hour, hour + HOUR)]
+    missing = [
+        hour for hour, minute in lacking.items() if not all_excused(declared, KLINE_STREAM, minute or hour, hour + HOUR)
+    ]
+    refused = [hour for hour in found.quarantined if not all_excused(declared, KLINE_STREAM, hour, hour + HOUR)]
     return HoleFacts(
         missing=len(missing),
         oldest_missing=min(missing, default=None),
@@ -180,7 +184,8 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
         oldest_quarantined=min(refused, default=None),
         explained=len(lacking) + len(found.quarantined) - len(missing) - len(refused),
         watermark=mark,
-        watermark_explained=stands_at is not None and explained(declared, stands_at, floor_hour(stands_at) + HOUR),
+        watermark_explained=stands_at is not None
+        and all_excused(declared, KLINE_STREAM, stands_at, floor_hour(stands_at) + HOUR),
     )
 
 

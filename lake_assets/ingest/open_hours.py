@@ -1,21 +1,19 @@
 """Hours of a window that are not in the lake as they should be: absent, not whole, or in quarantine.
 
-Belongs here: finding them in the ledger, and whether declared holes explain them. Does not belong here: what is tried
-again (`automation.healing`), what of it is a problem (`automation.health`).
+Belongs here: finding them in the ledger. Does not belong here: what is tried again (`automation.healing`), what of it
+is a problem (`automation.health`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from lake_assets.ingest.streams import FEEDS, HOUR
-from lake_assets.schema.holes import Hole, holes_of, known_holes
+from lake_assets.ingest.streams import HOUR
 from lake_resources.storage.ledger import Ledger
 
 _MINUTE = timedelta(minutes=1)
-_REQUIRED = frozenset(name for name, feed in FEEDS.items() if feed.required)
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,3 @@ def open_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> O
         },
         refused,
     )
-
-
-def declared_holes(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[Hole]:
-    """Holes of `[start, end)` in streams without which no hour can be built."""
-    found = [
-        *holes_of(known_holes(), symbol, start, end),
-        *(Hole(**vars(hole)) for hole in ledger.known_holes(symbol, start, end)),
-    ]
-    return [hole for hole in found if hole.stream in _REQUIRED]
-
-
-def explained(holes: Iterable[Hole], start: datetime, end: datetime) -> bool:
-    """Whether holes of one stream cover all of `[start, end)`."""
-    at = dict.fromkeys(_REQUIRED, start)
-    for hole in sorted(holes, key=lambda hole: hole.start):
-        if hole.start <= at[hole.stream]:
-            at[hole.stream] = max(at[hole.stream], hole.end)
-    return max(at.values()) >= end
