@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 
 from lake_assets.cli import app
 from lake_assets.console.doctor import examine
-from lake_assets.console.duckdb_view import QUERIES
 from lake_resources.errors import ArchiveNotPublished, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger import KnownHole
+from lake_resources.storage.minute_view import QUERIES
 from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 M = timedelta(minutes=1)
