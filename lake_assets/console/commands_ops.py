@@ -34,7 +34,10 @@ _METRICS = STREAMS["metrics"]
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look at versions, disk, schema, exchange, Dagster and collector. Changes nothing; exit code 1 on a failure.
+    """Look at versions, disk, schemas, each host of the exchange, Dagster and collector. Exit code 1 on a failure.
+
+    Changes nothing. REST and archives are asked, one WebSocket stream is subscribed; a collector is alive when its
+    newest record is.
 
     Example: LAKE_EXCHANGE=binance lake doctor
     """
