@@ -30,9 +30,17 @@ REPAIR_TAG = "lake/repair"
 """Tag of a backfill that `lake backfill-…` launched; its value is the symbol."""
 FORCE_TAG = "lake/force_repair"
 """Tag of a run that builds hours also from inputs that did not change."""
+VISION_TAG = "lake/vision_only"
+"""Tag of a run that builds hours from archives and does not ask REST."""
 _NAME_MARKS = frozenset(string.ascii_letters + string.digits + "_")
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
+
+
+def repair_tags(symbol: str, *, force: bool, vision_only: bool) -> dict[str, str]:
+    """Tags of a backfill that repairs a symbol; its runs inherit them."""
+    chosen = {FORCE_TAG: force, VISION_TAG: vision_only}
+    return {REPAIR_TAG: symbol} | {tag: "true" for tag, wanted in chosen.items() if wanted}
 
 
 def symbol_name(symbol: str) -> str:

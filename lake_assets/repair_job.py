@@ -6,6 +6,8 @@ Dagster has no public call by which a run launches a backfill; the one used here
 and lake_tests/integration/test_quality_assets.py pins it.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,9 +23,9 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
-from lake_assets.audit.window import from_first_day, require_begun, require_order
+from lake_assets.audit.window import archived_days, from_first_day, require_begun, require_order
 from lake_assets.materialized import materialized_hours
-from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
+from lake_assets.metadata import REPAIR_TAG, minute_key, repair_tags
 from lake_assets.partitions import hour_key
 from lake_assets.resources import LakeOpener, build_resources
 from lake_assets.windows import backfill_window, floor_minute
@@ -38,7 +40,8 @@ class Repair(dg.Config):
     """What is repaired.
 
     Give `preset` (`all`, `last-day`, or a year), or `start` and perhaps `end`, or `years` back from now or `end`.
-    `full` reads every file, also those that did not change since the last audit.
+    `full` reads every file, also those that did not change since the last audit; `vision_only` takes archives alone, up
+    to the last completed UTC day.
     """
 
     symbols: list[str] = []  # noqa: RUF012 - a field of pydantic; empty means all
@@ -49,6 +52,7 @@ class Repair(dg.Config):
     max_missing_hours: int = 0
     force_repair: bool = False
     full: bool = False
+    vision_only: bool = False
     dry_run: bool = False
 
 
@@ -63,9 +67,11 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
         description="Audits a range and launches a backfill of the hours that are missing or wrong.",
     )
     def plan_and_launch(context: dg.OpExecutionContext, config: Repair, lake: dg.ResourceParam[LakeOpener]) -> None:
-        opened = lake.open()
+        opened = replace(lake.open(), ask_rest=not config.vision_only)
         now = opened.clock()
         asked, end = _window(config, now=now, lag=opened.safety_lag_minutes)
+        if config.vision_only:
+            end = archived_days(asked, end, now, opened.safety_lag_minutes)
         start = from_first_day(asked, end, settings.start_utc)
         if start > asked:
             context.log.warning(f"LAKE_START is {start:%Y-%m-%d}: what lies before it is not looked at")
@@ -105,7 +111,8 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
             )
             context.log.info(f"{symbol}: {plan.as_json() | {'ranges': len(plan.ranges)}}")
             if plan.hours and not config.dry_run:
-                backfill_id = _launch(context.instance, graph, plan, now, force=config.force_repair)
+                tags = repair_tags(symbol, force=config.force_repair, vision_only=config.vision_only)
+                backfill_id = _launch(context.instance, graph, plan, now, tags)
                 context.log.info(f"{symbol}: backfill {backfill_id} of {len(plan.hours):,} hours is launched")
         if len(untraded) == len(config.symbols or settings.symbols):
             raise SettingsError(
@@ -159,7 +166,7 @@ def _running(instance: dg.DagsterInstance) -> dict[str, str]:
 
 
 def _launch(
-    instance: dg.DagsterInstance, graph: BaseAssetGraph[Any], plan: RepairPlan, now: datetime, *, force: bool
+    instance: dg.DagsterInstance, graph: BaseAssetGraph[Any], plan: RepairPlan, now: datetime, tags: Mapping[str, str]
 ) -> str:
     ranges = [PartitionRangeSelector(start=hour_key(first), end=hour_key(last)) for first, last in plan.ranges]
     selector = PartitionsByAssetSelector(
@@ -170,7 +177,7 @@ def _launch(
         backfill_id=backfill_id,
         asset_graph=graph,
         backfill_timestamp=now.timestamp(),
-        tags={REPAIR_TAG: plan.symbol} | ({FORCE_TAG: "true"} if force else {}),
+        tags=dict(tags),
         dynamic_partitions_store=instance,
         partitions_by_assets=[selector],
         title=f"repair {plan.symbol}: {len(plan.hours):,} hours",

@@ -14,6 +14,7 @@ from lake_assets.metadata import compacted_key, minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import clear
+from lake_resources.storage.minute_view import remake_views
 
 JOB = "compact_minutes"
 _TEXT = """\
@@ -47,9 +48,14 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
         opened = lake.open()
         now = opened.clock()
         read = written = files = 0
-        for one in run_compaction(opened.catalog, opened.ledger, symbol, now=now, clock=opened.clock):
-            context.log.info(f"{one.period.name}: {one.status}, {one.hours} hours, {one.input_bytes} bytes read")
-            files, read, written = files + 1, read + one.input_bytes, written + one.size_bytes
+        try:
+            for one in run_compaction(opened.catalog, opened.ledger, symbol, now=now, clock=opened.clock):
+                context.log.info(f"{one.period.name}: {one.status}, {one.hours} hours, {one.input_bytes} bytes read")
+                files, read, written = files + (one.path is not None), read + one.input_bytes, written + one.size_bytes
+        finally:
+            # Also where a damaged period ends the run: the others were compacted.
+            for view in remake_views(opened.catalog, opened.ledger):
+                (context.log.warning if view.warning else context.log.info)(f"view {view.path} remade. {view.warning}")
         removed = 0
         if config.remove:
             grace = timedelta(hours=settings.compact_grace_hours)

@@ -5,6 +5,7 @@ Belongs here: the asset and its text. Does not belong here: sources (`ingest.sou
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from lake_assets.ingest.streams import FEEDS
 from lake_assets.metadata import (
     AUTOMATION_TAG,
     FORCE_TAG,
+    VISION_TAG,
     minute_key,
     symbol_name,
     symbol_tags,
@@ -68,6 +70,8 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
     )
     def minute(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open()
+        if context.run.tags.get(VISION_TAG) == "true":
+            opened = replace(opened, ask_rest=False)
         hours = [hour_of(partition) for partition in context.partition_keys]
         now, results = opened.clock(), list[HourResult]()
         # By hand or in a backfill, only minutes that must exist; the hot band also shows what is younger.

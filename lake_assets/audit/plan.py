@@ -133,7 +133,7 @@ def plan_repair(
     wanted = {name: _missing_archives(lake, report.symbol, feed, hours, now) for name, feed in used.items()}
     sizes = {name: _zip_bytes(lake, report.symbol, name, report.start, report.end) for name in wanted}
     download = sum(sizes[name] * len(periods) for name, periods in wanted.items())
-    rest_hours = [hour for hour in hours if not rows.archive_due(hour.date(), now)]
+    rest_hours = [hour for hour in hours if lake.ask_rest and not rows.archive_due(hour.date(), now)]
     weight = _weight(lake, report.symbol, rest_hours, now)
     seconds = (
         download / _DOWNLOAD_BYTES_PER_S

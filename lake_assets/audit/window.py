@@ -52,5 +52,20 @@ def from_first_day(start: datetime, end: datetime, first_day: datetime) -> datet
     return max(start, first_day)
 
 
+def archived_days(start: datetime, end: datetime, now: datetime, lag_minutes: int) -> datetime:
+    """The end of what archives alone can give of a range: the end of the last completed UTC day.
+
+    Raises:
+        NotYet: no such day lies in the range.
+    """
+    midnight = floor_minute(now - timedelta(minutes=lag_minutes)).replace(hour=0, minute=0)
+    if start >= midnight:
+        raise NotYet(
+            f"nothing was looked at: no day from {_text(start)} UTC on is completed, so that there is no archive of it",
+            remedy="Ask again tomorrow, or let REST be asked",
+        )
+    return min(end, midnight)
+
+
 def _text(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -20,13 +21,13 @@ from rich.table import Table
 
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
-from lake_assets.audit.window import from_first_day
+from lake_assets.audit.window import archived_days, from_first_day
 from lake_assets.console.commands_audit import audit_window, run_audit
 from lake_assets.console.graphql import BackfillProgress, DagsterApi
 from lake_assets.console.options import AsJson, End, Start, Symbols, chosen_symbols, messages, terminal
 from lake_assets.console.stack import local_stack
 from lake_assets.ingest.lake import Lake, open_lake
-from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
+from lake_assets.metadata import REPAIR_TAG, minute_key, repair_tags
 from lake_assets.partitions import hour_key
 from lake_assets.windows import backfill_window
 from lake_resources.errors import LakeError, SettingsError
@@ -39,9 +40,29 @@ MaxHours = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force-repair", help="rebuild every hour of the range, also those in order")]
 Full = Annotated[bool, typer.Option("--full", help="read every file, also those that did not change")]
+VisionOnly = Annotated[
+    bool,
+    typer.Option(
+        "--vision-only/--allow-rest-fallback",
+        help="from archives alone, up to the last completed UTC day; or ask REST for what they lack",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and launch nothing")]
 Wait = Annotated[bool, typer.Option("--follow/--no-follow", help="stay with a progress bar until it is done")]
 _POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a repair does with the hours it finds."""
+
+    max_hours: int | None
+    force: bool
+    full: bool
+    vision_only: bool
+    dry_run: bool
+    follow: bool
+    as_json: bool
 
 
 @app.command("backfill-years")
@@ -51,6 +72,7 @@ def backfill_years(
     max_missing_hours: MaxHours = None,
     force_repair: Force = False,
     full: Full = False,
+    vision_only: VisionOnly = False,
     dry_run: DryRun = False,
     follow: Wait = True,
     as_json: AsJson = False,
@@ -65,7 +87,8 @@ def backfill_years(
     settings = LakeSettings()
     lake = open_lake(settings)
     start, end = audit_window(lake, "", None, None, years)
-    _repair(settings, lake, symbols, start, end, max_missing_hours, force_repair, full, dry_run, follow, as_json)
+    choice = _Choice(max_missing_hours, force_repair, full, vision_only, dry_run, follow, as_json)
+    _repair(settings, lake, symbols, start, end, choice)
 
 
 @app.command("backfill-range")
@@ -79,6 +102,7 @@ def backfill_range(
     max_missing_hours: MaxHours = None,
     force_repair: Force = False,
     full: Full = False,
+    vision_only: VisionOnly = False,
     dry_run: DryRun = False,
     follow: Wait = True,
     as_json: AsJson = False,
@@ -93,7 +117,8 @@ def backfill_range(
     settings = LakeSettings()
     lake = open_lake(settings)
     first, last = _range(lake, start, end, preset)
-    _repair(settings, lake, symbols, first, last, max_missing_hours, force_repair, full, dry_run, follow, as_json)
+    choice = _Choice(max_missing_hours, force_repair, full, vision_only, dry_run, follow, as_json)
+    _repair(settings, lake, symbols, first, last, choice)
 
 
 def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str | None) -> tuple[datetime, datetime]:
@@ -114,17 +139,15 @@ def _repair(
     given: list[str] | None,
     start: datetime,
     end: datetime,
-    max_hours: int | None,
-    force: bool,
-    full: bool,
-    dry_run: bool,
-    follow: bool,
-    as_json: bool,
+    choice: _Choice,
 ) -> None:
     symbols = chosen_symbols(given, settings)
     unknown = [symbol for symbol in symbols if symbol not in settings.symbols]
     if unknown:
         raise SettingsError(f"{', '.join(unknown)} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
+    if choice.vision_only:
+        lake = replace(lake, ask_rest=False)
+        end = archived_days(start, end, lake.clock(), lake.safety_lag_minutes)
     asked, start = start, from_first_day(start, end, settings.start_utc)
     log = messages()
     if start > asked:
@@ -137,14 +160,14 @@ def _repair(
             continue
         if (first, last) != (start, end):
             log.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
-        report = run_audit(lake, settings, symbol, first, last, full=full, quiet=as_json)
+        report = run_audit(lake, settings, symbol, first, last, full=choice.full, quiet=choice.as_json)
         plans.append(
             plan_repair(
                 lake,
                 report,
                 now=lake.clock(),
-                max_hours=max_hours,
-                force=force,
+                max_hours=choice.max_hours,
+                force=choice.force,
                 weight_share=settings.weight_share,
                 hours_per_run=settings.hours_per_run,
             )
@@ -153,24 +176,24 @@ def _repair(
         raise SettingsError(
             f"nothing was looked at: {', '.join(symbols)} is not traded in this range", remedy="Give another range"
         )
-    if as_json:
+    if choice.as_json:
         typer.echo(json.dumps([plan.as_json() for plan in plans], indent=2))
     else:
         terminal().print(plan_table(plans))
     todo = [plan for plan in plans if plan.hours]
-    if dry_run or not todo:
+    if choice.dry_run or not todo:
         log.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
         return
     with _dagster(settings, log) as api:
-        launched = _launch(api, todo, force=force, console=log)
-        if not follow:
+        launched = _launch(api, todo, choice=choice, console=log)
+        if not choice.follow:
             log.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
         _follow(api, launched, log)
     left = [run_audit(lake, settings, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
     log.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
-    if any(wrong.values()) and max_hours is None:
+    if any(wrong.values()) and choice.max_hours is None:
         log.print("see `lake audit` and `lake holes`")
         raise typer.Exit(1)
 
@@ -225,7 +248,7 @@ def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
         api.close()
 
 
-def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, force: bool, console: Console) -> dict[str, str]:
+def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, choice: _Choice, console: Console) -> dict[str, str]:
     """Backfill id by symbol; a repair that still runs is taken instead of a second one."""
     running = {
         tags[REPAIR_TAG]: backfill_id for backfill_id, tags in api.open_backfills().items() if REPAIR_TAG in tags
@@ -240,7 +263,7 @@ def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, force: bool, consol
         launched[plan.symbol] = api.launch_backfill(
             [(key, hour_key(first), hour_key(last)) for first, last in plan.ranges],
             title=f"repair {plan.symbol}: {len(plan.hours):,} hours",
-            tags={REPAIR_TAG: plan.symbol} | ({FORCE_TAG: "true"} if force else {}),
+            tags=repair_tags(plan.symbol, force=choice.force, vision_only=choice.vision_only),
         )
         console.print(f"{plan.symbol}: backfill {api.url}/runs/b/{launched[plan.symbol]}")
     return launched

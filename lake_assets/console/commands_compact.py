@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,11 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lake_assets.console.options import AsJson, Symbols, chosen_symbols, terminal
+from lake_assets.console.exits import Exit
+from lake_assets.console.options import AsJson, Symbols, chosen_symbols, show_error, show_views, terminal
 from lake_assets.ingest.compaction import Step, plan_compaction, run_compaction
 from lake_assets.ingest.lake import Lake, open_existing
+from lake_resources.errors import LedgerError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Cleared, clear
+from lake_resources.storage.minute_view import remake_views
 
 app = typer.Typer()
 _OPEN_DAYS_SHOWN = 10
@@ -40,7 +45,9 @@ def compact(
     """Make one file of each closed day and month; readers do not notice. Removes nothing without --remove.
 
     A day is closed when all its hours are complete and built from the archives. Each new file's rows are proven equal
-    to the hours' before it is read from; the hour files stay until --remove, at least for the grace.
+    to the hours' before it is read from; the hour files stay until --remove, at least for the grace. A damaged period
+    does not keep the others from being compacted; exit code 1 then. Files of `lake materialize-duckdb` are remade
+    before anything is removed.
 
     Examples: `lake compact --dry-run` · `lake compact BTCUSDT` · `lake compact --remove`
     """
@@ -48,34 +55,53 @@ def compact(
     grace = timedelta(hours=settings.compact_grace_hours if grace_hours is None else grace_hours)
     lake = open_existing(settings)
     console = Console(quiet=True) if as_json else terminal()
-    found = []
+    found, damaged = [], False
     for symbol in chosen_symbols(symbols, settings):
         now = lake.clock()
         steps = list(plan_compaction(lake.ledger, symbol, now=now))
         result = _counts(symbol, steps, dry_run)
         console.print(_table(symbol, steps))
+        errors: list[str] = []
         if not dry_run:
-            result |= _work(lake, symbol, now, console)
+            with _collected(symbol, errors):
+                _work(lake, symbol, now, console, result)
+            # Before anything is removed: a view may still name the files.
+            show_views(remake_views(lake.catalog, lake.ledger))
         if remove:
-            cleared = clear(lake.catalog, lake.ledger, symbol, clock=lake.clock, grace=grace, dry_run=dry_run)
-            result |= {"removed_files": cleared.files, "removed_bytes": cleared.size_bytes}
-            console.print(_removed(cleared, dry_run, grace))
-        found.append(result)
+            with _collected(symbol, errors):
+                cleared = clear(lake.catalog, lake.ledger, symbol, clock=lake.clock, grace=grace, dry_run=dry_run)
+                result |= {"removed_files": cleared.files, "removed_bytes": cleared.size_bytes}
+                console.print(_removed(cleared, dry_run, grace))
+        damaged |= bool(errors)
+        found.append(result | {"errors": errors})
     if as_json:
         typer.echo(json.dumps(found, indent=2))
+    if damaged:
+        raise typer.Exit(Exit.REFUSED)
 
 
-def _work(lake: Lake, symbol: str, now: datetime, console: Console) -> dict[str, Any]:
+@contextmanager
+def _collected(symbol: str, errors: list[str]) -> Iterator[None]:
+    """Damage of one symbol is told, and the others go on."""
+    try:
+        yield
+    except LedgerError as error:
+        show_error(error, symbol)
+        errors.append(str(error))
+
+
+def _work(lake: Lake, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
+    """Counts of what was done are in the result also when a damaged period ends it with an error."""
     done = Counter[str]()
     for one in run_compaction(lake.catalog, lake.ledger, symbol, now=now, clock=lake.clock):
         done[one.status] += 1
         done["bytes_read"] += one.input_bytes
         done["bytes_written"] += one.size_bytes
+        result |= done
         console.print(
             f"{symbol} {one.period.name}: {one.status}, {one.hours} hours, {one.row_count:,} rows,"
             f" {one.input_bytes / 1e6:.1f} → {one.size_bytes / 1e6:.1f} MB"
         )
-    return dict(done)
 
 
 def _counts(symbol: str, steps: list[Step], dry_run: bool) -> dict[str, Any]:

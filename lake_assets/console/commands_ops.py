@@ -18,14 +18,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from lake_assets.console.doctor import examine
-from lake_assets.console.duckdb_view import QUERIES, write_view
-from lake_assets.console.options import AsJson, Symbols, chosen_symbols, terminal
+from lake_assets.console.options import AsJson, Symbols, chosen_symbols, show_views, terminal
 from lake_assets.ingest.lake import open_existing
 from lake_resources.binance.vision import VisionClient
 from lake_resources.binance.wire import STREAMS
 from lake_resources.errors import ArchiveCorrupt
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import replace_text
+from lake_resources.storage.minute_view import QUERIES, remake_views, write_view
 
 app = typer.Typer()
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -34,7 +34,10 @@ _METRICS = STREAMS["metrics"]
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look at versions, disk, schema, exchange, Dagster and collector. Changes nothing; exit code 1 on a failure.
+    """Look at versions, disk, schemas, each host of the exchange, Dagster and collector. Exit code 1 on a failure.
+
+    Changes nothing. REST and archives are asked, one WebSocket stream is subscribed; a collector is alive when its
+    newest record is.
 
     Example: LAKE_EXCHANGE=binance lake doctor
     """
@@ -93,16 +96,19 @@ def materialize_duckdb(
 ) -> None:
     """Write a DuckDB file with the view `minute` over all committed hours, to be opened by any SQL tool.
 
-    The view has the 66 columns and symbol, year, month, day, hour. Make it again to see newer hours: the file is
-    replaced in one step, its readers are not disturbed.
+    The view has the 66 columns and symbol, year, month, day, hour. It names the files of the moment: make it again to
+    see newer hours. `lake compact` and the asset `um/<symbol>/compacted` remake every file that this command has made
+    and that is still where it was; a copy elsewhere they do not know. A file is replaced in one step, and never one
+    that holds anything else than the view.
 
     Example: lake materialize-duckdb --db-path data/minute.duckdb && duckdb data/minute.duckdb
     """
     settings = LakeSettings()
     lake = open_existing(settings)
     path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
-    files = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
-    terminal().print(f"{path}: view `minute` over {files:,} files")
+    made = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
+    terminal().print(f"{path}: view `minute` over {made.files:,} files")
+    show_views([made, *(view for view in remake_views(lake.catalog, lake.ledger) if view.path != path)])
     if write_queries:
         queries = path.with_suffix(".queries.sql")
         replace_text(queries, QUERIES)

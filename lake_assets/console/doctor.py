@@ -11,14 +11,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.ingest.lake import CODE_VERSION, Lake
+from lake_assets.ingest.live_rows import LiveRows
 from lake_assets.schema.tables import MINUTE
 from lake_resources.binance.wire import STREAMS
+from lake_resources.collector.probe import acknowledged_in
+from lake_resources.collector.segments import newest_minute
 from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError, PartitionBusy
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger_tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 
 Status = Literal["ok", "warn", "fail"]
@@ -26,6 +31,7 @@ _Answer = TypeVar("_Answer")
 
 _PACKAGES = ("dagster", "polars", "pyarrow", "duckdb", "sqlalchemy", "httpx")
 _LOW_DISK_BYTES, _NO_DISK_BYTES = 20_000_000_000, 1_000_000_000
+_SILENT_FAILS, _ROWS_WARN, _ROWS_REACH = timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=30)
 _SKEW_WARNS, _SKEW_FAILS = timedelta(seconds=1), timedelta(seconds=30)
 
 
@@ -39,14 +45,15 @@ class Finding:
 
 
 def examine(settings: LakeSettings, lake: Lake) -> Iterator[Finding]:
-    """Look at everything, one after the other; the exchange is asked for its time and one checksum."""
+    """Look at everything, one after the other; the exchange is asked for its time, one checksum and one stream."""
     yield _versions()
     yield _disk(lake)
     yield _schema(settings, lake)
     yield _rest(lake)
     yield _vision(settings, lake)
+    yield _websocket(settings)
     yield _dagster(settings)
-    yield _collector(lake)
+    yield _collector(settings, lake)
 
 
 def _versions() -> Finding:
@@ -61,6 +68,12 @@ def _disk(lake: Lake) -> Finding:
 
 
 def _schema(settings: LakeSettings, lake: Lake) -> Finding:
+    version = lake.ledger.schema_version()
+    if version != LEDGER_VERSION:
+        remedy = "update minute-lake" if version > LEDGER_VERSION else "use the version that made it"
+        return Finding(
+            "schema", "fail", f"the ledger has schema version {version}, this code reads {LEDGER_VERSION}: {remedy}"
+        )
     older: dict[str, int] = {}
     now = lake.clock()
     for symbol in settings.symbols:
@@ -68,7 +81,7 @@ def _schema(settings: LakeSettings, lake: Lake) -> Finding:
         rows = [] if first is None else lake.ledger.partition_facts(symbol, first, now + timedelta(hours=1))
         if count := sum(row.schema_hash != MINUTE.schema_hash for row in rows):
             older[symbol] = count
-    found = f"minute table {MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
+    found = f"ledger {version}, minute table {MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
     if not older:
         return Finding("schema", "ok", f"{found}; every hour was committed under it")
     counts = ", ".join(f"{symbol} {count:,}" for symbol, count in older.items())
@@ -108,6 +121,13 @@ def _vision(settings: LakeSettings, lake: Lake) -> Finding:
     return Finding("Vision", "ok", f"{symbol} {stream.name} of {day} is there")
 
 
+def _websocket(settings: LakeSettings) -> Finding:
+    found = _asked("WebSocket", lambda: acknowledged_in(settings.resolved_ws_url, settings.symbols[0]))
+    if isinstance(found, Finding):
+        return found
+    return Finding("WebSocket", "ok", f"acknowledges a stream of {settings.symbols[0]} after {found * 1000:.0f} ms")
+
+
 def _asked(name: str, ask: Callable[[], _Answer]) -> _Answer | Finding:
     try:
         return ask()
@@ -137,12 +157,35 @@ def _dagster(settings: LakeSettings) -> Finding:
     return Finding("Dagster", "ok", f"webserver, daemon and code location are up at {address}")
 
 
-def _collector(lake: Lake) -> Finding:
+def _collector(settings: LakeSettings, lake: Lake) -> Finding:
+    """A held lock says that the process lives, its newest record that it hears, its newest row that it folds."""
     path = lake.catalog.collector_lock_path
-    if path.exists():
-        try:
-            with writer_lock(path, timeout_s=0):
-                pass
-        except PartitionBusy:
-            return Finding("collector", "ok", "is running")
-    return Finding("collector", "warn", "is not running: live columns stay NULL; `lake up` or `lake collect` starts it")
+    if not path.exists() or _is_free(path):
+        return Finding(
+            "collector", "warn", "is not running: live columns stay NULL; `lake up` or `lake collect` starts it"
+        )
+    now = lake.clock()
+    minute = newest_minute(lake.catalog.live_records_dir)
+    record = None if minute is None else datetime.fromtimestamp(60 * minute, UTC)
+    if record is None or now - record > _SILENT_FAILS:
+        heard = "has written no record" if record is None else f"its newest record is of {record:%Y-%m-%d %H:%M}"
+        return Finding("collector", "fail", f"holds its lock, but {heard}: stop it and start it again")
+    rows = LiveRows(lake.catalog)
+    newest = [rows.read(symbol, now - _ROWS_REACH, now)["timestamp"].max() for symbol in settings.symbols]
+    silent = [
+        symbol
+        for symbol, last in zip(settings.symbols, newest, strict=True)
+        if not isinstance(last, datetime) or now - last > _ROWS_WARN
+    ]
+    if silent:
+        which = ", ".join(silent)
+        return Finding("collector", "warn", f"writes records, but {which} has no live row of the last minutes")
+    return Finding("collector", "ok", f"is running; newest record of {record:%H:%M}, live rows of every symbol")
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        with writer_lock(path, timeout_s=0):
+            return True
+    except PartitionBusy:
+        return False

@@ -6,6 +6,7 @@ Does not belong here: any command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from rich.markup import escape
 from lake_assets.windows import floor_minute
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.minute_view import View
 
 INSTANT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M%z"]
 LOG_WIDTH = 140
@@ -44,6 +46,13 @@ def show_error(error: LakeError, about: str = "") -> None:
     """One line on standard error; the text is printed as it is, brackets and all."""
     name = f"{about}: {type(error).__name__}" if about else type(error).__name__
     messages().print(f"[red]{name}[/]: {escape(str(error))}", soft_wrap=True)
+
+
+def show_views(views: Sequence[View]) -> None:
+    """What users of these DuckDB files must know, if anything."""
+    for view in views:
+        if view.warning:
+            messages().print(f"[yellow]{view.path}[/]: {escape(view.warning)}", soft_wrap=True)
 
 
 def chosen_symbols(given: list[str] | None, settings: LakeSettings) -> tuple[str, ...]:

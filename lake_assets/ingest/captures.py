@@ -33,8 +33,8 @@ class Asked:
 
 
 def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
-    """Whether REST still has the whole hour."""
-    if not lake.rest.serves(feed.name) or hour >= now:
+    """Whether REST may be asked and still has the whole hour."""
+    if not lake.ask_rest or not lake.rest.serves(feed.name) or hour >= now:
         return False
     retention = lake.rest.retention(feed.name)
     return retention is None or hour >= now - retention + _EDGE

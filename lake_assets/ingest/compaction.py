@@ -16,6 +16,7 @@ from itertools import groupby
 
 from lake_assets.ingest.streams import DAY, FEEDS, HOUR
 from lake_resources.clock import Clock
+from lake_resources.errors import LedgerError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.compaction import Compacted, Period, compact
 from lake_resources.storage.ledger import HourFile, Ledger, Segment
@@ -72,12 +73,29 @@ def run_compaction(
 ) -> Iterator[Compacted]:
     """Compact every closed day and month of a symbol, the oldest first; each is durable when it is yielded.
 
+    A damaged period does not keep the others from being compacted: it is told of when they are done.
+
     Raises:
-        LedgerError, DiskFull, PartitionBusy: as `lake_resources.storage.compaction.compact`.
+        LedgerError: files of one or more periods are not what the ledger says.
+        DiskFull, PartitionBusy: as `lake_resources.storage.compaction.compact`; what follows is not tried.
     """
+    damaged: list[LedgerError] = []
     for step in plan_compaction(ledger, symbol, now=now):
-        if not step.waits_for:
-            yield compact(catalog, ledger, step.period, step.hours, clock=clock)
+        if step.waits_for:
+            continue
+        try:
+            done = compact(catalog, ledger, step.period, step.hours, clock=clock)
+        except LedgerError as error:
+            damaged.append(error)
+        else:
+            yield done
+    if len(damaged) == 1:
+        raise damaged[0]
+    if damaged:
+        raise LedgerError(
+            f"{len(damaged)} periods of {symbol} were not compacted: {'; '.join(error.what for error in damaged)}",
+            remedy=damaged[0].remedy,
+        )
 
 
 def _month(

@@ -36,6 +36,7 @@ class Lake:
         clock: the only source of the current time.
         safety_lag_minutes: a minute is built once it is closed for this long.
         max_ffill_minutes: how long a slow series may be carried forward.
+        ask_rest: without it hours are built from archives, and from what REST said before.
     """
 
     catalog: Catalog
@@ -45,6 +46,7 @@ class Lake:
     clock: Clock
     safety_lag_minutes: int
     max_ffill_minutes: int
+    ask_rest: bool = True
 
     def close(self) -> None:
         """Close connections and threads; the lake on the disk is not touched."""

@@ -202,9 +202,11 @@ def find_sources(
     whole = {hour: source for hour, source in found.items() if hour not in lossy}
     chosen = dict.fromkeys(wanted, nothing) | found | live | whole | repaired
     absent = {
-        hour: asked.failures.get(hour) or _out_of_reach(feed) for hour in wanted if chosen[hour].ref.kind == "none"
+        hour: asked.failures.get(hour) or _out_of_reach(lake, feed)
+        for hour in wanted
+        if chosen[hour].ref.kind == "none"
     }
-    if lake.rest.serves(feed.name):
+    if lake.ask_rest and lake.rest.serves(feed.name):
         note_missing(
             lake,
             symbol,
@@ -233,8 +235,9 @@ def _suffices(lake: Lake, capture: Capture, now: datetime) -> bool:
     )
 
 
-def _out_of_reach(feed: Feed) -> str:
-    return f"there is no archive of {feed.name} (yet), and REST does not keep the hour"
+def _out_of_reach(lake: Lake, feed: Feed) -> str:
+    rest = "REST does not keep the hour" if lake.ask_rest else "REST is not asked (archives only)"
+    return f"there is no archive of {feed.name} (yet), and {rest}"
 
 
 def _from_archive(lake: Lake, archive: Archive) -> HourSource:

@@ -128,6 +128,16 @@ class Catalog:
         return self.root / ".locks" / f"live-{_part(symbol)}.lock"
 
     @property
+    def views_path(self) -> Path:
+        """List of the DuckDB files with the view `minute`."""
+        return self.root / "views.json"
+
+    @property
+    def views_lock_path(self) -> Path:
+        """Lock file of the one writer of these files."""
+        return self.root / ".locks" / "views.lock"
+
+    @property
     def collector_lock_path(self) -> Path:
         """Lock file of the one collector of a lake."""
         return self.root / ".locks" / "collector.lock"

@@ -30,7 +30,7 @@ from lake_resources.storage.ledger import HourFile, Ledger, Segment
 from lake_resources.storage.ledger_segments import Tier, bitmap
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import file_hash, stage
-from lake_resources.storage.placement import stretches
+from lake_resources.storage.placement import Stretch, stretches
 from lake_resources.storage.reader import TIME_COLUMN
 
 ROW_GROUP_ROWS = 14_880
@@ -62,8 +62,9 @@ class Compacted:
 
     Attributes:
         status: `compacted`, `unchanged` (the same file was there already), `changed_meanwhile` (an hour was committed
-            while its file was being written: nothing was changed, the next run takes it).
+            since the ledger was asked for the hours: nothing was changed, the next run takes it).
         input_bytes: size of the files that were read.
+        path: the file; None where none was written.
     """
 
     period: Period
@@ -72,7 +73,7 @@ class Compacted:
     row_count: int
     input_bytes: int
     size_bytes: int
-    path: Path
+    path: Path | None
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,15 @@ def compact(
     schemas = {hour.schema_hash for hour in hours}
     if len(schemas) != 1:
         raise ValueError(f"{period.symbol} {period.name}: {len(schemas)} schemas in {len(hours)} hours; need one")
-    rows, input_bytes = _read(catalog, ledger, period, hours)
+    placed = stretches(ledger, period.symbol, period.start, period.end)
+    try:
+        rows, input_bytes = _read(catalog, ledger, period, hours, placed)
+    except LedgerError:
+        # A writer renames its file before the ledger has the row; under its lock both are as it leaves them.
+        with writer_lock(catalog.lock_path(period.symbol), timeout_s=timeout_s):
+            if not _moved(ledger, period, hours, placed):
+                raise
+        return Compacted(period, "changed_meanwhile", len(hours), 0, 0, 0, None)
     proof = rows_hash(rows)
     metadata = _metadata(period, hours, proof)
     staged = stage(rows, catalog.temp_dir, metadata, row_group_rows=ROW_GROUP_ROWS)
@@ -287,13 +296,28 @@ def _unused(catalog: Catalog, ledger: Ledger, symbol: str, grace: timedelta) -> 
     ]
 
 
-def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[HourFile]) -> tuple[pl.DataFrame, int]:
+def _moved(ledger: Ledger, period: Period, hours: Sequence[HourFile], placed: Sequence[Stretch]) -> bool:
+    """Whether a commit, another compaction or a removal has changed what is committed, or where it lies.
+
+    A commit that was killed half-way is no damage either: the next writer finishes it.
+    """
+    unfinished = {intent.partition.hour for intent in ledger.intents(period.symbol)}
+    return (
+        any(period.start <= hour < period.end for hour in unfinished)
+        or ledger.hour_files(period.symbol, period.start, period.end) != list(hours)
+        or stretches(ledger, period.symbol, period.start, period.end) != placed
+    )
+
+
+def _read(
+    catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[HourFile], placed: Sequence[Stretch]
+) -> tuple[pl.DataFrame, int]:
     """Rows of the period as readers see them now, from verified bytes, and how many bytes that were."""
     expected = {hour.path: hour.content_hash for hour in hours}
     expected |= {found.path: found.content_hash for found in ledger.segments(period.symbol, period.start, period.end)}
     parts: list[pl.DataFrame] = []
     schema, size_bytes = None, 0
-    for stretch in stretches(ledger, period.symbol, period.start, period.end):
+    for stretch in placed:
         for index in range(0, len(stretch.paths), _FILES_AT_ONCE):
             paths = stretch.paths[index : index + _FILES_AT_ONCE]
             contents = [_verified(catalog, period.symbol, path, expected.get(path)) for path in paths]
@@ -313,7 +337,7 @@ def _read(catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[Hour
 def _verified(catalog: Catalog, symbol: str, path: str, content_hash: str | None) -> bytes:
     with suppress(FileNotFoundError):
         content = catalog.absolute(path).read_bytes()
-        if hashlib.sha256(content).hexdigest() == content_hash:
+        if content_hash is not None and hashlib.sha256(content).hexdigest() == content_hash:
             return content
     raise _not_as_written(symbol, path, "Nothing was changed. Materialize these hours again, then compact")
 

@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from lake_resources.errors import LedgerError, PartitionBusy, StorageError
 from lake_resources.storage.disk import disk_errors, disk_full
-from lake_resources.storage.ledger_tables import METADATA
+from lake_resources.storage.ledger_tables import LEDGER_VERSION, METADATA, VERSION
 
 BUSY_TIMEOUT_MS = 60_000
 _WRITES = "lake_writes"
@@ -48,6 +48,11 @@ class LedgerEngine:
         if self._engine is not None:
             self._engine.dispose(close=self._pid == os.getpid())
             self._engine = None
+
+    def schema_version(self) -> int:
+        """Version of the tables that the ledger was made with, to be compared with `LEDGER_VERSION`."""
+        with self._read() as connection:
+            return int(connection.scalar(sa.select(sa.func.max(VERSION.c.version))) or 0)
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
@@ -127,6 +132,8 @@ def _create(engine: sa.Engine) -> None:
         if connection.dialect.name == "postgresql":  # two first users at once
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7130662)"))
         METADATA.create_all(connection)
+        if connection.scalar(sa.select(sa.func.count()).select_from(VERSION)) == 0:
+            connection.execute(sa.insert(VERSION).values(version=LEDGER_VERSION))
 
 
 def _configure_sqlite(busy_ms: int, connection: Any, _record: object) -> None:

@@ -36,6 +36,10 @@ def utc_text(instant: datetime) -> str:
 
 METADATA = sa.MetaData()
 
+LEDGER_VERSION = 1
+"""Of these tables: raised by hand when code of before could misread them. New tables alone do not raise it."""
+VERSION = sa.Table("ledger_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+
 WATERMARK = sa.Table(
     "watermark",
     METADATA,

@@ -17,12 +17,11 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 
 from lake_resources.storage.commit import commit_hours
-from lake_resources.storage.compaction import Period, clear, compact
-from lake_tests.minute_hours import DAY, SYMBOL, at, candidate, clock, lake
+from lake_resources.storage.compaction import clear, compact
+from lake_tests.integration import compacted_hours
+from lake_tests.minute_hours import SYMBOL, at, candidate, clock, lake
 
 HOURS = 6
-COMPACTED_HOURS = 30
-"""A day and a quarter of the next."""
 
 
 def write_forever(root: Path, seed: int, version: int) -> None:
@@ -48,18 +47,17 @@ def write_once(root: Path, values: list[float]) -> None:
 
 
 def compact_forever(root: Path, seed: int, version: int) -> None:
-    """Commit, compact to days and to the month, and remove what nothing is read from, in random order for ever."""
+    """Commit, compact to days and to the months, and remove what nothing is read from, in random order for ever."""
     catalog, ledger = lake(root)
     choose = random.Random(seed)
     log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    month = Period(SYMBOL, "month", DAY.replace(day=1), (DAY.replace(day=1) + timedelta(days=31)).replace(day=1))
-    days = [Period(SYMBOL, "day", start, start + timedelta(days=1)) for start in (at(0), at(24))]
+    rows = compacted_hours.all_rows()
     while True:
         version += 1
-        hours = sorted(choose.sample(range(COMPACTED_HOURS), choose.randint(1, COMPACTED_HOURS)))
-        commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour), value=version) for hour in hours], clock=clock)
+        hours = sorted(choose.sample(range(compacted_hours.COUNT), choose.randint(1, compacted_hours.COUNT)))
+        commit_hours(catalog, ledger, SYMBOL, compacted_hours.candidates(rows, hours, version), clock=clock)
         os.write(log, (json.dumps([version, hours]) + "\n").encode())
-        for period in choose.sample([*days, month], 3):
+        for period in choose.sample([*compacted_hours.DAYS, *compacted_hours.MONTHS], 4):
             found = ledger.hour_files(SYMBOL, period.start, period.end)
             if found:
                 compact(catalog, ledger, period, found, clock=clock)

@@ -1,9 +1,12 @@
 """Which days and months are closed, and what `lake compact` and the asset do with them."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +15,7 @@ from lake_assets.cli import app
 from lake_assets.ingest.compaction import plan_compaction, run_compaction
 from lake_assets.ingest.lake import claim_root, open_lake
 from lake_assets.metadata import compacted_key
+from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_tests.minute_hours import SYMBOL, candidate, clock, lake
@@ -167,3 +171,111 @@ def test_the_asset_compacts_and_removes_only_when_told(here, settings):
     assert hour_files(here) == 672
     assert materialize(NEXT + 11 * DAY, remove=True) == (0, 672)
     assert hour_files(here) == 0
+
+
+def test_a_damaged_period_does_not_keep_the_others(here, settings):
+    commit(here, NEXT, 24 * 3)
+    for hour in (MONTH + 5 * HOUR, NEXT + 30 * HOUR):
+        here[0].minute_path(SYMBOL, hour).unlink()
+    with pytest.raises(
+        LedgerError, match=r"2 periods .*hour=05/part\.parquet is lost .*day=02/hour=06/part\.parquet is lost"
+    ):
+        list(run_compaction(*here, SYMBOL, now=NEXT + 3 * DAY, clock=clock))
+    assert [segment.path.split("/")[-1][:10] for segment in here[1].segments(SYMBOL)] == ["2026-03-01", "2026-03-03"]
+    result = CliRunner().invoke(app, ["compact", "--json", "--remove", "--grace-hours", "0"])
+    (found,) = json.loads(result.stdout)
+    assert (result.exit_code, len(found["errors"]), found["removed_files"]) == (1, 1, 48)
+    assert "hour=05/part.parquet is lost" in result.stderr
+
+
+def test_an_hour_committed_between_plan_and_reading_is_no_damage(here):
+    commit(here, MONTH, 24 * 3)
+    rewritten, calls = MONTH + 30 * HOUR, []
+
+    def clock_of_the_first_day():
+        if not calls:
+            calls.append(commit(here, rewritten, 1, value=2.0))
+        return clock()
+
+    now = MONTH + 3 * DAY
+    first = list(run_compaction(*here, SYMBOL, now=now, clock=clock_of_the_first_day))
+    assert [one.status for one in first] == ["compacted", "changed_meanwhile", "compacted"]
+    again = list(run_compaction(*here, SYMBOL, now=now, clock=clock))
+    assert [(one.period.name, one.status) for one in again] == [("2026-02-02", "compacted")]
+
+
+def seen(path):
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute("SELECT count(*), sum(close) FROM minute").fetchall()[0]
+
+
+def materialized(*arguments):
+    result = CliRunner().invoke(app, ["materialize-duckdb", "--no-write-queries", *arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def test_views_are_remade_before_their_files_are_removed(here, settings, tmp_path):
+    default, other = here[0].root / "minute.duckdb", tmp_path / "sql" / "other.duckdb"
+    materialized()
+    materialized("--db-path", str(other))
+    run("--remove", "--grace-hours", "0")
+    assert hour_files(here) == 0
+    assert seen(default) == seen(other) == (672 * 60, 672 * 60.0)
+    commit(here, MONTH + 50 * HOUR, 1, value=2.0)
+    assert seen(default)[1] == 672 * 60.0, "the view names the files of its making"
+    run()
+    assert seen(default) == seen(other) == (672 * 60, 673 * 60.0)
+    other.unlink()
+    run()
+    assert not other.exists(), "what was thrown away is not made again"
+    assert json.loads(here[0].views_path.read_text()).keys() == {"minute.duckdb"}
+
+
+def test_the_asset_remakes_views_also_when_a_period_is_damaged(here, settings):
+    view = here[0].root / "minute.duckdb"
+    materialized()
+    commit(here, MONTH + 50 * HOUR, 1, value=2.0)
+    commit(here, NEXT, 24)
+    here[0].minute_path(SYMBOL, MONTH + 5 * HOUR).unlink()
+
+    class Opener:
+        def open(self):
+            return open_lake(settings, clock=lambda: NEXT + 9 * DAY)
+
+    with pytest.raises(LedgerError, match="hour=05"):
+        dg.materialize([build_compacted_asset(SYMBOL, settings)], resources={"lake": Opener()})
+    with duckdb.connect(str(view), read_only=True) as connection:
+        ((text,),) = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'minute'").fetchall()
+    assert "minute_compacted/symbol=BTCUSDT/2026-03-01-" in text
+
+
+def test_a_view_held_by_a_writer_is_remade_with_a_warning(here, settings):
+    view = here[0].root / "minute.duckdb"
+    materialized()
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(view)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "open\n"
+        result = CliRunner().invoke(app, ["compact", "--json"])
+        assert (result.exit_code, json.loads(result.stdout)[0]["compacted"]) == (0, 1)
+        assert "has it open for writing" in result.stderr
+        holder.stdin.close()
+    assert seen(view) == (672 * 60, 672 * 60.0)
+
+
+def test_a_database_with_anything_else_is_never_overwritten(here, settings, tmp_path):
+    mine, text = tmp_path / "mine.duckdb", tmp_path / "notes.txt"
+    text.write_text("notes " * 1000)
+    materialized("--db-path", str(mine))
+    with duckdb.connect(str(mine)) as connection:
+        connection.execute("CREATE TABLE orders AS SELECT 42 AS id")
+    for path in (mine, text):
+        refused = CliRunner().invoke(app, ["materialize-duckdb", "--db-path", str(path)])
+        assert isinstance(refused.exception, SettingsError), path
+        assert "is not overwritten" in str(refused.exception)
+    compacted = CliRunner().invoke(app, ["compact", "--json"])
+    assert (compacted.exit_code, "it is as old as before" in compacted.stderr) == (0, True)
+    with duckdb.connect(str(mine), read_only=True) as connection:
+        assert connection.execute("SELECT id FROM orders").fetchall() == [(42,)]
+    assert text.read_text() == "notes " * 1000

@@ -1,13 +1,16 @@
 """Many hours in one file: the same rows from the same reader, whatever is compacted, rewritten, removed or damaged."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 
 import polars as pl
 import pytest
 
 from lake_resources.errors import LedgerError
-from lake_resources.storage.commit import commit_hours
+from lake_resources.storage.commit import commit_hours, recover
 from lake_resources.storage.compaction import Period, clear, compact, rows_hash
+from lake_resources.storage.ledger import Ledger
 from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.placement import is_intact, serving_path, stretches
 from lake_resources.storage.reader import read_hour, scan_minutes
@@ -188,8 +191,10 @@ def test_an_hour_committed_while_its_day_is_written_keeps_its_own_file(empty):
     commit(empty, hours(DAY, 24))
     stale = empty[1].hour_files(SYMBOL, DAY, at(24))
     commit(empty, [at(5)], value=3.0)
-    with pytest.raises(LedgerError, match="hour=05"):
-        compact(*empty, day(), stale, clock=clock)
+    before = read(empty)
+    found = compact(*empty, day(), stale, clock=clock)
+    assert (found.status, found.path) == ("changed_meanwhile", None), "a newer hour is no damaged one"
+    assert read(empty).equals(before)
 
     def commit_during(*_):
         commit(empty, [at(5)], value=4.0)
@@ -199,6 +204,36 @@ def test_an_hour_committed_while_its_day_is_written_keeps_its_own_file(empty):
     assert compact(*empty, day(), fresh, clock=commit_during).status == "changed_meanwhile"
     assert empty[1].segments(SYMBOL) == []
     assert read(empty).filter(pl.col("close") == 4.0).height == 60
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_commit_between_its_file_and_its_ledger_row_is_no_damage(empty, killed):
+    catalog, ledger = empty
+    commit(empty, hours(DAY, 24))
+    stale = ledger.hour_files(SYMBOL, DAY, at(24))
+    pool, running = ThreadPoolExecutor(1), []
+
+    class Between(Ledger):
+        """A ledger whose commit is met after its files were renamed."""
+
+        def commit_intents(self, symbol):
+            if killed:
+                raise KeyboardInterrupt
+            running.append(pool.submit(compact, *empty, day(), stale, clock=clock))
+            with pytest.raises(TimeoutError):
+                running[0].result(timeout=0.3)
+            return super().commit_intents(symbol)
+
+    writer = Between(ledger.url)
+    with pytest.raises(KeyboardInterrupt) if killed else nullcontext():
+        commit_hours(catalog, writer, SYMBOL, [candidate(at(5), value=2.0)], clock=clock)
+    found = compact(*empty, day(), stale, clock=clock) if killed else running[0].result(timeout=30)
+    assert found.status == "changed_meanwhile"
+    recover(catalog, ledger)
+    assert compacted(empty, day()).status == "compacted"
+    assert read(empty).filter(pl.col("close") == 2.0).height == 60
+    pool.shutdown()
+    writer.close()
 
 
 def test_files_of_a_killed_compaction_are_swept(empty):

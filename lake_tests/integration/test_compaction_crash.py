@@ -1,4 +1,7 @@
-"""Compaction killed at random points, a hundred times: every committed row is there once, repaired or not."""
+"""Compaction killed at random points, a hundred times: every committed row is there once, repaired or not.
+
+The hours have all columns of the minute table and lie on both sides of a month's end.
+"""
 
 import json
 import logging
@@ -12,14 +15,15 @@ import polars as pl
 import pytest
 
 from lake_resources.storage.commit import recover
-from lake_resources.storage.compaction import Period, clear, compact
+from lake_resources.storage.compaction import clear, compact
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.integration.commit_nursery import nursery
-from lake_tests.minute_hours import DAY, SYMBOL, at, clock, lake
+from lake_tests.integration.compacted_hours import MONTHS, START
+from lake_tests.minute_hours import SYMBOL, clock, lake
 
 LOG = logging.getLogger(__name__)
 KILLS = 100
-MONTH = Period(SYMBOL, "month", DAY.replace(day=1), (DAY.replace(day=1) + timedelta(days=31)).replace(day=1))
+FIRST, END = MONTHS[0].start, MONTHS[-1].end
 
 
 def acknowledged(root):
@@ -35,14 +39,14 @@ def acknowledged(root):
 
 def versions(catalog, ledger):
     """By hour of the test: its one version; each hour is whole, each minute there once, in order."""
-    rows = scan_minutes(catalog, ledger, SYMBOL, MONTH.start, MONTH.end).collect()
+    rows = scan_minutes(catalog, ledger, SYMBOL, FIRST, END).collect()
     assert (rows["timestamp"].diff().drop_nulls() > timedelta(0)).all()
     hours = rows.group_by(pl.col("timestamp").dt.truncate("1h").alias("hour")).agg(
         pl.len(), pl.col("close").n_unique().alias("versions"), pl.col("close").first()
     )
     assert set(hours["len"]) == {60}
     assert set(hours["versions"]) == {1}
-    return {(hour - at(0)) // timedelta(hours=1): version for hour, version in hours.select("hour", "close").rows()}
+    return {(hour - START) // timedelta(hours=1): version for hour, version in hours.select("hour", "close").rows()}
 
 
 @pytest.mark.slow
@@ -68,7 +72,7 @@ def test_a_compaction_killed_anywhere_loses_nothing(tmp_path):
             states["segments"] += bool(ledger.segments(SYMBOL))
             states["orphans"] += bool(on_disk - known)
             states["temporary"] += any(catalog.temp_dir.glob("*.parquet"))
-            partitions = ledger.partitions(SYMBOL, MONTH.start, MONTH.end)
+            partitions = ledger.partitions(SYMBOL, FIRST, END)
             states["removed"] += any(not catalog.absolute(row.path).is_file() for row in partitions)
             for when in ("as a reader finds it", "repaired"):
                 if when == "repaired":
@@ -81,10 +85,12 @@ def test_a_compaction_killed_anywhere_loses_nothing(tmp_path):
     LOG.info("%s of %d kills", states, KILLS)
     assert all(states.values()), f"a state was never met: {states}"
     shown = versions(catalog, ledger)
-    compact(catalog, ledger, MONTH, ledger.hour_files(SYMBOL, MONTH.start, MONTH.end), clock=clock)
+    for month in MONTHS:
+        compact(catalog, ledger, month, ledger.hour_files(SYMBOL, month.start, month.end), clock=clock)
     clear(catalog, ledger, SYMBOL, clock=clock, grace=timedelta(0))
     assert versions(catalog, ledger) == shown
-    (segment,) = ledger.segments(SYMBOL, superseded=True)
+    segments = ledger.segments(SYMBOL, superseded=True)
     parts = [path for path in tmp_path.rglob("*.parquet") if path.parent != catalog.temp_dir]
-    assert parts == [catalog.absolute(segment.path)], "one file is all that is left"
+    assert sorted(parts) == sorted(catalog.absolute(segment.path) for segment in segments)
+    assert [segment.tier for segment in segments] == ["month", "month"], "a file per month is all that is left"
     ledger.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,14 +15,24 @@ import duckdb
 import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
 
 from lake_assets.cli import app
-from lake_assets.console.doctor import examine
-from lake_assets.console.duckdb_view import QUERIES
-from lake_resources.errors import ArchiveNotPublished, SettingsError
+from lake_assets.console.doctor import Finding, examine
+from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.transforms.live_rows import LIVE_ROWS
+from lake_assets.windows import floor_minute
+from lake_resources.collector.probe import acknowledged_in
+from lake_resources.collector.segments import SegmentWriter
+from lake_resources.errors import ArchiveNotPublished, SettingsError, TransportError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger import KnownHole
+from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.minute_view import QUERIES
 from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 M = timedelta(minutes=1)
@@ -34,10 +47,10 @@ def sim() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def bench(sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    with bench_on(sim, tmp_path, webserver_port=1) as found:
+    with bench_on(sim, tmp_path, webserver_port=1, ws_url=sim.ws_url) as found:
         settings = found.settings
         values = {"ROOT": settings.root, "SYMBOLS": SYMBOL, "WEBSERVER_PORT": 1}
-        values |= {"REST_URL": settings.rest_url, "VISION_URL": settings.vision_url}
+        values |= {"REST_URL": settings.rest_url, "VISION_URL": settings.vision_url, "WS_URL": sim.ws_url}
         for name, value in values.items():
             monkeypatch.setenv(f"LAKE_{name}", str(value))
         yield found.at(PUBLISHED)
@@ -133,10 +146,80 @@ def test_the_view_has_every_minute_once_whatever_file_it_lies_in(bench: Bench, t
 def test_doctor_finds_a_healthy_exchange(bench: Bench) -> None:
     bench.build(hours(0, 1))
     found = {finding.name: finding for finding in examine(bench.settings, bench.lake)}
-    assert list(found) == ["versions", "disk", "schema", "REST", "Vision", "Dagster", "collector"]
-    assert {name: found[name].status for name in ("schema", "REST", "Dagster", "collector")} == {
-        "schema": "ok", "REST": "ok", "Dagster": "warn", "collector": "warn",
+    assert list(found) == ["versions", "disk", "schema", "REST", "Vision", "WebSocket", "Dagster", "collector"]
+    assert {name: found[name].status for name in ("schema", "REST", "WebSocket", "Dagster", "collector")} == {
+        "schema": "ok", "REST": "ok", "WebSocket": "ok", "Dagster": "warn", "collector": "warn",
     }  # fmt: skip
+    assert f"acknowledges a stream of {SYMBOL}" in found["WebSocket"].text
+
+
+def finding(bench: Bench, name: str, **given: object) -> Finding:
+    return next(f for f in examine(bench.settings.model_copy(update=given), bench.lake) if f.name == name)
+
+
+def test_doctor_names_a_websocket_host_that_is_gone_or_says_nothing(bench: Bench) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        gone = finding(bench, "WebSocket", ws_url=f"ws://127.0.0.1:{port}")
+    assert (gone.status, f"ws://127.0.0.1:{port}/market/ws" in gone.text) == ("fail", True)
+
+    def say_nothing(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            connection.recv()
+            connection.recv()
+
+    with serve(say_nothing, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with pytest.raises(TransportError, match=r"no acknowledgement of btcusdt@markPrice@1s within 0\.2 s"):
+            acknowledged_in(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", SYMBOL, timeout_s=0.2)
+        server.shutdown()
+        thread.join()
+
+    def refuse(_: ServerConnection, request: Request) -> Response:
+        return Response(451, "Unavailable For Legal Reasons", Headers())
+
+    with serve(say_nothing, "127.0.0.1", 0, process_request=refuse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        blocked = finding(bench, "WebSocket", ws_url=f"ws://127.0.0.1:{server.socket.getsockname()[1]}")
+        server.shutdown()
+        thread.join()
+    assert (blocked.status, "not served at this location" in blocked.text) == ("fail", True)
+
+
+def test_doctor_does_not_take_a_held_lock_for_a_living_collector(bench: Bench) -> None:
+    catalog, now = bench.lake.catalog, bench.now
+    minute = int(now.timestamp()) // 60
+    with writer_lock(catalog.collector_lock_path):
+        assert finding(bench, "collector").status == "fail"
+        writer = SegmentWriter(catalog.live_records_dir)
+        writer.add(1, 1, 1, 1, SYMBOL, minute - 10, b"{}")
+        writer.write(writer.take()[0], 1)
+        stale = finding(bench, "collector")
+        assert (stale.status, f"of {now - 10 * M:%Y-%m-%d %H:%M}" in stale.text) == ("fail", True)
+        writer.add(2, 1, 1, 1, SYMBOL, minute, b"{}")
+        writer.write(writer.take()[0], 2)
+        rowless = finding(bench, "collector")
+        assert (rowless.status, f"{SYMBOL} has no live row" in rowless.text) == ("warn", True)
+        row = {name: [None] for name in LIVE_ROWS} | {"timestamp": [floor_minute(now) - 2 * M]}
+        LiveRows(catalog).merge(SYMBOL, pl.DataFrame(row, schema=LIVE_ROWS))
+        assert finding(bench, "collector").status == "ok"
+        writer.close_before(None)
+
+
+def test_doctor_reads_the_version_of_the_ledger(bench: Bench) -> None:
+    bench.build(hours(0, 1))
+    path = bench.settings.lake_root / "ledger.sqlite"
+    with sqlite3.connect(path) as ledger:
+        ledger.execute("DROP TABLE ledger_version")
+    bench.lake.ledger.close()
+    assert finding(bench, "schema").text.startswith("ledger 1, "), "a ledger of before gets one"
+    with sqlite3.connect(path) as ledger:
+        ledger.execute("UPDATE ledger_version SET version = 99")
+    newer = finding(bench, "schema")
+    assert (newer.status, "schema version 99" in newer.text, "update minute-lake" in newer.text) == ("fail", True, True)
 
 
 @pytest.mark.parametrize(

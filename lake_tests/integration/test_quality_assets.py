@@ -15,7 +15,7 @@ from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets, report_key
 from lake_assets.definitions import build_definitions
 from lake_assets.ingest.lake import Lake
-from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, minute_key
+from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, VISION_TAG, minute_key
 from lake_assets.partitions import hour_key
 from lake_assets.repair_job import REPAIR_JOB, build_repair_job
 from lake_resources.simulator.server import SimulatorServer
@@ -196,6 +196,14 @@ def test_force_and_the_cap_reach_the_backfill(bench: Bench, instance: dg.Dagster
     (backfill,) = instance.get_backfills()
     assert backfill.tags[FORCE_TAG] == "true"
     assert "4 hours" in str(backfill.title)
+
+
+def test_archives_alone_from_the_ui(bench: Bench, instance: dg.DagsterInstance) -> None:
+    now = {"start": RANGE["start"], "end": f"{bench.now:%Y-%m-%dT%H:%M}"}
+    assert repaired(bench, instance, **now, vision_only=True).success
+    (backfill,) = instance.get_backfills()
+    assert backfill.tags[VISION_TAG] == "true"
+    assert backfill.title == f"repair {SYMBOL}: 24 hours", "up to the end of the last completed day"
 
 
 @pytest.mark.parametrize("config", [{}, {"preset": "2024", "years": 1}, {"start": "soon"}, {"preset": "2199"}])

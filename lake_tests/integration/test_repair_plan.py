@@ -7,15 +7,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from lake_assets.assets.minute import build_minute_asset
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli import app
-from lake_resources.errors import SettingsError
+from lake_assets.ingest.lake import Lake
+from lake_assets.metadata import repair_tags
+from lake_assets.partitions import hour_key
+from lake_resources.clock import system_clock
+from lake_resources.errors import NotYet, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger import KnownHole
 from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
@@ -181,3 +187,50 @@ def test_what_cannot_be_repaired_says_why(arguments: list[str], text: str) -> No
     assert isinstance(result.exception, SettingsError)
     assert text in str(result.exception)
     assert CliRunner().invoke(app, ["backfill-years", "--years", "11"]).exit_code == 2
+
+
+def test_archives_alone_ask_rest_for_nothing(bench: Bench) -> None:
+    """What no archive has stays missing; what one has is built as it always is."""
+    asset = build_minute_asset(SYMBOL, bench.settings)
+    lake = bench.lake
+
+    class Opener:
+        def open(self) -> Lake:
+            return lake
+
+    def built(first: datetime, last: datetime, *, vision_only: bool) -> bool:
+        tags = {"dagster/asset_partition_range_start": hour_key(first)}
+        tags |= {"dagster/asset_partition_range_end": hour_key(last)}
+        tags |= repair_tags(SYMBOL, force=False, vision_only=vision_only)
+        with dg.DagsterInstance.ephemeral() as instance:
+            return dg.materialize(
+                [asset], instance=instance, resources={"lake": Opener()}, tags=tags, raise_on_error=False
+            ).success
+
+    bench.sim.clear_requests()
+    assert built(DAY, DAY + 23 * HOUR, vision_only=True)
+    assert not built(NEXT, NEXT + HOUR, vision_only=True), "its archive is not published yet"
+    assert [path for path in bench.paths_asked() if path.startswith("/fapi")] == []
+    assert lake.ledger.partitions(SYMBOL, NEXT, NEXT + 2 * HOUR) == []
+    before = bench.committed()
+    assert {ref.kind for row in lake.ledger.partitions(SYMBOL, DAY, NEXT) for ref in row.sources.values()} <= {
+        "archive", "none",
+    }  # fmt: skip
+    assert built(NEXT, NEXT + HOUR, vision_only=False)
+    assert [path for path in bench.paths_asked() if path.startswith("/fapi")] != []
+    assert bench.committed() == before
+
+
+@pytest.mark.usefixtures("environment")
+def test_archives_alone_end_with_the_last_completed_day(bench: Bench) -> None:
+    bench.sim.clear_requests()
+    window = ["backfill-range", "--start", f"{NEXT:%Y-%m-%d}", "--dry-run", "--json"]
+    (plan,) = json.loads(CliRunner().invoke(app, [*window, "--vision-only"]).stdout)
+    midnight = (system_clock() - timedelta(minutes=3)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert plan["ranges"] == [[NEXT.isoformat(), (midnight - HOUR).isoformat()]]
+    assert (plan["rest_hours"], plan["weight"]) == (0, 0)
+    assert bench.paths_asked() == []
+    (fallback,) = json.loads(CliRunner().invoke(app, [*window, "--allow-rest-fallback"]).stdout)
+    assert fallback["rest_hours"] > 0
+    today = CliRunner().invoke(app, ["backfill-range", "--start", f"{midnight:%Y-%m-%d}", "--vision-only"])
+    assert isinstance(today.exception, NotYet)
