@@ -76,7 +76,7 @@ def build_hot_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg
                 ledger.unfinished_captures(symbol, start, end),
                 live.written_at(symbol, start, end),
             )
-            for symbol in settings.symbols
+            for symbol in ledger.traded_after(settings.symbols, start)
         }
         attempts = Attempts.load(context.cursor)
         run = plan_tick(

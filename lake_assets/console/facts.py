@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -66,6 +67,8 @@ def find_facts(
 ) -> Facts:
     """Look at everything once; what cannot be read is in the result's `unseen`, nothing of `LOOK_ERRORS` is raised.
 
+    Symbols whose trading has ended are not looked at.
+
     Args:
         settings: of the lake.
         instance: Dagster's storage.
@@ -80,6 +83,8 @@ def find_facts(
         automation=settings.automation,
         beat_every=timedelta(seconds=settings.heartbeat_s),
     )
+    with suppress(*LOOK_ERRORS):  # what is wrong with the ledger is told by its own look
+        settings = settings.model_copy(update={"symbols": ledger.traded_after(settings.symbols, now)})
     looks: dict[str, Callable[[Facts], Facts]] = {
         DAGSTER: lambda found: _see_dagster(found, settings, instance, now),
         LEDGER: lambda found: _see_ledger(found, settings, ledger, now),

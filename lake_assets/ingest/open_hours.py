@@ -32,12 +32,18 @@ class OpenHours:
 
 
 def open_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> OpenHours:
-    """Open hours of `[start, end)`; both are whole hours, and `end` is so long ago that every hour could be whole."""
+    """Open hours of `[start, end)`; both are whole hours, and `end` is so long ago that every hour could be whole.
+
+    Hours in which the symbol is not traded, by its listing, are none.
+    """
     if start >= end:
         return OpenHours((), {}, {})
-    held = {row.hour: row for row in ledger.partition_facts(symbol, start, end)}
-    refused = {row.hour: row.detail for row in ledger.quarantined(symbol, start, end)}
-    every = (start + index * HOUR for index in range((end - start) // HOUR))
+    every = [start + index * HOUR for index in range((end - start) // HOUR)]
+    listing = ledger.listing(symbol)
+    untraded = set() if listing is None else listing.untraded(every)
+    every = [hour for hour in every if hour not in untraded]
+    held = {row.hour: row for row in ledger.partition_facts(symbol, start, end) if row.hour not in untraded}
+    refused = {row.hour: row.detail for row in ledger.quarantined(symbol, start, end) if row.hour not in untraded}
     return OpenHours(
         tuple(hour for hour in every if hour not in held and hour not in refused),
         {

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from lake_resources.storage.catalog import HOUR, floor_hour
+from lake_resources.storage.catalog import HOUR, floor_hour, utc
 from lake_resources.storage.ledger_engine import LedgerEngine
 from lake_resources.storage.ledger_tables import LISTINGS
 
@@ -68,3 +68,10 @@ class ListingRows(LedgerEngine):
         with self._read() as connection:
             found = connection.execute(query).one_or_none()
         return None if found is None else Listing(*found)
+
+    def traded_after(self, symbols: Iterable[str], instant: datetime) -> tuple[str, ...]:
+        """Those of the symbols whose trading is not known to have ended until `instant`, in their order."""
+        c = LISTINGS.c
+        with self._read() as connection:
+            ended = set(connection.execute(sa.select(c.symbol).where(c.end_utc <= utc(instant))).scalars())
+        return tuple(symbol for symbol in symbols if symbol not in ended)

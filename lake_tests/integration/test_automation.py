@@ -12,6 +12,7 @@ from lake_assets.jobs import AUTOMATION_TAG
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.promotion_sensor import PROMOTE_SENSOR
 from lake_assets.sensors import HEAL_SENSOR, HOT_SENSOR
+from lake_resources.storage.ledger import Listing
 from lake_tests.automated_lake import Automated, automated, ranges
 from lake_tests.simulated_lake import DAY, HOUR, SYMBOL, Bench, hours, kinds
 
@@ -77,6 +78,14 @@ def test_it_skips_while_its_last_run_is_at_work_but_not_for_one_that_died(lake: 
     assert "still at work" in str(found.skip_message)
     lake.bench.at(datetime.now(OPEN.tzinfo) + timedelta(minutes=6))
     assert lake.tick(HOT_SENSOR).run_requests
+
+
+def test_a_symbol_whose_trading_ended_is_asked_for_no_more(lake: Automated) -> None:
+    ledger = lake.bench.lake.ledger
+    assert lake.tick(HOT_SENSOR, OPEN + 10 * MINUTE).run_requests
+    ledger.record_listing(Listing(SYMBOL, None, OPEN - 10 * HOUR), at=OPEN)
+    assert not lake.tick(HOT_SENSOR, OPEN + 20 * MINUTE).run_requests
+    assert not lake.tick(HEAL_SENSOR, OPEN + 20 * MINUTE).run_requests
 
 
 def test_an_exchange_that_is_down_is_not_hammered(lake: Automated) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lake_assets.ingest.open_hours import open_hours
-from lake_resources.storage.ledger import Intent, Ledger, Partition
+from lake_resources.storage.ledger import Intent, Ledger, Listing, Partition
 
 START = datetime(2026, 11, 18, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -33,4 +33,29 @@ def test_each_open_hour_is_in_one_of_the_three(tmp_path: Path) -> None:
     assert found.incomplete == {START + 2 * HOUR: (START + 2 * HOUR + 40 * MINUTE, "c" * 64)}
     assert found.quarantined == {START + index * HOUR: "gap" for index in (3, 4)}
     assert open_hours(ledger, "BTCUSDT", START, START).absent == ()
+    ledger.close()
+
+
+def test_hours_without_trading_are_none(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    for row in [committed(START + HOUR), committed(START + 3 * HOUR, 20)]:
+        ledger.write_intents([Intent(row, "t")])
+        ledger.commit_intents("BTCUSDT")
+    ledger.record_quarantine("BTCUSDT", START + 4 * HOUR, None, ["source_missing"], "none", at=START + 9 * HOUR)
+    assert len(open_hours(ledger, "BTCUSDT", START, START + 6 * HOUR).absent) == 3
+
+    ledger.record_listing(Listing("BTCUSDT", START + HOUR, START + 3 * HOUR + 20 * MINUTE), at=START)
+
+    found = open_hours(ledger, "BTCUSDT", START, START + 6 * HOUR)
+    assert (found.absent, dict(found.incomplete), dict(found.quarantined)) == ((START + 2 * HOUR,), {}, {})
+    ledger.close()
+
+
+def test_symbols_whose_trading_ended_are_left_out(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger.record_listing(Listing("OLDUSDT", None, START), at=START)
+    ledger.record_listing(Listing("BTCUSDT", START, None), at=START)
+    symbols = ("NEWUSDT", "OLDUSDT", "BTCUSDT")
+    assert ledger.traded_after(symbols, START - MINUTE) == symbols
+    assert ledger.traded_after(symbols, START) == ("NEWUSDT", "BTCUSDT")
     ledger.close()
