@@ -29,7 +29,7 @@ from lake_assets.metadata import minute_key
 from lake_assets.partitions import hour_of
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import HOUR, floor_minute
-from lake_resources.errors import NotYet, SettingsError
+from lake_resources.errors import LakeError, NotYet, SettingsError
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -146,18 +146,18 @@ def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set
     """Hours that Dagster's web UI shows as materialized; None where its webserver does not answer.
 
     Raises:
-        SettingsError: it does not answer although it is required.
+        LakeError: it does not answer although it is required, or what answers is no Dagster.
     """
     address = f"http://127.0.0.1:{settings.webserver_port}"
     api = DagsterApi(address)
     try:
         if not api.alive():
             if required:
-                raise SettingsError(f"Dagster's webserver does not answer at {address}", remedy="Start it: `lake up`")
+                raise LakeError(f"Dagster's webserver does not answer at {address}", remedy="Start it: `lake up`")
             return None
         ranges = api.statuses(minute_key(symbol).path).partitions
     except httpx.HTTPError as error:
-        raise SettingsError(f"{address} is no Dagster webserver: {error}", remedy="Set LAKE_WEBSERVER_PORT") from error
+        raise LakeError(f"{address} is no Dagster webserver: {error}", remedy="Set LAKE_WEBSERVER_PORT") from error
     finally:
         api.close()
     return {

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import duckdb
 
-from lake_resources.errors import SettingsError, StorageError
+from lake_resources.errors import NotYet, SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.disk import disk_errors, replace_text
 from lake_resources.storage.ledger import Ledger
@@ -65,7 +65,8 @@ def write_view(catalog: Catalog, ledger: Ledger, symbols: Sequence[str], path: P
     """Write the DuckDB file and remember it for `remake_views`; its readers keep the one before until they reopen it.
 
     Raises:
-        SettingsError: no hour of these symbols is committed, or the file holds something else than the view.
+        NotYet: no hour of these symbols is committed.
+        SettingsError: the file holds something else than the view.
         StorageError: the file cannot be written.
     """
     with _views(catalog) as known:
@@ -88,7 +89,7 @@ def remake_views(catalog: Catalog, ledger: Ledger) -> list[View]:
                 continue
             try:
                 done.append(_make(catalog, ledger, symbols, path))
-            except (SettingsError, StorageError) as error:
+            except (NotYet, SettingsError, StorageError) as error:
                 done.append(View(path, 0, f"it is as old as before: {error}"))
     return done
 
@@ -104,7 +105,7 @@ def _make(catalog: Catalog, ledger: Ledger, symbols: Sequence[str], path: Path) 
             files += len(stretch.paths)
             selects.append(_select(catalog, symbol, stretch))
     if not selects:
-        raise SettingsError(f"no hour is committed in {catalog.root}", remedy="Backfill first, or name other symbols")
+        raise NotYet(f"no hour is committed in {catalog.root}", remedy="Backfill first, or name other symbols")
     warning = _look(path) if path.exists() else ""
     temp = path.with_name(f".{path.name}-{uuid4().hex}")
     with disk_errors(f"DuckDB view {path}"):

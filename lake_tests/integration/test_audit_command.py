@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lake_assets.cli import app
+from lake_assets.console.exits import Exit, exit_of
 from lake_assets.ingest.lake import claim_root
-from lake_resources.errors import NotYet, SettingsError
+from lake_resources.errors import LakeError
 from lake_tests.sound_hours import FIRST, HOUR, SYMBOL, commit_sound, open_files
 
 RANGE = ["--start", f"{FIRST:%Y-%m-%d}", "--end", f"{FIRST + 6 * HOUR:%Y-%m-%dT%H:%M}"]
@@ -69,18 +70,18 @@ def test_a_second_audit_uses_the_cache_and_full_does_not(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("arguments", "text", "code"),
     [
-        (["ETHUSDT"], "no hour of ETHUSDT is committed"),
-        ([*RANGE, "--years", "1"], "--start and --years"),
-        (["--start", "2026-02-01", "--end", "2026-01-01"], "is empty"),
-        ([*RANGE, "--dagster", "yes"], "does not answer"),
+        (["ETHUSDT"], "no hour of ETHUSDT is committed", Exit.NOT_THERE_YET),
+        ([*RANGE, "--years", "1"], "--start and --years", Exit.USAGE),
+        (["--start", "2026-02-01", "--end", "2026-01-01"], "is empty", Exit.USAGE),
+        ([*RANGE, "--dagster", "yes"], "does not answer", Exit.FAILED),
     ],
 )
-def test_what_cannot_be_done_says_why(root: Path, arguments: list[str], text: str) -> None:
-    result = run(*arguments)
-    assert isinstance(result.exception, SettingsError | NotYet)
-    assert text in str(result.exception)
+def test_what_cannot_be_done_says_why(root: Path, arguments: list[str], text: str, code: Exit) -> None:
+    error = run(*arguments).exception
+    assert isinstance(error, LakeError)
+    assert (text in str(error), exit_of(error)) == (True, code)
 
 
 def test_wrong_usage_is_exit_code_2(root: Path) -> None:

@@ -27,7 +27,7 @@ from lake_assets.transforms.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
-from lake_resources.errors import ArchiveNotPublished, SettingsError, TransportError
+from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger import KnownHole
@@ -116,7 +116,7 @@ def test_metrics_columns_are_those_the_lake_reads(bench: Bench) -> None:
 
 
 def test_the_view_has_every_minute_once_whatever_file_it_lies_in(bench: Bench, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no hour is committed"):
+    with pytest.raises(NotYet, match="no hour is committed"):
         raise run("materialize-duckdb").exception or AssertionError
     bench.build([*hours(0, 24), *hours(0, 3, NEXT)])
     lake = bench.lake
