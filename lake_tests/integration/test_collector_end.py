@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from lake_assets.ingest.collector import run_collector
-from lake_resources.binance.frames import AGG_TRADE, Frame
+from lake_resources.binance.frames import AGG_TRADE
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow, Journal
@@ -30,6 +30,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import Catalog
+from lake_tests.observers import SilentObserver
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -146,17 +147,8 @@ class SlowDisk(SegmentWriter):
         super().write(buffers, first_seq)
 
 
-class SlowRows:
+class SlowRows(SilentObserver):
     """An observer whose last rows take a minute."""
-
-    def feed(self, frame: Frame) -> None:
-        pass
-
-    def checkpoint(self, symbol: str) -> bytes | None:
-        return None
-
-    def work(self) -> Callable[[], None] | None:
-        return None
 
     def finish(self) -> Callable[[], None] | None:
         return lambda: time.sleep(60)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lake_resources.binance.frames import AGG_TRADE, HEALED, MINUTE_MS, Frame
+from lake_resources.binance.frames import AGG_TRADE, HEALED, MINUTE_MS
 from lake_resources.binance.stream import Limits, StreamSession
 from lake_resources.collector import healing
 from lake_resources.collector.healing import Healer
@@ -29,25 +29,10 @@ from lake_resources.collector.notebook import Notebook
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records, recover
 from lake_resources.errors import ServerError
 from lake_tests.live_frames import START_MS, SYMBOL, agg_trade
+from lake_tests.observers import SilentObserver
 
 STEP_MS = 1_000
 PAGE = 20
-
-
-class Silent:
-    """An observer that makes nothing of it."""
-
-    def feed(self, frame: Frame) -> None:
-        pass
-
-    def checkpoint(self, symbol: str) -> bytes | None:
-        return None
-
-    def work(self) -> Callable[[], None] | None:
-        return None
-
-    def finish(self) -> Callable[[], None] | None:
-        return None
 
 
 class Lake:
@@ -68,7 +53,7 @@ class Lake:
         self.intake = Intake(
             [SYMBOL],
             self.writer,
-            Silent(),
+            SilentObserver(),
             lambda: self.now_ms * 1_000_000,
             self.seq,
             left.last_ids,

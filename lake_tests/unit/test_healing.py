@@ -25,6 +25,7 @@ from lake_resources.errors import (
     StorageError,
 )
 from lake_tests.live_frames import START_MS, SYMBOL, agg_trade
+from lake_tests.observers import SilentObserver
 
 OTHER = "ETHUSDT"
 HOURS = 3600.0
@@ -55,7 +56,7 @@ class Exchange:
         return [agg_trade(number, START_MS + number) for number in ids if number not in self.absent]
 
 
-class Heard:
+class Heard(SilentObserver):
     """An observer that keeps what it gets."""
 
     def __init__(self) -> None:
@@ -64,15 +65,6 @@ class Heard:
     def feed(self, frame: Frame) -> None:
         assert frame.kind != CHECKPOINT
         self.frames.append(frame)
-
-    def checkpoint(self, symbol: str) -> bytes | None:
-        return None
-
-    def work(self) -> Callable[[], None] | None:
-        return None
-
-    def finish(self) -> Callable[[], None] | None:
-        return None
 
 
 class Bench:
