@@ -126,7 +126,7 @@ def declare_hole(
     hole = KnownHole(stream, symbol.upper(), start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), cause, reference)
     if hole.start >= hole.end:
         raise SettingsError(f"the hole {start} to {end} is empty", remedy="The end is the first minute after it")
-    open_lake(LakeSettings()).ledger.declare_hole(hole)
+    open_existing(LakeSettings()).ledger.declare_hole(hole)
     terminal().print(f"{stream} {hole.symbol} {hole.start:%Y-%m-%d %H:%M} to {hole.end:%H:%M} is a known hole now")
 
 

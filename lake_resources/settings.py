@@ -122,8 +122,17 @@ class LakeSettings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(part.strip().upper() for part in value.split(",") if part.strip())
+            return tuple(dict.fromkeys(part.strip().upper() for part in value.split(",") if part.strip()))
         return value
+
+    @field_validator("symbols")
+    @classmethod
+    def _are_names(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        """Symbols become directories and parts of URLs; letters of any script, digits and `_` is all Binance uses."""
+        wrong = [symbol for symbol in symbols if not symbol.replace("_", "x").isalnum()]
+        if wrong or not symbols:
+            raise ValueError(f"{', '.join(wrong) or 'none'}: give symbols such as BTCUSDT, comma separated")
+        return symbols
 
     @property
     def lake_root(self) -> Path:

@@ -18,6 +18,7 @@ from lake_assets.ingest.streams import FEEDS
 from lake_assets.metadata import (
     AUTOMATION_TAG,
     FORCE_TAG,
+    ROOT_METADATA,
     VISION_TAG,
     minute_key,
     symbol_name,
@@ -36,7 +37,7 @@ One row per minute of {symbol} (USD-M futures): 58 canonical columns and 8 cover
 Each stream comes from the best source that exists: Vision archive, else what REST said earlier, else REST now, else
 NULL. NULL means not ingested; 0 means ingested, and nothing happened. A row holds only what was knowable at the end of
 its minute. An hour that breaks the gate goes to quarantine and what was committed stays. The newest partition is the
-open hour; materialize it again and it grows."""
+open hour: a sensor lets it grow, and so does materializing it again."""
 
 
 def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
@@ -57,6 +58,7 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
             "dagster/column_schema": table_columns(MINUTE),
             "dagster/table_name": f"futures.um.minute.{symbol}",
             "lake/schema_hash": MINUTE.schema_hash,
+            ROOT_METADATA: dg.MetadataValue.path(str(settings.lake_root)),
         },
         # Skippable: an hour is logged when it is committed, so a run that fails half-way keeps what it did.
         skippable=True,

@@ -17,7 +17,7 @@ from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.materialized import materialized_hours
-from lake_assets.metadata import minute_key, symbol_tags
+from lake_assets.metadata import minute_key, symbol_name, symbol_tags
 from lake_assets.resources import LakeOpener
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.rule_report import render
@@ -54,7 +54,7 @@ class Sample(dg.Config):
 
 def report_key(symbol: str, report: str) -> dg.AssetKey:
     """Key of a report: `audit`, `rules` or `parity_at_rest`."""
-    return dg.AssetKey([GROUP, symbol, report])
+    return dg.AssetKey([GROUP, symbol_name(symbol), report])
 
 
 def build_quality_assets(symbol: str) -> list[dg.AssetsDefinition]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lake_assets.metadata import minute_key, symbol_tags
+from lake_assets.metadata import minute_key, symbol_name, symbol_tags
 from lake_assets.partitions import DAY_TO_HOURS
 from lake_assets.quality.report_card import picture, render, report_card, write_report_card
 from lake_assets.resources import LakeOpener
@@ -23,7 +23,7 @@ sources, checks, revised values, holes by cause, quarantine. The same page lies 
 
 def report_card_key(symbol: str) -> dg.AssetKey:
     """Key of a symbol's report cards."""
-    return dg.AssetKey(["quality", symbol, "report_card"])
+    return dg.AssetKey(["quality", symbol_name(symbol), "report_card"])
 
 
 def monthly(settings: LakeSettings) -> dg.MonthlyPartitionsDefinition:

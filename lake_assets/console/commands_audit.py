@@ -23,7 +23,7 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.audit.window import require_begun, require_order
 from lake_assets.console.graphql import DagsterApi
-from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, messages, terminal
 from lake_assets.ingest.lake import Lake, open_existing
 from lake_assets.metadata import minute_key
 from lake_assets.partitions import hour_of
@@ -154,6 +154,12 @@ def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set
         if not api.alive():
             if required:
                 raise LakeError(f"Dagster's webserver does not answer at {address}", remedy="Start it: `lake up`")
+            return None
+        if not api.shows(minute_key(symbol).path, settings.lake_root):
+            what = f"Dagster at {address} does not show {symbol} of the lake {settings.lake_root}"
+            if required:
+                raise LakeError(what, remedy="Set LAKE_WEBSERVER_PORT to that of this lake")
+            messages().print(f"[yellow]not compared with Dagster[/]: {what}")
             return None
         ranges = api.statuses(minute_key(symbol).path).partitions
     except httpx.HTTPError as error:

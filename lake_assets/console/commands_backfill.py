@@ -237,6 +237,11 @@ def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
     api = DagsterApi(address)
     try:
         if api.alive():
+            if not api.shows(minute_key(settings.symbols[0]).path, settings.lake_root):
+                raise LakeError(
+                    f"Dagster at {address} does not show the lake {settings.lake_root}",
+                    remedy="Set LAKE_WEBSERVER_PORT to that of this lake's `lake up`, or to a free port",
+                )
             if not api.daemons_healthy():
                 raise LakeError(f"The daemon of {address} is not healthy", remedy="Restart `lake up`")
             yield api

@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 
 from lake_assets.ingest.collect import epoch_minute, rebuild
+from lake_assets.ingest.lake import require_lake
 from lake_assets.ingest.live_rows import LiveRows
+from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 
@@ -46,7 +48,11 @@ def rebuild_live(
 
     Example: lake rebuild-live BTCUSDT 2026-01-31T12:00 2026-01-31T13:00
     """
-    catalog = Catalog(LakeSettings().lake_root)
+    settings = LakeSettings()
+    require_lake(settings)
+    if end <= start:
+        raise SettingsError(f"the range {start} to {end} is empty", remedy="The end is the first minute after it")
+    catalog = Catalog(settings.lake_root)
     first, last = (epoch_minute(instant.replace(tzinfo=UTC)) for instant in (start, end))
     rows = rebuild(catalog.live_records_dir, LiveRows(catalog), symbol.upper(), first, last)
     _console.print(f"{symbol.upper()}: {rows.height} live rows from {start:%Y-%m-%d %H:%M} to {end:%H:%M}")

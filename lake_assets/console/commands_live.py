@@ -18,7 +18,7 @@ from rich.table import Table
 
 from lake_assets.console.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
 from lake_assets.ingest.collect import epoch_minute
-from lake_assets.ingest.lake import open_lake
+from lake_assets.ingest.lake import open_existing
 from lake_assets.windows import floor_minute
 from lake_resources.binance.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.binance.stream import ROUTES
@@ -61,7 +61,7 @@ def live(
     Examples: `lake live --start 2026-01-31` · `lake live BTCUSDT --start 2026-01-31 --end 2026-02-01 --json`
     """
     settings = LakeSettings()
-    now = open_lake(settings).clock()
+    now = open_existing(settings).clock()
     last = floor_minute(now) + timedelta(minutes=1) if end is None else as_utc(end)
     first = last - _DEFAULT_RANGE if start is None else as_utc(start)
     if first >= last:

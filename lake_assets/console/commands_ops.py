@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lake_assets.console.doctor import examine
+from lake_assets.console.doctor import PATIENCE_S, examine
 from lake_assets.console.options import AsJson, Symbols, chosen_symbols, show_views, terminal
 from lake_assets.ingest.lake import open_existing
 from lake_resources.binance.vision import VisionClient
@@ -42,7 +42,10 @@ def doctor(as_json: AsJson = False) -> None:
     Example: LAKE_EXCHANGE=binance lake doctor
     """
     settings = LakeSettings()
-    findings = list(examine(settings, open_existing(settings)))
+    impatient = settings.model_copy(
+        update={"rest_timeout_s": min(settings.rest_timeout_s, PATIENCE_S), "rest_attempts": 1}
+    )
+    findings = list(examine(settings, open_existing(impatient)))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

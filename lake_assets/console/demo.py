@@ -43,6 +43,15 @@ def demo_windows(now: datetime) -> tuple[datetime, datetime]:
     return published, min(midnight, this_hour - _FEWEST_HOURS_TODAY * HOUR)
 
 
+def newest_hour(now: datetime, settings: LakeSettings) -> datetime:
+    """The newest hour that has a minute to build: the open one, unless its first minute is too young yet.
+
+    An hour without a minute stays unmaterialized, and Dagster calls a backfill with such a partition failed.
+    """
+    reached = now - timedelta(minutes=settings.safety_lag_minutes + 1)
+    return reached.replace(minute=0, second=0, microsecond=0)
+
+
 def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console) -> None:
     """Backfill one published day and today so far for every symbol, print what was written.
 
@@ -60,7 +69,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
         for key in [archive_key(stream, FEEDS[stream.name].period(archive_day.date()))]
     ]
     past_hours = [_hours(symbol, archive_day, archive_day + 23 * HOUR) for symbol in settings.symbols]
-    recent_hours = [_hours(symbol, today, now) for symbol in settings.symbols]
+    recent_hours = [_hours(symbol, today, newest_hour(now, settings)) for symbol in settings.symbols]
     console.print(
         f"archives and hours of [bold]{archive_day:%Y-%m-%d}[/], and {today:%Y-%m-%d %H:%M} until now from REST"
     )
@@ -104,7 +113,8 @@ def follow(api: DagsterApi, stack: Stack, launched: dict[str, str], console: Con
         time.sleep(2.0)
     for name, found in progress.items():
         if found.status not in {"COMPLETED_SUCCESS", "COMPLETED"}:
-            raise LakeError(f"Backfill {name!r} ended {found.status}: {found.error}", remedy="Open its runs in the UI")
+            why = f": {found.error}" if found.error else ""
+            raise LakeError(f"Backfill {name!r} ended {found.status}{why}", remedy=f"Read the logs in {stack.logs}")
 
 
 def _hours(symbol: str, first: datetime, last: datetime) -> Range:

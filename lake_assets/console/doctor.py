@@ -17,7 +17,9 @@ from typing import Literal, TypeVar
 from lake_assets.console.graphql import DagsterApi
 from lake_assets.ingest.lake import CODE_VERSION, Lake
 from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.metadata import minute_key
 from lake_assets.schema.tables import MINUTE
+from lake_resources.binance.vision import VisionClient
 from lake_resources.binance.wire import STREAMS
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import newest_minute
@@ -30,6 +32,8 @@ Status = Literal["ok", "warn", "fail"]
 _Answer = TypeVar("_Answer")
 
 _PACKAGES = ("dagster", "polars", "pyarrow", "duckdb", "sqlalchemy", "httpx")
+PATIENCE_S = 5.0
+"""A host that accepts and does not answer is a finding, not something to wait for."""
 _LOW_DISK_BYTES, _NO_DISK_BYTES = 20_000_000_000, 1_000_000_000
 _SILENT_FAILS, _ROWS_WARN, _ROWS_REACH = timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=30)
 _SKEW_WARNS, _SKEW_FAILS = timedelta(seconds=1), timedelta(seconds=30)
@@ -105,15 +109,17 @@ def _rest(lake: Lake) -> Finding:
 def _vision(settings: LakeSettings, lake: Lake) -> Finding:
     day = (lake.clock().astimezone(UTC) - timedelta(days=3)).date().isoformat()
     stream, symbol = STREAMS["klines_1m"], settings.symbols[0]
+    vision = VisionClient(settings.resolved_vision_url, timeout_s=PATIENCE_S, attempts=1, connections=1)
 
     def published() -> bool:
         try:
-            lake.vision.checksum(stream, symbol, day)
+            vision.checksum(stream, symbol, day)
         except ArchiveNotPublished:
             return False
         return True
 
     found = _asked("Vision", published)
+    vision.close()
     if isinstance(found, Finding):
         return found
     if not found:
@@ -146,6 +152,8 @@ def _dagster(settings: LakeSettings) -> Finding:
     try:
         if not api.alive():
             return Finding("Dagster", "warn", f"no webserver at {address}; `lake up` starts it")
+        if not api.shows(minute_key(settings.symbols[0]).path, settings.lake_root):
+            return Finding("Dagster", "warn", f"the webserver at {address} shows another lake than this")
         if not api.daemons_healthy():
             return Finding("Dagster", "fail", f"the webserver answers at {address}, the daemon has no fresh heartbeat")
         if not api.location_loaded():

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from lake_assets.metadata import ROOT_METADATA
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 
@@ -43,6 +45,13 @@ query ($id: String!) {
         }
       }
     }
+  }
+}
+"""
+_ROOT = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode { metadataEntries { label ... on PathMetadataEntry { path } } }
   }
 }
 """
@@ -139,6 +148,12 @@ class DagsterApi:
             return self._client.get("/server_info", timeout=2.0).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+    def shows(self, key: Sequence[str], root: Path) -> bool:
+        """Whether the webserver's minute table of that key lies in the lake at `root`: the port may be another's."""
+        node = self.query(_ROOT, key={"path": list(key)})["assetNodeOrError"]
+        paths = {entry["label"]: entry.get("path") for entry in node.get("metadataEntries") or ()}
+        return paths.get(ROOT_METADATA) == str(root)
 
     def daemons_healthy(self, since: datetime | None = None) -> bool:
         """Whether every required daemon is healthy and has shown a sign of life since an instant (5 minutes ago).

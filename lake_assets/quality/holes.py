@@ -19,7 +19,7 @@ from lake_assets.schema.holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
 from lake_resources.storage.ledger import HourFile, Ledger, QuarantineEntry
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import reading, scan_minutes
 
 ONE_MINUTE = timedelta(minutes=1)
 _ROW_STREAMS = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
@@ -110,7 +110,8 @@ def _absent(
 
 
 def _within(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
-    rows = scan_minutes(catalog, ledger, symbol, start, end, ["timestamp"]).collect()
+    with reading(symbol, start, end):
+        rows = scan_minutes(catalog, ledger, symbol, start, end, ["timestamp"]).collect()
     at = start
     for minute in rows["timestamp"].to_list():
         if at < minute:

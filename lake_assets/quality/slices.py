@@ -42,7 +42,7 @@ from lake_resources.storage.catalog import Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_file
 from lake_resources.storage.ledger import Ledger
 from lake_resources.storage.parquet import StagedFile, StagingWriter, file_hash, publish_all
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import reading, scan_minutes
 
 Format = Literal["parquet", "csv"]
 _CSV_TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -269,7 +269,8 @@ def _chunks(
         month = (start.replace(day=1, hour=0, minute=0) + _CHUNK).replace(day=1)
         end = min(month, request.end)
         part = SliceRequest(start, end, request.timeframe, request.columns)
-        rows = scan_slice(catalog, ledger, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
+        with reading(symbol, start, end):
+            rows = scan_slice(catalog, ledger, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
         tally.count_minutes(rows)
         yield rows.filter(COMPLETE) if request.incomplete == "omit" and COMPLETE in rows.columns else rows
         start = end

@@ -25,10 +25,9 @@ from lake_assets.schema.origin import LIVE, ORIGINS
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.coverage import can_have_source
 from lake_assets.validation.outcome import failure_text
-from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import HOUR, Catalog
 from lake_resources.storage.ledger import Ledger
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import reading, scan_minutes
 
 NO_SOURCE = "no source"
 COLLECTOR_ONLY = "only a collector knows it, and it was not there"
@@ -187,13 +186,8 @@ def _count(
         schema=MINUTE.polars_schema,
     )  # fmt: skip
     absent = scanned.select("timestamp", *(ORIGINS[name].absent.alias(f"absent {name}") for name in names))
-    try:
+    with reading(window.symbol, start, end):
         rows = absent.filter(pl.any_horizontal(pl.exclude("timestamp"))).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StorageError(
-            f"{window.symbol}: hours of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} do not read: {error}",
-            remedy="Run `lake audit --full` and `lake backfill-range` over the window",
-        ) from error
     for hole in holes:
         inside = time.is_between(hole.start, hole.end, closed="left")
         _add(rows.filter(inside), names, hole.cause, counted)

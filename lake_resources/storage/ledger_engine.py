@@ -33,12 +33,12 @@ class LedgerEngine:
 
     Args:
         url: SQLAlchemy URL, `sqlite:////absolute/path` or `postgresql+psycopg2://...`.
-        busy_ms: how long a write waits for another process's (SQLite).
+        busy_ms: how long a write waits for another process's (SQLite); default `BUSY_TIMEOUT_MS`.
     """
 
-    def __init__(self, url: str, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, busy_ms: int | None = None) -> None:
         self.url = url
-        self._busy_ms = busy_ms
+        self._busy_ms = BUSY_TIMEOUT_MS if busy_ms is None else busy_ms
         self._engine: sa.Engine | None = None
         self._pid = 0
         self._opening = Lock()

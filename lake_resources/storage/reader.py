@@ -7,7 +7,8 @@ or any change of what is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import polars as pl
@@ -58,6 +59,22 @@ def scan_minutes(
             remedy="Materialize these hours, or pass the table's schema to get an empty frame",
         )
     return found if columns is None else found.select(columns)
+
+
+@contextmanager
+def reading(symbol: str, start: datetime, end: datetime) -> Iterator[None]:
+    """Collect a scan of minutes inside of it: a file that is gone or torn becomes an error that says what to do.
+
+    Raises:
+        StorageError: a file of the window does not read.
+    """
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StorageError(
+            f"minute table, {symbol}: hours of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} do not read: {error}",
+            remedy="Run `lake audit --full` and `lake backfill-range` over the window",
+        ) from error
 
 
 def read_hour(catalog: Catalog, ledger: Ledger, hour: Partition) -> pl.DataFrame:

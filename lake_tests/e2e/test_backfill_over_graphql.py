@@ -53,6 +53,9 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
 
     assert progress.status == "COMPLETED_SUCCESS", progress
     whole_day = KeyRange("MATERIALIZED", hour_key(day), hour_key(last))
+    assert journey.api.shows(minute, journey.settings.lake_root)
+    assert not journey.api.shows(minute, journey.settings.lake_root / "other"), "the port may be another lake's"
+    assert not journey.api.shows(["um", "NOPEUSDT", "minute"], journey.settings.lake_root)
     statuses = journey.api.statuses(minute)
     assert whole_day in statuses.partitions
     assert set(statuses.checks) == set(CHECK_NAMES)

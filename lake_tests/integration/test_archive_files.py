@@ -13,12 +13,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset
+from lake_assets.definitions import build_definitions
 from lake_assets.ingest.archives import ingest_archives
 from lake_assets.ingest.lake import Lake, open_lake
 from lake_assets.ingest.results import ArchiveResult
@@ -181,3 +183,4 @@ def test_a_chinese_symbol(tmp_path: Path) -> None:
         "um/_u5e01_u5b89_u4eba_u751fUSDT/minute",
         "vision/_u5e01_u5b89_u4eba_u751fUSDT/metrics",
     }
+    dg.Definitions.validate_loadable(build_definitions(settings))

@@ -182,7 +182,9 @@ def test_a_time_that_has_not_come_builds_nothing(bench: Bench) -> None:
 READ_ONLY = [
     ["audit"], ["holes"], ["missing"], ["show", SYMBOL], ["show-watermark"], ["doctor"], ["health"],
     ["validate-rules"], ["slice", "--start", "2024-01-01", "--end", "2024-01-02"], ["compact", "--dry-run"],
-    ["materialize-duckdb"],
+    ["materialize-duckdb"], ["live"],
+    ["declare-hole", "klines_1m", SYMBOL, "2024-01-01T00:00", "2024-01-01T00:01", "--cause", "x", "--reference", "y"],
+    ["rebuild-live", SYMBOL, "2024-01-01T00:00", "2024-01-01T00:01"],
 ]  # fmt: skip
 
 

@@ -32,6 +32,17 @@ def test_symbols_are_split_and_upper_case() -> None:
     assert settings(symbols="btcusdt, ethusdt,").symbols == ("BTCUSDT", "ETHUSDT")
 
 
+def test_symbols_count_once_and_are_names_in_any_script() -> None:
+    assert settings(symbols="btcusdt,BTCUSDT").symbols == ("BTCUSDT",)
+    assert settings(symbols="BTCUSDT_260925,币安人生USDT").symbols == ("BTCUSDT_260925", "币安人生USDT")
+
+
+@pytest.mark.parametrize("symbols", ["", "BTC/../USDT", "BTC USDT", "BTC.USDT", "."])
+def test_what_is_no_symbol_is_refused(symbols: str) -> None:
+    with pytest.raises(ValidationError, match="symbols"):
+        settings(symbols=symbols)
+
+
 def test_an_unknown_exchange_is_refused() -> None:
     with pytest.raises(ValidationError, match="exchange"):
         settings(exchange="kraken")
