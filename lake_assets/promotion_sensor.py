@@ -107,7 +107,11 @@ def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
 def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
     start, end = watched_days(now)
     first = ledger.first_hour(symbol)
-    if first is None or first >= end:
+    listing = ledger.listing(symbol)
+    if listing is not None and listing.end is not None:
+        last = (listing.end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        end = min(end, last + timedelta(days=1))  # there are no archives of days after the end of trading
+    if first is None or max(start, first) >= end:
         return []
     start = max(start, first)
     partitions = ledger.partitions(symbol, start, end)

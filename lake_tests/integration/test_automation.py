@@ -88,6 +88,15 @@ def test_a_symbol_whose_trading_ended_is_asked_for_no_more(lake: Automated) -> N
     assert not lake.tick(HEAL_SENSOR, OPEN + 20 * MINUTE).run_requests
 
 
+def test_archives_after_the_end_of_trading_are_not_waited_for(lake: Automated) -> None:
+    bench = lake.bench
+    bench.build([DAY - 48 * HOUR])
+    bench.lake.ledger.record_listing(Listing(SYMBOL, None, DAY - 15 * HOUR), at=bench.now)
+    lake.tick(PROMOTE_SENSOR, DUE + timedelta(days=3))
+    asked = {path.split("-1m-")[1][:10] for path in bench.paths_asked() if "-1m-" in path and "CHECKSUM" in path}
+    assert asked == {"2026-11-16", "2026-11-17"}
+
+
 def test_an_exchange_that_is_down_is_not_hammered(lake: Automated) -> None:
     for minute in (0, 0.5):
         lake.tick_and_run(HOT_SENSOR, OPEN + (10 + minute) * MINUTE)

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lake_assets.cli import app
+from lake_assets.ingest.lake import claim_root
 from lake_resources.binance.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal
 from lake_resources.collector.segments import SegmentWriter
@@ -26,6 +27,7 @@ M = timedelta(minutes=1)
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
     monkeypatch.setenv("LAKE_ROOT", str(tmp_path))
     monkeypatch.setenv("LAKE_SYMBOLS", "BTCUSDT,ETHUSDT")
+    claim_root(tmp_path, "simulator")
     one = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     one.write(
         [
@@ -107,6 +109,7 @@ def test_without_a_range_it_is_the_last_day_and_without_a_collector_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAKE_ROOT", str(tmp_path))
+    claim_root(tmp_path, "simulator")
     result = CliRunner().invoke(app, ["live", "--json"])
     answer = json.loads(result.stdout)
 
