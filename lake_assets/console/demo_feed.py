@@ -64,6 +64,8 @@ def print_feed(settings: LakeSettings, api: DagsterApi, console: Console) -> Non
         for name, ranges in checks.items()
     }
     for name, count in counts.items():
+        if not count.total():  # the rulepack is judged per run, not per hour
+            continue
         console.print(f"{name}: {count['SUCCEEDED']} hours passed, {count['FAILED']} failed")
     options = feed_options(settings)
     files = ArtifactStore(options.persist_dir / dataset_slug(options.dataset))
