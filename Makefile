@@ -52,7 +52,7 @@ check: setup-dev ## lint, format, types, import layers
 docs: setup-dev ## write the generated pages anew
 	$(BIN)/python -m lake_assets.schema.dictionary > docs/data-dictionary.md
 	$(BIN)/python -m lake_resources.settings > docs/settings.md
-	$(BIN)/python -m lake_assets.cli_page > docs/cli.md
+	$(BIN)/python -m lake_assets.cli.page > docs/cli.md
 
 bench: setup .venv-bench/.installed ## measure the speed targets, a line each: id, measured, target, ok or short (about 10 minutes)
 	$(BIN)/python -m lake_tests.bench

@@ -13,13 +13,13 @@ from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset, build_report_card_schedule
 from lake_assets.assets.vision import build_vision_asset, offered_streams
-from lake_assets.feed_schedule import build_feed_job, build_feed_schedule
-from lake_assets.jobs import build_jobs
-from lake_assets.quality_schedules import build_quality_jobs, build_quality_schedules
-from lake_assets.repair_job import build_repair_job
+from lake_assets.jobs.feed_hours import build_feed_job, build_feed_schedule
+from lake_assets.jobs.partition_jobs import build_jobs
+from lake_assets.jobs.repair import build_repair_job
+from lake_assets.jobs.reports import build_quality_jobs, build_quality_schedules
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
-from lake_assets.sensors import build_sensors
+from lake_assets.sensors.hot_band import build_sensors
 from lake_resources.settings import LakeSettings
 
 

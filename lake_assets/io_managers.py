@@ -1,7 +1,7 @@
 """Frames in and out of assets that people build on the lake.
 
 Belongs here: loading hours of the minute table by the ledger, and Parquet of derived assets, whole or not at all.
-Does not belong here: the lake's own tables; they commit by themselves (`ingest`).
+Does not belong here: the lake's own tables; they commit by themselves (`build`).
 """
 
 # dagster-polars' manager routes frames by the types of asset functions, which it reads at run time.
@@ -15,7 +15,7 @@ from dagster_polars import PolarsParquetIOManager
 
 from lake_assets.schema.tables import MINUTE
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.reader import scan_minutes
 

@@ -17,11 +17,11 @@ import dagster as dg
 import polars as pl
 from PIL import Image, ImageDraw
 
-from lake_assets.ingest.results import ArchiveResult, HourResult
+from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.schema.tables import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import band
-from lake_resources.binance.wire import Stream
+from lake_resources.binance.streams import Stream
 from lake_resources.storage.provenance import SourceRef
 
 AUTOMATION_TAG = "lake/automation"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from lake_resources.binance.wire import Stream
+from lake_resources.binance.streams import Stream
 from lake_resources.settings import LakeSettings
 
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from lake_assets.exports.export import SliceRequest, scan_slice
 from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
-from lake_assets.quality.slices import SliceRequest, scan_slice
 from lake_assets.schema.tables import MINUTE
 from lake_assets.transforms.rollup import Incomplete, Timeframe
 from lake_resources.clock import Clock, system_clock
@@ -21,7 +21,7 @@ from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import reader
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 
 
 def scan_minutes(

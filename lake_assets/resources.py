@@ -12,17 +12,17 @@ from typing import Any, Protocol
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from lake_assets.feed.feed import Feed, FeedOptions, feed_options
-from lake_assets.ingest.lake import Lake, claim_root
+from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.io_managers import LakeParquetIOManager
-from lake_resources.binance.rest import BinanceRest
-from lake_resources.binance.vision import VisionClient
+from lake_assets.lake import Lake, claim_root
+from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 
 
 class BinanceRestResource(dg.ConfigurableResource[Any]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lake_assets.jobs import PRUNE_JOB
+from lake_assets.jobs.partition_jobs import PRUNE_JOB
 from lake_resources.settings import LakeSettings
 
 

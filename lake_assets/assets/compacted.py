@@ -1,7 +1,7 @@
 """Day and month files of the minute table: `um/<symbol>/compacted`, its job and its schedule.
 
 Belongs here: the asset, when it runs, what the UI shows of it. Does not belong here: which days are closed
-(`ingest.compaction`), files (`lake_resources.storage.compaction`).
+(`build.compaction`), files (`lake_resources.storage.compaction`).
 """
 
 from datetime import timedelta
@@ -9,12 +9,12 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lake_assets.ingest.compaction import plan_compaction, run_compaction
+from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.metadata import compacted_key, minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import clear
-from lake_resources.storage.minute_view import remake_views
+from lake_resources.storage.duckdb_views import remake_views
 
 JOB = "compact_minutes"
 _TEXT = """\

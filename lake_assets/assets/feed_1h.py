@@ -1,7 +1,7 @@
 """The BTCUSDT 1H table: `feed/btcusdt_1h`, append-only in DuckDB, partitioned by hour.
 
 Belongs here: the asset, its text, what a run shows in the UI and when it is repeated.
-Does not belong here: the protocol (`feed.run`), its rules (`feed.window`, `feed.history`).
+Does not belong here: the protocol (`feed_1h.run`), its rules (`feed_1h.window`, `feed_1h.history`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.checks import check_specs, close_checks, record_partitions
-from lake_assets.feed.bars import SYMBOL
-from lake_assets.feed.outcomes import FEED_CHECKS, recent_rules
-from lake_assets.feed.run import FeedRun, HourRun, run_feed
+from lake_assets.feed_1h.bars import SYMBOL
+from lake_assets.feed_1h.outcomes import FEED_CHECKS, recent_rules
+from lake_assets.feed_1h.run import FeedRun, HourRun, run_feed
 from lake_assets.metadata import symbol_tags
 from lake_assets.partitions import closed_hours, hour_key, hour_of
 from lake_assets.resources import FeedOpener

@@ -1,7 +1,7 @@
 """The canonical minute table: `um/<symbol>/minute`, one asset per symbol, partitioned by hour.
 
-Belongs here: the asset and its text. Does not belong here: sources (`ingest.sources`), building and committing hours
-(`ingest.hours`), rules (`validation`).
+Belongs here: the asset and its text. Does not belong here: sources (`inputs.sources`), building and committing hours
+(`build.hours`), rules (`validation`).
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.assets.vision import log_archive, offered_streams
+from lake_assets.build.hours import build_hours
 from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_hours
-from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.results import HourResult
-from lake_assets.ingest.streams import FEEDS
+from lake_assets.inputs.results import HourResult
+from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.metadata import (
     AUTOMATION_TAG,
     FORCE_TAG,

@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.audit.at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
-from lake_assets.audit.bars import check_minutes
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import refresh_listing
+from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
+from lake_assets.audit.rulepack_bars import check_minutes
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.materialized import materialized_hours

@@ -1,6 +1,6 @@
 """The report card of a symbol's month: `quality/<symbol>/report_card`, its job and its schedule.
 
-Belongs here: the asset and when it runs. Does not belong here: the page (`quality.report_card`).
+Belongs here: the asset and when it runs. Does not belong here: the page (`quality.month_card`).
 """
 
 import base64
@@ -11,7 +11,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from lake_assets.metadata import minute_key, symbol_name, symbol_tags
 from lake_assets.partitions import DAY_TO_HOURS
-from lake_assets.quality.report_card import picture, render, report_card, write_report_card
+from lake_assets.quality.month_card import picture, render, report_card, write_report_card
 from lake_assets.resources import LakeOpener
 from lake_resources.settings import LakeSettings
 

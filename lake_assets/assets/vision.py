@@ -1,6 +1,6 @@
 """The Vision daily archives: `vision/<symbol>/<stream>`, one asset per archive stream and symbol.
 
-Belongs here: the assets and their texts. Does not belong here: downloading and typing (`ingest.archives`).
+Belongs here: the assets and their texts. Does not belong here: downloading and typing (`inputs.archives`).
 """
 
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.ingest.archives import ingest_archives
-from lake_assets.ingest.results import ArchiveResult
+from lake_assets.inputs.archives import ingest_archives
+from lake_assets.inputs.results import ArchiveResult
 from lake_assets.metadata import archive_metadata, stream_columns, symbol_name, symbol_tags, vision_key
 from lake_assets.partitions import archive_key, archive_partitions, archive_period, has_archive_partitions
 from lake_assets.resources import LakeOpener
-from lake_resources.binance.wire import STREAMS, Stream
+from lake_resources.binance.streams import STREAMS, Stream
 from lake_resources.settings import LakeSettings
 
 

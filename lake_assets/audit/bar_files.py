@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.validation.rulepack import BarColumns
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.streams import STREAMS
 from lake_resources.errors import SettingsError
 
 PRICES = ("open", "high", "low", "close")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lake_assets.audit.files import FileFacts
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE
 from lake_resources.errors import StorageError
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import outcome

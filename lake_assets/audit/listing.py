@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from lake_assets.audit.window import require_order
-from lake_assets.ingest.lake import Lake
+from lake_assets.audit.ranges import require_order
+from lake_assets.lake import Lake
 from lake_resources.errors import ExchangeError
-from lake_resources.storage.ledger import Listing
+from lake_resources.storage.ledger.ledger import Listing
 
 _PERPETUAL_DELIVERY = datetime(2100, 1, 1, tzinfo=UTC)
 """Perpetual contracts carry a delivery date of 2100-12-25; a nearer one is the end of trading."""

@@ -1,7 +1,7 @@
 """What a repair would take: hours, archives, bytes, weight, minutes.
 
 Belongs here: choosing hours from an audit, and estimating their cost before anything is asked for.
-Does not belong here: launching (`console`), building (`ingest`).
+Does not belong here: launching (`console`), building (`build`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from lake_assets.audit.verdict import AuditReport
-from lake_assets.ingest.captures import runs_of
-from lake_assets.ingest.lake import Lake
-from lake_assets.ingest.streams import HOUR, Feed, feeds
+from lake_assets.inputs.rest_answers import runs_of
+from lake_assets.inputs.stream_uses import HOUR, Feed, feeds
+from lake_assets.lake import Lake
 from lake_resources.errors import SettingsError
 
 _DAY = timedelta(days=1)

@@ -1,7 +1,7 @@
 """The consistency audit of a range of hours: disk against ledger against Dagster.
 
 Belongs here: which hours are looked at, comparing the three views, using the cache.
-Does not belong here: a file's own soundness (`files`), repairing (`plan`, `ingest`).
+Does not belong here: a file's own soundness (`files`), repairing (`plan`, `build`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from lake_assets.audit.cache import AuditCache, Stamp, rules_version
 from lake_assets.audit.files import FileFacts, HourFile, read_facts
 from lake_assets.audit.verdict import AuditReport, HourVerdict
-from lake_assets.ingest.captures import hours_between
-from lake_assets.schema.holes import Hole, holes_of, known_holes
+from lake_assets.inputs.rest_answers import hours_between
+from lake_assets.schema.known_holes import Hole, holes_of, known_holes
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_assets.windows import HOUR, expected_end
 from lake_assets.windows import MINUTE as ONE_MINUTE
 from lake_resources.errors import SettingsError
 from lake_resources.storage.catalog import Catalog, floor_hour, utc
-from lake_resources.storage.ledger import Ledger, PartitionFacts
+from lake_resources.storage.ledger.ledger import Ledger, PartitionFacts
 
 BATCH_HOURS = 240
 REREAD_DAYS = 7

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.ingest.open_hours import OpenHours
-from lake_assets.ingest.streams import FEEDS
+from lake_assets.build.open_hours import OpenHours
+from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.windows import HOUR
-from lake_resources.storage.ledger import MissingSource
+from lake_resources.storage.ledger.ledger import MissingSource
 
 BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
 

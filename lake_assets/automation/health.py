@@ -1,7 +1,7 @@
 """Whether the platform is well: a verdict on facts that are given.
 
-Belongs here: what counts as a problem. Does not belong here: finding the facts (`console.facts`), the form in which
-they are written (`health_page`), telling people (`console.telling`).
+Belongs here: what counts as a problem. Does not belong here: finding the facts (`watchdog.look`), the form in which
+they are written (`health_page`), telling people (`watchdog.telling`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.facts import DAGSTER, CollectorFacts, Facts, HoleFacts, ScheduleFacts, SensorFacts
+from lake_assets.automation.platform import DAGSTER, CollectorFacts, Facts, HoleFacts, ScheduleFacts, SensorFacts
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 

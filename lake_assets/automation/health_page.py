@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lake_assets.automation.facts import Facts, HoleFacts, ScheduleFacts, SensorFacts
 from lake_assets.automation.health import Health, collector_status, stamp, transformer_status
+from lake_assets.automation.platform import Facts, HoleFacts, ScheduleFacts, SensorFacts
 
 
 def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.ingest.streams import FEEDS
+from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.windows import HOUR, MINUTE, expected_end
-from lake_resources.storage.ledger import Capture, Partition
+from lake_resources.storage.ledger.ledger import Capture, Partition
 
 JUST_CLOSED = timedelta(seconds=2)
 """A minute is asked for this long after its end: the exchange needs a moment to close its klines."""

@@ -1,7 +1,7 @@
 """When Vision is asked for a day, when that is an alarm, and which days are rebuilt from their archives.
 
 Belongs here: these rules, from ledger rows and an instant. Does not belong here: asking (`sensors`), comparing values
-(`ingest.reconcile`). Monthly archives (funding) are left to people: REST keeps that history whole.
+(`build.reconcile`). Monthly archives (funding) are left to people: REST keeps that history whole.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.ingest.streams import DAY, FEEDS, Feed
-from lake_resources.storage.ledger import Archive, MissingSource, Partition
+from lake_assets.inputs.stream_uses import DAY, FEEDS, Feed
+from lake_resources.storage.ledger.ledger import Archive, MissingSource, Partition
 
 WATCHED_DAYS = 30
 """Days back from today that are promoted; late days have appeared after weeks."""

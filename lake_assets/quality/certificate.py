@@ -18,11 +18,11 @@ import orjson
 from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes, untraded_hours
 from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
 from lake_assets.validation.completeness import completeness_pct
-from lake_assets.validation.coverage import MINUTE_STREAMS
+from lake_assets.validation.source_coverage import MINUTE_STREAMS
 from lake_assets.windows import floor_minute
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
-from lake_resources.storage.ledger import HourFile, Ledger
+from lake_resources.storage.ledger.ledger import HourFile, Ledger
 from lake_resources.storage.parquet import file_hash
 
 Require = Literal["any", "clean"]

@@ -13,12 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 from lake_assets.audit.scan import holes_known
-from lake_assets.ingest.captures import hours_between
-from lake_assets.schema.damage import Damage, damage_of, known_damage
-from lake_assets.schema.holes import Hole
+from lake_assets.inputs.rest_answers import hours_between
+from lake_assets.schema.known_damage import Damage, damage_of, known_damage
+from lake_assets.schema.known_holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
-from lake_resources.storage.ledger import HourFile, Ledger, QuarantineEntry
+from lake_resources.storage.ledger.ledger import HourFile, Ledger, QuarantineEntry
 from lake_resources.storage.reader import reading, scan_minutes
 
 ONE_MINUTE = timedelta(minutes=1)

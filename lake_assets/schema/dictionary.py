@@ -20,7 +20,7 @@ _BANDS = ("cold", "warm", "hot")
 HEADER = """\
 # Data dictionary
 
-Generated from `lake_assets/schema/columns.py` by `python -m lake_assets.schema.dictionary`;
+Generated from `lake_assets/schema/minute_columns.py` by `python -m lake_assets.schema.dictionary`;
 edit the registry, not this page.
 
 ## The minute table of USD-M futures

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from lake_assets.schema.column import Column
-from lake_assets.schema.columns import COLUMNS
+from lake_assets.schema.minute_columns import COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa

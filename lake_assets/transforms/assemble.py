@@ -13,7 +13,7 @@ import polars as pl
 
 from lake_assets.schema.tables import MINUTE
 from lake_assets.transforms.book import BOOK_FEATURES, CARRIED
-from lake_assets.transforms.live_rows import LIVE_INPUT, LIVE_ONLY, NEVER_NULL_FLAGS
+from lake_assets.transforms.live.live_rows import LIVE_INPUT, LIVE_ONLY, NEVER_NULL_FLAGS
 from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
 from lake_assets.transforms.trades import TRADE_FEATURES
 

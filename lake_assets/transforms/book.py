@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from lake_assets.transforms.rows import distinct_rows
+from lake_assets.transforms.distinct import distinct_rows
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 

@@ -10,7 +10,7 @@ import math
 
 import polars as pl
 
-from lake_assets.transforms.rows import distinct_rows
+from lake_assets.transforms.distinct import distinct_rows
 
 WHALE_NOTIONAL_USDT = 100_000.0
 RETAIL_NOTIONAL_USDT = 1_000.0

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE, Table
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, Metadata, outcome
 from lake_assets.validation.rules import (

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE, Table
 from lake_assets.validation.rules import KLINE_STREAM, absent_values, in_hole, ohlc_violations, value_violations
 

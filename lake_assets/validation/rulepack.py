@@ -13,7 +13,7 @@ from typing import Literal
 
 import polars as pl
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
 
 Verdict = Literal["PASS", "INVESTIGATE", "FAIL"]

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE, Table
 
 KLINE_STREAM = "klines_1m"

@@ -1,6 +1,6 @@
 """The collector's tasks: two routes of sockets, flushing, housekeeping, those of its parts, and its end.
 
-Belongs here: asyncio. Does not belong here: protocol decisions (`binance.stream`), what happens to a frame (`intake`),
+Belongs here: asyncio. Does not belong here: protocol decisions (`stream_session`), what happens to a frame (`intake`),
 when to ask REST (`healing`, `snapshots`).
 """
 
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from lake_resources.binance.stream import ROUTES, Backoff, Limits, Route, StreamSession
+from lake_resources.binance.ws.stream_session import ROUTES, Backoff, Limits, Route, StreamSession
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
 from lake_resources.collector.intake import Intake

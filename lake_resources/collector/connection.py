@@ -1,6 +1,6 @@
 """One socket: opening it, reading it into the intake, closing it.
 
-Belongs here: the WebSocket library. Does not belong here: when a connection is bad or old (`binance.stream`),
+Belongs here: the WebSocket library. Does not belong here: when a connection is bad or old (`stream_session`),
 which connections there are (`collector`).
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from lake_resources.binance.stream import StreamSession
+from lake_resources.binance.ws.stream_session import StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow
 

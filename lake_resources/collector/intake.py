@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from lake_resources.binance.frames import (
+from lake_resources.binance.ws.frames import (
     AGG_TRADE,
     CHECKPOINT,
     CONNECTION,
@@ -30,8 +30,8 @@ from lake_resources.binance.frames import (
     decode,
     event_ms,
 )
-from lake_resources.binance.order_book import DepthSync
-from lake_resources.binance.stream import StreamSession
+from lake_resources.binance.ws.order_book import DepthSync
+from lake_resources.binance.ws.stream_session import StreamSession
 from lake_resources.collector.refused import EventTimes, RefusedFrames
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.collector.trade_ids import Gap, TradeIds

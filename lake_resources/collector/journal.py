@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from lake_resources.storage.ledger_engine import LedgerEngine
-from lake_resources.storage.ledger_tables import METADATA, UtcText
+from lake_resources.storage.ledger.engine import LedgerEngine
+from lake_resources.storage.ledger.tables import METADATA, UtcText
 
 CONNECTIONS = sa.Table(
     "collector_connections",

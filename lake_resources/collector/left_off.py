@@ -1,7 +1,7 @@
 """Where an earlier collector left off: trades that are missing, and connections that nobody closed.
 
 Belongs here: reading that from the journal and the records, whose word counts where the two differ.
-Does not belong here: the state of the fold (`lake_assets.ingest.collect`), fetching anything (`healing`).
+Does not belong here: the state of the fold (`lake_assets.live.folding`), fetching anything (`healing`).
 A killed collector has journalled neither its youngest gaps nor its last frames, but the records show both.
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from lake_resources.binance.frames import AGG_TRADE, CONNECTION, HEALED
+from lake_resources.binance.ws.frames import AGG_TRADE, CONNECTION, HEALED
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal, KnownRow
 from lake_resources.collector.segments import minutes_on_disk, read_records
 

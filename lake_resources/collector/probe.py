@@ -11,7 +11,7 @@ import orjson
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from lake_resources.binance.stream import subscriptions
+from lake_resources.binance.ws.stream_session import subscriptions
 from lake_resources.errors import ExchangeError, GeoBlocked, MalformedAnswer, TransportError
 
 _GEO_BLOCKED = 451

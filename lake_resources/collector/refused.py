@@ -1,7 +1,7 @@
 """Frames that cannot be used as what they claim to be: which those are, and that they are told.
 
 Belongs here: whether an event time can be believed, counting and logging what was refused.
-Does not belong here: keeping the frame (`intake`), reading one (`binance.frames`).
+Does not belong here: keeping the frame (`intake`), reading one (`binance.ws.frames`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from lake_resources.binance.frames import MINUTE_MS
+from lake_resources.binance.ws.frames import MINUTE_MS
 
 log = logging.getLogger(__name__)
 

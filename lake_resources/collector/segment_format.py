@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import SEEK_CUR
 from typing import BinaryIO
 
-from lake_resources.binance.frames import Frame
+from lake_resources.binance.ws.frames import Frame
 
 MAGIC = b"MLSEG\x01\r\n"
 _FILE = struct.Struct("<8sQ")

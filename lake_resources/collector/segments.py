@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from lake_resources.binance.frames import EVERY_SYMBOL, Frame
+from lake_resources.binance.ws.frames import EVERY_SYMBOL, Frame
 from lake_resources.collector.segment_format import (
     FILE_HEADER_BYTES,
     blocks,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from lake_resources.binance.stream import Backoff
+from lake_resources.binance.ws.stream_session import Backoff
 from lake_resources.collector.intake import Intake
 from lake_resources.errors import ExchangeError, StorageError
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lake_resources.clock import Clock
-from lake_resources.simulator.book import Book
 from lake_resources.simulator.faults import FaultBook
-from lake_resources.simulator.feed import SymbolFeed
-from lake_resources.simulator.limits import Limits
-from lake_resources.simulator.market import ALWAYS, Market, SeededMarket
+from lake_resources.simulator.market.book import Book
+from lake_resources.simulator.market.feed import SymbolFeed
+from lake_resources.simulator.market.market import ALWAYS, Market, SeededMarket
+from lake_resources.simulator.market.specs import Listing, spec_of
+from lake_resources.simulator.rest.limits import Limits
 from lake_resources.simulator.sim_clock import SimClock
-from lake_resources.simulator.specs import Listing, spec_of
 from lake_resources.simulator.ws.recording import Replay
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lake_resources.simulator.rng import Ints
-from lake_resources.simulator.trades import Mask
+from lake_resources.simulator.market.rng import Ints
+from lake_resources.simulator.market.trades import Mask
 
 RESPONSE_KINDS = ("429", "418", "451", "403", "5xx", "slow", "cut", "garbage")
 """The answer as a whole goes wrong, on any path."""

@@ -22,15 +22,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lake_resources.clock import Clock, system_clock
-from lake_resources.simulator import rest
 from lake_resources.simulator.control import Control, Seen
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import RESPONSE_KINDS, Fault, FaultBook
-from lake_resources.simulator.limits import Verdict
-from lake_resources.simulator.market import Market
+from lake_resources.simulator.market.market import Market
+from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS, Listing
+from lake_resources.simulator.rest import rest_routes as rest
+from lake_resources.simulator.rest.limits import Verdict
 from lake_resources.simulator.sim_clock import SimClock
-from lake_resources.simulator.specs import DEFAULT_SYMBOLS, Listing
-from lake_resources.simulator.vision import VisionSite
+from lake_resources.simulator.vision.vision_routes import VisionSite
 from lake_resources.simulator.ws.endpoint import Endpoint
 from lake_resources.simulator.ws.hub import Hub
 from lake_resources.simulator.ws.protocol import Wire

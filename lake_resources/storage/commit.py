@@ -21,7 +21,7 @@ from lake_resources.clock import Clock
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, whole_hour
 from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
-from lake_resources.storage.ledger import Intent, Ledger, Partition
+from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import StagedFile, file_hash, publish_all, stage, stage_all
 from lake_resources.storage.placement import is_intact, serving_path

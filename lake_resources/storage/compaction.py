@@ -26,8 +26,8 @@ from lake_resources.clock import Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.catalog import HOUR, Catalog
 from lake_resources.storage.disk import disk_errors, file_time
-from lake_resources.storage.ledger import HourFile, Ledger, Segment
-from lake_resources.storage.ledger_segments import Tier, bitmap
+from lake_resources.storage.ledger.compacted_rows import Tier, bitmap
+from lake_resources.storage.ledger.ledger import HourFile, Ledger, Segment
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import file_hash, stage
 from lake_resources.storage.placement import Stretch, stretches

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
-from lake_resources.storage.ledger import Ledger, Partition, Segment
-from lake_resources.storage.ledger_segments import Served, runs
+from lake_resources.storage.ledger.compacted_rows import Served, runs
+from lake_resources.storage.ledger.ledger import Ledger, Partition, Segment
 from lake_resources.storage.parquet import file_hash
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, utc
-from lake_resources.storage.ledger import Ledger, Partition
+from lake_resources.storage.ledger.ledger import Ledger, Partition
 from lake_resources.storage.placement import Stretch, stretches
 
 TIME_COLUMN = "timestamp"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lake_resources.binance.wire import KLINE_STREAMS, METRICS_COLUMNS, STREAMS
+from lake_resources.binance.streams import KLINE_STREAMS, METRICS_COLUMNS, STREAMS
 
 SYMBOL = "BTCUSDT"
 VERSION = "1"

@@ -23,15 +23,15 @@ import polars as pl
 
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_hours
-from lake_assets.ingest.lake import CODE_VERSION
+from lake_assets.lake import CODE_VERSION
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rulepack import rulepack
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import Intent, Ledger, Partition
+from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition
 from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.provenance import SourceRef
 from lake_tests.bench.meter import cpu_s, peak_mib
-from lake_tests.sound_hours import sound_rows
+from lake_tests.support.sound_hours import sound_rows
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lake_assets.ingest.collect import rebuild
-from lake_assets.ingest.collector import Parts, run_collector
-from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.live.folding import rebuild
+from lake_assets.live.recorder import Parts, run_collector
+from lake_assets.live.row_files import LiveRows
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lake_assets.ingest.lake import CODE_VERSION
+from lake_assets.lake import CODE_VERSION
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import outcomes_to_json
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import HourCandidate, commit_hours
 from lake_resources.storage.disk import fsync_file
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.provenance import SourceRef
 from lake_tests.bench.meter import cpu_s, metered
 

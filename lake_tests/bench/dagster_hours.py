@@ -22,7 +22,7 @@ import yaml
 
 import lake_assets.assets.minute as minute_module
 from lake_assets.assets.minute import build_minute_asset
-from lake_assets.ingest.results import DayResult
+from lake_assets.inputs.results import DayResult
 from lake_assets.metadata import minute_key
 from lake_assets.partitions import hour_key
 from lake_assets.resources import build_resources

@@ -25,11 +25,11 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.console.stack import Stack, dagster_home, local_stack
-from lake_assets.jobs import prune_runs
+from lake_assets.jobs.partition_jobs import prune_runs
+from lake_assets.local_stack.stack import Stack, dagster_home, local_stack
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_resources.binance.archive_csv import read_all
-from lake_resources.binance.vision import VerifiedZip, VisionClient
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.archives.archive_csv import read_all
+from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
+from lake_resources.binance.streams import STREAMS
 from lake_tests.bench.meter import metered
 
 _STREAM = STREAMS["klines_1m"]

@@ -10,8 +10,8 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.lake import open_lake
+from lake_assets.build.hours import build_hours
+from lake_assets.lake import open_lake
 from lake_resources.settings import LakeSettings
 from lake_tests.bench.meter import metered
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lake_assets.schema.tables import MINUTE
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.bench.commits import FIRST, SYMBOL
 from lake_tests.bench.meter import cpu_s, metered

@@ -19,17 +19,17 @@ from pathlib import Path
 import httpx
 import polars as pl
 
-from lake_assets.console.stack import child_environment
-from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.lake import open_lake
-from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.transforms.live_coverage import trade_coverage
+from lake_assets.build.hours import build_hours
+from lake_assets.lake import open_lake
+from lake_assets.live.row_files import LiveRows
+from lake_assets.local_stack.stack import child_environment
+from lake_assets.transforms.live.live_coverage import trade_coverage
 from lake_resources.collector.journal import Journal
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import Catalog
 from lake_tests.bench.soak_platform import platform_settings, run_platform
-from lake_tests.outage import HOUR, MINUTE, trade_ids
+from lake_tests.support.outage import HOUR, MINUTE, trade_ids
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 DROP_EVERY_S = 180
@@ -45,7 +45,7 @@ def say(text: str) -> None:
 
 def collector(settings: LakeSettings, log: Path) -> subprocess.Popen[bytes]:
     """`lake collect` in a process of its own."""
-    command = [sys.executable, "-c", "from lake_assets.cli import main; main()", "collect"]
+    command = [sys.executable, "-c", "from lake_assets.cli.main import main; main()", "collect"]
     with log.open("ab") as out:
         return subprocess.Popen(command, env=child_environment(settings), stdout=out, stderr=out)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lake_assets.schema.column import Column
-from lake_assets.schema.columns import COLUMNS
+from lake_assets.schema.minute_columns import COLUMNS
 
 CONTRACT = Path(__file__).resolve().parents[3] / "shared" / "spec" / "minute_columns.csv"
 OWN_NAME = {"dtype": "dtype_text"}

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from lake_resources.simulator.bars import Bars
+from lake_resources.simulator.market.bars import Bars
+from lake_resources.simulator.market.trades import MINUTE_MS, Trades
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.simulator.trades import MINUTE_MS, Trades
 
 NOW = datetime(2026, 2, 15, 12, 34, 20, tzinfo=UTC)
 SYMBOL = "BTCUSDT"

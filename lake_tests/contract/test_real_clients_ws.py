@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lake_resources.simulator.market.trades import MINUTE_MS
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.simulator.trades import MINUTE_MS
 from lake_tests.contract.test_real_clients import client_module
 
 START = datetime(2026, 2, 15, 12, 34, 20, tzinfo=UTC)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from lake_assets.console.graphql import DagsterApi
-from lake_assets.console.stack import Stack, local_stack
-from lake_assets.ingest.lake import Lake, open_lake
+from lake_assets.lake import Lake, open_lake
+from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.local_stack.stack import Stack, local_stack
 from lake_resources.settings import LakeSettings
-from lake_tests.outage import free_port
+from lake_tests.support.outage import free_port
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,27 @@ import polars as pl
 import pytest
 
 from lake_assets.audit.scan import audit_hours
-from lake_assets.console.stack import COLLECTOR, Stack, local_stack
-from lake_assets.ingest.lake import Lake, open_lake
-from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.lake import Lake, open_lake
+from lake_assets.live.row_files import LiveRows
+from lake_assets.local_stack.stack import COLLECTOR, Stack, local_stack
 from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.schema.tables import MINUTE as TABLE
-from lake_assets.transforms.live_rows import LIVE_ONLY
+from lake_assets.transforms.live.live_rows import LIVE_ONLY
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.outage import HOUR, MINUTE, HourOnDisk, Strike, free_port, hours_on_disk, instance_of, strike, trade_ids
+from lake_tests.support.outage import (
+    HOUR,
+    MINUTE,
+    HourOnDisk,
+    Strike,
+    free_port,
+    hours_on_disk,
+    instance_of,
+    strike,
+    trade_ids,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
 

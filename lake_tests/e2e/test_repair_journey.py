@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner, Result
 
-from lake_assets.cli import app
-from lake_assets.console.demo import demo_windows
+from lake_assets.cli.demo import demo_windows
+from lake_assets.cli.main import app
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]

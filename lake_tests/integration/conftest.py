@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.simulated_lake import Bench, bench_on, exchange
+from lake_tests.support.simulated_lake import Bench, bench_on, exchange
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,12 @@ import pytest
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset
 from lake_assets.definitions import build_definitions
-from lake_assets.ingest.archives import ingest_archives
-from lake_assets.ingest.lake import Lake, open_lake
-from lake_assets.ingest.results import ArchiveResult
-from lake_assets.ingest.trade_gaps import read_gaps
+from lake_assets.inputs.archives import ingest_archives
+from lake_assets.inputs.results import ArchiveResult
+from lake_assets.inputs.trade_id_steps import read_gaps
+from lake_assets.lake import Lake, open_lake
 from lake_assets.metadata import archive_metadata
-from lake_resources.binance.wire import METRICS_COLUMNS, STREAMS, Stream
+from lake_resources.binance.streams import METRICS_COLUMNS, STREAMS, Stream
 from lake_resources.settings import LakeSettings
 
 METRICS = STREAMS["metrics"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from lake_assets.cli import app
-from lake_assets.console.exits import Exit, exit_of
-from lake_assets.ingest.lake import claim_root
+from lake_assets.cli.exits import Exit, exit_of
+from lake_assets.cli.main import app
+from lake_assets.lake import claim_root
 from lake_resources.errors import LakeError
-from lake_tests.sound_hours import FIRST, HOUR, SYMBOL, commit_sound, open_files
+from lake_tests.support.sound_hours import FIRST, HOUR, SYMBOL, commit_sound, open_files
 
 RANGE = ["--start", f"{FIRST:%Y-%m-%d}", "--end", f"{FIRST + 6 * HOUR:%Y-%m-%dT%H:%M}"]
 

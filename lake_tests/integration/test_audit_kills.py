@@ -14,7 +14,7 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
 from lake_resources.storage.parquet import file_hash
-from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
+from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
 HOURS = 48
 KILLS = 100
@@ -37,7 +37,7 @@ def test_killed_a_hundred_times(tmp_path: Path) -> None:
 
     expected = audited(None).hours
     moment = random.Random(7)
-    command = [sys.executable, "-m", "lake_tests.audit_worker", str(tmp_path), str(HOURS)]
+    command = [sys.executable, "-m", "lake_tests.support.audit_worker", str(tmp_path), str(HOURS)]
     for _ in range(KILLS):
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as worker:
             assert worker.stdout is not None

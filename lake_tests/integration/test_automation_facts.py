@@ -21,11 +21,11 @@ from dagster._core.scheduler.instigation import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
-from lake_assets.automation.facts import Facts
 from lake_assets.automation.health import judge
-from lake_assets.console.facts import find_facts
+from lake_assets.automation.platform import Facts
+from lake_assets.watchdog.look import find_facts
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 SENSORS = ("hot_band", "heal_holes", "promote_archives")

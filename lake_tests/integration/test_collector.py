@@ -17,14 +17,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.ingest.collect import epoch_minute, rebuild
-from lake_assets.ingest.collector import Parts, run_collector
-from lake_assets.ingest.live import read_live
-from lake_assets.ingest.live_rows import LiveRows
+from lake_assets.live.folding import epoch_minute, rebuild
+from lake_assets.live.proof import read_live
+from lake_assets.live.recorder import Parts, run_collector
+from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
-from lake_resources.binance.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT, Frame
-from lake_resources.binance.rest import BinanceRest
-from lake_resources.binance.stream import Limits
+from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT, Frame
+from lake_resources.binance.ws.stream_session import Limits
 from lake_resources.collector import collector
 from lake_resources.collector.journal import Journal
 from lake_resources.collector.segments import newest_minute, read_records

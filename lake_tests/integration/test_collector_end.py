@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from lake_assets.ingest.collector import run_collector
-from lake_resources.binance.frames import AGG_TRADE
+from lake_assets.live.recorder import run_collector
+from lake_resources.binance.ws.frames import AGG_TRADE
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow, Journal
@@ -30,7 +30,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import Catalog
-from lake_tests.observers import SilentObserver
+from lake_tests.support.observers import SilentObserver
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lake_assets.ingest.collector import run_collector
-from lake_resources.binance.stream import Limits
+from lake_assets.live.recorder import run_collector
+from lake_resources.binance.ws.stream_session import Limits
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer

@@ -11,12 +11,12 @@ import pytest
 
 from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
-from lake_resources.storage.ledger import Intent
+from lake_resources.storage.ledger.ledger import Intent
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.parquet import file_hash, stage
 from lake_resources.storage.provenance import SourceKind, sources_from_json
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.minute_hours import (
+from lake_tests.support.minute_hours import (
     ARCHIVE,
     DAY,
     NOW,

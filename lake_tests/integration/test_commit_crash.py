@@ -12,8 +12,8 @@ import pytest
 
 from lake_resources.storage.commit import commit_hours, recover
 from lake_resources.storage.parquet import file_hash
-from lake_tests.integration.commit_nursery import nursery
-from lake_tests.minute_hours import SYMBOL, at, candidate, clock, lake
+from lake_tests.support.commit_nursery import nursery
+from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
 
 LOG = logging.getLogger(__name__)
 KILLS = 100

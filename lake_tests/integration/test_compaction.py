@@ -10,11 +10,11 @@ import pytest
 from lake_resources.errors import LedgerError
 from lake_resources.storage.commit import commit_hours, recover
 from lake_resources.storage.compaction import Period, clear, compact, rows_hash
-from lake_resources.storage.ledger import Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.placement import is_intact, serving_path, stretches
 from lake_resources.storage.reader import read_hour, scan_minutes
-from lake_tests.minute_hours import DAY, NOW, SCHEMA, SYMBOL, at, candidate, clock, lake
+from lake_tests.support.minute_hours import DAY, NOW, SCHEMA, SYMBOL, at, candidate, clock, lake
 
 MONTH = DAY.replace(day=1)
 LATER = NOW + timedelta(days=3)

@@ -17,9 +17,9 @@ import pytest
 from lake_resources.storage.commit import recover
 from lake_resources.storage.compaction import clear, compact
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.integration.commit_nursery import nursery
-from lake_tests.integration.compacted_hours import MONTHS, START
-from lake_tests.minute_hours import SYMBOL, clock, lake
+from lake_tests.support.commit_nursery import nursery
+from lake_tests.support.compacted_hours import MONTHS, START
+from lake_tests.support.minute_hours import SYMBOL, clock, lake
 
 LOG = logging.getLogger(__name__)
 KILLS = 100

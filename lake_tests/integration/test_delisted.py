@@ -13,15 +13,15 @@ from lake_assets.audit.listing import traded_window
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.quality.certificate import Certificate, certify
-from lake_assets.quality.report_card import render, report_card
-from lake_assets.validation.coverage import MINUTE_STREAMS
+from lake_assets.quality.month_card import render, report_card
+from lake_assets.validation.source_coverage import MINUTE_STREAMS
+from lake_resources.simulator.market.specs import Listing as Traded
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.simulator.specs import Listing as Traded
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import quarantine_hour
-from lake_resources.storage.ledger import Ledger, Listing
-from lake_tests.simulated_lake import Bench, bench_on
-from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
+from lake_resources.storage.ledger.ledger import Ledger, Listing
+from lake_tests.support.simulated_lake import Bench, bench_on
+from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
 HELD = 6
 END = FIRST + HELD * HOUR

@@ -8,7 +8,7 @@ import pytest
 from lake_resources.errors import DiskFull
 from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
 from lake_resources.storage.parquet import StagingWriter, file_hash, stage
-from lake_tests.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, frame, lake
+from lake_tests.support.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, frame, lake
 
 SIZE = 2 * 1024 * 1024
 

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from lake_assets.cli import app
-from lake_assets.console.commands_feed import Choice, Exit, run_command
+from lake_assets.cli.commands_feed import Choice, Exit, run_command
+from lake_assets.cli.main import app
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
-from lake_tests.feed_bench import FeedBench, at, case_bar, case_bars, feed_bench, long_bars
+from lake_tests.bench.feed_1h import FeedBench, at, case_bar, case_bars, feed_bench, long_bars
 
 
 @pytest.fixture

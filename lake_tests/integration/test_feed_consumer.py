@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_tests.feed_bench import NOW, FeedBench, at, feed_bench, long_bars
+from lake_tests.bench.feed_1h import NOW, FeedBench, at, feed_bench, long_bars
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "examples" / "feed_consumer.py"
 

@@ -16,18 +16,18 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster_duckdb import DuckDBResource
 
 from lake_assets.assets.feed_1h import FEED_KEY, RULEPACK_CHECK, build_feed_asset
-from lake_assets.feed.bars import BAR_COLUMNS, HOUR, target_hour
-from lake_assets.feed.feed import Feed, feed_options
-from lake_assets.feed.outcomes import FEED_CHECKS
-from lake_assets.feed_schedule import FEED_JOB, build_feed_job, build_feed_schedule, request_hours
-from lake_assets.ingest.lake import open_rest
+from lake_assets.feed_1h.bars import BAR_COLUMNS, HOUR, target_hour
+from lake_assets.feed_1h.feed import Feed, feed_options
+from lake_assets.feed_1h.outcomes import FEED_CHECKS
+from lake_assets.jobs.feed_hours import FEED_JOB, build_feed_job, build_feed_schedule, request_hours
+from lake_assets.lake import open_rest
 from lake_assets.partitions import hour_key
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
-from lake_resources.simulator.replay import load
+from lake_resources.simulator.market.replay import load
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
-from lake_tests.feed_bench import at, csv_hours, feed_bench, long_bars
+from lake_tests.bench.feed_1h import at, csv_hours, feed_bench, long_bars
 
 FILE = "hourly/BTCUSDT_perp_1h_2024-01_to_2024-08.csv"
 SEEDED = 31 * 24

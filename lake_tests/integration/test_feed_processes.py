@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lake_assets.feed.bars import HOUR
-from lake_assets.feed.history import audit, continuity
+from lake_assets.feed_1h.bars import HOUR
+from lake_assets.feed_1h.history import audit, continuity
 from lake_resources.errors import PartitionBusy
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
@@ -24,7 +24,7 @@ COUNT = 200
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "lake_tests.integration.feed_worker", *arguments]
+    command = [sys.executable, "-m", "lake_tests.support.feed_worker", *arguments]
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

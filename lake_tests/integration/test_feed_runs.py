@@ -13,7 +13,7 @@ import pytest
 from lake_resources.errors import PartitionBusy, ServerError, StorageError
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.locks import writer_lock
-from lake_tests.feed_bench import (
+from lake_tests.bench.feed_1h import (
     DAY,
     NOW,
     FeedBench,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lake_resources.binance.rest import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.errors import Banned
 from lake_resources.governor import WeightGovernor
 from lake_resources.simulator.faults import Fault

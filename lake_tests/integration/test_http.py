@@ -8,7 +8,7 @@ import pytest
 
 from lake_resources.errors import RateLimited, TransportError
 from lake_resources.http import HttpClient, retrying
-from lake_tests.integration.scripted_exchange import Reply, in_order, scripted
+from lake_tests.support.scripted_exchange import Reply, in_order, scripted
 
 
 def test_names_of_any_script_and_a_base_path_are_kept() -> None:

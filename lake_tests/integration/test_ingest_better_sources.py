@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from lake_assets.audit.scan import audit_hours
-from lake_assets.ingest import vintages
-from lake_assets.ingest.lake import open_lake
+from lake_assets.inputs import vintages
+from lake_assets.lake import open_lake
 from lake_resources.errors import StorageError
-from lake_resources.storage.ledger import KnownHole
-from lake_tests.simulated_lake import (
+from lake_resources.storage.ledger.ledger import KnownHole
+from lake_tests.support.simulated_lake import (
     DAY,
     HOUR,
     PUBLISHED,

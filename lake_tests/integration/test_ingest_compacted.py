@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from lake_assets.ingest.compaction import plan_compaction, run_compaction
+from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_resources.storage.compaction import clear
 from lake_resources.storage.placement import stretches
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, statuses
+from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, statuses
 
 LATER = PUBLISHED + timedelta(hours=1)
 

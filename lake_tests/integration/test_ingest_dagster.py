@@ -14,13 +14,13 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset
-from lake_assets.ingest.lake import Lake
+from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.partitions import hour_key
 from lake_assets.validation.outcome import CHECK_NAMES
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.streams import STREAMS
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours
+from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 KEY = minute_key(SYMBOL)
 SUCCEEDED, FAILED, PLANNED = (

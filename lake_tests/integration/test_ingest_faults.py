@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_assets.ingest.lake import open_lake
+from lake_assets.lake import open_lake
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.simulated_lake import (
+from lake_tests.support.simulated_lake import (
     DAY,
     HOUR,
     PUBLISHED,

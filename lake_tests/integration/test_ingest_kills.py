@@ -15,8 +15,8 @@ import pytest
 
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.parquet import file_hash
-from lake_tests.ingest_worker import start_builder
-from lake_tests.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
+from lake_tests.support.ingest_worker import start_builder
+from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
 
 LOG = logging.getLogger(__name__)
 KILLS = 28

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.simulated_lake import (
+from lake_tests.support.simulated_lake import (
     DAY,
     HOUR,
     ON_THE_DAY,

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.ingest.streams import FEEDS
+from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.schema.tables import MINUTE
 from lake_assets.windows import band
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.simulated_lake import (
+from lake_tests.support.simulated_lake import (
     DAY,
     HOUR,
     ON_THE_DAY,

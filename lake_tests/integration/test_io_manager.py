@@ -11,7 +11,7 @@ from dagster import DagsterInstance
 from lake_assets.io_managers import LakeParquetIOManager
 from lake_assets.metadata import minute_key
 from lake_assets.partitions import hourly
-from lake_tests.simulated_lake import DAY, SYMBOL, Bench, hours
+from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, hours
 
 DAILY = dg.DailyPartitionsDefinition(start_date="2026-11-01")
 

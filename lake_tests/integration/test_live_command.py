@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from lake_assets.cli import app
-from lake_assets.ingest.lake import claim_root
-from lake_resources.binance.frames import REFUSED, REFUSED_FRAMES
+from lake_assets.cli.main import app
+from lake_assets.lake import claim_root
+from lake_resources.binance.ws.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import SettingsError

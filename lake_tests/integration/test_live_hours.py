@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from lake_assets.ingest.collector import run_collector
-from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.lake import open_lake
+from lake_assets.build.hours import build_hours
+from lake_assets.lake import open_lake
+from lake_assets.live.recorder import run_collector
 from lake_assets.schema.tables import MINUTE
-from lake_assets.transforms.live_rows import LIVE_ONLY
+from lake_assets.transforms.live.live_rows import LIVE_ONLY
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer

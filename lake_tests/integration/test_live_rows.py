@@ -10,17 +10,17 @@ import orjson
 import polars as pl
 import pytest
 
-import lake_assets.ingest.live_rows as module
-from lake_assets.ingest.collect import LiveRecorder, rebuild
-from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.transforms.live import fold_records
-from lake_assets.transforms.live_rows import LIVE_ROWS
-from lake_resources.binance.frames import HEALED, Frame
+import lake_assets.live.row_files as module
+from lake_assets.live.folding import LiveRecorder, rebuild
+from lake_assets.live.row_files import LiveRows
+from lake_assets.transforms.live.live_fold import fold_records
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
+from lake_resources.binance.ws.frames import HEALED, Frame
 from lake_resources.collector.segments import SegmentWriter, prune
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.locks import writer_lock
-from lake_tests.live_frames import MINUTE, START_MS, SYMBOL, agg_trade, alive, depth, record
+from lake_tests.support.live_frames import MINUTE, START_MS, SYMBOL, agg_trade, alive, depth, record
 
 HOUR = datetime.fromtimestamp(START_MS // 1000, UTC).replace(minute=0, second=0)
 STAMP = datetime.fromtimestamp(START_MS // 1000, UTC)

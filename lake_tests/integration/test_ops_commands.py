@@ -20,20 +20,20 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from lake_assets.cli import app
-from lake_assets.console.doctor import Finding, examine
-from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.transforms.live_rows import LIVE_ROWS
+from lake_assets.cli.doctor import Finding, examine
+from lake_assets.cli.main import app
+from lake_assets.live.row_files import LiveRows
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
-from lake_resources.storage.ledger import KnownHole
+from lake_resources.storage.duckdb_views import QUERIES
+from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.locks import writer_lock
-from lake_resources.storage.minute_view import QUERIES
-from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 M = timedelta(minutes=1)
 NEXT = DAY + timedelta(days=1)

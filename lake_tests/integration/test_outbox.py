@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from lake_assets.automation.health import Health
-from lake_assets.console.telling import Teller
-from lake_resources import outbox as module
-from lake_resources.alerts import Alert
+from lake_assets.watchdog.telling import Teller
 from lake_resources.errors import PartitionBusy
-from lake_resources.outbox import Outbox, open_outbox
+from lake_resources.messages import outbox as module
+from lake_resources.messages.alerts import Alert
+from lake_resources.messages.outbox import Outbox, open_outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage import ledger_engine
+from lake_resources.storage.ledger import engine as ledger_engine
 from lake_resources.storage.locks import writer_lock
-from lake_tests.receiver import Receiver, receiver
+from lake_tests.support.receiver import Receiver, receiver
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 

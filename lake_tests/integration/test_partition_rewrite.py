@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.transforms.live_rows import LIVE_ONLY, LIVE_ROWS
-from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, kinds
+from lake_assets.live.row_files import LiveRows
+from lake_assets.transforms.live.live_rows import LIVE_ONLY, LIVE_ROWS
+from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, kinds
 
 AT = DAY + 9 * HOUR
 HEARD = range(10, 40)

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs
 import polars as pl
 import pytest
 
-from lake_assets.ingest.hours import build_hours
-from lake_assets.ingest.prune import prune_captures
-from lake_tests.simulated_lake import DAY, HOUR, SYMBOL, Bench, failed_checks
+from lake_assets.build.answer_pruning import prune_captures
+from lake_assets.build.hours import build_hours
+from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, failed_checks
 
 OPEN = DAY + 15 * HOUR
 MINUTE = timedelta(minutes=1)

@@ -8,12 +8,12 @@ import dagster as dg
 import pytest
 
 from lake_assets.automation.pruning import FinishedRun, deletable, old_enough
-from lake_assets.jobs import AUTOMATION_TAG, RANGE_END, RANGE_START, prune_runs
+from lake_assets.jobs.partition_jobs import AUTOMATION_TAG, RANGE_END, RANGE_START, prune_runs
 from lake_assets.metadata import minute_key
-from lake_resources.binance.frames import AGG_TRADE
+from lake_resources.binance.ws.frames import AGG_TRADE
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk
-from lake_tests.automated_lake import automated
-from lake_tests.simulated_lake import Bench
+from lake_tests.support.automated_lake import automated
+from lake_tests.support.simulated_lake import Bench
 
 pytestmark = pytest.mark.slow
 

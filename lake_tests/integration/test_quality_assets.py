@@ -14,12 +14,12 @@ import pytest
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets, report_key
 from lake_assets.definitions import build_definitions
-from lake_assets.ingest.lake import Lake
+from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
+from lake_assets.lake import Lake
 from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, VISION_TAG, minute_key
 from lake_assets.partitions import hour_key
-from lake_assets.repair_job import REPAIR_JOB, build_repair_job
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 END = f"{DAY + 6 * HOUR:%Y-%m-%dT%H:%M}"
 RANGE = {"start": f"{DAY:%Y-%m-%d}", "end": END}

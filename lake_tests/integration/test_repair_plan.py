@@ -16,15 +16,15 @@ from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
-from lake_assets.cli import app
-from lake_assets.ingest.lake import Lake
+from lake_assets.cli.main import app
+from lake_assets.lake import Lake
 from lake_assets.metadata import repair_tags
 from lake_assets.partitions import hour_key
 from lake_resources.clock import system_clock
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.ledger import KnownHole
-from lake_tests.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_resources.storage.ledger.ledger import KnownHole
+from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 NEXT = DAY + timedelta(days=1)
 
@@ -126,7 +126,7 @@ def test_force_takes_every_hour_and_changes_no_byte(bench: Bench) -> None:
 
 
 def _forced(bench: Bench, plan: RepairPlan) -> Iterator[tuple[object, ...]]:
-    from lake_assets.ingest.hours import build_hours
+    from lake_assets.build.hours import build_hours
 
     for day in build_hours(bench.lake, SYMBOL, plan.hours, now=bench.now, report=bench.reports.append, force=True):
         yield day.hours

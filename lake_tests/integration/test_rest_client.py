@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_resources.binance.archive_csv import read_all
-from lake_resources.binance.rest import BinanceRest
-from lake_resources.binance.vision import VisionClient
-from lake_resources.binance.wire import KLINE_STREAMS, STREAMS
+from lake_resources.binance.archives.archive_csv import read_all
+from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.streams import KLINE_STREAMS, STREAMS
 from lake_resources.errors import Banned, MalformedAnswer, OutsideRetention
 from lake_resources.governor import WeightGovernor
 from lake_resources.simulator.faults import Fault

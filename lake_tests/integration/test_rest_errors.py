@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.binance.rest import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.errors import (
     Banned,
     ExchangeError,
@@ -21,7 +21,7 @@ from lake_resources.errors import (
     TransportError,
 )
 from lake_resources.governor import WeightGovernor
-from lake_tests.integration.scripted_exchange import Reply, Route, in_order, scripted
+from lake_tests.support.scripted_exchange import Reply, Route, in_order, scripted
 
 NOON = datetime(2026, 2, 15, 12, 0, 10, tzinfo=UTC)
 TIME = Reply({"serverTime": int(NOON.timestamp() * 1000)}, headers={"X-MBX-USED-WEIGHT-1M": "7"})

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from lake_resources.simulator.market.specs import Listing
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.simulator.specs import Listing
 
 ONBOARD = datetime(2026, 6, 10, 10, 30, tzinfo=UTC)
 DELIVERY = datetime(2026, 6, 12, 9, tzinfo=UTC)

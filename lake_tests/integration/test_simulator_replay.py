@@ -14,11 +14,11 @@ import httpx
 import numpy as np
 import pytest
 
-from lake_resources.simulator.archive_rows import KLINE_COLUMNS
-from lake_resources.simulator.bars import minute_bars, roll_up
-from lake_resources.simulator.replay import ReplayMarket, load
+from lake_resources.simulator.market.bars import minute_bars, roll_up
+from lake_resources.simulator.market.replay import ReplayMarket, load
+from lake_resources.simulator.market.trades import MINUTE_MS
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.simulator.trades import MINUTE_MS
+from lake_resources.simulator.vision.archive_rows import KLINE_COLUMNS
 
 Recorded = Callable[[str], Path]
 

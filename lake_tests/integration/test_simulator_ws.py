@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.ws.session import WsLimits
-from lake_tests.integration.ws_client import LocalBook, Socket
+from lake_tests.support.ws_client import LocalBook, Socket
 
 START = datetime(2026, 2, 15, 12, 34, 20, tzinfo=UTC)
 SPEED = 30.0

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.integration.ws_client import LocalBook, Socket
+from lake_tests.support.ws_client import LocalBook, Socket
 
 START = datetime(2026, 2, 15, 12, 34, 20, tzinfo=UTC)
 DEPTH = "/public/ws/btcusdt@depth@100ms"

@@ -14,7 +14,7 @@ import pytest
 
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.ws.recording import Recording, Replay, read_recording
-from lake_tests.integration.ws_client import LocalBook, Socket
+from lake_tests.support.ws_client import LocalBook, Socket
 
 NAMES = "btcusdt@depth@100ms/btcusdt@trade"
 STAMP_NS = 1_723_161_255_000_000_000

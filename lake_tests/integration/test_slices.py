@@ -8,18 +8,18 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from lake_assets.cli import app
-from lake_assets.ingest.lake import claim_root
+from lake_assets.cli.main import app
+from lake_assets.exports.export import SliceRequest, write_slice
+from lake_assets.lake import claim_root
 from lake_assets.quality.certificate import certify
-from lake_assets.quality.slices import SliceRequest, write_slice
 from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.schema.tables import MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_resources.storage.compaction import Period, clear, compact
-from lake_resources.storage.ledger import KnownHole
-from lake_tests.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
+from lake_resources.storage.ledger.ledger import KnownHole
+from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
 
 MINUTE_ = timedelta(minutes=1)
 DAY = timedelta(days=1)

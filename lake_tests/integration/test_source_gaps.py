@@ -11,23 +11,33 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.ingest.lake import claim_root
+from lake_assets.lake import claim_root
 from lake_assets.quality.certificate import Certificate, certify
-from lake_assets.quality.report_card import month_window, render, report_card
+from lake_assets.quality.month_card import month_window, render, report_card
 from lake_assets.quality.source_gaps import COLLECTOR_ONLY, NO_SOURCE
 from lake_assets.reading import load
 from lake_assets.schema.origin import LIVE, ORIGINS
 from lake_assets.schema.tables import MINUTE
-from lake_assets.validation.coverage import MINUTE_STREAMS, source_coverage
 from lake_assets.validation.outcome import outcomes_to_json
+from lake_assets.validation.source_coverage import MINUTE_STREAMS, source_coverage
 from lake_resources.errors import NotClean
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import commit_hours
-from lake_resources.storage.ledger import KnownHole, Ledger
+from lake_resources.storage.ledger.ledger import KnownHole, Ledger
 from lake_resources.storage.provenance import SourceKind, SourceRef
-from lake_tests.simulated_lake import DAY, bench_on, exchange
-from lake_tests.simulated_lake import hours as built
-from lake_tests.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
+from lake_tests.support.simulated_lake import DAY, bench_on, exchange
+from lake_tests.support.simulated_lake import hours as built
+from lake_tests.support.sound_hours import (
+    FIRST,
+    HOUR,
+    LAG,
+    NOW,
+    SYMBOL,
+    candidate,
+    commit_sound,
+    open_files,
+    sound_rows,
+)
 
 M = timedelta(minutes=1)
 Lake = tuple[Catalog, Ledger]

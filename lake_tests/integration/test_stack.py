@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from lake_assets.console import stack as module
-from lake_assets.console.stack import Stack, dagster_home, local_stack
+from lake_assets.local_stack import stack as module
+from lake_assets.local_stack.stack import Stack, dagster_home, local_stack
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
-from lake_tests.outage import free_port
+from lake_tests.support.outage import free_port
 
 _CHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
 _LEAVES_A_CHILD = ["timeit", "-n", "1", "-r", "1", "-s", _CHILD, "pass"]
@@ -146,7 +146,7 @@ def test_a_second_platform_of_a_lake_is_refused_on_other_ports_too(tmp_path: Pat
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 def test_processes_end_with_a_stack_that_is_killed(tmp_path: Path) -> None:
     starts_one = (
-        "import os, sys, time; from pathlib import Path; from lake_assets.console.stack import Stack;"
+        "import os, sys, time; from pathlib import Path; from lake_assets.local_stack.stack import Stack;"
         f"stack = Stack('', Path({str(tmp_path)!r})); stack.start('daemon', {_SLEEPS!r}, dict(os.environ));"
         "print(stack.processes['daemon'].pid, flush=True); time.sleep(60)"
     )

@@ -6,8 +6,8 @@ import pytest
 
 from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.integration.commit_nursery import nursery
-from lake_tests.minute_hours import SCHEMA, SYMBOL, at, lake
+from lake_tests.support.commit_nursery import nursery
+from lake_tests.support.minute_hours import SCHEMA, SYMBOL, at, lake
 
 
 def outcomes(root):

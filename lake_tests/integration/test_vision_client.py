@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.binance.archive_csv import read_all
-from lake_resources.binance.vision import VerifiedZip, VisionClient
-from lake_resources.binance.wire import KLINE_STREAMS, STREAMS
+from lake_resources.binance.archives.archive_csv import read_all
+from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
+from lake_resources.binance.streams import KLINE_STREAMS, STREAMS
 from lake_resources.errors import (
     ArchiveCorrupt,
     ArchiveNotPublished,

@@ -18,27 +18,27 @@ from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
 
-from lake_assets.automation.facts import HoleFacts
 from lake_assets.automation.health import judge
-from lake_assets.cli import app
-from lake_assets.console.before_start import give_up_dead_runs
-from lake_assets.console.facts import find_facts
-from lake_assets.console.heartbeat import heartbeat_path, report_path, run
-from lake_assets.ingest.lake import claim_root
-from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.jobs import AUTOMATION_TAG
-from lake_assets.promotion_sensor import PROMOTE_SENSOR
-from lake_assets.sensors import ALERT_SENSOR
-from lake_assets.transforms.live_rows import LIVE_ROWS
-from lake_resources.alerts import Alert, send
-from lake_resources.outbox import open_outbox
+from lake_assets.automation.platform import HoleFacts
+from lake_assets.cli.main import app
+from lake_assets.jobs.partition_jobs import AUTOMATION_TAG
+from lake_assets.lake import claim_root
+from lake_assets.live.row_files import LiveRows
+from lake_assets.local_stack.before_start import give_up_dead_runs
+from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
+from lake_assets.sensors.hot_band import ALERT_SENSOR
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
+from lake_assets.watchdog.heartbeat import heartbeat_path, report_path, run
+from lake_assets.watchdog.look import find_facts
+from lake_resources.messages.alerts import Alert, send
+from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage import ledger_engine
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger import KnownHole, Ledger
-from lake_tests.automated_lake import automated
-from lake_tests.receiver import Receiver, receiver
-from lake_tests.simulated_lake import DAY, HOUR, Bench, bench_on
+from lake_resources.storage.ledger import engine as ledger_engine
+from lake_resources.storage.ledger.ledger import KnownHole, Ledger
+from lake_tests.support.automated_lake import automated
+from lake_tests.support.receiver import Receiver, receiver
+from lake_tests.support.simulated_lake import DAY, HOUR, Bench, bench_on
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 

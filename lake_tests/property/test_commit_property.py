@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lake_resources.storage.commit import commit_hours
 from lake_resources.storage.provenance import rank
 from lake_resources.storage.reader import scan_minutes
-from lake_tests.minute_hours import SCHEMA, SYMBOL, at, candidate, clock, lake
+from lake_tests.support.minute_hours import SCHEMA, SYMBOL, at, candidate, clock, lake
 
 KINDS = st.sampled_from(["archive", "archive+rest", "rest", "ws", "none"])
 VERSION = st.fixed_dictionaries({"klines_1m": KINDS, "metrics": KINDS, "rows": st.sampled_from([1, 30, 59, 60])})

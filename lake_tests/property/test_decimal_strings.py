@@ -10,9 +10,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.binance import rest_payloads
-from lake_resources.binance.archive_csv import read_all
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.archives.archive_csv import read_all
+from lake_resources.binance.rest import rest_payloads
+from lake_resources.binance.streams import STREAMS
 
 # Prices, quantities and quote volumes as Binance writes them, and far beyond.
 DECIMALS = st.one_of(

@@ -10,11 +10,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_assets.feed.bars import BAR_SCHEMA, HOUR, Values
-from lake_assets.feed.history import audit, continuity, running_hashes
-from lake_assets.feed.window import Answer, judge_hours
+from lake_assets.feed_1h.bars import BAR_SCHEMA, HOUR, Values
+from lake_assets.feed_1h.history import audit, continuity, running_hashes
+from lake_assets.feed_1h.window import Answer, judge_hours
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, ROW_SCHEMA
-from lake_tests.feed_bench import at
+from lake_tests.bench.feed_1h import at
 
 prices = st.floats(min_value=0.0001, max_value=1e7, allow_nan=False)
 

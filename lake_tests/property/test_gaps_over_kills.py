@@ -18,8 +18,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lake_resources.binance.frames import AGG_TRADE, HEALED, MINUTE_MS
-from lake_resources.binance.stream import Limits, StreamSession
+from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MINUTE_MS
+from lake_resources.binance.ws.stream_session import Limits, StreamSession
 from lake_resources.collector import healing
 from lake_resources.collector.healing import Healer
 from lake_resources.collector.intake import Intake
@@ -28,8 +28,8 @@ from lake_resources.collector.left_off import left_off
 from lake_resources.collector.notebook import Notebook
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records, recover
 from lake_resources.errors import ServerError
-from lake_tests.live_frames import START_MS, SYMBOL, agg_trade
-from lake_tests.observers import SilentObserver
+from lake_tests.support.live_frames import START_MS, SYMBOL, agg_trade
+from lake_tests.support.observers import SilentObserver
 
 STEP_MS = 1_000
 PAGE = 20

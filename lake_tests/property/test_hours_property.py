@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_assets.ingest.rows import build_rows
-from lake_assets.ingest.sources import HourSource, StreamSources, find_sources
-from lake_assets.ingest.streams import Feed, feeds
-from lake_tests.simulated_lake import HOUR, SYMBOL, Bench, bench_on, exchange, hours, statuses
+from lake_assets.build.rows import build_rows
+from lake_assets.inputs.sources import HourSource, StreamSources, find_sources
+from lake_assets.inputs.stream_uses import Feed, feeds
+from lake_tests.support.simulated_lake import HOUR, SYMBOL, Bench, bench_on, exchange, hours, statuses
 
 DAY = datetime(2024, 3, 29, tzinfo=UTC)
 LATER = DAY + timedelta(days=40)

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_assets.ingest.collect import LiveRecorder
-from lake_assets.ingest.live_rows import LiveRows
-from lake_assets.transforms.live import fold_records
-from lake_resources.binance.frames import MINUTE_MS
-from lake_resources.binance.stream import Limits, StreamSession
+from lake_assets.live.folding import LiveRecorder
+from lake_assets.live.row_files import LiveRows
+from lake_assets.transforms.live.live_fold import fold_records
+from lake_resources.binance.ws.frames import MINUTE_MS
+from lake_resources.binance.ws.stream_session import Limits, StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, read_records, recover
 from lake_resources.storage.catalog import Catalog
-from lake_tests.live_frames import (
+from lake_tests.support.live_frames import (
     MINUTE,
     START_MS,
     SYMBOL,

@@ -16,7 +16,7 @@ from lake_assets.transforms.assemble import MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.trades import trade_features
-from lake_tests.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, kline, metrics_row, wire
+from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, kline, metrics_row, wire
 
 START, END = TEN - HOUR, TEN + 3 * HOUR
 LOOK_BACK = START - 2 * HOUR

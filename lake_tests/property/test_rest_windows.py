@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.binance.rest import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.governor import WeightGovernor
-from lake_tests.integration.scripted_exchange import Reply, scripted
+from lake_tests.support.scripted_exchange import Reply, scripted
 
 START = datetime(2026, 2, 15, tzinfo=UTC)
 START_MS = int(START.timestamp() * 1000)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.simulator.book import Book, Side, Snapshot
-from lake_resources.simulator.feed import SymbolFeed
-from lake_resources.simulator.market import SeededMarket
-from lake_resources.simulator.specs import ONBOARD_MS, spec_of
+from lake_resources.simulator.market.book import Book, Side, Snapshot
+from lake_resources.simulator.market.feed import SymbolFeed
+from lake_resources.simulator.market.market import SeededMarket
+from lake_resources.simulator.market.specs import ONBOARD_MS, spec_of
 from lake_resources.simulator.ws.names import stream_of
 from lake_resources.simulator.ws.sources import source_of
 from lake_resources.simulator.ws.tape import SymbolTape

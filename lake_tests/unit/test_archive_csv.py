@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_resources.binance.archive_csv import read_all, read_frames
-from lake_resources.binance.wire import STREAMS, Stream
+from lake_resources.binance.archives.archive_csv import read_all, read_frames
+from lake_resources.binance.streams import STREAMS, Stream
 from lake_resources.errors import ArchiveCorrupt
 
 AGG = STREAMS["agg_trades"]

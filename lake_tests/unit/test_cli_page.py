@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from lake_assets.cli import app
-from lake_assets.cli_page import render
+from lake_assets.cli.main import app
+from lake_assets.cli.page import render
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.console.demo import demo_windows, newest_hour
+from lake_assets.cli.demo import demo_windows, newest_hour
 from lake_resources.settings import LakeSettings
 
 HOUR = datetime(2026, 11, 25, 20, tzinfo=UTC)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import polars as pl
 import pytest
 
-from lake_assets.feed.bars import BAR_COLUMNS, PULL_SCHEMA, bars_from_rows, dataset_slug, naive, target_hour
-from lake_assets.feed.window import Answer
+from lake_assets.feed_1h.bars import BAR_COLUMNS, PULL_SCHEMA, bars_from_rows, dataset_slug, naive, target_hour
+from lake_assets.feed_1h.window import Answer
 from lake_resources.errors import SettingsError
-from lake_tests.feed_bench import at
+from lake_tests.bench.feed_1h import at
 
 # Elements of a kline as the exchange sends them: decimal strings and epoch milliseconds.
 NINE = [1705309200000, "42503.50", "42832.00", "42462.00", "42647.90", "9043.411", 1705312799999, "1", 9, "1", "1", "0"]

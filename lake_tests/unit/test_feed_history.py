@@ -7,8 +7,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from lake_assets.feed.bars import BAR_COLUMNS, HOUR, VALUE_COLUMNS
-from lake_assets.feed.history import (
+from lake_assets.feed_1h.bars import BAR_COLUMNS, HOUR, VALUE_COLUMNS
+from lake_assets.feed_1h.history import (
     audit,
     continuity,
     inference_bars,
@@ -17,7 +17,7 @@ from lake_assets.feed.history import (
     unsound_rows,
 )
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, ROW_SCHEMA
-from lake_tests.feed_bench import at, long_bars
+from lake_tests.bench.feed_1h import at, long_bars
 
 HOURS = 726
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lake_assets.feed.bars import HOUR, Values, bars_from_rows
-from lake_assets.feed.window import Answer, Verdict, judge_hours, unsound_bar
-from lake_tests.feed_bench import NOW, at, case_bar
+from lake_assets.feed_1h.bars import HOUR, Values, bars_from_rows
+from lake_assets.feed_1h.window import Answer, Verdict, judge_hours, unsound_bar
+from lake_tests.bench.feed_1h import NOW, at, case_bar
 
 Change = dict[int, Values]
 

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE as TABLE
 from lake_assets.transforms.assemble import assemble
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import CHECK_NAMES, GATE_CHECKS, CheckOutcome
 from lake_assets.validation.partition_audit import partition_audit
-from lake_tests.wire_frames import HOUR, MINUTE, TEN, inputs, kline, wire
+from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, inputs, kline, wire
 
 NAN = float("nan")
 ELEVEN = TEN + HOUR

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lake_resources.binance.frames import CHECKPOINT, HEALED, Frame
+from lake_resources.binance.ws.frames import CHECKPOINT, HEALED, Frame
 from lake_resources.collector import healing
 from lake_resources.collector.healing import Healer
 from lake_resources.collector.intake import Intake
@@ -24,8 +24,8 @@ from lake_resources.errors import (
     ServerError,
     StorageError,
 )
-from lake_tests.live_frames import START_MS, SYMBOL, agg_trade
-from lake_tests.observers import SilentObserver
+from lake_tests.support.live_frames import START_MS, SYMBOL, agg_trade
+from lake_tests.support.observers import SilentObserver
 
 OTHER = "ETHUSDT"
 HOURS = 3600.0

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import BACKOFF, HealRun, Hole, find_holes, heal_start, plan_healing
-from lake_assets.ingest.open_hours import OpenHours
-from lake_resources.storage.ledger import MissingSource
+from lake_assets.build.open_hours import OpenHours
+from lake_resources.storage.ledger.ledger import MissingSource
 
 HOUR = timedelta(hours=1)
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.facts import CollectorFacts, Facts, HoleFacts, RunFacts, ScheduleFacts, SensorFacts
 from lake_assets.automation.health import judge
 from lake_assets.automation.health_page import heartbeat, page
+from lake_assets.automation.platform import CollectorFacts, Facts, HoleFacts, RunFacts, ScheduleFacts, SensorFacts
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 

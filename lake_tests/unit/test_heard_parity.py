@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_assets.ingest.live import NOTHING, LiveHours
-from lake_assets.ingest.reconcile import heard_parity
-from lake_assets.transforms.live_rows import LIVE_INPUT
+from lake_assets.build.reconcile import heard_parity
+from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.transforms.live.live_rows import LIVE_INPUT
 from lake_assets.transforms.trades import trade_features
 
 HOUR = datetime(2026, 2, 15, 12, tzinfo=UTC)

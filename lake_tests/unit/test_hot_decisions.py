@@ -9,7 +9,7 @@ import pytest
 
 from lake_assets.automation.attempts import Attempts, Backoff
 from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, hot_hours, is_due, plan_tick
-from lake_tests.minute_hours import partition
+from lake_tests.support.minute_hours import partition
 
 HOUR = timedelta(hours=1)
 OPEN = datetime(2026, 11, 18, 15, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.ingest.results import HourResult
+from lake_assets.inputs.results import HourResult
 from lake_assets.metadata import hour_metadata
 
 HOUR = datetime(2026, 2, 15, 12, tzinfo=UTC)

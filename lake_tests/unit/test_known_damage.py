@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lake_assets.schema.damage import FIELDS, damage_of, known_damage, parse_damage
-from lake_resources.binance.wire import STREAMS
+from lake_assets.schema.known_damage import FIELDS, damage_of, known_damage, parse_damage
+from lake_resources.binance.streams import STREAMS
 from lake_resources.errors import SettingsError
 
 HEADER = ",".join(FIELDS)

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from lake_resources.errors import LedgerError
-from lake_resources.storage.ledger import Archive, Capture, Intent, KnownHole, Ledger, Revision
-from lake_resources.storage.ledger_tables import METADATA, utc_text
-from lake_tests.minute_hours import DAY, NOW, SYMBOL, at, partition
+from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, KnownHole, Ledger, Revision
+from lake_resources.storage.ledger.tables import METADATA, utc_text
+from lake_tests.support.minute_hours import DAY, NOW, SYMBOL, at, partition
 
 
 @pytest.fixture

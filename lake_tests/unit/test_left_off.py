@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_resources.binance.frames import AGG_TRADE, CONNECTION, EVERY_SYMBOL, HEALED, MARK_PRICE
+from lake_resources.binance.ws.frames import AGG_TRADE, CONNECTION, EVERY_SYMBOL, HEALED, MARK_PRICE
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal, KnownRow, Row
 from lake_resources.collector.left_off import LeftOff, left_off, subtract
 from lake_resources.collector.segments import SegmentWriter
-from lake_tests.live_frames import MINUTE, SYMBOL, agg_trade, mark_price
+from lake_tests.support.live_frames import MINUTE, SYMBOL, agg_trade, mark_price
 
 FOUND = datetime(2026, 2, 15, tzinfo=UTC)
 START_NS = int(FOUND.timestamp()) * 1_000_000_000

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.transforms.live_coverage import trade_coverage
-from lake_assets.transforms.live_rows import LIVE_INPUT, LIVE_ROWS, live_input, live_trades
+from lake_assets.transforms.live.live_coverage import trade_coverage
+from lake_assets.transforms.live.live_rows import LIVE_INPUT, LIVE_ROWS, live_input, live_trades
 
 START = datetime(2026, 2, 15, 12, tzinfo=UTC)
 Minute = tuple[int, int | None, tuple[int, int, int] | None]

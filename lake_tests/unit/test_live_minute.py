@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from lake_assets.transforms.live import fold_records
-from lake_assets.transforms.live_minute import nearest_rank_p95
-from lake_assets.transforms.live_rows import LIVE_ROWS
-from lake_resources.binance.order_book import buy_impact
-from lake_tests.live_frames import (
+from lake_assets.transforms.live.live_fold import fold_records
+from lake_assets.transforms.live.live_minute import nearest_rank_p95
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
+from lake_resources.binance.ws.order_book import buy_impact
+from lake_tests.support.live_frames import (
     MINUTE,
     START_MS,
     SYMBOL,

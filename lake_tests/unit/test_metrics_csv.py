@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.binance.archive_csv import read_all
-from lake_resources.binance.metrics_csv import VALUES, Metrics, read_metrics
-from lake_resources.binance.wire import METRICS_COLUMNS, STREAMS
+from lake_resources.binance.archives.archive_csv import read_all
+from lake_resources.binance.archives.metrics_csv import VALUES, Metrics, read_metrics
+from lake_resources.binance.streams import METRICS_COLUMNS, STREAMS
 from lake_resources.errors import ArchiveCorrupt
 
 HEADER = ",".join(METRICS_COLUMNS) + "\n"

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from lake_assets.schema.dictionary import render
-from lake_assets.schema.holes import holes_of, known_holes, parse_holes
+from lake_assets.schema.known_holes import holes_of, known_holes, parse_holes
 from lake_assets.schema.tables import MINUTE, Table
 from lake_resources.errors import SettingsError
 

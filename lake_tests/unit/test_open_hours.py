@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lake_assets.ingest.open_hours import open_hours
-from lake_resources.storage.ledger import Intent, Ledger, Listing, Partition
+from lake_assets.build.open_hours import open_hours
+from lake_resources.storage.ledger.ledger import Intent, Ledger, Listing, Partition
 
 START = datetime(2026, 11, 18, tzinfo=UTC)
 HOUR = timedelta(hours=1)

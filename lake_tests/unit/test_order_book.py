@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lake_resources.binance.order_book import DepthSync, OrderBook
-from lake_tests.live_frames import START_MS, depth, snapshot
+from lake_resources.binance.ws.order_book import DepthSync, OrderBook
+from lake_tests.support.live_frames import START_MS, depth, snapshot
 
 Diff = dict[str, object]
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.schema.damage import Damage
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_damage import Damage
+from lake_assets.schema.known_holes import Hole
 from lake_assets.transforms.trades import trade_features
-from lake_assets.validation.coverage import MINUTE_STREAMS, source_coverage
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
-from lake_resources.binance.wire import STREAMS
-from lake_tests.wire_frames import HOUR, MINUTE, TEN, agg_trade, kline, metrics_row, wire
+from lake_assets.validation.source_coverage import MINUTE_STREAMS, source_coverage
+from lake_resources.binance.streams import STREAMS
+from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, kline, metrics_row, wire
 
 ELEVEN = TEN + HOUR
 

@@ -14,7 +14,7 @@ from lake_assets.automation.promotion import (
     plan_polls,
     plan_rebuilds,
 )
-from lake_resources.storage.ledger import Archive, MissingSource, Partition
+from lake_resources.storage.ledger.ledger import Archive, MissingSource, Partition
 from lake_resources.storage.provenance import SourceRef
 
 DAY = date(2026, 11, 18)

@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_resources.binance.archive_csv import read_all, read_frames
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.archives.archive_csv import read_all, read_frames
+from lake_resources.binance.streams import STREAMS
 from lake_resources.errors import ArchiveCorrupt
 
 Recorded = Callable[[str], Path]

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.transforms.live import SymbolFold, fold_records
-from lake_resources.binance.frames import KIND_BY_EVENT, MINUTE_MS, SNAPSHOT, Frame, decode, event_ms
-from lake_resources.binance.order_book import OrderBook, buy_impact
+from lake_assets.transforms.live.live_fold import SymbolFold, fold_records
+from lake_resources.binance.ws.frames import KIND_BY_EVENT, MINUTE_MS, SNAPSHOT, Frame, decode, event_ms
+from lake_resources.binance.ws.order_book import OrderBook, buy_impact
 
 MINUTE = 1_723_161_300_000 // MINUTE_MS
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from lake_resources.binance.frames import (
+from lake_resources.binance.ws.frames import (
     AGG_TRADE,
     BOOK_TICKER,
     MARK_PRICE,
@@ -19,10 +19,19 @@ from lake_resources.binance.frames import (
     REFUSED_FRAMES,
     Frame,
 )
-from lake_resources.binance.stream import Limits, StreamSession
+from lake_resources.binance.ws.stream_session import Limits, StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records
-from lake_tests.live_frames import MINUTE, START_MS, SYMBOL, agg_trade, book_ticker, depth, force_order, mark_price
+from lake_tests.support.live_frames import (
+    MINUTE,
+    START_MS,
+    SYMBOL,
+    agg_trade,
+    book_ticker,
+    depth,
+    force_order,
+    mark_price,
+)
 
 HOUR_MS = 60 * MINUTE_MS
 

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_resources.binance import rest_payloads, weights
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.rest import rest_payloads, weights
+from lake_resources.binance.streams import STREAMS
 from lake_resources.errors import MalformedAnswer
 
 WHERE = "GET http://exchange/path"

@@ -8,7 +8,7 @@ import pytest
 from lake_assets.schema.tables import MINUTE
 from lake_assets.transforms.rollup import RULES, needed_columns, rolled_columns, rollup
 from lake_resources.errors import SettingsError
-from lake_tests.sound_hours import FIRST, sound_rows
+from lake_tests.support.sound_hours import FIRST, sound_rows
 
 HOURS = sound_rows(FIRST, 48)
 

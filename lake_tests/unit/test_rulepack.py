@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.schema.holes import Hole
+from lake_assets.schema.known_holes import Hole
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import BarColumns, RulepackResult, rulepack
 

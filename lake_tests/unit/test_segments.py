@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lake_resources.binance.frames import CONNECTION, DEPTH, EVERY_SYMBOL, Frame
+from lake_resources.binance.ws.frames import CONNECTION, DEPTH, EVERY_SYMBOL, Frame
 from lake_resources.collector.segment_format import FILE_HEADER_BYTES, inspect
 from lake_resources.collector.segments import SegmentWriter, newest_minute, prune, read_records, recover
 

@@ -14,15 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.simulator import archive_rows
-from lake_resources.simulator.archive_rows import TYPES
-from lake_resources.simulator.bars import INTERVAL_MINUTES, interval_end_ms, interval_start_ms, minute_bars, roll_up
-from lake_resources.simulator.decimals import text, text_column, texts
-from lake_resources.simulator.derive import book_updates, settlements, snapshots, taker_volumes
-from lake_resources.simulator.feed import REFERENCE_KINDS, DayCache, SymbolFeed
-from lake_resources.simulator.market import SeededMarket
-from lake_resources.simulator.specs import spec_of
-from lake_resources.simulator.trades import MINUTE_MS
+from lake_resources.simulator.market.bars import (
+    INTERVAL_MINUTES,
+    interval_end_ms,
+    interval_start_ms,
+    minute_bars,
+    roll_up,
+)
+from lake_resources.simulator.market.decimals import text, text_column, texts
+from lake_resources.simulator.market.derive import book_updates, settlements, snapshots, taker_volumes
+from lake_resources.simulator.market.feed import REFERENCE_KINDS, DayCache, SymbolFeed
+from lake_resources.simulator.market.market import SeededMarket
+from lake_resources.simulator.market.specs import spec_of
+from lake_resources.simulator.market.trades import MINUTE_MS
+from lake_resources.simulator.vision import archive_rows
+from lake_resources.simulator.vision.archive_rows import TYPES
 
 DAY = int(datetime(2026, 2, 3, tzinfo=UTC).timestamp()) // 60
 MARKET = SeededMarket(spec_of("BTCUSDT"), 7)
@@ -71,7 +77,8 @@ def test_the_first_trade_is_number_one() -> None:
 
 def test_another_process_draws_the_same_market_and_another_seed_another_one() -> None:
     code = (
-        "from lake_resources.simulator.market import SeededMarket as M; from lake_resources.simulator.specs import *;"
+        "from lake_resources.simulator.market.market import SeededMarket as M;"
+        "from lake_resources.simulator.market.specs import *;"
         "import hashlib,sys; s,m=int(sys.argv[1]),int(sys.argv[2]); t=M(spec_of('ETHUSDT'),s).trades(m,m+1440);"
         "print(hashlib.sha256(b''.join(a.tobytes() for a in vars(t).values())).hexdigest())"
     )

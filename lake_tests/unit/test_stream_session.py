@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from lake_resources.binance.frames import AGG_TRADE, BOOK_TICKER, DEPTH, MARK_PRICE
-from lake_resources.binance.stream import Backoff, Limits, StreamSession, subscriptions
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, MARK_PRICE
+from lake_resources.binance.ws.stream_session import Backoff, Limits, StreamSession, subscriptions
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 ACK = {"result": None, "id": 1}

@@ -8,9 +8,9 @@ import polars as pl
 
 from lake_assets.schema.tables import MINUTE as TABLE
 from lake_assets.transforms.assemble import MinuteInputs, assemble
-from lake_assets.transforms.trade_gaps import without_lost_trades
+from lake_assets.transforms.lost_trades import without_lost_trades
 from lake_assets.transforms.trades import trade_features
-from lake_tests.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, kline, wire
+from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, kline, wire
 
 TICKS = (
     "transact_time",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.storage.ledger import Intent, Ledger
-from lake_tests.minute_hours import NOW, SYMBOL, at, partition
+from lake_resources.storage.ledger.ledger import Intent, Ledger
+from lake_tests.support.minute_hours import NOW, SYMBOL, at, partition
 
 
 def minute(hour, minutes):

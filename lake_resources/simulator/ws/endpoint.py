@@ -13,10 +13,10 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lake_resources.simulator.faults import SOCKET_REFUSED
-from lake_resources.simulator.ws.connection import Connection
 from lake_resources.simulator.ws.hub import Hub
 from lake_resources.simulator.ws.names import ROUTES
 from lake_resources.simulator.ws.protocol import EXTENSION, Wire, text_frame
+from lake_resources.simulator.ws.served_connection import Connection
 from lake_resources.simulator.ws.session import Answer, Session
 
 

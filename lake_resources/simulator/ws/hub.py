@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.ws.connection import Connection
-from lake_resources.simulator.ws.frames import Frame, Source
+from lake_resources.simulator.ws.frame_texts import Frame, Source
 from lake_resources.simulator.ws.names import Stream, stream_of
 from lake_resources.simulator.ws.recording import Replay, recorded_name
+from lake_resources.simulator.ws.served_connection import Connection
 from lake_resources.simulator.ws.session import WsLimits
 from lake_resources.simulator.ws.sources import source_of
 from lake_resources.simulator.ws.tape import SymbolTape

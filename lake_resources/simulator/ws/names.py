@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from lake_resources.simulator.bars import INTERVAL_MINUTES
+from lake_resources.simulator.market.bars import INTERVAL_MINUTES
 
 ROUTES = ("public", "market", "private", "", "spot")
 """First part of the path; the empty one is the unrouted address of futures."""

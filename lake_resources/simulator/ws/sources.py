@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from heapq import merge
 
-from lake_resources.simulator.ws import frames, frames_kline
-from lake_resources.simulator.ws.frames import Frame, Source
+from lake_resources.simulator.ws import frame_texts as frames
+from lake_resources.simulator.ws import frame_texts_kline as frames_kline
+from lake_resources.simulator.ws.frame_texts import Frame, Source
 from lake_resources.simulator.ws.names import Stream
 from lake_resources.simulator.ws.tape import SymbolTape
 

@@ -13,11 +13,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from lake_resources.simulator.book import Book
-from lake_resources.simulator.derive import FUNDING_INTERVAL_MS, funding_rate, retail_quantity
-from lake_resources.simulator.feed import HOUR_MS
-from lake_resources.simulator.rng import Ints
-from lake_resources.simulator.trades import MINUTE_MS, Mask, Trades
+from lake_resources.simulator.market.book import Book
+from lake_resources.simulator.market.derive import FUNDING_INTERVAL_MS, funding_rate, retail_quantity
+from lake_resources.simulator.market.feed import HOUR_MS
+from lake_resources.simulator.market.rng import Ints
+from lake_resources.simulator.market.trades import MINUTE_MS, Mask, Trades
 
 SECOND_MS = 1000
 _SLOWEST_MS = 9

@@ -29,13 +29,13 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._serdes import ConfigurableClassData
 
-from lake_assets.jobs import RANGE_END, RANGE_START
+from lake_assets.jobs.partition_jobs import RANGE_END, RANGE_START
+from lake_assets.jobs.repair import REPAIR_JOB
 from lake_assets.materialized import materialized_hours
 from lake_assets.metadata import vision_key
-from lake_assets.repair_job import REPAIR_JOB
-from lake_tests.automated_lake import Automated
 from lake_tests.bench.year import location
-from lake_tests.simulated_lake import Bench
+from lake_tests.support.automated_lake import Automated
+from lake_tests.support.simulated_lake import Bench
 
 _LOGGER = logging.getLogger("lake_tests.bench.year")
 

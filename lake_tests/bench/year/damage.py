@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 import sqlalchemy as sa
 
-from lake_assets.ingest.lake import Lake
+from lake_assets.lake import Lake
 from lake_tests.bench.year.planted import HOUR, Plant
 
 STRAY = "stray file"

@@ -12,13 +12,13 @@ from datetime import datetime
 import polars as pl
 
 from lake_assets.audit.scan import audit_hours
-from lake_assets.ingest.compaction import plan_compaction
-from lake_assets.ingest.lake import Lake
-from lake_assets.ingest.streams import FEEDS
+from lake_assets.build.compaction import plan_compaction
+from lake_assets.inputs.stream_uses import FEEDS
+from lake_assets.lake import Lake
 from lake_assets.quality.certificate import certify
-from lake_assets.quality.report_card import month_window, report_card
+from lake_assets.quality.month_card import month_window, report_card
 from lake_assets.validation.outcome import outcomes_from_json
-from lake_resources.storage.ledger import Partition
+from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.bench.year.must import VALUES, Finding, minute, stretch
 from lake_tests.bench.year.planted import END, HOUR, MINUTE, Span

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lake_assets.ingest.compaction import run_compaction
-from lake_assets.ingest.lake import open_lake
-from lake_assets.jobs import hour_range_tags, vision_job
+from lake_assets.build.compaction import run_compaction
+from lake_assets.jobs.partition_jobs import hour_range_tags, vision_job
+from lake_assets.lake import open_lake
 from lake_assets.metadata import minute_key
-from lake_assets.promotion_sensor import PROMOTE_SENSOR
-from lake_assets.quality.report_card import month_window
+from lake_assets.quality.month_card import month_window
+from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.validation.outcome import CHECKS
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.streams import STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.ledger import KnownHole
+from lake_resources.storage.ledger.ledger import KnownHole
 from lake_tests.bench.year.dagster_here import DagsterHere, dagster_on
 from lake_tests.bench.year.damage import damage, remove_strays
 from lake_tests.bench.year.found import (
@@ -38,7 +38,7 @@ from lake_tests.bench.year.found import (
 )
 from lake_tests.bench.year.must import CAUSE, Context, Finding, expected
 from lake_tests.bench.year.planted import END, HOUR, MINUTE, Plant, Span, Stage, faults, plants
-from lake_tests.simulated_lake import Bench
+from lake_tests.support.simulated_lake import Bench
 
 Say = Callable[[str], None]
 _TICKS = 40

@@ -8,11 +8,11 @@ import dagster as dg
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset, offered_streams
-from lake_assets.ingest.lake import Lake
-from lake_assets.jobs import build_jobs
-from lake_assets.repair_job import build_repair_job
-from lake_assets.sensors import build_sensors
-from lake_tests.simulated_lake import Bench
+from lake_assets.jobs.partition_jobs import build_jobs
+from lake_assets.jobs.repair import build_repair_job
+from lake_assets.lake import Lake
+from lake_assets.sensors.hot_band import build_sensors
+from lake_tests.support.simulated_lake import Bench
 
 BENCHES: list[Bench] = []
 """The bench that is worked on, last."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from lake_assets.ingest.streams import FEEDS
+from lake_assets.inputs.stream_uses import FEEDS
 from lake_resources.simulator.exchange import Exchange
 from lake_tests.bench.year.planted import HOUR, MINUTE, Plant, Stage
 

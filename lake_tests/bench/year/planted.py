@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
-from lake_resources.binance.wire import STREAMS
+from lake_resources.binance.streams import STREAMS
 from lake_resources.simulator.faults import Fault
-from lake_resources.simulator.specs import Listing
+from lake_resources.simulator.market.specs import Listing
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 END = datetime(2026, 11, 4, tzinfo=UTC)

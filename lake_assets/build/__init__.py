@@ -1,0 +1,1 @@
+"""From sources to committed partitions: the steps and their order."""

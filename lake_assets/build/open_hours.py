@@ -1,0 +1,55 @@
+"""Hours of a window that are not in the lake as they should be: absent, not whole, or in quarantine.
+
+Belongs here: finding them in the ledger. Does not belong here: what is tried again (`automation.healing`), what of it
+is a problem (`automation.health`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lake_assets.inputs.stream_uses import HOUR
+from lake_resources.storage.ledger.ledger import Ledger
+
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class OpenHours:
+    """Hours of one symbol, each in one of the three.
+
+    Attributes:
+        absent: never committed, and not refused.
+        incomplete: committed while they were open, and never since: their first missing minute and content hash.
+        quarantined: refused by the gate, with the reason.
+    """
+
+    absent: tuple[datetime, ...]
+    incomplete: Mapping[datetime, tuple[datetime, str]]
+    quarantined: Mapping[datetime, str]
+
+
+def open_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> OpenHours:
+    """Open hours of `[start, end)`; both are whole hours, and `end` is so long ago that every hour could be whole.
+
+    Hours in which the symbol is not traded, by its listing, are none.
+    """
+    if start >= end:
+        return OpenHours((), {}, {})
+    every = [start + index * HOUR for index in range((end - start) // HOUR)]
+    listing = ledger.listing(symbol)
+    untraded = set() if listing is None else listing.untraded(every)
+    every = [hour for hour in every if hour not in untraded]
+    held = {row.hour: row for row in ledger.partition_facts(symbol, start, end) if row.hour not in untraded}
+    refused = {row.hour: row.detail for row in ledger.quarantined(symbol, start, end) if row.hour not in untraded}
+    return OpenHours(
+        tuple(hour for hour in every if hour not in held and hour not in refused),
+        {
+            hour: (hour if row.max_ts is None else row.max_ts + _MINUTE, row.content_hash)
+            for hour, row in held.items()
+            if not row.complete and hour not in refused
+        },
+        refused,
+    )

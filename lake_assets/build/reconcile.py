@@ -1,0 +1,163 @@
+"""The checks of an hour that compare sources, and the revisions they leave.
+
+Belongs here: reading what REST and the collector said earlier beside the archive, recording differences in the ledger.
+Does not belong here: the rules themselves (`validation.parity`, `validation.source_coverage`), the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import polars as pl
+import polars.selectors as cs
+
+from lake_assets.inputs.sources import StreamSources
+from lake_assets.inputs.stream_uses import HOUR
+from lake_assets.lake import Lake
+from lake_assets.live.proof import LiveHours
+from lake_assets.schema.known_damage import damage_of, known_damage
+from lake_assets.schema.known_holes import Hole
+from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_assets.validation.gate import HourWindow
+from lake_assets.validation.outcome import CheckOutcome
+from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
+from lake_assets.validation.source_coverage import source_coverage
+from lake_resources.binance.streams import KLINE_STREAMS, STREAMS
+from lake_resources.storage.ledger.ledger import Capture, Revision
+
+_FEATURES = replace(
+    STREAMS["agg_trades"], columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp", rest_decimals={}
+)
+"""The features of aggTrades as a stream of minutes, to compare those that were heard with those of the archive."""
+
+
+def reconcile(
+    lake: Lake,
+    symbol: str,
+    sources: Mapping[str, StreamSources],
+    windows: Sequence[HourWindow],
+    frame: pl.DataFrame,
+    trades: pl.DataFrame,
+    klines: pl.DataFrame,
+    live: LiveHours,
+    holes: Sequence[Hole],
+    now: datetime,
+) -> dict[datetime, list[CheckOutcome]]:
+    """Coverage, archive parity and aggTrades against klines, for each hour.
+
+    Args:
+        windows: hours in order.
+        frame: their assembled rows.
+        trades: `trade_features` of the hours that have aggTrades.
+        klines: wire frame of `klines_1m`.
+        live: what the collector has for these hours.
+        holes: known holes of the symbol.
+        now: when differences are noticed.
+    """
+    hours = [window.hour for window in windows]
+    parities = _parities(lake, symbol, sources, hours, now)
+    filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind.startswith("archive")]
+    for hour, parity in heard_parity(live, trades, filed).items():
+        parities[hour].append(parity)
+        lake.ledger.record_revisions(_revisions(symbol, parity, now, old_source="ws"))
+    covered = [hour for hour in hours if sources["agg_trades"].covered(hour)]
+    # aggTrades of the open hour may reach further than its expected minutes.
+    # Of an hour that the collector has, its last minutes may not be known yet. What an archive lacks is a difference.
+    archived = [hour for hour in hours if sources["agg_trades"].ref(hour).kind == "archive"]
+    whole = pl.col("timestamp").dt.truncate("1h").is_in(archived)
+    known = frame.filter(pl.col("count_buy_trades").is_not_null() | whole).select("timestamp")
+    built = trades.join(known, on="timestamp", how="semi")
+    minutes = klines.join(known, left_on="open_time", right_on="timestamp", how="semi")
+    against_klines = trades_vs_klines(minutes, built, hours, covered)
+    kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
+    rows = _by_hour(frame)
+    damage = known_damage()
+    return {
+        hour: [
+            source_coverage(
+                hour, kinds[hour], rows.get(hour), holes=holes, damage=damage_of(damage, symbol, hour, hour + HOUR)
+            ),
+            archive_parity(parities[hour]),
+            against_klines[hour],
+        ]
+        for hour in hours
+    }
+
+
+def heard_parity(live: LiveHours, trades: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, StreamParity]:
+    """Trade features that the collector proved whole, against those from the archive of the same minutes.
+
+    Args:
+        live: what the collector has.
+        trades: `trade_features` of the archive.
+        hours: hours whose aggTrades come from the archive.
+
+    Returns:
+        Per hour of which the collector has minutes, the differences by column of `trade_features`. Sums of doubles are
+        compared in 12 digits.
+    """
+    if live.live is None:
+        return {}
+    proven = live.live.filter("has_agg_trades").select("timestamp")
+    filed, said = (
+        rows.join(proven, on="timestamp", how="semi").with_columns(cs.float().round_sig_figs(12))
+        for rows in (trades, live.trades)
+    )
+    heard = {hour for (hour,) in proven.select(pl.col("timestamp").dt.truncate("1h")).unique().iter_rows()}
+    return {hour: compare_stream(_FEATURES, filed, said, hour, hour + HOUR) for hour in hours if hour in heard}
+
+
+def _by_hour(frame: pl.DataFrame) -> dict[object, pl.DataFrame]:
+    parts = frame.with_columns(hour=pl.col("timestamp").dt.truncate("1h")).partition_by("hour", as_dict=True)
+    return {key[0]: part for key, part in parts.items()}
+
+
+def _parities(
+    lake: Lake, symbol: str, sources: Mapping[str, StreamSources], hours: Sequence[datetime], now: datetime
+) -> dict[datetime, list[StreamParity]]:
+    found: dict[datetime, list[StreamParity]] = {hour: [] for hour in hours}
+    revisions: list[Revision] = []
+    for name, stream_sources in sources.items():
+        archived = {hour for hour in hours if stream_sources.ref(hour).kind.startswith("archive")}
+        if not archived:
+            continue
+        captures = lake.ledger.captures_between(symbol, name, hours[0], hours[-1] + HOUR)
+        for capture in captures:
+            if capture.hour in archived and lake.catalog.absolute(capture.path).is_file():
+                parity = _compare(lake, stream_sources, capture)
+                found[capture.hour].append(parity)
+                revisions += _revisions(symbol, parity, now, old_source="rest")
+    lake.ledger.record_revisions(revisions)
+    return found
+
+
+def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamParity:
+    archive_path = sources.by_hour[capture.hour].paths[0]
+    time = pl.col(sources.feed.stream.time_column)
+    # What had happened just before the answer may not have been in it yet: that is no difference.
+    start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.feed.settle)
+    archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
+    if sources.feed.name in KLINE_STREAMS:
+        # Files stamped in microseconds end a minute at .999999, REST at .999.
+        archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
+    captured = pl.read_parquet(lake.catalog.absolute(capture.path))
+    return compare_stream(sources.feed.stream, archived, captured, start, end)
+
+
+def _revisions(symbol: str, parity: StreamParity, now: datetime, *, old_source: str) -> list[Revision]:
+    return [
+        Revision(
+            symbol=symbol,
+            stream=parity.stream,
+            timestamp=cell["timestamp"],
+            column=cell["column"],
+            old_source=old_source,
+            new_source="archive",
+            old_value=cell["old"],
+            new_value=cell["new"],
+            noticed_at=now,
+        )
+        for cell in parity.differences.iter_rows(named=True)
+    ]

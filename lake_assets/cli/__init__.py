@@ -1,0 +1,1 @@
+"""What people start from a terminal: the command `lake` and what it prints."""

@@ -1,0 +1,230 @@
+"""`lake audit`: is every hour there, whole, and what was committed?
+
+Belongs here: the command, its table, its JSON and its exit code. Does not belong here: the audit itself (`audit`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.ranges import require_begun, require_order
+from lake_assets.audit.scan import Progress as Told
+from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.cli.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, messages, terminal
+from lake_assets.lake import Lake, open_existing
+from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.metadata import minute_key
+from lake_assets.partitions import hour_of
+from lake_assets.validation.completeness import completeness_pct
+from lake_assets.windows import HOUR, floor_minute
+from lake_resources.errors import LakeError, NotYet, SettingsError
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+
+DagsterView = Literal["auto", "yes", "no"]
+_DAYS_PER_YEAR = 365
+
+
+@app.command()
+def audit(
+    symbols: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    years: Annotated[int | None, typer.Option(min=1, max=10, help="this many years of 365 days back")] = None,
+    full: Annotated[bool, typer.Option("--full", help="read every file, also those that did not change")] = False,
+    dagster: Annotated[
+        DagsterView, typer.Option(help="compare with what Dagster shows; auto: if its webserver answers")
+    ] = "auto",
+    limit: Annotated[int, typer.Option(min=0, help="wrong hours to list")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Compare files, ledger and Dagster for every hour of a range. Changes nothing.
+
+    Without a range it goes from the first committed hour to now. Exit code 1 when an hour is wrong, 3 when nothing of
+    the range must exist yet: then nothing was looked at.
+
+    Examples: `lake audit` · `lake audit BTCUSDT --years 5` · `lake audit --start 2024-01-01 --end 2024-02-01 --json`
+    """
+    settings = LakeSettings()
+    lake = open_existing(settings)
+    console = terminal()
+    reports = []
+    for symbol in chosen_symbols(symbols, settings):
+        first, last = audit_window(lake, symbol, start, end, years)
+        reports.append(run_audit(lake, settings, symbol, first, last, full=full, dagster=dagster, quiet=as_json))
+    if as_json:
+        typer.echo(json.dumps([report.as_json() for report in reports], indent=2))
+    else:
+        for report in reports:
+            print_report(console, report, limit)
+    if any(report.wrong for report in reports):
+        raise typer.Exit(1)
+
+
+def audit_window(
+    lake: Lake,
+    symbol: str,
+    start: datetime | None,
+    end: datetime | None,
+    years: int | None,
+    *,
+    latest: datetime | None = None,
+) -> tuple[datetime, datetime]:
+    """The minutes `[start, end)` that a command means; `latest` is the end where none is given, else it is now.
+
+    Raises:
+        SettingsError: start and years at once, or the range is empty.
+        NotYet: nothing of the range must exist yet, or no range is given and no hour is committed.
+    """
+    now = lake.clock()
+    last = (latest or floor_minute(now)) if end is None else as_utc(end)
+    if start is not None or years is not None:
+        if start is not None and years is not None:
+            raise SettingsError("--start and --years are given both", remedy="Give one of them")
+        first = last - timedelta(days=_DAYS_PER_YEAR * (years or 0)) if start is None else as_utc(start)
+        if end is None:
+            # The default end is now: a later start is no reversed range, it is the future.
+            require_begun(first, now, lake.safety_lag_minutes)
+        require_order(first, last)
+        require_begun(first, now, lake.safety_lag_minutes)
+        return first, last
+    held = lake.ledger.first_hour(symbol)
+    if held is None:
+        raise NotYet(
+            f"nothing was looked at: no hour of {symbol} is committed in {lake.catalog.root}",
+            remedy="Give --start, or backfill first",
+        )
+    if end is None:
+        return held, max(last, held + HOUR)
+    require_order(held, last)
+    return held, last
+
+
+def run_audit(
+    lake: Lake,
+    settings: LakeSettings,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    *,
+    full: bool = False,
+    dagster: DagsterView = "auto",
+    quiet: bool = False,
+) -> AuditReport:
+    """Audit with a progress bar on the terminal."""
+    materialized = None if dagster == "no" else dagster_hours(settings, symbol, required=dagster == "yes")
+    with _progress(symbol, quiet=quiet) as progress:
+        return audit_hours(
+            lake.catalog,
+            lake.ledger,
+            symbol,
+            start,
+            end,
+            now=lake.clock(),
+            lag_minutes=lake.safety_lag_minutes,
+            materialized=materialized,
+            cache=AuditCache(lake.catalog.root / "audit.sqlite"),
+            full=full,
+            progress=progress,
+        )
+
+
+def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set[datetime] | None:
+    """Hours that Dagster's web UI shows as materialized; None where its webserver does not answer.
+
+    Raises:
+        LakeError: it does not answer although it is required, or what answers is no Dagster.
+    """
+    address = f"http://127.0.0.1:{settings.webserver_port}"
+    api = DagsterApi(address)
+    try:
+        if not api.alive():
+            if required:
+                raise LakeError(f"Dagster's webserver does not answer at {address}", remedy="Start it: `lake up`")
+            return None
+        if not api.shows(minute_key(symbol).path, settings.lake_root):
+            what = f"Dagster at {address} does not show {symbol} of the lake {settings.lake_root}"
+            if required:
+                raise LakeError(what, remedy="Set LAKE_WEBSERVER_PORT to that of this lake")
+            messages().print(f"[yellow]not compared with Dagster[/]: {what}")
+            return None
+        ranges = api.statuses(minute_key(symbol).path).partitions
+    except httpx.HTTPError as error:
+        raise LakeError(f"{address} is no Dagster webserver: {error}", remedy="Set LAKE_WEBSERVER_PORT") from error
+    finally:
+        api.close()
+    return {
+        hour
+        for found in ranges
+        if found.status == "MATERIALIZED"
+        for hour in _hours(hour_of(found.start), hour_of(found.end))
+    }
+
+
+def print_report(console: Console, report: AuditReport, limit: int) -> None:
+    """A summary line, the codes found, and the first wrong hours."""
+    percent = completeness_pct(report.present_rows, report.expected_rows)
+    wrong = report.wrong
+    verdict = "[green]consistent[/]" if not wrong else f"[red]{len(wrong):,} hours wrong[/]"
+    window = f"[bold]{report.symbol}[/] {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC"
+    if not report.hours:
+        console.print(f"{window}: [yellow]nothing to look at[/], the symbol is not traded in this range")
+        return
+    console.print(
+        f"{window}: {len(report.hours):,} hours, {verdict}; {report.present_rows:,} of {report.expected_rows:,} minutes"
+        f" ({percent:.2f} %); {'compared' if report.dagster_compared else 'not compared'} with Dagster"
+    )
+    if not wrong:
+        return
+    console.print(_codes_table(report))
+    shown = Table(title=f"first {min(limit, len(wrong))} of {len(wrong):,} wrong hours", title_justify="left")
+    for heading in ("hour", "minutes", "codes"):
+        shown.add_column(heading, no_wrap=heading != "codes")
+    for found in wrong[:limit]:
+        shown.add_row(
+            f"{found.hour:%Y-%m-%d %H:%M}", f"{found.present_rows}/{found.expected_rows}", "\n".join(found.codes)
+        )
+    if limit:
+        console.print(shown)
+    console.print("`lake backfill-range --start … --end … --dry-run` shows what a repair would take")
+
+
+def _codes_table(report: AuditReport) -> Table:
+    table = Table(title="what is wrong", title_justify="left")
+    for heading in ("code", "hours", "first hour", "meaning"):
+        table.add_column(heading, justify="right" if heading == "hours" else "left", no_wrap=heading != "meaning")
+    for code, count in report.counts.items():
+        first = next(verdict.hour for verdict in report.hours if code in verdict.names)
+        table.add_row(code, f"{count:,}", f"{first:%Y-%m-%d %H:%M}", CODES[code])
+    return table
+
+
+def _hours(first: datetime, last: datetime) -> Iterator[datetime]:
+    while first <= last:
+        yield first
+        first += HOUR
+
+
+@contextmanager
+def _progress(symbol: str, *, quiet: bool) -> Iterator[Told]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task(f"audit {symbol}", total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield tell

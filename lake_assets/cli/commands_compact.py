@@ -1,0 +1,135 @@
+"""`lake compact`: closed days and months become one file each.
+
+Belongs here: the command, its table and its JSON. Does not belong here: which days are closed (`build.compaction`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lake_assets.build.compaction import Step, plan_compaction, run_compaction
+from lake_assets.cli.exits import Exit
+from lake_assets.cli.options import AsJson, Symbols, chosen_symbols, show_error, show_views, terminal
+from lake_assets.lake import Lake, open_existing
+from lake_resources.errors import LedgerError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.compaction import Cleared, clear
+from lake_resources.storage.duckdb_views import remake_views
+
+app = typer.Typer()
+_OPEN_DAYS_SHOWN = 10
+
+
+@app.command()
+def compact(
+    symbols: Symbols = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="also remove files that nothing is read from since the grace")
+    ] = False,
+    grace_hours: Annotated[
+        float | None,
+        typer.Option(min=0, help="grace before removal, default LAKE_COMPACT_GRACE_HOURS", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one file of each closed day and month; readers do not notice. Removes nothing without --remove.
+
+    A day is closed when all its hours are complete and built from the archives. Each new file's rows are proven equal
+    to the hours' before it is read from; the hour files stay until --remove, at least for the grace. A damaged period
+    does not keep the others from being compacted; exit code 1 then. Files of `lake materialize-duckdb` are remade
+    before anything is removed.
+
+    Examples: `lake compact --dry-run` · `lake compact BTCUSDT` · `lake compact --remove`
+    """
+    settings = LakeSettings()
+    grace = timedelta(hours=settings.compact_grace_hours if grace_hours is None else grace_hours)
+    lake = open_existing(settings)
+    console = Console(quiet=True) if as_json else terminal()
+    found, damaged = [], False
+    for symbol in chosen_symbols(symbols, settings):
+        now = lake.clock()
+        steps = list(plan_compaction(lake.ledger, symbol, now=now))
+        result = _counts(symbol, steps, dry_run)
+        console.print(_table(symbol, steps))
+        errors: list[str] = []
+        if not dry_run:
+            with _collected(symbol, errors):
+                _work(lake, symbol, now, console, result)
+            # Before anything is removed: a view may still name the files.
+            show_views(remake_views(lake.catalog, lake.ledger))
+        if remove:
+            with _collected(symbol, errors):
+                cleared = clear(lake.catalog, lake.ledger, symbol, clock=lake.clock, grace=grace, dry_run=dry_run)
+                result |= {"removed_files": cleared.files, "removed_bytes": cleared.size_bytes}
+                console.print(_removed(cleared, dry_run, grace))
+        damaged |= bool(errors)
+        found.append(result | {"errors": errors})
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    if damaged:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@contextmanager
+def _collected(symbol: str, errors: list[str]) -> Iterator[None]:
+    """Damage of one symbol is told, and the others go on."""
+    try:
+        yield
+    except LedgerError as error:
+        show_error(error, symbol)
+        errors.append(str(error))
+
+
+def _work(lake: Lake, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
+    """Counts of what was done are in the result also when a damaged period ends it with an error."""
+    done = Counter[str]()
+    for one in run_compaction(lake.catalog, lake.ledger, symbol, now=now, clock=lake.clock):
+        done[one.status] += 1
+        done["bytes_read"] += one.input_bytes
+        done["bytes_written"] += one.size_bytes
+        result |= done
+        console.print(
+            f"{symbol} {one.period.name}: {one.status}, {one.hours} hours, {one.row_count:,} rows,"
+            f" {one.input_bytes / 1e6:.1f} → {one.size_bytes / 1e6:.1f} MB"
+        )
+
+
+def _counts(symbol: str, steps: list[Step], dry_run: bool) -> dict[str, Any]:
+    ready = [step for step in steps if not step.waits_for]
+    return {
+        "symbol": symbol,
+        "dry_run": dry_run,
+        "months": sum(step.period.tier == "month" for step in ready),
+        "days": sum(step.period.tier == "day" for step in ready),
+        "hours": sum(len(step.hours) for step in ready),
+        "open_days": [{"day": step.period.name, "waits_for": step.waits_for} for step in steps if step.waits_for],
+    }
+
+
+def _table(symbol: str, steps: list[Step]) -> Table:
+    table = Table(title=f"um/{symbol}/minute: not yet one file", title_justify="left")
+    for heading in ("period", "hours", "MB", "what happens"):
+        table.add_column(heading, justify="left" if heading in ("period", "what happens") else "right")
+    waiting = [step for step in steps if step.waits_for]
+    for step in [step for step in steps if not step.waits_for] + waiting[-_OPEN_DAYS_SHOWN:]:
+        action = f"stays hour files: {step.waits_for}" if step.waits_for else "becomes one file"
+        table.add_row(step.period.name, str(len(step.hours)), f"{step.input_bytes / 1e6:.1f}", action)
+    if len(waiting) > _OPEN_DAYS_SHOWN:
+        table.caption = f"and {len(waiting) - _OPEN_DAYS_SHOWN} older open days (--json lists all)"
+    return table
+
+
+def _removed(cleared: Cleared, dry_run: bool, grace: timedelta) -> str:
+    verb = "would be removed" if dry_run else "removed"
+    hours = grace / timedelta(hours=1)
+    return f"{cleared.files} files {verb} ({cleared.size_bytes / 1e6:.1f} MB); grace {hours:g} h"

@@ -1,0 +1,47 @@
+"""`lake health`: is the platform well?
+
+Belongs here: what is printed, the exit code. Does not belong here: the verdict (`automation.health`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lake_assets.automation.health_page import heartbeat
+from lake_assets.lake import require_lake
+from lake_assets.local_stack.stack import dagster_home
+from lake_assets.watchdog.heartbeat import look
+from lake_resources.clock import system_clock
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+_console = Console(highlight=False)
+
+
+@app.command()
+def health(
+    as_json: Annotated[bool, typer.Option("--json", help="print the heartbeat as JSON")] = False,
+) -> None:
+    """Look at daemon, sensors, data and collector once; exit code 0 when all is well, 1 when not.
+
+    Example: lake health || mail -s "lake" me
+    """
+    settings = LakeSettings()
+    require_lake(settings)
+    os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
+    facts, verdict = look(settings, system_clock())
+    if as_json:
+        typer.echo(json.dumps(heartbeat(facts, verdict), indent=2))
+    else:
+        colour = "green" if verdict.well else "red"
+        _console.print(f"[{colour}]{verdict.status}[/] at {verdict.at:%Y-%m-%d %H:%M:%S} UTC")
+        for problem in verdict.problems:
+            _console.print(f"- {problem}", markup=False)
+        for symbol, until in facts.minutes.items():
+            _console.print(f"{symbol}: newest minute ended at {until:%Y-%m-%d %H:%M}" if until else f"{symbol}: empty")
+    raise typer.Exit(0 if verdict.well else 1)

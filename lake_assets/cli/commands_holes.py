@@ -1,0 +1,112 @@
+"""`lake holes`: which minutes are missing, and which of them are explained.
+
+Belongs here: the command and its table. Does not belong here: finding holes (`quality.holes`), declaring them (`cli`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lake_assets.audit.scan import holes_known
+from lake_assets.cli.commands_audit import audit_window
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols, terminal
+from lake_assets.lake import Lake, open_existing
+from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.schema.known_damage import Damage, damage_of, known_damage
+from lake_assets.schema.known_holes import Hole
+from lake_assets.validation.rules import KLINE_STREAM
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+
+
+@app.command()
+def holes(
+    symbols: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    years: Annotated[int | None, typer.Option(min=1, max=10, help="this many years of 365 days back")] = None,
+    unexplained: Annotated[bool, typer.Option("--unexplained", help="only those that nothing explains")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List every hole of the minute table, explained and unexplained. Exit code 1 when one is unexplained.
+
+    Exit code 3 when nothing of the range must exist yet: then nothing was looked at.
+
+    Explained are the known holes of the exchange that come with the project and those of `lake declare-hole`; known
+    holes of other streams than the klines are listed too, and days on record as damaged, which excuse nothing. It goes
+    by the ledger: `lake audit` looks at the files.
+
+    Examples: `lake holes BTCUSDT --start 2022-05-01 --end 2022-06-01` · `lake holes --unexplained --json`
+    """
+    settings = LakeSettings()
+    lake = open_existing(settings)
+    found: list[tuple[Certificate, list[Hole]]] = []
+    for symbol in chosen_symbols(symbols, settings):
+        first, last = audit_window(lake, symbol, start, end, years)
+        lag = lake.safety_lag_minutes
+        window = certify(lake.catalog, lake.ledger, symbol, first, last, now=lake.clock(), lag_minutes=lag, columns=())
+        found.append((window, _other_streams(lake, window)))
+    if as_json:
+        typer.echo(json.dumps([_json(*each) for each in found], indent=2))
+    else:
+        for window, others in found:
+            terminal().print(_table(window, [] if unexplained else others, only_unexplained=unexplained))
+    if any(window.unexplained_minutes for window, _ in found):
+        raise typer.Exit(1)
+
+
+def _other_streams(lake: Lake, window: Certificate) -> list[Hole]:
+    known = holes_known(lake.ledger, window.symbol, window.start, window.end)
+    return [hole for hole in known if hole.stream != KLINE_STREAM]
+
+
+def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
+    times = ("start", "end")
+    streams = [{**vars(hole), **{name: getattr(hole, name).isoformat() for name in times}} for hole in others]
+    names = ("symbol", "start", "end", "expected_minutes", "present_minutes", "completeness_pct")
+    values = window.as_json()
+    if not window.expected_minutes:
+        values["completeness_pct"] = None
+    damage = [
+        asdict(each) | {"first_day": each.first_day.isoformat(), "last_day": each.last_day.isoformat()}
+        for each in _damage(window)
+    ]
+    found = {name: values[name] for name in (*names, "unexplained_minutes", "holes")}
+    return found | {"other_streams": streams, "known_damage": damage}
+
+
+def _damage(window: Certificate) -> list[Damage]:
+    return damage_of(known_damage(), window.symbol, window.start, window.end)
+
+
+def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -> Table:
+    counts = (
+        f"{window.present_minutes:,} of {window.expected_minutes:,} minutes ({window.completeness_pct:.2f} %), "
+        f"{window.unexplained_minutes:,} unexplained"
+    )
+    if not window.expected_minutes:
+        counts = "nothing to look at, the symbol is not traded in this range"
+    title = f"{window.symbol}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC: {counts}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("from", "to", "minutes", "stream", "explained", "cause"):
+        table.add_column(heading, justify="right" if heading == "minutes" else "left")
+    rows = [
+        (hole.start, hole.end, KLINE_STREAM, hole.explained, hole.cause, hole.reference)
+        for hole in window.holes
+        if not (only_unexplained and hole.explained)
+    ] + [(hole.start, hole.end, hole.stream, True, hole.cause, hole.reference) for hole in others]
+    for first, last, stream, explained, cause, reference in sorted(rows):
+        mark = "[green]yes[/]" if explained else "[red]no[/]"
+        length = f"{(last - first).total_seconds() / 60:,.0f}"
+        text = f"{cause} ({reference})" if reference else cause
+        table.add_row(f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", length, stream, mark, text)
+    for each in [] if only_unexplained else _damage(window):
+        days = f"{each.first_day:%Y-%m-%d}", f"{each.last_day:%Y-%m-%d}"
+        table.add_row(*days, "", each.stream, "on record", f"{each.cause} ({each.reference})")
+    return table

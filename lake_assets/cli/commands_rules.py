@@ -1,0 +1,87 @@
+"""`lake validate-rules`: the rulepack R1 to R7 over the lake or any file with bars.
+
+Belongs here: the command and its report file. Does not belong here: rules (`validation`), reading bars (`audit`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from lake_assets.audit.rulepack_bars import check_file, check_klines, check_minutes, parse_step
+from lake_assets.cli.commands_audit import audit_window
+from lake_assets.cli.options import End, Start, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.lake import open_existing
+from lake_assets.validation.rule_report import overall, render
+from lake_assets.validation.rulepack import RULES, RulepackResult
+from lake_assets.windows import floor_minute
+from lake_resources.clock import system_clock
+from lake_resources.errors import SettingsError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.disk import replace_text
+
+app = typer.Typer()
+
+
+@app.command("validate-rules")
+def validate_rules(
+    symbols: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    source: Annotated[
+        Literal["bars", "klines"], typer.Option(help="bars: the minute table; klines: the raw klines it is built from")
+    ] = "bars",
+    file: Annotated[Path | None, typer.Option(help="a Parquet or CSV file with OHLC instead of the lake")] = None,
+    tf: Annotated[str, typer.Option(help="distance of the bars of --file: 1s, 1m, 1h …")] = "1m",
+    report: Annotated[Path | None, typer.Option(help="write the Markdown report to this file")] = None,
+) -> None:
+    """Check bars against R1 to R7 and say PASS, INVESTIGATE or FAIL. Changes nothing but the report file.
+
+    Exit code 1 on FAIL; no rows are a FAIL. Without --end it goes to now less the safety lag. Times in a file may be
+    ISO 8601 or epochs in s, ms, µs or ns; its grid is counted from the epoch.
+
+    Examples: `lake validate-rules BTCUSDT --start 2024-01-01 --end 2024-02-01 --report january.md` ·
+    `lake validate-rules --file bars_1h.parquet --tf 1h`
+    """
+    settings = LakeSettings()
+    if file is not None:
+        step = parse_step(tf)
+        results = [
+            check_file(file, None if start is None else as_utc(start), None if end is None else as_utc(end), step)
+        ]
+    elif tf != "1m":
+        raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
+    else:
+        lake = open_existing(settings)
+        check = check_minutes if source == "bars" else check_klines
+        results = []
+        for symbol in chosen_symbols(symbols, settings):
+            latest = floor_minute(lake.clock() - timedelta(minutes=lake.safety_lag_minutes))
+            first, last = audit_window(lake, symbol, start, end, None, latest=latest)
+            results.append(check(lake, symbol, first, last))
+    console = terminal()
+    for result in results:
+        console.print(_table(result))
+    verdict = overall(results)
+    if report is not None:
+        page = render(results, timeframe=tf, source=str(file or source), generated=system_clock())
+        replace_text(report, page)
+        console.print(f"report: {report}")
+    console.print({"PASS": "[green]PASS[/]", "INVESTIGATE": "[yellow]INVESTIGATE[/]", "FAIL": "[red]FAIL[/]"}[verdict])
+    if verdict == "FAIL":
+        raise typer.Exit(1)
+
+
+def _table(result: RulepackResult) -> Table:
+    title = f"{result.symbol}, {result.start:%Y-%m-%d %H:%M} to {result.end:%Y-%m-%d %H:%M} UTC: {result.verdict}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("rule", "what", "checked", "violations", "numbers"):
+        table.add_column(heading, justify="right" if heading in {"checked", "violations"} else "left")
+    for rule in result.rules:
+        numbers = ", ".join(f"{name} {value}" for name, value in rule.stats.items() if value)
+        table.add_row(rule.rule, RULES[rule.rule], f"{rule.checked:,}", f"{rule.violations:,}", numbers)
+    return table

@@ -1,0 +1,199 @@
+"""What `lake doctor` looks at: one finding per thing that can be wrong around the lake.
+
+Belongs here: the findings. Does not belong here: printing them (`commands_ops`), repairing anything.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from lake_assets.lake import CODE_VERSION, Lake
+from lake_assets.live.row_files import LiveRows
+from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.metadata import minute_key
+from lake_assets.schema.tables import MINUTE
+from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.streams import STREAMS
+from lake_resources.collector.probe import acknowledged_in
+from lake_resources.collector.segments import newest_minute
+from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError, PartitionBusy
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger.tables import LEDGER_VERSION
+from lake_resources.storage.locks import writer_lock
+
+Status = Literal["ok", "warn", "fail"]
+_Answer = TypeVar("_Answer")
+
+_PACKAGES = ("dagster", "polars", "pyarrow", "duckdb", "sqlalchemy", "httpx")
+PATIENCE_S = 5.0
+"""A host that accepts and does not answer is a finding, not something to wait for."""
+_LOW_DISK_BYTES, _NO_DISK_BYTES = 20_000_000_000, 1_000_000_000
+_SILENT_FAILS, _ROWS_WARN, _ROWS_REACH = timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=30)
+_SKEW_WARNS, _SKEW_FAILS = timedelta(seconds=1), timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    status: Status
+    text: str
+
+
+def examine(settings: LakeSettings, lake: Lake) -> Iterator[Finding]:
+    """Look at everything, one after the other; the exchange is asked for its time, one checksum and one stream."""
+    yield _versions()
+    yield _disk(lake)
+    yield _schema(settings, lake)
+    yield _rest(lake)
+    yield _vision(settings, lake)
+    yield _websocket(settings)
+    yield _dagster(settings)
+    yield _collector(settings, lake)
+
+
+def _versions() -> Finding:
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return Finding("versions", "ok", f"Python {platform.python_version()}, {packages}")
+
+
+def _disk(lake: Lake) -> Finding:
+    free = shutil.disk_usage(lake.catalog.root).free
+    status: Status = "fail" if free < _NO_DISK_BYTES else "warn" if free < _LOW_DISK_BYTES else "ok"
+    return Finding("disk", status, f"{free / 1e9:,.1f} GB free at {lake.catalog.root}")
+
+
+def _schema(settings: LakeSettings, lake: Lake) -> Finding:
+    version = lake.ledger.schema_version()
+    if version != LEDGER_VERSION:
+        remedy = "update minute-lake" if version > LEDGER_VERSION else "use the version that made it"
+        return Finding(
+            "schema", "fail", f"the ledger has schema version {version}, this code reads {LEDGER_VERSION}: {remedy}"
+        )
+    older: dict[str, int] = {}
+    now = lake.clock()
+    for symbol in settings.symbols:
+        first = lake.ledger.first_hour(symbol)
+        rows = [] if first is None else lake.ledger.partition_facts(symbol, first, now + timedelta(hours=1))
+        if count := sum(row.schema_hash != MINUTE.schema_hash for row in rows):
+            older[symbol] = count
+    found = f"ledger {version}, minute table {MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
+    if not older:
+        return Finding("schema", "ok", f"{found}; every hour was committed under it")
+    counts = ", ".join(f"{symbol} {count:,}" for symbol, count in older.items())
+    return Finding("schema", "warn", f"{found}; hours of another schema: {counts}. `lake backfill-range` rebuilds them")
+
+
+def _rest(lake: Lake) -> Finding:
+    before = lake.clock()
+    theirs = _asked("REST", lake.rest.server_time)
+    if isinstance(theirs, Finding):
+        return theirs
+    after = lake.clock()
+    ours = before + (after - before) / 2
+    skew = theirs - ours
+    size = abs(skew)
+    status: Status = "fail" if size > _SKEW_FAILS else "warn" if size > _SKEW_WARNS + (after - before) / 2 else "ok"
+    took = (after - before).total_seconds() * 1000
+    return Finding("REST", status, f"answers in {took:.0f} ms; its clock is {skew.total_seconds():+.2f} s off ours")
+
+
+def _vision(settings: LakeSettings, lake: Lake) -> Finding:
+    day = (lake.clock().astimezone(UTC) - timedelta(days=3)).date().isoformat()
+    stream, symbol = STREAMS["klines_1m"], settings.symbols[0]
+    vision = VisionClient(settings.resolved_vision_url, timeout_s=PATIENCE_S, attempts=1, connections=1)
+
+    def published() -> bool:
+        try:
+            vision.checksum(stream, symbol, day)
+        except ArchiveNotPublished:
+            return False
+        return True
+
+    found = _asked("Vision", published)
+    vision.close()
+    if isinstance(found, Finding):
+        return found
+    if not found:
+        return Finding("Vision", "warn", f"answers, but {symbol} {stream.name} of {day} is not published")
+    return Finding("Vision", "ok", f"{symbol} {stream.name} of {day} is there")
+
+
+def _websocket(settings: LakeSettings) -> Finding:
+    found = _asked("WebSocket", lambda: acknowledged_in(settings.resolved_ws_url, settings.symbols[0]))
+    if isinstance(found, Finding):
+        return found
+    return Finding("WebSocket", "ok", f"acknowledges a stream of {settings.symbols[0]} after {found * 1000:.0f} ms")
+
+
+def _asked(name: str, ask: Callable[[], _Answer]) -> _Answer | Finding:
+    try:
+        return ask()
+    except Banned as error:
+        until = datetime.fromtimestamp(error.until_ms / 1000, UTC)
+        return Finding(name, "fail", f"banned until {until:%Y-%m-%d %H:%M:%S} UTC; nobody calls before that")
+    except GeoBlocked as error:
+        return Finding(name, "fail", f"not served at this location (451): {error.remedy}")
+    except LakeError as error:
+        return Finding(name, "fail", str(error))
+
+
+def _dagster(settings: LakeSettings) -> Finding:
+    address = f"http://127.0.0.1:{settings.webserver_port}"
+    api = DagsterApi(address)
+    try:
+        if not api.alive():
+            return Finding("Dagster", "warn", f"no webserver at {address}; `lake up` starts it")
+        if not api.shows(minute_key(settings.symbols[0]).path, settings.lake_root):
+            return Finding("Dagster", "warn", f"the webserver at {address} shows another lake than this")
+        if not api.daemons_healthy():
+            return Finding("Dagster", "fail", f"the webserver answers at {address}, the daemon has no fresh heartbeat")
+        if not api.location_loaded():
+            return Finding("Dagster", "fail", f"the code location is not loaded at {address}")
+    except LakeError as error:
+        return Finding("Dagster", "fail", str(error))
+    finally:
+        api.close()
+    return Finding("Dagster", "ok", f"webserver, daemon and code location are up at {address}")
+
+
+def _collector(settings: LakeSettings, lake: Lake) -> Finding:
+    """A held lock says that the process lives, its newest record that it hears, its newest row that it folds."""
+    path = lake.catalog.collector_lock_path
+    if not path.exists() or _is_free(path):
+        return Finding(
+            "collector", "warn", "is not running: live columns stay NULL; `lake up` or `lake collect` starts it"
+        )
+    now = lake.clock()
+    minute = newest_minute(lake.catalog.live_records_dir)
+    record = None if minute is None else datetime.fromtimestamp(60 * minute, UTC)
+    if record is None or now - record > _SILENT_FAILS:
+        heard = "has written no record" if record is None else f"its newest record is of {record:%Y-%m-%d %H:%M}"
+        return Finding("collector", "fail", f"holds its lock, but {heard}: stop it and start it again")
+    rows = LiveRows(lake.catalog)
+    newest = [rows.read(symbol, now - _ROWS_REACH, now)["timestamp"].max() for symbol in settings.symbols]
+    silent = [
+        symbol
+        for symbol, last in zip(settings.symbols, newest, strict=True)
+        if not isinstance(last, datetime) or now - last > _ROWS_WARN
+    ]
+    if silent:
+        which = ", ".join(silent)
+        return Finding("collector", "warn", f"writes records, but {which} has no live row of the last minutes")
+    return Finding("collector", "ok", f"is running; newest record of {record:%H:%M}, live rows of every symbol")
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        with writer_lock(path, timeout_s=0):
+            return True
+    except PartitionBusy:
+        return False

@@ -1,0 +1,94 @@
+"""Tables for the terminal: what the lake holds, with check results and places.
+
+Belongs here: reading the ledger for people. Does not belong here: starting anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+
+from lake_assets.validation.outcome import CHECK_NAMES, outcomes_from_json
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger.ledger import Ledger, MissingSource, Partition
+
+
+def hours_table(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Table:
+    """One line per committed or rejected hour of `[start, end)`: rows, sources, check results, file."""
+    pattern = _short(catalog, catalog.minute_path(symbol, start)).replace(
+        f"day={start:%d}/hour={start:%H}", "day=DD/hour=HH"
+    )
+    table = Table(
+        title=f"um/{symbol}/minute, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+        caption=pattern,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("hour", "rows", "klines", "aggTrades", "metrics", "funding", "checks", "content"):
+        table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
+    committed = {row.hour: row for row in ledger.partitions(symbol, start, end)}
+    rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, start, end)}
+    for hour in sorted(committed.keys() | rejected.keys()):
+        if hour in committed:
+            row = committed[hour]
+            kinds = [row.sources[name].kind for name in ("klines_1m", "agg_trades", "metrics", "funding_rate")]
+            rows = str(row.row_count) if row.row_count == row.expected_rows else f"{row.row_count}/{row.expected_rows}"
+            table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(row), row.content_hash[:8])
+        if hour in rejected:
+            entry = rejected[hour]
+            table.add_row(
+                f"{hour:%m-%d %H:%M}", "-", *["-"] * 4, f"[red]quarantine: {', '.join(entry.codes)}[/]", entry.path
+            )
+    return table
+
+
+def archives_table(ledger: Ledger, symbol: str, streams: Iterable[str], start: datetime, end: datetime) -> Table:
+    """One line per archive file that covers part of `[start, end)`."""
+    table = Table(
+        title=f"vision/{symbol}",
+        caption=f"vision/futures/um/STREAM/symbol={symbol}/PERIOD-SHA256.parquet",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("stream", "period", "rows", "CHECKSUM", "sha256"):
+        table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
+    for stream in streams:
+        for row in ledger.archives_between(symbol, stream, start, end):
+            table.add_row(stream, row.period, f"{row.row_count:,}", row.checksum_verdict, row.sha256[:12])
+    return table
+
+
+def missing_table(rows: Sequence[MissingSource]) -> Table:
+    """One line per source that was asked for and had nothing."""
+    table = Table(title="missing sources", title_justify="left")
+    for heading in ("symbol", "stream", "period", "source", "attempts", "last asked", "reason"):
+        table.add_column(heading)
+    for row in rows:
+        last = f"{row.last_seen:%Y-%m-%d %H:%M}"
+        table.add_row(row.symbol, row.stream, row.period, row.source, str(row.attempts), last, row.reason)
+    return table
+
+
+def check_totals(rows: Iterable[Partition]) -> dict[str, Counter[str]]:
+    """By check: how many hours passed and failed."""
+    totals: dict[str, Counter[str]] = {name: Counter() for name in CHECK_NAMES}
+    for row in rows:
+        for outcome in outcomes_from_json(row.checks):
+            totals[outcome.name]["passed" if outcome.passed else "failed"] += 1
+    return totals
+
+
+def _checks(row: Partition) -> str:
+    outcomes = outcomes_from_json(row.checks)
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    if not failed:
+        return f"[green]{len(outcomes)} passed[/]"
+    return f"[yellow]{len(outcomes) - len(failed)} passed, failed: {', '.join(outcome.name for outcome in failed)}[/]"
+
+
+def _short(catalog: Catalog, path: Path) -> str:
+    return str(path.relative_to(catalog.root))

@@ -1,1 +1,0 @@
-"""What people start from a terminal."""

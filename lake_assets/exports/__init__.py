@@ -1,0 +1,1 @@
+"""Files for others: rows of a table with their certificate."""

@@ -1,0 +1,176 @@
+"""The five checks of an hour of the feed: texts, and verdicts as outcomes.
+
+Belongs here: what each check says about one hour, with its numbers. Pure.
+Does not belong here: the rules themselves (`window`, `history`), what Dagster makes of an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from lake_assets.feed_1h.bars import HOUR, SYMBOL
+from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
+from lake_assets.feed_1h.window import Verdict
+from lake_assets.schema.known_holes import holes_of, known_holes
+from lake_assets.validation.outcome import CheckOutcome, CheckSpec
+from lake_assets.validation.rulepack import RulepackResult, rulepack
+
+_RULES_REACH = timedelta(days=30)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the table: UTC without a zone
+
+FEED_CHECKS: dict[str, CheckSpec] = {
+    spec.name: spec
+    for spec in (
+        CheckSpec(
+            "api_db_parity", "error", gate=True,
+            text="The exchange's bars of the window before the hour equal the table's rows exactly, and so does the "
+            "hour's own row",
+        ),
+        CheckSpec(
+            "continuity", "error", gate=False,
+            text="The last 720 + buffer hours of the table: no gap, no duplicate, no NULL or NaN",
+        ),
+        CheckSpec("ohlc", "error", gate=True, text="low ≤ open, close ≤ high; prices positive and finite; volume ≥ 0"),
+        CheckSpec(
+            "append_only", "error", gate=False,
+            text="No earlier row changed, went or came since it was appended: its running hash is still the same",
+        ),
+        CheckSpec(
+            "inference_file", "error", gate=False,
+            text="The newest hour of a run has an inference file of 720 + buffer + 1 consecutive hours ending with it",
+        ),
+    )
+}  # fmt: skip
+"""`inference_file` does not fail a run: a young table is sound and only has not enough history yet."""
+
+
+def recent_rules(rows: pl.DataFrame) -> RulepackResult:
+    """The rulepack over the last 30 days of the table, as rules that were not written for it.
+
+    Args:
+        rows: ROW_SCHEMA in order of time; without rows it fails.
+    """
+    newest = rows["timestamp"].max()
+    end = (newest if isinstance(newest, datetime) else _EPOCH).replace(tzinfo=UTC) + HOUR
+    first = rows["timestamp"].min()
+    start = end - _RULES_REACH
+    if isinstance(first, datetime):
+        start = max(start, first.replace(tzinfo=UTC))
+    holes = holes_of(known_holes(), SYMBOL, start, end)
+    return rulepack(rows, "btcusdt_1h", start, end, HOUR, holes=holes)
+
+
+@dataclass(frozen=True)
+class TableFindings:
+    """What an hour's checks look at besides its verdict.
+
+    Attributes:
+        rows: the table after the run; None where it could not be opened.
+        audit: of all rows; None where the table could not be opened.
+        history_hours: 720 + buffer.
+        unavailable: why the table could not be opened.
+    """
+
+    rows: pl.DataFrame | None
+    audit: Audit | None
+    history_hours: int
+    unavailable: str | None = None
+
+
+def hour_outcomes(
+    verdict: Verdict, found: TableFindings, *, skew_s: float | None, inference: Mapping[str, int | str | None] | None
+) -> tuple[CheckOutcome, ...]:
+    """The outcomes of all five checks for one hour.
+
+    Args:
+        verdict: of the hour.
+        found: the table.
+        skew_s: host clock minus exchange clock, seconds.
+        inference: `problem` and further metadata of the file; None for hours that are not the newest of their run.
+    """
+    return (
+        _parity(verdict, skew_s),
+        _continuity(verdict.hour, found),
+        _ohlc(verdict, found),
+        _append_only(found),
+        _inference(inference),
+    )
+
+
+def _parity(verdict: Verdict, skew_s: float | None) -> CheckOutcome:
+    first = verdict.differences[0].text() if verdict.differences else None
+    return _outcome(
+        "api_db_parity",
+        verdict.status in {"append", "present"},
+        {
+            "outcome": verdict.status,
+            "pulled": verdict.pulled,
+            "validated": verdict.validated,
+            "mismatches": len(verdict.differences),
+            "first_mismatch": first,
+            "clock_skew_s": None if skew_s is None else round(skew_s, 3),
+            "reason": verdict.reason or None,
+        },
+    )
+
+
+def _continuity(hour: datetime, found: TableFindings) -> CheckOutcome:
+    if found.rows is None:
+        return _outcome("continuity", False, {"reason": found.unavailable})
+    upto = found.rows.filter(pl.col("timestamp") <= hour)["timestamp"].max()
+    end = upto if isinstance(upto, datetime) else hour
+    seen = continuity(found.rows, end, found.history_hours)
+    return _outcome(
+        "continuity",
+        seen.sound,
+        {
+            "hours": seen.hours,
+            "expected_hours": found.history_hours,
+            "missing": seen.missing,
+            "duplicates": seen.duplicates,
+            "not_numbers": seen.not_numbers,
+            "first_bad": None if seen.first_bad is None else f"{seen.first_bad:%Y-%m-%d %H:%M}",
+        },
+    )
+
+
+def _ohlc(verdict: Verdict, found: TableFindings) -> CheckOutcome:
+    rows = found.rows
+    bad = [] if rows is None else unsound_rows(rows, verdict.hour, found.history_hours)
+    first = f"{bad[0][0]:%Y-%m-%d %H:%M}: {bad[0][1]}" if bad else None
+    refused = verdict.code in {"ohlc", "nan"}
+    return _outcome(
+        "ohlc",
+        not bad and not refused,
+        {"violations": len(bad) + refused, "first_violation": verdict.reason if refused else first},
+    )
+
+
+def _append_only(found: TableFindings) -> CheckOutcome:
+    if found.audit is None:
+        return _outcome("append_only", False, {"reason": found.unavailable})
+    changed = found.audit.changed
+    return _outcome(
+        "append_only",
+        not changed,
+        {
+            "rows": found.audit.rows,
+            "changed": len(changed),
+            "first_changed": f"{changed[0]:%Y-%m-%d %H:%M}" if changed else None,
+            "running_hash": found.audit.running_hash,
+        },
+    )
+
+
+def _inference(found: Mapping[str, int | str | None] | None) -> CheckOutcome:
+    if found is None:
+        return _outcome("inference_file", True, {"due": 0})
+    return _outcome("inference_file", found.get("problem") is None, {"due": 1, **found})
+
+
+def _outcome(name: str, passed: bool, metadata: Mapping[str, int | float | str | None]) -> CheckOutcome:
+    return CheckOutcome(name, passed, FEED_CHECKS[name].severity, metadata)

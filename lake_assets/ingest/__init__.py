@@ -1,1 +1,0 @@
-"""Choosing sources, building hours, committing them."""

@@ -1,0 +1,1 @@
+"""What a partition is built from: archives, answers of REST, and the choice between them."""

@@ -1,0 +1,147 @@
+"""REST answers into the lake: what the exchange returned for an hour is kept as a file and a ledger row.
+
+Belongs here: fetching runs of hours, cutting them into hours, keeping each different answer.
+Does not belong here: HTTP (`rest_client`), choosing between a capture and an archive (`sources`).
+A rebuild needs no network because of it, and a later archive can be compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from lake_assets.inputs.stream_uses import HOUR, Feed
+from lake_assets.lake import Lake
+from lake_resources.errors import ExchangeError, OutsideRetention
+from lake_resources.storage.ledger.ledger import Capture
+from lake_resources.storage.parquet import publish_all, stage_all
+
+_EDGE = timedelta(minutes=10)
+"""Distance kept from the edge of the exchange's retention: the request takes time too."""
+
+
+@dataclass
+class Asked:
+    """What REST said: by hour, the answer that was kept, or why there is none."""
+
+    kept: dict[datetime, Capture] = field(default_factory=dict)
+    failures: dict[datetime, str] = field(default_factory=dict)
+
+
+def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
+    """Whether REST may be asked and still has the whole hour."""
+    if not lake.ask_rest or not lake.rest.serves(feed.name) or hour >= now:
+        return False
+    retention = lake.rest.retention(feed.name)
+    return retention is None or hour >= now - retention + _EDGE
+
+
+def capture_hours(
+    lake: Lake,
+    symbol: str,
+    feed: Feed,
+    hours: Iterable[datetime],
+    now: datetime,
+    held: Mapping[datetime, Capture],
+) -> Asked:
+    """Fetch hours from REST and keep them; neighbours share requests.
+
+    Trades of an open hour are asked for only from where the answer that is held had settled: a busy hour of them is
+    dozens of requests, and the hot band asks every minute.
+
+    Each answer is durable before the next is asked for. A failure of the exchange is no error here but a result: hours
+    that had fallen out of its memory leave the others alone, after any other failure it is not asked again.
+    """
+    asked = Asked()
+    failure = ""
+    for start, end in runs_of(hours, longest=feed.hours_per_fetch):
+        run = hours_between(start, end)
+        if not failure:
+            try:
+                frame = _fetch(lake, symbol, feed, start, min(end, now), held.get(start))
+            except OutsideRetention as error:
+                asked.failures |= dict.fromkeys(run, str(error))
+                continue
+            except ExchangeError as error:
+                failure = str(error)
+            else:
+                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, feed, frame, run, now)}
+                continue
+        asked.failures |= dict.fromkeys(run, failure)
+    return asked
+
+
+def _fetch(lake: Lake, symbol: str, feed: Feed, start: datetime, end: datetime, before: Capture | None) -> pl.DataFrame:
+    if feed.name == "agg_trades" and before is not None and not before.complete:
+        settled_until = before.captured_at - feed.settle
+        settled = _rows_before(lake.catalog.absolute(before.path), feed, settled_until)
+        if settled.height:
+            rows = lake.rest.fetch(feed.name, symbol, settled_until, end)
+            if rows.is_empty() or rows["agg_trade_id"][0] == settled["agg_trade_id"][-1] + 1:
+                return pl.concat([settled, rows])
+    return lake.rest.fetch(feed.name, symbol, start, end)
+
+
+def _rows_before(path: Path, feed: Feed, instant: datetime) -> pl.DataFrame:
+    """Rows of an earlier answer; none where its file cannot be read, for it can be had again."""
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError):
+        return pl.DataFrame(schema=feed.stream.columns)
+    return frame.filter(pl.col(feed.stream.time_column) < instant)
+
+
+def hours_between(start: datetime, end: datetime) -> list[datetime]:
+    """Starts of the hours in `[start, end)`; `start` is one of them."""
+    return [start + index * HOUR for index in range(-((start - end) // HOUR))]
+
+
+def runs_of(hours: Iterable[datetime], *, longest: int | None = None) -> Iterator[tuple[datetime, datetime]]:
+    """Contiguous runs of hours as half-open intervals, in order, none of more than `longest` hours."""
+    start = end = None
+    for hour in sorted(set(hours)):
+        if start is not None and end is not None and (hour != end or end - start == (longest or 0) * HOUR):
+            yield start, end
+            start = None
+        start, end = start or hour, hour + HOUR
+    if start is not None and end is not None:
+        yield start, end
+
+
+def _keep(
+    lake: Lake, symbol: str, feed: Feed, frame: pl.DataFrame, hours: list[datetime], now: datetime
+) -> list[Capture]:
+    column = pl.col(feed.stream.time_column)
+    parts = [frame.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
+    metadata = {"lake.source": "rest", "lake.stream": feed.name, "lake.symbol": symbol}
+    staged = stage_all(
+        [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],
+        lake.catalog.temp_dir,
+    )
+    paths = [
+        lake.catalog.capture_path(feed.name, symbol, hour, file.content_hash)
+        for hour, file in zip(hours, staged, strict=True)
+    ]
+    publish_all(list(zip(staged, paths, strict=True)))
+    captures = [
+        Capture(
+            symbol=symbol,
+            stream=feed.name,
+            hour=hour,
+            path=lake.catalog.relative(path),
+            row_count=part.height,
+            window_start=hour,
+            window_end=min(hour + HOUR, now),
+            complete=feed.is_final(hour, part.height, now),
+            request=f"{lake.rest.base_url} {feed.name} {symbol}",
+            content_hash=file.content_hash,
+            captured_at=now,
+        )
+        for hour, part, file, path in zip(hours, parts, staged, paths, strict=True)
+    ]
+    lake.ledger.record_captures(captures)
+    return captures

@@ -1,0 +1,1 @@
+"""Dagster jobs that sensors, schedules and people launch."""

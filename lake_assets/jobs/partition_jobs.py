@@ -1,0 +1,191 @@
+"""The jobs that sensors and schedules launch, and the tags by which their runs are known.
+
+Belongs here: job definitions, deleting what pruning allows. Does not belong here: when they run (`sensors`,
+`schedules`), which runs may go (`automation.pruning`). Every job executes in one process: a step process of its own
+would add 3 s of CPU to every run.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from lake_assets.assets.vision import offered_streams
+from lake_assets.automation.pruning import FAILED_KEPT_FOR, FinishedRun, deletable, old_enough
+from lake_assets.build.answer_pruning import prune_captures
+from lake_assets.inputs.rest_answers import hours_between
+from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
+from lake_assets.partitions import archive_partitions, hour_key, hour_of
+from lake_assets.resources import LakeOpener
+from lake_assets.windows import HOUR
+from lake_resources.binance.streams import Stream
+from lake_resources.collector.segments import prune as prune_segments
+from lake_resources.settings import LakeSettings
+
+MINUTE_JOB = "minute_hours"
+PRUNE_JOB = "prune"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+HOT_RUN_LONGEST = timedelta(minutes=5)
+"""A hot run takes seconds; one that is older died with its process and keeps nothing back."""
+
+Job = dg.JobDefinition | UnresolvedAssetJobDefinition
+
+_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_RUNS_PER_PRUNE = 20_000
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def build_jobs(settings: LakeSettings) -> list[Job]:
+    """All jobs of the code location."""
+    keys = [minute_key(symbol) for symbol in settings.symbols]
+    minute = dg.define_asset_job(
+        MINUTE_JOB,
+        selection=dg.AssetSelection.assets(*keys),
+        executor_def=dg.in_process_executor,
+        description="Hours of the minute tables: the hot band, holes, and days whose archives appeared.",
+    )
+    families: dict[str, list[Stream]] = {}
+    for stream in offered_streams(settings):
+        families.setdefault(vision_job(stream, settings), []).append(stream)
+    archives = [
+        dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.assets(
+                *(vision_key(symbol, stream.name) for symbol in settings.symbols for stream in streams)
+            ),
+            executor_def=dg.in_process_executor,
+            description="Archive files that Vision published: " + ", ".join(stream.name for stream in streams) + ".",
+        )
+        for name, streams in families.items()
+    ]
+    return [minute, *archives, build_prune_job(settings)]
+
+
+def vision_job(stream: Stream, settings: LakeSettings) -> str:
+    """Name of the job of a stream's archives. Assets of one job have the same partitions."""
+    partitions = archive_partitions(stream, settings)
+    end = f"_to_{partitions.end:%Y%m%d}" if partitions.end else ""
+    return f"vision_{stream.cadence}_from_{partitions.start:%Y%m%d}{end}"
+
+
+def hour_range_tags(kind: str, first: datetime, last: datetime) -> dict[str, str]:
+    """Tags of a run over the hours `first` to `last` (inclusive), launched by `kind` of automation."""
+    return {AUTOMATION_TAG: kind, RANGE_START: hour_key(first), RANGE_END: hour_key(last)}
+
+
+def runs_at_work(
+    instance: dg.DagsterInstance, kind: str, now: datetime, *, longest: timedelta = HOT_RUN_LONGEST
+) -> list[str]:
+    """Unfinished runs that one kind of automation launched; one older than any run lasts died with its process."""
+    records = instance.get_run_records(
+        dg.RunsFilter(tags={AUTOMATION_TAG: kind}, statuses=_UNFINISHED, created_after=now - longest), limit=1
+    )
+    return [record.dagster_run.run_id[:8] for record in records]
+
+
+def build_prune_job(settings: LakeSettings) -> dg.JobDefinition:
+    """The job that deletes what pruning allows."""
+    keep = timedelta(hours=settings.prune_after_hours)
+
+    @dg.op(name="prune_history")
+    def prune_history(context: dg.OpExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> None:
+        opened = lake.open()
+        now = opened.clock()
+        runs = prune_runs(context.instance, settings.symbols, now, keep)
+        files = prune_captures(opened, now - keep)
+        # The collector does the same; this is for the time in which none runs. Files that it writes are not touched.
+        age, size_bytes = timedelta(hours=settings.segment_max_age_hours), int(settings.segment_max_gib * (1 << 30))
+        segments = prune_segments(opened.catalog.live_records_dir, now, age, size_bytes)
+        opened.close()
+        context.log.info(
+            f"deleted {runs} runs of the hot band, {files} superseded answers of REST, {segments.files} segments"
+        )
+        context.add_output_metadata({"runs": runs, "captures": files, "segments": segments.files})
+
+    @dg.job(
+        name=PRUNE_JOB,
+        executor_def=dg.in_process_executor,
+        description=f"Deletes successful hot runs older than {settings.prune_after_hours} h that are no partition's"
+        " only or latest proof, raw answers that later ones replaced, and raw records of the collector after their"
+        " retention.",
+    )
+    def prune() -> None:
+        prune_history()
+
+    return prune
+
+
+def prune_runs(instance: dg.DagsterInstance, symbols: Iterable[str], now: datetime, keep: timedelta) -> int:
+    """Delete old runs of the hot band, their events and logs, as far as newer runs prove the same partitions.
+
+    Args:
+        instance: the Dagster instance.
+        symbols: whose minute tables there are now; runs of other symbols are judged by what they targeted, too.
+        now: the moment of pruning, UTC.
+        keep: how long every run is kept; failed ones at least a week.
+
+    Returns:
+        How many runs were deleted.
+    """
+    known = {minute_key(symbol).to_user_string() for symbol in symbols}
+    records = instance.get_run_records(
+        dg.RunsFilter(
+            tags={AUTOMATION_TAG: "hot"}, statuses=_FINISHED, updated_before=now - min(keep, FAILED_KEPT_FOR)
+        ),
+        limit=_RUNS_PER_PRUNE,
+        ascending=True,
+    )
+    old = []
+    for record in records:
+        ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), tz=now.tzinfo)
+        run = record.dagster_run
+        failed = run.status != dg.DagsterRunStatus.SUCCESS
+        finished = FinishedRun(run.run_id, ended, failed, _targets(run, known))
+        if old_enough(finished, now, keep):
+            old.append(finished)
+    wanted = {item for run in old for item in run.partitions}
+    gone = deletable(old, _latest_runs(instance, wanted))
+    for run_id in gone:
+        _delete(instance, run_id)
+    return len(gone)
+
+
+def _targets(run: dg.DagsterRun, known: set[str]) -> frozenset[tuple[str, str]]:
+    """Asset and partition key of everything that a hot run targeted; nothing if that cannot be told."""
+    first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
+    if first is None or last is None:
+        return frozenset()
+    keys = {key.to_user_string() for key in run.asset_selection or ()} or known
+    hours = hours_between(hour_of(first), hour_of(last) + HOUR)
+    return frozenset((key, hour_key(hour)) for key in keys for hour in hours)
+
+
+def _latest_runs(instance: dg.DagsterInstance, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    latest: dict[tuple[str, str], str] = {}
+    for asset, partition in sorted(wanted):
+        found = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey.from_user_string(asset), asset_partitions=[partition]), limit=1
+        ).records
+        if found:
+            latest[asset, partition] = found[0].run_id
+    return latest
+
+
+def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete a run with its events, its log files, and (SQLite) the file that held its events."""
+    instance.delete_run(run_id)
+    with suppress(FileNotFoundError):
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+    shard = getattr(instance.event_log_storage, "path_for_shard", None)
+    if shard is not None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{shard(run_id)}{suffix}").unlink(missing_ok=True)

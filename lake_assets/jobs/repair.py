@@ -1,0 +1,188 @@
+"""The job `repair`: audit, then launch a backfill of what is wrong, from the web UI alone.
+
+Belongs here: its run config and launching. Does not belong here: which hours are wrong (`audit`), building them.
+
+Dagster has no public call by which a run launches a backfill; the one used here is what its webserver and daemon use,
+and lake_tests/integration/test_quality_assets.py pins it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.selector import PartitionRangeSelector, PartitionsByAssetSelector, PartitionsSelector
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.utils import make_new_backfill_id
+
+from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.quality import instant
+from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.listing import traded_window
+from lake_assets.audit.plan import RepairPlan, plan_repair
+from lake_assets.audit.ranges import archived_days, from_first_day, require_begun, require_order
+from lake_assets.audit.scan import audit_hours
+from lake_assets.materialized import materialized_hours
+from lake_assets.metadata import REPAIR_TAG, minute_key, repair_tags
+from lake_assets.partitions import hour_key
+from lake_assets.resources import LakeOpener, build_resources
+from lake_assets.windows import backfill_window, floor_minute
+from lake_resources.errors import SettingsError
+from lake_resources.settings import LakeSettings
+
+REPAIR_JOB = "repair"
+_UNFINISHED = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
+
+
+class Repair(dg.Config):
+    """What is repaired.
+
+    Give `preset` (`all`, `last-day`, or a year), or `start` and perhaps `end`, or `years` back from now or `end`.
+    `full` reads every file, also those that did not change since the last audit; `vision_only` takes archives alone, up
+    to the last completed UTC day.
+    """
+
+    symbols: list[str] = []  # noqa: RUF012 - a field of pydantic; empty means all
+    preset: str = ""
+    start: str = ""
+    end: str = ""
+    years: int = 0
+    max_missing_hours: int = 0
+    force_repair: bool = False
+    full: bool = False
+    vision_only: bool = False
+    dry_run: bool = False
+
+
+def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
+    """The job `repair`."""
+    # Built anew, because a job cannot reach the code location that it is part of when a test runs it in its process.
+    assets = [build_minute_asset(symbol, settings) for symbol in settings.symbols]
+    graph = dg.Definitions(assets, resources=build_resources(settings)).resolve_asset_graph()
+
+    @dg.op(
+        name="plan_and_launch",
+        description="Audits a range and launches a backfill of the hours that are missing or wrong.",
+    )
+    def plan_and_launch(context: dg.OpExecutionContext, config: Repair, lake: dg.ResourceParam[LakeOpener]) -> None:
+        opened = replace(lake.open(), ask_rest=not config.vision_only)
+        now = opened.clock()
+        asked, end = _window(config, now=now, lag=opened.safety_lag_minutes)
+        if config.vision_only:
+            end = archived_days(asked, end, now, opened.safety_lag_minutes)
+        start = from_first_day(asked, end, settings.start_utc)
+        if start > asked:
+            context.log.warning(f"LAKE_START is {start:%Y-%m-%d}: what lies before it is not looked at")
+        running = _running(context.instance)
+        untraded = []
+        for symbol in config.symbols or settings.symbols:
+            if symbol not in settings.symbols:
+                raise SettingsError(f"{symbol} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
+            if symbol in running:
+                context.log.info(f"{symbol}: backfill {running[symbol]} is not finished; no second one is launched")
+                continue
+            first, last = traded_window(opened, symbol, start, end)
+            if first >= last:
+                context.log.warning(f"{symbol} is not traded between {start} and {end}: nothing was looked at")
+                untraded.append(symbol)
+                continue
+            report = audit_hours(
+                opened.catalog,
+                opened.ledger,
+                symbol,
+                first,
+                last,
+                now=now,
+                lag_minutes=opened.safety_lag_minutes,
+                materialized=materialized_hours(context.instance, symbol),
+                cache=AuditCache(opened.catalog.root / "audit.sqlite"),
+                full=config.full,
+            )
+            plan = plan_repair(
+                opened,
+                report,
+                now=now,
+                max_hours=config.max_missing_hours or None,
+                force=config.force_repair,
+                weight_share=settings.weight_share,
+                hours_per_run=settings.hours_per_run,
+            )
+            context.log.info(f"{symbol}: {plan.as_json() | {'ranges': len(plan.ranges)}}")
+            if plan.hours and not config.dry_run:
+                tags = repair_tags(symbol, force=config.force_repair, vision_only=config.vision_only)
+                backfill_id = _launch(context.instance, graph, plan, now, tags)
+                context.log.info(f"{symbol}: backfill {backfill_id} of {len(plan.hours):,} hours is launched")
+        if len(untraded) == len(config.symbols or settings.symbols):
+            raise SettingsError(
+                f"{', '.join(untraded)} is not traded between {start} and {end}: nothing was looked at",
+                remedy="Give a range in which a symbol is traded",
+            )
+
+    @dg.job(
+        name=REPAIR_JOB,
+        executor_def=dg.in_process_executor,
+        description=(
+            "Finds missing and wrong hours and launches a backfill of only those; look at it under Runs → Backfills. "
+            "Run it again and it takes what is left."
+        ),
+    )
+    def repair() -> None:
+        plan_and_launch()
+
+    return repair
+
+
+def _window(config: Repair, *, now: datetime, lag: int) -> tuple[datetime, datetime]:
+    """The minutes `[start, end)` that the run config means.
+
+    Raises:
+        SettingsError: none or more than one way is given, or the range is empty.
+        NotYet: nothing of it must exist yet.
+    """
+    given = [name for name in ("preset", "start", "years") if getattr(config, name)]
+    if len(given) != 1:
+        raise SettingsError(f"{' and '.join(given) or 'no range'} is given", remedy="Give preset, start or years")
+    if config.preset and config.end:
+        raise SettingsError("preset and end are given", remedy="A preset has an end of its own: give start and end")
+    if config.preset:
+        window = backfill_window(config.preset, now, lag)
+        start, end = window.first_minute, window.end
+    else:
+        end = instant(config.end) or floor_minute(now)
+        start = instant(config.start) or end - timedelta(days=365 * config.years)
+        if not config.end:
+            require_begun(start, now, lag)
+    require_order(start, end)
+    require_begun(start, now, lag)
+    return start, end
+
+
+def _running(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Repairs that are not finished: backfill id by symbol."""
+    found = instance.get_backfills(filters=BulkActionsFilter(statuses=_UNFINISHED))
+    return {backfill.tags[REPAIR_TAG]: backfill.backfill_id for backfill in found if REPAIR_TAG in backfill.tags}
+
+
+def _launch(
+    instance: dg.DagsterInstance, graph: BaseAssetGraph[Any], plan: RepairPlan, now: datetime, tags: Mapping[str, str]
+) -> str:
+    ranges = [PartitionRangeSelector(start=hour_key(first), end=hour_key(last)) for first, last in plan.ranges]
+    selector = PartitionsByAssetSelector(
+        asset_key=minute_key(plan.symbol), partitions=PartitionsSelector(ranges=ranges)
+    )
+    backfill_id: str = make_new_backfill_id()
+    backfill = PartitionBackfill.from_partitions_by_assets(
+        backfill_id=backfill_id,
+        asset_graph=graph,
+        backfill_timestamp=now.timestamp(),
+        tags=dict(tags),
+        dynamic_partitions_store=instance,
+        partitions_by_assets=[selector],
+        title=f"repair {plan.symbol}: {len(plan.hours):,} hours",
+        description=", ".join(f"{code}: {count:,}" for code, count in plan.reasons.items()) or None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill_id

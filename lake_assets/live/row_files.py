@@ -1,0 +1,160 @@
+"""Files of live rows: one per symbol and hour, replaced as a whole.
+
+Belongs here: paths, merging rows into an hour, reading. Does not belong here: folding records (`collect`, `live`).
+A row replaces the row of its minute, unless it saw less of it, and is never mixed with it column by column.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import polars as pl
+
+from lake_assets.transforms.live.live_rows import FRAME_COUNTS, LIVE_ROWS
+from lake_resources.errors import StorageError
+from lake_resources.storage.catalog import Catalog, floor_hour
+from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
+from lake_resources.storage.locks import writer_lock
+
+log = logging.getLogger(__name__)
+
+HOUR = timedelta(hours=1)
+_LOCK_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class LiveRows:
+    """All live rows of a lake.
+
+    Args:
+        catalog: of the lake.
+    """
+
+    catalog: Catalog
+
+    def path(self, symbol: str, hour: datetime) -> Path:
+        """File of an hour."""
+        return self.catalog.live_rows_path(symbol, hour)
+
+    def merge(self, symbol: str, rows: pl.DataFrame) -> None:
+        """Put rows in, replacing those of the same minutes; durable when it returns.
+
+        A row that saw fewer frames of any stream than the one that is there is left out: retention, or a torn tail,
+        took records from which the other was folded. An hour's file that cannot be read is set aside as `*.damaged`.
+
+        Args:
+            symbol: upper case.
+            rows: columns `LIVE_ROWS`, each minute once.
+
+        Raises:
+            DiskFull: no space; the hours stay as they were.
+            PartitionBusy: another writer held the symbol for 30 s.
+        """
+        if rows.is_empty():
+            return
+        with writer_lock(self.catalog.live_lock_path(symbol), timeout_s=_LOCK_TIMEOUT_S):
+            for part in rows.with_columns(_hour=pl.col("timestamp").dt.truncate("1h")).partition_by("_hour"):
+                hour = part["_hour"][0]
+                held = self._sound_hour(symbol, hour)
+                better = _not_worse(part.drop("_hour"), held)
+                merged = pl.concat([held.join(better, on="timestamp", how="anti"), better]).sort("timestamp")
+                metadata = {"lake.source": "ws", "lake.symbol": symbol, "lake.hour": hour.isoformat()}
+                self._publish(merged, metadata, self.path(symbol, hour))
+
+    def read(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
+        """Rows of `[start, end)`, columns `LIVE_ROWS`, sorted by `timestamp` (UTC).
+
+        Raises:
+            StorageError: a file cannot be read, or a later version of the lake wrote it.
+        """
+        hours = []
+        hour = floor_hour(start)
+        while hour < end:
+            if self.path(symbol, hour).is_file():  # of years of hours, the collector has seen few
+                hours.append(self._hour(symbol, hour))
+            hour += HOUR
+        rows = pl.concat(hours) if hours else pl.DataFrame(schema=LIVE_ROWS)
+        return rows.filter(pl.col("timestamp").is_between(start, end, closed="left"))
+
+    def written_at(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, datetime]:
+        """When the rows of each hour of `[start, end)` were written last, UTC; hours without rows are left out."""
+        found = {}
+        hour = floor_hour(start)
+        while hour < end:
+            with suppress(FileNotFoundError):
+                found[hour] = datetime.fromtimestamp(self.path(symbol, hour).stat().st_mtime, UTC)
+            hour += HOUR
+        return found
+
+    def newest_trade_id(self, symbol: str) -> int | None:
+        """The newest aggTrade id of a symbol in any row, or None."""
+        directory = self.path(symbol, _ANY_HOUR).parent.parent
+        for path in sorted(directory.glob("date=*/*.parquet"), reverse=True):
+            try:
+                newest = pl.read_parquet(path, columns=["last_agg_trade_id"])["last_agg_trade_id"].max()
+            except pl.exceptions.PolarsError:  # an older one will do: trades since then are asked for again
+                continue
+            if isinstance(newest, int):
+                return newest
+        return None
+
+    def _publish(self, rows: pl.DataFrame, metadata: dict[str, str], path: Path) -> None:
+        """A file that appears whole or not at all.
+
+        Not by `storage.parquet`: it reads back with pyarrow, and that alone would take a sixth of the memory that the
+        collector may have. Rows that were damaged are folded anew, so reading back would be of little use.
+        """
+        temp = self.catalog.temp_dir / f"{uuid4().hex}.parquet"
+        with disk_errors(f"write live rows {path}"):
+            changed = [directory for wanted in (temp.parent, path.parent) for directory in make_dirs(wanted)]
+            try:
+                rows.write_parquet(temp, compression="zstd", metadata=metadata)
+                fsync_file(temp)
+                temp.rename(path)
+            finally:
+                temp.unlink(missing_ok=True)
+            fsync_dirs([*changed, path.parent])
+
+    def _hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
+        path = self.path(symbol, hour)
+        if not path.is_file():
+            return pl.DataFrame(schema=LIVE_ROWS)
+        remedy = f"Run `lake rebuild-live {symbol} {hour:%Y-%m-%dT%H:%M} {hour + HOUR:%Y-%m-%dT%H:%M}`"
+        try:
+            held = pl.read_parquet(path, hive_partitioning=False)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StorageError(f"live rows {path} do not read back: {error}", remedy=remedy) from error
+        foreign = [name for name, dtype in held.schema.items() if LIVE_ROWS.get(name) != dtype]
+        if foreign:
+            found = f"live rows {path} have columns that this version does not know: {', '.join(foreign)}"
+            raise StorageError(found, remedy=f"Use the newer version that wrote them. Or: {remedy}")
+        # Rows of an earlier version lack what was added since.
+        return held.select(
+            pl.col(name) if name in held.columns else pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in LIVE_ROWS.items()
+        )
+
+    def _sound_hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
+        """Rows of an hour; a file that cannot be read steps aside, or no row of the hour could be written again."""
+        try:
+            return self._hour(symbol, hour)
+        except StorageError as error:
+            path = self.path(symbol, hour)
+            log.error("%s; it is kept as %s.damaged", error, path.name)  # noqa: TRY400 - the message says it all
+            path.rename(path.with_name(f"{path.name}.damaged"))
+            return pl.DataFrame(schema=LIVE_ROWS)
+
+
+def _not_worse(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose minute is not held with more frames."""
+    saw_less = pl.any_horizontal(pl.col(f"{name}_held") > pl.col(name) for name in FRAME_COUNTS)
+    worse = rows.join(held, on="timestamp", how="inner", suffix="_held").filter(saw_less)
+    return rows.join(worse, on="timestamp", how="anti")
+
+
+_ANY_HOUR = datetime.fromisoformat("2020-01-01T00:00:00+00:00")

@@ -1,0 +1,54 @@
+"""What is done with Dagster's storage before webserver and daemon start: tables, and runs that died with the last ones.
+
+Belongs here: this one short process, `python -m lake_assets.local_stack.before_start`; it prints what it gave up.
+Does not belong here: starting anything (`stack`), judging a running platform (`heartbeat`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import dagster as dg
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from lake_assets.metadata import AUTOMATION_TAG
+
+_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_WHY = "Its process ended with an earlier start of the platform."
+
+
+def give_up_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Give up runs that a daemon launched; only for a platform that is about to start, so that none of them can live.
+
+    Without it the sensors would wait for theirs, and a backfill's would hold places of the queue for hours. Runs of
+    sensors are canceled, for the sensors ask anew; others fail, and Dagster's retries take them up. A run that somebody
+    executes in a process of his own is left alone. Should a process live on after all, the lake's locks keep its
+    commits sound.
+
+    Returns:
+        Their ids.
+    """
+    dead = [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
+        if AUTOMATION_TAG in run.tags or GRPC_INFO_TAG in run.tags
+    ]
+    for run in dead:
+        if AUTOMATION_TAG in run.tags or run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message=_WHY)
+        else:
+            reason = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
+            instance.report_run_failed(run, message=_WHY, job_failure_data=reason)
+    return [run.run_id for run in dead]
+
+
+def main() -> None:
+    """Open the instance of the environment: webserver and daemon started together on a new one would race to do it."""
+    with dg.DagsterInstance.get() as instance:
+        for run_id in give_up_dead_runs(instance):
+            sys.stdout.write(f"run {run_id} died with an earlier start of the platform and is given up\n")
+
+
+if __name__ == "__main__":
+    main()

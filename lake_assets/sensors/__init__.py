@@ -1,0 +1,1 @@
+"""Dagster sensors: what they read, and the runs that they ask for."""

@@ -1,0 +1,225 @@
+"""The sensor that brings published archives in and rebuilds their hours.
+
+Belongs here: asking Vision for CHECKSUMs, the run requests and alarms that follow. Does not belong here: when to ask
+and what to rebuild (`automation.promotion`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+
+import dagster as dg
+
+from lake_assets.assets.vision import offered_streams
+from lake_assets.automation.attempts import Attempts
+from lake_assets.automation.promotion import (
+    BACKOFF,
+    DAILY,
+    DayState,
+    Poll,
+    alarm_text,
+    note_asked,
+    plan_polls,
+    plan_rebuilds,
+    watched_days,
+)
+from lake_assets.build.open_hours import open_hours
+from lake_assets.inputs.archives import DAMAGED_ROWS
+from lake_assets.inputs.trade_id_steps import torn_hours
+from lake_assets.jobs.partition_jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
+from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
+from lake_assets.windows import HOUR
+from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.streams import STREAMS
+from lake_resources.clock import Clock
+from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
+from lake_resources.messages.alerts import Alert
+from lake_resources.messages.outbox import Outbox
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger.ledger import Ledger
+
+PROMOTE_SENSOR = "promote_archives"
+_RUN_LONGEST = timedelta(hours=2)
+_REBUILDS_PER_TICK = 4
+_VISION_TIMEOUT_S = 5.0
+
+
+def build_promote_sensor(
+    settings: LakeSettings, ledger: Ledger, outbox: Outbox, clock: Clock, jobs: Sequence[Job]
+) -> dg.SensorDefinition:
+    """Brings in published days, notices re-publications, and rebuilds the hours from them."""
+    offered = {stream.name for stream in offered_streams(settings)}
+    catalog = Catalog(settings.lake_root)
+    names = {MINUTE_JOB} | {vision_job(feed.stream, settings) for name, feed in DAILY.items() if name in offered}
+
+    @dg.sensor(
+        name=PROMOTE_SENSOR,
+        jobs=[job for job in jobs if job.name in names],
+        minimum_interval_seconds=settings.promote_interval_s,
+        default_status=default_status(settings),
+        description="Asks Vision for the CHECKSUMs of days since the first hour, ingests what appears or was "
+        "re-published, and rebuilds the day's hours from it. A day that is late raises an alarm.",
+    )
+    def promote_archives(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now = clock()
+        busy = runs_at_work(context.instance, "promote", now, longest=_RUN_LONGEST)
+        if busy:
+            return dg.SkipReason(f"run {busy[0]} is still at work")
+        days = [day for symbol in settings.symbols for day in _days(catalog, ledger, symbol, now)]
+        attempts = Attempts.load(context.cursor)
+        polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
+        answers = _ask_vision(settings, ledger, polls, now)
+        note_asked(answers.asked, now, attempts)
+        problem = answers.problem
+        ready = [poll for poll in answers.published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
+        late = [poll for poll in answers.absent if poll.late and _key(poll, "late") not in attempts.entries]
+        for purpose, chosen in (("take", ready), ("late", late)):
+            for poll in chosen:
+                attempts.note(_key(poll, purpose), "", now)
+        rebuilds = plan_rebuilds(days, now, cap=_REBUILDS_PER_TICK, attempts=attempts)
+        requests = [
+            *_archive_requests(ready, settings),
+            *(_rebuild_request(each.symbol, each.day) for each in rebuilds),
+        ]
+        # Kept or delivered before the cursor says that they were told; else the tick fails, and they are found again.
+        trouble = outbox.post(*(_alarm(poll, now) for poll in late))
+        for text in filter(None, (*map(alarm_text, late), trouble, problem)):
+            context.log.warning(text)
+        asked = f"asked for {len(answers.asked)} CHECKSUMs, {len(answers.published)} to take; {problem}".rstrip("; ")
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else asked,
+            cursor=attempts.dump(),
+            asset_events=[_observation(poll) for poll in late],
+        )
+
+    return promote_archives
+
+
+def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
+    """Whether a sensor runs from the start."""
+    return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
+
+
+def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
+    start, end = watched_days(now)
+    first = ledger.first_hour(symbol)
+    listing = ledger.listing(symbol)
+    if listing is not None and listing.end is not None:
+        last = (listing.end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        end = min(end, last + timedelta(days=1))  # there are no archives of days after the end of trading
+    if first is None or max(start, first) >= end:
+        return []
+    start = max(start, first)
+    partitions = ledger.partitions(symbol, start, end)
+    absent = open_hours(ledger, symbol, start, end).absent
+    unresolved = ledger.missing_sources(symbol)
+    missing = [row for row in unresolved if row.source == "archive"]
+    damaged = {(row.stream, row.period) for row in unresolved if row.source == DAMAGED_ROWS}
+    archives = {name: {row.period: row for row in ledger.archives_between(symbol, name, start, end)} for name in DAILY}
+    found = []
+    for index in range((end.date() - start.date()).days):
+        day = start.date() + timedelta(days=index)
+        period = day.isoformat()
+        held = {name: rows[period] for name, rows in archives.items() if period in rows}
+        found.append(
+            DayState(
+                symbol,
+                day,
+                tuple(row for row in partitions if row.hour.date() == day),
+                held,
+                {row.stream: row for row in missing if row.period == period},
+                {
+                    name: torn_hours(catalog.absolute(row.path))
+                    for name, row in held.items()
+                    if (name, period) in damaged
+                },
+                tuple(hour for hour in absent if hour.date() == day),
+            )
+        )
+    return found
+
+
+@dataclass
+class _Answers:
+    """What Vision said: who was asked for, what is there to take, what is not there, what ended the asking."""
+
+    asked: list[Poll] = field(default_factory=list)
+    published: list[Poll] = field(default_factory=list)
+    absent: list[Poll] = field(default_factory=list)
+    problem: str = ""
+
+
+def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime) -> _Answers:
+    """Ask for CHECKSUMs, until Vision does not answer."""
+    answers = _Answers()
+    if not polls:
+        return answers
+    vision = VisionClient(settings.resolved_vision_url, timeout_s=_VISION_TIMEOUT_S, attempts=1, connections=1)
+    try:
+        for poll in polls:
+            try:
+                sha256 = vision.checksum(poll.stream, poll.symbol, poll.period)
+            except ArchiveNotPublished as error:
+                if poll.known_sha256 is None:
+                    text = alarm_text(poll) if poll.late else str(error)
+                    ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", text, at=now)
+                    answers.absent.append(poll)
+            except ArchiveError as error:
+                ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", str(error), at=now)
+            else:
+                answers.published += [poll] if sha256 != poll.known_sha256 else []
+            answers.asked.append(poll)
+    except ExchangeError as error:
+        answers.problem = f"Vision did not answer: {error}"
+    finally:
+        vision.close()
+    return answers
+
+
+def _archive_requests(polls: Sequence[Poll], settings: LakeSettings) -> list[dg.RunRequest]:
+    """One run per day and job for all files to take."""
+    groups: dict[tuple[str, str], list[Poll]] = {}
+    for poll in polls:
+        groups.setdefault((vision_job(STREAMS[poll.stream], settings), poll.period), []).append(poll)
+    return [
+        dg.RunRequest(
+            job_name=job,
+            partition_key=period,
+            asset_selection=[vision_key(poll.symbol, poll.stream) for poll in group],
+            tags={AUTOMATION_TAG: "promote", "lake/cause": _cause(group)},
+        )
+        for (job, period), group in groups.items()
+    ]
+
+
+def _cause(polls: Sequence[Poll]) -> str:
+    return "republished" if any(poll.known_sha256 for poll in polls) else "published"
+
+
+def _rebuild_request(symbol: str, day: date) -> dg.RunRequest:
+    midnight = datetime.combine(day, time(), UTC)
+    return dg.RunRequest(
+        job_name=MINUTE_JOB,
+        asset_selection=[minute_key(symbol)],
+        tags=hour_range_tags("promote", midnight, midnight + 23 * HOUR) | {"lake/cause": "rebuild"},
+    )
+
+
+def _alarm(poll: Poll, now: datetime) -> Alert:
+    return Alert("archive_late", f"{poll.stream} of {poll.symbol} for {poll.period} is late", alarm_text(poll), now)
+
+
+def _observation(poll: Poll) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        asset_key=vision_key(poll.symbol, poll.stream),
+        partition=poll.period,
+        metadata={"outcome": "late", "message": alarm_text(poll)},
+    )
+
+
+def _key(poll: Poll, purpose: str) -> str:
+    return f"{purpose} {poll.symbol} {poll.stream} {poll.period}"

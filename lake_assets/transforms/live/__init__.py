@@ -1,0 +1,1 @@
+"""The fold of live records to minutes: one code online and offline."""

@@ -1,0 +1,212 @@
+"""Looking at the platform once, from outside: what Dagster's storage, the ledger and the live rows say.
+
+Belongs here: finding the facts. Does not belong here: the verdict (`automation.health`). It asks neither the daemon nor
+the webserver nor a sensor, so that it sees when one of them is dead.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import sqlalchemy as sa
+from dagster_shared.serdes.errors import DeserializationError
+
+from lake_assets.audit.scan import holes_known
+from lake_assets.automation.healing import heal_start
+from lake_assets.automation.health import HEARD_WITHIN
+from lake_assets.automation.hot import hot_window
+from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts
+from lake_assets.automation.promotion import ALARM_AFTER, DAILY
+from lake_assets.build.open_hours import open_hours
+from lake_assets.live.row_files import LiveRows
+from lake_assets.metadata import AUTOMATION_TAG
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
+from lake_assets.validation.rules import KLINE_STREAM, all_excused
+from lake_assets.watchdog.instigators import find_schedules, find_sensors
+from lake_assets.windows import HOUR, MINUTE
+from lake_resources.binance.rest.rest_client import RETENTION
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog, floor_hour
+from lake_resources.storage.ledger.ledger import Ledger
+
+LOOK_ERRORS = (
+    LakeError,
+    OSError,
+    sqlite3.Error,
+    sa.exc.SQLAlchemyError,
+    pl.exceptions.PolarsError,
+    dg.DagsterError,
+    DeserializationError,
+)
+"""What a damaged, locked or half-written store raises; the next look may find it well again."""
+
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+_ROUTE_FRAMES = {
+    "market": ("agg_trade_frames", "mark_price_frames", "force_order_frames"),
+    "public": ("depth_frames", "book_ticker_frames"),
+}
+"""Columns of live rows: the streams that come by each socket."""
+
+
+def find_facts(
+    settings: LakeSettings,
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    now: datetime,
+    *,
+    started: datetime | None = None,
+    stopping: bool = False,
+) -> Facts:
+    """Look at everything once; what cannot be read is in the result's `unseen`, nothing of `LOOK_ERRORS` is raised.
+
+    Symbols whose trading has ended are not looked at.
+
+    Args:
+        settings: of the lake.
+        instance: Dagster's storage.
+        ledger: of the lake.
+        now: the moment of looking, UTC.
+        started: when the platform was started, if that is known.
+        stopping: it is being stopped.
+    """
+    facts = Facts(
+        started=started,
+        stopping=stopping,
+        automation=settings.automation,
+        beat_every=timedelta(seconds=settings.heartbeat_s),
+    )
+    with suppress(*LOOK_ERRORS):  # what is wrong with the ledger is told by its own look
+        settings = settings.model_copy(update={"symbols": ledger.traded_after(settings.symbols, now)})
+    looks: dict[str, Callable[[Facts], Facts]] = {
+        DAGSTER: lambda found: _see_dagster(found, settings, instance, now),
+        LEDGER: lambda found: _see_ledger(found, settings, ledger, now),
+        LIVE: lambda found: replace(found, collector=_collector(settings, now)),
+    }
+    for part, see in looks.items():
+        try:
+            facts = see(facts)
+        except LOOK_ERRORS as error:
+            facts = replace(facts, unseen={**facts.unseen, part: " ".join(str(error).split())[:300]})
+    return facts
+
+
+def _see_dagster(facts: Facts, settings: LakeSettings, instance: dg.DagsterInstance, now: datetime) -> Facts:
+    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
+    states = instance.all_instigator_state()
+    return replace(
+        facts,
+        daemon_beat=_utc(max(beats), now) if beats else None,
+        sensors=find_sensors(settings, instance, states, now),
+        schedules=find_schedules(settings, instance, states, now),
+        hot_run=_hot_run(instance, now),
+    )
+
+
+def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datetime) -> Facts:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = {symbol: ledger.partitions(symbol, today, now + timedelta(hours=1)) for symbol in settings.symbols}
+    return replace(
+        facts,
+        minutes={symbol: _newest_minute(ledger, symbol, now) for symbol in settings.symbols},
+        raw_count_today=ledger.captures_since(today),
+        minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
+        holes={symbol: _holes(settings, ledger, symbol, now) for symbol in settings.symbols},
+        late_archives=_late(settings, ledger, now),
+    )
+
+
+def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
+    records = instance.get_run_records(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}), limit=1)
+    if not records:
+        return RunFacts()
+    record = records[0]
+    ended = record.dagster_run.status in _ENDED
+    failed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
+    return RunFacts(
+        start=_utc(record.start_time, now) if record.start_time else None,
+        end=_utc(record.end_time, now) if ended and record.end_time else None,
+        error=f"run {record.dagster_run.run_id[:8]}, see its page in Dagster's UI" if failed else None,
+    )
+
+
+def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
+    """What the newest live rows tell: frames by symbol and route, and event to arrival over all symbols."""
+    catalog = Catalog(settings.lake_root)
+    if not settings.collector and not catalog.live_records_dir.is_dir():
+        return CollectorFacts()
+    rows = LiveRows(catalog)
+    frames = {symbol: rows.read(symbol, now - HEARD_WITHIN, now) for symbol in settings.symbols}
+    delays = pl.concat([pl.DataFrame(schema=LIVE_ROWS), *frames.values()])["latency_network"].drop_nulls()
+    return CollectorFacts(
+        wanted=True,
+        latency_p50_ms=delays.quantile(0.5, "nearest"),
+        latency_p95_ms=delays.quantile(0.95, "nearest"),
+        heard={
+            symbol: {route: _last_frame(frame, counts) for route, counts in _ROUTE_FRAMES.items()}
+            for symbol, frame in frames.items()
+        },
+    )
+
+
+def _last_frame(rows: pl.DataFrame, counts: tuple[str, ...]) -> datetime | None:
+    """End of the newest minute in which any of these streams had a frame."""
+    newest = rows.filter(pl.sum_horizontal(counts) > 0)["timestamp"].max()
+    return newest + timedelta(minutes=1) if isinstance(newest, datetime) else None
+
+
+def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | None:
+    """End of the newest committed minute of the last two days."""
+    found = [row.max_ts for row in ledger.partitions(symbol, now - timedelta(days=2), now) if row.max_ts is not None]
+    return max(found) + timedelta(minutes=1) if found else None
+
+
+def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -> HoleFacts:
+    """What healing is to try again, without what is declared; the watermark tells of anything older."""
+    first, mark = ledger.first_hour(symbol), ledger.watermark(symbol)
+    if first is None:
+        return HoleFacts()
+    start = max(first, heal_start(now, settings.heal_days, RETENTION))
+    found = open_hours(ledger, symbol, start, hot_window(now, settings.hot_hours)[0])
+    stands_at = None if mark is None else mark + MINUTE
+    declared = holes_known(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
+    lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}
+    missing = [
+        hour for hour, minute in lacking.items() if not all_excused(declared, KLINE_STREAM, minute or hour, hour + HOUR)
+    ]
+    refused = [hour for hour in found.quarantined if not all_excused(declared, KLINE_STREAM, hour, hour + HOUR)]
+    return HoleFacts(
+        missing=len(missing),
+        oldest_missing=min(missing, default=None),
+        quarantined=len(refused),
+        oldest_quarantined=min(refused, default=None),
+        explained=len(lacking) + len(found.quarantined) - len(missing) - len(refused),
+        watermark=mark,
+        watermark_explained=stands_at is not None
+        and all_excused(declared, KLINE_STREAM, stands_at, floor_hour(stands_at) + HOUR),
+    )
+
+
+def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:
+    """Archives of the last month that are an alarm, one text per file."""
+    days = {f"{now - timedelta(days=back):%Y-%m-%d}": (now - timedelta(days=back)).date() for back in range(31)}
+    return [
+        f"{row.stream} of {row.symbol} for {row.period} is not published"
+        for symbol in settings.symbols
+        for row in ledger.missing_sources(symbol)
+        if row.source == "archive"
+        and row.stream in DAILY
+        and row.period in days
+        and now >= DAILY[row.stream].archive_due_at(days[row.period]) + ALARM_AFTER
+    ]
+
+
+def _utc(epoch_s: float, now: datetime) -> datetime:
+    return datetime.fromtimestamp(epoch_s, tz=now.tzinfo)

@@ -1,0 +1,1 @@
+"""The archives of Binance Vision: downloading, verifying and typing them."""

@@ -1,0 +1,240 @@
+"""The client of the Vision archives: CHECKSUM, verified and atomic downloads, many at once.
+
+Belongs here: URLs to verified zips on disk. Does not belong here: reading a zip (archive_csv.py), where the lake
+keeps things, what a missing day means to a partition.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lake_resources.binance.streams import STREAMS, Stream
+from lake_resources.errors import (
+    ArchiveCorrupt,
+    ArchiveNotPublished,
+    ChecksumMismatch,
+    DiskFull,
+    LakeError,
+    RateLimited,
+    RequestRefused,
+    ServerError,
+)
+from lake_resources.http import Answer, BodyStream, HttpClient, Sleep, retrying
+
+Request = tuple[str | Stream, str, str]
+"""Stream (or its name), symbol, period (`YYYY-MM-DD`, or `YYYY-MM` of a monthly stream)."""
+
+_CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
+_REMEDY = "Check the network and the base URL (`LAKE_VISION_URL`); the download can be repeated"
+# Zip and CHECKSUM are two files: while Binance re-publishes a day, one try can meet the old and the new one.
+_MISMATCH_TRIES = 2
+
+
+@dataclass(frozen=True)
+class VerifiedZip:
+    """A zip on disk whose bytes hash to the published CHECKSUM.
+
+    Attributes:
+        path: where it lies.
+        url: where it came from.
+        sha256: lower-case hex.
+        size_bytes: of the zip.
+    """
+
+    path: Path
+    url: str
+    sha256: str
+    size_bytes: int
+
+
+class VisionClient:
+    """Vision archives over keep-alive connections; safe to share between threads.
+
+    Args:
+        base_url: e.g. `https://data.binance.vision`.
+        timeout_s: seconds for a connection and for each wait on the socket.
+        connections: parallel connections at most.
+        attempts: calls of one file at most, for failures that a retry can help.
+        sleep: takes seconds.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float = 60.0,
+        connections: int = 64,
+        attempts: int = 4,
+        sleep: Sleep = time.sleep,
+    ) -> None:
+        self._http = HttpClient(base_url, timeout_s=timeout_s, connections=connections, remedy=_REMEDY)
+        self._connections = connections
+        self._attempts = attempts
+        self._sleep = sleep
+        self._threads: ThreadPoolExecutor | None = None
+
+    def url(self, stream: str | Stream, symbol: str, period: str) -> str:
+        """URL of a zip."""
+        return self._http.base_url + _stream(stream).url_path(symbol, period)
+
+    def checksum(self, stream: str | Stream, symbol: str, period: str) -> str:
+        """Published sha256 of a zip, lower-case hex.
+
+        Raises:
+            ArchiveNotPublished: there is no CHECKSUM (yet).
+            ArchiveCorrupt: the CHECKSUM is not one line of hash and file name.
+            ExchangeError: the server could not be reached, failed or refused.
+        """
+        return self._checksum(_stream(stream).url_path(symbol, period))
+
+    def download(self, stream: str | Stream, symbol: str, period: str, into: Path) -> VerifiedZip:
+        """Download one zip to `into/<stream>/<file name>`; it appears there only when verified.
+
+        Raises:
+            ArchiveNotPublished: zip or CHECKSUM is not there (yet).
+            ChecksumMismatch: the bytes do not hash to the CHECKSUM, twice in a row.
+            ArchiveCorrupt: the CHECKSUM cannot be read.
+            DiskFull: no space; no file was left behind.
+            ExchangeError: the server could not be reached, failed or refused.
+        """
+        known = _stream(stream)
+        return self._download(known.url_path(symbol, period), into / known.name)
+
+    def download_many(
+        self, requests: Iterable[Request], into: Path, *, ahead: int | None = None
+    ) -> Iterator[tuple[Request, VerifiedZip | LakeError]]:
+        """Download many zips in parallel, zip and CHECKSUM of a file at the same time.
+
+        Args:
+            requests: what to fetch; read lazily.
+            into: directory of the zips; each stream gets its own below, for all kline streams share file names.
+            ahead: zips under way or not yet taken by the caller; all connections are used by default.
+
+        Yields:
+            Each request in the order given, with its zip or the error that `download` would have raised.
+        """
+        threads = self._executor()
+        waiting: deque[tuple[Request, Future[VerifiedZip]]] = deque()
+        rest = iter(requests)
+        try:
+            while True:
+                while len(waiting) < (ahead or max(self._connections // 2, 1)):
+                    request = next(rest, None)
+                    if request is None:
+                        break
+                    stream = _stream(request[0])
+                    path = stream.url_path(request[1], request[2])
+                    # First in, first out: when a download runs, its CHECKSUM is already under way.
+                    expected = threads.submit(self._checksum, path)
+                    waiting.append((request, threads.submit(self._download, path, into / stream.name, expected)))
+                if not waiting:
+                    return
+                request, future = waiting.popleft()
+                try:
+                    yield request, future.result()
+                except LakeError as error:
+                    yield request, error
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """Close connections and threads."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        self._http.close()
+
+    def _executor(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._connections, thread_name_prefix="vision")
+        return self._threads
+
+    def _checksum(self, path: str) -> str:
+        name = path.rsplit("/", 1)[-1]
+        for attempt in retrying(self._attempts, self._sleep):
+            with attempt:
+                answer = self._http.get(f"{path}.CHECKSUM")
+                self._refuse_bad_status(answer, f"{path}.CHECKSUM")
+                line = _CHECKSUM_LINE.fullmatch(answer.body.decode("utf-8", "replace"))
+                if line is None or line[2] != name:
+                    found = f"not one line of sha256 and {name}: {answer.body[:120]!r}"
+                    raise ArchiveCorrupt(f"{self._http.base_url}{path}.CHECKSUM", found)
+                return line[1].lower()
+        raise AssertionError("tenacity re-raises the last error")
+
+    def _download(self, path: str, into: Path, expected: Future[str] | None = None) -> VerifiedZip:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return self._download_once(path, into, expected)
+            except ChecksumMismatch:
+                if tries == _MISMATCH_TRIES:
+                    raise
+                expected = None
+
+    def _download_once(self, path: str, into: Path, expected: Future[str] | None) -> VerifiedZip:
+        final = into / path.rsplit("/", 1)[-1]
+        temp = into / f".{final.name}.{uuid.uuid4().hex}.part"
+        try:
+            sha256, size_bytes = self._verified(path, temp, expected)
+            temp.replace(final)
+        except BaseException as error:
+            temp.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                what = f"{self._http.base_url}{path}: no space for it in {into}"
+                raise DiskFull(what, remedy="Free some space and repeat; nothing else was touched") from error
+            raise
+        return VerifiedZip(final, self._http.base_url + path, sha256, size_bytes)
+
+    def _verified(self, path: str, temp: Path, expected: Future[str] | None) -> tuple[str, int]:
+        """Download into `temp`; its sha256 (equal to the CHECKSUM) and size."""
+        for attempt in retrying(self._attempts, self._sleep):
+            with attempt:
+                sha256, size_bytes = self._stream_to(path, temp)
+        published = expected.result() if expected is not None else self._checksum(path)
+        if sha256 != published:
+            found = f"{size_bytes} bytes hash to {sha256}, CHECKSUM says {published}"
+            raise ChecksumMismatch(self._http.base_url + path, found)
+        return sha256, size_bytes
+
+    def _stream_to(self, path: str, temp: Path) -> tuple[str, int]:
+        digest = hashlib.sha256()
+        size_bytes = 0
+        with self._http.stream(path) as body:
+            self._refuse_bad_status(body, path)
+            temp.parent.mkdir(parents=True, exist_ok=True)
+            with temp.open("wb") as file:
+                for piece in body.pieces:
+                    digest.update(piece)
+                    size_bytes += len(piece)
+                    file.write(piece)
+        return digest.hexdigest(), size_bytes
+
+    def _refuse_bad_status(self, answer: Answer | BodyStream, path: str) -> None:
+        status = answer.status
+        if status == 200:
+            return
+        url = self._http.base_url + path
+        found = f"HTTP status {status}"
+        if status == 404:
+            raise ArchiveNotPublished(url, found)
+        if status == 429:
+            wait = answer.headers.get("retry-after", "")
+            raise RateLimited(f"GET {url}", found, retry_after_s=float(wait) if wait.isdigit() else 1.0)
+        if status == 408 or status >= 500:
+            raise ServerError(f"GET {url}", found, status=status)
+        raise RequestRefused(f"GET {url}", found, status=status, code=None, remedy=_REMEDY)
+
+
+def _stream(stream: str | Stream) -> Stream:
+    return STREAMS[stream] if isinstance(stream, str) else stream

@@ -1,0 +1,1 @@
+"""The REST side of Binance: requests, weights, pages and answers."""

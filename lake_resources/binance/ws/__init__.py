@@ -1,0 +1,1 @@
+"""The WebSocket side of Binance: sessions, frames and the order book."""

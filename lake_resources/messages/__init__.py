@@ -1,0 +1,1 @@
+"""Messages to people: the webhook, and those that wait for it."""

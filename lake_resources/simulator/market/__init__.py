@@ -1,0 +1,1 @@
+"""The simulated market: seeded or replayed prices, trades and bars."""

@@ -1,0 +1,1 @@
+"""The REST side of the simulated exchange."""

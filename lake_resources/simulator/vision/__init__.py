@@ -1,0 +1,1 @@
+"""The archive side of the simulated exchange."""

@@ -1,0 +1,211 @@
+"""The Vision side: paths, publication time, zips and CHECKSUM files.
+
+Belongs here: which file exists when, its bytes (the same each time), archive faults.
+Does not belong here: the rows of a file (archive_rows.py).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from hashlib import md5, sha256
+
+import polars as pl
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lake_resources.simulator.exchange import Exchange
+from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order, touched
+from lake_resources.simulator.market.bars import INTERVAL_MINUTES
+from lake_resources.simulator.market.feed import DayCache, SymbolFeed
+from lake_resources.simulator.vision.archive_rows import TYPES, ArchiveType, Table, day_start_ms
+
+_PATH = re.compile(
+    r"^/data/futures/um/(?P<cadence>daily|monthly)/(?P<type>\w+)/(?P<symbol>[^/]+)/"
+    r"(?:(?P<interval>\w+)/)?(?P<file>[^/]+)\.zip$"
+)
+_LARGE_AGGREGATES = 200_000
+GARBLED = "1.2.3"
+"""What stands in the place of a number in a `garbled` row."""
+_MISSING = """<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>{key}</Key></Error>"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One archive file that can exist.
+
+    Attributes:
+        kind: its type.
+        feed: its symbol.
+        interval: kline interval, else "".
+        start, end: days covered, half-open.
+        stem: file name without `.zip`.
+    """
+
+    kind: ArchiveType
+    feed: SymbolFeed
+    interval: str
+    start: date
+    end: date
+    stem: str
+
+
+def _period(cadence: str, text: str) -> tuple[date, date] | None:
+    try:
+        if cadence == "daily":
+            start = date.fromisoformat(text)
+            return (start, start + timedelta(days=1)) if text == start.isoformat() else None
+        start = date.fromisoformat(f"{text}-01")
+    except ValueError:
+        return None
+    return start, (start + timedelta(days=32)).replace(day=1)
+
+
+def wanted(exchange: Exchange, path: str) -> Wanted | None:
+    """The archive file behind a path (without `.CHECKSUM`), None where no such file can ever exist."""
+    match = _PATH.match(path)
+    if match is None or match["symbol"] not in exchange.feeds or match["type"] not in TYPES:
+        return None
+    kind, interval = TYPES[match["type"]], match["interval"] or ""
+    known = interval in INTERVAL_MINUTES or interval == "1mo"
+    prefix = f"{match['symbol']}-{interval or kind.name}-"
+    if match["cadence"] not in kind.cadences or kind.has_interval != bool(interval) or (interval and not known):
+        return None
+    period = _period(match["cadence"], match["file"].removeprefix(prefix))
+    if period is None or not match["file"].startswith(prefix):
+        return None
+    start, end = period
+    feed = exchange.feeds[match["symbol"]]
+    low, high = feed.clip(day_start_ms(start) // 60_000, day_start_ms(end) // 60_000)
+    if end <= kind.first or (kind.last is not None and start > kind.last) or low >= high:
+        return None
+    return Wanted(kind, feed, interval.replace("1mo", "1M"), start, end, match["file"])
+
+
+def published_at(want: Wanted, publish_time: time) -> datetime:
+    """When a file appears: the day after at `publish_time` UTC; a month on the first Monday after it."""
+    day = want.end
+    if want.end - want.start > timedelta(days=1):
+        day += timedelta(days=-day.weekday() % 7)
+    return datetime.combine(day, publish_time, UTC)
+
+
+def _revise(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Change a column's first value a little, as a correction would."""
+    if frame.is_empty():
+        return frame
+    first = frame[column][0]
+    old = Decimal(str(first))
+    step = Decimal("0.1") if abs(old) >= Decimal("0.1") else Decimal("0.0000001")
+    new = old + (step if "." in str(first) else 1)
+    revised = pl.Series(column, [str(new) if isinstance(first, str) else float(new)], dtype=frame[column].dtype)
+    return frame.with_columns(pl.concat([revised, frame[column][1:]]))
+
+
+def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> bytes:
+    frame = table.frame
+    kinds = {fault.kind for fault in faults}
+    if any(fault.kind == "republished" and (fault.since is None or now >= fault.since) for fault in faults):
+        frame = _revise(frame, want.kind.revised)
+    for fault in faults:
+        if fault.kind == "garbled":
+            spoilt = pl.Series(touched(fault, table.time_ms))
+            value = pl.col(want.kind.revised).cast(pl.String)
+            frame = frame.with_columns(pl.when(spoilt).then(pl.lit(GARBLED)).otherwise(value).alias(want.kind.revised))
+    rows = [fault for fault in faults if fault.kind in ROW_KINDS and fault.kind != "microseconds"]
+    if rows:
+        frame = frame[damaged_order(rows, table.time_ms)]
+    if "microseconds" in kinds:
+        frame = frame.with_columns(
+            pl.col(name) * 1000 + (999 if name == "close_time" else 0) for name in want.kind.stamps
+        )
+    since = want.kind.header_from
+    header = since is None or want.start >= since
+    header = (header or "header" in kinds) and "headerless" not in kinds
+    return frame.write_csv(include_header=header).encode()
+
+
+def build_zip(want: Wanted, faults: Sequence[Fault], now: datetime) -> bytes:
+    """Bytes of an archive file; the same for the same file and faults, whenever it is asked for."""
+    table = want.kind.rows(want.feed, day_start_ms(want.start), day_start_ms(want.end), want.interval)
+    entry = zipfile.ZipInfo(f"{want.stem}.csv", (want.end.year, want.end.month, want.end.day, 7, 11, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(entry, _csv(want, table, faults, now), compresslevel=1)
+    return buffer.getvalue()
+
+
+def _damage(body: bytes, faults: Sequence[Fault]) -> bytes:
+    for fault in faults:
+        if fault.kind == "truncated":
+            body = body[: int(len(body) * fault.fraction)]
+        elif fault.kind == "flipped":
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
+    return body
+
+
+class VisionSite:
+    """Answers for `/data/…`.
+
+    Args:
+        exchange: the simulated exchange.
+        publish_time: time of day (UTC) at which a day's files appear on the day after.
+        cached_files: files kept in memory, large ones less.
+    """
+
+    def __init__(self, exchange: Exchange, *, publish_time: time = time(8, 35), cached_files: int = 128) -> None:
+        self._exchange = exchange
+        self._publish_time = publish_time
+        self._files = DayCache(cached_files)
+        self._large_files = DayCache(max(cached_files // 32, 1))
+
+    def answer(self, path: str, query: str = "") -> Response:
+        """The zip or CHECKSUM behind a path, or S3's 404."""
+        archive = path.removesuffix(".CHECKSUM")
+        is_checksum = archive != path
+        want = wanted(self._exchange, archive)
+        book = self._exchange.faults
+        content = book.take((*ARCHIVE_KINDS, *ROW_KINDS), archive, query, count=False)
+        if is_checksum:
+            lies = bool(book.take(("wrong_checksum",), archive, query))
+        else:
+            lies = False
+            book.take([k for k in (*ARCHIVE_KINDS, *ROW_KINDS) if k != "wrong_checksum"], archive, query)
+        now = self._exchange.clock.now()
+        late_h = max((fault.hours for fault in content if fault.kind == "late"), default=0.0)
+        missing = any(fault.kind == "missing" for fault in content)
+        if want is None or missing or now < published_at(want, self._publish_time) + timedelta(hours=late_h):
+            return Response(_MISSING.format(key=path[1:]), 404, media_type="application/xml")
+        revised = tuple(f.since is None or now >= f.since for f in content if f.kind == "republished")
+        key = (archive, tuple(content), revised)
+        low, high = (day_start_ms(day) // 60_000 for day in (want.start, want.end))
+        large = want.feed.market.agg_count(high) - want.feed.market.agg_count(low) > _LARGE_AGGREGATES
+        files = self._large_files if large else self._files
+        body = files.get(key, lambda: build_zip(want, content, now))
+        if is_checksum:
+            seen = _damage(body, [fault for fault in content if fault.matching])
+            digest = sha256(seen).hexdigest()
+            shown = sha256(digest.encode()).hexdigest() if lies else digest
+            return Response(f"{shown}  {want.stem}.zip\n", media_type="binary/octet-stream")
+        body = _damage(body, content)
+        stamp = published_at(want, self._publish_time).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        tag = md5(body, usedforsecurity=False).hexdigest()
+        return Response(body, media_type="application/zip", headers={"Last-Modified": stamp, "ETag": f'"{tag}"'})
+
+    def routes(self) -> list[Route]:
+        """Starlette routes below `/data/`; each request runs in a worker thread."""
+
+        def handle(request: Request) -> Response:
+            return self.answer(request.url.path, request.url.query)
+
+        return [Route("/data/{rest:path}", handle, methods=["GET", "HEAD"])]

@@ -1,0 +1,1 @@
+"""The ledger: tables, connections and statements by concern."""

@@ -1,0 +1,77 @@
+"""When symbols are traded, in the ledger: what the exchange's own list said last.
+
+Belongs here: rows of `listings`. Does not belong here: asking the exchange, which hours are expected because of it.
+The exchange takes delisted symbols off its list some day; what it said of them is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from lake_resources.storage.catalog import HOUR, floor_hour, utc
+from lake_resources.storage.ledger.engine import LedgerEngine
+from lake_resources.storage.ledger.tables import LISTINGS
+
+
+@dataclass(frozen=True)
+class Listing:
+    """When a symbol is traded, UTC.
+
+    Attributes:
+        first: first instant of trading, or None where the exchange does not say.
+        end: end of trading, or None while none is known.
+    """
+
+    symbol: str
+    first: datetime | None
+    end: datetime | None
+
+    @property
+    def first_whole_hour(self) -> datetime | None:
+        """The first hour that can be whole."""
+        if self.first is None or self.first == floor_hour(self.first):
+            return self.first
+        return floor_hour(self.first) + HOUR
+
+    @property
+    def last_whole_hour_end(self) -> datetime | None:
+        """End of the last hour that can be whole."""
+        return None if self.end is None else floor_hour(self.end)
+
+    def untraded(self, hours: Iterable[datetime]) -> set[datetime]:
+        """Those of the hours (their starts) that cannot be whole, because the symbol is not traded then."""
+        first, end = self.first_whole_hour, self.last_whole_hour_end
+        return {hour for hour in hours if (first is not None and hour < first) or (end is not None and hour >= end)}
+
+
+class ListingRows(LedgerEngine):
+    """Statements on `listings`."""
+
+    def record_listing(self, listing: Listing, *, at: datetime) -> None:
+        """Keep what the exchange says now; writes only what is new."""
+        if self.listing(listing.symbol) == listing:
+            return
+        row = {"symbol": listing.symbol, "first_utc": listing.first, "end_utc": listing.end, "said_at_utc": at}
+        insert = self._insert(LISTINGS).values(**row)
+        changed = {name: insert.excluded[name] for name in row if name != "symbol"}
+        with self._write() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=["symbol"], set_=changed))
+
+    def listing(self, symbol: str) -> Listing | None:
+        """What the exchange said last, or None where it never did."""
+        c = LISTINGS.c
+        query = sa.select(c.symbol, c.first_utc, c.end_utc).where(c.symbol == symbol)
+        with self._read() as connection:
+            found = connection.execute(query).one_or_none()
+        return None if found is None else Listing(*found)
+
+    def traded_after(self, symbols: Iterable[str], instant: datetime) -> tuple[str, ...]:
+        """Those of the symbols whose trading is not known to have ended until `instant`, in their order."""
+        c = LISTINGS.c
+        with self._read() as connection:
+            ended = set(connection.execute(sa.select(c.symbol).where(c.end_utc <= utc(instant))).scalars())
+        return tuple(symbol for symbol in symbols if symbol not in ended)

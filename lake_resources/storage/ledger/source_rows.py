@@ -1,0 +1,266 @@
+"""Raw inputs in the ledger: Vision archives and REST captures, every vintage of them.
+
+Belongs here: rows of `archives` and `captures`. Does not belong here: fetching, parsing, publishing their files.
+A re-published archive or a repeated capture gets a row and a file of its own; exactly one vintage is current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from lake_resources.storage.catalog import floor_hour, utc, whole_hour
+from lake_resources.storage.ledger.engine import LedgerEngine
+from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One vintage of one Vision file.
+
+    Attributes:
+        period: `YYYY-MM-DD`, or `YYYY-MM` of a monthly stream.
+        sha256: of the zip.
+        url: where it came from.
+        path: its typed rows, relative to the lake's root.
+        content_hash: sha256 of the typed file.
+        size_bytes: size of the zip.
+        checksum_verdict: `verified`, or why it could not be.
+        fetched_at: UTC.
+        is_current: False once a re-publication replaced it.
+    """
+
+    symbol: str
+    stream: str
+    period: str
+    sha256: str
+    url: str
+    path: str
+    row_count: int
+    min_ts: datetime | None
+    max_ts: datetime | None
+    content_hash: str
+    size_bytes: int
+    checksum_verdict: str
+    fetched_at: datetime
+    is_current: bool = True
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One vintage of what REST returned for one hour of one stream.
+
+    Attributes:
+        hour: start of the hour, UTC.
+        path: its rows, relative to the lake's root.
+        window_start: first instant asked for, UTC.
+        window_end: first instant not asked for, UTC.
+        complete: the answer covers the whole hour.
+        request: what was asked, as a URL path and query without secrets.
+        content_hash: sha256 of the file.
+        captured_at: UTC.
+        is_current: False once a later capture that is not less complete replaced it.
+    """
+
+    symbol: str
+    stream: str
+    hour: datetime
+    path: str
+    row_count: int
+    window_start: datetime
+    window_end: datetime
+    complete: bool
+    request: str
+    content_hash: str
+    captured_at: datetime
+    is_current: bool = True
+
+
+class SourceRows(LedgerEngine):
+    """Statements on `archives` and `captures`."""
+
+    def record_archive(self, archive: Archive) -> None:
+        """Add a vintage and make it the current one; recording the same zip again updates its row."""
+        with self._write() as connection:
+            _supersede(connection, ARCHIVES, symbol=archive.symbol, stream=archive.stream, period=archive.period)
+            self._upsert(connection, ARCHIVES, _archive_row(archive) | {"is_current": True})
+
+    def archive(self, symbol: str, stream: str, period: str) -> Archive | None:
+        """The current vintage, or None."""
+        query = sa.select(ARCHIVES).where(
+            ARCHIVES.c.symbol == symbol, ARCHIVES.c.stream == stream, ARCHIVES.c.period == period, ARCHIVES.c.is_current
+        )
+        with self._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _archive(row)
+
+    def archive_vintages(self, symbol: str, stream: str, period: str) -> list[Archive]:
+        """All vintages, oldest first."""
+        query = (
+            sa.select(ARCHIVES)
+            .where(ARCHIVES.c.symbol == symbol, ARCHIVES.c.stream == stream, ARCHIVES.c.period == period)
+            .order_by(ARCHIVES.c.fetched_at_utc, ARCHIVES.c.sha256)
+        )
+        with self._read() as connection:
+            return [_archive(row) for row in connection.execute(query).mappings()]
+
+    def archives_between(self, symbol: str, stream: str, start: datetime, end: datetime) -> list[Archive]:
+        """Current vintages of the days (or months) that overlap `[start, end)`, in order."""
+        first, last = utc(start), utc(end) - timedelta(microseconds=1)
+        # As text a month is less than each of its days, so the month of the start is the lower bound for both.
+        query = (
+            sa.select(ARCHIVES)
+            .where(
+                ARCHIVES.c.symbol == symbol,
+                ARCHIVES.c.stream == stream,
+                ARCHIVES.c.period >= f"{first:%Y-%m}",
+                ARCHIVES.c.period <= f"{last:%Y-%m-%d}",
+                ARCHIVES.c.is_current,
+            )
+            .order_by(ARCHIVES.c.period)
+        )
+        with self._read() as connection:
+            found = [_archive(row) for row in connection.execute(query).mappings()]
+        return [archive for archive in found if len(archive.period) == 7 or archive.period >= f"{first:%Y-%m-%d}"]
+
+    def record_capture(self, capture: Capture) -> None:
+        """Add a vintage; it becomes current unless the current one covers the whole hour and this one does not."""
+        self.record_captures([capture])
+
+    def record_captures(self, captures: Iterable[Capture]) -> None:
+        """`record_capture` for several, in one transaction."""
+        with self._write() as connection:
+            for capture in captures:
+                self._record_capture(connection, capture)
+
+    def _record_capture(self, connection: sa.Connection, capture: Capture) -> None:
+        key = {"symbol": capture.symbol, "stream": capture.stream, "hour": whole_hour(capture.hour)}
+        held = connection.execute(
+            sa.select(CAPTURES.c.complete, CAPTURES.c.content_hash).where(*_is(CAPTURES, key), CAPTURES.c.is_current)
+        ).one_or_none()
+        better = held is None or capture.complete or not held.complete or held.content_hash == capture.content_hash
+        if better:
+            _supersede(connection, CAPTURES, **key)
+        self._upsert(connection, CAPTURES, _capture_row(capture) | {"is_current": better})
+
+    def capture(self, symbol: str, stream: str, hour: datetime) -> Capture | None:
+        """The current vintage of one hour, or None."""
+        key = {"symbol": symbol, "stream": stream, "hour": whole_hour(hour)}
+        with self._read() as connection:
+            row = (
+                connection.execute(sa.select(CAPTURES).where(*_is(CAPTURES, key), CAPTURES.c.is_current))
+                .mappings()
+                .one_or_none()
+            )
+        return None if row is None else _capture(row)
+
+    def capture_vintages(self, symbol: str, stream: str, hour: datetime) -> list[Capture]:
+        """All vintages of one hour, oldest first."""
+        key = {"symbol": symbol, "stream": stream, "hour": whole_hour(hour)}
+        query = (
+            sa.select(CAPTURES).where(*_is(CAPTURES, key)).order_by(CAPTURES.c.captured_at_utc, CAPTURES.c.content_hash)
+        )
+        with self._read() as connection:
+            return [_capture(row) for row in connection.execute(query).mappings()]
+
+    def captures_between(self, symbol: str, stream: str, start: datetime, end: datetime) -> list[Capture]:
+        """Current vintages of the hours that overlap `[start, end)`, in order."""
+        query = (
+            sa.select(CAPTURES)
+            .where(
+                CAPTURES.c.symbol == symbol,
+                CAPTURES.c.stream == stream,
+                CAPTURES.c.hour >= floor_hour(start),
+                CAPTURES.c.hour < utc(end),
+                CAPTURES.c.is_current,
+            )
+            .order_by(CAPTURES.c.hour)
+        )
+        with self._read() as connection:
+            return [_capture(row) for row in connection.execute(query).mappings()]
+
+    def unfinished_captures(self, symbol: str, start: datetime, end: datetime) -> list[Capture]:
+        """Current vintages, of all streams, that were taken before their hour was over and settled."""
+        query = sa.select(CAPTURES).where(
+            CAPTURES.c.symbol == symbol,
+            CAPTURES.c.hour >= floor_hour(start),
+            CAPTURES.c.hour < utc(end),
+            CAPTURES.c.is_current,
+            sa.not_(CAPTURES.c.complete),
+        )
+        with self._read() as connection:
+            return [_capture(row) for row in connection.execute(query.order_by(CAPTURES.c.hour)).mappings()]
+
+    def captures_since(self, instant: datetime) -> int:
+        """How many answers of REST were kept since an instant."""
+        query = sa.select(sa.func.count()).where(CAPTURES.c.captured_at_utc >= utc(instant))
+        with self._read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def superseded_captures(self, before: datetime, limit: int) -> list[Capture]:
+        """Vintages of unfinished hours that a later one replaced, taken before an instant; oldest first."""
+        query = (
+            sa.select(CAPTURES)
+            .where(
+                sa.not_(CAPTURES.c.is_current),
+                sa.not_(CAPTURES.c.complete),
+                CAPTURES.c.captured_at_utc < utc(before),
+            )
+            .order_by(CAPTURES.c.captured_at_utc)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [_capture(row) for row in connection.execute(query).mappings()]
+
+    def forget_captures(self, captures: Iterable[Capture]) -> None:
+        """Drop the rows of vintages that no committed hour refers to; their files are the caller's."""
+        with self._write() as connection:
+            for capture in captures:
+                key = {
+                    "symbol": capture.symbol,
+                    "stream": capture.stream,
+                    "hour": whole_hour(capture.hour),
+                    "content_hash": capture.content_hash,
+                }
+                connection.execute(sa.delete(CAPTURES).where(*_is(CAPTURES, key), sa.not_(CAPTURES.c.is_current)))
+
+    def _upsert(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
+        key = [column.name for column in table.primary_key]
+        insert = self._insert(table).values(**row)
+        changed = {name: insert.excluded[name] for name in row if name not in key}
+        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed))
+
+
+def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in key.items()]
+
+
+def _supersede(connection: sa.Connection, table: sa.Table, **key: Any) -> None:
+    connection.execute(sa.update(table).where(*_is(table, key), table.c.is_current).values(is_current=False))
+
+
+def _archive_row(archive: Archive) -> dict[str, Any]:
+    row = dict(vars(archive))
+    row["fetched_at_utc"] = row.pop("fetched_at")
+    return row
+
+
+def _archive(row: sa.RowMapping) -> Archive:
+    values = dict(row)
+    return Archive(fetched_at=values.pop("fetched_at_utc"), **values)
+
+
+def _capture_row(capture: Capture) -> dict[str, Any]:
+    row = dict(vars(capture))
+    row["hour"] = whole_hour(capture.hour)
+    row["captured_at_utc"] = row.pop("captured_at")
+    return row
+
+
+def _capture(row: sa.RowMapping) -> Capture:
+    values = dict(row)
+    return Capture(captured_at=values.pop("captured_at_utc"), **values)

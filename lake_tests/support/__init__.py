@@ -1,0 +1,1 @@
+"""What tests share: lakes, exchanges, workers and frames. No assertion of a test lives here."""

@@ -1,0 +1,96 @@
+"""Writer processes for the crash and concurrency tests, forked from one that has its imports behind it.
+
+Belongs here: the loop that a test kills, and the protocol on stdin/stdout: one line in starts a writer, its process id
+comes out; its exit status follows. Does not belong here: any assertion.
+Run as a script: `python commit_worker.py REPOSITORY`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+
+from lake_resources.storage.commit import commit_hours
+from lake_resources.storage.compaction import clear, compact
+from lake_tests.support import compacted_hours
+from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
+
+HOURS = 6
+
+
+def write_forever(root: Path, seed: int, version: int) -> None:
+    """Commit ever newer versions of random hours; a version is noted in `acknowledged` once its commit returned."""
+    catalog, ledger = lake(root)
+    choose = random.Random(seed)
+    log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    while True:
+        version += 1
+        hours = sorted(choose.sample(range(HOURS), choose.randint(1, HOURS)))
+        commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour), value=version) for hour in hours], clock=clock)
+        os.write(log, (json.dumps([version, hours]) + "\n").encode())
+
+
+def write_once(root: Path, values: list[float]) -> None:
+    """Commit a day once per value, and note the outcomes."""
+    catalog, ledger = lake(root)
+    statuses = []
+    for value in values:
+        day = [candidate(at(hour), value=value) for hour in range(24)]
+        statuses.append([found.status for found in commit_hours(catalog, ledger, SYMBOL, day, clock=clock)])
+    (root / f"outcomes-{os.getpid()}.json").write_text(json.dumps(statuses))
+
+
+def compact_forever(root: Path, seed: int, version: int) -> None:
+    """Commit, compact to days and to the months, and remove what nothing is read from, in random order for ever."""
+    catalog, ledger = lake(root)
+    choose = random.Random(seed)
+    log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    rows = compacted_hours.all_rows()
+    while True:
+        version += 1
+        hours = sorted(choose.sample(range(compacted_hours.COUNT), choose.randint(1, compacted_hours.COUNT)))
+        commit_hours(catalog, ledger, SYMBOL, compacted_hours.candidates(rows, hours, version), clock=clock)
+        os.write(log, (json.dumps([version, hours]) + "\n").encode())
+        for period in choose.sample([*compacted_hours.DAYS, *compacted_hours.MONTHS], 4):
+            found = ledger.hour_files(SYMBOL, period.start, period.end)
+            if found:
+                compact(catalog, ledger, period, found, clock=clock)
+            clear(catalog, ledger, SYMBOL, clock=clock, grace=timedelta(0))
+
+
+def say(line: str) -> None:
+    """One line to the test."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+TASKS = {"forever": write_forever, "once": write_once, "compact": compact_forever}
+
+
+def main() -> None:
+    """Fork one writer per line of JSON on stdin: a list of them is started together."""
+    say("ready")
+    for line in sys.stdin:
+        children = []
+        for task, *arguments in json.loads(line):
+            child = os.fork()
+            if child == 0:
+                try:
+                    TASKS[task](Path(arguments[0]), *arguments[1:])
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            children.append(child)
+        say(json.dumps(children))
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        say(json.dumps(statuses))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""An outage of the local stack: SIGKILL of collector, daemon and a run at work, and what the lake holds around it.
+
+Belongs here: a place for a stack, catching a run at its work, killing, reading back hours and records. No assertion.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from lake_assets.lake import Lake
+from lake_assets.local_stack.stack import COLLECTOR, Stack, dagster_home
+from lake_assets.metadata import AUTOMATION_TAG
+from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
+from lake_resources.collector.segments import newest_minute, read_records
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.parquet import file_hash
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+_PID = re.compile(r"Started process for run \(pid: (\d+)\)")
+
+
+@dataclass(frozen=True)
+class Strike:
+    """When everything was killed, and the run that was at work then."""
+
+    at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True)
+class HourOnDisk:
+    """A committed hour: what the ledger promises of its file, and what is in it."""
+
+    promised_hash: str
+    found_hash: str
+    minutes: frozenset[datetime]
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def instance_of(settings: LakeSettings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage of a stack, beside its processes."""
+    home = str(dagster_home(settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", home)  # the event log's configuration reads it
+        with dg.DagsterInstance.from_config(home) as instance:
+            yield instance
+
+
+def strike(stack: Stack, instance: dg.DagsterInstance, *, timeout_s: float) -> Strike:
+    """Wait for a run of the hot band that is at work, then kill it, the daemon's side and the collector at once."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        stack.check()
+        caught = _caught(instance)
+        if caught is not None:
+            daemon, collector = stack.processes["daemon"], stack.processes[COLLECTOR]
+            run_id, pid = caught
+            # The daemon with its code server, which would otherwise report the dead run.
+            os.killpg(daemon.pid, signal.SIGKILL)
+            os.kill(collector.pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
+            at = datetime.now(UTC)
+            daemon.wait(10)
+            collector.wait(10)
+            return Strike(at, run_id)
+        time.sleep(0.02)
+    raise AssertionError(f"no run of the hot band was at work within {timeout_s} s")
+
+
+def _caught(instance: dg.DagsterInstance) -> tuple[str, int] | None:
+    """A run at work and its process, which is stopped so that it stays at work until it is killed."""
+    at_work = dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(at_work):
+        said = [found for entry in instance.all_logs(run.run_id) if (found := _PID.search(entry.message))]
+        if not said:
+            continue
+        pid = int(said[0][1])
+        try:
+            os.kill(pid, signal.SIGSTOP)
+        except ProcessLookupError:
+            continue
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and now.status == dg.DagsterRunStatus.STARTED:
+            return run.run_id, pid
+        os.kill(pid, signal.SIGCONT)
+    return None
+
+
+def hours_on_disk(lake: Lake, symbol: str, start: datetime, end: datetime) -> dict[datetime, HourOnDisk]:
+    """Committed hours of `[start, end)`, each read from its own file; an hour without one has no minutes."""
+    found = {}
+    for row in lake.ledger.partitions(symbol, start, end):
+        path = lake.catalog.absolute(row.path)
+        there = path.is_file()
+        minutes = pl.read_parquet(path, columns=["timestamp"])["timestamp"].to_list() if there else []
+        found[row.hour] = HourOnDisk(row.content_hash, file_hash(path) if there else "no file", frozenset(minutes))
+    return found
+
+
+def trade_ids(settings: LakeSettings, symbol: str, since: datetime) -> Counter[int]:
+    """How often each aggTrade id lies in the records, heard or healed."""
+    segments = Catalog(settings.lake_root).live_records_dir
+    newest = newest_minute(segments)
+    found: Counter[int] = Counter()
+    for frame in read_records(segments, symbol, int(since.timestamp()) // 60 - 5, 0 if newest is None else newest + 1):
+        if frame.kind == AGG_TRADE:
+            found[frame.decoded()["a"]] += 1
+        elif frame.kind == HEALED:
+            found.update(row["a"] for row in frame.decoded())
+    return found
