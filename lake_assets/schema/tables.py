@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import polars as pl
 
 from lake_assets.schema.column import Column
 from lake_assets.schema.minute_columns import COLUMNS
+from lake_resources.binance.market import UM
+from lake_resources.layout import TableLayout
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,16 +28,21 @@ class Table:
     """A table of the lake.
 
     Attributes:
-        name: table name.
+        layout: its name, market, grain, partitions and place.
         columns: its columns in file order.
         primary_key: columns that identify a row; `symbol` is in the path, not in the file.
         sort_order: columns a file is sorted by.
     """
 
-    name: str
+    layout: TableLayout
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     sort_order: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Table name."""
+        return self.layout.name
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -102,4 +110,19 @@ class Table:
         return pl.DataFrame(schema=self.polars_schema)
 
 
-MINUTE = Table("um_minute", COLUMNS, primary_key=("symbol", "timestamp"), sort_order=("timestamp",))
+MINUTE = Table(
+    TableLayout(
+        name="um_minute",
+        title="minute table",
+        market=UM.name,
+        market_directory=UM.directory,
+        directory="minute",
+        grain=timedelta(minutes=1),
+        span="hour",
+        row_stream="klines_1m",
+        tiers=("day", "month"),
+    ),
+    COLUMNS,
+    primary_key=("symbol", "timestamp"),
+    sort_order=("timestamp",),
+)

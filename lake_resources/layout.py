@@ -1,0 +1,94 @@
+"""What storage and ledger must know of a table: its place, its grain, and how its rows are cut into partitions.
+
+Belongs here: the `TableLayout` record and arithmetic on partitions. Does not belong here: any column but the one of the
+time, any table (the declarations in `lake_assets.tables` carry their layouts), reading or writing files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Span = Literal["hour", "day"]
+Tier = Literal["day", "month"]
+
+_SPANS: dict[Span, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """A table as storage sees it.
+
+    Attributes:
+        name: key of the table in the ledger, e.g. `um_minute`.
+        title: how messages name it, e.g. `minute table`.
+        market: name of the market whose streams it is built from, e.g. `um`; raw inputs are kept by market.
+        market_directory: directory of the market below the lake's root and in the archives, e.g. `futures/um`.
+        directory: directory of the table below that of the market, e.g. `minute`.
+        grain: length of a row.
+        span: length of a partition; partitions begin at whole UTC hours or days.
+        row_stream: the stream whose rows are the rows of the table: a better source of it may rightly have fewer.
+        tiers: files of many partitions that compaction makes, the shorter first.
+        time_column: start of a row, `timestamp[us, UTC]`; rows are sorted by it.
+    """
+
+    name: str
+    title: str
+    market: str
+    market_directory: str
+    directory: str
+    grain: timedelta
+    span: Span
+    row_stream: str
+    tiers: tuple[Tier, ...]
+    time_column: str = "timestamp"
+
+    @property
+    def step(self) -> timedelta:
+        """Length of a partition."""
+        return _SPANS[self.span]
+
+    @property
+    def rows_per_partition(self) -> int:
+        """Rows of a whole partition."""
+        return self.step // self.grain
+
+    def start_of(self, instant: datetime) -> datetime:
+        """Start of the partition that holds `instant`, UTC.
+
+        Raises:
+            ValueError: the instant carries no time zone.
+        """
+        if instant.tzinfo is None:
+            raise ValueError(f"{instant!r} has no time zone; every instant of the lake is timezone-aware UTC")
+        start = instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        return start.replace(hour=0) if self.span == "day" else start
+
+    def whole(self, start: datetime) -> datetime:
+        """`start` in UTC, checked to be the start of a partition.
+
+        Raises:
+            ValueError: it is not.
+        """
+        found = self.start_of(start)
+        if found != start:
+            raise ValueError(f"{start.isoformat()} is not the start of a UTC {self.span}")
+        return found
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Starts of the partitions that overlap `[start, end)`, in order."""
+        at = self.start_of(start)
+        while at < end:
+            yield at
+            at += self.step
+
+    def text(self, start: datetime) -> str:
+        """A partition as people and file names write it: `2026-11-19T05`, or `2026-11-19` where it is a day."""
+        return f"{self.whole(start):%Y-%m-%d}" if self.span == "day" else f"{self.whole(start):%Y-%m-%dT%H}"
+
+    def hive(self, start: datetime) -> str:
+        """Hive directories of a partition, zero-padded: `year=2026/month=11/day=19/hour=05`."""
+        day = f"{self.whole(start):year=%Y/month=%m/day=%d}"
+        return day if self.span == "day" else f"{day}/hour={start.astimezone(UTC):%H}"
