@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lake_resources.simulator.market import replay
-from lake_resources.simulator.market.market import Market
+from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.ws.recording import Replay, read_recording

@@ -11,7 +11,7 @@ from lake_resources.clock import Clock
 from lake_resources.simulator.faults import FaultBook
 from lake_resources.simulator.market.book import Book
 from lake_resources.simulator.market.feed import SymbolFeed
-from lake_resources.simulator.market.market import ALWAYS, Market, SeededMarket
+from lake_resources.simulator.market.seeded_market import ALWAYS, Market, SeededMarket
 from lake_resources.simulator.market.specs import Listing, spec_of
 from lake_resources.simulator.rest.limits import Limits
 from lake_resources.simulator.sim_clock import SimClock

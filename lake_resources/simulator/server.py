@@ -25,7 +25,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.simulator.control import Control, Seen
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import RESPONSE_KINDS, Fault, FaultBook
-from lake_resources.simulator.market.market import Market
+from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS, Listing
 from lake_resources.simulator.rest import rest_routes as rest
 from lake_resources.simulator.rest.limits import Verdict

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lake_resources.simulator.market.book import Book, Side, Snapshot
 from lake_resources.simulator.market.feed import SymbolFeed
-from lake_resources.simulator.market.market import SeededMarket
+from lake_resources.simulator.market.seeded_market import SeededMarket
 from lake_resources.simulator.market.specs import ONBOARD_MS, spec_of
 from lake_resources.simulator.ws.names import stream_of
 from lake_resources.simulator.ws.sources import source_of

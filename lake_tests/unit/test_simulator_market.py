@@ -24,7 +24,7 @@ from lake_resources.simulator.market.bars import (
 from lake_resources.simulator.market.decimals import text, text_column, texts
 from lake_resources.simulator.market.derive import book_updates, settlements, snapshots, taker_volumes
 from lake_resources.simulator.market.feed import REFERENCE_KINDS, DayCache, SymbolFeed
-from lake_resources.simulator.market.market import SeededMarket
+from lake_resources.simulator.market.seeded_market import SeededMarket
 from lake_resources.simulator.market.specs import spec_of
 from lake_resources.simulator.market.trades import MINUTE_MS
 from lake_resources.simulator.vision import archive_rows
@@ -77,7 +77,7 @@ def test_the_first_trade_is_number_one() -> None:
 
 def test_another_process_draws_the_same_market_and_another_seed_another_one() -> None:
     code = (
-        "from lake_resources.simulator.market.market import SeededMarket as M;"
+        "from lake_resources.simulator.market.seeded_market import SeededMarket as M;"
         "from lake_resources.simulator.market.specs import *;"
         "import hashlib,sys; s,m=int(sys.argv[1]),int(sys.argv[2]); t=M(spec_of('ETHUSDT'),s).trades(m,m+1440);"
         "print(hashlib.sha256(b''.join(a.tobytes() for a in vars(t).values())).hexdigest())"

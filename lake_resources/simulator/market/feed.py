@@ -1,7 +1,7 @@
 """One symbol as the exchange knows it: trades, bars, reference prices, slow series, up to a given now.
 
 Belongs here: caching of whole days, cutting at "now", the running minute; mark, index and premium samples.
-Does not belong here: the market itself (market.py, replay.py), the slow series (derive.py), JSON or CSV.
+Does not belong here: the market itself (seeded_market.py, replay.py), the slow series (derive.py), JSON or CSV.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from lake_resources.simulator.market.bars import INTERVAL_MINUTES, Bars, concat, empty_bars, minute_bars, roll_up
-from lake_resources.simulator.market.market import Market
 from lake_resources.simulator.market.rng import Floats, Ints, Rng
+from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.trades import HOUR_MINUTES, MINUTE_MS, Mask, Trades
 
 DAY_MINUTES = 1440

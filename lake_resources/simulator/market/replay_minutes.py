@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from lake_resources.simulator.market.bars import Bars
-from lake_resources.simulator.market.market import split_total
 from lake_resources.simulator.market.rng import Ints, Rng
+from lake_resources.simulator.market.seeded_market import split_total
 from lake_resources.simulator.market.trades import MINUTE_MS
 
 _LEAST_FILLS = 4

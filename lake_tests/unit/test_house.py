@@ -1,0 +1,61 @@
+"""How the code is laid out: names that are found by themselves, layers that the pages tell."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("lake_assets", "lake_resources")
+LONGEST = 500
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((PROJECT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_file_name_stands_once_in_its_package(package: str) -> None:
+    names = Counter(path.name for path in modules(package) if path.name not in {"__init__.py", "__main__.py"})
+    assert names
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_is_a_place_for_anything(package: str) -> None:
+    vague = {"utils", "util", "helpers", "common", "manager", "misc", "facts"}
+    assert [str(path) for path in modules(package) if vague & set(path.with_suffix("").parts)] == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "lake_tests"])
+def test_no_file_is_too_long_to_read(package: str) -> None:
+    long = {
+        path.name: count for path in modules(package) if (count := len(path.read_text("utf-8").splitlines())) > LONGEST
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_module_says_first_what_belongs_in_it(package: str) -> None:
+    silent = []
+    for path in modules(package):
+        text = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        if text is None or (path.name not in {"__init__.py", "__main__.py"} and "elongs here" not in text):
+            silent.append(str(path.relative_to(PROJECT)))
+    assert silent == []
+
+
+def test_the_architecture_page_lists_the_layers_of_the_import_contract() -> None:
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+    contract = next(each for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers")
+    declared = [{part.strip() for part in layer.split("|")} for layer in contract["layers"]]
+    page = (PROJECT / "docs" / "architecture.md").read_text("utf-8")
+    section = page.split("## Layers", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `lake_")]
+    told = [set(re.findall(r"`(lake_[\w.]+)`", row)) for row in rows]
+    assert told == declared
