@@ -77,10 +77,11 @@ def backfill_years(
     follow: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Find the missing and wrong hours of the last years and repair only those, in Dagster.
+    """Load what is missing or wrong of the last years, in Dagster.
 
-    Started again it does what is left; a backfill that still runs is followed, not launched twice. Exit code 1 when
-    hours stay wrong (not when --max-missing-hours left some out).
+    It audits first and repairs only the hours that need it. Started again it does what is left; a backfill that still
+    runs is followed, not launched twice. Exit code 1 when hours stay wrong (not when --max-missing-hours left some
+    out).
 
     Examples: `lake backfill-years --years 1 --dry-run` · `lake backfill-years BTCUSDT --max-missing-hours 500`
     """
@@ -107,10 +108,11 @@ def backfill_range(
     follow: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Find the missing and wrong hours of a range and repair only those, in Dagster.
+    """Load what is missing or wrong of a range, in Dagster.
 
-    A range that is empty, lies before LAKE_START, or in which no symbol is traded is refused (2), and so is one that
-    has not begun (3): "nothing to repair" always means that it was looked at.
+    It audits first and repairs only the hours that need it. A range that is empty, lies before LAKE_START, or in which
+    no symbol is traded is refused (2), and so is one that has not begun (3): "nothing to repair" always means that it
+    was looked at.
 
     Examples: `lake backfill-range --start 2024-01-01 --end 2024-02-01 --dry-run` · `lake backfill-range --preset 2024`
     """

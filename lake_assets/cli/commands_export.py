@@ -37,9 +37,10 @@ def slice_(
     ] = "any",
     incomplete: Annotated[Incomplete, typer.Option(help="bars that lack a minute: mark them, or omit them")] = "mark",
 ) -> None:
-    """Write minutes or longer bars of a half-open range, one file per symbol, with a certificate beside each.
+    """Write minutes or longer bars of a range as files with certificates.
 
-    The certificate says how complete the rows are, where they came from, what is missing and why, and their hash.
+    The range is half-open; each symbol has a file and its certificate beside it. The certificate says how complete the
+    rows are, where they came from, what is missing and why, and their hash.
 
     Examples: `lake slice BTCUSDT --start 2024-01-01 --end 2024-02-01 --tf 1h --format csv` ·
     `lake slice --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`

@@ -71,11 +71,12 @@ def feed_1h(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="write the files, not the table")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="print verdict and checks of every hour")] = False,
 ) -> None:
-    """Validate the newest closed hour of BTCUSDT against the table, append it, write the inference file.
+    """Append the newest closed hour to the 1H table, write its files.
 
-    Exit codes: 0 done · 1 refused, or a check of the table failed · 2 wrong usage · 3 the exchange does not have the
-    hour (closed) yet, repeat · 4 exchange, table or disk failed. Examples: `lake feed-1h` · `lake feed-1h --catch-up` ·
-    `lake feed-1h --watch --sleep-sec 60`
+    The hour of BTCUSDT is validated against the table first; the inference file is written from it. Exit codes: 0 done
+    · 1 refused, or a check of the table failed · 2 wrong usage · 3 the exchange does not have the hour (closed) yet,
+    repeat · 4 exchange, table or disk failed. Examples: `lake feed-1h` · `lake feed-1h --catch-up` · `lake feed-1h
+    --watch --sleep-sec 60`
     """
     console = terminal()
     settings = LakeSettings()

@@ -27,7 +27,7 @@ _console = Console(highlight=False)
 def health(
     as_json: Annotated[bool, typer.Option("--json", help="print the heartbeat as JSON")] = False,
 ) -> None:
-    """Look at daemon, sensors, data and collector once; exit code 0 when all is well, 1 when not.
+    """Look once whether daemon, sensors, data and collector are well. Exit code 1 when not.
 
     Example: lake health || mail -s "lake" me
     """

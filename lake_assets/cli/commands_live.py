@@ -52,11 +52,12 @@ def live(
     refused: Annotated[bool, typer.Option("--refused", help="also look for frames that could not be used")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the live collector's connections, the spans without one, and the trades that no socket brought.
+    """List the collector's connections, its silence, and lost trades.
 
-    Exit code 1 when a gap of trades found in the range is open (not fetched yet) or lost (for ever); spans without a
-    connection alone are 0. The default range is the last 24 hours. Connections are remembered for 30 days, gaps for
-    ever. `--refused` reads the raw records of the range, which takes about as long as copying them.
+    Silence are spans without a connection, lost the trades that no socket brought. Exit code 1 when a gap of trades
+    found in the range is open (not fetched yet) or lost (for ever); spans without a connection alone are 0. The default
+    range is the last 24 hours. Connections are remembered for 30 days, gaps for ever. `--refused` reads the raw records
+    of the range, which takes about as long as copying them.
 
     Examples: `lake live --start 2026-01-31` · `lake live BTCUSDT --start 2026-01-31 --end 2026-02-01 --json`
     """

@@ -1,4 +1,4 @@
-"""`lake init-state`, `run-once`, `run-daemon`, `show-watermark`: the lake kept up without Dagster.
+"""`lake run-once` and `lake run-daemon`: the lake kept up without Dagster.
 
 Belongs here: which hours are due, the poll loop, exit codes. Does not belong here: building hours (`build`).
 Hours that are built here are the same bytes as those of a run in Dagster; Dagster shows them after `lake
@@ -15,7 +15,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from lake_assets.build.hours import build_hours
 from lake_assets.cli.options import (
@@ -28,7 +27,7 @@ from lake_assets.cli.options import (
     terminal,
 )
 from lake_assets.inputs.rest_answers import hours_between
-from lake_assets.lake import Lake, open_existing, open_lake
+from lake_assets.lake import Lake, open_lake
 from lake_assets.windows import MINUTE, floor_minute
 from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
@@ -45,23 +44,9 @@ At = Annotated[
 MaxHours = Annotated[int, typer.Option(min=1, max=24, help="build at most so many hours per symbol, oldest first")]
 
 
-@app.command("init-state")
-def init_state() -> None:
-    """Create the lake's directory and ledger; what is there already is left alone.
-
-    Example: LAKE_ROOT=/data/lake lake init-state
-    """
-    settings = LakeSettings()
-    lake = open_lake(settings)
-    hours = {symbol: lake.ledger.first_hour(symbol) for symbol in settings.symbols}
-    terminal().print(f"lake {lake.catalog.root}, ledger {settings.resolved_ledger_url}, exchange {settings.exchange}")
-    for symbol, first in hours.items():
-        terminal().print(f"{symbol}: " + ("no hour yet" if first is None else f"hours since {first:%Y-%m-%d %H:%M}"))
-
-
 @app.command("run-once")
 def run_once(symbols: Symbols = None, at: At = None, max_hours: MaxHours = 24) -> None:
-    """Build the hours from the watermark to now, once, and print what became of them. Exit code 1 if one failed.
+    """Build the hours from the watermark to now, once, without Dagster. Exit code 1 if one failed.
 
     Examples: `lake run-once` · `lake run-once BTCUSDT --max-hours 1` · `lake run-once --at 2026-01-31T12:00`
     """
@@ -88,7 +73,9 @@ def run_daemon(
     max_hours: MaxHours = 24,
     polls: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
 ) -> None:
-    """Do what `run-once` does, again and again until Ctrl+C. An exchange that fails is asked again at the next poll.
+    """Do what `run-once` does, again and again until Ctrl+C.
+
+    An exchange that fails is asked again at the next poll.
 
     Do not run it beside `lake up`, whose sensor does the same work.
 
@@ -113,28 +100,6 @@ def run_daemon(
             done += 1
     except KeyboardInterrupt:
         messages().print("stopped")
-
-
-@app.command("show-watermark")
-def show_watermark(symbols: Symbols = None) -> None:
-    """Print up to which minute each symbol is accounted for, and how far that is behind.
-
-    Example: lake show-watermark BTCUSDT
-    """
-    settings = LakeSettings()
-    lake = open_existing(settings)
-    now = lake.clock()
-    table = Table(title="watermarks", title_justify="left")
-    for heading in ("symbol", "first hour", "watermark (UTC)", "behind"):
-        table.add_column(heading)
-    for symbol in chosen_symbols(symbols, settings):
-        first, mark = lake.ledger.first_hour(symbol), lake.ledger.watermark(symbol)
-        if first is None or mark is None:
-            table.add_row(symbol, "-", "No watermark found", "-")
-        else:
-            behind = floor_minute(now) - mark - MINUTE
-            table.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", f"{mark:%Y-%m-%d %H:%M}", str(behind))
-    terminal().print(table)
 
 
 def due_hours(lake: Lake, symbol: str, now: datetime) -> list[datetime]:

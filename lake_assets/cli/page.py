@@ -9,9 +9,8 @@ import inspect
 import sys
 from collections.abc import Iterator
 
-import typer
-
-from lake_assets.cli.main import app as lake
+from lake_assets.cli.command_table import COMMANDS
+from lake_assets.cli.lazy_group import load
 
 _HEAD = """\
 # The command `lake`
@@ -31,13 +30,14 @@ Standard output is the answer (tables, or only JSON with `--json`); progress, wa
 """
 
 
-def render(app: typer.Typer) -> str:
-    """The page of an application."""
-    group = typer.main.get_command(app)
-    lines = [_HEAD]
-    commands = getattr(group, "commands", {})
-    for name in sorted(commands):
-        lines += _command(name, commands[name])
+def render() -> str:
+    """The page: the commands by what they are for, as in `lake --help`."""
+    lines, group = [_HEAD], ""
+    for line in COMMANDS.values():
+        if line.group != group:
+            group = line.group
+            lines += [f"## {group}", ""]
+        lines += _command(line.name, load(line))
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -45,7 +45,7 @@ def _command(name: str, command: object) -> Iterator[str]:
     parameters = [p for p in getattr(command, "params", ()) if p.name != "help" and not getattr(p, "hidden", False)]
     arguments = [p for p in parameters if p.param_type_name == "argument"]
     usage = " ".join(["lake", name, *(_usage(argument) for argument in arguments)])
-    yield f"## `{usage}`"
+    yield f"### `{usage}`"
     yield ""
     yield inspect.cleandoc(getattr(command, "help", "") or "")
     yield ""
@@ -80,4 +80,4 @@ def _meaning(parameter: object) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(render(lake))
+    sys.stdout.write(render())

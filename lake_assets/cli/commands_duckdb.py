@@ -1,0 +1,46 @@
+"""`lake materialize-duckdb`: the committed hours as a view that any SQL tool opens.
+
+Belongs here: the command. Does not belong here: the view (`storage.duckdb_views`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lake_assets.cli.options import Symbols, chosen_symbols, show_views, terminal
+from lake_assets.lake import open_existing
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.disk import replace_text
+from lake_resources.storage.duckdb_views import QUERIES, remake_views, write_view
+
+app = typer.Typer()
+
+
+@app.command("materialize-duckdb")
+def materialize_duckdb(
+    symbols: Symbols = None,
+    db_path: Annotated[Path | None, typer.Option(help="default {root}/minute.duckdb")] = None,
+    write_queries: Annotated[bool, typer.Option(help="also write starter queries beside it")] = True,
+) -> None:
+    """Write a DuckDB file with a view over all committed hours.
+
+    Any SQL tool opens it. The view `minute` has the 66 columns and symbol, year, month, day, hour. It names the files
+    of the moment: make it again to see newer hours. `lake compact` and the asset `um/<symbol>/compacted` remake every
+    file that this command has made and that is still where it was; a copy elsewhere they do not know. A file is
+    replaced in one step, and never one that holds anything else than the view.
+
+    Example: lake materialize-duckdb --db-path data/minute.duckdb && duckdb data/minute.duckdb
+    """
+    settings = LakeSettings()
+    lake = open_existing(settings)
+    path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
+    made = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
+    terminal().print(f"{path}: view `minute` over {made.files:,} files")
+    show_views([made, *(view for view in remake_views(lake.catalog, lake.ledger) if view.path != path)])
+    if write_queries:
+        queries = path.with_suffix(".queries.sql")
+        replace_text(queries, QUERIES)
+        terminal().print(f"{queries}: starter queries")

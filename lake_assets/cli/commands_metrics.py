@@ -1,0 +1,63 @@
+"""`lake inspect-metrics-columns`: whether Binance changed the columns of its metrics archives.
+
+Belongs here: the command and its table. Does not belong here: downloading (the Vision client), reading such a file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from lake_assets.cli.options import terminal
+from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.streams import STREAMS
+from lake_resources.errors import ArchiveCorrupt
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+_METRICS = STREAMS["metrics"]
+
+
+@app.command("inspect-metrics-columns")
+def inspect_metrics_columns(
+    trade_date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="UTC day of the archive")],
+    symbol: Annotated[str | None, typer.Option(help="default: the first of LAKE_SYMBOLS")] = None,
+) -> None:
+    """Compare the columns of a metrics archive with those read. Exit code 1 when they differ; nothing is stored.
+
+    Example: lake inspect-metrics-columns --trade-date 2024-01-31 --symbol BTCUSDT
+    """
+    settings = LakeSettings()
+    vision = VisionClient(settings.resolved_vision_url, connections=1)
+    chosen, day = (symbol or settings.symbols[0]).upper(), f"{trade_date.replace(tzinfo=UTC):%Y-%m-%d}"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = vision.download(_METRICS, chosen, day, Path(folder))
+        finally:
+            vision.close()
+        header = _header(found.path, found.url)
+    expected = list(_METRICS.columns)
+    table = Table(title=f"{found.url}", title_justify="left", caption=f"sha256 {found.sha256}")
+    for heading in ("#", "in the archive", "read by the lake"):
+        table.add_column(heading)
+    for number in range(max(len(header), len(expected))):
+        pair = [names[number] if number < len(names) else "-" for names in (header, expected)]
+        table.add_row(str(number + 1), *pair)
+    terminal().print(table)
+    if header != expected:
+        terminal().print("[red]the columns differ[/]")
+        raise typer.Exit(1)
+
+
+def _header(path: Path, url: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
+            return file.readline().decode("utf-8").strip().split(",")
+    except (zipfile.BadZipFile, IndexError, UnicodeDecodeError) as error:
+        raise ArchiveCorrupt(url, f"no readable CSV: {error}") from error
