@@ -1,6 +1,6 @@
 """What `lake doctor` looks at: one finding per thing that can be wrong around the lake.
 
-Belongs here: the findings. Does not belong here: printing them (`commands_ops`), repairing anything.
+Belongs here: the findings. Does not belong here: printing them (`commands_doctor`), repairing anything.
 """
 
 from __future__ import annotations
