@@ -20,9 +20,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
+from lake_assets.dagster_names import hour_key
 from lake_assets.inputs.results import HourResult
 from lake_assets.metadata import hour_metadata
-from lake_assets.partitions import hour_key
 from lake_assets.validation.outcome import CHECKS, CheckOutcome, CheckSpec
 
 

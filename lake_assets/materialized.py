@@ -11,8 +11,8 @@ from datetime import datetime
 
 import dagster as dg
 
+from lake_assets.dagster_names import hour_of
 from lake_assets.metadata import minute_key
-from lake_assets.partitions import hour_of
 
 
 def materialized_hours(instance: dg.DagsterInstance, symbol: str) -> set[datetime]:

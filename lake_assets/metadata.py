@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import string
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +16,7 @@ import dagster as dg
 import polars as pl
 from PIL import Image, ImageDraw
 
+from lake_assets.dagster_names import minute_names, symbol_name, vision_names
 from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.schema.tables import Table
 from lake_assets.validation.completeness import completeness_pct
@@ -24,38 +24,13 @@ from lake_assets.windows import band
 from lake_resources.binance.streams import Stream
 from lake_resources.storage.provenance import SourceRef
 
-AUTOMATION_TAG = "lake/automation"
-"""Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
-REPAIR_TAG = "lake/repair"
-"""Tag of a backfill that `lake backfill-…` launched; its value is the symbol."""
-ROOT_METADATA = "lake/root"
-"""Directory of the lake that a minute table lies in: by it a command knows whether a webserver shows its lake."""
-FORCE_TAG = "lake/force_repair"
-"""Tag of a run that builds hours also from inputs that did not change."""
-VISION_TAG = "lake/vision_only"
-"""Tag of a run that builds hours from archives and does not ask REST."""
-_NAME_MARKS = frozenset(string.ascii_letters + string.digits + "_")
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
 
 
-def repair_tags(symbol: str, *, force: bool, vision_only: bool) -> dict[str, str]:
-    """Tags of a backfill that repairs a symbol; its runs inherit them."""
-    chosen = {FORCE_TAG: force, VISION_TAG: vision_only}
-    return {REPAIR_TAG: symbol} | {tag: "true" for tag, wanted in chosen.items() if wanted}
-
-
-def symbol_name(symbol: str) -> str:
-    """A symbol as part of Dagster's names (asset key, op, group, output), which may hold `A-Z a-z 0-9 _` only.
-
-    Some symbols of Binance are Chinese; each character that is not allowed becomes its code point.
-    """
-    return "".join(mark if mark in _NAME_MARKS else f"_u{ord(mark):x}" for mark in symbol)
-
-
 def minute_key(symbol: str) -> dg.AssetKey:
     """Key of a symbol's minute table."""
-    return dg.AssetKey(["um", symbol_name(symbol), "minute"])
+    return dg.AssetKey(minute_names(symbol))
 
 
 def compacted_key(symbol: str) -> dg.AssetKey:
@@ -65,7 +40,7 @@ def compacted_key(symbol: str) -> dg.AssetKey:
 
 def vision_key(symbol: str, stream: str) -> dg.AssetKey:
     """Key of one archive stream of a symbol."""
-    return dg.AssetKey(["vision", symbol_name(symbol), stream])
+    return dg.AssetKey(vision_names(symbol, stream))
 
 
 def symbol_tags(symbol: str) -> dict[str, str]:

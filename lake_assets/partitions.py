@@ -7,16 +7,13 @@ Does not belong here: anything that reads data.
 from __future__ import annotations
 
 import warnings
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
+from lake_assets.dagster_names import DAY_FORMAT, HOUR_FORMAT
 from lake_resources.binance.streams import Stream
 from lake_resources.settings import LakeSettings
-
-HOUR_FORMAT = "%Y-%m-%d-%H:%M"
-DAY_FORMAT = "%Y-%m-%d"
-MONTH_FORMAT = "%Y-%m"
 
 with warnings.catch_warnings():
     # Beta in Dagster 1.13; leaned on all the same, and pinned by lake_tests/contract/test_dagster_checks.py.
@@ -47,23 +44,3 @@ def archive_partitions(stream: Stream, settings: LakeSettings) -> dg.TimeWindowP
 def has_archive_partitions(stream: Stream, settings: LakeSettings) -> bool:
     """Whether the stream's archive overlaps the lake's life at all (book_ticker ended in March 2024)."""
     return stream.last_day is None or stream.last_day >= settings.start
-
-
-def hour_of(key: str) -> datetime:
-    """Start of the hour that an hourly key names, UTC."""
-    return datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC)
-
-
-def hour_key(hour: datetime) -> str:
-    """Hourly partition key of an instant's hour."""
-    return hour.astimezone(UTC).strftime(HOUR_FORMAT)
-
-
-def archive_period(stream: Stream, key: str) -> str:
-    """The period in an archive's file name for a partition key: the day, or `YYYY-MM`."""
-    return key[:7] if stream.cadence == "monthly" else key
-
-
-def archive_key(stream: Stream, period: str) -> str:
-    """Partition key of the archive file of a period."""
-    return f"{period}-01" if stream.cadence == "monthly" else period

@@ -6,6 +6,7 @@ Does not belong here: reading a clock, partitions of Dagster.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -52,6 +53,23 @@ def expected_end(hour: datetime, now: datetime, lag_minutes: int) -> datetime:
         An instant in `[hour, hour + 1 h]`; `hour` itself means that no minute must exist yet.
     """
     return min(max(floor_minute(now - timedelta(minutes=lag_minutes)), hour), hour + HOUR)
+
+
+def hours_between(start: datetime, end: datetime) -> list[datetime]:
+    """Starts of the hours in `[start, end)`; `start` is one of them."""
+    return [start + index * HOUR for index in range(-((start - end) // HOUR))]
+
+
+def runs_of(hours: Iterable[datetime], *, longest: int | None = None) -> Iterator[tuple[datetime, datetime]]:
+    """Contiguous runs of hours as half-open intervals, in order, none of more than `longest` hours."""
+    start = end = None
+    for hour in sorted(set(hours)):
+        if start is not None and end is not None and (hour != end or end - start == (longest or 0) * HOUR):
+            yield start, end
+            start = None
+        start, end = start or hour, hour + HOUR
+    if start is not None and end is not None:
+        yield start, end
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.checks import check_specs, close_checks, record_partitions
+from lake_assets.dagster_names import hour_key, hour_of
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.feed_1h.outcomes import FEED_CHECKS, recent_rules
 from lake_assets.feed_1h.run import FeedRun, HourRun, run_feed
 from lake_assets.metadata import symbol_tags
-from lake_assets.partitions import closed_hours, hour_key, hour_of
+from lake_assets.partitions import closed_hours
 from lake_assets.resources import FeedOpener
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings

@@ -13,20 +13,11 @@ import dagster as dg
 from lake_assets.assets.vision import log_archive, offered_streams
 from lake_assets.build.hours import build_hours
 from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_hours
+from lake_assets.dagster_names import AUTOMATION_TAG, FORCE_TAG, ROOT_METADATA, VISION_TAG, hour_of, symbol_name
 from lake_assets.inputs.results import HourResult
 from lake_assets.inputs.stream_uses import FEEDS
-from lake_assets.metadata import (
-    AUTOMATION_TAG,
-    FORCE_TAG,
-    ROOT_METADATA,
-    VISION_TAG,
-    minute_key,
-    symbol_name,
-    symbol_tags,
-    table_columns,
-    vision_key,
-)
-from lake_assets.partitions import DAY_TO_HOURS, hour_of, hourly
+from lake_assets.metadata import minute_key, symbol_tags, table_columns, vision_key
+from lake_assets.partitions import DAY_TO_HOURS, hourly
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.tables import MINUTE
 from lake_resources.settings import LakeSettings

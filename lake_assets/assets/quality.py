@@ -16,8 +16,9 @@ from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours
 from lake_assets.audit.rulepack_bars import check_minutes
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.dagster_names import symbol_name
 from lake_assets.materialized import materialized_hours
-from lake_assets.metadata import minute_key, symbol_name, symbol_tags
+from lake_assets.metadata import minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.rule_report import render

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lake_assets.metadata import minute_key, symbol_name, symbol_tags
+from lake_assets.dagster_names import symbol_name
+from lake_assets.metadata import minute_key, symbol_tags
 from lake_assets.partitions import DAY_TO_HOURS
 from lake_assets.quality.month_card import picture, render, report_card, write_report_card
 from lake_assets.resources import LakeOpener

@@ -8,10 +8,11 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.dagster_names import archive_key, archive_period, symbol_name
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult
-from lake_assets.metadata import archive_metadata, stream_columns, symbol_name, symbol_tags, vision_key
-from lake_assets.partitions import archive_key, archive_partitions, archive_period, has_archive_partitions
+from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
+from lake_assets.partitions import archive_partitions, has_archive_partitions
 from lake_assets.resources import LakeOpener
 from lake_resources.binance.streams import STREAMS, Stream
 from lake_resources.settings import LakeSettings

@@ -13,9 +13,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from lake_assets.audit.verdict import AuditReport
-from lake_assets.inputs.rest_answers import runs_of
 from lake_assets.inputs.stream_uses import HOUR, Feed, feeds
 from lake_assets.lake import Lake
+from lake_assets.windows import runs_of
 from lake_resources.errors import SettingsError
 
 _DAY = timedelta(days=1)

@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.audit.bar_files import PRICES, read_bars
+from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.ranges import require_order
-from lake_assets.audit.scan import holes_known
 from lake_assets.lake import Lake
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack

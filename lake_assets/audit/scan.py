@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 
 from lake_assets.audit.cache import AuditCache, Stamp, rules_version
+from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.files import FileFacts, HourFile, read_facts
 from lake_assets.audit.verdict import AuditReport, HourVerdict
-from lake_assets.inputs.rest_answers import hours_between
-from lake_assets.schema.known_holes import Hole, holes_of, known_holes
+from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rules import KLINE_STREAM, all_excused
-from lake_assets.windows import HOUR, expected_end
+from lake_assets.windows import HOUR, expected_end, hours_between
 from lake_assets.windows import MINUTE as ONE_MINUTE
 from lake_resources.errors import SettingsError
 from lake_resources.storage.catalog import Catalog, floor_hour, utc
@@ -33,12 +33,6 @@ Progress = Callable[[int, int], None]
 """Takes hours done and hours in all."""
 _Window = tuple[datetime, datetime, datetime]
 """An hour, and the minutes `[start, end)` of it."""
-
-
-def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[Hole]:
-    """Holes that come with the project and those declared in the ledger, touching `[start, end)`."""
-    declared = (Hole(**vars(hole)) for hole in ledger.known_holes(symbol, start, end))
-    return [*holes_of(known_holes(), symbol, start, end), *declared]
 
 
 def audit_hours(

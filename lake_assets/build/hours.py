@@ -20,7 +20,6 @@ import polars as pl
 from lake_assets.build.reconcile import reconcile
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.archives import due_archives, ingest_archives
-from lake_assets.inputs.rest_answers import hours_between, runs_of
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
 from lake_assets.inputs.stream_uses import HOUR, feeds
@@ -33,7 +32,7 @@ from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.provisional import with_provisional
-from lake_assets.windows import expected_end
+from lake_assets.windows import expected_end, hours_between, runs_of
 from lake_resources.errors import PartitionBusy
 from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour, recover
 from lake_resources.storage.ledger.ledger import Partition

@@ -23,10 +23,9 @@ from lake_assets.audit.scan import Progress as Told
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.cli.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, messages, terminal
+from lake_assets.dagster_names import hour_of, minute_names
 from lake_assets.lake import Lake, open_existing
 from lake_assets.local_stack.graphql import DagsterApi
-from lake_assets.metadata import minute_key
-from lake_assets.partitions import hour_of
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import HOUR, floor_minute
 from lake_resources.errors import LakeError, NotYet, SettingsError
@@ -155,13 +154,13 @@ def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set
             if required:
                 raise LakeError(f"Dagster's webserver does not answer at {address}", remedy="Start it: `lake up`")
             return None
-        if not api.shows(minute_key(symbol).path, settings.lake_root):
+        if not api.shows(minute_names(symbol), settings.lake_root):
             what = f"Dagster at {address} does not show {symbol} of the lake {settings.lake_root}"
             if required:
                 raise LakeError(what, remedy="Set LAKE_WEBSERVER_PORT to that of this lake")
             messages().print(f"[yellow]not compared with Dagster[/]: {what}")
             return None
-        ranges = api.statuses(minute_key(symbol).path).partitions
+        ranges = api.statuses(minute_names(symbol)).partitions
     except httpx.HTTPError as error:
         raise LakeError(f"{address} is no Dagster webserver: {error}", remedy="Set LAKE_WEBSERVER_PORT") from error
     finally:

@@ -24,11 +24,10 @@ from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day
 from lake_assets.cli.commands_audit import audit_window, run_audit
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols, messages, terminal
+from lake_assets.dagster_names import REPAIR_TAG, hour_key, minute_names, repair_tags
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.stack import local_stack
-from lake_assets.metadata import REPAIR_TAG, minute_key, repair_tags
-from lake_assets.partitions import hour_key
 from lake_assets.windows import backfill_window
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
@@ -239,7 +238,7 @@ def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
     api = DagsterApi(address)
     try:
         if api.alive():
-            if not api.shows(minute_key(settings.symbols[0]).path, settings.lake_root):
+            if not api.shows(minute_names(settings.symbols[0]), settings.lake_root):
                 raise LakeError(
                     f"Dagster at {address} does not show the lake {settings.lake_root}",
                     remedy="Set LAKE_WEBSERVER_PORT to that of this lake's `lake up`, or to a free port",
@@ -266,7 +265,7 @@ def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, choice: _Choice, co
             launched[plan.symbol] = running[plan.symbol]
             console.print(f"{plan.symbol}: backfill {launched[plan.symbol]} is not finished yet; it is followed")
             continue
-        key = minute_key(plan.symbol).path
+        key = minute_names(plan.symbol)
         launched[plan.symbol] = api.launch_backfill(
             [(key, hour_key(first), hour_key(last)) for first, last in plan.ranges],
             title=f"repair {plan.symbol}: {len(plan.hours):,} hours",
@@ -288,7 +287,7 @@ def _follow(api: DagsterApi, launched: Mapping[str, str], console: Console) -> N
         while len(ended) < len(launched):
             for symbol, backfill_id in launched.items():
                 found = api.backfill(backfill_id)
-                key = tuple(minute_key(symbol).path)
+                key = tuple(minute_names(symbol))
                 counts = next((asset for asset in found.assets if asset.key == key), None)
                 if counts is not None:
                     done = min(counts.materialized + counts.failed, counts.targeted)

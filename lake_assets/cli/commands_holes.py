@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lake_assets.audit.scan import holes_known
+from lake_assets.audit.excuses import holes_known
 from lake_assets.cli.commands_audit import audit_window
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols, terminal
 from lake_assets.lake import Lake, open_existing

@@ -26,9 +26,8 @@ from lake_assets.cli.options import (
     show_error,
     terminal,
 )
-from lake_assets.inputs.rest_answers import hours_between
 from lake_assets.lake import Lake, open_lake
-from lake_assets.windows import MINUTE, floor_minute
+from lake_assets.windows import MINUTE, floor_minute, hours_between
 from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import floor_hour

@@ -15,12 +15,11 @@ from rich.console import Console
 from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo_feed import feed_seed, newest_feed_hour, print_feed
 from lake_assets.cli.lake_tables import archives_table, check_totals, hours_table
+from lake_assets.dagster_names import archive_key, hour_key, minute_names, vision_names
 from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.lake import Lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.stack import Stack
-from lake_assets.metadata import minute_key, vision_key
-from lake_assets.partitions import archive_key, hour_key
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
@@ -62,7 +61,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     archive_day, today = demo_windows(now)
     api = DagsterApi(stack.address)
     archives: list[Range] = [
-        (vision_key(symbol, stream.name).path, key, key)
+        (vision_names(symbol, stream.name), key, key)
         for symbol in settings.symbols
         for stream in offered_streams(settings)
         if stream.name in FEEDS and FEEDS[stream.name].archive_due(archive_day.date(), now)
@@ -118,7 +117,7 @@ def follow(api: DagsterApi, stack: Stack, launched: dict[str, str], console: Con
 
 
 def _hours(symbol: str, first: datetime, last: datetime) -> Range:
-    return minute_key(symbol).path, hour_key(first), hour_key(last)
+    return minute_names(symbol), hour_key(first), hour_key(last)
 
 
 def _progress_text(found: BackfillProgress) -> str:

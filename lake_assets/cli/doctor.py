@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from lake_assets.dagster_names import minute_names
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.graphql import DagsterApi
-from lake_assets.metadata import minute_key
 from lake_assets.schema.tables import MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.streams import STREAMS
@@ -152,7 +152,7 @@ def _dagster(settings: LakeSettings) -> Finding:
     try:
         if not api.alive():
             return Finding("Dagster", "warn", f"no webserver at {address}; `lake up` starts it")
-        if not api.shows(minute_key(settings.symbols[0]).path, settings.lake_root):
+        if not api.shows(minute_names(settings.symbols[0]), settings.lake_root):
             return Finding("Dagster", "warn", f"the webserver at {address} shows another lake than this")
         if not api.daemons_healthy():
             return Finding("Dagster", "fail", f"the webserver answers at {address}, the daemon has no fresh heartbeat")

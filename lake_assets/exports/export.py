@@ -40,8 +40,9 @@ from lake_assets.transforms.rollup import (
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_file
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger
-from lake_resources.storage.parquet import StagedFile, StagingWriter, file_hash, publish_all
+from lake_resources.storage.parquet import StagedFile, StagingWriter, publish_all
 from lake_resources.storage.reader import reading, scan_minutes
 
 Format = Literal["parquet", "csv"]

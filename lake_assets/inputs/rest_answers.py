@@ -7,7 +7,7 @@ A rebuild needs no network because of it, and a later archive can be compared wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import polars as pl
 
 from lake_assets.inputs.stream_uses import HOUR, Feed
 from lake_assets.lake import Lake
+from lake_assets.windows import hours_between, runs_of
 from lake_resources.errors import ExchangeError, OutsideRetention
 from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.parquet import publish_all, stage_all
@@ -93,23 +94,6 @@ def _rows_before(path: Path, feed: Feed, instant: datetime) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError):
         return pl.DataFrame(schema=feed.stream.columns)
     return frame.filter(pl.col(feed.stream.time_column) < instant)
-
-
-def hours_between(start: datetime, end: datetime) -> list[datetime]:
-    """Starts of the hours in `[start, end)`; `start` is one of them."""
-    return [start + index * HOUR for index in range(-((start - end) // HOUR))]
-
-
-def runs_of(hours: Iterable[datetime], *, longest: int | None = None) -> Iterator[tuple[datetime, datetime]]:
-    """Contiguous runs of hours as half-open intervals, in order, none of more than `longest` hours."""
-    start = end = None
-    for hour in sorted(set(hours)):
-        if start is not None and end is not None and (hour != end or end - start == (longest or 0) * HOUR):
-            yield start, end
-            start = None
-        start, end = start or hour, hour + HOUR
-    if start is not None and end is not None:
-        yield start, end
 
 
 def _keep(

@@ -11,8 +11,8 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from lake_assets.assets.feed_1h import FEED_KEY
+from lake_assets.dagster_names import hour_key
 from lake_assets.feed_1h.bars import HOUR, target_hour
-from lake_assets.partitions import hour_key
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 

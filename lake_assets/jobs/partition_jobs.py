@@ -16,11 +16,11 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from lake_assets.assets.vision import offered_streams
 from lake_assets.automation.pruning import FAILED_KEPT_FOR, FinishedRun, deletable, old_enough
 from lake_assets.build.answer_pruning import prune_captures
-from lake_assets.inputs.rest_answers import hours_between
-from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
-from lake_assets.partitions import archive_partitions, hour_key, hour_of
+from lake_assets.dagster_names import AUTOMATION_TAG, hour_key, hour_of
+from lake_assets.metadata import minute_key, vision_key
+from lake_assets.partitions import archive_partitions
 from lake_assets.resources import LakeOpener
-from lake_assets.windows import HOUR
+from lake_assets.windows import HOUR, hours_between
 from lake_resources.binance.streams import Stream
 from lake_resources.collector.segments import prune as prune_segments
 from lake_resources.settings import LakeSettings

@@ -24,9 +24,9 @@ from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day, require_begun, require_order
 from lake_assets.audit.scan import audit_hours
+from lake_assets.dagster_names import REPAIR_TAG, hour_key, repair_tags
 from lake_assets.materialized import materialized_hours
-from lake_assets.metadata import REPAIR_TAG, minute_key, repair_tags
-from lake_assets.partitions import hour_key
+from lake_assets.metadata import minute_key
 from lake_assets.resources import LakeOpener, build_resources
 from lake_assets.windows import backfill_window, floor_minute
 from lake_resources.errors import SettingsError

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from lake_assets.metadata import AUTOMATION_TAG
+from lake_assets.dagster_names import AUTOMATION_TAG
 
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _WHY = "Its process ended with an earlier start of the platform."

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from lake_assets.metadata import ROOT_METADATA
+from lake_assets.dagster_names import ROOT_METADATA
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError
 

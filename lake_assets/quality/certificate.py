@@ -22,8 +22,8 @@ from lake_assets.validation.source_coverage import MINUTE_STREAMS
 from lake_assets.windows import floor_minute
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import HourFile, Ledger
-from lake_resources.storage.parquet import file_hash
 
 Require = Literal["any", "clean"]
 _DAY = timedelta(days=1)

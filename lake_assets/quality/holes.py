@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from lake_assets.audit.scan import holes_known
-from lake_assets.inputs.rest_answers import hours_between
+from lake_assets.audit.excuses import holes_known
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
 from lake_assets.validation.rules import KLINE_STREAM
+from lake_assets.windows import hours_between
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
 from lake_resources.storage.ledger.ledger import HourFile, Ledger, QuarantineEntry
 from lake_resources.storage.reader import reading, scan_minutes

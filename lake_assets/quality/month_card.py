@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from PIL import Image, ImageDraw
 
-from lake_assets.audit.scan import holes_known
+from lake_assets.audit.excuses import holes_known
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.holes import ONE_MINUTE
 from lake_assets.validation.completeness import completeness_pct

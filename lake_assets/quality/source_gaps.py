@@ -18,13 +18,13 @@ from typing import Any
 
 import polars as pl
 
-from lake_assets.audit.scan import holes_known
-from lake_assets.inputs.rest_answers import runs_of
+from lake_assets.audit.excuses import holes_known
 from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.origin import LIVE, ORIGINS
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.outcome import failure_text
 from lake_assets.validation.source_coverage import can_have_source
+from lake_assets.windows import runs_of
 from lake_resources.storage.catalog import HOUR, Catalog
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.reader import reading, scan_minutes

@@ -26,10 +26,11 @@ from lake_assets.automation.promotion import (
     watched_days,
 )
 from lake_assets.build.open_hours import open_hours
+from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.inputs.archives import DAMAGED_ROWS
 from lake_assets.inputs.trade_id_steps import torn_hours
 from lake_assets.jobs.partition_jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
-from lake_assets.metadata import AUTOMATION_TAG, minute_key, vision_key
+from lake_assets.metadata import minute_key, vision_key
 from lake_assets.windows import HOUR
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.streams import STREAMS

@@ -15,6 +15,7 @@ from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import Hole, find_holes, heal_start, plan_healing
 from lake_assets.automation.hot import hot_hours, hot_window, plan_tick
 from lake_assets.build.open_hours import open_hours
+from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.jobs.partition_jobs import (
     HOT_RUN_LONGEST,
     MINUTE_JOB,
@@ -25,7 +26,7 @@ from lake_assets.jobs.partition_jobs import (
     runs_at_work,
 )
 from lake_assets.live.row_files import LiveRows
-from lake_assets.metadata import AUTOMATION_TAG, minute_key
+from lake_assets.metadata import minute_key
 from lake_assets.sensors.archive_promotion import build_promote_sensor, default_status
 from lake_assets.windows import HOUR
 from lake_resources.binance.rest.rest_client import RETENTION

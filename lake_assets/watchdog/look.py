@@ -17,15 +17,15 @@ import polars as pl
 import sqlalchemy as sa
 from dagster_shared.serdes.errors import DeserializationError
 
-from lake_assets.audit.scan import holes_known
+from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.hot import hot_window
 from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.build.open_hours import open_hours
+from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.live.row_files import LiveRows
-from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_assets.watchdog.instigators import find_schedules, find_sensors

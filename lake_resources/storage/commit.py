@@ -21,9 +21,10 @@ from lake_resources.clock import Clock
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, whole_hour
 from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
-from lake_resources.storage.parquet import StagedFile, file_hash, publish_all, stage, stage_all
+from lake_resources.storage.parquet import StagedFile, publish_all, stage, stage_all
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, describe, lower_ranked, rank, sources_to_json
 from lake_resources.storage.reader import TIME_COLUMN

@@ -26,10 +26,11 @@ from lake_resources.clock import Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.catalog import HOUR, Catalog
 from lake_resources.storage.disk import disk_errors, file_time
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import Tier, bitmap
 from lake_resources.storage.ledger.ledger import HourFile, Ledger, Segment
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
-from lake_resources.storage.parquet import file_hash, stage
+from lake_resources.storage.parquet import stage
 from lake_resources.storage.placement import Stretch, stretches
 from lake_resources.storage.reader import TIME_COLUMN
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from lake_resources.errors import StorageError
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
+from lake_resources.storage.hashing import file_hash
 
 ROW_GROUP_ROWS = 131_072
 _STAGING_THREADS = 2
@@ -108,12 +109,6 @@ def stage_all(
         for path in paths:
             path.unlink(missing_ok=True)
         raise
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(content: tuple[pl.DataFrame, Mapping[str, str]], path: Path, row_group_rows: int | None) -> str:

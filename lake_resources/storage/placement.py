@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import Served, runs
 from lake_resources.storage.ledger.ledger import Ledger, Partition, Segment
-from lake_resources.storage.parquet import file_hash
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from lake_assets.lake import CODE_VERSION
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rulepack import rulepack
 from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition
-from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.provenance import SourceRef
 from lake_tests.bench.meter import cpu_s, peak_mib
 from lake_tests.support.sound_hours import sound_rows

@@ -22,9 +22,9 @@ import yaml
 
 import lake_assets.assets.minute as minute_module
 from lake_assets.assets.minute import build_minute_asset
+from lake_assets.dagster_names import hour_key
 from lake_assets.inputs.results import DayResult
 from lake_assets.metadata import minute_key
-from lake_assets.partitions import hour_key
 from lake_assets.resources import build_resources
 from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.settings import LakeSettings

@@ -28,9 +28,10 @@ from lake_assets.lake import CODE_VERSION
 from lake_assets.schema.tables import MINUTE
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.compaction import ROW_GROUP_ROWS, Period, compact, rows_hash
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
 from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition, Segment
-from lake_resources.storage.parquet import file_hash, stage
+from lake_resources.storage.parquet import stage
 from lake_resources.storage.provenance import SourceRef
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.bench.meter import cpu_s, metered

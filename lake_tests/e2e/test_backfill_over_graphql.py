@@ -10,10 +10,10 @@ import pytest
 
 from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo import demo_windows
+from lake_assets.dagster_names import archive_key, hour_key
 from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.local_stack.graphql import BackfillProgress, KeyRange
 from lake_assets.metadata import minute_key, vision_key
-from lake_assets.partitions import archive_key, hour_key
 from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.e2e.conftest import Journey

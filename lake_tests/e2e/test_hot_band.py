@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from lake_assets.dagster_names import hour_key
 from lake_assets.local_stack.stack import WATCHDOG
 from lake_assets.metadata import minute_key
-from lake_assets.partitions import hour_key
 from lake_assets.schema.tables import MINUTE as TABLE
 from lake_assets.watchdog.heartbeat import heartbeat_path
 from lake_resources.storage.reader import scan_minutes

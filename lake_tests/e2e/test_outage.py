@@ -19,10 +19,10 @@ import polars as pl
 import pytest
 
 from lake_assets.audit.scan import audit_hours
+from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake, open_lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.stack import COLLECTOR, Stack, local_stack
-from lake_assets.metadata import AUTOMATION_TAG
 from lake_assets.schema.tables import MINUTE as TABLE
 from lake_assets.transforms.live.live_rows import LIVE_ONLY
 from lake_resources.collector.journal import Journal

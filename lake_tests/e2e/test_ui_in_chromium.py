@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from lake_assets.dagster_names import hour_key
 from lake_assets.metadata import minute_key
-from lake_assets.partitions import hour_key
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]

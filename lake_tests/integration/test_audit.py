@@ -21,8 +21,8 @@ from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_resources.storage.compaction import Period, compact
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import KnownHole, Ledger
-from lake_resources.storage.parquet import file_hash
 from lake_tests.support.sound_hours import (
     FIRST,
     HOUR,

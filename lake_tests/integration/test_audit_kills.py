@@ -13,7 +13,7 @@ import pytest
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.hashing import file_hash
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
 HOURS = 48

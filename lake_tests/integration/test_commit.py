@@ -11,9 +11,10 @@ import pytest
 
 from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent
 from lake_resources.storage.locks import writer_lock
-from lake_resources.storage.parquet import file_hash, stage
+from lake_resources.storage.parquet import stage
 from lake_resources.storage.provenance import SourceKind, sources_from_json
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.support.minute_hours import (

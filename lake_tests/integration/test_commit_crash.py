@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from lake_resources.storage.commit import commit_hours, recover
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.hashing import file_hash
 from lake_tests.support.commit_nursery import nursery
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
 

@@ -10,8 +10,8 @@ import pytest
 from lake_resources.errors import LedgerError
 from lake_resources.storage.commit import commit_hours, recover
 from lake_resources.storage.compaction import Period, clear, compact, rows_hash
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger
-from lake_resources.storage.parquet import file_hash
 from lake_resources.storage.placement import is_intact, serving_path, stretches
 from lake_resources.storage.reader import read_hour, scan_minutes
 from lake_tests.support.minute_hours import DAY, NOW, SCHEMA, SYMBOL, at, candidate, clock, lake

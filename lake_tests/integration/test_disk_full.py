@@ -7,7 +7,8 @@ import pytest
 
 from lake_resources.errors import DiskFull
 from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
-from lake_resources.storage.parquet import StagingWriter, file_hash, stage
+from lake_resources.storage.hashing import file_hash
+from lake_resources.storage.parquet import StagingWriter, stage
 from lake_tests.support.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, frame, lake
 
 SIZE = 2 * 1024 * 1024

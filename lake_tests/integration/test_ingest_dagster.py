@@ -14,9 +14,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset
+from lake_assets.dagster_names import hour_key
 from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key, vision_key
-from lake_assets.partitions import hour_key
 from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.binance.streams import STREAMS
 from lake_resources.simulator.server import SimulatorServer

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.hashing import file_hash
 from lake_tests.support.ingest_worker import start_builder
 from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
 

@@ -13,11 +13,11 @@ import pytest
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets, report_key
+from lake_assets.dagster_names import FORCE_TAG, REPAIR_TAG, VISION_TAG, hour_key
 from lake_assets.definitions import build_definitions
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
 from lake_assets.lake import Lake
-from lake_assets.metadata import FORCE_TAG, REPAIR_TAG, VISION_TAG, minute_key
-from lake_assets.partitions import hour_key
+from lake_assets.metadata import minute_key
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 

@@ -17,9 +17,8 @@ from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli.main import app
+from lake_assets.dagster_names import hour_key, repair_tags
 from lake_assets.lake import Lake
-from lake_assets.metadata import repair_tags
-from lake_assets.partitions import hour_key
 from lake_resources.clock import system_clock
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.simulator.server import SimulatorServer

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.support.commit_nursery import nursery
 from lake_tests.support.minute_hours import SCHEMA, SYMBOL, at, lake

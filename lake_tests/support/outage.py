@@ -20,14 +20,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake
 from lake_assets.local_stack.stack import COLLECTOR, Stack, dagster_home
-from lake_assets.metadata import AUTOMATION_TAG
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.hashing import file_hash
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

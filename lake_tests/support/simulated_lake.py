@@ -22,7 +22,7 @@ from lake_resources.binance.streams import STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.parquet import file_hash
+from lake_resources.storage.hashing import file_hash
 
 SYMBOL = "BTCUSDT"
 HOUR = timedelta(hours=1)

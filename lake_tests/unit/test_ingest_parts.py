@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lake_assets.inputs.rest_answers import hours_between, runs_of
 from lake_assets.inputs.stream_uses import FEEDS, feeds
 from lake_assets.lake import claim_root
+from lake_assets.windows import hours_between, runs_of
 from lake_resources.errors import SettingsError
 
 DAY = datetime(2026, 2, 15, tzinfo=UTC)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lake_resources.errors import DiskFull, StorageError
 from lake_resources.storage.disk import disk_errors
-from lake_resources.storage.parquet import StagingWriter, file_hash, publish_all, stage, stage_all
+from lake_resources.storage.hashing import file_hash
+from lake_resources.storage.parquet import StagingWriter, publish_all, stage, stage_all
 from lake_tests.support.minute_hours import DAY, SCHEMA, at, frame
 
 METADATA = {"b": "2", "a": "1"}

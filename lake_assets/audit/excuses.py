@@ -1,0 +1,17 @@
+"""The known holes of the exchange that apply to a window, from the project's own list and from the ledger.
+
+Belongs here: joining both. Does not belong here: what a hole excuses (`validation.rules`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from lake_assets.schema.known_holes import Hole, holes_of, known_holes
+from lake_resources.storage.ledger.ledger import Ledger
+
+
+def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[Hole]:
+    """Holes that come with the project and those declared in the ledger, touching `[start, end)`."""
+    declared = (Hole(**vars(hole)) for hole in ledger.known_holes(symbol, start, end))
+    return [*holes_of(known_holes(), symbol, start, end), *declared]

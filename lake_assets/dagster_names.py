@@ -1,0 +1,73 @@
+"""Names by which Dagster knows the lake: of assets, partitions, tags and metadata, as plain text.
+
+Belongs here: making and reading such names. Does not belong here: anything that needs Dagster itself (`metadata`,
+`partitions`): commands that only talk to its web server, or not at all, do not import it.
+"""
+
+from __future__ import annotations
+
+import string
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lake_resources.binance.streams import Stream
+
+AUTOMATION_TAG = "lake/automation"
+"""Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
+REPAIR_TAG = "lake/repair"
+"""Tag of a backfill that `lake backfill-…` launched; its value is the symbol."""
+ROOT_METADATA = "lake/root"
+"""Directory of the lake that a minute table lies in: by it a command knows whether a webserver shows its lake."""
+FORCE_TAG = "lake/force_repair"
+"""Tag of a run that builds hours also from inputs that did not change."""
+VISION_TAG = "lake/vision_only"
+"""Tag of a run that builds hours from archives and does not ask REST."""
+_NAME_MARKS = frozenset(string.ascii_letters + string.digits + "_")
+HOUR_FORMAT = "%Y-%m-%d-%H:%M"
+DAY_FORMAT = "%Y-%m-%d"
+MONTH_FORMAT = "%Y-%m"
+
+
+def symbol_name(symbol: str) -> str:
+    """A symbol as part of Dagster's names (asset key, op, group, output), which may hold `A-Z a-z 0-9 _` only.
+
+    Some symbols of Binance are Chinese; each character that is not allowed becomes its code point.
+    """
+    return "".join(mark if mark in _NAME_MARKS else f"_u{ord(mark):x}" for mark in symbol)
+
+
+def minute_names(symbol: str) -> list[str]:
+    """Parts of the key of a symbol's minute table."""
+    return ["um", symbol_name(symbol), "minute"]
+
+
+def vision_names(symbol: str, stream: str) -> list[str]:
+    """Parts of the key of one archive stream of a symbol."""
+    return ["vision", symbol_name(symbol), stream]
+
+
+def repair_tags(symbol: str, *, force: bool, vision_only: bool) -> dict[str, str]:
+    """Tags of a backfill that repairs a symbol; its runs inherit them."""
+    chosen = {FORCE_TAG: force, VISION_TAG: vision_only}
+    return {REPAIR_TAG: symbol} | {tag: "true" for tag, wanted in chosen.items() if wanted}
+
+
+def hour_of(key: str) -> datetime:
+    """Start of the hour that an hourly key names, UTC."""
+    return datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC)
+
+
+def hour_key(hour: datetime) -> str:
+    """Hourly partition key of an instant's hour."""
+    return hour.astimezone(UTC).strftime(HOUR_FORMAT)
+
+
+def archive_period(stream: Stream, key: str) -> str:
+    """The period in an archive's file name for a partition key: the day, or `YYYY-MM`."""
+    return key[:7] if stream.cadence == "monthly" else key
+
+
+def archive_key(stream: Stream, period: str) -> str:
+    """Partition key of the archive file of a period."""
+    return f"{period}-01" if stream.cadence == "monthly" else period
