@@ -1,6 +1,6 @@
 """Partitioned asset checks of hourly assets: their specs, and recording results hour by hour.
 
-Belongs here: check texts, events of committed hours and their checks, the one use of a private Dagster path.
+Belongs here: check texts, events of committed hours and their checks.
 Does not belong here: the rules (`validation`).
 
 Dagster's own recording would write one check row without a partition per range run and leave the planned ones open.
@@ -16,14 +16,12 @@ from datetime import datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
 
 from lake_assets.dagster_names import hour_key
 from lake_assets.inputs.results import HourResult
 from lake_assets.metadata import hour_metadata
 from lake_assets.validation.outcome import CHECKS, CheckOutcome, CheckSpec
+from lake_resources.dagster_private import AssetCheckEvaluationTargetMaterializationData
 
 
 def check_specs(

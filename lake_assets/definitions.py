@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lake_assets.assets.compacted import build_compacted_asset, build_compaction_schedule
+from lake_assets.assets.compacted import build_compacted_asset
 from lake_assets.assets.feed_1h import build_feed_asset
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets
-from lake_assets.assets.report_card import build_report_card_asset, build_report_card_schedule
+from lake_assets.assets.report_card import build_report_card_asset
 from lake_assets.assets.vision import build_vision_asset, offered_streams
-from lake_assets.jobs.feed_hours import build_feed_job, build_feed_schedule
-from lake_assets.jobs.partition_jobs import build_jobs
-from lake_assets.jobs.repair import build_repair_job
-from lake_assets.jobs.reports import build_quality_jobs, build_quality_schedules
+from lake_assets.jobs.job_list import build_jobs
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
-from lake_assets.sensors.hot_band import build_sensors
+from lake_assets.sensors.sensor_list import build_sensors
 from lake_resources.settings import LakeSettings
 
 
@@ -39,15 +36,9 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     jobs = build_jobs(settings)
     return dg.Definitions(
         assets=[*assets, build_feed_asset(settings)],
-        jobs=[*jobs, build_feed_job(), *build_quality_jobs(settings), build_repair_job(settings)],
+        jobs=jobs,
         sensors=build_sensors(settings, jobs),
-        schedules=[
-            *build_schedules(settings),
-            build_feed_schedule(settings),
-            *build_quality_schedules(settings),
-            build_compaction_schedule(settings),
-            build_report_card_schedule(settings),
-        ],
+        schedules=build_schedules(settings),
         resources=build_resources(settings),
         # A step process of its own would add 3 s of CPU to every run, and runs have one step.
         executor=dg.in_process_executor,

@@ -1,26 +1,119 @@
-"""The schedules: what runs at fixed times in Dagster.
+"""The schedules: one table of all that runs at fixed times in Dagster, for the times depend on each other.
 
-Belongs here: times and the jobs they launch. Does not belong here: the jobs (`jobs`).
+Belongs here: times, why they are these, and the jobs they launch. Does not belong here: the jobs and what exactly a
+tick asks of them (`jobs`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
 import dagster as dg
 
-from lake_assets.jobs.partition_jobs import PRUNE_JOB
+from lake_assets.jobs.closed_periods import COMPACTION_JOB
+from lake_assets.jobs.feed_hours import FEED_JOB, request_feed_hours
+from lake_assets.jobs.history_pruning import PRUNE_JOB
+from lake_assets.jobs.quality_reports import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB, request_report_cards
 from lake_resources.settings import LakeSettings
+
+Request = Callable[[LakeSettings, datetime], dg.RunRequest | dg.SkipReason]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A job at fixed times.
+
+    Attributes:
+        name: of the schedule; the state that people gave it hangs on the name.
+        cron: minute, hour, day of month, month, day of week, UTC.
+        job: name of the job.
+        text: what it does.
+        why: why at that time.
+        request: what a tick asks for, from the settings and the instant it was due at; None: a run without partition.
+    """
+
+    name: str
+    cron: str
+    job: str
+    text: str
+    why: str
+    request: Request | None = None
+
+
+TIMETABLE = (
+    Timed(
+        "feed_1h_hourly",
+        "2 * * * *",
+        FEED_JOB,
+        "Appends the hour that has just closed, and missed ones before it, to the BTCUSDT 1H table.",
+        why="An hour's kline is final a minute after its end; readers expect the row by minute 5.",
+        request=request_feed_hours,
+    ),
+    Timed(
+        "prune_hourly",
+        "25 * * * *",
+        PRUNE_JOB,
+        "Deletes what the hot band leaves behind once nothing depends on it.",
+        why="Between the feed at minute 2 and the daily reports from minute 40 on.",
+    ),
+    Timed(
+        "audit_daily",
+        "40 9 * * *",
+        AUDIT_JOB,
+        "Compares every hour on the disk with the ledger and with Dagster.",
+        why="The archives of the day before appear about 08:40, and their hours are built anew in the hour after.",
+    ),
+    Timed(
+        "rules_daily",
+        "55 9 * * *",
+        RULES_JOB,
+        "Runs the rulepack R1 to R7 over the last 31 days.",
+        why="After the audit, so that damage is found before it is judged as a market.",
+    ),
+    Timed(
+        "parity_at_rest_daily",
+        "10 10 * * *",
+        PARITY_JOB,
+        "Compares sampled sealed hours with the exchange's klines of now.",
+        why="After the rules; it is the only report that asks the exchange.",
+    ),
+    Timed(
+        "compact_daily",
+        "40 10 * * *",
+        COMPACTION_JOB,
+        "Compacts what was closed since yesterday. It never removes anything.",
+        why="A day is closed once its hours are rebuilt from archives and were audited.",
+    ),
+    Timed(
+        "report_cards_daily",
+        "5 11 * * *",
+        CARD_JOB,
+        "Writes the report card of the month anew.",
+        why="Last: its page shows what audit, rules, parity and compaction left.",
+        request=request_report_cards,
+    ),
+)
 
 
 def build_schedules(settings: LakeSettings) -> list[dg.ScheduleDefinition]:
     """All schedules of the code location, in UTC."""
-    status = dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED
-    return [
-        dg.ScheduleDefinition(
-            name="prune_hourly",
-            job_name=PRUNE_JOB,
-            cron_schedule="25 * * * *",
-            execution_timezone="UTC",
-            default_status=status,
-            description="Deletes what the hot band leaves behind once nothing depends on it.",
-        )
-    ]
+    return [_schedule(each, settings) for each in TIMETABLE]
+
+
+def _schedule(timed: Timed, settings: LakeSettings) -> dg.ScheduleDefinition:
+    request = timed.request
+
+    def ask(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return dg.RunRequest() if request is None else request(settings, context.scheduled_execution_time)
+
+    return dg.ScheduleDefinition(
+        name=timed.name,
+        job_name=timed.job,
+        cron_schedule=timed.cron,
+        execution_timezone="UTC",
+        execution_fn=ask,
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
+        description=f"{timed.text} {timed.why}",
+    )

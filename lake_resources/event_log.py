@@ -18,10 +18,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from dagster import StringSource
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClassData
+
+from lake_resources.dagster_private import (
+    INDEX_SHARD_NAME,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    ConfigurableClassData,
+    SqliteEventLogStorage,
+    UserConfigSchema,
+)
 
 # The webserver looks at many runs, each a file of its own; two descriptors are held per open one.
 MAX_OPEN_SHARDS = 32

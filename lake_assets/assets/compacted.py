@@ -1,13 +1,12 @@
-"""Day and month files of the minute table: `um/<symbol>/compacted`, its job and its schedule.
+"""Day and month files of the minute table: `um/<symbol>/compacted`.
 
-Belongs here: the asset, when it runs, what the UI shows of it. Does not belong here: which days are closed
-(`build.compaction`), files (`lake_resources.storage.compaction`).
+Belongs here: the asset and what the UI shows of it. Does not belong here: when it runs (`schedules`), which days are
+closed (`build.compaction`), files (`lake_resources.storage.compaction`).
 """
 
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.metadata import compacted_key, minute_key, symbol_tags
@@ -16,7 +15,6 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import clear
 from lake_resources.storage.duckdb_views import remake_views
 
-JOB = "compact_minutes"
 _TEXT = """\
 Closed days and months of {symbol} as one file each, behind the same reader: years of a column are read ten times
 faster than from hour files. A day is closed when all its hours are complete and built from the archives. Each file's
@@ -79,25 +77,3 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
         )
 
     return compacted
-
-
-def build_compaction_job(settings: LakeSettings) -> UnresolvedAssetJobDefinition:
-    """The job over all symbols."""
-    return dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(*(compacted_key(symbol) for symbol in settings.symbols)),
-        executor_def=dg.in_process_executor,
-        description="Closed days and months become one file each; with `remove: true` the hour files go.",
-    )
-
-
-def build_compaction_schedule(settings: LakeSettings) -> dg.ScheduleDefinition:
-    """Daily, when the archives of the day before are usually in and the hours rebuilt from them."""
-    return dg.ScheduleDefinition(
-        name="compact_daily",
-        job=build_compaction_job(settings),
-        cron_schedule="40 10 * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
-        description="Compacts what was closed since yesterday. It never removes anything.",
-    )

@@ -1,7 +1,7 @@
 """Reports on a symbol's minute table: `quality/<symbol>/audit`, `…/rules`, `…/parity_at_rest`, with their checks.
 
 Belongs here: the assets, their run config and what the UI shows of a report. Does not belong here: auditing (`audit`),
-rules (`validation`), when they run (`quality_schedules`).
+rules (`validation`), when they run (`schedules`).
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,13 +1,12 @@
-"""The report card of a symbol's month: `quality/<symbol>/report_card`, its job and its schedule.
+"""The report card of a symbol's month: `quality/<symbol>/report_card`.
 
-Belongs here: the asset and when it runs. Does not belong here: the page (`quality.month_card`).
+Belongs here: the asset. Does not belong here: when it runs (`schedules`), the page (`quality.month_card`).
 """
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from lake_assets.dagster_names import symbol_name
 from lake_assets.metadata import minute_key, symbol_tags
@@ -16,7 +15,6 @@ from lake_assets.quality.month_card import picture, render, report_card, write_r
 from lake_assets.resources import LakeOpener
 from lake_resources.settings import LakeSettings
 
-JOB = "report_cards"
 _TEXT = """\
 One page for a month of {symbol}: completeness as a number that is never rounded up and as a picture of days and hours,
 sources, checks, revised values, holes by cause, quarantine. The same page lies below the lake's root in `reports/`."""
@@ -69,31 +67,3 @@ def build_report_card_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDef
         )
 
     return card
-
-
-def build_report_card_job(settings: LakeSettings) -> UnresolvedAssetJobDefinition:
-    """The job over all symbols."""
-    return dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(*(report_card_key(symbol) for symbol in settings.symbols)),
-        executor_def=dg.in_process_executor,
-        description="A page per symbol and month.",
-    )
-
-
-def build_report_card_schedule(settings: LakeSettings) -> dg.ScheduleDefinition:
-    """Daily, for the month of yesterday: so the last run of a month sees all of it."""
-
-    def months(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        yesterday = context.scheduled_execution_time - timedelta(days=1)
-        return dg.RunRequest(partition_key=f"{yesterday:%Y-%m}-01")
-
-    return dg.ScheduleDefinition(
-        name="report_cards_daily",
-        job=build_report_card_job(settings),
-        cron_schedule="5 11 * * *",
-        execution_timezone="UTC",
-        execution_fn=months,
-        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
-        description="Writes the report card of the month anew.",
-    )

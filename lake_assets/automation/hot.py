@@ -55,10 +55,26 @@ class HotRun:
     hours: tuple[tuple[str, datetime], ...]
 
 
-def hot_window(now: datetime, hot_hours: int) -> tuple[datetime, datetime]:
-    """Start of the oldest hour of the band, and the end of the open one."""
-    this_hour = now.replace(minute=0, second=0, microsecond=0)
-    return this_hour - hot_hours * HOUR, this_hour + HOUR
+def hot_window(now: datetime, hot_hours: int, *, first: datetime) -> tuple[datetime, datetime] | None:
+    """Start of the oldest hour of the band, and the end of the open one; None where there is no such hour yet.
+
+    Args:
+        now: the moment of asking, UTC.
+        hot_hours: how far the band reaches back from the open hour.
+        first: the lake's first hour, UTC; an hour before it is no partition, and a run that asked for it would fail.
+    """
+    start, end = max(hot_start(now, hot_hours), first), hot_start(now, 0) + HOUR
+    return (start, end) if start < end else None
+
+
+def hot_start(now: datetime, hot_hours: int) -> datetime:
+    """Start of the oldest hour of the band: what is older is healing's.
+
+    Args:
+        now: the moment of asking, UTC.
+        hot_hours: how far the band reaches back from the open hour.
+    """
+    return now.replace(minute=0, second=0, microsecond=0) - hot_hours * HOUR
 
 
 def hot_hours(
@@ -108,7 +124,7 @@ def plan_tick(
     held: Mapping[str, Mapping[datetime, HotHour]],
     now: datetime,
     *,
-    band_hours: int,
+    window: tuple[datetime, datetime],
     lag_minutes: int,
     attempts: Attempts,
 ) -> HotRun | None:
@@ -119,11 +135,11 @@ def plan_tick(
     Args:
         held: hours that the ledger has, by symbol; every hot symbol is a key.
         now: the moment of the tick, UTC.
-        band_hours: how far the band reaches back from the open hour.
+        window: start of the oldest hour that may be asked for, and end of the open one (`hot_window`).
         lag_minutes: safety lag.
         attempts: what was tried at earlier ticks.
     """
-    start, end = hot_window(now, band_hours)
+    start, end = window
     newest = end - 2 * HOUR
     hours = [start + index * HOUR for index in range((end - start) // HOUR)]
     due = [

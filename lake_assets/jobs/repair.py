@@ -1,21 +1,12 @@
 """The job `repair`: audit, then launch a backfill of what is wrong, from the web UI alone.
 
 Belongs here: its run config and launching. Does not belong here: which hours are wrong (`audit`), building them.
-
-Dagster has no public call by which a run launches a backfill; the one used here is what its webserver and daemon use,
-and lake_tests/integration/test_quality_assets.py pins it.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
-from dagster._core.definitions.selector import PartitionRangeSelector, PartitionsByAssetSelector, PartitionsSelector
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
-from dagster._core.utils import make_new_backfill_id
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import instant
@@ -29,11 +20,11 @@ from lake_assets.materialized import materialized_hours
 from lake_assets.metadata import minute_key
 from lake_assets.resources import LakeOpener, build_resources
 from lake_assets.windows import backfill_window, floor_minute
+from lake_resources.dagster_private import launch_backfill, unfinished_backfills
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 
 REPAIR_JOB = "repair"
-_UNFINISHED = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
 
 
 class Repair(dg.Config):
@@ -112,7 +103,15 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
             context.log.info(f"{symbol}: {plan.as_json() | {'ranges': len(plan.ranges)}}")
             if plan.hours and not config.dry_run:
                 tags = repair_tags(symbol, force=config.force_repair, vision_only=config.vision_only)
-                backfill_id = _launch(context.instance, graph, plan, now, tags)
+                backfill_id = launch_backfill(
+                    context.instance,
+                    graph,
+                    minute_key(symbol),
+                    [(hour_key(one), hour_key(other)) for one, other in plan.ranges],
+                    at=now,
+                    tags=tags,
+                    texts=_texts(plan),
+                )
                 context.log.info(f"{symbol}: backfill {backfill_id} of {len(plan.hours):,} hours is launched")
         if len(untraded) == len(config.symbols or settings.symbols):
             raise SettingsError(
@@ -161,28 +160,11 @@ def _window(config: Repair, *, now: datetime, lag: int) -> tuple[datetime, datet
 
 def _running(instance: dg.DagsterInstance) -> dict[str, str]:
     """Repairs that are not finished: backfill id by symbol."""
-    found = instance.get_backfills(filters=BulkActionsFilter(statuses=_UNFINISHED))
+    found = unfinished_backfills(instance)
     return {backfill.tags[REPAIR_TAG]: backfill.backfill_id for backfill in found if REPAIR_TAG in backfill.tags}
 
 
-def _launch(
-    instance: dg.DagsterInstance, graph: BaseAssetGraph[Any], plan: RepairPlan, now: datetime, tags: Mapping[str, str]
-) -> str:
-    ranges = [PartitionRangeSelector(start=hour_key(first), end=hour_key(last)) for first, last in plan.ranges]
-    selector = PartitionsByAssetSelector(
-        asset_key=minute_key(plan.symbol), partitions=PartitionsSelector(ranges=ranges)
-    )
-    backfill_id: str = make_new_backfill_id()
-    backfill = PartitionBackfill.from_partitions_by_assets(
-        backfill_id=backfill_id,
-        asset_graph=graph,
-        backfill_timestamp=now.timestamp(),
-        tags=dict(tags),
-        dynamic_partitions_store=instance,
-        partitions_by_assets=[selector],
-        title=f"repair {plan.symbol}: {len(plan.hours):,} hours",
-        description=", ".join(f"{code}: {count:,}" for code, count in plan.reasons.items()) or None,
-        run_config=None,
-    )
-    instance.add_backfill(backfill)
-    return backfill_id
+def _texts(plan: RepairPlan) -> tuple[str, str | None]:
+    """Title and description of the backfill in the UI."""
+    title = f"repair {plan.symbol}: {len(plan.hours):,} hours"
+    return title, ", ".join(f"{code}: {count:,}" for code, count in plan.reasons.items()) or None

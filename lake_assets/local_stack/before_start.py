@@ -9,10 +9,9 @@ from __future__ import annotations
 import sys
 
 import dagster as dg
-from dagster._core.events import JobFailureData, RunFailureReason
-from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_resources.dagster_private import fail_dead_run, launched_by_daemon
 
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _WHY = "Its process ended with an earlier start of the platform."
@@ -32,14 +31,13 @@ def give_up_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     dead = [
         run
         for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
-        if AUTOMATION_TAG in run.tags or GRPC_INFO_TAG in run.tags
+        if AUTOMATION_TAG in run.tags or launched_by_daemon(run)
     ]
     for run in dead:
         if AUTOMATION_TAG in run.tags or run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message=_WHY)
         else:
-            reason = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
-            instance.report_run_failed(run, message=_WHY, job_failure_data=reason)
+            fail_dead_run(instance, run, _WHY)
     return [run.run_id for run in dead]
 
 

@@ -24,6 +24,7 @@ from typing import Self
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_resources.clock import system_clock
+from lake_resources.dagster_private import DAEMON_MODULE
 from lake_resources.errors import LakeError, PartitionBusy
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
@@ -229,7 +230,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
         listen = ["-h", "127.0.0.1", "-p", str(settings.webserver_port)]
         stack.start("webserver", ["dagster_webserver", *workspace, *listen], environment)
-        stack.start("daemon", ["dagster._daemon", "run", *workspace], environment)
+        stack.start("daemon", [DAEMON_MODULE, "run", *workspace], environment)
         api = DagsterApi(address)
         say("waiting for the webserver ...")
         stack.wait_for("the webserver", api.alive, timeout_s=120)

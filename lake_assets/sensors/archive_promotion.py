@@ -29,8 +29,12 @@ from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.inputs.archives import DAMAGED_ROWS
 from lake_assets.inputs.trade_id_steps import torn_hours
-from lake_assets.jobs.partition_jobs import MINUTE_JOB, Job, hour_range_tags, runs_at_work, vision_job
+from lake_assets.jobs.archive_files import vision_job
+from lake_assets.jobs.asset_job import Job
+from lake_assets.jobs.minute_hours import MINUTE_JOB
+from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
 from lake_assets.metadata import minute_key, vision_key
+from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_assets.windows import HOUR
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.streams import STREAMS
@@ -43,7 +47,6 @@ from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
 
 PROMOTE_SENSOR = "promote_archives"
-_RUN_LONGEST = timedelta(hours=2)
 _REBUILDS_PER_TICK = 4
 _VISION_TIMEOUT_S = 5.0
 
@@ -66,10 +69,15 @@ def build_promote_sensor(
     )
     def promote_archives(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = clock()
-        busy = runs_at_work(context.instance, "promote", now, longest=_RUN_LONGEST)
+        busy = runs_at_work(context.instance, "promote", now, longest=LAUNCHED_RUN_LONGEST)
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
-        days = [day for symbol in settings.symbols for day in _days(catalog, ledger, symbol, now)]
+        found = look_at_each(
+            settings.symbols,
+            lambda symbol: _days(catalog, ledger, symbol, now, first=settings.start_utc),
+            context.log.warning,
+        )
+        days = [day for each in found.values() for day in each]
         attempts = Attempts.load(context.cursor)
         polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
         answers = _ask_vision(settings, ledger, polls, now)
@@ -100,21 +108,18 @@ def build_promote_sensor(
     return promote_archives
 
 
-def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
-    """Whether a sensor runs from the start."""
-    return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
-
-
-def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime) -> list[DayState]:
+def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime, *, first: datetime) -> list[DayState]:
+    """The days that are watched of a symbol, from its first hour on and none before `first`, which has no partition."""
     start, end = watched_days(now)
-    first = ledger.first_hour(symbol)
+    start = max(start, first)
+    begun = ledger.first_hour(symbol)
     listing = ledger.listing(symbol)
     if listing is not None and listing.end is not None:
         last = (listing.end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         end = min(end, last + timedelta(days=1))  # there are no archives of days after the end of trading
-    if first is None or max(start, first) >= end:
+    if begun is None or max(start, begun) >= end:
         return []
-    start = max(start, first)
+    start = max(start, begun)
     partitions = ledger.partitions(symbol, start, end)
     absent = open_hours(ledger, symbol, start, end).absent
     unresolved = ledger.missing_sources(symbol)

@@ -12,17 +12,17 @@ from datetime import datetime
 from functools import lru_cache
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import (
+
+from lake_assets.automation.platform import ScheduleFacts, SensorFacts
+from lake_resources.dagster_private import (
     InstigatorState,
     InstigatorStatus,
+    InstigatorType,
     ScheduleInstigatorData,
     SensorInstigatorData,
     TickStatus,
+    get_latest_completed_cron_tick,
 )
-from dagster._utils.schedules import get_latest_completed_cron_tick
-
-from lake_assets.automation.platform import ScheduleFacts, SensorFacts
 from lake_resources.settings import LakeSettings
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]

@@ -15,12 +15,11 @@ from datetime import datetime, timedelta
 import dagster as dg
 import polars as pl
 import sqlalchemy as sa
-from dagster_shared.serdes.errors import DeserializationError
 
 from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
-from lake_assets.automation.hot import hot_window
+from lake_assets.automation.hot import hot_start
 from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.build.open_hours import open_hours
@@ -31,6 +30,7 @@ from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
 from lake_assets.windows import HOUR, MINUTE
 from lake_resources.binance.rest.rest_client import RETENTION
+from lake_resources.dagster_private import DeserializationError
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog, floor_hour
@@ -174,7 +174,7 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
     if first is None:
         return HoleFacts()
     start = max(first, heal_start(now, settings.heal_days, RETENTION))
-    found = open_hours(ledger, symbol, start, hot_window(now, settings.hot_hours)[0])
+    found = open_hours(ledger, symbol, start, hot_start(now, settings.hot_hours))
     stands_at = None if mark is None else mark + MINUTE
     declared = holes_known(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
     lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}

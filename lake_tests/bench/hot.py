@@ -26,7 +26,7 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.dagster_names import AUTOMATION_TAG
-from lake_assets.jobs.partition_jobs import prune_runs
+from lake_assets.jobs.history_pruning import prune_runs
 from lake_assets.local_stack.stack import Stack, dagster_home, local_stack
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger

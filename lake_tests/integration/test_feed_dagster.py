@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -20,8 +20,9 @@ from lake_assets.dagster_names import hour_key
 from lake_assets.feed_1h.bars import BAR_COLUMNS, HOUR, target_hour
 from lake_assets.feed_1h.feed import Feed, feed_options
 from lake_assets.feed_1h.outcomes import FEED_CHECKS
-from lake_assets.jobs.feed_hours import FEED_JOB, build_feed_job, build_feed_schedule, request_hours
+from lake_assets.jobs.feed_hours import FEED_JOB, build_feed_job, request_feed_hours, request_hours
 from lake_assets.lake import open_rest
+from lake_assets.schedules import build_schedules
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.market.replay import load
@@ -236,29 +237,23 @@ def test_the_asset_fails_its_freshness_an_hour_late_and_takes_ranges_in_one_run(
     assert {check.name for check in asset.check_specs} == {*FEED_CHECKS, RULEPACK_CHECK}
 
 
-def tick(settings: LakeSettings, moment: datetime) -> dg.RunRequest | dg.SkipReason:
-    context = dg.build_schedule_context(scheduled_execution_time=moment)
-    found = build_feed_schedule(settings)(context)
-    assert isinstance(found, dg.RunRequest | dg.SkipReason)
-    return found
-
-
 def test_the_schedule_asks_for_what_is_missing(tmp_path: Path) -> None:
     with feed_bench(tmp_path / "lake" / "feed", long_bars(at(13), 30)) as bench:
-        settings = LakeSettings(root=tmp_path / "lake")
-        assert build_feed_schedule(settings).cron_schedule == "2 * * * *"
+        settings = LakeSettings(root=tmp_path / "lake", start="2024-01-01")  # type: ignore[arg-type]
         moment = (at(14) + timedelta(minutes=2)).replace(tzinfo=UTC)
-        assert "seed it once" in str(tick(settings, moment))
+        assert "seed it once" in str(request_feed_hours(settings, moment))
         bench.run(12)
-        request = tick(settings, moment)
+        request = request_feed_hours(settings, moment)
         assert isinstance(request, dg.RunRequest)
         assert request.partition_key == "2024-01-15-13:00"
         bench.run(13)
-        assert isinstance(tick(settings, moment), dg.SkipReason)
-        later = tick(settings, moment + timedelta(hours=3))
+        assert isinstance(request_feed_hours(settings, moment), dg.SkipReason)
+        later = request_feed_hours(settings, moment + timedelta(hours=3))
         assert isinstance(later, dg.RunRequest)
         assert later.tags["dagster/asset_partition_range_start"] == "2024-01-15-14:00"
         assert later.tags["dagster/asset_partition_range_end"] == "2024-01-15-16:00"
+        begun_later = settings.model_copy(update={"start": date(2024, 1, 16)})
+        assert "LAKE_START" in str(request_feed_hours(begun_later, moment + timedelta(days=2)))
 
 
 def test_the_schedules_requests_run_as_asked(tmp_path: Path) -> None:
@@ -269,7 +264,7 @@ def test_the_schedules_requests_run_as_asked(tmp_path: Path) -> None:
         defs = dg.Definitions(
             assets=[build_feed_asset(settings)],
             jobs=[build_feed_job()],
-            schedules=[build_feed_schedule(settings)],
+            schedules=[one for one in build_schedules(settings) if one.job_name == FEED_JOB],
             resources={"feed": Opener(bench.feed)},
         )
         schedule = defs.get_repository_def().get_schedule_def("feed_1h_hourly")

@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 
 from lake_assets.automation.pruning import FinishedRun, deletable, old_enough
-from lake_assets.jobs.partition_jobs import AUTOMATION_TAG, RANGE_END, RANGE_START, prune_runs
+from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.jobs.history_pruning import prune_runs
+from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.metadata import minute_key
 from lake_resources.binance.ws.frames import AGG_TRADE
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk

@@ -1,14 +1,14 @@
 """The report card of a month: its numbers, its page, its picture, its asset."""
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
 from PIL import Image
 
-from lake_assets.assets.compacted import build_compacted_asset, build_compaction_schedule
-from lake_assets.assets.report_card import build_report_card_asset, build_report_card_schedule, report_card_key
+from lake_assets.assets.report_card import build_report_card_asset, report_card_key
+from lake_assets.jobs.quality_reports import request_report_cards
 from lake_assets.lake import claim_root, open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
 from lake_assets.validation.source_coverage import MINUTE_STREAMS
@@ -150,15 +150,10 @@ def test_the_asset_shows_the_page(here, settings):
     assert here[0].report_path(SYMBOL, MONTH).is_file()
 
 
-def test_the_schedules_launch_the_jobs(settings):
-    schedules = [build_compaction_schedule(settings), build_report_card_schedule(settings)]
-    assets = [build_compacted_asset(SYMBOL, settings), build_report_card_asset(SYMBOL, settings)]
-    repository = dg.Definitions(
-        assets=assets, schedules=schedules, resources={"lake": dg.ResourceDefinition.none_resource()}
-    ).get_repository_def()
-    for name, asset in zip(("compact_minutes", "report_cards"), assets, strict=True):
-        assert repository.get_job(name).asset_layer.executable_asset_keys == asset.keys
-    at = datetime(2026, 3, 1, 11, 5, tzinfo=UTC)
-    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=repository)
-    request = schedules[1].evaluate_tick(context).run_requests
-    assert [one.partition_key for one in request or []] == ["2026-02-01"]
+def test_the_card_is_about_the_month_of_yesterday_once_that_is_a_partition(settings):
+    request = request_report_cards(settings, datetime(2026, 3, 1, 11, 5, tzinfo=UTC))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2026-02-01"
+    begun = settings.model_copy(update={"start": date(2026, 3, 1)})
+    assert isinstance(request_report_cards(begun, datetime(2026, 3, 1, 11, 5, tzinfo=UTC)), dg.SkipReason)
+    assert isinstance(request_report_cards(begun, datetime(2026, 3, 2, 11, 5, tzinfo=UTC)), dg.RunRequest)

@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 from lake_assets.automation.health import judge
 from lake_assets.automation.platform import HoleFacts
 from lake_assets.cli.main import app
-from lake_assets.jobs.partition_jobs import AUTOMATION_TAG
+from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import claim_root
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.before_start import give_up_dead_runs
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
-from lake_assets.sensors.hot_band import ALERT_SENSOR
+from lake_assets.sensors.run_alerts import ALERT_SENSOR
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.watchdog.heartbeat import heartbeat_path, report_path, run
 from lake_assets.watchdog.look import find_facts

@@ -14,9 +14,10 @@ import dagster as dg
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset, offered_streams
-from lake_assets.jobs.partition_jobs import build_jobs
+from lake_assets.jobs.history_pruning import build_prune_job
+from lake_assets.jobs.job_list import build_sensor_jobs
 from lake_assets.lake import Lake
-from lake_assets.sensors.hot_band import build_sensors
+from lake_assets.sensors.sensor_list import build_sensors
 from lake_tests.support.simulated_lake import Bench
 
 
@@ -79,7 +80,7 @@ def automated(bench: Bench, instance: dg.DagsterInstance) -> Iterator[Automated]
             build_minute_asset(symbol, settings),
         )
     ]
-    jobs = build_jobs(settings)
+    jobs = [*build_sensor_jobs(settings), build_prune_job(settings)]
     sensors = build_sensors(settings, jobs, clock=lambda: bench.now)
     definitions = dg.Definitions(assets=assets, jobs=jobs, sensors=sensors, resources={"lake": _Opened(bench.lake)})
     yield Automated(bench, instance, definitions.get_repository_def())

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, hot_hours, is_due, plan_tick
+from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, hot_hours, hot_window, is_due, plan_tick
 from lake_tests.support.minute_hours import partition
 
 HOUR = timedelta(hours=1)
@@ -56,8 +56,16 @@ def test_an_hour_is_due_when_building_it_would_add_something(now, row, due) -> N
     assert is_due(OPEN, row, now, 3) is due
 
 
+def window(now, first=OPEN - 1000 * HOUR):
+    found = hot_window(now, 6, first=first)
+    assert found is not None
+    return found
+
+
 def plan(rows, now, attempts=None, symbols=("BTCUSDT",)):
-    found = plan_tick(dict.fromkeys(symbols, rows), now, band_hours=6, lag_minutes=3, attempts=attempts or Attempts())
+    found = plan_tick(
+        dict.fromkeys(symbols, rows), now, window=window(now), lag_minutes=3, attempts=attempts or Attempts()
+    )
     return None if found is None else (found.symbols, found.first, found.last)
 
 
@@ -68,7 +76,7 @@ def test_only_the_open_hour_of_a_sealed_band() -> None:
 
 def test_all_symbols_share_one_run_and_those_without_need_stay_out() -> None:
     rows = {"BTCUSDT": band(held(at(11))), "ETHUSDT": band(held(at(10))), "SOLUSDT": band(None)}
-    found = plan_tick(rows, at(11, 5), band_hours=6, lag_minutes=3, attempts=Attempts())
+    found = plan_tick(rows, at(11, 5), window=window(at(11, 5)), lag_minutes=3, attempts=Attempts())
     assert found is not None
     assert found.symbols == ("ETHUSDT", "SOLUSDT")
 
@@ -86,7 +94,7 @@ def test_after_the_close_the_hour_gets_its_last_minutes_is_sealed_and_settled_on
     attempts, runs = Attempts(), []
     for tick in range(60):
         now = at(60) + timedelta(seconds=5 + 30 * tick)
-        found = plan_tick({"BTCUSDT": rows}, now, band_hours=6, lag_minutes=3, attempts=attempts)
+        found = plan_tick({"BTCUSDT": rows}, now, window=window(now), lag_minutes=3, attempts=attempts)
         if found is None:
             continue
         for _, hour in found.hours:
@@ -158,3 +166,15 @@ def test_backoff_doubles_up_to_its_longest() -> None:
     backoff = Backoff(timedelta(seconds=20), timedelta(minutes=5))
     waits = [backoff.after(count).total_seconds() for count in (0, 1, 2, 3, 4, 5, 6, 500)]
     assert waits == [0, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_no_hour_before_the_lake_begins_is_asked_for() -> None:
+    midnight = OPEN.replace(hour=0)
+    at_half_past = midnight + timedelta(minutes=30)
+    found = plan_tick(
+        {"BTCUSDT": {}}, at_half_past, window=window(at_half_past, midnight), lag_minutes=3, attempts=Attempts()
+    )
+    assert found is not None
+    assert (found.first, found.last) == (midnight, midnight)
+    assert hot_window(at_half_past, 6, first=midnight - HOUR) == (midnight - HOUR, midnight + HOUR)
+    assert hot_window(at_half_past, 6, first=midnight + 24 * HOUR) is None

@@ -29,8 +29,8 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._serdes import ConfigurableClassData
 
-from lake_assets.jobs.partition_jobs import RANGE_END, RANGE_START
 from lake_assets.jobs.repair import REPAIR_JOB
+from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.materialized import materialized_hours
 from lake_assets.metadata import vision_key
 from lake_tests.bench.year import location

@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lake_assets.build.compaction import run_compaction
-from lake_assets.jobs.partition_jobs import hour_range_tags, vision_job
+from lake_assets.jobs.archive_files import vision_job
+from lake_assets.jobs.run_tags import hour_range_tags
 from lake_assets.lake import open_lake
 from lake_assets.metadata import minute_key
 from lake_assets.quality.month_card import month_window

@@ -8,10 +8,11 @@ import dagster as dg
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.vision import build_vision_asset, offered_streams
-from lake_assets.jobs.partition_jobs import build_jobs
+from lake_assets.jobs.history_pruning import build_prune_job
+from lake_assets.jobs.job_list import build_sensor_jobs
 from lake_assets.jobs.repair import build_repair_job
 from lake_assets.lake import Lake
-from lake_assets.sensors.hot_band import build_sensors
+from lake_assets.sensors.sensor_list import build_sensors
 from lake_tests.support.simulated_lake import Bench
 
 BENCHES: list[Bench] = []
@@ -35,7 +36,7 @@ def definitions() -> dg.Definitions:
         for symbol in settings.symbols
         for stream in offered_streams(settings)
     ]
-    jobs = build_jobs(settings)
+    jobs = [*build_sensor_jobs(settings), build_prune_job(settings)]
     return dg.Definitions(
         assets=[*archives, *(build_minute_asset(symbol, settings) for symbol in settings.symbols)],
         jobs=[*jobs, build_repair_job(settings)],

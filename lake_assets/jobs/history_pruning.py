@@ -1,95 +1,29 @@
-"""The jobs that sensors and schedules launch, and the tags by which their runs are known.
+"""The job that deletes what nothing depends on any more: old runs of the hot band, superseded answers, raw records.
 
-Belongs here: job definitions, deleting what pruning allows. Does not belong here: when they run (`sensors`,
-`schedules`), which runs may go (`automation.pruning`). Every job executes in one process: a step process of its own
-would add 3 s of CPU to every run.
+Belongs here: the job, deleting what pruning allows. Does not belong here: which runs may go (`automation.pruning`),
+when it runs (`schedules`).
 """
 
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lake_assets.assets.vision import offered_streams
 from lake_assets.automation.pruning import FAILED_KEPT_FOR, FinishedRun, deletable, old_enough
 from lake_assets.build.answer_pruning import prune_captures
 from lake_assets.dagster_names import AUTOMATION_TAG, hour_key, hour_of
-from lake_assets.metadata import minute_key, vision_key
-from lake_assets.partitions import archive_partitions
+from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
+from lake_assets.metadata import minute_key
 from lake_assets.resources import LakeOpener
 from lake_assets.windows import HOUR, hours_between
-from lake_resources.binance.streams import Stream
 from lake_resources.collector.segments import prune as prune_segments
+from lake_resources.dagster_private import delete_run_file
 from lake_resources.settings import LakeSettings
 
-MINUTE_JOB = "minute_hours"
 PRUNE_JOB = "prune"
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-HOT_RUN_LONGEST = timedelta(minutes=5)
-"""A hot run takes seconds; one that is older died with its process and keeps nothing back."""
-
-Job = dg.JobDefinition | UnresolvedAssetJobDefinition
-
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _RUNS_PER_PRUNE = 20_000
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-
-
-def build_jobs(settings: LakeSettings) -> list[Job]:
-    """All jobs of the code location."""
-    keys = [minute_key(symbol) for symbol in settings.symbols]
-    minute = dg.define_asset_job(
-        MINUTE_JOB,
-        selection=dg.AssetSelection.assets(*keys),
-        executor_def=dg.in_process_executor,
-        description="Hours of the minute tables: the hot band, holes, and days whose archives appeared.",
-    )
-    families: dict[str, list[Stream]] = {}
-    for stream in offered_streams(settings):
-        families.setdefault(vision_job(stream, settings), []).append(stream)
-    archives = [
-        dg.define_asset_job(
-            name,
-            selection=dg.AssetSelection.assets(
-                *(vision_key(symbol, stream.name) for symbol in settings.symbols for stream in streams)
-            ),
-            executor_def=dg.in_process_executor,
-            description="Archive files that Vision published: " + ", ".join(stream.name for stream in streams) + ".",
-        )
-        for name, streams in families.items()
-    ]
-    return [minute, *archives, build_prune_job(settings)]
-
-
-def vision_job(stream: Stream, settings: LakeSettings) -> str:
-    """Name of the job of a stream's archives. Assets of one job have the same partitions."""
-    partitions = archive_partitions(stream, settings)
-    end = f"_to_{partitions.end:%Y%m%d}" if partitions.end else ""
-    return f"vision_{stream.cadence}_from_{partitions.start:%Y%m%d}{end}"
-
-
-def hour_range_tags(kind: str, first: datetime, last: datetime) -> dict[str, str]:
-    """Tags of a run over the hours `first` to `last` (inclusive), launched by `kind` of automation."""
-    return {AUTOMATION_TAG: kind, RANGE_START: hour_key(first), RANGE_END: hour_key(last)}
-
-
-def runs_at_work(
-    instance: dg.DagsterInstance, kind: str, now: datetime, *, longest: timedelta = HOT_RUN_LONGEST
-) -> list[str]:
-    """Unfinished runs that one kind of automation launched; one older than any run lasts died with its process."""
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={AUTOMATION_TAG: kind}, statuses=_UNFINISHED, created_after=now - longest), limit=1
-    )
-    return [record.dagster_run.run_id[:8] for record in records]
 
 
 def build_prune_job(settings: LakeSettings) -> dg.JobDefinition:
@@ -185,7 +119,4 @@ def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.delete_run(run_id)
     with suppress(FileNotFoundError):
         instance.compute_log_manager.delete_logs(prefix=[run_id])
-    shard = getattr(instance.event_log_storage, "path_for_shard", None)
-    if shard is not None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{shard(run_id)}{suffix}").unlink(missing_ok=True)
+    delete_run_file(instance, run_id)

@@ -1,0 +1,22 @@
+"""The job that makes one file of each closed day and month of the minute tables.
+
+Belongs here: its name and what it selects. Does not belong here: when it runs (`schedules`), the asset
+(`assets.compacted`).
+"""
+
+from __future__ import annotations
+
+from lake_assets.jobs.asset_job import AssetJob, asset_job
+from lake_assets.metadata import compacted_key
+from lake_resources.settings import LakeSettings
+
+COMPACTION_JOB = "compact_minutes"
+
+
+def build_compaction_job(settings: LakeSettings) -> AssetJob:
+    """The job over the compacted files of all symbols."""
+    return asset_job(
+        COMPACTION_JOB,
+        [compacted_key(symbol) for symbol in settings.symbols],
+        "Closed days and months become one file each; with `remove: true` the hour files go.",
+    )

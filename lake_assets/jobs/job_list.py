@@ -1,0 +1,33 @@
+"""All jobs of the code location.
+
+Belongs here: the list. Does not belong here: any job's body or selection.
+"""
+
+from __future__ import annotations
+
+from lake_assets.jobs.archive_files import build_archive_jobs
+from lake_assets.jobs.asset_job import Job
+from lake_assets.jobs.closed_periods import build_compaction_job
+from lake_assets.jobs.feed_hours import build_feed_job
+from lake_assets.jobs.history_pruning import build_prune_job
+from lake_assets.jobs.minute_hours import build_minute_job
+from lake_assets.jobs.quality_reports import build_report_jobs
+from lake_assets.jobs.repair import build_repair_job
+from lake_resources.settings import LakeSettings
+
+
+def build_jobs(settings: LakeSettings) -> list[Job]:
+    """Every job, those that the sensors launch first."""
+    return [
+        *build_sensor_jobs(settings),
+        build_prune_job(settings),
+        build_feed_job(),
+        *build_report_jobs(settings),
+        build_compaction_job(settings),
+        build_repair_job(settings),
+    ]
+
+
+def build_sensor_jobs(settings: LakeSettings) -> list[Job]:
+    """The jobs that sensors launch: hours of the minute tables, and archive files."""
+    return [build_minute_job(settings), *build_archive_jobs(settings)]

@@ -1,0 +1,88 @@
+"""The sensor that tries holes again.
+
+Belongs here: reading the ledger, turning the plan into run requests. Does not belong here: which hours are holes and in
+which order they are tried (`automation.healing`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import dagster as dg
+
+from lake_assets.automation.attempts import Attempts
+from lake_assets.automation.healing import Hole, find_holes, heal_start, plan_healing
+from lake_assets.automation.hot import hot_start
+from lake_assets.build.open_hours import open_hours
+from lake_assets.jobs.minute_hours import MINUTE_JOB
+from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
+from lake_assets.metadata import minute_key
+from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.windows import HOUR
+from lake_resources.binance.rest.rest_client import RETENTION
+from lake_resources.clock import Clock
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger.ledger import Ledger
+
+HEAL_SENSOR = "heal_holes"
+# A request takes time too: keep off the edge of what the exchange still has.
+_MEMORIES = {name: None if memory is None else memory - HOUR for name, memory in RETENTION.items()}
+
+
+def build_heal_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg.SensorDefinition:
+    """Tries holes again: hours before the hot band that are absent, not whole, refused, or lack a stream."""
+
+    @dg.sensor(
+        name=HEAL_SENSOR,
+        job_name=MINUTE_JOB,
+        minimum_interval_seconds=settings.heal_interval_s,
+        default_status=default_status(settings),
+        description=f"Tries hours of the last {settings.heal_days} days again that are absent, not whole, in "
+        "quarantine, or lack a stream that REST still has, those first that it is about to forget something of; "
+        f"at most {settings.heal_hours_per_tick} hours per tick, each with a growing pause.",
+    )
+    def heal_holes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now = clock()
+        busy = runs_at_work(context.instance, "heal", now, longest=LAUNCHED_RUN_LONGEST)
+        if busy:
+            return dg.SkipReason(f"run {busy[0]} is still at work")
+        found = look_at_each(
+            settings.symbols, lambda symbol: _holes(ledger, symbol, settings, now), context.log.warning
+        )
+        holes = [hole for each in found.values() for hole in each]
+        attempts = Attempts.load(context.cursor)
+        runs = plan_healing(holes, now, cap=settings.heal_hours_per_tick, memories=_MEMORIES, attempts=attempts)
+        if not runs:
+            return dg.SkipReason(f"{len(holes)} holes, none of them to be tried yet" if holes else "no holes")
+        requests = [
+            dg.RunRequest(
+                asset_selection=[minute_key(run.symbol)],
+                tags=hour_range_tags("heal", run.first, run.last) | {"lake/cause": "+".join(run.causes)},
+            )
+            for run in runs
+        ]
+        return dg.SensorResult(run_requests=requests, cursor=attempts.dump())
+
+    return heal_holes
+
+
+def _holes(ledger: Ledger, symbol: str, settings: LakeSettings, now: datetime) -> list[Hole]:
+    first = ledger.first_hour(symbol)
+    if first is None:
+        return []
+    end = hot_start(now, settings.hot_hours)
+    # Hours before LAKE_START are no partitions: a run that asked for one would fail.
+    start = max(first, settings.start_utc, heal_start(now, settings.heal_days, _MEMORIES))
+    if start >= end:
+        return []
+    return find_holes(
+        symbol,
+        hours=open_hours(ledger, symbol, start, end),
+        sources=[
+            row
+            for row in ledger.missing_sources(symbol)
+            if row.source == "rest" and f"{start:%Y-%m-%dT%H}" <= row.period < f"{end:%Y-%m-%dT%H}"
+        ],
+        memories=_MEMORIES,
+        now=now,
+    )

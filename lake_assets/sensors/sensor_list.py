@@ -1,0 +1,39 @@
+"""All sensors of the code location.
+
+Belongs here: the list, and what the sensors share: one ledger, one outbox, one clock. Does not belong here: any sensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from lake_assets.jobs.asset_job import Job
+from lake_assets.sensors.archive_promotion import build_promote_sensor
+from lake_assets.sensors.hole_healing import build_heal_sensor
+from lake_assets.sensors.hot_band import build_hot_sensor
+from lake_assets.sensors.run_alerts import build_alert_sensor
+from lake_resources.clock import Clock, system_clock
+from lake_resources.messages.outbox import open_outbox
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger.ledger import Ledger
+
+
+def build_sensors(
+    settings: LakeSettings, jobs: Sequence[Job], *, clock: Clock = system_clock
+) -> list[dg.SensorDefinition]:
+    """All sensors of the code location.
+
+    Args:
+        settings: intervals, caps and addresses.
+        jobs: the jobs that sensors may launch.
+        clock: the only source of the current time.
+    """
+    ledger, outbox = Ledger(settings.resolved_ledger_url), open_outbox(settings)
+    return [
+        build_hot_sensor(settings, ledger, clock),
+        build_heal_sensor(settings, ledger, clock),
+        build_promote_sensor(settings, ledger, outbox, clock, jobs),
+        build_alert_sensor(settings, outbox, clock),
+    ]

@@ -1,0 +1,156 @@
+"""Every use of a part of Dagster that is not its public API, each with why there is no other way.
+
+Belongs here: private names of Dagster, behind names and types of ours. Does not belong here: anything that its public
+API can say; any rule of the lake. lake_tests/contract/test_dagster_private.py pins each use and fails with "Dagster
+changed"; a test keeps such imports out of every other module.
+"""
+
+# isort: off
+# Each group is told by the comment above it, and sorting would take them apart.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+# The type that `dg.define_asset_job` returns has no public name, and strict typing needs one.
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+# A check row of a partition counts as current only with the materialization that it judges: lake_assets/checks.py.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
+# A run has no public call that launches a backfill; these are what the webserver's mutation uses.
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.selector import PartitionRangeSelector, PartitionsByAssetSelector, PartitionsSelector
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.utils import make_new_backfill_id
+
+# A run that died is failed in the words that Dagster's retries look for; the tag tells that a daemon launched it.
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+# The public API tells the state of sensors and schedules over the webserver alone, and the watchdog looks without it.
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    TickStatus,
+)
+
+# When a schedule was due last; Dagster's own cron reader, so that both mean the same instant.
+from dagster._utils.schedules import get_latest_completed_cron_tick
+
+# What Dagster's storage raises for a row that it cannot read; it is no `dg.DagsterError`.
+from dagster_shared.serdes.errors import DeserializationError
+
+# A storage class has no public base and no public type of its configuration: lake_resources/event_log.py.
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._serdes import ConfigurableClassData
+
+# isort: on
+
+__all__ = [
+    "DAEMON_MODULE",
+    "INDEX_SHARD_NAME",
+    "SQLITE_BUSY_TIMEOUT_SECONDS",
+    "AssetCheckEvaluationTargetMaterializationData",
+    "ConfigurableClassData",
+    "DeserializationError",
+    "InstigatorState",
+    "InstigatorStatus",
+    "InstigatorType",
+    "ScheduleInstigatorData",
+    "SensorInstigatorData",
+    "SqliteEventLogStorage",
+    "TickStatus",
+    "UnresolvedAssetJobDefinition",
+    "UserConfigSchema",
+    "delete_run_file",
+    "fail_dead_run",
+    "get_latest_completed_cron_tick",
+    "launch_backfill",
+    "launched_by_daemon",
+    "unfinished_backfills",
+]
+
+DAEMON_MODULE = "dagster._daemon"
+"""`python -m` of the daemon; its command `dagster-daemon` need not be on the PATH of a child process."""
+
+
+def launch_backfill(
+    instance: dg.DagsterInstance,
+    graph: BaseAssetGraph[Any],
+    key: dg.AssetKey,
+    ranges: Iterable[tuple[str, str]],
+    *,
+    at: datetime,
+    tags: Mapping[str, str],
+    texts: tuple[str, str | None],
+) -> str:
+    """Launch a backfill of one asset, as the web UI does; the daemon takes it up within half a minute.
+
+    Args:
+        instance: the Dagster instance.
+        graph: holds the asset.
+        key: of the asset.
+        ranges: first and last partition key of each range, both inclusive.
+        at: the moment of launching, UTC.
+        tags: carried by the backfill and by each of its runs.
+        texts: title and description in the UI.
+
+    Returns:
+        Its id.
+    """
+    selector = PartitionsByAssetSelector(
+        asset_key=key,
+        partitions=PartitionsSelector(ranges=[PartitionRangeSelector(start=a, end=b) for a, b in ranges]),
+    )
+    backfill_id: str = make_new_backfill_id()
+    backfill = PartitionBackfill.from_partitions_by_assets(
+        backfill_id=backfill_id,
+        asset_graph=graph,
+        backfill_timestamp=at.timestamp(),
+        tags=dict(tags),
+        dynamic_partitions_store=instance,
+        partitions_by_assets=[selector],
+        title=texts[0],
+        description=texts[1],
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill_id
+
+
+def unfinished_backfills(instance: dg.DagsterInstance) -> Sequence[PartitionBackfill]:
+    """Backfills that were asked for or are being canceled, with `backfill_id` and `tags`."""
+    statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING]
+    return instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
+
+
+def launched_by_daemon(run: dg.DagsterRun) -> bool:
+    """Whether a daemon launched the run in a process of its code server's, not somebody in a process of his own."""
+    return GRPC_INFO_TAG in run.tags
+
+
+def fail_dead_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
+    """Report a run as failed whose process ended by itself, so that Dagster's retries of runs take it up."""
+    reason = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
+    instance.report_run_failed(run, message=why, job_failure_data=reason)
+
+
+def delete_run_file(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete the file that held a deleted run's events, where the storage is SQLite: Dagster leaves it behind."""
+    shard = getattr(instance.event_log_storage, "path_for_shard", None)
+    if shard is not None:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{shard(run_id)}{suffix}").unlink()

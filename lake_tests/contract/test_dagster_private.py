@@ -1,0 +1,157 @@
+"""Each use of a private part of Dagster, pinned: where one of these fails, Dagster changed, not the lake.
+
+Seen with 1.13.27. The storage class has a page of its own (`test_dagster_event_log`), and so have check rows and
+partition mappings (`test_dagster_checks`).
+"""
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lake_resources import dagster_private
+
+PROJECT = Path(__file__).resolve().parents[2]
+CHANGED = "Dagster changed: adapt lake_resources/dagster_private.py"
+KEY = dg.AssetKey(["um", "X", "minute"])
+HOURS = dg.HourlyPartitionsDefinition("2026-01-01-00:00", timezone="UTC")
+AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
+        yield found
+
+
+@dg.multi_asset(name="hours_of_x", specs=[dg.AssetSpec(KEY, partitions_def=HOURS, skippable=True)])
+def hours() -> Iterator[Any]:
+    yield from ()
+
+
+@dg.op
+def nothing() -> None:
+    """Does nothing."""
+
+
+@dg.job
+def idle() -> None:
+    """Does nothing."""
+    nothing()
+
+
+def private_imports(path: Path) -> list[str]:
+    """Private modules of Dagster that a file imports, in whatever form."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value]
+        found += [name for name in names if name.startswith(("dagster._", "dagster_shared", "dagster_webserver."))]
+    return found
+
+
+@pytest.mark.parametrize("package", ["lake_assets", "lake_resources"])
+def test_private_parts_of_dagster_are_used_in_one_module_alone(package: str) -> None:
+    files = sorted((PROJECT / package).rglob("*.py"))
+    users = {str(path.relative_to(PROJECT)) for path in files if private_imports(path)}
+    wanted = {"lake_resources/dagster_private.py"} if package == "lake_resources" else set()
+    assert users == wanted
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (dg.DagsterInstance.add_backfill, ["self", "partition_backfill"]),
+        (dg.DagsterInstance.report_run_canceled, ["self", "dagster_run", "message"]),
+        (dg.DagsterInstance.report_run_failed, ["self", "dagster_run", "message", "job_failure_data"]),
+        (dg.DagsterInstance.get_ticks, ["self", "origin_id", "selector_id", "before", "after", "limit", "statuses"]),
+        (dg.DagsterInstance.get_daemon_heartbeats, ["self"]),
+        (dagster_private.get_latest_completed_cron_tick, ["cron_string", "current_time", "timezone"]),
+    ],
+)
+def test_what_is_called_takes_what_it_took(function: Callable[..., Any], parameters: list[str]) -> None:
+    assert list(inspect.signature(function).parameters) == parameters, f"{CHANGED} ({function.__qualname__})"
+
+
+def test_a_selection_of_assets_is_a_job_of_the_private_type() -> None:
+    job = dg.define_asset_job("of_x", selection=dg.AssetSelection.assets(KEY))
+    assert type(job) is dagster_private.UnresolvedAssetJobDefinition, CHANGED
+
+
+def test_a_backfill_that_a_run_launches_is_one_that_the_daemon_will_take(instance: dg.DagsterInstance) -> None:
+    graph = dg.Definitions([hours]).resolve_asset_graph()
+    ranges = [("2026-01-01-00:00", "2026-01-01-02:00"), ("2026-01-01-05:00", "2026-01-01-05:00")]
+    backfill_id = dagster_private.launch_backfill(
+        instance, graph, KEY, ranges, at=AT, tags={"lake/repair": "X"}, texts=("repair X", "4 hours")
+    )
+    (found,) = dagster_private.unfinished_backfills(instance)
+    assert (found.backfill_id, found.tags["lake/repair"], found.title) == (backfill_id, "X", "repair X"), CHANGED
+    assert found.status.value == "REQUESTED", CHANGED
+    (subset,) = found.get_asset_backfill_data(graph).target_subset.iterate_asset_subsets()
+    assert sorted(subset.subset_value.get_partition_keys()) == [
+        *(f"2026-01-01-0{hour}:00" for hour in range(3)), "2026-01-01-05:00",
+    ], CHANGED  # fmt: skip
+
+
+def test_a_dead_run_is_failed_in_the_words_that_retries_look_for(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED)
+    dagster_private.fail_dead_run(instance, run, "its process ended")
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status == dg.DagsterRunStatus.FAILURE, CHANGED
+    assert found.tags["dagster/failure_reason"] == "UNEXPECTED_TERMINATION", CHANGED
+
+
+def test_a_run_of_the_daemon_is_known_by_its_tag(instance: dg.DagsterInstance) -> None:
+    by_hand = idle.execute_in_process(instance=instance)
+    assert not dagster_private.launched_by_daemon(by_hand.dagster_run)
+    launched = instance.create_run_for_job(idle, tags={".dagster/grpc_info": "{}"})
+    assert dagster_private.launched_by_daemon(launched), CHANGED
+
+
+def test_a_schedule_is_due_when_dagster_says() -> None:
+    due = dagster_private.get_latest_completed_cron_tick("40 9 * * *", AT, "UTC")
+    assert due == datetime(2026, 1, 1, 9, 40, tzinfo=UTC), CHANGED
+
+
+def test_the_state_of_a_sensor_and_of_a_schedule_has_what_the_watchdog_reads() -> None:
+    for data, names in (
+        (dagster_private.SensorInstigatorData(), ("last_tick_timestamp", "last_tick_start_timestamp", "min_interval",
+                                                 "last_sensor_start_timestamp")),
+        (dagster_private.ScheduleInstigatorData("0 * * * *"), ("start_timestamp",)),
+    ):  # fmt: skip
+        for name in names:
+            assert hasattr(data, name), f"{CHANGED} ({type(data).__name__}.{name})"
+    for name in ("instigator_name", "instigator_type", "instigator_data", "instigator_origin_id", "selector_id",
+                 "is_running", "status"):  # fmt: skip
+        assert (
+            hasattr(dagster_private.InstigatorState, name)
+            or name in inspect.signature(dagster_private.InstigatorState.__new__).parameters
+        ), f"{CHANGED} (InstigatorState.{name})"
+    assert {"SUCCESS", "SKIPPED", "FAILURE"} <= set(dagster_private.TickStatus.__members__), CHANGED
+
+
+def test_a_deleted_run_leaves_a_file_that_must_be_deleted_too(instance: dg.DagsterInstance) -> None:
+    run_id = idle.execute_in_process(instance=instance).run_id
+    file = Path(instance.event_log_storage.path_for_shard(run_id))  # type: ignore[attr-defined]
+    assert file.is_file(), CHANGED
+    instance.delete_run(run_id)
+    assert file.is_file(), "Dagster changed: it deletes the file itself; drop delete_run_file"
+    dagster_private.delete_run_file(instance, run_id)
+    assert not list(file.parent.glob(f"{run_id}*"))
+
+
+def test_the_daemon_is_a_module_that_can_be_started() -> None:
+    assert importlib.util.find_spec(f"{dagster_private.DAEMON_MODULE}.__main__") is not None, CHANGED
