@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lake_resources.binance.streams import Stream
+    from lake_resources.binance.stream import Stream
 
 AUTOMATION_TAG = "lake/automation"
 """Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
@@ -65,9 +65,9 @@ def hour_key(hour: datetime) -> str:
 
 def archive_period(stream: Stream, key: str) -> str:
     """The period in an archive's file name for a partition key: the day, or `YYYY-MM`."""
-    return key[:7] if stream.cadence == "monthly" else key
+    return key[:7] if stream.files.cadence == "monthly" else key
 
 
 def archive_key(stream: Stream, period: str) -> str:
     """Partition key of the archive file of a period."""
-    return f"{period}-01" if stream.cadence == "monthly" else period
+    return f"{period}-01" if stream.files.cadence == "monthly" else period

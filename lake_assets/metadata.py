@@ -21,7 +21,7 @@ from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.schema.tables import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import band
-from lake_resources.binance.streams import Stream
+from lake_resources.binance.stream import Stream
 from lake_resources.storage.provenance import SourceRef
 
 _PICTURE_SIZE_PX = (240, 64)

@@ -12,7 +12,7 @@ from datetime import timedelta
 import dagster as dg
 
 from lake_assets.dagster_names import DAY_FORMAT, HOUR_FORMAT
-from lake_resources.binance.streams import Stream
+from lake_resources.binance.stream import Stream
 from lake_resources.settings import LakeSettings
 
 with warnings.catch_warnings():
@@ -34,13 +34,13 @@ def closed_hours(settings: LakeSettings) -> dg.HourlyPartitionsDefinition:
 
 def archive_partitions(stream: Stream, settings: LakeSettings) -> dg.TimeWindowPartitionsDefinition:
     """Days (or months) for which an archive stream can have a file, from the lake's start on."""
-    first = max(stream.first_day, settings.start)
-    if stream.cadence == "monthly":
+    first = max(stream.files.first_day, settings.start)
+    if stream.files.cadence == "monthly":
         return dg.MonthlyPartitionsDefinition(start_date=first.replace(day=1).isoformat(), timezone="UTC")
-    end = None if stream.last_day is None else (stream.last_day + timedelta(days=1)).isoformat()
+    end = None if stream.files.last_day is None else (stream.files.last_day + timedelta(days=1)).isoformat()
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_date=end, timezone="UTC", fmt=DAY_FORMAT)
 
 
 def has_archive_partitions(stream: Stream, settings: LakeSettings) -> bool:
     """Whether the stream's archive overlaps the lake's life at all (book_ticker ended in March 2024)."""
-    return stream.last_day is None or stream.last_day >= settings.start
+    return stream.files.last_day is None or stream.files.last_day >= settings.start

@@ -1,7 +1,7 @@
 """The weight governor: one budget of exchange requests for all processes of a host, and the memory of bans.
 
 Belongs here: counting, waiting, bans; all state in one SQLite file so that it survives restarts.
-Does not belong here: what a request costs (binance/weights.py), what an answer means (binance/answers.py).
+Does not belong here: the limits and what a request costs (`binance.market`), what an answer means (`answers`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lake_resources.binance.market import BUCKETS
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import Banned, DiskFull, SettingsError, StorageError
 
@@ -24,22 +24,6 @@ LOCK_WAIT_S = 60.0
 # An answer that left the exchange this shortly before now belongs to the minute that just ended.
 EDGE_MS = 2_500
 
-
-@dataclass(frozen=True)
-class Bucket:
-    """A limit of the exchange.
-
-    Attributes:
-        capacity: cost allowed per window.
-        minutes: clock minutes summed up. The request weight resets at :00, so 1. How the 5-minute limits are
-            aligned is not known, so 6 (the running minute and the five before it) cover any alignment.
-    """
-
-    capacity: int
-    minutes: int
-
-
-BUCKETS = {"weight_1m": Bucket(2400, 1), "futures_data": Bucket(1000, 6), "funding": Bucket(500, 6)}
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spent (
@@ -83,7 +67,7 @@ class WeightGovernor:
 
         Args:
             host: `host:port` of the exchange.
-            bucket: key of BUCKETS.
+            bucket: name of one of the markets' buckets.
             cost: weight of the request (or 1, for the buckets that count requests).
 
         Raises:
@@ -125,11 +109,12 @@ class WeightGovernor:
                 db.execute("DELETE FROM spent WHERE host = ? AND bucket = ? AND minute < ?", (host, bucket, oldest))
             return None
 
-    def observe(self, host: str, used_weight: int, answered_at: datetime | None = None) -> None:
+    def observe(self, host: str, bucket: str, used_weight: int, answered_at: datetime | None = None) -> None:
         """Raise the counter of the running minute to what the exchange says was used.
 
         Args:
             host: `host:port` of the exchange.
+            bucket: name of a market's budget of request weight.
             used_weight: header `X-MBX-USED-WEIGHT-1M`.
             answered_at: the answer's `Date`. An answer of the minute that just ended says nothing of this one.
         """
@@ -141,9 +126,8 @@ class WeightGovernor:
                 if answered_ms // MINUTE_MS == minute - 1 and now_ms - answered_ms < EDGE_MS:
                     return
             db.execute(
-                "INSERT INTO spent VALUES (?, 'weight_1m', ?, ?) "
-                "ON CONFLICT DO UPDATE SET amount = max(amount, excluded.amount)",
-                (host, minute, used_weight),
+                "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET amount = max(amount, excluded.amount)",
+                (host, bucket, minute, used_weight),
             )
 
     def pause(self, host: str, until_ms: int) -> None:

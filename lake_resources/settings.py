@@ -14,9 +14,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-BINANCE_REST_URL = "https://fapi.binance.com"
-BINANCE_VISION_URL = "https://data.binance.vision"
-BINANCE_WS_URL = "wss://fstream.binance.com"
+from lake_resources.binance.market import ARCHIVES_URL, UM
 
 
 class LakeSettings(BaseSettings):
@@ -143,19 +141,19 @@ class LakeSettings(BaseSettings):
     def resolved_rest_url(self) -> str:
         """Base URL of USD-M REST."""
         simulated = f"http://127.0.0.1:{self.simulator_port}"
-        return self.rest_url or (simulated if self.exchange == "simulator" else BINANCE_REST_URL)
+        return self.rest_url or (simulated if self.exchange == "simulator" else UM.rest_url)
 
     @property
     def resolved_vision_url(self) -> str:
         """Base URL of the Vision archives (the part before `/data/futures/...`)."""
         simulated = f"http://127.0.0.1:{self.simulator_port}"
-        return self.vision_url or (simulated if self.exchange == "simulator" else BINANCE_VISION_URL)
+        return self.vision_url or (simulated if self.exchange == "simulator" else ARCHIVES_URL)
 
     @property
     def resolved_ws_url(self) -> str:
         """Base URL of USD-M WebSocket streams (the part before `/market/ws` and `/public/ws`)."""
         simulated = f"ws://127.0.0.1:{self.simulator_port}"
-        return self.ws_url or (simulated if self.exchange == "simulator" else BINANCE_WS_URL)
+        return self.ws_url or (simulated if self.exchange == "simulator" else UM.ws_url)
 
     @property
     def resolved_ledger_url(self) -> str:

@@ -14,7 +14,8 @@ from lake_assets.inputs.results import ArchiveResult
 from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
 from lake_assets.partitions import archive_partitions, has_archive_partitions
 from lake_assets.resources import LakeOpener
-from lake_resources.binance.streams import STREAMS, Stream
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.settings import LakeSettings
 
 
@@ -23,8 +24,8 @@ def offered_streams(settings: LakeSettings) -> list[Stream]:
     optional = {"trades": settings.archive_trades, "book_depth": settings.archive_book_depth}
     return [
         stream
-        for name, stream in STREAMS.items()
-        if optional.get(name, True) and has_archive_partitions(stream, settings)
+        for name, stream in UM_STREAMS.items()
+        if stream.archive is not None and optional.get(name, True) and has_archive_partitions(stream, settings)
     ]
 
 
@@ -69,7 +70,7 @@ def log_archive(context: dg.AssetExecutionContext, result: ArchiveResult, *, par
     """Log one archive file: a materialization when it is there, an observation with the reason when it is not."""
     key = vision_key(result.symbol, result.stream)
     if partition is None:
-        partition = archive_key(STREAMS[result.stream], result.period)
+        partition = archive_key(UM_STREAMS[result.stream], result.period)
     if result.present:
         if result.message:
             context.log.warning(f"{result.symbol} {result.stream} {result.period}: left out: {result.message}")
@@ -86,10 +87,11 @@ def log_archive(context: dg.AssetExecutionContext, result: ArchiveResult, *, par
 
 
 def _text(stream: Stream, symbol: str) -> str:
-    ends = f" The archive ended on {stream.last_day}." if stream.last_day else ""
-    period = "month" if stream.cadence == "monthly" else "day"
+    files = stream.files
+    ends = f" The archive ended on {files.last_day}." if files.last_day else ""
+    period = "month" if files.cadence == "monthly" else "day"
     return (
-        f"Binance Vision `{stream.vision_type}` of {symbol}: {stream.text}. One {period} per partition, verified "
+        f"Binance Vision `{files.kind}` of {symbol}: {stream.text}. One {period} per partition, verified "
         f"against its CHECKSUM and typed, rows in exchange columns.{ends}\n\n"
         f"A {period} that is not published yet is no error: the run says so, a missing-source event is recorded, and "
         "the partition stays missing until it is materialized again. A re-publication is noticed by its changed "

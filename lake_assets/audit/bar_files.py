@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.validation.rulepack import BarColumns
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.errors import SettingsError
 
 PRICES = ("open", "high", "low", "close")
@@ -55,7 +55,7 @@ def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns]:
 def _read_csv(path: Path) -> pl.DataFrame:
     # As text, so that a word among the numbers is found by its row, not by the parser's first hundred lines.
     frame = pl.read_csv(path, infer_schema=False)
-    klines = [*STREAMS["klines_1m"].columns, "ignore"]
+    klines = [*KLINES_1M.columns, "ignore"]
     header = pl.Series(frame.columns[: len(PRICES) + 1]).cast(pl.Float64, strict=False)
     if header.null_count() or frame.width < len(header):
         return frame

@@ -17,7 +17,7 @@ import polars as pl
 from lake_assets.lake import Lake
 from lake_assets.validation.parity import compare_stream
 from lake_assets.validation.rollup_parity import hour_bar_differences
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.reader import scan_minutes
 
@@ -25,7 +25,6 @@ HOUR = timedelta(hours=1)
 SEALED_AFTER = timedelta(hours=24)
 """Before that the exchange may still correct a kline, and a late archive may still replace it."""
 HOUR_BARS = "klines_1h"
-_KLINES = STREAMS["klines_1m"]
 _COLUMNS = {
     "open": "open",
     "high": "high",
@@ -101,15 +100,15 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
     minutes = bars = only_lake = only_exchange = 0
     for hour in hours:
         ours = _wire(lake, symbol, hour)
-        theirs = lake.rest.fetch(_KLINES.name, symbol, hour, hour + HOUR)
+        theirs = lake.rest.fetch(KLINES_1M.name, symbol, hour, hour + HOUR)
         # The lake is the earlier of the two, as a capture is the earlier of it and its archive.
-        parity = compare_stream(_KLINES, theirs, ours, hour, hour + HOUR)
+        parity = compare_stream(KLINES_1M, theirs, ours, hour, hour + HOUR)
         minutes += parity.compared
         only_lake += parity.only_captured
         only_exchange += parity.only_archive
         source = _source(lake, symbol, hour)
-        found = _revisions(symbol, _KLINES.name, parity.differences, source, now)
-        hour_bar = lake.rest.fetch(_KLINES.name, symbol, hour, hour + HOUR, interval="1h")
+        found = _revisions(symbol, KLINES_1M.name, parity.differences, source, now)
+        hour_bar = lake.rest.fetch(KLINES_1M.name, symbol, hour, hour + HOUR, interval="1h")
         if ours.height == 60 and hour_bar.height == 1:
             bars += 1
             found += _revisions(symbol, HOUR_BARS, hour_bar_differences(ours, hour_bar), "rolled-up", now)
@@ -123,14 +122,14 @@ def _wire(lake: Lake, symbol: str, hour: datetime) -> pl.DataFrame:
     return (
         rows.rename({"timestamp": "open_time", **_COLUMNS})
         .with_columns(close_time=pl.col("open_time") + pl.duration(minutes=1) - pl.duration(milliseconds=1))
-        .select(list(_KLINES.columns))
-        .cast(pl.Schema(_KLINES.columns))
+        .select(list(KLINES_1M.columns))
+        .cast(pl.Schema(KLINES_1M.columns))
     )
 
 
 def _source(lake: Lake, symbol: str, hour: datetime) -> str:
     row = lake.ledger.partition(symbol, hour)
-    return "none" if row is None else row.sources[_KLINES.name].kind
+    return "none" if row is None else row.sources[KLINES_1M.name].kind
 
 
 def _revisions(symbol: str, stream: str, cells: pl.DataFrame, source: str, now: datetime) -> list[Revision]:

@@ -15,7 +15,9 @@ from typing import Any
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.inputs.stream_uses import HOUR, Feed, feeds
 from lake_assets.lake import Lake
+from lake_assets.schema.tables import MINUTE
 from lake_assets.windows import runs_of
+from lake_resources.binance.streams import rest_memories
 from lake_resources.errors import SettingsError
 
 _DAY = timedelta(days=1)
@@ -181,7 +183,7 @@ def _weight(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -
         4 * _KLINE_PAGE_WEIGHT * -(-((end - start) // timedelta(minutes=1)) // _KLINE_PAGE_MINUTES)
         for start, end in runs_of(hours, longest=24)
     )
-    kept = lake.rest.retention("agg_trades")
+    kept = rest_memories(MINUTE.layout.market)["agg_trades"]
     recent = [hour for hour in hours if kept is None or hour >= now - kept]
     if not recent:
         return klines

@@ -17,13 +17,12 @@ from lake_assets.audit.ranges import require_order
 from lake_assets.lake import Lake
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.reader import reading, scan_minutes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KLINES = STREAMS["klines_1m"]
 _KLINE_SCHEMA = {name: MINUTE.polars_schema[name] for name in ("timestamp", *PRICES)}
 
 
@@ -67,8 +66,8 @@ def raw_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> pl.Da
 
     Columns: `timestamp`, `open`, `high`, `low`, `close`, each minute once.
     """
-    archives = [row.path for row in lake.ledger.archives_between(symbol, _KLINES.name, start, end)]
-    captures = [row.path for row in lake.ledger.captures_between(symbol, _KLINES.name, start, end)]
+    archives = [row.path for row in lake.ledger.archives_between(symbol, KLINES_1M.name, start, end)]
+    captures = [row.path for row in lake.ledger.captures_between(symbol, KLINES_1M.name, start, end)]
     paths = [path for relative in archives + captures if (path := lake.catalog.absolute(relative)).is_file()]
     if not paths:
         return None

@@ -31,7 +31,7 @@ _POLL_EVERY = (
 )
 _POLL_LATER = timedelta(days=1)
 
-DAILY = {name: feed for name, feed in FEEDS.items() if feed.stream.cadence == "daily"}
+DAILY = {name: feed for name, feed in FEEDS.items() if feed.stream.files.cadence == "daily"}
 
 
 @dataclass(frozen=True)

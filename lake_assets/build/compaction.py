@@ -156,7 +156,7 @@ def _provisional_source(sources: Mapping[str, Mapping[str, str]], hour: datetime
         kind = sources[name]["kind"] if name in sources else "none"
         final = kind in _ARCHIVED or not feed.could_have_archive(hour.date())
         # The month's funding rates are published after it; the day files do not wait for them.
-        if not final and feed.stream.cadence == "daily" and (feed.required or not waited):
+        if not final and feed.stream.files.cadence == "daily" and (feed.required or not waited):
             return f"{name} comes from {kind}, not from the archive,"
     return ""
 
@@ -171,7 +171,7 @@ def _month_open_because(
         return f"{len(open_days)} day(s) are open, first {day:%Y-%m-%d}: {reason}"
     if len({hour.schema_hash for hour in hours}) > 1:
         return "hours of different schemas"
-    monthly = [name for name, feed in FEEDS.items() if feed.stream.cadence == "monthly"]
+    monthly = [name for name, feed in FEEDS.items() if feed.stream.files.cadence == "monthly"]
     if now < period.end + WAIT_FOR_BETTER:
         for hour in hours:
             sources = json.loads(hour.sources)

@@ -24,12 +24,10 @@ from lake_assets.validation.gate import HourWindow
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
-from lake_resources.binance.streams import KLINE_STREAMS, STREAMS
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.storage.ledger.ledger import Capture, Revision
 
-_FEATURES = replace(
-    STREAMS["agg_trades"], columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp", rest_decimals={}
-)
+_FEATURES = replace(AGG_TRADES, columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp")
 """The features of aggTrades as a stream of minutes, to compare those that were heard with those of the archive."""
 
 
@@ -139,7 +137,7 @@ def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamPari
     # What had happened just before the answer may not have been in it yet: that is no difference.
     start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.feed.settle)
     archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
-    if sources.feed.name in KLINE_STREAMS:
+    if sources.feed.stream.is_klines:
         # Files stamped in microseconds end a minute at .999999, REST at .999.
         archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
     captured = pl.read_parquet(lake.catalog.absolute(capture.path))

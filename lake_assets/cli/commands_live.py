@@ -19,9 +19,10 @@ from rich.table import Table
 from lake_assets.cli.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
 from lake_assets.lake import open_existing
 from lake_assets.live.folding import epoch_minute
+from lake_assets.schema.tables import MINUTE
 from lake_assets.windows import floor_minute
 from lake_resources.binance.ws.frames import REFUSED, REFUSED_FRAMES
-from lake_resources.binance.ws.stream_session import ROUTES
+from lake_resources.binance.ws.subscriptions import routes
 from lake_resources.collector.journal import CONNECTIONS_KEPT, ConnectionRow, GapRow, Journal
 from lake_resources.collector.outages import Outage, outages
 from lake_resources.collector.segments import minutes_on_disk, read_records
@@ -70,7 +71,9 @@ def live(
     journal = Journal(settings.resolved_ledger_url)
     connections = journal.connections(first, last)
     remembered = max(first, now - CONNECTIONS_KEPT)
-    silent = [each for route in ROUTES for each in outages(connections, route, remembered, last, now)]
+    silent = [
+        each for route in routes(MINUTE.layout.market) for each in outages(connections, route, remembered, last, now)
+    ]
     wanted = chosen_symbols(symbols, settings)
     gaps = [gap for gap in journal.gaps(start=first, end=last) if gap.symbol in wanted]
     journal.close()

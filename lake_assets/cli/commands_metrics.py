@@ -16,12 +16,11 @@ from rich.table import Table
 
 from lake_assets.cli.options import terminal
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import METRICS
 from lake_resources.errors import ArchiveCorrupt
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
-_METRICS = STREAMS["metrics"]
 
 
 @app.command("inspect-metrics-columns")
@@ -38,11 +37,11 @@ def inspect_metrics_columns(
     chosen, day = (symbol or settings.symbols[0]).upper(), f"{trade_date.replace(tzinfo=UTC):%Y-%m-%d}"
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = vision.download(_METRICS, chosen, day, Path(folder))
+            found = vision.download(METRICS, chosen, day, Path(folder))
         finally:
             vision.close()
         header = _header(found.path, found.url)
-    expected = list(_METRICS.columns)
+    expected = list(METRICS.columns)
     table = Table(title=f"{found.url}", title_justify="left", caption=f"sha256 {found.sha256}")
     for heading in ("#", "in the archive", "read by the lake"):
         table.add_column(heading)

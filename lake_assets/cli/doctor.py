@@ -20,7 +20,8 @@ from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.schema.tables import MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.market import UM
+from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import newest_minute
 from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError, PartitionBusy
@@ -108,7 +109,7 @@ def _rest(lake: Lake) -> Finding:
 
 def _vision(settings: LakeSettings, lake: Lake) -> Finding:
     day = (lake.clock().astimezone(UTC) - timedelta(days=3)).date().isoformat()
-    stream, symbol = STREAMS["klines_1m"], settings.symbols[0]
+    stream, symbol = KLINES_1M, settings.symbols[0]
     vision = VisionClient(settings.resolved_vision_url, timeout_s=PATIENCE_S, attempts=1, connections=1)
 
     def published() -> bool:
@@ -128,7 +129,7 @@ def _vision(settings: LakeSettings, lake: Lake) -> Finding:
 
 
 def _websocket(settings: LakeSettings) -> Finding:
-    found = _asked("WebSocket", lambda: acknowledged_in(settings.resolved_ws_url, settings.symbols[0]))
+    found = _asked("WebSocket", lambda: acknowledged_in(UM, settings.resolved_ws_url, settings.symbols[0]))
     if isinstance(found, Finding):
         return found
     return Finding("WebSocket", "ok", f"acknowledges a stream of {settings.symbols[0]} after {found * 1000:.0f} ms")

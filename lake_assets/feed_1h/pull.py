@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 import polars as pl
 
 from lake_assets.feed_1h.bars import HOUR, INTERVAL, SYMBOL, bars_from_rows, naive
-from lake_resources.binance.rest import weights
+from lake_resources.binance.market import um_klines
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import Clock
 from lake_resources.errors import MalformedAnswer
 
-_PATH = weights.KLINE_PATHS["klines_1m"]
+_KLINES = um_klines("klines")
 _FIELDS = 7
 _HOUR_MS = 3_600_000
-_PAGE_HOURS = weights.KLINE_PAGE // 2
+_PAGE_HOURS = _KLINES.page // 2
 """Half of what a page may hold: room for hours that come twice, which must be seen and not push others out."""
 
 
@@ -60,7 +60,7 @@ def pull_bars(rest: BinanceRest, clock: Clock, first: datetime, last: datetime) 
 def _page(rest: BinanceRest, start_ms: int, end_ms: int) -> pl.DataFrame:
     limit = 2 * (end_ms - start_ms) // _HOUR_MS
     return rest.call(
-        _PATH,
+        _KLINES,
         {"symbol": SYMBOL, "interval": INTERVAL, "startTime": start_ms, "endTime": end_ms - 1, "limit": limit},
         _parse,
     )

@@ -26,7 +26,8 @@ from lake_assets.lake import Lake
 from lake_resources.binance.archives.archive_csv import read_all, read_frames
 from lake_resources.binance.archives.metrics_csv import read_metrics
 from lake_resources.binance.archives.vision_client import VerifiedZip
-from lake_resources.binance.streams import METRICS_COLUMNS, Stream
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger.ledger import Archive
@@ -84,11 +85,9 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
             new.append((stream, period))
     if not new:
         return
-    by_name = {stream.name: stream for stream, _ in new}
-    requests = [(stream.name, symbol, period) for stream, period in new]
+    requests = [(stream, symbol, period) for stream, period in new]
     with _downloads(lake) as folder:
-        for (name, _, period), found in lake.vision.download_many(requests, folder):
-            stream = by_name[name] if isinstance(name, str) else name
+        for (stream, _, period), found in lake.vision.download_many(requests, folder):
             if isinstance(found, LakeError):
                 yield _failure(lake, symbol, stream, period, found)
                 continue

@@ -35,9 +35,9 @@ class Asked:
 
 def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
     """Whether REST may be asked and still has the whole hour."""
-    if not lake.ask_rest or not lake.rest.serves(feed.name) or hour >= now:
+    if not lake.ask_rest or feed.stream.rest is None or hour >= now:
         return False
-    retention = lake.rest.retention(feed.name)
+    retention = feed.stream.rest.retention
     return retention is None or hour >= now - retention + _EDGE
 
 
@@ -81,10 +81,10 @@ def _fetch(lake: Lake, symbol: str, feed: Feed, start: datetime, end: datetime, 
         settled_until = before.captured_at - feed.settle
         settled = _rows_before(lake.catalog.absolute(before.path), feed, settled_until)
         if settled.height:
-            rows = lake.rest.fetch(feed.name, symbol, settled_until, end)
+            rows = lake.rest.fetch(feed.stream, symbol, settled_until, end)
             if rows.is_empty() or rows["agg_trade_id"][0] == settled["agg_trade_id"][-1] + 1:
                 return pl.concat([settled, rows])
-    return lake.rest.fetch(feed.name, symbol, start, end)
+    return lake.rest.fetch(feed.stream, symbol, start, end)
 
 
 def _rows_before(path: Path, feed: Feed, instant: datetime) -> pl.DataFrame:

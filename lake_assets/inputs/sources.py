@@ -23,7 +23,6 @@ from lake_assets.inputs.stream_uses import HOUR, MINUTES_PER_HOUR, Feed
 from lake_assets.inputs.trade_id_steps import read_gaps
 from lake_assets.lake import Lake
 from lake_assets.windows import expected_end
-from lake_resources.binance.streams import KLINE_STREAMS
 from lake_resources.errors import StorageError
 from lake_resources.storage.ledger.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
@@ -172,7 +171,7 @@ def find_sources(
         if feed.period(hour.date()) in archives
     }
     archived = StreamSources(feed, found, {})
-    gaps = _hours_with_gaps(archived) if feed.name in KLINE_STREAMS else []
+    gaps = _hours_with_gaps(archived) if feed.stream.is_klines else []
     lossy = _hours_with_losses(archived)
     ask = [
         hour
@@ -206,7 +205,7 @@ def find_sources(
         for hour in wanted
         if chosen[hour].ref.kind == "none"
     }
-    if lake.ask_rest and lake.rest.serves(feed.name):
+    if lake.ask_rest and feed.stream.rest is not None:
         note_missing(
             lake,
             symbol,

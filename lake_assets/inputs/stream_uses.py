@@ -7,17 +7,15 @@ Does not belong here: asking any source.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
-from lake_resources.binance.streams import KLINE_STREAMS, STREAMS, Stream
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.um_streams import UM_STREAMS
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MINUTES_PER_HOUR = 60
 
-_PUBLISHED_AFTER = timedelta(hours=8, minutes=30)
-"""Vision days appear at about 08:32 to 08:40 UTC of the next day; asking earlier is a wasted request."""
-_MONTH_PUBLISHED_AFTER = timedelta(days=1, hours=8)
 _FULL_ANSWER_AFTER = DAY
 """A kline hour with missing minutes is asked for again until it is this old; then the exchange lacks them."""
 _METRICS_DELAY_MINUTES = 5
@@ -48,7 +46,7 @@ class Feed:
 
     def could_have_archive(self, day: date) -> bool:
         """Whether Binance ever published (or will publish) this stream for that day."""
-        return self.stream.first_day <= day and (self.stream.last_day is None or day <= self.stream.last_day)
+        return self.stream.files.covers(day)
 
     def archive_due(self, day: date, now: datetime) -> bool:
         """Whether the file that covers the day should be there by now."""
@@ -56,25 +54,18 @@ class Feed:
 
     def archive_due_at(self, day: date) -> datetime:
         """When the file that covers the day should be there, UTC."""
-        if self.stream.cadence == "monthly":
-            after_month = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-            return _midnight(after_month) + _MONTH_PUBLISHED_AFTER
-        return _midnight(day) + DAY + _PUBLISHED_AFTER
+        return self.stream.files.due_at(day)
 
     def period(self, day: date) -> str:
         """Period in the name of the file that covers the day."""
-        return f"{day:%Y-%m}" if self.stream.cadence == "monthly" else day.isoformat()
+        return self.stream.files.period(day)
 
     def is_final(self, hour: datetime, rows: int, asked_at: datetime) -> bool:
         """Whether a REST answer for an hour, taken at `asked_at`, needs no second request."""
         age = asked_at - (hour + HOUR)
-        if self.name in KLINE_STREAMS and rows < MINUTES_PER_HOUR:
+        if self.stream.is_klines and rows < MINUTES_PER_HOUR:
             return age >= _FULL_ANSWER_AFTER
         return age >= self.settle
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _feed(
@@ -85,7 +76,7 @@ def _feed(
     required: bool = False,
     hours_per_fetch: int = 24,
 ) -> Feed:
-    return Feed(STREAMS[name], look_back_hours, timedelta(minutes=settle_minutes), required, hours_per_fetch)
+    return Feed(UM_STREAMS[name], look_back_hours, timedelta(minutes=settle_minutes), required, hours_per_fetch)
 
 
 FEEDS: dict[str, Feed] = {

@@ -10,7 +10,7 @@ from lake_assets.assets.vision import offered_streams
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import vision_key
 from lake_assets.partitions import archive_partitions
-from lake_resources.binance.streams import Stream
+from lake_resources.binance.stream import Stream
 from lake_resources.settings import LakeSettings
 
 
@@ -33,4 +33,4 @@ def vision_job(stream: Stream, settings: LakeSettings) -> str:
     """Name of the job that takes a stream's archives; it tells cadence, first and (where there is one) last day."""
     partitions = archive_partitions(stream, settings)
     end = f"_to_{partitions.end:%Y%m%d}" if partitions.end else ""
-    return f"vision_{stream.cadence}_from_{partitions.start:%Y%m%d}{end}"
+    return f"vision_{stream.files.cadence}_from_{partitions.start:%Y%m%d}{end}"

@@ -37,7 +37,7 @@ from lake_assets.metadata import minute_key, vision_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_assets.windows import HOUR
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
 from lake_resources.messages.alerts import Alert
@@ -168,7 +168,7 @@ def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], n
     try:
         for poll in polls:
             try:
-                sha256 = vision.checksum(poll.stream, poll.symbol, poll.period)
+                sha256 = vision.checksum(UM_STREAMS[poll.stream], poll.symbol, poll.period)
             except ArchiveNotPublished as error:
                 if poll.known_sha256 is None:
                     text = alarm_text(poll) if poll.late else str(error)
@@ -190,7 +190,7 @@ def _archive_requests(polls: Sequence[Poll], settings: LakeSettings) -> list[dg.
     """One run per day and job for all files to take."""
     groups: dict[tuple[str, str], list[Poll]] = {}
     for poll in polls:
-        groups.setdefault((vision_job(STREAMS[poll.stream], settings), poll.period), []).append(poll)
+        groups.setdefault((vision_job(UM_STREAMS[poll.stream], settings), poll.period), []).append(poll)
     return [
         dg.RunRequest(
             job_name=job,

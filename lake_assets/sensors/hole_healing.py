@@ -19,14 +19,15 @@ from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, run
 from lake_assets.metadata import minute_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_assets.windows import HOUR
-from lake_resources.binance.rest.rest_client import RETENTION
+from lake_resources.binance.market import UM
+from lake_resources.binance.streams import rest_memories
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger
 
 HEAL_SENSOR = "heal_holes"
 # A request takes time too: keep off the edge of what the exchange still has.
-_MEMORIES = {name: None if memory is None else memory - HOUR for name, memory in RETENTION.items()}
+_MEMORIES = {name: None if memory is None else memory - HOUR for name, memory in rest_memories(UM.name).items()}
 
 
 def build_heal_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg.SensorDefinition:

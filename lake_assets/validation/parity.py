@@ -13,7 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from lake_assets.validation.outcome import CheckOutcome, outcome
-from lake_resources.binance.streams import Stream
+from lake_resources.binance.stream import Stream
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 

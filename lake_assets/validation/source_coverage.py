@@ -14,7 +14,7 @@ import polars as pl
 from lake_assets.schema.known_damage import Damage
 from lake_assets.schema.known_holes import Hole
 from lake_assets.validation.outcome import CheckOutcome, outcome
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 
 MINUTE_STREAMS = (
     "klines_1m",
@@ -34,8 +34,8 @@ CARRIED = ("oi_contracts", "oi_value_usdt", "top_trader_ls_ratio_acct", "global_
 
 def can_have_source(stream: str, hour: datetime) -> bool:
     """Whether the exchange keeps a history of that stream for that hour."""
-    declared = STREAMS[stream]
-    return declared.first_day <= hour.date() and (declared.last_day is None or hour.date() <= declared.last_day)
+    files = UM_STREAMS[stream].files
+    return files.covers(hour.date())
 
 
 def source_coverage(

@@ -29,7 +29,8 @@ from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.validation.rules import KLINE_STREAM, all_excused
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
 from lake_assets.windows import HOUR, MINUTE
-from lake_resources.binance.rest.rest_client import RETENTION
+from lake_resources.binance.market import UM
+from lake_resources.binance.streams import rest_memories
 from lake_resources.dagster_private import DeserializationError
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -173,7 +174,7 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
     first, mark = ledger.first_hour(symbol), ledger.watermark(symbol)
     if first is None:
         return HoleFacts()
-    start = max(first, heal_start(now, settings.heal_days, RETENTION))
+    start = max(first, heal_start(now, settings.heal_days, rest_memories(UM.name)))
     found = open_hours(ledger, symbol, start, hot_start(now, settings.hot_hours))
     stands_at = None if mark is None else mark + MINUTE
     declared = holes_known(ledger, symbol, start if stands_at is None else min(start, stands_at), now)

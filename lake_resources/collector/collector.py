@@ -17,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from lake_resources.binance.ws.stream_session import ROUTES, Backoff, Limits, Route, StreamSession
+from lake_resources.binance.market import UM, Market
+from lake_resources.binance.ws.stream_session import Backoff, Limits, StreamSession
+from lake_resources.binance.ws.subscriptions import routes
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
 from lake_resources.collector.intake import Intake
@@ -32,8 +34,6 @@ log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
 FLUSH_BYTES = 8 << 20
-STREAMS_PER_SOCKET = 1024
-"""The 1025th loses all of them: the exchange closes the socket."""
 HOUSEKEEPING_S = 60.0
 JOURNAL_S, JOURNAL_RETRY_S = 0.5, 5.0
 STOP_S = 8.0
@@ -60,6 +60,7 @@ class CollectorSettings:
         max_age: of segments, by event time.
         max_bytes: of all segments together.
         limits: deadlines of connections.
+        market: whose streams are collected.
 
     Raises:
         SettingsError: more symbols than one socket can carry.
@@ -72,14 +73,15 @@ class CollectorSettings:
     max_age: timedelta = timedelta(hours=48)
     max_bytes: int = 20 << 30
     limits: Limits = field(default_factory=Limits)
+    market: Market = UM
 
     def __post_init__(self) -> None:
-        kinds = max(len(kinds) for kinds in ROUTES.values())
-        if kinds * len(self.symbols) > STREAMS_PER_SOCKET:
+        kinds, most = max(map(len, routes(self.market.name).values())), self.market.streams_per_socket
+        if kinds * len(self.symbols) > most:
             raise SettingsError(
                 f"{len(self.symbols)} symbols are {kinds * len(self.symbols)} streams of one socket, and the exchange "
-                f"closes it beyond {STREAMS_PER_SOCKET}",
-                remedy=f"Name at most {STREAMS_PER_SOCKET // kinds} symbols in LAKE_SYMBOLS",
+                f"closes it beyond {most}",
+                remedy=f"Name at most {most // kinds} symbols in LAKE_SYMBOLS",
             )
 
 
@@ -150,7 +152,7 @@ class Collector:
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (
-                *((f"route {route}", self._route(route)) for route in ROUTES),
+                *((f"route {route}", self._route(route)) for route in routes(self.settings.market.name)),
                 ("flush", self._flush_for_ever()),
                 ("journal", self._journal_for_ever()),
                 ("snapshots", self._snapshots.run()),
@@ -204,7 +206,7 @@ class Collector:
             return False
         return True
 
-    async def _route(self, route: Route) -> None:
+    async def _route(self, route: str) -> None:
         backoff = Backoff()
         current: Connection | None = None
         successor: Connection | None = None
@@ -225,7 +227,7 @@ class Collector:
             left = [each for each in (current, successor) if each is not None]
             await asyncio.gather(*(self._close(each, "the collector stops") for each in left))
 
-    async def _until_over(self, current: Connection, route: Route) -> tuple[str | None, Connection | None]:
+    async def _until_over(self, current: Connection, route: str) -> tuple[str | None, Connection | None]:
         """Watch a connection to its end; at its rollover a successor is read beside it before it is closed.
 
         Returns:
@@ -254,9 +256,9 @@ class Collector:
                 successor, next_try_s = None, now_s + limits.successor_s
         return None, successor
 
-    def _open(self, route: Route) -> Connection:
+    def _open(self, route: str) -> Connection:
         self._numbers += 1
-        session = StreamSession(route, self.settings.symbols, self.settings.limits)
+        session = StreamSession(route, self.settings.symbols, self.settings.limits, self.settings.market)
         session.begin(self._now_s())
         connection = Connection(self._numbers, self.settings.ws_url, session, self.intake, self._now_s)
         self._connections.add(connection)

@@ -42,7 +42,7 @@ class Connection:
         self.session = session
         self.row = ConnectionRow(number, session.route, self._instant(intake))
         self.verified_s: float | None = None
-        self._url = f"{base_url.rstrip('/')}/{session.route}/ws"
+        self._url = session.market.socket_url(base_url, session.route)
         self._intake = intake
         self._now_s = now_s
         self._frames = 0

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from lake_resources.binance.market import UM, Market
 from lake_resources.binance.ws.frames import (
     AGG_TRADE,
     CHECKPOINT,
@@ -21,7 +22,6 @@ from lake_resources.binance.ws.frames import (
     EVERY_SYMBOL,
     FORCE_ORDER,
     HEALED,
-    KIND_BY_EVENT,
     MINUTE_MS,
     REFUSED,
     REFUSED_FRAMES,
@@ -32,6 +32,7 @@ from lake_resources.binance.ws.frames import (
 )
 from lake_resources.binance.ws.order_book import DepthSync
 from lake_resources.binance.ws.stream_session import StreamSession
+from lake_resources.binance.ws.subscriptions import kinds_by_event
 from lake_resources.collector.refused import EventTimes, RefusedFrames
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.collector.trade_ids import Gap, TradeIds
@@ -75,6 +76,7 @@ class Intake:
         next_seq: number of the first record; greater than any stored one.
         last_trade_ids: newest stored aggTrade id of each symbol, where one is known.
         open_gaps: per symbol, first and last id of what was missing before.
+        market: whose frames they are.
 
     Attributes:
         newest_minute: latest event minute of any stream.
@@ -90,6 +92,7 @@ class Intake:
     next_seq: int
     last_trade_ids: Mapping[str, int] = field(default_factory=dict)
     open_gaps: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    market: Market = UM
     counts: Counts = field(default_factory=Counts)
     newest_minute: int = 0
     flushed_seq: int = 0
@@ -103,6 +106,7 @@ class Intake:
                 self.trades[symbol].gaps = [Gap(first_id, last_id, 0.0) for first_id, last_id in sorted(gaps)]
         self.books = {symbol: DepthSync() for symbol in self.symbols}
         self._times = EventTimes()
+        self._kinds = kinds_by_event(self.market.name)
         self._depth_minute = dict.fromkeys(self.symbols, 0)
 
     def frame(self, conn: int, session: StreamSession, payload: bytes, now_s: float) -> None:
@@ -111,7 +115,7 @@ class Intake:
         self.counts.frames += 1
         try:
             data = decode(payload)
-            kind = KIND_BY_EVENT.get(data.get("e"), 0)
+            kind = self._kinds.get(data.get("e"), 0)
             if not kind:
                 session.reply(data, now_s)
                 if "e" in data:

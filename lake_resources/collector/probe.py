@@ -11,16 +11,18 @@ import orjson
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from lake_resources.binance.ws.stream_session import subscriptions
+from lake_resources.binance.market import Market
+from lake_resources.binance.ws.subscriptions import names_of, routes
 from lake_resources.errors import ExchangeError, GeoBlocked, MalformedAnswer, TransportError
 
 _GEO_BLOCKED = 451
 
 
-def acknowledged_in(base_url: str, symbol: str, *, timeout_s: float = 5.0) -> float:
+def acknowledged_in(market: Market, base_url: str, symbol: str, *, timeout_s: float = 5.0) -> float:
     """Seconds from connecting to the acknowledgement of one stream of `symbol`.
 
     Args:
+        market: where the socket leads.
         base_url: e.g. `wss://fstream.binance.com`.
         symbol: upper case.
         timeout_s: longest wait for the connection, and then for the acknowledgement.
@@ -30,8 +32,9 @@ def acknowledged_in(base_url: str, symbol: str, *, timeout_s: float = 5.0) -> fl
         GeoBlocked: the host does not serve this location.
         ExchangeError: the subscription is refused.
     """
-    url = f"{base_url.rstrip('/')}/market/ws"
-    name = subscriptions("market", [symbol])[-1]  # markPrice: it flows also where nobody trades
+    route = next(iter(routes(market.name)))
+    url = market.socket_url(base_url, route)
+    name = names_of(market, route, [symbol])[-1]  # the last ones flow also where nobody trades
     began = time.monotonic()
     try:
         with connect(url, proxy=None, compression=None, open_timeout=timeout_s, close_timeout=1) as socket:

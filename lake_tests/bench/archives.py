@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lake_resources.binance.streams import KLINE_STREAMS, METRICS_COLUMNS, STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.binance.wire_columns import METRICS_COLUMNS
 
 SYMBOL = "BTCUSDT"
 VERSION = "1"
@@ -51,7 +52,7 @@ def make_day(root: Path, day: date, *, trades: int, updates: int = 0, seed: int 
             archive.write(frame)
             bars.append(_bars(frame))
     bars_of_day = pl.concat(bars)
-    for name in KLINE_STREAMS:
+    for name in [name for name, stream in UM_STREAMS.items() if stream.is_klines]:
         _write(root, name, day.isoformat(), _klines(name, bars_of_day, start_ms))
     _write(root, "metrics", day.isoformat(), _metrics(rng, day))
     _write(root, "metrics", (day - timedelta(days=1)).isoformat(), _metrics(rng, day - timedelta(days=1)))
@@ -168,7 +169,7 @@ class _ZippedCsv:
     """A zip with one CSV member, written frame by frame, and its CHECKSUM."""
 
     def __init__(self, root: Path, name: str, period: str) -> None:
-        stream = STREAMS[name]
+        stream = UM_STREAMS[name]
         self._path = root / stream.url_path(SYMBOL, period).lstrip("/")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._zip = zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED)

@@ -14,10 +14,10 @@ import polars as pl
 
 from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_tests.bench.meter import metered
 
-_STREAM = STREAMS["klines_1m"]
+_STREAM = UM_STREAMS["klines_1m"]
 
 
 def klines(url: str, symbol: str, first: date, days: int, folder: Path) -> pl.DataFrame:

@@ -26,10 +26,12 @@ from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.trade_id_steps import read_gaps
 from lake_assets.lake import Lake, open_lake
 from lake_assets.metadata import archive_metadata
-from lake_resources.binance.streams import METRICS_COLUMNS, STREAMS, Stream
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.settings import LakeSettings
 
-METRICS = STREAMS["metrics"]
+METRICS = UM_STREAMS["metrics"]
 PERIOD = "2024-02-16"
 CHINESE = "币安人生USDT"
 HEADER = ",".join(METRICS_COLUMNS) + "\n"
@@ -123,7 +125,7 @@ def trades(ids: Iterable[int]) -> str:
 
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "out of order"])
 def test_ids_of_aggtrades_that_are_missing_are_told(tmp_path: Path, *, turned: bool) -> None:
-    stream = STREAMS["agg_trades"]
+    stream = UM_STREAMS["agg_trades"]
     ids = [n for n in range(150_000) if n not in (70, 71) and not 110_000 <= n < 120_000]
     publish(tmp_path / "files", "BTCUSDT", trades(reversed(ids) if turned else ids), stream)
     told = "10002 aggTrade ids are missing in 2 place(s), first between 2024-02-16 00:00:34.500000+00:00 and "

@@ -17,8 +17,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from lake_resources.binance.archives.archive_csv import read_frames
-from lake_resources.binance.streams import STREAMS
-rows = sum(frame.height for frame in read_frames(Path(sys.argv[2]), STREAMS["book_ticker"]))
+from lake_resources.binance.um_streams import UM_STREAMS
+rows = sum(frame.height for frame in read_frames(Path(sys.argv[2]), UM_STREAMS["book_ticker"]))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(rows, int(status["VmHWM"].split()[0]) // 1024)
 """

@@ -18,7 +18,7 @@ from lake_assets.dagster_names import hour_key
 from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.validation.outcome import CHECK_NAMES
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
@@ -73,7 +73,7 @@ class Ui:
 
     def archives(self, stream: str, first: str, last: str, *, fails: bool = False) -> dg.ExecuteInProcessResult:
         """Materialize days of an archive stream."""
-        asset = build_vision_asset(SYMBOL, STREAMS[stream], self.bench.settings)
+        asset = build_vision_asset(SYMBOL, UM_STREAMS[stream], self.bench.settings)
         return self.run(asset, first, last, fails=fails)
 
     def materialized(self, key: dg.AssetKey = KEY) -> set[str]:

@@ -11,8 +11,10 @@ import pytest
 
 from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.market import UM
 from lake_resources.binance.rest.rest_client import BinanceRest
-from lake_resources.binance.streams import KLINE_STREAMS, STREAMS
+from lake_resources.binance.streams import rest_memories
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import Banned, MalformedAnswer, OutsideRetention
 from lake_resources.governor import WeightGovernor
 from lake_resources.simulator.faults import Fault
@@ -62,12 +64,12 @@ def rest(opened: Opened) -> BinanceRest:
 
 def archive(exchange: SimulatorServer, into: Path, stream: str, period: str) -> pl.DataFrame:
     client = VisionClient(exchange.base_url, connections=4)
-    frame = read_all(client.download(stream, "BTCUSDT", period, into).path, STREAMS[stream])
+    frame = read_all(client.download(UM_STREAMS[stream], "BTCUSDT", period, into).path, UM_STREAMS[stream])
     client.close()
     return frame
 
 
-@pytest.mark.parametrize("stream", KLINE_STREAMS)
+@pytest.mark.parametrize("stream", [name for name, stream in UM_STREAMS.items() if stream.is_klines])
 def test_a_day_of_klines_equals_the_archive_in_three_pages(
     exchange: SimulatorServer, rest: BinanceRest, tmp_path: Path, stream: str
 ) -> None:
@@ -192,15 +194,14 @@ def test_funding_equals_the_monthly_archive_but_for_the_interval(
 def test_what_is_older_than_the_exchange_keeps_is_told(rest: BinanceRest, stream: str, age: timedelta) -> None:
     with pytest.raises(OutsideRetention):
         rest.fetch(stream, "BTCUSDT", NOW - age, NOW - age + HOUR)
-    retention = rest.retention(stream)
-    assert retention is not None
-    assert retention < age
+    kept = rest_memories(UM.name)[stream]
+    assert kept is not None
+    assert kept < age
 
 
 def test_what_rest_serves(rest: BinanceRest) -> None:
-    assert [name for name in STREAMS if not rest.serves(name)] == ["book_ticker", "trades", "book_depth"]
-    with pytest.raises(KeyError):
-        rest.retention("book_ticker")
+    unserved = [name for name, stream in UM_STREAMS.items() if stream.archive and not stream.rest]
+    assert unserved == ["book_ticker", "trades", "book_depth"]
     with pytest.raises(KeyError):
         rest.fetch("book_ticker", "BTCUSDT", YESTERDAY, TODAY)
     with pytest.raises(ValueError, match="timezone-aware"):

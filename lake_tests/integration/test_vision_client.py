@@ -13,7 +13,7 @@ import pytest
 
 from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
-from lake_resources.binance.streams import KLINE_STREAMS, STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import (
     ArchiveCorrupt,
     ArchiveNotPublished,
@@ -57,27 +57,30 @@ def files(directory: Path) -> list[Path]:
 def test_a_download_is_verified_and_lies_where_it_says(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
-    zip_ = vision.download("klines_1m", "BTCUSDT", DAY, tmp_path)
+    zip_ = vision.download(UM_STREAMS["klines_1m"], "BTCUSDT", DAY, tmp_path)
     path = "/data/futures/um/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2026-02-13.zip"
     assert zip_.url == exchange.base_url + path
     assert zip_.sha256 == hashlib.sha256(zip_.path.read_bytes()).hexdigest()
-    assert zip_.sha256 == vision.checksum("klines_1m", "BTCUSDT", DAY)
+    assert zip_.sha256 == vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", DAY)
     assert zip_.size_bytes == zip_.path.stat().st_size
     assert files(tmp_path) == [zip_.path]
-    assert read_all(zip_.path, STREAMS["klines_1m"]).height == 1440
+    assert read_all(zip_.path, UM_STREAMS["klines_1m"]).height == 1440
 
 
 def test_streams_with_the_same_file_name_do_not_meet(vision: VisionClient, tmp_path: Path) -> None:
-    zips = [vision.download(stream, "BTCUSDT", DAY, tmp_path) for stream in KLINE_STREAMS]
+    zips = [vision.download(stream, "BTCUSDT", DAY, tmp_path) for stream in UM_STREAMS.values() if stream.is_klines]
     assert len({zip_.path for zip_ in zips}) == 4
     assert len({zip_.sha256 for zip_ in zips}) == 4
 
 
-@pytest.mark.parametrize("stream", [name for name in STREAMS if name not in ("funding_rate", "book_ticker")])
+@pytest.mark.parametrize(
+    "stream",
+    [name for name, stream in UM_STREAMS.items() if stream.archive and name not in ("funding_rate", "book_ticker")],
+)
 def test_every_daily_stream_is_read(vision: VisionClient, tmp_path: Path, stream: str) -> None:
-    frame = read_all(vision.download(stream, "ETHUSDT", DAY, tmp_path).path, STREAMS[stream])
+    frame = read_all(vision.download(UM_STREAMS[stream], "ETHUSDT", DAY, tmp_path).path, UM_STREAMS[stream])
     assert frame.height > 200
-    within = frame[STREAMS[stream].time_column].is_between(
+    within = frame[UM_STREAMS[stream].time_column].is_between(
         datetime(2026, 2, 13, tzinfo=UTC), datetime(2026, 2, 14, tzinfo=UTC)
     )
     assert within.all()
@@ -85,7 +88,10 @@ def test_every_daily_stream_is_read(vision: VisionClient, tmp_path: Path, stream
 
 def test_monthly_and_bygone_streams_are_read(vision: VisionClient, tmp_path: Path) -> None:
     for stream, period in (("funding_rate", "2026-01"), ("book_ticker", "2023-10-02")):
-        assert read_all(vision.download(stream, "BTCUSDT", period, tmp_path).path, STREAMS[stream]).height > 90
+        assert (
+            read_all(vision.download(UM_STREAMS[stream], "BTCUSDT", period, tmp_path).path, UM_STREAMS[stream]).height
+            > 90
+        )
 
 
 @pytest.mark.parametrize("day", ["2026-02-15", "2019-01-01"])
@@ -93,10 +99,10 @@ def test_a_day_that_is_not_there_is_asked_for_once(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path, day: str
 ) -> None:
     with pytest.raises(ArchiveNotPublished, match=day):
-        vision.download("klines_1m", "BTCUSDT", day, tmp_path)
+        vision.download(UM_STREAMS["klines_1m"], "BTCUSDT", day, tmp_path)
     assert len(exchange.requests) == 1
     with pytest.raises(ArchiveNotPublished, match="CHECKSUM"):
-        vision.checksum("klines_1m", "BTCUSDT", day)
+        vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", day)
     assert not files(tmp_path)
 
 
@@ -104,9 +110,9 @@ def test_a_day_that_is_not_there_is_asked_for_once(
 def test_late_and_missing_days(exchange: SimulatorServer, vision: VisionClient, tmp_path: Path, kind: str) -> None:
     exchange.faults.add(Fault(kind, path="aggTrades", hours=200))
     with pytest.raises(ArchiveNotPublished):
-        vision.download("agg_trades", "BTCUSDT", DAY, tmp_path)
+        vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path)
     exchange.faults.clear()
-    assert vision.download("agg_trades", "BTCUSDT", DAY, tmp_path).size_bytes
+    assert vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path).size_bytes
 
 
 @pytest.mark.parametrize("kind", ["truncated", "flipped", "wrong_checksum"])
@@ -115,7 +121,7 @@ def test_bytes_that_do_not_hash_to_the_checksum_never_appear(
 ) -> None:
     exchange.faults.add(Fault(kind, path="aggTrades"))
     with pytest.raises(ChecksumMismatch, match="CHECKSUM says"):
-        vision.download("agg_trades", "BTCUSDT", DAY, tmp_path)
+        vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path)
     assert not files(tmp_path)
 
 
@@ -124,26 +130,26 @@ def test_damage_that_the_checksum_agrees_with_is_found_on_reading(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path, kind: str
 ) -> None:
     exchange.faults.add(Fault(kind, path="aggTrades", matching=True))
-    zip_ = vision.download("agg_trades", "BTCUSDT", DAY, tmp_path)
+    zip_ = vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path)
     with pytest.raises(ArchiveCorrupt, match="agg_trades"):
-        read_all(zip_.path, STREAMS["agg_trades"])
+        read_all(zip_.path, UM_STREAMS["agg_trades"])
 
 
 def test_one_bad_download_is_cured_by_the_second(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
     exchange.faults.add(Fault("flipped", path="aggTrades", times=1))
-    assert vision.download("agg_trades", "BTCUSDT", DAY, tmp_path).path.exists()
+    assert vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path).path.exists()
 
 
 def test_a_republished_day_has_another_checksum(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
-    before = vision.download("klines_1m", "BTCUSDT", DAY, tmp_path)
+    before = vision.download(UM_STREAMS["klines_1m"], "BTCUSDT", DAY, tmp_path)
     exchange.faults.add(Fault("republished", path="klines"))
-    assert vision.checksum("klines_1m", "BTCUSDT", DAY) != before.sha256
-    after = vision.download("klines_1m", "BTCUSDT", DAY, tmp_path)
-    assert after.sha256 == vision.checksum("klines_1m", "BTCUSDT", DAY)
+    assert vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", DAY) != before.sha256
+    after = vision.download(UM_STREAMS["klines_1m"], "BTCUSDT", DAY, tmp_path)
+    assert after.sha256 == vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", DAY)
     assert after.path == before.path
 
 
@@ -167,7 +173,7 @@ def test_network_faults(
     vision = VisionClient(exchange.base_url, timeout_s=0.4, connections=8, sleep=lambda _: None)
     exchange.faults.add(fault)
     with pytest.raises(expected, match="LAKE_VISION_URL" if expected is not ServerError else "503"):
-        vision.download("agg_trades", "BTCUSDT", DAY, tmp_path)
+        vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path)
     assert len(exchange.requests) == calls
     assert not files(tmp_path)
     vision.close()
@@ -178,13 +184,13 @@ def test_passing_network_faults_are_cured(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path, kind: str
 ) -> None:
     exchange.faults.add(Fault(kind, times=3))
-    assert vision.download("klines_1m", "BTCUSDT", DAY, tmp_path).path.exists()
+    assert vision.download(UM_STREAMS["klines_1m"], "BTCUSDT", DAY, tmp_path).path.exists()
 
 
 def test_headerless_and_microsecond_files_read_the_same(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
-    stream = STREAMS["agg_trades"]
+    stream = UM_STREAMS["agg_trades"]
     plain = read_all(vision.download(stream, "BTCUSDT", DAY, tmp_path).path, stream)
     for kind in ("headerless", "microseconds", "duplicated", "unordered"):
         exchange.faults.clear()
@@ -196,8 +202,8 @@ def test_many_come_in_order_with_their_own_errors(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
     exchange.faults.add(Fault("wrong_checksum", path="2026-01-05"))
-    requests = [("klines_1m", "BTCUSDT", f"2026-01-{day:02}") for day in range(1, 32)]
-    requests.append(("klines_1m", "BTCUSDT", "2026-03-01"))
+    requests = [(UM_STREAMS["klines_1m"], "BTCUSDT", f"2026-01-{day:02}") for day in range(1, 32)]
+    requests.append((UM_STREAMS["klines_1m"], "BTCUSDT", "2026-03-01"))
     results = list(vision.download_many(requests, tmp_path))
     assert [request for request, _ in results] == requests
     errors = {request[2]: type(result) for request, result in results if not isinstance(result, VerifiedZip)}
@@ -208,7 +214,7 @@ def test_many_come_in_order_with_their_own_errors(
 def test_no_more_than_asked_for_is_fetched_ahead(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
-    requests = (("klines_1m", "BTCUSDT", f"2026-01-{day:02}") for day in range(1, 32))
+    requests = ((UM_STREAMS["klines_1m"], "BTCUSDT", f"2026-01-{day:02}") for day in range(1, 32))
     results = vision.download_many(requests, tmp_path, ahead=2)
     next(results)
     results.close()
@@ -225,5 +231,5 @@ def test_a_full_disk_leaves_nothing_behind(
 
     monkeypatch.setattr(Path, "open", no_space)
     with pytest.raises(DiskFull, match="no space"):
-        vision.download("klines_1m", "BTCUSDT", DAY, tmp_path)
+        vision.download(UM_STREAMS["klines_1m"], "BTCUSDT", DAY, tmp_path)
     assert not files(tmp_path)

@@ -9,7 +9,9 @@ from typing import Any
 
 import orjson
 
-from lake_resources.binance.ws.frames import KIND_BY_EVENT, MINUTE_MS, SNAPSHOT, Frame, event_ms
+from lake_resources.binance.market import UM
+from lake_resources.binance.ws.frames import MINUTE_MS, SNAPSHOT, Frame, event_ms
+from lake_resources.binance.ws.subscriptions import kinds_by_event
 
 SYMBOL = "BTCUSDT"
 MINUTE = 29_000_000
@@ -72,7 +74,7 @@ def record(seq: int, data: dict[str, Any], *, conn: int = 1, late_ms: int = 20) 
     if "lastUpdateId" in data:
         kind, ms, sent_ms = SNAPSHOT, data["E"], data["E"]
     else:
-        kind = KIND_BY_EVENT[data["e"]]
+        kind = kinds_by_event(UM.name)[data["e"]]
         ms, sent_ms = event_ms(kind, data), data["E"]
     received_ns = (sent_ms + late_ms) * 1_000_000
     return Frame(seq, received_ns, conn, kind, SYMBOL, ms // MINUTE_MS, orjson.dumps(data), data)

@@ -18,7 +18,7 @@ from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.lake import Lake, open_lake
 from lake_assets.validation.outcome import CheckOutcome
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -62,7 +62,7 @@ class Bench:
 
     def archives(self, stream: str, *periods: str) -> list[ArchiveResult]:
         """What the archive's own asset does."""
-        return list(ingest_archives(self.lake, SYMBOL, [(STREAMS[stream], period) for period in periods]))
+        return list(ingest_archives(self.lake, SYMBOL, [(UM_STREAMS[stream], period) for period in periods]))
 
     def committed(self, start: datetime = DAY, end: datetime = DAY + 24 * HOUR) -> dict[datetime, str]:
         """Content hash by hour, of the ledger; the files have these bytes."""

@@ -14,7 +14,7 @@ import polars as pl
 from lake_assets.transforms.assemble import MinuteInputs
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.trades import trade_features
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 
 TEN = datetime(2026, 1, 15, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 def wire(stream: str, rows: Sequence[Sequence[Any]] = ()) -> pl.DataFrame:
     """Rows in the column order of the stream."""
-    return pl.DataFrame([list(row) for row in rows], schema=STREAMS[stream].columns, orient="row")
+    return pl.DataFrame([list(row) for row in rows], schema=UM_STREAMS[stream].columns, orient="row")
 
 
 def kline(

@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 
 from lake_resources.binance.archives.archive_csv import read_all, read_frames
-from lake_resources.binance.streams import STREAMS, Stream
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import ArchiveCorrupt
 
-AGG = STREAMS["agg_trades"]
+AGG = UM_STREAMS["agg_trades"]
 AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n"
 AGG_ROWS = "1,2088.0,40.0,1,1,1774599098684,false\n2,2169.87,0.02,2,2,1774599109473,true\n"
-METRICS_HEADER = ",".join(STREAMS["metrics"].columns) + "\n"
+METRICS_HEADER = ",".join(UM_STREAMS["metrics"].columns) + "\n"
 
 
 def zipped(directory: Path, text: str, method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -81,7 +82,7 @@ def test_a_header_alone_or_nothing_is_an_empty_frame(tmp_path: Path) -> None:
 def test_metrics_may_have_holes(tmp_path: Path) -> None:
     rows = "2026-02-14 00:05:00,BTCUSDT,90000.5,3.8e9,,1.7,1.45,\n"
     rows += '"2026-02-14 00:00:00","BTCUSDT","1","2","3","4","5","6"\n'
-    frame = read(tmp_path, STREAMS["metrics"], METRICS_HEADER + rows)
+    frame = read(tmp_path, UM_STREAMS["metrics"], METRICS_HEADER + rows)
     assert frame.rows() == [
         (datetime(2026, 2, 14, 0, 0, tzinfo=UTC), "BTCUSDT", 1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
         (datetime(2026, 2, 14, 0, 5, tzinfo=UTC), "BTCUSDT", 90000.5, 3.8e9, None, 1.7, 1.45, None),
@@ -110,7 +111,7 @@ def test_metrics_may_have_holes(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_damaged_text_is_refused_with_its_place(tmp_path: Path, stream: str, text: str, told: str) -> None:
     with pytest.raises(ArchiveCorrupt, match=f"(?s){told}") as caught:
-        read(tmp_path, STREAMS[stream], text)
+        read(tmp_path, UM_STREAMS[stream], text)
     assert "file.zip" in str(caught.value)
 
 
@@ -158,9 +159,8 @@ def test_lines_that_end_otherwise_are_no_empty_file(tmp_path: Path) -> None:
 
 
 def test_a_settlement_may_lack_its_interval(tmp_path: Path) -> None:
-    frame = read(
-        tmp_path, STREAMS["funding_rate"], "calc_time,funding_interval_hours,last_funding_rate\n1700000000000,,1E-5\n"
-    )
+    text = "calc_time,funding_interval_hours,last_funding_rate\n1700000000000,,1E-5\n"
+    frame = read(tmp_path, UM_STREAMS["funding_rate"], text)
     assert frame.row(0) == (datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), None, 0.00001)
 
 

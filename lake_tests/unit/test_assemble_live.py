@@ -11,7 +11,7 @@ from lake_assets.schema.tables import MINUTE
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.live.live_rows import LIVE_INPUT, LIVE_ONLY
 from lake_assets.transforms.trades import TRADE_FEATURES
-from lake_resources.binance.streams import KLINE_COLUMNS
+from lake_resources.binance.wire_columns import KLINE_COLUMNS
 
 START = datetime(2026, 2, 15, 12, tzinfo=UTC)
 COUNT = 5

@@ -81,9 +81,9 @@ def test_five_minute_buckets_hold_over_any_five_minutes(
 
 def test_the_header_raises_the_counter_and_never_lowers_it(governor: WeightGovernor, hands: Hands) -> None:
     governor.acquire(HOST, "weight_1m", 20)
-    governor.observe(HOST, 1910)
+    governor.observe(HOST, "weight_1m", 1910)
     assert governor.used(HOST, "weight_1m") == 1910
-    governor.observe(HOST, 3)
+    governor.observe(HOST, "weight_1m", 3)
     governor.acquire(HOST, "weight_1m", 10)
     assert hands.waited_s == 0
     governor.acquire(HOST, "weight_1m", 1)
@@ -92,11 +92,11 @@ def test_the_header_raises_the_counter_and_never_lowers_it(governor: WeightGover
 
 def test_an_answer_of_the_minute_before_does_not_fill_this_one(governor: WeightGovernor, hands: Hands) -> None:
     hands.now = START.replace(minute=1, second=0, microsecond=300_000)
-    governor.observe(HOST, 1800, answered_at=START.replace(second=59))
+    governor.observe(HOST, "weight_1m", 1800, answered_at=START.replace(second=59))
     assert governor.used(HOST, "weight_1m") == 0
-    governor.observe(HOST, 25, answered_at=START.replace(minute=1, second=0))
+    governor.observe(HOST, "weight_1m", 25, answered_at=START.replace(minute=1, second=0))
     assert governor.used(HOST, "weight_1m") == 25
-    governor.observe(HOST, 30, answered_at=START + timedelta(days=200))
+    governor.observe(HOST, "weight_1m", 30, answered_at=START + timedelta(days=200))
     assert governor.used(HOST, "weight_1m") == 30
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lake_assets.schema.known_damage import FIELDS, damage_of, known_damage, parse_damage
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import SettingsError
 
 HEADER = ",".join(FIELDS)
@@ -18,7 +18,7 @@ def at(text: str) -> datetime:
 
 
 def test_the_list_of_the_project_reads_and_names_streams_that_exist() -> None:
-    assert {each.stream for each in known_damage()} <= set(STREAMS)
+    assert {each.stream for each in known_damage()} <= set(UM_STREAMS)
     premium = damage_of(known_damage(), "BTCUSDT", at("2021-02-01"), at("2021-02-02"))
     assert [(each.stream, each.reference) for each in premium] == [
         ("premium_index_klines_1m", "binance-public-data#335")

@@ -10,7 +10,8 @@ import pytest
 
 from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.metrics_csv import VALUES, Metrics, read_metrics
-from lake_resources.binance.streams import METRICS_COLUMNS, STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.errors import ArchiveCorrupt
 
 HEADER = ",".join(METRICS_COLUMNS) + "\n"
@@ -34,7 +35,7 @@ def metrics(directory: Path, text: str) -> Metrics:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metrics.csv", text)
     found = read_metrics(path)
-    assert read_all(path, STREAMS["metrics"]).equals(found.frame)
+    assert read_all(path, UM_STREAMS["metrics"]).equals(found.frame)
     return found
 
 

@@ -13,7 +13,7 @@ from lake_assets.transforms.trades import trade_features
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import MINUTE_STREAMS, source_coverage
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, kline, metrics_row, wire
 
 ELEVEN = TEN + HOUR
@@ -24,7 +24,7 @@ def klines(rows: int = 60, **rest: float) -> pl.DataFrame:
 
 
 def compare(archive: pl.DataFrame, captured: pl.DataFrame, stream: str = "klines_1m") -> StreamParity:
-    return compare_stream(STREAMS[stream], archive, captured, TEN, ELEVEN)
+    return compare_stream(UM_STREAMS[stream], archive, captured, TEN, ELEVEN)
 
 
 def test_equal_frames_are_equal_in_any_window() -> None:

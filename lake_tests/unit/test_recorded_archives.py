@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 
 from lake_resources.binance.archives.archive_csv import read_all, read_frames
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import ArchiveCorrupt
 
 Recorded = Callable[[str], Path]
-KLINES = STREAMS["klines_1m"]
+KLINES = UM_STREAMS["klines_1m"]
 
 
 def zipped(csv: Path, directory: Path) -> Path:
@@ -119,7 +119,7 @@ def test_monthly_um_klines(recorded: Recorded, tmp_path: Path, name: str) -> Non
 def test_monthly_funding(recorded: Recorded) -> None:
     path = recorded("vision/um/funding_rate/BTCUSDT-fundingRate-2026-04.zip")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == published_hash(path)
-    frame = read_all(path, STREAMS["funding_rate"])
+    frame = read_all(path, UM_STREAMS["funding_rate"])
     assert frame.height == 90
     assert frame["last_funding_rate"][-1] == -0.00002904
     assert frame["funding_interval_hours"].unique().to_list() == [8]
@@ -128,7 +128,7 @@ def test_monthly_funding(recorded: Recorded) -> None:
 
 
 def test_book_depth_day(recorded: Recorded) -> None:
-    frame = read_all(recorded("vision/um/book_depth/BTCUSDT-bookDepth-2023-10-16.zip"), STREAMS["book_depth"])
+    frame = read_all(recorded("vision/um/book_depth/BTCUSDT-bookDepth-2023-10-16.zip"), UM_STREAMS["book_depth"])
     assert frame.height == 28_800
     assert sorted(frame["percentage"].unique()) == [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]
     spacing = frame["timestamp"].unique().sort().diff().drop_nulls().dt.total_seconds()
@@ -138,11 +138,11 @@ def test_book_depth_day(recorded: Recorded) -> None:
 def test_a_whole_day_of_aggtrades(recorded: Recorded) -> None:
     path = recorded("vision/cm/agg_trades/BTCUSD_PERP-aggTrades-2026-05-08.zip")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == published_hash(path)
-    frame = pl.concat(read_frames(path, STREAMS["agg_trades"], 1 << 20))
+    frame = pl.concat(read_frames(path, UM_STREAMS["agg_trades"], 1 << 20))
     assert frame.height == 105_280
     assert frame["agg_trade_id"].diff().drop_nulls().unique().to_list() == [1]
     assert frame["transact_time"].is_sorted()
-    assert frame.equals(read_all(path, STREAMS["agg_trades"]))
+    assert frame.equals(read_all(path, UM_STREAMS["agg_trades"]))
 
 
 def test_heads_of_other_um_streams(recorded: Recorded, tmp_path: Path) -> None:
@@ -152,13 +152,13 @@ def test_heads_of_other_um_streams(recorded: Recorded, tmp_path: Path) -> None:
         "book_ticker": ("vision/um/book_ticker/BTCUSDT-bookTicker-2023-10-02-short.csv", 9_999),
     }
     for name, (relative, rows) in files.items():
-        frame = read_all(zipped(recorded(relative), tmp_path), STREAMS[name])
+        frame = read_all(zipped(recorded(relative), tmp_path), UM_STREAMS[name])
         assert frame.height == rows
         assert frame.null_count().sum_horizontal().item() == 0
 
 
 def test_a_stream_is_told_from_another_by_its_header(recorded: Recorded) -> None:
     path = recorded("vision/um/funding_rate/BTCUSDT-fundingRate-2026-04.zip")
-    other = replace(STREAMS["funding_rate"], columns=STREAMS["book_depth"].columns, csv_columns=4)
+    other = replace(UM_STREAMS["book_depth"], name="funding_rate")
     with pytest.raises(ArchiveCorrupt, match="columns calc_time, funding_interval_hours, last_funding_rate instead of"):
         read_all(path, other)

@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from lake_assets.transforms.live.live_fold import SymbolFold, fold_records
-from lake_resources.binance.ws.frames import KIND_BY_EVENT, MINUTE_MS, SNAPSHOT, Frame, decode, event_ms
+from lake_resources.binance.market import UM
+from lake_resources.binance.ws.frames import MINUTE_MS, SNAPSHOT, Frame, decode, event_ms
 from lake_resources.binance.ws.order_book import OrderBook, buy_impact
+from lake_resources.binance.ws.subscriptions import kinds_by_event
 
 MINUTE = 1_723_161_300_000 // MINUTE_MS
 
@@ -31,7 +33,7 @@ def frames(recorded: Callable[[str], Path]) -> list[Frame]:
             else:
                 if data["e"] == "trade":
                     data |= {"e": "aggTrade", "a": data["t"], "f": data["t"], "l": data["t"]}
-                kind = KIND_BY_EVENT[data["e"]]
+                kind = kinds_by_event(UM.name)[data["e"]]
                 ms = event_ms(kind, data)
             found.append(Frame(seq, int(stamp), 1, kind, "BTCUSDT", ms // MINUTE_MS, payload, data))
     return found

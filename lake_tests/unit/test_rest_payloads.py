@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_resources.binance.rest import rest_payloads, weights
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.market import UM_FUNDING_INFO
+from lake_resources.binance.rest import rest_payloads
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import MalformedAnswer
 
 WHERE = "GET http://exchange/path"
@@ -27,7 +28,7 @@ TRADE: dict[str, Any] = {
 
 def test_a_kline_row(tmp_path: Path) -> None:
     frame = rest_payloads.klines([KLINE], WHERE)
-    assert frame.schema == pl.Schema(STREAMS["klines_1m"].columns)
+    assert frame.schema == pl.Schema(UM_STREAMS["klines_1m"].columns)
     assert frame.row(0) == (
         datetime(2022, 5, 6, tzinfo=UTC), 36533.7, 36540.0, 36501.0, 36505.2, 264.779,
         datetime(2022, 5, 6, 0, 0, 59, 999_000, UTC), 9670700.3384, 3057, 71.011, 2593768.8633,
@@ -36,7 +37,7 @@ def test_a_kline_row(tmp_path: Path) -> None:
 
 def test_an_aggtrade_row_and_its_unknown_fields() -> None:
     frame = rest_payloads.agg_trades([TRADE, {**TRADE, "a": 6, "m": False, "new": 1}], WHERE)
-    assert frame.schema == pl.Schema(STREAMS["agg_trades"].columns)
+    assert frame.schema == pl.Schema(UM_STREAMS["agg_trades"].columns)
     assert frame["agg_trade_id"].to_list() == [6, 7]
     assert frame["is_buyer_maker"].to_list() == [False, True]
 
@@ -122,13 +123,18 @@ def test_recorded_klines(recorded: Callable[[str], Path]) -> None:
     ("limit", "weight"), [(1, 1), (99, 1), (100, 2), (499, 2), (500, 5), (1000, 5), (1001, 10), (1500, 10)]
 )
 def test_kline_weight_takes_the_dearer_of_what_is_documented_and_measured(limit: int, weight: int) -> None:
-    assert weights.kline_weight(limit) == weight
-    assert weights.cost("/fapi/v1/indexPriceKlines", {"limit": limit}) == ("weight_1m", weight)
+    for stream in (each for each in UM_STREAMS.values() if each.is_klines):
+        assert stream.rest is not None
+        assert (stream.rest.endpoint.bucket.name, stream.rest.endpoint.cost({"limit": limit})) == ("weight_1m", weight)
 
 
 def test_costs_of_the_other_endpoints() -> None:
-    assert weights.cost("/fapi/v1/aggTrades", {"limit": 1}) == ("weight_1m", 20)
-    assert weights.cost("/futures/data/openInterestHist", {}) == ("futures_data", 1)
-    assert weights.cost("/fapi/v1/fundingRate", {}) == weights.cost("/fapi/v1/fundingInfo", {}) == ("funding", 1)
-    with pytest.raises(KeyError):
-        weights.cost("/fapi/v1/order", {})
+    def cost(stream: str) -> tuple[str, int]:
+        rest = UM_STREAMS[stream].rest
+        assert rest is not None
+        return rest.endpoint.bucket.name, rest.endpoint.cost({"limit": rest.endpoint.page})
+
+    assert cost("agg_trades") == ("weight_1m", 20)
+    assert cost("metrics") == ("futures_data", 1)
+    assert cost("funding_rate") == ("funding", 1)
+    assert (UM_FUNDING_INFO.bucket.name, UM_FUNDING_INFO.cost({})) == ("funding", 1)

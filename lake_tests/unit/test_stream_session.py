@@ -5,26 +5,28 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from lake_resources.binance.market import UM
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, MARK_PRICE
-from lake_resources.binance.ws.stream_session import Backoff, Limits, StreamSession, subscriptions
+from lake_resources.binance.ws.stream_session import Backoff, Limits, StreamSession
+from lake_resources.binance.ws.subscriptions import names_of
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 ACK = {"result": None, "id": 1}
 
 
 def session(route: str = "market", limits: Limits | None = None) -> StreamSession:
-    one = StreamSession(route, SYMBOLS, limits or Limits())  # type: ignore[arg-type]
+    one = StreamSession(route, SYMBOLS, limits or Limits())
     one.begin(100.0)
     one.requests()
     return one
 
 
 def test_every_stream_is_on_its_route_and_in_lower_case() -> None:
-    assert subscriptions("market", SYMBOLS) == [
+    assert names_of(UM, "market", SYMBOLS) == [
         "btcusdt@forceOrder", "ethusdt@forceOrder", "btcusdt@aggTrade", "ethusdt@aggTrade",
         "btcusdt@markPrice@1s", "ethusdt@markPrice@1s",
     ]  # fmt: skip
-    assert subscriptions("public", SYMBOLS) == [
+    assert names_of(UM, "public", SYMBOLS) == [
         "btcusdt@bookTicker", "ethusdt@bookTicker", "btcusdt@depth@100ms", "ethusdt@depth@100ms",
     ]  # fmt: skip
 

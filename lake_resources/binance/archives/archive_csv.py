@@ -13,7 +13,8 @@ import polars as pl
 
 from lake_resources.binance.archives.archive_zip import member_pieces
 from lake_resources.binance.archives.metrics_csv import read_metrics
-from lake_resources.binance.streams import METRICS_COLUMNS, UTC_US, Stream
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.wire_columns import METRICS_COLUMNS, UTC_US
 from lake_resources.errors import ArchiveCorrupt
 
 CHUNK_BYTES = 4 << 20
@@ -104,7 +105,7 @@ class _Reader:
         self._stream = stream
         self._lines = 0
         self._first = True
-        unused = [f"unused_{n}" for n in range(stream.csv_columns - len(stream.columns))]
+        unused = [f"unused_{n}" for n in range(stream.files.csv_columns - len(stream.columns))]
         self._names = [*stream.columns, *unused]
         self._wanted = list(range(len(stream.columns)))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from lake_resources.binance.archives.archive_zip import member_pieces
-from lake_resources.binance.streams import METRICS_COLUMNS
+from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.errors import ArchiveCorrupt
 
 VALUES = tuple(name for name in METRICS_COLUMNS if name not in ("create_time", "symbol"))

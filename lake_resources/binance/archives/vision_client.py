@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake_resources.binance.streams import STREAMS, Stream
+from lake_resources.binance.stream import Stream
 from lake_resources.errors import (
     ArchiveCorrupt,
     ArchiveNotPublished,
@@ -30,8 +30,8 @@ from lake_resources.errors import (
 )
 from lake_resources.http import Answer, BodyStream, HttpClient, Sleep, retrying
 
-Request = tuple[str | Stream, str, str]
-"""Stream (or its name), symbol, period (`YYYY-MM-DD`, or `YYYY-MM` of a monthly stream)."""
+Request = tuple[Stream, str, str]
+"""Stream, symbol, period (`YYYY-MM-DD`, or `YYYY-MM` of a monthly stream)."""
 
 _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 _REMEDY = "Check the network and the base URL (`LAKE_VISION_URL`); the download can be repeated"
@@ -82,11 +82,11 @@ class VisionClient:
         self._sleep = sleep
         self._threads: ThreadPoolExecutor | None = None
 
-    def url(self, stream: str | Stream, symbol: str, period: str) -> str:
+    def url(self, stream: Stream, symbol: str, period: str) -> str:
         """URL of a zip."""
-        return self._http.base_url + _stream(stream).url_path(symbol, period)
+        return self._http.base_url + stream.url_path(symbol, period)
 
-    def checksum(self, stream: str | Stream, symbol: str, period: str) -> str:
+    def checksum(self, stream: Stream, symbol: str, period: str) -> str:
         """Published sha256 of a zip, lower-case hex.
 
         Raises:
@@ -94,9 +94,9 @@ class VisionClient:
             ArchiveCorrupt: the CHECKSUM is not one line of hash and file name.
             ExchangeError: the server could not be reached, failed or refused.
         """
-        return self._checksum(_stream(stream).url_path(symbol, period))
+        return self._checksum(stream.url_path(symbol, period))
 
-    def download(self, stream: str | Stream, symbol: str, period: str, into: Path) -> VerifiedZip:
+    def download(self, stream: Stream, symbol: str, period: str, into: Path) -> VerifiedZip:
         """Download one zip to `into/<stream>/<file name>`; it appears there only when verified.
 
         Raises:
@@ -106,8 +106,7 @@ class VisionClient:
             DiskFull: no space; no file was left behind.
             ExchangeError: the server could not be reached, failed or refused.
         """
-        known = _stream(stream)
-        return self._download(known.url_path(symbol, period), into / known.name)
+        return self._download(stream.url_path(symbol, period), into / stream.name)
 
     def download_many(
         self, requests: Iterable[Request], into: Path, *, ahead: int | None = None
@@ -131,7 +130,7 @@ class VisionClient:
                     request = next(rest, None)
                     if request is None:
                         break
-                    stream = _stream(request[0])
+                    stream = request[0]
                     path = stream.url_path(request[1], request[2])
                     # First in, first out: when a download runs, its CHECKSUM is already under way.
                     expected = threads.submit(self._checksum, path)
@@ -234,7 +233,3 @@ class VisionClient:
         if status == 408 or status >= 500:
             raise ServerError(f"GET {url}", found, status=status)
         raise RequestRefused(f"GET {url}", found, status=status, code=None, remedy=_REMEDY)
-
-
-def _stream(stream: str | Stream) -> Stream:
-    return STREAMS[stream] if isinstance(stream, str) else stream

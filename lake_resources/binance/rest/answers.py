@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
-from lake_resources.binance.rest.weights import FUTURES_DATA
+from lake_resources.binance.market import FUTURES_DATA
 from lake_resources.errors import (
     Banned,
     ExchangeError,

@@ -1,4 +1,4 @@
-"""The REST client of USD-M futures: every endpoint that a column of the lake needs.
+"""The REST client of a market: every endpoint that a column of the lake needs.
 
 Belongs here: the one path of all calls (governor → request → header → error tree → retry) and the endpoints.
 Does not belong here: paging (rest_paging.py), the shape of bodies (rest_payloads.py), columns of the lake.
@@ -15,31 +15,29 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from lake_resources.binance.rest import rest_paging, rest_payloads, weights
+from lake_resources.binance import market as markets
+from lake_resources.binance.market import UM, Endpoint, Market
+from lake_resources.binance.rest import rest_paging, rest_payloads
 from lake_resources.binance.rest.answers import answered_at, decode, used_weight
+from lake_resources.binance.stream import Stream
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import Banned, MalformedAnswer, RateLimited
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import HttpClient, Query, Sleep, retrying
 
-RETENTION: dict[str, timedelta | None] = {
-    **dict.fromkeys(weights.KLINE_PATHS),
-    "agg_trades": timedelta(hours=48),
-    "metrics": timedelta(days=30),
-    "funding_rate": None,
-}
 CONNECTIONS = 8
 
 _Body = TypeVar("_Body")
 
 
 class BinanceRest:
-    """USD-M futures REST, safe to share between threads.
+    """REST of one market, safe to share between threads.
 
     Args:
         base_url: e.g. `https://fapi.binance.com`.
         governor: the host's weight governor.
+        market: which endpoints and budgets it has.
         clock: the current instant.
         timeout_s: seconds for a connection and for each wait on the socket.
         attempts: calls at most, for failures that a retry can help.
@@ -51,6 +49,7 @@ class BinanceRest:
         base_url: str,
         *,
         governor: WeightGovernor,
+        market: Market = UM,
         clock: Clock = system_clock,
         timeout_s: float = 20.0,
         attempts: int = 5,
@@ -58,6 +57,7 @@ class BinanceRest:
     ) -> None:
         self._http = HttpClient(base_url, timeout_s=timeout_s, connections=CONNECTIONS, gzip=True)
         self._governor = governor
+        self.market = market
         self._clock = clock
         self._attempts = attempts
         self._sleep = sleep
@@ -67,29 +67,17 @@ class BinanceRest:
         """The base URL, for provenance."""
         return self._http.base_url
 
-    def serves(self, stream_name: str) -> bool:
-        """True when REST has the history of this stream."""
-        return stream_name in RETENTION
-
-    def retention(self, stream_name: str) -> timedelta | None:
-        """How far REST reaches back, or None for 'to the beginning'.
-
-        Raises:
-            KeyError: REST does not serve this stream.
-        """
-        return RETENTION[stream_name]
-
     def fetch(
-        self, stream_name: str, symbol: str, start: datetime, end: datetime, interval: str = "1m"
+        self, stream: Stream | str, symbol: str, start: datetime, end: datetime, interval: str | None = None
     ) -> pl.DataFrame:
         """All rows of a stream in [start, end).
 
         Args:
-            stream_name: key of STREAMS that REST serves.
+            stream: one of the client's market that REST serves, or its name.
             symbol: e.g. `BTCUSDT`.
             start: first instant, timezone-aware.
             end: instant after the last, timezone-aware.
-            interval: of the kline family only.
+            interval: of the kline family only; the stream's own where none is named.
 
         Returns:
             The wire columns of the stream, sorted by its key, each key once. Klines are closed ones only.
@@ -98,56 +86,60 @@ class BinanceRest:
         Raises:
             ExchangeError: a leaf of the tree; OutsideRetention when `start` is older than REST keeps.
             KeyError: REST does not serve this stream.
+            ValueError: an instant without a time zone, or a stream of another market.
         """
+        stream = STREAMS[self.market.name][stream] if isinstance(stream, str) else stream
+        rest = stream.rest
+        if rest is None:
+            raise KeyError(stream.name)
+        if stream.market is not self.market:
+            raise ValueError(f"{stream.name} is a stream of {stream.market.title}, not of {self.market.title}")
         if start.tzinfo is None or end.tzinfo is None:
             raise ValueError("start and end must be timezone-aware")
         start_ms, end_ms = _ceil_ms(start), _ceil_ms(end)
-        if stream_name in weights.KLINE_PATHS:
-            frame = rest_paging.klines(self.call, stream_name, symbol, start_ms, end_ms, interval)
-            frame = self._closed(frame)
-        elif stream_name == "agg_trades":
-            now_ms = int(self._clock().timestamp() * 1000)
-            frame = rest_paging.agg_trades(self.call, symbol, start_ms, end_ms, now_ms)
-        elif stream_name == "metrics":
-            frame = rest_paging.metrics(self.call, symbol, start_ms, end_ms)
-            frame = frame.filter(pl.col("create_time") + rest_paging.METRICS_STEP <= self._clock())
-        elif stream_name == "funding_rate":
-            frame = rest_paging.funding_rate(self.call, symbol, start_ms, end_ms)
+        want = rest_paging.Wanted(stream, rest, symbol, start_ms, end_ms)
+        if rest.paging == "grid":
+            frame = self._closed(rest_paging.klines(self.call, want, interval or rest.interval or ""))
+        elif rest.paging == "ids":
+            frame = rest_paging.agg_trades(self.call, want, int(self._clock().timestamp() * 1000))
+        elif rest.paging == "periods":
+            frame = rest_paging.metrics(self.call, want)
+            step = timedelta(milliseconds=rest_paging.INTERVALS_MS[rest.interval or ""])
+            frame = frame.filter(pl.col(stream.time_column) + step <= self._clock())
         else:
-            raise KeyError(stream_name)
-        stream = STREAMS[stream_name]
+            frame = rest_paging.funding_rate(self.call, want)
         # Exact also where start or end lie between two milliseconds.
         return frame.filter(pl.col(stream.time_column).is_between(start, end, closed="left"))
 
     def server_time(self) -> datetime:
         """The exchange's clock."""
-        body = self._object(weights.TIME)
+        body = self._object(self.market.time)
         return datetime.fromtimestamp(int(body["serverTime"]) / 1000, UTC)
 
     def exchange_info(self) -> dict[str, Any]:
         """Symbols and limits, as sent."""
-        return self._object(weights.EXCHANGE_INFO)
+        return self._object(self.market.exchange_info)
 
     def funding_info(self) -> list[dict[str, Any]]:
         """Symbols with adjusted funding settings, as sent."""
-        return self.call(weights.FUNDING_INFO, {}, _list_of_objects)
+        return self.call(markets.UM_FUNDING_INFO, {}, _list_of_objects)
 
     def premium_index(self, symbol: str) -> dict[str, Any]:
         """Mark and index price and the running funding estimate of now, as sent."""
-        return self._object(weights.PREMIUM_INDEX, symbol=symbol)
+        return self._object(markets.UM_PREMIUM_INDEX, symbol=symbol)
 
     def open_interest(self, symbol: str) -> dict[str, Any]:
         """Open interest of now in contracts, as sent."""
-        return self._object(weights.OPEN_INTEREST, symbol=symbol)
+        return self._object(markets.UM_OPEN_INTEREST, symbol=symbol)
 
     def book_ticker(self, symbol: str) -> dict[str, Any]:
         """Best bid and ask of now, as sent."""
-        return self._object(weights.BOOK_TICKER, symbol=symbol)
+        return self._object(markets.UM_BOOK_TICKER, symbol=symbol)
 
     def depth(self, symbol: str) -> dict[str, Any]:
-        """The order book of now, 1000 levels a side, as sent: `lastUpdateId`, `bids`, `asks`, `E`, `T`."""
-        query: Query = {"symbol": symbol, "limit": weights.DEPTH_LIMIT}
-        return self.call(weights.DEPTH, query, rest_payloads.depth)
+        """The order book of now, as deep as it is to be had, as sent: `lastUpdateId`, `bids`, `asks`, `E`, `T`."""
+        query: Query = {"symbol": symbol, "limit": self.market.depth.page}
+        return self.call(self.market.depth, query, rest_payloads.depth)
 
     def agg_trades_by_id(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
         """Trades (aggTrades) by id, one page: at most 1000 from `first_id` on, none after `last_id`.
@@ -160,43 +152,43 @@ class BinanceRest:
             OutsideRetention: REST does not keep these trades any more (48 h).
             MalformedAnswer: other ids than asked for.
         """
-        limit = min(last_id - first_id + 1, weights.AGG_TRADE_PAGE)
+        endpoint = self.market.agg_trades
+        limit = min(last_id - first_id + 1, endpoint.page)
         query: Query = {"symbol": symbol, "fromId": first_id, "limit": limit}
         parse = partial(rest_payloads.agg_trade_rows, first_id=first_id, last_id=last_id)
-        return self.call(weights.AGG_TRADES, query, parse)
+        return self.call(endpoint, query, parse)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def call(self, path: str, query: Query, parse: Callable[[object, str], _Body]) -> _Body:
+    def call(self, endpoint: Endpoint, query: Query, parse: Callable[[object, str], _Body]) -> _Body:
         """One request with all its retries: every call of this client goes through here.
 
         Args:
-            path: a path of weights.py.
+            endpoint: one of the market's.
             query: its parameters.
             parse: body and endpoint text → result; raises MalformedAnswer for a wrong shape.
 
         Raises:
             ExchangeError: a leaf of the tree.
         """
-        endpoint = f"GET {self._http.base_url}{path}" + (f"?{urlencode(query)}" if query else "")
-        bucket, cost = weights.cost(path, query)
+        text = f"GET {self._http.base_url}{endpoint.path}" + (f"?{urlencode(query)}" if query else "")
         for attempt in retrying(self._attempts, self._sleep):
             with attempt:
-                return parse(self._once(path, query, endpoint, bucket, cost), endpoint)
+                return parse(self._once(endpoint, query, text), text)
         raise AssertionError("tenacity re-raises the last error")
 
-    def _once(self, path: str, query: Query, endpoint: str, bucket: str, cost: int) -> object:
+    def _once(self, endpoint: Endpoint, query: Query, text: str) -> object:
         host = self._http.host
-        self._governor.acquire(host, bucket, cost)
-        answer = self._http.get(path, query)
+        self._governor.acquire(host, endpoint.bucket.name, endpoint.cost(query))
+        answer = self._http.get(endpoint.path, query)
         used = used_weight(answer)
         if used is not None:
-            self._governor.observe(host, used, answered_at(answer))
+            self._governor.observe(host, self.market.budget.name, used, answered_at(answer))
         now = self._clock()
         try:
-            return decode(answer, endpoint, path, now)
+            return decode(answer, text, endpoint.path, now)
         except Banned as error:
             self._governor.ban(host, error.until_ms)
             raise
@@ -204,8 +196,8 @@ class BinanceRest:
             self._governor.pause(host, int((now.timestamp() + error.retry_after_s) * 1000))
             raise
 
-    def _object(self, path: str, **query: str) -> dict[str, Any]:
-        return self.call(path, query, _object)
+    def _object(self, endpoint: Endpoint, **query: str) -> dict[str, Any]:
+        return self.call(endpoint, query, _object)
 
     def _closed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Drop klines that are still open.

@@ -7,18 +7,12 @@ Does not belong here: requests and paging; any column of the lake.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from lake_resources.binance.streams import (
-    AGG_TRADE_COLUMNS,
-    FUNDING_RATE_COLUMNS,
-    KLINE_COLUMNS,
-    STREAMS,
-    UTC_US,
-)
+from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, FUNDING_RATE_COLUMNS, KLINE_COLUMNS, UTC_US
 from lake_resources.errors import MalformedAnswer
 
 KLINE_FIELDS = 12
@@ -121,10 +115,10 @@ def funding_rate(body: object, endpoint: str) -> pl.DataFrame:
         pl.lit(None, FUNDING_RATE_COLUMNS["funding_interval_hours"]).alias("funding_interval_hours"),
         "last_funding_rate",
     )
-    return one_row_per_key(frame, STREAMS["funding_rate"].key, endpoint)
+    return one_row_per_key(frame, ("calc_time",), endpoint)
 
 
-def futures_data(body: object, endpoint: str, fields: dict[str, str]) -> pl.DataFrame:
+def futures_data(body: object, endpoint: str, fields: Mapping[str, str]) -> pl.DataFrame:
     """Rows of a `/futures/data` endpoint.
 
     Args:

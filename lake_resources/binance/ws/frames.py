@@ -27,26 +27,15 @@ CONNECTION: Final = 9
 REFUSED: Final = 10
 """A frame of a socket, as it came, that could not be used; filed under `REFUSED_FRAMES`."""
 
-KIND_BY_EVENT: Final = {
-    "aggTrade": AGG_TRADE,
-    "bookTicker": BOOK_TICKER,
-    "depthUpdate": DEPTH,
-    "markPriceUpdate": MARK_PRICE,
-    "forceOrder": FORCE_ORDER,
-}
+TRADE: Final = 11
+"""One fill of the spot market."""
+
 EVERY_SYMBOL: Final = ""
 """Symbol of the records that concern all of them."""
 REFUSED_FRAMES: Final = "#refused"
 """In place of a symbol: whoever reads a symbol's records does not come across these."""
 
 MINUTE_MS: Final = 60_000
-_STREAM_BY_KIND: Final = {
-    AGG_TRADE: "aggTrade",
-    BOOK_TICKER: "bookTicker",
-    DEPTH: "depth@100ms",
-    MARK_PRICE: "markPrice@1s",
-    FORCE_ORDER: "forceOrder",
-}
 
 
 class Frame(NamedTuple):
@@ -104,12 +93,3 @@ def event_ms(kind: int, data: dict[str, Any]) -> int:
     if kind == FORCE_ORDER:
         return int(data["o"]["T"])
     return int(data["E"])
-
-
-def stream_of(kind: int) -> str:
-    """Binance's name of the stream that brings frames of a kind, without the symbol.
-
-    Raises:
-        KeyError: no stream brings it.
-    """
-    return _STREAM_BY_KIND[kind]

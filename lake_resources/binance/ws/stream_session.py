@@ -1,45 +1,22 @@
-"""One WebSocket connection of USD-M futures as a state machine without sockets and without a clock.
+"""One WebSocket connection of a market as a state machine without sockets and without a clock.
 
-Belongs here: which streams live on which route, what to send, what must be heard and until when, when to give up or
-to roll over. Does not belong here: sockets and tasks (`lake_resources.collector`), the content of frames (`frames`).
-Seconds are those of any steady clock; the caller passes them in.
+Belongs here: what to send, what must be heard and until when, when to give up or to roll over. Does not belong here:
+which streams live on which route (`subscriptions`), sockets and tasks (`lake_resources.collector`), the content of
+frames (`frames`). Seconds are those of any steady clock; the caller passes them in.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
-from lake_resources.binance.ws.frames import (
-    AGG_TRADE,
-    BOOK_TICKER,
-    DEPTH,
-    FORCE_ORDER,
-    MARK_PRICE,
-    stream_of,
-)
-
-Route = Literal["market", "public"]
-
-ROUTES: dict[Route, tuple[int, ...]] = {
-    # forceOrder first: the first markPrice then proves that the silent stream before it is subscribed, too.
-    "market": (FORCE_ORDER, AGG_TRADE, MARK_PRICE),
-    "public": (BOOK_TICKER, DEPTH),
-}
-"""Since 2026-04 each class of streams has a route of its own; on a wrong one Binance acknowledges and stays silent."""
-
-ALWAYS_FLOWING = {"market": (MARK_PRICE,), "public": (BOOK_TICKER, DEPTH)}
-"""Kinds of which some symbol must be heard soon after subscribing; a whole market without trades is possible."""
-
-SILENCE_S: dict[int, float] = {MARK_PRICE: 10.0, DEPTH: 30.0, BOOK_TICKER: 60.0}
-"""A symbol's stream that was heard and then is silent for longer has probably been dropped by the exchange."""
-TRADES_SILENCE_S = 120.0
-"""The same of the aggTrades of all symbols together: one symbol alone may rest for long."""
+from lake_resources.binance.market import UM, Market
+from lake_resources.binance.ws.frames import BOOK_TICKER, DEPTH
+from lake_resources.binance.ws.subscriptions import names_of, routes, sockets_by_kind
 
 NAMES_PER_REQUEST = 200
 
@@ -55,8 +32,8 @@ class Limits:
         rollover_s: age at which a successor is opened; Binance cuts at 24 h.
         overlap_s: how long both are read after the successor is verified.
         successor_s: a successor that is not verified within this is given up.
-        silence_s: by kind, longest silence of one symbol's stream before a successor is opened.
-        trades_silence_s: longest silence of all aggTrades together before that.
+        silence_s: by kind, longest silence of one symbol's stream before a successor is opened, where it is another
+            than the stream declares.
         depth_lag_s: longest silence of a symbol's depth after its best price moved, and so its depth, before that.
     """
 
@@ -66,14 +43,8 @@ class Limits:
     rollover_s: float = 23 * 3600.0
     overlap_s: float = 5.0
     successor_s: float = 60.0
-    silence_s: Mapping[int, float] = field(default_factory=lambda: dict(SILENCE_S))
-    trades_silence_s: float = TRADES_SILENCE_S
+    silence_s: Mapping[int, float] = field(default_factory=dict)
     depth_lag_s: float = 10.0
-
-
-def subscriptions(route: Route, symbols: Sequence[str]) -> list[str]:
-    """Names of all streams of a route, lower case: upper case is acknowledged and never delivers."""
-    return [f"{symbol.lower()}@{stream_of(kind)}" for kind in ROUTES[route] for symbol in symbols]
 
 
 @dataclass
@@ -81,17 +52,19 @@ class StreamSession:
     """One connection from its opening to its end.
 
     Attributes:
-        route: `market` or `public`.
+        route: one of the market's, e.g. `public`.
         symbols: upper case.
         limits: deadlines.
+        market: where the socket leads.
         opened_s: when it was opened.
         verified: every flowing kind was heard, and all requests were acknowledged.
         heard: newest message of each (kind, symbol), seconds.
     """
 
-    route: Route
+    route: str
     symbols: tuple[str, ...]
     limits: Limits
+    market: Market = UM
     opened_s: float = 0.0
     verified: bool = False
     heard: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -101,13 +74,21 @@ class StreamSession:
     _last_s: float = 0.0
     _failure: str | None = None
 
+    def __post_init__(self) -> None:
+        self._sockets = routes(self.market.name)[self.route]
+        # Of all routes: what comes is told by its frames, not by where it should have come.
+        self._by_kind = sockets_by_kind(self.market.name)
+        self._silence_s = {
+            kind: self.limits.silence_s.get(kind, each.silence_s) for kind, each in self._by_kind.items()
+        }
+
     def begin(self, now_s: float) -> None:
         """The connection is open: deadlines count from now."""
         self.opened_s = self._last_s = now_s
 
     def requests(self) -> list[bytes]:
         """What to send first: SUBSCRIBE, at most 200 names each (Binance allows 10 messages a second)."""
-        names = subscriptions(self.route, self.symbols)
+        names = names_of(self.market, self.route, self.symbols)
         chunks = [names[start : start + NAMES_PER_REQUEST] for start in range(0, len(names), NAMES_PER_REQUEST)]
         self._open_requests = set(range(1, len(chunks) + 1))
         return [
@@ -149,7 +130,7 @@ class StreamSession:
             if now_s - self.opened_s > self.limits.acknowledge_s:
                 return f"SUBSCRIBE not acknowledged within {self.limits.acknowledge_s:g} s"
         elif not self.verified and now_s - self._acknowledged_s > self.limits.verify_s:
-            silent = ", ".join(stream_of(kind) for kind in self._silent_kinds())
+            silent = ", ".join(self._by_kind[kind].name for kind in self._silent_kinds())
             return f"acknowledged, but no first message of {silent} within {self.limits.verify_s:g} s (wrong route?)"
         return None
 
@@ -162,29 +143,32 @@ class StreamSession:
             return "old age"
         for symbol, since_s in self._awaited.items():
             if now_s - since_s > self.limits.depth_lag_s and (DEPTH, symbol) in self.heard:
-                return f"{symbol.lower()}@{stream_of(DEPTH)} silent for {now_s - since_s:.0f} s after its price moved"
-        trades_s = None
+                name = f"{symbol.lower()}@{self._by_kind[DEPTH].name}"
+                return f"{name} silent for {now_s - since_s:.0f} s after its price moved"
+        newest_s: dict[int, float] = {}
         for (kind, symbol), last_s in self.heard.items():
-            if now_s - last_s > self.limits.silence_s.get(kind, math.inf):
-                return f"{symbol.lower()}@{stream_of(kind)} silent for {now_s - last_s:.0f} s"
-            if kind == AGG_TRADE:
-                trades_s = max(last_s, trades_s or last_s)
-        if trades_s is not None and now_s - trades_s > self.limits.trades_silence_s:
-            return f"no aggTrade of any symbol for {now_s - trades_s:.0f} s"
+            longest_s = self._silence_s[kind]
+            if longest_s is not None and now_s - last_s > longest_s:
+                return f"{symbol.lower()}@{self._by_kind[kind].name} silent for {now_s - last_s:.0f} s"
+            newest_s[kind] = max(last_s, newest_s.get(kind, last_s))
+        for kind, last_s in newest_s.items():
+            each = self._by_kind[kind]
+            if each.together_s is not None and now_s - last_s > each.together_s:
+                return f"no {each.name} of any symbol for {now_s - last_s:.0f} s"
         return None
 
     def silent_streams(self) -> list[str]:
         """Names of subscribed streams that never delivered (normal for forceOrder)."""
         return [
-            f"{symbol.lower()}@{stream_of(kind)}"
-            for kind in ROUTES[self.route]
+            f"{symbol.lower()}@{each.name}"
+            for each in self._sockets
             for symbol in self.symbols
-            if (kind, symbol) not in self.heard
+            if (each.kind, symbol) not in self.heard
         ]
 
     def _silent_kinds(self) -> list[int]:
         heard = {kind for kind, _ in self.heard}
-        return [kind for kind in ALWAYS_FLOWING[self.route] if kind not in heard]
+        return [each.kind for each in self._sockets if each.proves_route and each.kind not in heard]
 
     def _verify(self) -> None:
         self.verified = self._acknowledged_s is not None and not self._silent_kinds()

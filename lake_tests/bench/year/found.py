@@ -103,7 +103,9 @@ def _usual(stream: str, hour: datetime) -> str:
     feed = FEEDS[stream]
     if not feed.could_have_archive(hour.date()):
         return "none"
-    return "rest" if feed.stream.cadence == "monthly" and feed.period(hour.date()) == f"{END:%Y-%m}" else "archive"
+    return (
+        "rest" if feed.stream.files.cadence == "monthly" and feed.period(hour.date()) == f"{END:%Y-%m}" else "archive"
+    )
 
 
 def value_findings(lake: Lake, span: Span, symbol: str) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from lake_assets.metadata import minute_key
 from lake_assets.quality.month_card import month_window
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.validation.outcome import CHECKS
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import KnownHole
@@ -142,7 +142,7 @@ class Journey:
         """What a person does about files that change after ten days: their archives once more, then the hours."""
         for plant in self.planted:
             if plant.kind == LONG_AFTER:
-                job = vision_job(STREAMS[plant.stream], self.bench.settings)
+                job = vision_job(UM_STREAMS[plant.stream], self.bench.settings)
                 first, last = plant.period, f"{plant.end:%Y-%m-%d}"
                 self.dagster.take_archives_again(plant.symbol, plant.stream, job, first, last)
                 # Hours of the next day look back to it.

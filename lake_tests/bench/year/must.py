@@ -185,7 +185,7 @@ def _first_row(plant: Plant) -> str:
 def _live(plant: Plant, context: Context) -> Iterator[tuple[str, str, str]]:
     if context.stage < Stage.PROMOTED:
         for name, feed in FEEDS.items():
-            if feed.stream.cadence == "daily" and feed.could_have_archive(plant.start.date()):
+            if feed.stream.files.cadence == "daily" and feed.could_have_archive(plant.start.date()):
                 for hour in plant.hours:
                     yield "sources", f"{name} {minute(hour)}", "rest"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
-from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.market.specs import Listing
 
@@ -207,9 +207,9 @@ def faults(planted: Sequence[Plant], span: Span) -> Iterator[Fault]:
     for plant in planted:
         if not plant.stream:
             continue
-        stream = STREAMS[plant.stream]
+        stream = UM_STREAMS[plant.stream]
         days = {plant.period, f"{plant.end - MINUTE:%Y-%m-%d}"}
-        path = f"daily/{stream.vision_type}/{plant.symbol}/.*({'|'.join(sorted(days))})"
+        path = f"daily/{stream.files.kind}/{plant.symbol}/.*({'|'.join(sorted(days))})"
         window = {"start": plant.start, "end": plant.end}
         match plant.kind:
             case "hole" | "known hole":
