@@ -41,7 +41,7 @@ class LakeParquetIOManager(PolarsParquetIOManager):
         if (key[0], key[-1]) != ("um", "minute"):
             return super().load_input(context)
         window = context.asset_partitions_time_window
-        catalog, ledger = Catalog(Path(self.root)), Ledger(self.ledger_url)
+        catalog, ledger = Catalog(Path(self.root)), Ledger(self.ledger_url, Path(self.root))
         found = scan_minutes(catalog, ledger, key[1], window.start, window.end, schema=MINUTE.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 

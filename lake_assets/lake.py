@@ -83,7 +83,7 @@ def open_lake(
     claim_root(root, settings.exchange)
     return Lake(
         Catalog(root),
-        Ledger(settings.resolved_ledger_url),
+        Ledger(settings.resolved_ledger_url, settings.lake_root),
         open_rest(settings, clock=clock, sleep=sleep),
         VisionClient(settings.resolved_vision_url, connections=settings.vision_connections, sleep=sleep),
         clock,

@@ -136,4 +136,4 @@ def _open(settings: LakeSettings) -> tuple[Catalog, Ledger]:
             f"there is no lake at {settings.lake_root}",
             remedy="Run `make demo` or `make up` first, or set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean",
         )
-    return Catalog(settings.lake_root), Ledger(settings.resolved_ledger_url)
+    return Catalog(settings.lake_root), Ledger(settings.resolved_ledger_url, settings.lake_root)

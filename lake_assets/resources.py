@@ -78,7 +78,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
         claim_root(Path(self.root), self.exchange)
         return Lake(
             Catalog(Path(self.root)),
-            Ledger(self.ledger_url),
+            Ledger(self.ledger_url, Path(self.root)),
             self.rest.open(),
             self.vision.open(),
             system_clock,

@@ -98,14 +98,18 @@ def audit_hours(
         return _verdict(file, row, found, quarantine.get(file.hour), materialized)
 
     verdicts = {file.hour: verdict(file) for file in files}
-    # A commit may have run since the ledger was read: what is wrong is looked at once more.
+    # A commit may have run since the ledger was read: what is wrong is looked at again, until the ledger says the same
+    # before and after its file was read.
     wrong = [file for file in files if verdicts[file.hour].codes]
-    if wrong:
+    while wrong:
         again, newer = _placed(catalog, ledger, symbol, [(file.hour, file.start, file.end) for file in wrong])
         moved = [f for f, old in zip(again, wrong, strict=True) if f != old or newer.get(f.hour) != rows.get(f.hour)]
         rows |= {file.hour: newer[file.hour] for file in moved if file.hour in newer}
+        for file in moved:
+            facts.pop(file.hour, None)
         facts |= read_facts(moved, holes)
         verdicts |= {file.hour: verdict(file) for file in moved}
+        wrong = [file for file in moved if verdicts[file.hour].codes]
     for hour in _nothing_expected(ledger, symbol, verdicts, {*rows, *facts, *(materialized or ())}):
         del verdicts[hour]
     return AuditReport(symbol, start, end, tuple(verdicts.values()), cached, materialized is not None)

@@ -18,6 +18,7 @@ from lake_assets.inputs.stream_uses import DAY, FEEDS, HOUR
 from lake_resources.clock import Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.commit import recover_unless_busy
 from lake_resources.storage.compaction import Compacted, Period, compact
 from lake_resources.storage.ledger.ledger import HourFile, Ledger, Segment
 
@@ -79,6 +80,7 @@ def run_compaction(
         LedgerError: files of one or more periods are not what the ledger says.
         DiskFull, PartitionBusy: as `lake_resources.storage.compaction.compact`; what follows is not tried.
     """
+    recover_unless_busy(catalog, ledger)
     damaged: list[LedgerError] = []
     for step in plan_compaction(ledger, symbol, now=now):
         if step.waits_for:

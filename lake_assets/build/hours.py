@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,8 +32,13 @@ from lake_assets.validation.gate import HourWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.provisional import with_provisional
 from lake_assets.windows import expected_end, hours_between, runs_of
-from lake_resources.errors import PartitionBusy
-from lake_resources.storage.commit import CommitOutcome, HourCandidate, commit_hours, quarantine_hour, recover
+from lake_resources.storage.commit import (
+    CommitOutcome,
+    HourCandidate,
+    commit_hours,
+    quarantine_hour,
+    recover_unless_busy,
+)
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
@@ -93,16 +97,10 @@ def build_hours(
     Yields:
         One result per day, durable when it is yielded.
     """
-    _recover(lake)
+    recover_unless_busy(lake.catalog, lake.ledger)
     for start, end in runs_of(hours):
         for _, day_hours in groupby(hours_between(start, end), key=lambda hour: hour.date()):
             yield _build_day(lake, symbol, list(day_hours), now, report, provisional, force)
-
-
-def _recover(lake: Lake) -> None:
-    """Repair what a killed run left behind."""
-    with suppress(PartitionBusy):  # a living writer is at work, and settles its own
-        recover(lake.catalog, lake.ledger, timeout_s=0)
 
 
 def _build_day(

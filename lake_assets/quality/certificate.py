@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -216,19 +217,39 @@ def verify(catalog: Catalog, ledger: Ledger, certificate: Certificate) -> None:
     Raises:
         StorageError: hours of the window were committed since, or a file is gone or has other bytes.
     """
+    expected = _expected_files(ledger, certificate)
+    while (other := _first_other(catalog, expected)) is not None:
+        # The file may be of a commit that was not there when the ledger was asked: then it says so now.
+        now = _expected_files(ledger, certificate)
+        if now == expected:
+            raise StorageError(
+                f"{other} is not the file that was committed", remedy="Repair it: `lake backfill-range --full`"
+            )
+        expected = now
+
+
+def _expected_files(ledger: Ledger, certificate: Certificate) -> dict[str, str]:
+    """Content hash by path, relative to the root, of every file that the window is read from."""
     symbol, start, end = certificate.symbol, certificate.start, certificate.end
+    segments = ledger.segments(symbol, floor_hour(start), end)
     hours = committed_hours(ledger, symbol, start, end)
     if data_version(hours) != certificate.data_version:
         raise StorageError(f"{symbol}: hours of the window were committed since it was certified", remedy="Load again")
-    segments = ledger.segments(symbol, floor_hour(start), end)
     served = {hour: segment for segment in segments for hour in segment.hours}
-    expected = {found.path: found.content_hash for hour in hours for found in [served.get(hour.hour, hour)]}
+    return {found.path: found.content_hash for hour in hours for found in [served.get(hour.hour, hour)]}
+
+
+def _first_other(catalog: Catalog, expected: Mapping[str, str]) -> Path | None:
+    """The first file that is not there with these bytes."""
     for relative, content_hash in expected.items():
         path = catalog.absolute(relative)
-        if not path.is_file() or file_hash(path) != content_hash:
-            raise StorageError(
-                f"{path} is not the file that was committed", remedy="Repair it: `lake backfill-range --full`"
-            )
+        try:
+            found = file_hash(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return path
+        if found != content_hash:
+            return path
+    return None
 
 
 def _minutes(hour: datetime, start: datetime, end: datetime) -> int:

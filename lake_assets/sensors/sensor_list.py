@@ -30,7 +30,7 @@ def build_sensors(
         jobs: the jobs that sensors may launch.
         clock: the only source of the current time.
     """
-    ledger, outbox = Ledger(settings.resolved_ledger_url), open_outbox(settings)
+    ledger, outbox = Ledger(settings.resolved_ledger_url, settings.lake_root), open_outbox(settings)
     return [
         build_hot_sensor(settings, ledger, clock),
         build_heal_sensor(settings, ledger, clock),

@@ -45,7 +45,7 @@ def report_path(settings: LakeSettings) -> Path:
 
 def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
     """Facts and verdict, for a command that looks once; the instance is that of the environment."""
-    ledger = Ledger(settings.resolved_ledger_url)
+    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
     try:
         with dg.DagsterInstance.get() as instance:
             beat, stopped = _last_words(settings)
@@ -73,7 +73,7 @@ def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say
         stop: ends it.
         say: takes a line for the log.
     """
-    ledger = Ledger(settings.resolved_ledger_url)
+    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
     teller = Teller(open_outbox(settings), say)
     with dg.DagsterInstance.get() as instance:
         while True:

@@ -4,21 +4,24 @@ Belongs here: the commit protocol (stage → verify → intent → rename → le
 that broke the gate. Does not belong here: the gate itself, or what the rows mean beyond their time column.
 
 A candidate never replaces better data by worse. What a crash leaves is an intent in the ledger: `recover` finishes it
-where the staged bytes are found, and forgets it otherwise; readers see committed rows only, in both cases whole hours.
+where the staged bytes are found, and forgets it otherwise. Readers see whole hours in both cases: an hour is committed
+from the rename of its file on, and its intent stands in for its row until that is written (`ledger.published`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from lake_resources.clock import Clock
-from lake_resources.errors import StorageError
+from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.storage.catalog import HOUR, Catalog, whole_hour
 from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
 from lake_resources.storage.hashing import file_hash
@@ -166,6 +169,12 @@ def recover(catalog: Catalog, ledger: Ledger, *, timeout_s: float = DEFAULT_TIME
         finished += [(symbol, hour) for hour in done]
         rolled_back += [(symbol, hour) for hour in forgotten]
     return Recovery(tuple(finished), tuple(rolled_back), _sweep(catalog, ledger))
+
+
+def recover_unless_busy(catalog: Catalog, ledger: Ledger) -> None:
+    """Repair what a killed run left behind; a living writer that is at work settles its own."""
+    with suppress(PartitionBusy):
+        recover(catalog, ledger, timeout_s=0)
 
 
 def quarantine_hour(
@@ -331,7 +340,7 @@ def _publish(
     accepted: Sequence[tuple[Partition, StagedFile]],
     ours: dict[Path, StagedFile],
 ) -> None:
-    """Directories, intents, renames, ledger. Once the intents are durable, the temp files belong to the recovery."""
+    """Directories, intents, renames and rows. Once the intents are durable, the temp files belong to the recovery."""
     files = [(file, catalog.absolute(partition.path)) for partition, file in accepted]
     with disk_errors(f"minute table, {symbol}: directories of {len(files)} hour(s)"):
         fsync_dirs([directory for _, path in files for directory in make_dirs(path.parent)])
@@ -339,8 +348,7 @@ def _publish(
     ledger.write_intents(intents)
     for file, _ in files:
         del ours[file.temp_path]
-    publish_all(files)
-    ledger.commit_intents(symbol)
+    ledger.commit_intents(symbol, partial(publish_all, files))
 
 
 def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetime], list[datetime]]:
@@ -365,10 +373,8 @@ def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetim
                 forgotten.append(row.hour)
                 continue
             finished.append(row.hour)
-        if to_publish:
-            publish_all(to_publish)
         ledger.drop_intents(symbol, forgotten)
-        ledger.commit_intents(symbol)
+        ledger.commit_intents(symbol, partial(publish_all, to_publish))
         for temp in temps:
             temp.unlink(missing_ok=True)
     return finished, forgotten

@@ -42,7 +42,7 @@ _REPEATS = 5
 
 def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
     """A lake of so many sound hours; nothing is flushed to the disk, which only the real commit has to."""
-    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
     noise = random.Random(7)
     base = sound_rows(FIRST, 24).with_columns(
         pl.Series(name, [noise.random() / 2 + 0.1 for _ in range(24 * 60)])
@@ -115,7 +115,7 @@ def main() -> None:
     if not (root / "ledger.sqlite").exists():
         root.mkdir(parents=True, exist_ok=True)
         timed("make the lake", lambda: make_lake(root, hours), hours=hours)
-    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
     end = FIRST + hours * HOUR
     cache = AuditCache(root / "audit.sqlite")
     cache.path.unlink(missing_ok=True)

@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--days", type=int, default=417, help="417 days are the first 10,000 hours")
     given = parser.parse_args()
-    catalog, ledger = Catalog(given.root), Ledger(f"sqlite:///{given.root / 'ledger.sqlite'}")
+    catalog, ledger = Catalog(given.root), Ledger(f"sqlite:///{given.root / 'ledger.sqlite'}", given.root)
     probe = given.root / "probe"
     walls, cpus, probes = [], [], []
     with metered() as figures:

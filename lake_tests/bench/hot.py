@@ -71,7 +71,7 @@ def _watch(
     settings: LakeSettings, stack: Stack, warm_up: int, minutes: int
 ) -> tuple[dict[tuple[str, datetime], float], dict[str, float]]:
     """Seconds until each minute of each symbol was seen, and the CPU seconds of the stack meanwhile."""
-    ledger = Ledger(settings.resolved_ledger_url)
+    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
     time.sleep(warm_up * 60)
     begin = datetime.now(UTC).replace(second=0, microsecond=0) + MINUTE
     time.sleep(max(0.0, (begin - datetime.now(UTC)).total_seconds()))

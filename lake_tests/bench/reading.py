@@ -162,7 +162,7 @@ def compact_here(root: Path, tier: str, start: datetime, end: datetime) -> None:
 
 def open_files(root: Path) -> tuple[Catalog, Ledger]:
     """Catalog and ledger below a root."""
-    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
 
 
 def compared(name: str, works: dict[str, Callable[[], pl.DataFrame]], **further: object) -> dict[str, float]:

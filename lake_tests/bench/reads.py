@@ -25,7 +25,7 @@ _DAY = timedelta(days=1)
 def main() -> None:
     """`reads ROOT DAYS`: the day in the middle."""
     root, days = Path(sys.argv[1]), int(sys.argv[2])
-    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
     start = FIRST + days // 2 * _DAY
     walls, cpus = [], []
     with metered() as figures:

@@ -97,7 +97,7 @@ def all_well(instance: dg.DagsterInstance, *, but: str = "") -> None:
 
 def found(instance: dg.DagsterInstance, root: Path, **given: object) -> Facts:
     settings = LakeSettings(root=root, symbols=("BTCUSDT",), collector=False, **given)  # type: ignore[arg-type]
-    ledger = Ledger(settings.resolved_ledger_url)
+    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
     facts = find_facts(settings, instance, ledger, NOW)
     ledger.close()
     return facts

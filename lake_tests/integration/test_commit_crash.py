@@ -63,9 +63,11 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path):
             os.kill(process, signal.SIGKILL)
             assert writers.wait() == [-signal.SIGKILL]
 
-            # What a reader sees before any repair: every committed hour is one whole version, and not an old one.
+            # What a reader sees before any repair: every committed hour is one whole version, not an old one, and the
+            # bytes are those that the ledger tells it of.
             newest, last = acknowledged(tmp_path)
             for row in ledger.partitions(SYMBOL, at(0), at(HOURS)):
+                assert file_hash(catalog.absolute(row.path)) == row.content_hash
                 version = whole_version(catalog.absolute(row.path))
                 assert version >= newest.get(row.hour.hour, 0)
 

@@ -216,13 +216,16 @@ def test_a_commit_between_its_file_and_its_ledger_row_is_no_damage(empty, killed
     class Between(Ledger):
         """A ledger whose commit is met after its files were renamed."""
 
-        def commit_intents(self, symbol):
-            if killed:
-                raise KeyboardInterrupt
-            running.append(pool.submit(compact, *empty, day(), stale, clock=clock))
-            with pytest.raises(TimeoutError):
-                running[0].result(timeout=0.3)
-            return super().commit_intents(symbol)
+        def commit_intents(self, symbol, publish):
+            def met():
+                publish()
+                if killed:
+                    raise KeyboardInterrupt
+                running.append(pool.submit(compact, *empty, day(), stale, clock=clock))
+                with pytest.raises(TimeoutError):
+                    running[0].result(timeout=0.3)
+
+            return super().commit_intents(symbol, met)
 
     writer = Between(ledger.url)
     with pytest.raises(KeyboardInterrupt) if killed else nullcontext():

@@ -123,7 +123,7 @@ def test_a_receiver_that_is_down_stops_nothing(hook: Receiver) -> None:
 
 def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False)
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
     with dg.DagsterInstance.get() as instance:
         assert judge(find_facts(chosen, instance, ledger, NOW), NOW).status == "STOPPED"
         beat(instance, NOW - timedelta(seconds=20))
@@ -137,7 +137,7 @@ def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None
 
 def test_a_collector_that_never_came_up_is_noticed(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False, collector=True)
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
         health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
@@ -162,7 +162,7 @@ def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are
     chosen = settings(tmp_path, automation=False, collector=True, symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
     live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
     live_rows(chosen, "ETHUSDT", depth_frames=590)
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
         facts = find_facts(chosen, instance, ledger, NOW)
@@ -178,7 +178,7 @@ def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are
 @contextmanager
 def locked(chosen: LakeSettings) -> Iterator[None]:
     """The ledger as another process keeps it, for all that come later."""
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
     assert ledger.symbols() == []
     ledger.close()
     other = sqlite3.connect(chosen.lake_root / "ledger.sqlite", isolation_level=None, check_same_thread=False)
@@ -196,7 +196,7 @@ def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
     live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
     torn = next(chosen.lake_root.rglob("*.parquet"))
     torn.write_bytes(torn.read_bytes()[:-40])
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW - timedelta(minutes=4))
         with locked(chosen):
@@ -213,7 +213,7 @@ def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
 
 def test_a_storage_of_dagster_that_is_damaged_is_no_stopped_platform(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path)
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
         storage = next(home.rglob("runs.db"))
@@ -282,7 +282,7 @@ def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
 
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False)
-    ledger = Ledger(chosen.resolved_ledger_url)
+    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
 
     @dg.job(name="hot")
     def hot() -> None:

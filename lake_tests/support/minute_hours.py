@@ -91,4 +91,4 @@ def partition(hour: datetime, *, symbol: str = SYMBOL, rows: int = 60, complete:
 
 def lake(root: Path) -> tuple[Catalog, Ledger]:
     """An empty lake below `root`."""
-    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)

@@ -54,7 +54,7 @@ def sound_rows(start: datetime, hours: int, seed: int = 7) -> pl.DataFrame:
 def open_files(root: Path) -> tuple[Catalog, Ledger]:
     """Catalog and ledger below a root."""
     root.mkdir(parents=True, exist_ok=True)
-    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
 
 
 def candidate(

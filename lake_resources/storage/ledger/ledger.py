@@ -7,6 +7,13 @@ Belongs here: the one class the rest of the project uses. Statements live by con
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.compacted_rows import HourFile, Segment, SegmentRows
 from lake_resources.storage.ledger.event_rows import (
     ANY_SYMBOL,
@@ -19,6 +26,7 @@ from lake_resources.storage.ledger.event_rows import (
 from lake_resources.storage.ledger.hour_rows import FactRows, PartitionFacts
 from lake_resources.storage.ledger.listing_rows import Listing, ListingRows
 from lake_resources.storage.ledger.partition_rows import Intent, Partition, PartitionRows
+from lake_resources.storage.ledger.published import as_published
 from lake_resources.storage.ledger.source_rows import Archive, Capture, SourceRows
 
 __all__ = [
@@ -44,4 +52,20 @@ class Ledger(PartitionRows, SegmentRows, FactRows, SourceRows, EventRows, Listin
 
     Args:
         url: SQLAlchemy URL; tables are created at the first use.
+        root: directory of the lake, whose files say which intents are published: those are read as committed. None
+            reads the rows alone, for ledgers without files.
+        busy_ms: how long a write waits for another process's (SQLite).
     """
+
+    def __init__(self, url: str, root: Path | None = None, *, busy_ms: int | None = None) -> None:
+        super().__init__(url, busy_ms)
+        self._catalog = None if root is None else Catalog(root)
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with super()._read() as connection:
+            if self._catalog is None:
+                yield connection
+            else:
+                with as_published(connection, self._catalog):
+                    yield connection

@@ -6,7 +6,7 @@ Does not belong here: files (`commit` moves them), and any decision on which can
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -116,11 +116,8 @@ class PartitionRows(LedgerEngine):
 
     def intents(self, symbol: str | None = None) -> list[Intent]:
         """What a writer was about to publish; empty unless one is at work or died."""
-        query = sa.select(INTENTS).order_by(INTENTS.c.symbol, INTENTS.c.day, INTENTS.c.hour)
-        if symbol is not None:
-            query = query.where(INTENTS.c.symbol == symbol)
         with self._read() as connection:
-            return [Intent(_partition(row), row["temp_path"]) for row in connection.execute(query).mappings()]
+            return intents_of(connection, symbol)
 
     def write_intents(self, intents: Sequence[Intent]) -> None:
         """Note durably what is about to be published. The caller holds the symbol's writer lock."""
@@ -137,12 +134,17 @@ class PartitionRows(LedgerEngine):
                     sa.delete(INTENTS).where(INTENTS.c.symbol == symbol, INTENTS.c.day == day, INTENTS.c.hour == hour)
                 )
 
-    def commit_intents(self, symbol: str) -> None:
+    def commit_intents(self, symbol: str, publish: Callable[[], None] | None = None) -> None:
         """In one transaction: the symbol's intents become committed, their quarantine is resolved, the watermark moves.
 
-        Day and month files that served these hours serve only their others from then on.
-        The files must already lie under their final names. The time of the commit is the one in the intents.
-        Under the writer lock.
+        Day and month files that served these hours serve only their others from then on. The time of the commit is the
+        one in the intents. Under the writer lock.
+
+        Args:
+            symbol: whose intents.
+            publish: gives the files their final names, durably; None where they have them. It is the last step before
+                the end of the transaction, so that waiting for the ledger does not lengthen the moment between the
+                two.
         """
         mine = INTENTS.c.symbol == symbol
         names = [column.name for column in PARTITIONS.columns]
@@ -168,6 +170,16 @@ class PartitionRows(LedgerEngine):
             resolve(connection, symbol, [hour for hour, _ in hours], at)
             reopen(connection, symbol, [hour for hour, _ in hours], at)
             advance_watermark(connection, symbol, at)
+            if publish is not None:
+                publish()
+
+
+def intents_of(connection: sa.Connection, symbol: str | None = None) -> list[Intent]:
+    """Intents of one symbol or of all, in order."""
+    query = sa.select(INTENTS).order_by(INTENTS.c.symbol, INTENTS.c.day, INTENTS.c.hour)
+    if symbol is not None:
+        query = query.where(INTENTS.c.symbol == symbol)
+    return [Intent(_partition(row), row["temp_path"]) for row in connection.execute(query).mappings()]
 
 
 def resolve(connection: sa.Connection, symbol: str, hours: Sequence[datetime], at: datetime) -> None:
