@@ -88,7 +88,7 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path):
             assert watermark is None or mark >= watermark
             watermark = mark
 
-    assert last > KILLS, "the writers hardly wrote"
+    assert last >= KILLS * 4 // 5, "each of these kills waited for a commit"
     assert mid_commit, "no kill fell between intent and commit"
     assert finished > 0
     assert rolled_back == 0, "an intent is written only for temp files that are durable"
