@@ -14,7 +14,7 @@ from dagster_duckdb import DuckDBResource
 
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.io_managers import LakeParquetIOManager
-from lake_assets.lake import Lake, claim_root
+from lake_assets.lake import Lake
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import system_clock
@@ -23,6 +23,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
+from lake_resources.storage.root import claim_root
 
 
 class BinanceRestResource(dg.ConfigurableResource[Any]):
@@ -77,13 +78,13 @@ class LakeResource(dg.ConfigurableResource[Any]):
         """Open the lake; refuses a root that holds data of another exchange."""
         claim_root(Path(self.root), self.exchange)
         return Lake(
-            Catalog(Path(self.root)),
-            Ledger(self.ledger_url, Path(self.root)),
-            self.rest.open(),
-            self.vision.open(),
-            system_clock,
-            self.safety_lag_minutes,
-            self.max_ffill_minutes,
+            catalog=Catalog(Path(self.root)),
+            ledger=Ledger(self.ledger_url, Path(self.root)),
+            clock=system_clock,
+            safety_lag_minutes=self.safety_lag_minutes,
+            rest=self.rest.open(),
+            vision=self.vision.open(),
+            max_ffill_minutes=self.max_ffill_minutes,
         )
 
 

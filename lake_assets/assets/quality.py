@@ -5,7 +5,7 @@ rules (`validation`), when they run (`schedules`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -25,6 +25,7 @@ from lake_assets.validation.rule_report import render
 from lake_assets.validation.rulepack import RULES, Verdict, judge
 from lake_assets.windows import HOUR, floor_minute
 from lake_resources.errors import SettingsError
+from lake_resources.instants import parse_end, parse_minute
 
 GROUP = "quality"
 _SHOWN = 200
@@ -95,7 +96,7 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
         opened = lake.open()
         now = opened.clock()
         refresh_listing(opened, symbol)
-        end = instant(config.end) or floor_minute(now)
+        end = end_instant(config.end) or floor_minute(now)
         start = instant(config.start) or opened.ledger.first_hour(symbol)
         if start is None:
             report = AuditReport(symbol, end, end, ())
@@ -139,7 +140,7 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         opened = lake.open()
         now = opened.clock()
         lag = timedelta(minutes=opened.safety_lag_minutes)
-        end = instant(config.end) or floor_minute(now - lag)
+        end = end_instant(config.end) or floor_minute(now - lag)
         first = opened.ledger.first_hour(symbol) or end - HOUR
         start = instant(config.start) or max(end - timedelta(days=_RULE_DAYS), first)
         if start >= end:
@@ -239,15 +240,18 @@ def _restated(found: AtRest) -> dg.MarkdownMetadataValue:
 
 
 def instant(text: str) -> datetime | None:
-    """A time from run config, UTC unless it says otherwise; None where it is empty.
+    """The minute of a time from run config in any ISO 8601 form, UTC unless it says otherwise; None where it is empty.
 
     Raises:
         SettingsError: it is no ISO 8601 time.
     """
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(f"{text!r} is no time", remedy="Write it as 2024-01-31 or 2024-01-31T10:00") from error
-    return floor_minute(found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
+    return parse_minute(text) if text else None
+
+
+def end_instant(text: str) -> datetime | None:
+    """As `instant`, but a time with seconds is the minute after it: a half-open range that ends there loses nothing.
+
+    Raises:
+        SettingsError: it is no ISO 8601 time.
+    """
+    return parse_end(text) if text else None

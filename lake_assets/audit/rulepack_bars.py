@@ -11,10 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
+from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.bar_files import PRICES, read_bars
 from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.ranges import require_order
-from lake_assets.lake import Lake
 from lake_assets.schema.tables import MINUTE
 from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack
 from lake_resources.binance.um_streams import KLINES_1M
@@ -38,7 +38,7 @@ def parse_step(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def check_minutes(lake: Lake, symbol: str, start: datetime, end: datetime) -> RulepackResult:
+def check_minutes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> RulepackResult:
     """The rulepack on the minute table, compared with the raw klines it was built from."""
     wanted = ["timestamp", *PRICES]
     with reading(symbol, start, end):
@@ -53,7 +53,7 @@ def check_minutes(lake: Lake, symbol: str, start: datetime, end: datetime) -> Ru
     return rulepack(rows, symbol, start, end, minute, reference=reference, holes=holes)
 
 
-def check_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> RulepackResult:
+def check_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> RulepackResult:
     """The rulepack on the raw klines themselves."""
     rows = raw_klines(lake, symbol, start, end)
     found = pl.DataFrame(schema=_KLINE_SCHEMA) if rows is None else rows
@@ -61,7 +61,7 @@ def check_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> Rul
     return rulepack(found, symbol, start, end, timedelta(minutes=1), holes=holes)
 
 
-def raw_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> pl.DataFrame | None:
+def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> pl.DataFrame | None:
     """Klines of `[start, end)` as archives and, where there is none, captures have them; None where nothing has any.
 
     Columns: `timestamp`, `open`, `high`, `low`, `close`, each minute once.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Literal
 
 import httpx
@@ -17,24 +17,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.audit.cache import AuditCache
-from lake_assets.audit.ranges import require_begun, require_order
 from lake_assets.audit.scan import Progress as Told
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
-from lake_assets.cli.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, messages, terminal
+from lake_assets.cli.asked_range import audit_window
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import messages, terminal
 from lake_assets.dagster_names import hour_of, minute_names
-from lake_assets.lake import Lake, open_existing
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.validation.completeness import completeness_pct
-from lake_assets.windows import HOUR, floor_minute
-from lake_resources.errors import LakeError, NotYet, SettingsError
+from lake_assets.windows import HOUR
+from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
 
 DagsterView = Literal["auto", "yes", "no"]
-_DAYS_PER_YEAR = 365
 
 
 @app.command()
@@ -58,7 +58,7 @@ def audit(
     Examples: `lake audit` · `lake audit BTCUSDT --years 5` · `lake audit --start 2024-01-01 --end 2024-02-01 --json`
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
+    lake = open_at_rest(settings)
     console = terminal()
     reports = []
     for symbol in chosen_symbols(symbols, settings):
@@ -73,47 +73,8 @@ def audit(
         raise typer.Exit(1)
 
 
-def audit_window(
-    lake: Lake,
-    symbol: str,
-    start: datetime | None,
-    end: datetime | None,
-    years: int | None,
-    *,
-    latest: datetime | None = None,
-) -> tuple[datetime, datetime]:
-    """The minutes `[start, end)` that a command means; `latest` is the end where none is given, else it is now.
-
-    Raises:
-        SettingsError: start and years at once, or the range is empty.
-        NotYet: nothing of the range must exist yet, or no range is given and no hour is committed.
-    """
-    now = lake.clock()
-    last = (latest or floor_minute(now)) if end is None else as_utc(end)
-    if start is not None or years is not None:
-        if start is not None and years is not None:
-            raise SettingsError("--start and --years are given both", remedy="Give one of them")
-        first = last - timedelta(days=_DAYS_PER_YEAR * (years or 0)) if start is None else as_utc(start)
-        if end is None:
-            # The default end is now: a later start is no reversed range, it is the future.
-            require_begun(first, now, lake.safety_lag_minutes)
-        require_order(first, last)
-        require_begun(first, now, lake.safety_lag_minutes)
-        return first, last
-    held = lake.ledger.first_hour(symbol)
-    if held is None:
-        raise NotYet(
-            f"nothing was looked at: no hour of {symbol} is committed in {lake.catalog.root}",
-            remedy="Give --start, or backfill first",
-        )
-    if end is None:
-        return held, max(last, held + HOUR)
-    require_order(held, last)
-    return held, last
-
-
 def run_audit(
-    lake: Lake,
+    lake: LakeAtRest,
     settings: LakeSettings,
     symbol: str,
     start: datetime,

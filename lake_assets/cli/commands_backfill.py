@@ -22,8 +22,10 @@ from rich.table import Table
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day
-from lake_assets.cli.commands_audit import audit_window, run_audit
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols, messages, terminal
+from lake_assets.cli.asked_range import audit_window
+from lake_assets.cli.commands_audit import run_audit
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import messages, terminal
 from lake_assets.dagster_names import REPAIR_TAG, hour_key, minute_names, repair_tags
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi

@@ -16,10 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.build.compaction import Step, plan_compaction, run_compaction
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, Symbols, chosen_symbols, show_error, show_views, terminal
-from lake_assets.lake import Lake, open_existing
+from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
+from lake_assets.cli.printing import show_error, terminal
+from lake_assets.cli.view_warnings import show_views
 from lake_resources.errors import LedgerError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Cleared, clear
@@ -53,7 +55,7 @@ def compact(
     """
     settings = LakeSettings()
     grace = timedelta(hours=settings.compact_grace_hours if grace_hours is None else grace_hours)
-    lake = open_existing(settings)
+    lake = open_at_rest(settings)
     console = Console(quiet=True) if as_json else terminal()
     found, damaged = [], False
     for symbol in chosen_symbols(symbols, settings):
@@ -90,7 +92,7 @@ def _collected(symbol: str, errors: list[str]) -> Iterator[None]:
         errors.append(str(error))
 
 
-def _work(lake: Lake, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
+def _work(lake: LakeAtRest, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
     """Counts of what was done are in the result also when a damaged period ends it with an error."""
     done = Counter[str]()
     for one in run_compaction(lake.catalog, lake.ledger, symbol, now=now, clock=lake.clock):

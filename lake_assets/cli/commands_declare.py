@@ -5,30 +5,54 @@ Belongs here: the command. Does not belong here: what a known hole excuses (`val
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from lake_assets.cli.options import terminal
+from lake_assets.at_rest import open_at_rest
+from lake_assets.cli.options import INSTANT, AsJson, refusing, whole_minute
+from lake_assets.cli.printing import show_json, terminal
 from lake_assets.inputs.stream_uses import FEEDS
-from lake_assets.lake import open_existing
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import KnownHole
+from lake_resources.storage.ledger.ledger import ANY_SYMBOL, KnownHole
+from lake_resources.symbols import parse_symbol
 
 app = typer.Typer()
-_MINUTE_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+
+
+@refusing
+def _stream(text: str) -> str:
+    if text not in FEEDS:
+        raise SettingsError(f"there is no stream {text!r}", remedy=f"One of {', '.join(FEEDS)}")
+    return text
+
+
+@refusing
+def _symbol_or_any(text: str) -> str:
+    return ANY_SYMBOL if text.strip() == ANY_SYMBOL else parse_symbol(text)
+
+
+@refusing
+def _text(text: str) -> str:
+    found = " ".join(text.split())
+    if not found or not found.isprintable():
+        raise SettingsError(f"{text!r} says nothing", remedy="Write a few words on one line")
+    return found
 
 
 @app.command("declare-hole")
 def declare_hole(
-    stream: Annotated[str, typer.Argument(help=f"one of {', '.join(FEEDS)}")],
-    symbol: Annotated[str, typer.Argument(help="a symbol, or '*' for all")],
-    start: Annotated[datetime, typer.Argument(formats=_MINUTE_FORMATS, help="first missing minute, UTC")],
-    end: Annotated[datetime, typer.Argument(formats=_MINUTE_FORMATS, help="first minute after the hole, UTC")],
-    cause: Annotated[str, typer.Option(help="what is known about it")],
-    reference: Annotated[str, typer.Option(help="where that can be read")],
+    stream: Annotated[str, typer.Argument(parser=_stream, metavar="STREAM", help=f"one of {', '.join(FEEDS)}")],
+    symbol: Annotated[str, typer.Argument(parser=_symbol_or_any, metavar="SYMBOL", help="a symbol, or '*' for all")],
+    start: Annotated[
+        datetime, typer.Argument(parser=whole_minute, metavar="START", help=f"first missing minute; {INSTANT}")
+    ],
+    end: Annotated[datetime, typer.Argument(parser=whole_minute, metavar="END", help="first minute after the hole")],
+    cause: Annotated[str, typer.Option(parser=_text, metavar="TEXT", help="what is known about it")],
+    reference: Annotated[str, typer.Option(parser=_text, metavar="TEXT", help="where that can be read")],
+    as_json: AsJson = False,
 ) -> None:
     """Excuse minutes that the exchange itself does not have.
 
@@ -37,10 +61,12 @@ def declare_hole(
 
     Example: lake declare-hole klines_1m BTCUSDT 2022-05-01T22:25 2022-05-01T22:55 --cause halt --reference URL
     """
-    if stream not in FEEDS:
-        raise SettingsError(f"there is no stream {stream!r}", remedy=f"One of {', '.join(FEEDS)}")
-    hole = KnownHole(stream, symbol.upper(), start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), cause, reference)
-    if hole.start >= hole.end:
+    if start >= end:
         raise SettingsError(f"the hole {start} to {end} is empty", remedy="The end is the first minute after it")
-    open_existing(LakeSettings()).ledger.declare_hole(hole)
-    terminal().print(f"{stream} {hole.symbol} {hole.start:%Y-%m-%d %H:%M} to {hole.end:%H:%M} is a known hole now")
+    hole = KnownHole(stream, symbol, start, end, cause, reference)
+    open_at_rest(LakeSettings()).ledger.declare_hole(hole)
+    if as_json:
+        show_json([vars(hole)])
+    else:
+        span = f"{hole.start:%Y-%m-%d %H:%M} to {hole.end:%Y-%m-%d %H:%M}"
+        terminal().print(f"{stream} {hole.symbol} {span} is a known hole now", markup=False)

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lake_assets.cli.doctor import PATIENCE_S, examine
-from lake_assets.cli.options import AsJson, terminal
+from lake_assets.cli.options import AsJson
+from lake_assets.cli.printing import terminal
 from lake_assets.lake import open_existing
 from lake_resources.settings import LakeSettings
 

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
-from lake_assets.cli.options import Symbols, chosen_symbols, show_views, terminal
-from lake_assets.lake import open_existing
+from lake_assets.at_rest import open_at_rest
+from lake_assets.cli.options import Symbols, chosen_symbols
+from lake_assets.cli.printing import terminal
+from lake_assets.cli.view_warnings import show_views
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import replace_text
 from lake_resources.storage.duckdb_views import QUERIES, remake_views, write_view
@@ -35,7 +37,7 @@ def materialize_duckdb(
     Example: lake materialize-duckdb --db-path data/minute.duckdb && duckdb data/minute.duckdb
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
+    lake = open_at_rest(settings)
     path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
     made = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
     terminal().print(f"{path}: view `minute` over {made.files:,} files")

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from lake_assets.cli.options import INSTANT_FORMATS, Symbols, as_utc, chosen_symbols, terminal
+from lake_assets.at_rest import open_at_rest
+from lake_assets.cli.options import INSTANT, Symbols, chosen_symbols, end_minute, first_minute
+from lake_assets.cli.printing import terminal
 from lake_assets.exports.export import Format, SliceRequest, write_slices
-from lake_assets.lake import open_existing
 from lake_assets.quality.certificate import Require
 from lake_assets.transforms.rollup import Incomplete, Timeframe
 from lake_resources.settings import LakeSettings
@@ -23,9 +24,12 @@ app = typer.Typer()
 
 @app.command("slice")
 def slice_(
-    start: Annotated[datetime, typer.Option(formats=INSTANT_FORMATS, metavar="TIME", help="first minute, UTC")],
+    start: Annotated[
+        datetime, typer.Option(parser=first_minute, metavar="TIME", help=f"first minute; {INSTANT}; seconds round down")
+    ],
     end: Annotated[
-        datetime, typer.Option(formats=INSTANT_FORMATS, metavar="TIME", help="first minute after the slice, UTC")
+        datetime,
+        typer.Option(parser=end_minute, metavar="TIME", help="first minute after the slice; seconds round up"),
     ],
     symbols: Symbols = None,
     tf: Annotated[Timeframe, typer.Option(help="length of a row")] = "1m",
@@ -46,10 +50,10 @@ def slice_(
     `lake slice --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
+    lake = open_at_rest(settings)
     console = terminal()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
-    request = SliceRequest(as_utc(start), as_utc(end), tf, wanted or None, incomplete, require)
+    request = SliceRequest(start, end, tf, wanted or None, incomplete, require)
     for written in write_slices(
         lake.catalog,
         lake.ledger,

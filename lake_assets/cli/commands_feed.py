@@ -16,15 +16,17 @@ import typer
 from rich.console import Console
 
 from lake_assets.cli.exits import Exit, exit_of
-from lake_assets.cli.options import INSTANT_FORMATS, messages, show_error, terminal
+from lake_assets.cli.options import INSTANT, first_minute
+from lake_assets.cli.printing import messages, show_error, terminal
 from lake_assets.feed_1h.bars import naive, target_hour
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
-from lake_assets.lake import claim_root, open_rest
+from lake_assets.lake import open_rest
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
+from lake_resources.storage.root import claim_root
 
 app = typer.Typer()
 
@@ -66,7 +68,7 @@ def feed_1h(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="set the table aside, seed a new one")] = False,
     seed_from: Annotated[
         datetime | None,
-        typer.Option("--from", formats=INSTANT_FORMATS, metavar="TIME", help="first hour of a new table"),
+        typer.Option("--from", parser=first_minute, metavar="TIME", help=f"first hour of a new table; {INSTANT}"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="write the files, not the table")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="print verdict and checks of every hour")] = False,

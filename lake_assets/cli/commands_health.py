@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 
 from lake_assets.automation.health_page import heartbeat
-from lake_assets.lake import require_lake
 from lake_assets.local_stack.stack import dagster_home
 from lake_assets.watchdog.heartbeat import look
 from lake_resources.clock import system_clock
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.root import require_lake
 
 app = typer.Typer()
 _console = Console(highlight=False)
@@ -32,7 +32,7 @@ def health(
     Example: lake health || mail -s "lake" me
     """
     settings = LakeSettings()
-    require_lake(settings)
+    require_lake(settings.lake_root, settings.exchange)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
     facts, verdict = look(settings, system_clock())
     if as_json:

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.audit.excuses import holes_known
-from lake_assets.cli.commands_audit import audit_window
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols, terminal
-from lake_assets.lake import Lake, open_existing
+from lake_assets.cli.asked_range import audit_window
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import terminal
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
@@ -45,7 +46,7 @@ def holes(
     Examples: `lake holes BTCUSDT --start 2022-05-01 --end 2022-06-01` · `lake holes --unexplained --json`
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
+    lake = open_at_rest(settings)
     found: list[tuple[Certificate, list[Hole]]] = []
     for symbol in chosen_symbols(symbols, settings):
         first, last = audit_window(lake, symbol, start, end, years)
@@ -61,7 +62,7 @@ def holes(
         raise typer.Exit(1)
 
 
-def _other_streams(lake: Lake, window: Certificate) -> list[Hole]:
+def _other_streams(lake: LakeAtRest, window: Certificate) -> list[Hole]:
     known = holes_known(lake.ledger, window.symbol, window.start, window.end)
     return [hole for hole in known if hole.stream != KLINE_STREAM]
 

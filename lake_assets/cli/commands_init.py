@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from lake_assets.cli.options import terminal
+from lake_assets.cli.printing import terminal
 from lake_assets.lake import open_lake
 from lake_resources.settings import LakeSettings
 

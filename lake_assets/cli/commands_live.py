@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lake_assets.cli.options import AsJson, End, Start, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.lake import open_existing
+from lake_assets.at_rest import open_at_rest
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import terminal
 from lake_assets.live.folding import epoch_minute
 from lake_assets.schema.tables import MINUTE
 from lake_assets.windows import floor_minute
@@ -63,9 +64,9 @@ def live(
     Examples: `lake live --start 2026-01-31` · `lake live BTCUSDT --start 2026-01-31 --end 2026-02-01 --json`
     """
     settings = LakeSettings()
-    now = open_existing(settings).clock()
-    last = floor_minute(now) + timedelta(minutes=1) if end is None else as_utc(end)
-    first = last - _DEFAULT_RANGE if start is None else as_utc(start)
+    now = open_at_rest(settings).clock()
+    last = floor_minute(now) + timedelta(minutes=1) if end is None else end
+    first = last - _DEFAULT_RANGE if start is None else start
     if first >= last:
         raise SettingsError(f"the range {first} to {last} is empty", remedy="The end is the first minute after it")
     journal = Journal(settings.resolved_ledger_url)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from lake_assets.cli.options import terminal
+from lake_assets.cli.options import symbol_name, utc_day
+from lake_assets.cli.printing import terminal
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.um_streams import METRICS
 from lake_resources.errors import ArchiveCorrupt
@@ -25,8 +26,12 @@ app = typer.Typer()
 
 @app.command("inspect-metrics-columns")
 def inspect_metrics_columns(
-    trade_date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="UTC day of the archive")],
-    symbol: Annotated[str | None, typer.Option(help="default: the first of LAKE_SYMBOLS")] = None,
+    trade_date: Annotated[
+        date, typer.Option(parser=utc_day, metavar="DAY", help="UTC day of the archive, e.g. 2024-01-31")
+    ],
+    symbol: Annotated[
+        str | None, typer.Option(parser=symbol_name, metavar="SYMBOL", help="default: the first of LAKE_SYMBOLS")
+    ] = None,
 ) -> None:
     """Compare the columns of a metrics archive with those read. Exit code 1 when they differ; nothing is stored.
 
@@ -34,7 +39,7 @@ def inspect_metrics_columns(
     """
     settings = LakeSettings()
     vision = VisionClient(settings.resolved_vision_url, connections=1)
-    chosen, day = (symbol or settings.symbols[0]).upper(), f"{trade_date.replace(tzinfo=UTC):%Y-%m-%d}"
+    chosen, day = symbol or settings.symbols[0], trade_date.isoformat()
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = vision.download(METRICS, chosen, day, Path(folder))

@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from lake_assets.at_rest import open_at_rest
 from lake_assets.audit.rulepack_bars import check_file, check_klines, check_minutes, parse_step
-from lake_assets.cli.commands_audit import audit_window
-from lake_assets.cli.options import End, Start, Symbols, as_utc, chosen_symbols, terminal
-from lake_assets.lake import open_existing
+from lake_assets.cli.asked_range import audit_window
+from lake_assets.cli.options import End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import terminal
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import RULES, RulepackResult
 from lake_assets.windows import floor_minute
@@ -50,13 +51,11 @@ def validate_rules(
     settings = LakeSettings()
     if file is not None:
         step = parse_step(tf)
-        results = [
-            check_file(file, None if start is None else as_utc(start), None if end is None else as_utc(end), step)
-        ]
+        results = [check_file(file, None if start is None else start, None if end is None else end, step)]
     elif tf != "1m":
         raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
     else:
-        lake = open_existing(settings)
+        lake = open_at_rest(settings)
         check = check_minutes if source == "bars" else check_klines
         results = []
         for symbol in chosen_symbols(symbols, settings):

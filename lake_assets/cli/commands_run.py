@@ -17,15 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from lake_assets.build.hours import build_hours
-from lake_assets.cli.options import (
-    INSTANT_FORMATS,
-    Symbols,
-    as_utc,
-    chosen_symbols,
-    messages,
-    show_error,
-    terminal,
-)
+from lake_assets.cli.options import INSTANT, Symbols, chosen_symbols, first_minute
+from lake_assets.cli.printing import messages, show_error, terminal
 from lake_assets.lake import Lake, open_lake
 from lake_assets.windows import MINUTE, floor_minute, hours_between
 from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError, StorageError
@@ -38,7 +31,7 @@ BOOTSTRAP = timedelta(minutes=120)
 """How far back a lake without any hour begins."""
 At = Annotated[
     datetime | None,
-    typer.Option(formats=INSTANT_FORMATS, metavar="TIME", help="pretend that it is this (past) time"),
+    typer.Option(parser=first_minute, metavar="TIME", help=f"pretend that it is this (past) time; {INSTANT}"),
 ]
 MaxHours = Annotated[int, typer.Option(min=1, max=24, help="build at most so many hours per symbol, oldest first")]
 
@@ -53,11 +46,11 @@ def run_once(symbols: Symbols = None, at: At = None, max_hours: MaxHours = 24) -
     lake = open_lake(settings)
     now = lake.clock()
     if at is not None:
-        if as_utc(at) > now:
+        if at > now:
             raise SettingsError(
-                f"--at {as_utc(at):%Y-%m-%d %H:%M} UTC lies in the future", remedy=f"It is {now:%Y-%m-%d %H:%M} UTC"
+                f"--at {at:%Y-%m-%d %H:%M} UTC lies in the future", remedy=f"It is {now:%Y-%m-%d %H:%M} UTC"
             )
-        now = as_utc(at)
+        now = at
     failed = 0
     for symbol in chosen_symbols(symbols, settings):
         failed += _advance(lake, symbol, now, max_hours, terminal())

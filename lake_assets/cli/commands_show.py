@@ -5,16 +5,18 @@ Belongs here: the commands. Does not belong here: their tables (`lake_tables`).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.lake_tables import archives_table, hours_table, missing_table
-from lake_assets.cli.options import Symbols, chosen_symbols, terminal
+from lake_assets.cli.options import AsJson, Symbol, Symbols, chosen_symbols, symbol_name, utc_day
+from lake_assets.cli.printing import show_json, terminal
 from lake_assets.inputs.stream_uses import FEEDS
-from lake_assets.lake import open_existing
+from lake_assets.validation.outcome import outcomes_from_json
 from lake_assets.windows import MINUTE, floor_minute
 from lake_resources.settings import LakeSettings
 
@@ -23,47 +25,83 @@ app = typer.Typer()
 
 @app.command()
 def show(
-    symbol: Annotated[str, typer.Argument(help="e.g. BTCUSDT")],
-    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC day, default today")] = None,
+    symbol: Symbol,
+    day: Annotated[
+        date | None, typer.Option(parser=utc_day, metavar="DAY", help="UTC day, e.g. 2024-01-31; default today")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the hours and archives of a day, with sources and check results.
 
     Example: lake show BTCUSDT --day 2026-01-31
     """
-    lake, console = open_existing(LakeSettings()), terminal()
-    start = (day or lake.clock()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    lake = open_at_rest(LakeSettings())
+    start = datetime.combine(day or lake.clock().date(), time(), UTC)
     end = start + timedelta(days=1)
-    console.print(archives_table(lake.ledger, symbol.upper(), FEEDS, start, end))
-    console.print(hours_table(lake.catalog, lake.ledger, symbol.upper(), start, end))
+    if not as_json:
+        console = terminal()
+        console.print(archives_table(lake.ledger, symbol, FEEDS, start, end))
+        console.print(hours_table(lake.catalog, lake.ledger, symbol, start, end))
+        return
+    archives = [row for stream in FEEDS for row in lake.ledger.archives_between(symbol, stream, start, end)]
+    hours = [
+        vars(row) | {"checks": list(outcomes_from_json(row.checks))}
+        for row in lake.ledger.partitions(symbol, start, end)
+    ]
+    quarantined = lake.ledger.quarantined(symbol, start, end)
+    show_json(
+        [{"symbol": symbol, "day": start.date(), "archives": archives, "hours": hours, "quarantined": quarantined}]
+    )
 
 
 @app.command()
-def missing(symbol: Annotated[str | None, typer.Argument(help="only this symbol")] = None) -> None:
+def missing(
+    symbol: Annotated[str | None, typer.Argument(parser=symbol_name, metavar="SYMBOL", help="only this symbol")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List sources that were asked for and had nothing, still open.
 
     Example: lake missing BTCUSDT
     """
-    lake, console = open_existing(LakeSettings()), terminal()
-    console.print(missing_table(lake.ledger.missing_sources(symbol.upper() if symbol else None)))
+    rows = open_at_rest(LakeSettings()).ledger.missing_sources(symbol)
+    if as_json:
+        show_json(rows)
+    else:
+        terminal().print(missing_table(rows))
 
 
 @app.command("show-watermark")
-def show_watermark(symbols: Symbols = None) -> None:
+def show_watermark(symbols: Symbols = None, as_json: AsJson = False) -> None:
     """Print up to which minute each symbol is accounted for.
 
     Example: lake show-watermark BTCUSDT
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
-    now = lake.clock()
+    lake = open_at_rest(settings)
+    now = floor_minute(lake.clock())
+    found = [
+        (symbol, lake.ledger.first_hour(symbol), lake.ledger.watermark(symbol))
+        for symbol in chosen_symbols(symbols, settings)
+    ]
+    if as_json:
+        show_json(
+            [
+                {
+                    "symbol": symbol,
+                    "first_hour": first,
+                    "watermark": mark,
+                    "behind_minutes": None if mark is None else (now - mark) // MINUTE - 1,
+                }
+                for symbol, first, mark in found
+            ]
+        )
+        return
     table = Table(title="watermarks", title_justify="left")
     for heading in ("symbol", "first hour", "watermark (UTC)", "behind"):
         table.add_column(heading)
-    for symbol in chosen_symbols(symbols, settings):
-        first, mark = lake.ledger.first_hour(symbol), lake.ledger.watermark(symbol)
+    for symbol, first, mark in found:
         if first is None or mark is None:
             table.add_row(symbol, "-", "No watermark found", "-")
         else:
-            behind = floor_minute(now) - mark - MINUTE
-            table.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", f"{mark:%Y-%m-%d %H:%M}", str(behind))
+            table.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", f"{mark:%Y-%m-%d %H:%M}", str(now - mark - MINUTE))
     terminal().print(table)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from lake_assets.cli.demo import run_demo
-from lake_assets.cli.options import messages, terminal
+from lake_assets.cli.printing import messages, terminal
 from lake_assets.lake import open_lake
 from lake_assets.local_stack.stack import local_stack, watch
 from lake_resources.settings import LakeSettings

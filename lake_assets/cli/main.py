@@ -10,7 +10,7 @@ import typer
 
 from lake_assets.cli.exits import exit_of
 from lake_assets.cli.lazy_group import LazyCommands
-from lake_assets.cli.options import show_error
+from lake_assets.cli.printing import show_error
 from lake_resources.errors import LakeError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

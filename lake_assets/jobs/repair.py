@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from lake_assets.assets.minute import build_minute_asset
-from lake_assets.assets.quality import instant
+from lake_assets.assets.quality import end_instant, instant
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
@@ -149,7 +149,7 @@ def _window(config: Repair, *, now: datetime, lag: int) -> tuple[datetime, datet
         window = backfill_window(config.preset, now, lag)
         start, end = window.first_minute, window.end
     else:
-        end = instant(config.end) or floor_minute(now)
+        end = end_instant(config.end) or floor_minute(now)
         start = instant(config.start) or end - timedelta(days=365 * config.years)
         if not config.end:
             require_begun(start, now, lag)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lake_assets.lake import claim_root
 from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
 from lake_resources.binance.rest.rest_client import BinanceRest
@@ -29,6 +28,7 @@ from lake_resources.governor import WeightGovernor
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.root import claim_root
 
 _REST_TIMEOUT_S = 5.0
 """An answer that takes longer is asked for again: others wait for the thread, and the book for the answer."""

@@ -11,10 +11,11 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib import resources
 
 from lake_resources.errors import SettingsError
+from lake_resources.instants import parse_whole_minute
 
 ANY_SYMBOL = "*"
 FIELDS = ("stream", "symbol", "start", "end", "cause", "reference")
@@ -54,14 +55,11 @@ def parse_holes(text: str) -> tuple[Hole, ...]:
 
 
 def _hole(row: dict[str, str | None], line: int) -> Hole:
-    remedy = "Give both as minutes in UTC, e.g. 2024-08-12T00:05Z, the end half-open"
+    remedy = "Give both as whole minutes, e.g. 2024-08-12T00:05Z, the end half-open"
     try:
-        start, end = (datetime.fromisoformat(row[field] or "") for field in ("start", "end"))
-    except ValueError as error:
-        raise SettingsError(f"known_holes.csv line {line}: {error}", remedy=remedy) from error
-    for instant in (start, end):
-        if instant.utcoffset() != timedelta(0) or instant.second or instant.microsecond:
-            raise SettingsError(f"known_holes.csv line {line}: {instant} is no minute in UTC", remedy=remedy)
+        start, end = (parse_whole_minute(row[field] or "") for field in ("start", "end"))
+    except SettingsError as error:
+        raise SettingsError(f"known_holes.csv line {line}: {error.what}", remedy=remedy) from error
     if start >= end:
         raise SettingsError(f"known_holes.csv line {line}: start {start} is not before end {end}", remedy=remedy)
     texts = {field: (row[field] or "").strip() for field in ("stream", "symbol", "cause", "reference")}

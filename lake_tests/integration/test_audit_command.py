@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from lake_assets.cli.exits import Exit, exit_of
 from lake_assets.cli.main import app
-from lake_assets.lake import claim_root
 from lake_resources.errors import LakeError
+from lake_resources.storage.root import claim_root
 from lake_tests.support.sound_hours import FIRST, HOUR, SYMBOL, commit_sound, open_files
 
 RANGE = ["--start", f"{FIRST:%Y-%m-%d}", "--end", f"{FIRST + 6 * HOUR:%Y-%m-%dT%H:%M}"]

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 from lake_assets.assets.compacted import build_compacted_asset
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.cli.main import app
-from lake_assets.lake import claim_root, open_lake
+from lake_assets.lake import open_lake
 from lake_assets.metadata import compacted_key
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lake_assets.cli.main import app
-from lake_assets.lake import claim_root
 from lake_resources.binance.ws.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import SettingsError
 from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.root import claim_root
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 M = timedelta(minutes=1)

@@ -13,8 +13,7 @@ from typer.testing import CliRunner, Result
 
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.audit.listing import traded_window
-from lake_assets.cli import main
-from lake_assets.cli.main import app
+from lake_assets.cli.main import app, main
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
 from lake_assets.lake import Lake
 from lake_resources.errors import NotYet, SettingsError

@@ -9,13 +9,14 @@ from PIL import Image
 
 from lake_assets.assets.report_card import build_report_card_asset, report_card_key
 from lake_assets.jobs.quality_reports import request_report_cards
-from lake_assets.lake import claim_root, open_lake
+from lake_assets.lake import open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
 from lake_assets.validation.source_coverage import MINUTE_STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.ledger import KnownHole, Revision
+from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from lake_assets.cli.main import app
 from lake_assets.exports.export import SliceRequest, write_slice
-from lake_assets.lake import claim_root
 from lake_assets.quality.certificate import certify
 from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.schema.tables import MINUTE
@@ -19,6 +18,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_resources.storage.compaction import Period, clear, compact
 from lake_resources.storage.ledger.ledger import KnownHole
+from lake_resources.storage.root import claim_root
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
 
 MINUTE_ = timedelta(minutes=1)

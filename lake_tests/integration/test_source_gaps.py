@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.lake import claim_root
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.month_card import month_window, render, report_card
 from lake_assets.quality.source_gaps import COLLECTOR_ONLY, NO_SOURCE
@@ -25,6 +24,7 @@ from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import commit_hours
 from lake_resources.storage.ledger.ledger import KnownHole, Ledger
 from lake_resources.storage.provenance import SourceKind, SourceRef
+from lake_resources.storage.root import claim_root
 from lake_tests.support.simulated_lake import DAY, bench_on, exchange
 from lake_tests.support.simulated_lake import hours as built
 from lake_tests.support.sound_hours import (

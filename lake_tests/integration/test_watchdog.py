@@ -22,7 +22,6 @@ from lake_assets.automation.health import judge
 from lake_assets.automation.platform import HoleFacts
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import AUTOMATION_TAG
-from lake_assets.lake import claim_root
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.before_start import give_up_dead_runs
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
@@ -36,6 +35,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import engine as ledger_engine
 from lake_resources.storage.ledger.ledger import KnownHole, Ledger
+from lake_resources.storage.root import claim_root
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.receiver import Receiver, receiver
 from lake_tests.support.simulated_lake import DAY, HOUR, Bench, bench_on

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lake_assets.inputs.stream_uses import FEEDS, feeds
-from lake_assets.lake import claim_root
 from lake_assets.windows import hours_between, runs_of
 from lake_resources.errors import SettingsError
+from lake_resources.storage.root import claim_root
 
 DAY = datetime(2026, 2, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -1,0 +1,55 @@
+"""Where commands print, and how: data on standard output, everything else on standard error.
+
+Belongs here: consoles, errors as one line, JSON. Does not belong here: any table of a command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from lake_resources.errors import LakeError
+
+LOG_WIDTH = 140
+
+
+def terminal() -> Console:
+    """Standard output, for what was asked for; wide enough for tables when it is no terminal."""
+    return _console(stderr=False)
+
+
+def messages() -> Console:
+    """Standard error, for progress, warnings and errors: what is piped from standard output stays data."""
+    return _console(stderr=True)
+
+
+def show_error(error: LakeError, about: str = "") -> None:
+    """One line on standard error; the text is printed as it is, brackets and all."""
+    name = f"{escape(about)}: {type(error).__name__}" if about else type(error).__name__
+    messages().print(f"[red]{name}[/]: {escape(' '.join(str(error).split()))}", soft_wrap=True)
+
+
+def show_json(value: object) -> None:
+    """The answer as JSON on standard output; times are ISO 8601, records objects, paths text."""
+    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=LOG_WIDTH)

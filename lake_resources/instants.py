@@ -1,0 +1,90 @@
+"""The one reader of instants that people write: options, settings, run config, lists of holes.
+
+Belongs here: text to an instant in UTC. Does not belong here: stamps that machines write (epochs, partition keys).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from lake_resources.errors import SettingsError
+
+MINUTE = timedelta(minutes=1)
+FIRST_YEAR, LAST_YEAR = 1970, 2261
+"""Whole years that nanoseconds since 1970 can count in 64 bits."""
+REMEDY = "Write it in ISO 8601, e.g. 2024-01-31, 2024-01-31T10:30, 2024-01-31T10:30:00Z or 2024-01-31T12:30+02:00"
+
+_SHAPE = re.compile(r"\d[\dW-]*([T ]\d[\d:.,]*(Z|[+-][\d:.]+)?)?", re.ASCII)
+"""`fromisoformat` takes any character between date and time; ISO 8601 has a T, and people write a space."""
+_END_OF_DAY = re.compile(r"([T ])24(:?00(:?00([.,]0+)?)?)?(?=$|Z|[+-])")
+
+
+def parse_instant(text: str) -> datetime:
+    """An instant of which any ISO 8601 form is given, as an aware time in UTC.
+
+    Args:
+        text: a date, or a date and a time, extended or basic, with `T` or a space between them; `Z` or any offset from
+            UTC; without one it is UTC. `24:00` is the midnight after the day.
+
+    Raises:
+        SettingsError: it is none, or lies outside the years 1970 to 2261.
+    """
+    wanted = text.strip().upper()
+    if not _SHAPE.fullmatch(wanted):
+        raise SettingsError(f"{text!r} is no instant", remedy=REMEDY)
+    try:
+        found = datetime.fromisoformat(_END_OF_DAY.sub(_midnight, wanted, count=1))
+        if _END_OF_DAY.search(wanted):
+            found += timedelta(days=1)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(f"{text!r} is no instant", remedy=REMEDY) from error
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise SettingsError(f"{text!r} lies outside the years {FIRST_YEAR} to {LAST_YEAR}", remedy=REMEDY)
+    return found
+
+
+def parse_minute(text: str) -> datetime:
+    """The start of the minute that holds an instant: a range that begins there loses nothing.
+
+    Raises:
+        SettingsError: it is no instant.
+    """
+    return parse_instant(text).replace(second=0, microsecond=0)
+
+
+def parse_end(text: str) -> datetime:
+    """The first whole minute that is not before an instant: a half-open range that ends there loses nothing.
+
+    Raises:
+        SettingsError: it is no instant.
+    """
+    found = parse_instant(text)
+    minute = found.replace(second=0, microsecond=0)
+    return minute if minute == found else minute + MINUTE
+
+
+def parse_whole_minute(text: str) -> datetime:
+    """An instant that must be a whole minute, because nothing of what is meant may be added or lost.
+
+    Raises:
+        SettingsError: it is no instant, or has seconds.
+    """
+    found = parse_instant(text)
+    if found.second or found.microsecond:
+        raise SettingsError(f"{text!r} is no whole minute", remedy="Leave the seconds out, or write them as 00")
+    return found
+
+
+def parse_day(text: str) -> date:
+    """The UTC day that holds an instant.
+
+    Raises:
+        SettingsError: it is no instant.
+    """
+    return parse_instant(text).date()
+
+
+def _midnight(found: re.Match[str]) -> str:
+    return f"{found[1]}00{(found[2] or '').replace(',', '.')}"
