@@ -50,7 +50,7 @@ check: setup-dev ## lint, format, types, import layers
 	$(BIN)/lint-imports
 
 docs: setup-dev ## write the generated pages anew
-	$(BIN)/python -m lake_assets.schema.dictionary > docs/data-dictionary.md
+	$(BIN)/python -m lake_assets.tables.dictionary > docs/data-dictionary.md
 	$(BIN)/python -m lake_resources.settings > docs/settings.md
 	$(BIN)/python -m lake_assets.cli.page > docs/cli.md
 

@@ -13,7 +13,7 @@ import polars as pl
 from dagster import InputContext, OutputContext
 from dagster_polars import PolarsParquetIOManager
 
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.parquet import stage
@@ -42,7 +42,7 @@ class LakeParquetIOManager(PolarsParquetIOManager):
             return super().load_input(context)
         window = context.asset_partitions_time_window
         catalog, ledger = Catalog(Path(self.root)), Ledger(self.ledger_url, Path(self.root))
-        found = scan_minutes(catalog, ledger, key[1], window.start, window.end, schema=MINUTE.polars_schema)
+        found = scan_minutes(catalog, ledger, key[1], window.start, window.end, schema=UM_MINUTE.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 
     def scan_df_from_path(  # the base's signature

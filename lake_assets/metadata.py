@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from lake_assets.dagster_names import minute_names, symbol_name, vision_names
 from lake_assets.inputs.results import ArchiveResult, HourResult
-from lake_assets.schema.tables import Table
+from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import band
 from lake_resources.binance.stream import Stream

@@ -14,7 +14,7 @@ import polars as pl
 from lake_assets.exports.export import SliceRequest, scan_slice
 from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.rollup import Incomplete, Timeframe
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
@@ -51,7 +51,7 @@ def scan_minutes(
         SettingsError: the settings name a directory that does not exist.
     """
     catalog, ledger = _open(settings or LakeSettings())
-    return reader.scan_minutes(catalog, ledger, symbol, start, end, columns, schema=MINUTE.polars_schema)
+    return reader.scan_minutes(catalog, ledger, symbol, start, end, columns, schema=UM_MINUTE.polars_schema)
 
 
 class Loaded(NamedTuple):

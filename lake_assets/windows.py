@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import SettingsError
 
 Band = Literal["hot", "warm", "cold"]
 
-HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
 ALL_DAYS = 1825
 """Reach of the preset `all`: five years of 365 days."""
 

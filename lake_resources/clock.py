@@ -1,13 +1,17 @@
-"""Time as an argument.
+"""Time as an argument, and its units.
 
-Belongs here: the type of an injected clock and the one real clock.
-Does not belong here: any other call of now().
+Belongs here: the type of an injected clock, the one real clock, the lengths that code calculates with.
+Does not belong here: any other call of now(), the grain of a table (its layout has it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 Clock = Callable[[], datetime]
 """Returns the current instant, timezone-aware in UTC."""

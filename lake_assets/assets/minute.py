@@ -15,11 +15,10 @@ from lake_assets.build.hours import build_hours
 from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_hours
 from lake_assets.dagster_names import AUTOMATION_TAG, FORCE_TAG, ROOT_METADATA, VISION_TAG, hour_of, symbol_name
 from lake_assets.inputs.results import HourResult
-from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.metadata import minute_key, symbol_tags, table_columns, vision_key
 from lake_assets.partitions import DAY_TO_HOURS, hourly
 from lake_assets.resources import LakeOpener
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 
 _TEXT = """\
@@ -38,7 +37,9 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
     spec = dg.AssetSpec(
         key,
         deps=[
-            dg.AssetDep(vision_key(symbol, name), partition_mapping=DAY_TO_HOURS) for name in FEEDS if name in offered
+            dg.AssetDep(vision_key(symbol, name), partition_mapping=DAY_TO_HOURS)
+            for name in UM_MINUTE.uses
+            if name in offered
         ],
         description=_TEXT.format(symbol=symbol),
         group_name="minute",
@@ -46,9 +47,9 @@ def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefiniti
         tags=symbol_tags(symbol),
         partitions_def=partitions,
         metadata={
-            "dagster/column_schema": table_columns(MINUTE),
+            "dagster/column_schema": table_columns(UM_MINUTE),
             "dagster/table_name": f"futures.um.minute.{symbol}",
-            "lake/schema_hash": MINUTE.schema_hash,
+            "lake/schema_hash": UM_MINUTE.schema_hash,
             ROOT_METADATA: dg.MetadataValue.path(str(settings.lake_root)),
         },
         # Skippable: an hour is logged when it is committed, so a run that fails half-way keeps what it did.

@@ -23,7 +23,8 @@ from lake_assets.resources import LakeOpener
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.rule_report import render
 from lake_assets.validation.rulepack import RULES, Verdict, judge
-from lake_assets.windows import HOUR, floor_minute
+from lake_assets.windows import floor_minute
+from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError
 from lake_resources.instants import parse_end, parse_minute
 

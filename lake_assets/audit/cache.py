@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lake_assets.audit.files import FileFacts
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import StorageError
 
 AUDIT_VERSION = "3"
@@ -45,7 +45,7 @@ class Stamp:
 def rules_version(holes: Sequence[Hole]) -> str:
     """Identity of everything that a verdict on an unchanged file of an hour depends on; `holes` touch that hour."""
     known = sorted(f"{h.stream}|{h.symbol}|{h.start}|{h.end}" for h in holes)
-    return hashlib.sha256("\n".join((AUDIT_VERSION, MINUTE.schema_hash, *known)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join((AUDIT_VERSION, UM_MINUTE.schema_hash, *known)).encode()).hexdigest()[:16]
 
 
 class AuditCache:

@@ -19,8 +19,8 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.tables import MINUTE
-from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.partition_audit import partition_audit
 
@@ -119,14 +119,14 @@ def _shared(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, 
         return dict.fromkeys((file.hour for file in files), rows)
     time = pl.col("timestamp")
     parts: dict[object, pl.DataFrame] = {}
-    if rows.schema.get("timestamp") == MINUTE.polars_schema["timestamp"]:
+    if rows.schema.get("timestamp") == UM_MINUTE.polars_schema["timestamp"]:
         by_hour = rows.with_columns(time.dt.truncate("1h").alias(_FILE)).partition_by(_FILE, as_dict=True)
         parts = {key[0]: part.drop(_FILE) for key, part in by_hour.items()}
     served = [file for file in files if file.hour in parts and file.start == file.hour]
     verdicts = {}
     if served:
         frame = pl.concat([parts[file.hour] for file in served])
-        verdicts = gate(frame, [HourWindow(file.hour, file.end) for file in served], holes)
+        verdicts = gate(UM_MINUTE, frame, [PartitionWindow(file.hour, file.end) for file in served], holes)
     return {
         file.hour: _facts(
             file, parts.get(file.hour, rows.clear()), digest, holes, sound=passes(verdicts.get(file.hour, _NOT_JUDGED))
@@ -154,7 +154,9 @@ def _sound(
     if len(inside) < len(files):
         rows = rows.filter(pl.col(_FILE).is_in([str(file.path) for file in inside]))
     # A chunk per file would cost the gate five times as much.
-    verdicts = gate(rows.drop(_FILE).rechunk(), [HourWindow(file.hour, file.end) for file in inside], holes)
+    verdicts = gate(
+        UM_MINUTE, rows.drop(_FILE).rechunk(), [PartitionWindow(file.hour, file.end) for file in inside], holes
+    )
     found = {}
     for file in inside:
         if passes(verdicts[file.hour]):
@@ -183,10 +185,10 @@ def _read(content: bytes, digest: str) -> pl.DataFrame | FileFacts:
 
 
 def _facts(file: HourFile, rows: pl.DataFrame, digest: str, holes: Sequence[Hole], *, sound: bool) -> FileFacts:
-    codes = [] if sound else partition_audit(rows, file.hour, file.start, file.end, holes=holes)
+    codes = [] if sound else partition_audit(UM_MINUTE, rows, file.hour, file.start, file.end, holes=holes)
     first = last = None
     minutes = 0
-    if rows.schema.get("timestamp") == MINUTE.polars_schema["timestamp"] and rows.height:
+    if rows.schema.get("timestamp") == UM_MINUTE.polars_schema["timestamp"] and rows.height:
         time = pl.col("timestamp")
         first, last = rows.select(time.min().alias("a"), time.max().alias("b")).row(0)
         inside = time.is_between(file.start, file.end, closed="left") & (time == time.dt.truncate("1m"))
@@ -213,7 +215,7 @@ def _schema_bytes() -> bytes:
     Format version and schema come first in it, the number of rows next: what the footers of files of no row and of one
     row share is the schema. Comparing it costs a hundredth of parsing the footer.
     """
-    empty = MINUTE.empty()
+    empty = UM_MINUTE.empty()
     footers = []
     for frame in (empty, pl.DataFrame([[None]] * empty.width, schema=empty.schema)):
         buffer = io.BytesIO()

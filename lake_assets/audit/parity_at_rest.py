@@ -15,27 +15,18 @@ from typing import Literal
 import polars as pl
 
 from lake_assets.lake import Lake
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.parity import compare_stream
 from lake_assets.validation.rollup_parity import hour_bar_differences
 from lake_resources.binance.um_streams import KLINES_1M
+from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.reader import scan_minutes
 
-HOUR = timedelta(hours=1)
 SEALED_AFTER = timedelta(hours=24)
 """Before that the exchange may still correct a kline, and a late archive may still replace it."""
 HOUR_BARS = "klines_1h"
-_COLUMNS = {
-    "open": "open",
-    "high": "high",
-    "low": "low",
-    "close": "close",
-    "volume_btc": "volume",
-    "volume_usdt": "quote_volume",
-    "trade_count": "count",
-    "taker_buy_vol_btc": "taker_buy_volume",
-    "taker_buy_vol_usdt": "taker_buy_quote_volume",
-}
+_COLUMNS = UM_MINUTE.verbatim(KLINES_1M.name)
 """Columns of the minute table that are klines verbatim, and their wire names."""
 
 
@@ -118,9 +109,9 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
 
 
 def _wire(lake: Lake, symbol: str, hour: datetime) -> pl.DataFrame:
-    rows = scan_minutes(lake.catalog, lake.ledger, symbol, hour, hour + HOUR, ["timestamp", *_COLUMNS]).collect()
+    rows = scan_minutes(lake.catalog, lake.ledger, symbol, hour, hour + HOUR, list(_COLUMNS)).collect()
     return (
-        rows.rename({"timestamp": "open_time", **_COLUMNS})
+        rows.rename(_COLUMNS)
         .with_columns(close_time=pl.col("open_time") + pl.duration(minutes=1) - pl.duration(milliseconds=1))
         .select(list(KLINES_1M.columns))
         .cast(pl.Schema(KLINES_1M.columns))

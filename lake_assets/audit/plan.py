@@ -13,14 +13,14 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from lake_assets.audit.verdict import AuditReport
-from lake_assets.inputs.stream_uses import HOUR, Feed, feeds
 from lake_assets.lake import Lake
-from lake_assets.schema.tables import MINUTE
+from lake_assets.schema.stream_use import StreamUse
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import runs_of
 from lake_resources.binance.streams import rest_memories
+from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import SettingsError
 
-_DAY = timedelta(days=1)
 _TYPICAL_ZIP_BYTES = {
     "klines_1m": 60_000,
     "mark_price_klines_1m": 40_000,
@@ -124,7 +124,7 @@ def plan_repair(
     """
     if max_hours is not None and max_hours < 1:
         raise SettingsError(f"at most {max_hours} hours are none", remedy="Give --max-missing-hours 1 or more")
-    used = feeds(lake.max_ffill_minutes)
+    used = UM_MINUTE.uses_carrying(lake.max_ffill_minutes)
     rows = used["klines_1m"]
     # With its archive due, an hour of known holes is committed without rows or refused, and is not taken again.
     once = {v.hour for v in report.hours if v.untried and rows.archive_due(v.hour.date(), now)}
@@ -132,7 +132,7 @@ def plan_repair(
     taken = chosen if max_hours is None else chosen[:max_hours]
     hours = tuple(verdict.hour for verdict in taken)
     reasons = Counter(name for verdict in taken for name in set(verdict.names))
-    wanted = {name: _missing_archives(lake, report.symbol, feed, hours, now) for name, feed in used.items()}
+    wanted = {name: _missing_archives(lake, report.symbol, use, hours, now) for name, use in used.items()}
     sizes = {name: _zip_bytes(lake, report.symbol, name, report.start, report.end) for name in wanted}
     download = sum(sizes[name] * len(periods) for name, periods in wanted.items())
     rest_hours = [hour for hour in hours if lake.ask_rest and not rows.archive_due(hour.date(), now)]
@@ -155,25 +155,25 @@ def plan_repair(
     )
 
 
-def _missing_archives(lake: Lake, symbol: str, feed: Feed, hours: Sequence[datetime], now: datetime) -> set[str]:
+def _missing_archives(lake: Lake, symbol: str, use: StreamUse, hours: Sequence[datetime], now: datetime) -> set[str]:
     """Periods of files that the hours need, that are due and that the lake does not have."""
     if not hours:
         return set()
     days: set[date] = set()
     for start, end in runs_of(hours):
-        first = start - feed.look_back_hours * HOUR
+        first = start - use.look_back_hours * HOUR
         days |= {
-            first.date() + index * _DAY
+            first.date() + index * DAY
             for index in range((end - HOUR).date().toordinal() - first.date().toordinal() + 1)
         }
-    due = {feed.period(day) for day in days if feed.archive_due(day, now)}
-    first_hour, last_hour = hours[0] - feed.look_back_hours * HOUR, hours[-1] + HOUR
-    return due - {row.period for row in lake.ledger.archives_between(symbol, feed.name, first_hour, last_hour)}
+    due = {use.period(day) for day in days if use.archive_due(day, now)}
+    first_hour, last_hour = hours[0] - use.look_back_hours * HOUR, hours[-1] + HOUR
+    return due - {row.period for row in lake.ledger.archives_between(symbol, use.name, first_hour, last_hour)}
 
 
 def _zip_bytes(lake: Lake, symbol: str, stream: str, start: datetime, end: datetime) -> int:
     """Size of a file of the stream: the average of those that the lake has, else a typical one."""
-    held = lake.ledger.archives_between(symbol, stream, start - 30 * _DAY, end)
+    held = lake.ledger.archives_between(symbol, stream, start - 30 * DAY, end)
     return sum(row.size_bytes for row in held) // len(held) if held else _TYPICAL_ZIP_BYTES[stream]
 
 
@@ -183,10 +183,10 @@ def _weight(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -
         4 * _KLINE_PAGE_WEIGHT * -(-((end - start) // timedelta(minutes=1)) // _KLINE_PAGE_MINUTES)
         for start, end in runs_of(hours, longest=24)
     )
-    kept = rest_memories(MINUTE.layout.market)["agg_trades"]
+    kept = rest_memories(UM_MINUTE.layout.market)["agg_trades"]
     recent = [hour for hour in hours if kept is None or hour >= now - kept]
     if not recent:
         return klines
-    held = lake.ledger.captures_between(symbol, "agg_trades", recent[0] - _DAY, recent[-1] + HOUR)
+    held = lake.ledger.captures_between(symbol, "agg_trades", recent[0] - DAY, recent[-1] + HOUR)
     rows = sum(capture.row_count for capture in held) // len(held) if held else _TYPICAL_TRADES_PER_HOUR
     return klines + len(recent) * _AGG_PAGE_WEIGHT * (rows // _AGG_PAGE_ROWS + 1)

@@ -15,7 +15,8 @@ from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.bar_files import PRICES, read_bars
 from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.ranges import require_order
-from lake_assets.schema.tables import MINUTE
+from lake_assets.schema.known_holes import Hole
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.errors import SettingsError, StorageError
@@ -23,7 +24,7 @@ from lake_resources.storage.reader import reading, scan_minutes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KLINE_SCHEMA = {name: MINUTE.polars_schema[name] for name in ("timestamp", *PRICES)}
+_KLINE_SCHEMA = {name: UM_MINUTE.polars_schema[name] for name in ("timestamp", *PRICES)}
 
 
 def parse_step(text: str) -> timedelta:
@@ -43,12 +44,12 @@ def check_minutes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime)
     wanted = ["timestamp", *PRICES]
     with reading(symbol, start, end):
         rows = scan_minutes(
-            lake.catalog, lake.ledger, symbol, start, end, wanted, schema=MINUTE.polars_schema
+            lake.catalog, lake.ledger, symbol, start, end, wanted, schema=UM_MINUTE.polars_schema
         ).collect()
     found = raw_klines(lake, symbol, start, end)
     # Klines are due: where the lake has none of them any more, that is for the verdict to say.
     reference = pl.DataFrame(schema=_KLINE_SCHEMA) if found is None else found
-    holes = holes_known(lake.ledger, symbol, start, end)
+    holes = _bar_holes(lake, symbol, start, end)
     minute = timedelta(minutes=1)
     return rulepack(rows, symbol, start, end, minute, reference=reference, holes=holes)
 
@@ -57,8 +58,13 @@ def check_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) 
     """The rulepack on the raw klines themselves."""
     rows = raw_klines(lake, symbol, start, end)
     found = pl.DataFrame(schema=_KLINE_SCHEMA) if rows is None else rows
-    holes = holes_known(lake.ledger, symbol, start, end)
+    holes = _bar_holes(lake, symbol, start, end)
     return rulepack(found, symbol, start, end, timedelta(minutes=1), holes=holes)
+
+
+def _bar_holes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> list[Hole]:
+    known = holes_known(lake.ledger, symbol, start, end)
+    return [hole for hole in known if hole.stream == UM_MINUTE.row_stream]
 
 
 def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> pl.DataFrame | None:

@@ -19,10 +19,10 @@ from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.files import FileFacts, HourFile, read_facts
 from lake_assets.audit.verdict import AuditReport, HourVerdict
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.tables import MINUTE
-from lake_assets.validation.rules import KLINE_STREAM, all_excused
-from lake_assets.windows import HOUR, expected_end, hours_between
-from lake_assets.windows import MINUTE as ONE_MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.validation.rules import all_excused
+from lake_assets.windows import expected_end, hours_between
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import SettingsError
 from lake_resources.storage.catalog import Catalog, floor_hour, utc
 from lake_resources.storage.ledger.ledger import Ledger, PartitionFacts
@@ -92,7 +92,7 @@ def audit_hours(
 
     def verdict(file: HourFile) -> HourVerdict:
         row, found = rows.get(file.hour), facts.get(file.hour)
-        if row is None and found is None and all_excused(holes, KLINE_STREAM, file.start, file.end):
+        if row is None and found is None and all_excused(holes, UM_MINUTE.row_stream, file.start, file.end):
             codes = _dagster(file.hour, False, materialized)
             return HourVerdict(file.hour, codes, _expected(file), 0, untried=file.hour not in quarantine)
         return _verdict(file, row, found, quarantine.get(file.hour), materialized)
@@ -256,7 +256,7 @@ def _verdict(
 
 
 def _expected(file: HourFile) -> int:
-    return (file.end - file.start) // ONE_MINUTE
+    return (file.end - file.start) // MINUTE
 
 
 def _disk_and_ledger(file: HourFile, row: PartitionFacts | None, facts: FileFacts | None) -> Iterator[str]:
@@ -271,7 +271,7 @@ def _disk_and_ledger(file: HourFile, row: PartitionFacts | None, facts: FileFact
         return
     if facts.content_hash != file.expected_hash:
         yield "content_hash_mismatch"
-    if row.schema_hash != MINUTE.schema_hash:
+    if row.schema_hash != UM_MINUTE.schema_hash:
         yield "schema_hash_mismatch"
     if facts.row_count < 0:
         return

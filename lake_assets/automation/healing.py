@@ -16,8 +16,8 @@ from typing import Literal
 
 from lake_assets.automation.attempts import Attempts, Backoff
 from lake_assets.build.open_hours import OpenHours
-from lake_assets.inputs.stream_uses import FEEDS
-from lake_assets.windows import HOUR
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import MissingSource
 
 BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
@@ -54,7 +54,7 @@ def heal_start(now: datetime, days: int, memories: Mapping[str, timedelta | None
         memories: how far back REST has each stream (None: all of it). What REST no longer has of a stream without
             which no hour can be built is nothing that trying again could bring.
     """
-    required = [memories[name] for name, feed in FEEDS.items() if feed.required and name in memories]
+    required = [memories[name] for name, feed in UM_MINUTE.uses.items() if feed.required and name in memories]
     back = min([timedelta(days=days), *(memory for memory in required if memory is not None)])
     return (now - back).replace(minute=0, second=0, microsecond=0)
 

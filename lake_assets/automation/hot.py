@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.inputs.stream_uses import FEEDS
-from lake_assets.windows import HOUR, MINUTE, expected_end
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.windows import expected_end
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.ledger.ledger import Capture, Partition
 
 JUST_CLOSED = timedelta(seconds=2)
 """A minute is asked for this long after its end: the exchange needs a moment to close its klines."""
-SETTLED_AFTER = max(feed.settle for feed in FEEDS.values())
+SETTLED_AFTER = max(feed.settle for feed in UM_MINUTE.uses.values())
 """After the end of an hour; then an answer to any stream does not change any more."""
 BACKOFF = Backoff(timedelta(seconds=20), timedelta(minutes=5))
 """Between attempts on an hour that changed nothing: the exchange is down, or the gate refuses the rows."""

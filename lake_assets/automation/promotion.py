@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts, Backoff
-from lake_assets.inputs.stream_uses import DAY, FEEDS, Feed
+from lake_assets.schema.stream_use import StreamUse
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY
 from lake_resources.storage.ledger.ledger import Archive, MissingSource, Partition
 
 WATCHED_DAYS = 30
@@ -31,7 +33,7 @@ _POLL_EVERY = (
 )
 _POLL_LATER = timedelta(days=1)
 
-DAILY = {name: feed for name, feed in FEEDS.items() if feed.stream.files.cadence == "daily"}
+DAILY = {name: use for name, use in UM_MINUTE.uses.items() if use.stream.files.cadence == "daily"}
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,12 @@ def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: A
     """
     polls: list[Poll] = []
     for state in sorted(days, key=lambda state: state.day, reverse=True):
-        for name, feed in DAILY.items():
-            if name in state.archives or not feed.archive_due(state.day, now):
+        for name, use in DAILY.items():
+            if name in state.archives or not use.archive_due(state.day, now):
                 continue
             held = state.missing.get(name)
-            if held is None or now - held.last_seen >= _poll_every(feed, state.day, now):
-                late = now >= feed.archive_due_at(state.day) + ALARM_AFTER
+            if held is None or now - held.last_seen >= _poll_every(use, state.day, now):
+                late = now >= use.archive_due_at(state.day) + ALARM_AFTER
                 polls.append(Poll(state.symbol, name, state.period, late=late))
     attempts.forget_before(now - RECHECKED_FOR)
     for state in days:
@@ -194,18 +196,18 @@ def _gathered(state: DayState, now: datetime) -> bool:
     """Whether all archives of the day are there, or have been waited for."""
     if not state.archives:
         return False
-    expected = {name for name, feed in DAILY.items() if feed.could_have_archive(state.day)}
+    expected = {name for name, use in DAILY.items() if use.could_have_archive(state.day)}
     newest = max(row.fetched_at for row in state.archives.values())
     return expected <= state.archives.keys() or now - newest >= GRACE
 
 
-def _poll_every(feed: Feed, day: date, now: datetime) -> timedelta:
-    late = now - feed.archive_due_at(day)
+def _poll_every(use: StreamUse, day: date, now: datetime) -> timedelta:
+    late = now - use.archive_due_at(day)
     return next((interval for until, interval in _POLL_EVERY if late < until), _POLL_LATER)
 
 
 def _first_due(day: date) -> datetime:
-    return min(feed.archive_due_at(day) for feed in DAILY.values())
+    return min(use.archive_due_at(day) for use in DAILY.values())
 
 
 def watched_days(now: datetime) -> tuple[datetime, datetime]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from lake_assets.inputs.stream_uses import DAY, FEEDS, HOUR
-from lake_resources.clock import Clock
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY, HOUR, Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import recover_unless_busy
@@ -154,11 +154,11 @@ def _open_because(
 
 def _provisional_source(sources: Mapping[str, Mapping[str, str]], hour: datetime, *, waited: bool) -> str:
     """The stream for which an archive may still come."""
-    for name, feed in FEEDS.items():
+    for name, use in UM_MINUTE.uses.items():
         kind = sources[name]["kind"] if name in sources else "none"
-        final = kind in _ARCHIVED or not feed.could_have_archive(hour.date())
+        final = kind in _ARCHIVED or not use.could_have_archive(hour.date())
         # The month's funding rates are published after it; the day files do not wait for them.
-        if not final and feed.stream.files.cadence == "daily" and (feed.required or not waited):
+        if not final and use.stream.files.cadence == "daily" and (use.required or not waited):
             return f"{name} comes from {kind}, not from the archive,"
     return ""
 
@@ -173,7 +173,7 @@ def _month_open_because(
         return f"{len(open_days)} day(s) are open, first {day:%Y-%m-%d}: {reason}"
     if len({hour.schema_hash for hour in hours}) > 1:
         return "hours of different schemas"
-    monthly = [name for name, feed in FEEDS.items() if feed.stream.files.cadence == "monthly"]
+    monthly = [name for name, use in UM_MINUTE.uses.items() if use.stream.files.cadence == "monthly"]
     if now < period.end + WAIT_FOR_BETTER:
         for hour in hours:
             sources = json.loads(hour.sources)

@@ -21,17 +21,17 @@ from lake_assets.build.rows import build_rows
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
-from lake_assets.inputs.stream_uses import HOUR, feeds
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.proof import LiveHours, read_live
 from lake_assets.live.row_files import LiveRows
+from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import Hole, holes_of, known_holes
-from lake_assets.schema.origin import LIVE
-from lake_assets.schema.tables import MINUTE
-from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.provisional import with_provisional
 from lake_assets.windows import expected_end, hours_between, runs_of
+from lake_resources.clock import HOUR
 from lake_resources.storage.commit import (
     CommitOutcome,
     HourCandidate,
@@ -54,22 +54,22 @@ class _Plan:
     Minutes from `window.expected_end` to `end` are provisional: taken where they are there, not required.
     """
 
-    window: HourWindow
+    window: PartitionWindow
     end: datetime
     sources: Mapping[str, SourceRef]
     inputs_hash: str
 
     @property
     def hour(self) -> datetime:
-        return self.window.hour
+        return self.window.start
 
     @property
     def expected_rows(self) -> int:
-        return (self.window.expected_end - self.window.hour) // timedelta(minutes=1)
+        return (self.window.expected_end - self.window.start) // timedelta(minutes=1)
 
     @property
     def closed(self) -> bool:
-        return self.window.expected_end == self.window.hour + HOUR
+        return self.window.expected_end == self.window.start + HOUR
 
 
 def build_hours(
@@ -108,31 +108,29 @@ def _build_day(
 ) -> DayResult:
     lag = 0 if provisional else lake.safety_lag_minutes
     ends = {hour: expected_end(hour, now, lag) for hour in hours}
-    windows = [HourWindow(hour, expected_end(hour, now, lake.safety_lag_minutes)) for hour in hours]
-    ready = [window for window in windows if ends[window.hour] > window.hour]
+    windows = [PartitionWindow(hour, expected_end(hour, now, lake.safety_lag_minutes)) for hour in hours]
+    ready = [window for window in windows if ends[window.start] > window.start]
     waiting = [
-        HourResult(window.hour, "not_yet", reason=f"no minute is closed for {lag} minutes yet")
+        HourResult(window.start, "not_yet", reason=f"no minute is closed for {lag} minutes yet")
         for window in windows
-        if ends[window.hour] <= window.hour
+        if ends[window.start] <= window.start
     ]
     if not ready:
         return DayResult(tuple(waiting), ())
-    ready_hours = [window.hour for window in ready]
-    used = feeds(lake.max_ffill_minutes)
+    ready_hours = [window.start for window in ready]
+    used = UM_MINUTE.uses_carrying(lake.max_ffill_minutes)
     due = due_archives(lake, symbol, used, ready_hours, now)
     archives = list(ingest_archives(lake, symbol, due))
-    required = {window.hour: window.expected_end for window in ready}
+    required = {window.start: window.expected_end for window in ready}
     look_back = timedelta(minutes=lake.max_ffill_minutes)
     sources = {
-        name: find_sources(lake, symbol, feed, ready_hours, now, report)
-        for name, feed in used.items()
-        if name != _TRADES
+        name: find_sources(lake, symbol, use, ready_hours, now, report) for name, use in used.items() if name != _TRADES
     }
     klines = partial(sources["klines_1m"].frame, ready_hours[0], ready_hours[-1] + HOUR)
     live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
     # Last, for what the collector has whole is not asked for.
     sources[_TRADES] = find_sources(lake, symbol, used[_TRADES], ready_hours, now, report, heard=live.heard)
-    plans = [_plan(lake, window, ends[window.hour], sources, live) for window in ready]
+    plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]
     held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
     same = [] if force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
     done = [result for result in same if result is not None]
@@ -146,17 +144,17 @@ def _build_day(
 
 
 def _plan(
-    lake: Lake, window: HourWindow, end: datetime, sources: Mapping[str, StreamSources], live: LiveHours
+    lake: Lake, window: PartitionWindow, end: datetime, sources: Mapping[str, StreamSources], live: LiveHours
 ) -> _Plan:
-    refs = {name: found.ref_with_look_back(window.hour) for name, found in sources.items()}
-    if window.hour in live.refs:
-        refs[LIVE] = live.refs[window.hour]
+    refs = {name: found.ref_with_look_back(window.start) for name, found in sources.items()}
+    if window.start in live.refs:
+        refs[LIVE] = live.refs[window.start]
     identity = json.dumps(
         [
             CODE_VERSION,
-            MINUTE.schema_hash,
+            UM_MINUTE.schema_hash,
             lake.max_ffill_minutes,
-            window.hour.isoformat(),
+            window.start.isoformat(),
             window.expected_end.isoformat(),
             sources_to_json(refs),
             *([end.isoformat()] if end > window.expected_end else []),
@@ -172,7 +170,7 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | 
     frame = read_hour(lake.catalog, lake.ledger, held)
     found = (frame.height, frame["timestamp"].min(), frame["timestamp"].max(), plan.closed, plan.expected_rows)
     told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
-    if found != told or held.schema_hash != MINUTE.schema_hash:
+    if found != told or held.schema_hash != UM_MINUTE.schema_hash:
         return None
     return HourResult(
         plan.hour,
@@ -203,8 +201,8 @@ def _build(
     ]
     hours = [plan.hour for plan in plans]
     built = build_rows(sources, hours, start, end, live=live, max_ffill_minutes=lake.max_ffill_minutes)
-    frame, windows = with_provisional(built.frame, [plan.window for plan in plans])
-    verdicts = gate(frame, windows, holes)
+    frame, windows = with_provisional(UM_MINUTE, built.frame, [plan.window for plan in plans])
+    verdicts = gate(UM_MINUTE, frame, windows, holes)
     further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, live, holes, now)
     outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
     parts = _by_hour(frame, hours)
@@ -254,7 +252,7 @@ def _by_hour(frame: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, p
 
 
 def _missing_required(sources: Mapping[str, StreamSources], hour: datetime) -> list[str]:
-    return [name for name, found in sources.items() if found.feed.required and not found.covered(hour)]
+    return [name for name, found in sources.items() if found.use.required and not found.covered(hour)]
 
 
 def _source_missing(
@@ -270,7 +268,7 @@ def _source_missing(
     for name in names:
         reasons.setdefault(sources[name].absent[base.hour], []).append(name)
     text = "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in reasons.items())
-    if all(sources[name].feed.archive_due(base.hour.date(), now) for name in names):
+    if all(sources[name].use.archive_due(base.hour.date(), now) for name in names):
         detail = f"no source has {', '.join(names)}"
         quarantine_hour(
             lake.catalog, lake.ledger, symbol, base.hour, None, ["source_missing"], detail, clock=lake.clock
@@ -282,7 +280,7 @@ def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[Chec
     metadata = {
         "lake.symbol": symbol,
         "lake.hour": plan.hour.isoformat(),
-        "lake.schema_hash": MINUTE.schema_hash,
+        "lake.schema_hash": UM_MINUTE.schema_hash,
         "lake.code_version": CODE_VERSION,
     }
     return HourCandidate(
@@ -293,7 +291,7 @@ def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[Chec
         complete=plan.closed,
         expected_rows=plan.expected_rows,
         inputs_hash=plan.inputs_hash,
-        schema_hash=MINUTE.schema_hash,
+        schema_hash=UM_MINUTE.schema_hash,
         code_version=CODE_VERSION,
         checks=outcomes_to_json(outcomes),
     )

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from lake_assets.inputs.stream_uses import HOUR
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.ledger.ledger import Ledger
-
-_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def open_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> O
     return OpenHours(
         tuple(hour for hour in every if hour not in held and hour not in refused),
         {
-            hour: (hour if row.max_ts is None else row.max_ts + _MINUTE, row.content_hash)
+            hour: (hour if row.max_ts is None else row.max_ts + MINUTE, row.content_hash)
             for hour, row in held.items()
             if not row.complete and hour not in refused
         },

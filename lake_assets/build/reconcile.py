@@ -14,17 +14,18 @@ import polars as pl
 import polars.selectors as cs
 
 from lake_assets.inputs.sources import StreamSources
-from lake_assets.inputs.stream_uses import HOUR
 from lake_assets.lake import Lake
 from lake_assets.live.proof import LiveHours
 from lake_assets.schema.known_damage import damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import TRADE_FEATURES
-from lake_assets.validation.gate import HourWindow
+from lake_assets.validation.gate import PartitionWindow
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import AGG_TRADES
+from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import Capture, Revision
 
 _FEATURES = replace(AGG_TRADES, columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp")
@@ -35,7 +36,7 @@ def reconcile(
     lake: Lake,
     symbol: str,
     sources: Mapping[str, StreamSources],
-    windows: Sequence[HourWindow],
+    windows: Sequence[PartitionWindow],
     frame: pl.DataFrame,
     trades: pl.DataFrame,
     klines: pl.DataFrame,
@@ -54,7 +55,7 @@ def reconcile(
         holes: known holes of the symbol.
         now: when differences are noticed.
     """
-    hours = [window.hour for window in windows]
+    hours = [window.start for window in windows]
     parities = _parities(lake, symbol, sources, hours, now)
     filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind.startswith("archive")]
     for hour, parity in heard_parity(live, trades, filed).items():
@@ -75,7 +76,12 @@ def reconcile(
     return {
         hour: [
             source_coverage(
-                hour, kinds[hour], rows.get(hour), holes=holes, damage=damage_of(damage, symbol, hour, hour + HOUR)
+                UM_MINUTE,
+                hour,
+                kinds[hour],
+                rows.get(hour),
+                holes=holes,
+                damage=damage_of(damage, symbol, hour, hour + HOUR),
             ),
             archive_parity(parities[hour]),
             against_klines[hour],
@@ -133,15 +139,15 @@ def _parities(
 
 def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamParity:
     archive_path = sources.by_hour[capture.hour].paths[0]
-    time = pl.col(sources.feed.stream.time_column)
+    time = pl.col(sources.use.stream.time_column)
     # What had happened just before the answer may not have been in it yet: that is no difference.
-    start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.feed.settle)
+    start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.use.settle)
     archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
-    if sources.feed.stream.is_klines:
+    if sources.use.stream.is_klines:
         # Files stamped in microseconds end a minute at .999999, REST at .999.
         archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
     captured = pl.read_parquet(lake.catalog.absolute(capture.path))
-    return compare_stream(sources.feed.stream, archived, captured, start, end)
+    return compare_stream(sources.use.stream, archived, captured, start, end)
 
 
 def _revisions(symbol: str, parity: StreamParity, now: datetime, *, old_source: str) -> list[Revision]:

@@ -14,13 +14,13 @@ from functools import partial
 import polars as pl
 
 from lake_assets.inputs.sources import StreamSources
-from lake_assets.inputs.stream_uses import HOUR
 from lake_assets.live.proof import NOTHING, LiveHours
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.lost_trades import without_lost_trades
 from lake_assets.transforms.trades import trade_features
+from lake_resources.clock import HOUR
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def build_rows(
     """
 
     def rows(name: str) -> pl.DataFrame:
-        return sources[name].frame(start - sources[name].feed.look_back_hours * HOUR, end)
+        return sources[name].frame(start - sources[name].use.look_back_hours * HOUR, end)
 
     klines = rows("klines_1m")
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
@@ -67,7 +67,7 @@ def build_rows(
     trades = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_features, "transact_time")
     heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
     trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard
-    book_start = start - sources["book_ticker"].feed.look_back_hours * HOUR
+    book_start = start - sources["book_ticker"].use.look_back_hours * HOUR
     book = features_in_one_pass(
         partial(sources["book_ticker"].batches, book_start, end), book_features, "transaction_time"
     )

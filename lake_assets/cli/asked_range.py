@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.ranges import require_begun, require_order
-from lake_assets.windows import HOUR, floor_minute
+from lake_assets.windows import floor_minute
+from lake_resources.clock import HOUR
 from lake_resources.errors import NotYet, SettingsError
 
 _DAYS_PER_YEAR = 365

@@ -28,7 +28,7 @@ from lake_assets.cli.printing import messages, terminal
 from lake_assets.dagster_names import hour_of, minute_names
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.validation.completeness import completeness_pct
-from lake_assets.windows import HOUR
+from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 

@@ -13,7 +13,7 @@ import typer
 from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.options import INSTANT, AsJson, refusing, whole_minute
 from lake_assets.cli.printing import show_json, terminal
-from lake_assets.inputs.stream_uses import FEEDS
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import ANY_SYMBOL, KnownHole
@@ -24,8 +24,8 @@ app = typer.Typer()
 
 @refusing
 def _stream(text: str) -> str:
-    if text not in FEEDS:
-        raise SettingsError(f"there is no stream {text!r}", remedy=f"One of {', '.join(FEEDS)}")
+    if text not in UM_MINUTE.uses:
+        raise SettingsError(f"there is no stream {text!r}", remedy=f"One of {', '.join(UM_MINUTE.uses)}")
     return text
 
 
@@ -44,7 +44,9 @@ def _text(text: str) -> str:
 
 @app.command("declare-hole")
 def declare_hole(
-    stream: Annotated[str, typer.Argument(parser=_stream, metavar="STREAM", help=f"one of {', '.join(FEEDS)}")],
+    stream: Annotated[
+        str, typer.Argument(parser=_stream, metavar="STREAM", help=f"one of {', '.join(UM_MINUTE.uses)}")
+    ],
     symbol: Annotated[str, typer.Argument(parser=_symbol_or_any, metavar="SYMBOL", help="a symbol, or '*' for all")],
     start: Annotated[
         datetime, typer.Argument(parser=whole_minute, metavar="START", help=f"first missing minute; {INSTANT}")

@@ -20,7 +20,7 @@ from lake_assets.cli.printing import terminal
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
-from lake_assets.validation.rules import KLINE_STREAM
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -64,7 +64,7 @@ def holes(
 
 def _other_streams(lake: LakeAtRest, window: Certificate) -> list[Hole]:
     known = holes_known(lake.ledger, window.symbol, window.start, window.end)
-    return [hole for hole in known if hole.stream != KLINE_STREAM]
+    return [hole for hole in known if hole.stream != UM_MINUTE.row_stream]
 
 
 def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -
     for heading in ("from", "to", "minutes", "stream", "explained", "cause"):
         table.add_column(heading, justify="right" if heading == "minutes" else "left")
     rows = [
-        (hole.start, hole.end, KLINE_STREAM, hole.explained, hole.cause, hole.reference)
+        (hole.start, hole.end, UM_MINUTE.row_stream, hole.explained, hole.cause, hole.reference)
         for hole in window.holes
         if not (only_unexplained and hole.explained)
     ] + [(hole.start, hole.end, hole.stream, True, hole.cause, hole.reference) for hole in others]

@@ -20,7 +20,7 @@ from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
 from lake_assets.cli.printing import terminal
 from lake_assets.live.folding import epoch_minute
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import floor_minute
 from lake_resources.binance.ws.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.binance.ws.subscriptions import routes
@@ -73,7 +73,7 @@ def live(
     connections = journal.connections(first, last)
     remembered = max(first, now - CONNECTIONS_KEPT)
     silent = [
-        each for route in routes(MINUTE.layout.market) for each in outages(connections, route, remembered, last, now)
+        each for route in routes(UM_MINUTE.layout.market) for each in outages(connections, route, remembered, last, now)
     ]
     wanted = chosen_symbols(symbols, settings)
     gaps = [gap for gap in journal.gaps(start=first, end=last) if gap.symbol in wanted]

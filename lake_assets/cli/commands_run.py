@@ -20,7 +20,8 @@ from lake_assets.build.hours import build_hours
 from lake_assets.cli.options import INSTANT, Symbols, chosen_symbols, first_minute
 from lake_assets.cli.printing import messages, show_error, terminal
 from lake_assets.lake import Lake, open_lake
-from lake_assets.windows import MINUTE, floor_minute, hours_between
+from lake_assets.windows import floor_minute, hours_between
+from lake_resources.clock import MINUTE
 from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import floor_hour

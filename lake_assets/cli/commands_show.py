@@ -15,9 +15,10 @@ from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.lake_tables import archives_table, hours_table, missing_table
 from lake_assets.cli.options import AsJson, Symbol, Symbols, chosen_symbols, symbol_name, utc_day
 from lake_assets.cli.printing import show_json, terminal
-from lake_assets.inputs.stream_uses import FEEDS
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_from_json
-from lake_assets.windows import MINUTE, floor_minute
+from lake_assets.windows import floor_minute
+from lake_resources.clock import MINUTE
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -40,10 +41,10 @@ def show(
     end = start + timedelta(days=1)
     if not as_json:
         console = terminal()
-        console.print(archives_table(lake.ledger, symbol, FEEDS, start, end))
+        console.print(archives_table(lake.ledger, symbol, UM_MINUTE.uses, start, end))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, start, end))
         return
-    archives = [row for stream in FEEDS for row in lake.ledger.archives_between(symbol, stream, start, end)]
+    archives = [row for stream in UM_MINUTE.uses for row in lake.ledger.archives_between(symbol, stream, start, end)]
     hours = [
         vars(row) | {"checks": list(outcomes_from_json(row.checks))}
         for row in lake.ledger.partitions(symbol, start, end)

@@ -16,15 +16,14 @@ from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo_feed import feed_seed, newest_feed_hour, print_feed
 from lake_assets.cli.lake_tables import archives_table, check_totals, hours_table
 from lake_assets.dagster_names import archive_key, hour_key, minute_names, vision_names
-from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.lake import Lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.stack import Stack
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 _TIMEOUT_S = 270.0
 _FEWEST_HOURS_TODAY = 3
 
@@ -64,8 +63,8 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
         (vision_names(symbol, stream.name), key, key)
         for symbol in settings.symbols
         for stream in offered_streams(settings)
-        if stream.name in FEEDS and FEEDS[stream.name].archive_due(archive_day.date(), now)
-        for key in [archive_key(stream, FEEDS[stream.name].period(archive_day.date()))]
+        if stream.name in UM_MINUTE.uses and UM_MINUTE.uses[stream.name].archive_due(archive_day.date(), now)
+        for key in [archive_key(stream, UM_MINUTE.uses[stream.name].period(archive_day.date()))]
     ]
     past_hours = [_hours(symbol, archive_day, archive_day + 23 * HOUR) for symbol in settings.symbols]
     recent_hours = [_hours(symbol, today, newest_hour(now, settings)) for symbol in settings.symbols]
@@ -83,7 +82,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     newest = api.launch_backfill([newest_feed_hour(now)], title="demo: newest hour of the BTCUSDT 1H table")
     follow(api, stack, {"1H table, newest hour": newest}, console)
     for symbol in settings.symbols:
-        console.print(archives_table(lake.ledger, symbol, FEEDS, archive_day, archive_day + DAY))
+        console.print(archives_table(lake.ledger, symbol, UM_MINUTE.uses, archive_day, archive_day + DAY))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.catalog, lake.ledger, symbol, today, now + HOUR))
     print_feed(settings, api, console)

@@ -15,9 +15,10 @@ from rich.table import Table
 from lake_assets.assets.feed_1h import FEED_KEY
 from lake_assets.dagster_names import hour_key, hour_of
 from lake_assets.feed_1h.artifacts import ArtifactStore
-from lake_assets.feed_1h.bars import HOUR, VALUE_COLUMNS, dataset_slug, target_hour
+from lake_assets.feed_1h.bars import VALUE_COLUMNS, dataset_slug, target_hour
 from lake_assets.feed_1h.feed import feed_options
 from lake_assets.local_stack.graphql import DagsterApi
+from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable

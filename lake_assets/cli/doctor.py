@@ -18,7 +18,7 @@ from lake_assets.dagster_names import minute_names
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.graphql import DagsterApi
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import UM
 from lake_resources.binance.um_streams import KLINES_1M
@@ -84,9 +84,9 @@ def _schema(settings: LakeSettings, lake: Lake) -> Finding:
     for symbol in settings.symbols:
         first = lake.ledger.first_hour(symbol)
         rows = [] if first is None else lake.ledger.partition_facts(symbol, first, now + timedelta(hours=1))
-        if count := sum(row.schema_hash != MINUTE.schema_hash for row in rows):
+        if count := sum(row.schema_hash != UM_MINUTE.schema_hash for row in rows):
             older[symbol] = count
-    found = f"ledger {version}, minute table {MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
+    found = f"ledger {version}, minute table {UM_MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
     if not older:
         return Finding("schema", "ok", f"{found}; every hour was committed under it")
     counts = ", ".join(f"{symbol} {count:,}" for symbol, count in older.items())

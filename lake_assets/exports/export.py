@@ -27,12 +27,13 @@ from lake_assets.quality.certificate import (
     data_version,
     require_clean,
 )
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.rollup import (
     COMPLETE,
-    MINUTES,
     Incomplete,
     Timeframe,
+    count_column,
+    is_grain,
     needed_columns,
     rolled_columns,
     rollup,
@@ -81,7 +82,7 @@ class SliceRequest:
         """Columns of the minute table that the rows are made of, where columns are asked for by name."""
         if self.columns is None:
             return None
-        return self.chosen() if self.timeframe == "1m" else needed_columns(self.chosen())
+        return self.chosen() if is_grain(UM_MINUTE, self.timeframe) else needed_columns(UM_MINUTE, self.chosen())
 
     def stem(self, symbol: str) -> str:
         """Name of the file without its ending: requests for other rows or columns have another one."""
@@ -100,10 +101,10 @@ class SliceRequest:
         Raises:
             SettingsError: a column is unknown, or cannot be had in this timeframe.
         """
-        if self.timeframe != "1m":
-            return rolled_columns(self.columns)
-        wanted = MINUTE.names if self.columns is None else tuple(dict.fromkeys(self.columns))
-        unknown = [name for name in wanted if name not in MINUTE.names]
+        if not is_grain(UM_MINUTE, self.timeframe):
+            return rolled_columns(UM_MINUTE, self.columns)
+        wanted = UM_MINUTE.names if self.columns is None else tuple(dict.fromkeys(self.columns))
+        unknown = [name for name in wanted if name not in UM_MINUTE.names]
         if unknown:
             raise SettingsError(
                 f"the minute table has no column {', '.join(unknown)}", remedy="See docs/data-dictionary.md"
@@ -126,15 +127,23 @@ class Slice:
 def scan_slice(catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequest) -> pl.LazyFrame:
     """Rows of the request, lazily: minutes as they are, or bars of a longer timeframe."""
     chosen = request.chosen()
-    if request.timeframe == "1m":
-        columns = [name for name in MINUTE.names if name == "timestamp" or name in set(chosen)]
+    if is_grain(UM_MINUTE, request.timeframe):
+        columns = [name for name in UM_MINUTE.names if name == "timestamp" or name in set(chosen)]
         if request.columns is not None:
             columns = ["timestamp", *chosen]
-        return scan_minutes(catalog, ledger, symbol, request.start, request.end, columns, schema=MINUTE.polars_schema)
+        return scan_minutes(
+            catalog, ledger, symbol, request.start, request.end, columns, schema=UM_MINUTE.polars_schema
+        )
     minutes = scan_minutes(
-        catalog, ledger, symbol, request.start, request.end, needed_columns(chosen), schema=MINUTE.polars_schema
+        catalog,
+        ledger,
+        symbol,
+        request.start,
+        request.end,
+        needed_columns(UM_MINUTE, chosen),
+        schema=UM_MINUTE.polars_schema,
     )
-    return rollup(minutes, request.timeframe, chosen, incomplete=request.incomplete)
+    return rollup(UM_MINUTE, minutes, request.timeframe, chosen, incomplete=request.incomplete)
 
 
 def write_slice(
@@ -235,9 +244,10 @@ class _Tally:
 
     def count_minutes(self, rows: pl.DataFrame) -> None:
         """Count the minutes of a chunk, before any bar is left out."""
-        if MINUTES in rows.columns:
+        of_bar = count_column(UM_MINUTE)
+        if of_bar in rows.columns:
             self._of_bars = True
-            count = int(rows[MINUTES].sum())
+            count = int(rows[of_bar].sum())
             self.minutes += count
             self.rows += count
             return

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError
 
 SYMBOL = "BTCUSDT"
 INTERVAL = "1h"
-HOUR = timedelta(hours=1)
 VALUE_COLUMNS = ("open", "high", "low", "close", "volume")
 BAR_SCHEMA: dict[str, pl.DataType] = {
     "timestamp": pl.Datetime("us"),

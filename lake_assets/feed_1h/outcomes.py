@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import HOUR, SYMBOL
+from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
 from lake_assets.feed_1h.window import Verdict
 from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec
 from lake_assets.validation.rulepack import RulepackResult, rulepack
+from lake_resources.clock import HOUR
 
 _RULES_REACH = timedelta(days=30)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the table: UTC without a zone

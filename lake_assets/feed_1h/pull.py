@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import HOUR, INTERVAL, SYMBOL, bars_from_rows, naive
+from lake_assets.feed_1h.bars import INTERVAL, SYMBOL, bars_from_rows, naive
 from lake_resources.binance.market import um_klines
 from lake_resources.binance.rest.rest_client import BinanceRest
-from lake_resources.clock import Clock
+from lake_resources.clock import HOUR, Clock
 from lake_resources.errors import MalformedAnswer
 
 _KLINES = um_klines("klines")

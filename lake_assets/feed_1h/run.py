@@ -14,13 +14,14 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.feed_1h.artifacts import PULL_SUFFIX, Artifacts
-from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA, HOUR, PULL_SCHEMA, hours_between, naive, target_hour
+from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA, PULL_SCHEMA, hours_between, naive, target_hour
 from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.history import Audit, audit, continuity, inference_bars, inference_problem, running_hashes
 from lake_assets.feed_1h.outcomes import TableFindings, hour_outcomes
 from lake_assets.feed_1h.pull import Pull, pull_bars
 from lake_assets.feed_1h.window import REBUILD, Answer, Verdict, bars_by_hour, judge_hours
 from lake_assets.validation.outcome import CheckOutcome
+from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError, SettingsError, StorageError
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, DIFFERENCE_SCHEMA, ROW_SCHEMA, TableState
 

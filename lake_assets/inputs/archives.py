@@ -19,15 +19,16 @@ import polars as pl
 
 from lake_assets.inputs.missing import asked_lately
 from lake_assets.inputs.results import ArchiveResult
-from lake_assets.inputs.stream_uses import DAY, HOUR, Feed
 from lake_assets.inputs.trade_id_steps import GapFinder
 from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
+from lake_assets.schema.stream_use import StreamUse
 from lake_resources.binance.archives.archive_csv import read_all, read_frames
 from lake_resources.binance.archives.metrics_csv import read_metrics
 from lake_resources.binance.archives.vision_client import VerifiedZip
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
+from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger.ledger import Archive
@@ -99,7 +100,7 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
 
 
 def due_archives(
-    lake: Lake, symbol: str, feeds: Mapping[str, Feed], hours: Sequence[datetime], now: datetime
+    lake: Lake, symbol: str, feeds: Mapping[str, StreamUse], hours: Sequence[datetime], now: datetime
 ) -> list[Wanted]:
     """Files that hours need, that should be published by now and that the lake does not have.
 
@@ -109,20 +110,20 @@ def due_archives(
         hours: starts of hours, in order.
     """
     groups: list[list[Wanted]] = []
-    for feed in feeds.values():
-        start, end = hours[0] - feed.look_back_hours * HOUR, hours[-1] + HOUR
+    for use in feeds.values():
+        start, end = hours[0] - use.look_back_hours * HOUR, hours[-1] + HOUR
         held = {
             row.period
-            for row in lake.ledger.archives_between(symbol, feed.name, start, end)
+            for row in lake.ledger.archives_between(symbol, use.name, start, end)
             if lake.catalog.absolute(row.path).is_file()
         }
         days = [start.date() + index * DAY for index in range((hours[-1].date() - start.date()).days + 1)]
-        due = dict.fromkeys(feed.period(day) for day in days if feed.archive_due(day, now))
+        due = dict.fromkeys(use.period(day) for day in days if use.archive_due(day, now))
         groups.append(
             [
-                (feed.stream, period)
+                (use.stream, period)
                 for period in due
-                if period not in held and not asked_lately(lake, symbol, feed.name, period, now)
+                if period not in held and not asked_lately(lake, symbol, use.name, period, now)
             ]
         )
     return wanted_once(*groups)

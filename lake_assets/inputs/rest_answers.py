@@ -14,9 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_assets.inputs.stream_uses import HOUR, Feed
 from lake_assets.lake import Lake
+from lake_assets.schema.stream_use import StreamUse
 from lake_assets.windows import hours_between, runs_of
+from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, OutsideRetention
 from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.parquet import publish_all, stage_all
@@ -33,18 +34,18 @@ class Asked:
     failures: dict[datetime, str] = field(default_factory=dict)
 
 
-def reachable(lake: Lake, feed: Feed, hour: datetime, now: datetime) -> bool:
+def reachable(lake: Lake, use: StreamUse, hour: datetime, now: datetime) -> bool:
     """Whether REST may be asked and still has the whole hour."""
-    if not lake.ask_rest or feed.stream.rest is None or hour >= now:
+    if not lake.ask_rest or use.stream.rest is None or hour >= now:
         return False
-    retention = feed.stream.rest.retention
+    retention = use.stream.rest.retention
     return retention is None or hour >= now - retention + _EDGE
 
 
 def capture_hours(
     lake: Lake,
     symbol: str,
-    feed: Feed,
+    use: StreamUse,
     hours: Iterable[datetime],
     now: datetime,
     held: Mapping[datetime, Capture],
@@ -59,69 +60,71 @@ def capture_hours(
     """
     asked = Asked()
     failure = ""
-    for start, end in runs_of(hours, longest=feed.hours_per_fetch):
+    for start, end in runs_of(hours, longest=use.hours_per_fetch):
         run = hours_between(start, end)
         if not failure:
             try:
-                frame = _fetch(lake, symbol, feed, start, min(end, now), held.get(start))
+                frame = _fetch(lake, symbol, use, start, min(end, now), held.get(start))
             except OutsideRetention as error:
                 asked.failures |= dict.fromkeys(run, str(error))
                 continue
             except ExchangeError as error:
                 failure = str(error)
             else:
-                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, feed, frame, run, now)}
+                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, use, frame, run, now)}
                 continue
         asked.failures |= dict.fromkeys(run, failure)
     return asked
 
 
-def _fetch(lake: Lake, symbol: str, feed: Feed, start: datetime, end: datetime, before: Capture | None) -> pl.DataFrame:
-    if feed.name == "agg_trades" and before is not None and not before.complete:
-        settled_until = before.captured_at - feed.settle
-        settled = _rows_before(lake.catalog.absolute(before.path), feed, settled_until)
+def _fetch(
+    lake: Lake, symbol: str, use: StreamUse, start: datetime, end: datetime, before: Capture | None
+) -> pl.DataFrame:
+    if use.name == "agg_trades" and before is not None and not before.complete:
+        settled_until = before.captured_at - use.settle
+        settled = _rows_before(lake.catalog.absolute(before.path), use, settled_until)
         if settled.height:
-            rows = lake.rest.fetch(feed.stream, symbol, settled_until, end)
+            rows = lake.rest.fetch(use.stream, symbol, settled_until, end)
             if rows.is_empty() or rows["agg_trade_id"][0] == settled["agg_trade_id"][-1] + 1:
                 return pl.concat([settled, rows])
-    return lake.rest.fetch(feed.stream, symbol, start, end)
+    return lake.rest.fetch(use.stream, symbol, start, end)
 
 
-def _rows_before(path: Path, feed: Feed, instant: datetime) -> pl.DataFrame:
+def _rows_before(path: Path, use: StreamUse, instant: datetime) -> pl.DataFrame:
     """Rows of an earlier answer; none where its file cannot be read, for it can be had again."""
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError):
-        return pl.DataFrame(schema=feed.stream.columns)
-    return frame.filter(pl.col(feed.stream.time_column) < instant)
+        return pl.DataFrame(schema=use.stream.columns)
+    return frame.filter(pl.col(use.stream.time_column) < instant)
 
 
 def _keep(
-    lake: Lake, symbol: str, feed: Feed, frame: pl.DataFrame, hours: list[datetime], now: datetime
+    lake: Lake, symbol: str, use: StreamUse, frame: pl.DataFrame, hours: list[datetime], now: datetime
 ) -> list[Capture]:
-    column = pl.col(feed.stream.time_column)
+    column = pl.col(use.stream.time_column)
     parts = [frame.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
-    metadata = {"lake.source": "rest", "lake.stream": feed.name, "lake.symbol": symbol}
+    metadata = {"lake.source": "rest", "lake.stream": use.name, "lake.symbol": symbol}
     staged = stage_all(
         [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],
         lake.catalog.temp_dir,
     )
     paths = [
-        lake.catalog.capture_path(feed.name, symbol, hour, file.content_hash)
+        lake.catalog.capture_path(use.name, symbol, hour, file.content_hash)
         for hour, file in zip(hours, staged, strict=True)
     ]
     publish_all(list(zip(staged, paths, strict=True)))
     captures = [
         Capture(
             symbol=symbol,
-            stream=feed.name,
+            stream=use.name,
             hour=hour,
             path=lake.catalog.relative(path),
             row_count=part.height,
             window_start=hour,
             window_end=min(hour + HOUR, now),
-            complete=feed.is_final(hour, part.height, now),
-            request=f"{lake.rest.base_url} {feed.name} {symbol}",
+            complete=use.is_final(hour, part.height, now),
+            request=f"{lake.rest.base_url} {use.name} {symbol}",
             content_hash=file.content_hash,
             captured_at=now,
         )

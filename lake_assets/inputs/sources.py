@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from lake_assets.inputs.missing import note_missing
 from lake_assets.inputs.rest_answers import capture_hours, reachable
-from lake_assets.inputs.stream_uses import HOUR, MINUTES_PER_HOUR, Feed
 from lake_assets.inputs.trade_id_steps import read_gaps
 from lake_assets.lake import Lake
+from lake_assets.schema.stream_use import StreamUse
 from lake_assets.windows import expected_end
+from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
 from lake_resources.storage.ledger.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
@@ -44,7 +45,7 @@ class HourSource:
 class StreamSources:
     """Sources of one stream for a run of hours and the look-back before it; `absent` says why an hour has none."""
 
-    feed: Feed
+    use: StreamUse
     by_hour: Mapping[datetime, HourSource]
     absent: Mapping[datetime, str]
 
@@ -58,7 +59,7 @@ class StreamSources:
 
     def look_back(self, hour: datetime) -> list[SourceRef]:
         """Sources of the hours before, the nearest first, as far as the stream looks back."""
-        before = (hour - offset * HOUR for offset in range(1, self.feed.look_back_hours + 1))
+        before = (hour - offset * HOUR for offset in range(1, self.use.look_back_hours + 1))
         return [self.by_hour[earlier].ref for earlier in before if earlier in self.by_hour]
 
     def ref_with_look_back(self, hour: datetime) -> SourceRef:
@@ -72,7 +73,7 @@ class StreamSources:
 
     def frame(self, start: datetime, end: datetime) -> pl.DataFrame:
         """Rows in `[start, end)` as the stream's wire columns, sorted by its key, each key once."""
-        stream = self.feed.stream
+        stream = self.use.stream
         paths = self._paths(start, end)
         if not paths:
             return pl.DataFrame(schema=stream.columns)
@@ -85,7 +86,7 @@ class StreamSources:
 
     def batches(self, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
         """The same rows in pieces, for streams too large to hold: files in time order, a row group at a time."""
-        stream = self.feed.stream
+        stream = self.use.stream
         time = pl.col(stream.time_column)
         for path in self._paths(start, end):
             with _reading([path]), pq.ParquetFile(path) as file:
@@ -136,7 +137,7 @@ class StreamSources:
 def find_sources(
     lake: Lake,
     symbol: str,
-    feed: Feed,
+    use: StreamUse,
     hours: Sequence[datetime],
     now: datetime,
     report: Report,
@@ -153,25 +154,25 @@ def find_sources(
         heard: hours that the collector has whole; they are not asked for, and their rows are in no file.
     """
     heard = heard or {}
-    wanted = [hours[0] - offset * HOUR for offset in range(feed.look_back_hours, 0, -1)] + list(hours)
+    wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
     start, end = wanted[0], wanted[-1] + HOUR
     archives = {
         row.period: row
-        for row in lake.ledger.archives_between(symbol, feed.name, start, end)
+        for row in lake.ledger.archives_between(symbol, use.name, start, end)
         if _on_disk(lake, row, report)
     }
     captures = {
         row.hour: row
-        for row in lake.ledger.captures_between(symbol, feed.name, start, end)
+        for row in lake.ledger.captures_between(symbol, use.name, start, end)
         if _on_disk(lake, row, report)
     }
     found = {
-        hour: _from_archive(lake, archives[feed.period(hour.date())])
+        hour: _from_archive(lake, archives[use.period(hour.date())])
         for hour in wanted
-        if feed.period(hour.date()) in archives
+        if use.period(hour.date()) in archives
     }
-    archived = StreamSources(feed, found, {})
-    gaps = _hours_with_gaps(archived) if feed.stream.is_klines else []
+    archived = StreamSources(use, found, {})
+    gaps = _hours_with_gaps(archived) if use.stream.is_klines else []
     lossy = _hours_with_losses(archived)
     ask = [
         hour
@@ -179,11 +180,11 @@ def find_sources(
         if (hour not in found or hour in gaps or hour in lossy)
         and not (hour in captures and captures[hour].complete)
         and hour not in heard
-        and reachable(lake, feed, hour, now)
+        and reachable(lake, use, hour, now)
     ]
-    asked = capture_hours(lake, symbol, feed, ask, now, captures)
+    asked = capture_hours(lake, symbol, use, ask, now, captures)
     for text in dict.fromkeys(asked.failures.values()):
-        report(f"{symbol} {feed.name}: REST gave nothing for {len(asked.failures)} of {len(ask)} hours: {text}")
+        report(f"{symbol} {use.name}: REST gave nothing for {len(asked.failures)} of {len(ask)} hours: {text}")
     captures |= asked.kept
     repaired: dict[datetime, HourSource] = {}
     for hour in wanted:
@@ -196,26 +197,24 @@ def find_sources(
             repaired[hour] = _repaired(lake, found[hour], capture)
         elif hour in lossy and capture.complete:  # what REST gave is whole: ids are held to be contiguous
             repaired[hour] = _from_capture(lake, capture)
-    nothing = HourSource(SourceRef(feed.name, "none", "none"), ())
+    nothing = HourSource(SourceRef(use.name, "none", "none"), ())
     live = {hour: HourSource(ref, ()) for hour, ref in heard.items()}
     whole = {hour: source for hour, source in found.items() if hour not in lossy}
     chosen = dict.fromkeys(wanted, nothing) | found | live | whole | repaired
     absent = {
-        hour: asked.failures.get(hour) or _out_of_reach(lake, feed)
-        for hour in wanted
-        if chosen[hour].ref.kind == "none"
+        hour: asked.failures.get(hour) or _out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
     }
-    if lake.ask_rest and feed.stream.rest is not None:
+    if lake.ask_rest and use.stream.rest is not None:
         note_missing(
             lake,
             symbol,
-            feed.name,
+            use.name,
             failures={hour: absent[hour] for hour in hours if hour in absent and hour in asked.failures},
             out_of_reach={hour: absent[hour] for hour in hours if hour in absent and hour not in asked.failures},
             found=[hour for hour in hours if hour not in absent],
             now=now,
         )
-    return StreamSources(feed, chosen, absent)
+    return StreamSources(use, chosen, absent)
 
 
 def _on_disk(lake: Lake, row: Archive | Capture, report: Report) -> bool:
@@ -234,9 +233,9 @@ def _suffices(lake: Lake, capture: Capture, now: datetime) -> bool:
     )
 
 
-def _out_of_reach(lake: Lake, feed: Feed) -> str:
+def _out_of_reach(lake: Lake, use: StreamUse) -> str:
     rest = "REST does not keep the hour" if lake.ask_rest else "REST is not asked (archives only)"
-    return f"there is no archive of {feed.name} (yet), and {rest}"
+    return f"there is no archive of {use.name} (yet), and {rest}"
 
 
 def _from_archive(lake: Lake, archive: Archive) -> HourSource:
@@ -251,7 +250,7 @@ def _from_capture(lake: Lake, capture: Capture) -> HourSource:
 
 def _has_more(lake: Lake, archived: StreamSources, capture: Capture) -> bool:
     """Whether REST has minutes of an hour that the archive lacks."""
-    key = list(archived.feed.stream.key)
+    key = list(archived.use.stream.key)
     path = lake.catalog.absolute(capture.path)
     with _reading([path]):
         captured = pl.read_parquet(path, columns=key)
@@ -271,7 +270,7 @@ def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
     start, end = min(sources.by_hour), max(sources.by_hour) + HOUR
     times = sources.frame(start, end).select(pl.col("open_time").dt.truncate("1h").alias("hour"))
     counts = dict(times.group_by("hour").len().iter_rows())
-    return [hour for hour in sources.by_hour if counts.get(hour, 0) < MINUTES_PER_HOUR]
+    return [hour for hour in sources.by_hour if counts.get(hour, 0) < sources.use.rows_per_hour]
 
 
 def _hours_with_losses(sources: StreamSources) -> set[datetime]:

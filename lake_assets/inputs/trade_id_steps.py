@@ -16,9 +16,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lake_resources.clock import HOUR
+
 _KEY = "lake.id_gaps"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -79,7 +80,7 @@ def torn_hours(path: Path) -> frozenset[datetime]:
         hour = start.replace(minute=0, second=0, microsecond=0)
         while hour <= end:
             found.add(hour)
-            hour += _HOUR
+            hour += HOUR
     return frozenset(found)
 
 

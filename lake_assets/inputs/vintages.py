@@ -11,11 +11,11 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.inputs.stream_uses import HOUR
 from lake_assets.lake import Lake
 from lake_assets.validation.parity import compare_stream
 from lake_assets.windows import hours_between
 from lake_resources.binance.stream import Stream
+from lake_resources.clock import HOUR
 from lake_resources.storage.catalog import floor_hour
 from lake_resources.storage.ledger.ledger import Archive, Revision
 from lake_resources.storage.parquet import StagedFile

@@ -12,9 +12,10 @@ import dagster as dg
 
 from lake_assets.assets.feed_1h import FEED_KEY
 from lake_assets.dagster_names import hour_key
-from lake_assets.feed_1h.bars import HOUR, target_hour
+from lake_assets.feed_1h.bars import target_hour
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
+from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 

@@ -16,7 +16,8 @@ from lake_assets.dagster_names import AUTOMATION_TAG, hour_key, hour_of
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.metadata import minute_key
 from lake_assets.resources import LakeOpener
-from lake_assets.windows import HOUR, hours_between
+from lake_assets.windows import hours_between
+from lake_resources.clock import HOUR
 from lake_resources.collector.segments import prune as prune_segments
 from lake_resources.dagster_private import delete_run_file
 from lake_resources.settings import LakeSettings

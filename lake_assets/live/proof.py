@@ -14,13 +14,12 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from lake_assets.live.row_files import LiveRows
-from lake_assets.schema.origin import LIVE
+from lake_assets.schema.column import LIVE
 from lake_assets.transforms.live.live_coverage import trade_coverage
 from lake_assets.transforms.live.live_rows import live_input, live_trades
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.storage.provenance import SourceRef
 
-HOUR = timedelta(hours=1)
 _AROUND = timedelta(minutes=10)
 """Trades this far beyond a window may prove that it is whole."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import polars as pl
 
 from lake_assets.transforms.live.live_rows import FRAME_COUNTS, LIVE_ROWS
+from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
@@ -23,7 +24,6 @@ from lake_resources.storage.locks import writer_lock
 
 log = logging.getLogger(__name__)
 
-HOUR = timedelta(hours=1)
 _LOCK_TIMEOUT_S = 30.0
 
 

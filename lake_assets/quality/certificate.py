@@ -16,18 +16,18 @@ from typing import Any, Literal
 
 import orjson
 
-from lake_assets.quality.holes import ONE_MINUTE, WindowHole, find_holes, untraded_hours
+from lake_assets.quality.holes import WindowHole, find_holes, untraded_hours
 from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.completeness import completeness_pct
-from lake_assets.validation.source_coverage import MINUTE_STREAMS
 from lake_assets.windows import floor_minute
+from lake_resources.clock import DAY, HOUR, MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
-from lake_resources.storage.catalog import HOUR, Catalog, floor_hour, utc
+from lake_resources.storage.catalog import Catalog, floor_hour, utc
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import HourFile, Ledger
 
 Require = Literal["any", "clean"]
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def certify(
         start=start,
         end=end,
         as_of=as_of,
-        present_minutes=(as_of - start) // ONE_MINUTE - absent,
+        present_minutes=(as_of - start) // MINUTE - absent,
         holes=holes,
         source_gaps=tuple(find_source_gaps(catalog, ledger, symbol, start, as_of, sources, present, columns)),
         untraded_hours=tuple(untraded),
@@ -176,7 +176,7 @@ def certify(
 
 def committed_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[HourFile]:
     """Committed hours that overlap `[start, end)`, in order."""
-    days = start.replace(hour=0, minute=0), (end + _DAY - ONE_MINUTE).replace(hour=0, minute=0)
+    days = start.replace(hour=0, minute=0), (end + DAY - MINUTE).replace(hour=0, minute=0)
     first = floor_hour(start)
     return [hour for hour in ledger.hour_files(symbol, *days) if first <= hour.hour < end]
 
@@ -254,7 +254,7 @@ def _first_other(catalog: Catalog, expected: Mapping[str, str]) -> Path | None:
 
 def _minutes(hour: datetime, start: datetime, end: datetime) -> int:
     """How many minutes of an hour lie in `[start, end)`."""
-    return max(0, (min(hour + HOUR, end) - max(hour, start)) // ONE_MINUTE)
+    return max(0, (min(hour + HOUR, end) - max(hour, start)) // MINUTE)
 
 
 def _present(
@@ -276,7 +276,7 @@ def _sources(
 ) -> dict[str, dict[str, int]]:
     counted: Counter[tuple[str, str]] = Counter()
     for hour, refs in sources_of.items():
-        for stream in {*MINUTE_STREAMS, *refs}:
+        for stream in {*UM_MINUTE.uses, *refs}:
             counted[stream, refs[stream]["kind"] if stream in refs else "none"] += present[hour]
     found: dict[str, dict[str, int]] = {}
     for (stream, kind), minutes in sorted(counted.items()):

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from lake_assets.audit.excuses import holes_known
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
-from lake_assets.validation.rules import KLINE_STREAM
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import hours_between
-from lake_resources.storage.catalog import HOUR, Catalog, floor_hour
+from lake_resources.clock import HOUR, MINUTE
+from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.ledger.ledger import HourFile, Ledger, QuarantineEntry
 from lake_resources.storage.reader import reading, scan_minutes
 
-ONE_MINUTE = timedelta(minutes=1)
-_ROW_STREAMS = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
-"""Without these a minute has no row."""
 _FULL = 60
 
 Span = tuple[datetime, datetime]
@@ -47,7 +45,7 @@ class WindowHole:
     @property
     def minutes(self) -> int:
         """How many."""
-        return (self.end - self.start) // ONE_MINUTE
+        return (self.end - self.start) // MINUTE
 
     def as_json(self) -> dict[str, Any]:
         """JSON values; times in ISO 8601 UTC."""
@@ -74,8 +72,8 @@ def find_holes(
     absent = list(_absent(catalog, ledger, symbol, start, end, hours))
     if not absent:
         return []
-    known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == KLINE_STREAM]
-    damage = [each for each in damage_of(known_damage(), symbol, start, end) if each.stream in _ROW_STREAMS]
+    known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == UM_MINUTE.row_stream]
+    damage = [each for each in damage_of(known_damage(), symbol, start, end) if each.stream in UM_MINUTE.row_makers]
     rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, floor_hour(start), end)}
     committed = {hour.hour for hour in hours}
     untraded = untraded_hours(ledger, symbol, start, end, committed)
@@ -116,7 +114,7 @@ def _within(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end:
     for minute in rows["timestamp"].to_list():
         if at < minute:
             yield at, minute
-        at = minute + ONE_MINUTE
+        at = minute + MINUTE
     if at < end:
         yield at, end
 

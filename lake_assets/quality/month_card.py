@@ -19,11 +19,12 @@ from PIL import Image, ImageDraw
 
 from lake_assets.audit.excuses import holes_known
 from lake_assets.quality.certificate import Certificate, certify
-from lake_assets.quality.holes import ONE_MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
-from lake_assets.validation.rules import KLINE_STREAM, all_excused
-from lake_resources.storage.catalog import HOUR, Catalog, utc
+from lake_assets.validation.rules import all_excused
+from lake_resources.clock import HOUR, MINUTE
+from lake_resources.storage.catalog import Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger.ledger import Ledger, Partition, Revision, Segment
 
@@ -93,7 +94,7 @@ def report_card(
         rejected=tuple(
             f"{entry.hour:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
             for entry in ledger.quarantined(symbol, start, end)
-            if not all_excused(known, KLINE_STREAM, entry.hour, entry.hour + HOUR)
+            if not all_excused(known, UM_MINUTE.row_stream, entry.hour, entry.hour + HOUR)
         ),
         files=_files(partitions, ledger.segments(symbol, start, end)),
         cells=tuple(_cells(certificate)),
@@ -234,7 +235,7 @@ def _cells(certificate: Certificate) -> list[CellState]:
         cells[(hour - certificate.start) // HOUR] = "not expected"
     for hole in certificate.holes:
         first = (hole.start - certificate.start) // HOUR
-        last = (hole.end - ONE_MINUTE - certificate.start) // HOUR
+        last = (hole.end - MINUTE - certificate.start) // HOUR
         for index in range(first, last + 1):
             if cells[index] != "lacking":
                 cells[index] = "explained" if hole.explained else "lacking"

@@ -19,24 +19,18 @@ from typing import Any
 import polars as pl
 
 from lake_assets.audit.excuses import holes_known
+from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.origin import LIVE, ORIGINS
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import failure_text
-from lake_assets.validation.source_coverage import can_have_source
 from lake_assets.windows import runs_of
-from lake_resources.storage.catalog import HOUR, Catalog
+from lake_resources.clock import HOUR
+from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.reader import reading, scan_minutes
 
 NO_SOURCE = "no source"
 COLLECTOR_ONLY = "only a collector knows it, and it was not there"
-_READ_ANYWAY = frozenset({"agg_trades", "metrics", "funding_rate"})
-"""Streams of which an hour with a source can lack minutes; the check `source_coverage` says in which hours."""
-_SILENT = frozenset({"premium_index_klines_1m", "book_ticker"})
-"""Streams whose columns are NULL also where they had a source and nothing was published."""
-_HEARD = frozenset({"agg_trades", "book_ticker"})
-"""Streams that the collector hears minute by minute, whatever the source of the hour."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +90,22 @@ def find_source_gaps(
     Raises:
         StorageError: an hour file does not read.
     """
-    wanted = [name for name in (MINUTE.names if columns is None else dict.fromkeys(columns)) if name in ORIGINS]
+    origins = UM_MINUTE.origins
+    wanted = [name for name in (UM_MINUTE.names if columns is None else dict.fromkeys(columns)) if name in origins]
     held = [(hour, sources) for hour, sources in sources_of.items() if present[hour]]
     if not wanted or not held:
         return []
     window = _Window(catalog, ledger, symbol, start, end)
     known = holes_known(ledger, symbol, start, end)
-    streams = {ORIGINS[name].stream for name in wanted}
+    streams = {origins[name] for name in wanted}
     failing = (
         ledger.hours_with_checks(symbol, start, end, failure_text("source_coverage")) & present.keys()
-        if streams & _READ_ANYWAY
+        if any(_losing(stream) for stream in streams)
         else set()
     )
     counted: dict[str, Counter[str]] = {}
     for stream in sorted(streams):
-        names = [name for name in wanted if ORIGINS[name].stream == stream]
+        names = [name for name in wanted if origins[name] == stream]
         holes = [hole for hole in known if hole.stream == stream]
         certain: Counter[str] = Counter()
         unsure: list[datetime] = []
@@ -125,7 +120,7 @@ def find_source_gaps(
             _count(window, names, first, last, holes, sourced, counted)
     explained = {hole.cause for hole in known} | ({COLLECTOR_ONLY} if columns is None else set())
     return [
-        SourceGap(name, ORIGINS[name].stream, minutes, cause, cause in explained)
+        SourceGap(name, origins[name], minutes, cause, cause in explained)
         for name in wanted
         for cause, minutes in sorted(counted[name].items())
         if minutes
@@ -145,8 +140,13 @@ def _must_be_read(
     if holes and any(hole.start < hour + HOUR and hole.end > hour for hole in holes):
         return True
     if sourced:
-        return stream == LIVE or (stream in _READ_ANYWAY and hour in failing)
+        return stream == LIVE or (_losing(stream) and hour in failing)
     return _may_have_values(stream, sources)
+
+
+def _losing(stream: str) -> bool:
+    """Whether an hour with a source of the stream can lack rows of it; `source_coverage` says in which hours."""
+    return stream in UM_MINUTE.uses and UM_MINUTE.uses[stream].silence == "lost"
 
 
 def _has_source(stream: str, sources: Mapping[str, Any]) -> bool:
@@ -155,7 +155,7 @@ def _has_source(stream: str, sources: Mapping[str, Any]) -> bool:
 
 def _may_have_values(stream: str, sources: Mapping[str, Any]) -> bool:
     """Whether an hour without a source of the stream can have values of it all the same."""
-    if stream in _HEARD and LIVE in sources:
+    if LIVE in sources and stream in UM_MINUTE.uses and UM_MINUTE.uses[stream].heard:
         return True
     detail = sources.get(stream, {}).get("detail", {})
     count = detail.get("look_back_hours", 0)
@@ -165,7 +165,9 @@ def _may_have_values(stream: str, sources: Mapping[str, Any]) -> bool:
 
 
 def _cause(stream: str, hour: datetime) -> str:
-    return COLLECTOR_ONLY if stream == LIVE or not can_have_source(stream, hour) else NO_SOURCE
+    if stream == LIVE or not UM_MINUTE.uses[stream].could_have_archive(hour.date()):
+        return COLLECTOR_ONLY
+    return NO_SOURCE
 
 
 def _count(
@@ -178,14 +180,14 @@ def _count(
     counted: Mapping[str, Counter[str]],
 ) -> None:
     """Count the absent minutes of a run of hours as they are in the files."""
-    witnesses = list(dict.fromkeys(ORIGINS[name].witness for name in names))
-    time, stream = pl.col("timestamp"), ORIGINS[names[0]].stream
+    witnesses = list(dict.fromkeys(UM_MINUTE.witness(name) for name in names))
+    time, stream = pl.col("timestamp"), UM_MINUTE.origins[names[0]]
     start, end = max(first, window.start), min(last, window.end)
     scanned = scan_minutes(
         window.catalog, window.ledger, window.symbol, start, end, ["timestamp", *witnesses],
-        schema=MINUTE.polars_schema,
+        schema=UM_MINUTE.polars_schema,
     )  # fmt: skip
-    absent = scanned.select("timestamp", *(ORIGINS[name].absent.alias(f"absent {name}") for name in names))
+    absent = scanned.select("timestamp", *(UM_MINUTE.absent(name).alias(f"absent {name}") for name in names))
     with reading(window.symbol, start, end):
         rows = absent.filter(pl.any_horizontal(pl.exclude("timestamp"))).collect()
     for hole in holes:
@@ -193,7 +195,8 @@ def _count(
         _add(rows.filter(inside), names, hole.cause, counted)
         rows = rows.filter(~inside)
     for hour, part in _by_hour(rows):
-        if not (hour in sourced and stream in _SILENT):
+        # Where the stream was there and nothing was published, a NULL is the truth.
+        if not (hour in sourced and stream in UM_MINUTE.uses and UM_MINUTE.uses[stream].silence == "nothing"):
             _add(part, names, _cause(stream, hour), counted)
 
 

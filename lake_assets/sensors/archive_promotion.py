@@ -35,10 +35,9 @@ from lake_assets.jobs.minute_hours import MINUTE_JOB
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
-from lake_assets.windows import HOUR
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.um_streams import UM_STREAMS
-from lake_resources.clock import Clock
+from lake_resources.clock import HOUR, Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
 from lake_resources.messages.alerts import Alert
 from lake_resources.messages.outbox import Outbox

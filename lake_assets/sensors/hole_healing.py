@@ -18,10 +18,9 @@ from lake_assets.jobs.minute_hours import MINUTE_JOB
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
 from lake_assets.metadata import minute_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
-from lake_assets.windows import HOUR
 from lake_resources.binance.market import UM
 from lake_resources.binance.streams import rest_memories
-from lake_resources.clock import Clock
+from lake_resources.clock import HOUR, Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger
 

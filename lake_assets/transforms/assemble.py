@@ -11,9 +11,9 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.tables import MINUTE
+from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.book import BOOK_FEATURES, CARRIED
-from lake_assets.transforms.live.live_rows import LIVE_INPUT, LIVE_ONLY, NEVER_NULL_FLAGS
+from lake_assets.transforms.live.live_rows import LIVE_INPUT, NEVER_NULL_FLAGS
 from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
 from lake_assets.transforms.trades import TRADE_FEATURES
 
@@ -26,18 +26,8 @@ COVERAGE_SCHEMA: dict[str, pl.DataType] = {
 }
 """What `assemble` reads of the coverage: hours not listed are not covered, further columns are ignored."""
 
-_ZERO_WITHOUT_TRADES = (
-    "max_trade_size_btc",
-    "count_buy_trades",
-    "count_sell_trades",
-    "vol_buy_whale_btc",
-    "vol_sell_whale_btc",
-    "vol_buy_retail_btc",
-    "vol_sell_retail_btc",
-    "whale_trade_count",
-    "realized_vol_1m",
-)
-_FLOATS = [column.name for column in MINUTE.columns if column.dtype == pl.Float64]
+_ZERO_WITHOUT_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades", "zero")]
+_FLOATS = [column.name for column in COLUMNS.columns if column.dtype == pl.Float64]
 
 
 @dataclass(frozen=True)
@@ -88,17 +78,17 @@ def assemble(inputs: MinuteInputs, *, max_ffill_minutes: int = 60) -> pl.DataFra
         max_ffill_minutes: how long open interest, ratios and book features are carried, inclusive.
 
     Returns:
-        Exactly the 66 columns of `MINUTE`, sorted by `timestamp` (UTC).
+        Exactly the 66 columns of the minute table, sorted by `timestamp` (UTC).
     """
     base = _klines(inputs)
     minutes = base.select("timestamp").unique().sort("timestamp")
     live = pl.DataFrame(schema=LIVE_INPUT) if inputs.live is None else inputs.live
     parts = [
         _covered(minutes, inputs.coverage, live),
-        live.select("timestamp", *LIVE_ONLY),
-        _open_close(inputs.mark, {"open": "mark_price_open", "close": "mark_price_close"}),
-        _open_close(inputs.index, {"open": "index_price_open", "close": "index_price_close"}),
-        _open_close(inputs.premium, {"close": "premium_index"}),
+        live.select("timestamp", *COLUMNS.collected),
+        _verbatim("mark_price_klines_1m", inputs.mark),
+        _verbatim("index_price_klines_1m", inputs.index),
+        _verbatim("premium_index_klines_1m", inputs.premium),
         _trades(inputs.trades),
         *_book(inputs.book, live, minutes, max_ffill_minutes),
         *([] if inputs.metrics is None else [metrics_by_minute(inputs.metrics, minutes, max_ffill_minutes)]),
@@ -116,27 +106,20 @@ def _utc(column: str) -> pl.Expr:
 
 
 def _klines(inputs: MinuteInputs) -> pl.DataFrame:
-    rows = inputs.klines.select(
-        _utc("open_time").alias("timestamp"),
-        "open",
-        "high",
-        "low",
-        "close",
-        volume_btc="volume",
-        volume_usdt="quote_volume",
-        trade_count="count",
-        taker_buy_vol_btc="taker_buy_volume",
-        taker_buy_vol_usdt="taker_buy_quote_volume",
-    ).filter(pl.col("timestamp").is_between(inputs.start, inputs.end, closed="left"))
+    wire = COLUMNS.verbatim("klines_1m")
+    rows = inputs.klines.select(_utc(wire.pop("timestamp")).alias("timestamp"), **wire).filter(
+        pl.col("timestamp").is_between(inputs.start, inputs.end, closed="left")
+    )
     if rows["timestamp"].is_sorted() and rows["timestamp"].is_unique().all():
         return rows
     return rows.unique().sort(rows.columns)
 
 
-def _open_close(klines: pl.DataFrame | None, names: dict[str, str]) -> pl.DataFrame:
+def _verbatim(stream: str, klines: pl.DataFrame | None) -> pl.DataFrame:
+    wire = COLUMNS.verbatim(stream)
     if klines is None:
-        return pl.DataFrame(schema={"timestamp": _TIMESTAMP} | dict.fromkeys(names.values(), pl.Float64()))
-    rows = klines.select(_utc("open_time").alias("timestamp"), **{ours: wire for wire, ours in names.items()})
+        return pl.DataFrame(schema={"timestamp": _TIMESTAMP} | dict.fromkeys(wire, pl.Float64()))
+    rows = klines.select(_utc("open_time").alias("timestamp"), **wire)
     return rows if rows["timestamp"].is_unique().all() else rows.unique()
 
 
@@ -204,7 +187,7 @@ def _null_or_zero(joined: pl.DataFrame) -> pl.DataFrame:
 def _derived(joined: pl.DataFrame) -> pl.DataFrame:
     missing = [
         pl.lit(None, dtype=column.dtype).alias(column.name)
-        for column in MINUTE.columns
+        for column in COLUMNS.columns
         if column.name not in joined.columns
     ]
     top, world = pl.col("top_trader_ls_ratio_acct"), pl.col("global_ls_ratio_acct")
@@ -223,4 +206,4 @@ def _derived(joined: pl.DataFrame) -> pl.DataFrame:
 
 def _exact(frame: pl.DataFrame) -> pl.DataFrame:
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in _FLOATS]
-    return frame.select(MINUTE.names).cast(MINUTE.polars_schema).with_columns(finite)
+    return frame.select(COLUMNS.names).cast(COLUMNS.polars_schema).with_columns(finite)

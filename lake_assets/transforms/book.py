@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import polars as pl
 
+from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
 BOOK_FEATURES: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
-    "micro_price_close": pl.Float64(),
-    "avg_spread_usdt": pl.Float64(),
-    "bid_ask_imbalance": pl.Float64(),
-    "avg_bid_depth": pl.Float64(),
-    "avg_ask_depth": pl.Float64(),
-    "spread_pct": pl.Float64(),
+    **{column.name: column.dtype for column in COLUMNS.of_stream("book_ticker")},
 }
-CARRIED = ("avg_spread_usdt", "bid_ask_imbalance", "avg_bid_depth", "avg_ask_depth", "spread_pct")
+CARRIED = tuple(column.name for column in COLUMNS.of_stream("book_ticker", "carried"))
 """The features that are carried into quiet minutes; the micro price never is."""
 
 _MINUTE_US = 60_000_000

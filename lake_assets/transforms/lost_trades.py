@@ -11,12 +11,9 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.minute_columns import AGG_TRADES
-from lake_assets.schema.tables import MINUTE
+from lake_assets.schema.minute_columns import COLUMNS
 
-_FROM_TRADES = [
-    column.name for column in MINUTE.columns if column.cold_source == AGG_TRADES[0] or column.name == "transact_time"
-]
+_FROM_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades")]
 
 
 def without_lost_trades(rows: pl.DataFrame, gaps: Sequence[tuple[datetime, datetime]]) -> pl.DataFrame:
@@ -29,7 +26,7 @@ def without_lost_trades(rows: pl.DataFrame, gaps: Sequence[tuple[datetime, datet
         gaps: times of the trades before and after each loss, UTC.
 
     Returns:
-        The rows, in their order, with the columns of `MINUTE`.
+        The rows, in their order, with the columns of the minute table.
     """
     if not gaps or rows.is_empty():
         return rows

@@ -10,18 +10,15 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from lake_assets.schema.minute_columns import COLUMNS
+
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
 METRICS_DELAY = pl.duration(minutes=5)
 """A metrics row is knowable 5 minutes after its create_time: since 2026-06-25 the label is the start of the period,
 before it was the end; adding 5 minutes is right for the first and safe for the second (BTCUSDT and all others)."""
 
-METRICS_COLUMNS = {
-    "sum_open_interest": "oi_contracts",
-    "sum_open_interest_value": "oi_value_usdt",
-    "count_toptrader_long_short_ratio": "top_trader_ls_ratio_acct",
-    "count_long_short_ratio": "global_ls_ratio_acct",
-}
+METRICS_COLUMNS = {wire: name for name, wire in COLUMNS.verbatim("metrics").items()}
 """Wire column of `metrics` to column of the minute table. `count_` are ratios of accounts, and no integers."""
 
 LONGEST_FUNDING_INTERVAL_H = 8

@@ -10,6 +10,7 @@ import math
 
 import polars as pl
 
+from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
 
 WHALE_NOTIONAL_USDT = 100_000.0
@@ -28,16 +29,7 @@ _TIMESTAMP = pl.Datetime("us", "UTC")
 
 TRADE_FEATURES: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
-    "transact_time": pl.Int64(),
-    "max_trade_size_btc": pl.Float64(),
-    "count_buy_trades": pl.Int64(),
-    "count_sell_trades": pl.Int64(),
-    "vol_buy_whale_btc": pl.Float64(),
-    "vol_sell_whale_btc": pl.Float64(),
-    "vol_buy_retail_btc": pl.Float64(),
-    "vol_sell_retail_btc": pl.Float64(),
-    "whale_trade_count": pl.Int64(),
-    "realized_vol_1m": pl.Float64(),
+    **{column.name: column.dtype for column in COLUMNS.of_stream("agg_trades")},
     "agg_quantity": pl.Float64(),
     "agg_notional": pl.Float64(),
     "raw_trade_count": pl.Int64(),

@@ -1,33 +1,31 @@
-"""The audit of an hour's rows as they lie on disk.
+"""The audit of a partition's rows as they lie on disk.
 
-Belongs here: reason codes for what is wrong with the rows of one hour file.
+Belongs here: reason codes for what is wrong with the rows of one partition's file.
 Does not belong here: opening the file (an unreadable one is the reader's to report), repairing it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.tables import MINUTE, Table
-from lake_assets.validation.rules import KLINE_STREAM, absent_values, in_hole, ohlc_violations, value_violations
-
-HOUR = timedelta(hours=1)
+from lake_assets.schema.table import Table
+from lake_assets.validation.rules import absent_values, in_hole, ohlc_violations, value_violations
 
 
 def partition_audit(
+    table: Table,
     frame: pl.DataFrame | None,
-    hour: datetime,
+    partition: datetime,
     start: datetime,
     end: datetime,
     *,
     holes: Sequence[Hole] = (),
-    table: Table = MINUTE,
 ) -> list[str]:
-    """Reason codes of an hour file, `["ok"]` where there is nothing to say.
+    """Reason codes of a partition's file, `["ok"]` where there is nothing to say.
 
     Codes: `missing_file`, `invalid_expected_range`, `missing_columns:a,b`, `unknown_columns:a`, `wrong_types:a`,
     `column_order`, `empty_partition`, `rows_outside_hour:n`, `duplicate_timestamps:n`,
@@ -35,22 +33,22 @@ def partition_audit(
     `out_of_bounds:a:n` (also NaN and infinity), `ohlc_broken:rule:n`.
 
     Args:
-        frame: the rows of the file, or None where there is no file.
-        hour: the hour the file is for, UTC; rows outside it are wrong whatever the window.
-        start: first minute asked for, within the hour.
-        end: first minute after the window (half-open).
-        holes: known holes of the symbol.
         table: the declared table.
+        frame: the rows of the file, or None where there is no file.
+        partition: start of the partition the file is for, UTC; rows outside it are wrong whatever the window.
+        start: first row asked for, within the partition.
+        end: time after the last row of the window (half-open).
+        holes: known holes of the symbol.
     """
-    if not hour <= start < end <= hour + HOUR:
+    if not partition <= start < end <= partition + table.layout.step:
         return ["invalid_expected_range"]
     if frame is None:
         return ["missing_file"]
-    codes = list(_columns(frame, table)) or list(_rows(frame, hour, start, end, holes, table))
+    codes = list(_columns(table, frame)) or list(_rows(table, frame, partition, start, end, holes))
     return codes or ["ok"]
 
 
-def _columns(frame: pl.DataFrame, table: Table) -> Iterator[str]:
+def _columns(table: Table, frame: pl.DataFrame) -> Iterator[str]:
     declared = table.polars_schema
     if missing := [name for name in declared if name not in frame.columns]:
         yield f"missing_columns:{','.join(missing)}"
@@ -63,42 +61,44 @@ def _columns(frame: pl.DataFrame, table: Table) -> Iterator[str]:
 
 
 def _rows(
-    frame: pl.DataFrame, hour: datetime, start: datetime, end: datetime, holes: Sequence[Hole], table: Table
+    table: Table, frame: pl.DataFrame, partition: datetime, start: datetime, end: datetime, holes: Sequence[Hole]
 ) -> Iterator[str]:
-    time = pl.col("timestamp")
-    outside = frame.filter(~time.is_between(hour, hour + HOUR, closed="left").fill_null(value=False)).height
+    time = pl.col(table.layout.time_column)
+    inside = time.is_between(partition, partition + table.layout.step, closed="left")
+    outside = frame.filter(~inside.fill_null(value=False)).height
     if outside:
         yield f"rows_outside_hour:{outside}"
     window = frame.filter(time.is_between(start, end, closed="left"))
     if window.is_empty():
         # The exchange was down for the whole window: then nothing is what there must be.
-        if not _expected(window, start, end, holes).is_empty():
+        if not _expected(table, window, start, end, holes).is_empty():
             yield "empty_partition"
         return
-    if repeated := window.height - window["timestamp"].n_unique():
+    if repeated := window.height - window[table.layout.time_column].n_unique():
         yield f"duplicate_timestamps:{repeated}"
-    yield from _minutes(window, start, end, holes)
+    yield from _times(table, window, start, end, holes)
     if nulls := _broken(window, {expr.meta.output_name(): expr for expr in absent_values(table, holes)}):
         yield f"hard_required_nulls:{nulls}"
     if bounds := _broken(window, {expr.meta.output_name(): expr for expr in value_violations(table)}):
         yield f"out_of_bounds:{bounds}"
-    if ohlc := _broken(window, ohlc_violations()):
+    if ohlc := _broken(window, ohlc_violations(table)):
         yield f"ohlc_broken:{ohlc}"
 
 
-def _minutes(window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> Iterator[str]:
-    expected = _expected(window, start, end, holes)
+def _times(table: Table, window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> Iterator[str]:
+    expected = _expected(table, window, start, end, holes)
     if window.height != len(expected):
         yield f"row_count_mismatch:expected={len(expected)}:actual={window.height}:window={start:%H:%M}-{end:%H:%M}"
-    elif not window["timestamp"].equals(expected):
+    elif not window[table.layout.time_column].equals(expected):
         yield "timestamp_gap_or_order_error"
 
 
-def _expected(window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> pl.Series:
-    """The minutes that must be there, and those of a known hole that are there all the same."""
-    grid = pl.select(timestamp=pl.datetime_range(start, end, "1m", closed="left"))
-    present = window["timestamp"].unique()
-    return grid.filter(pl.col("timestamp").is_in(present.implode()) | ~in_hole(holes, KLINE_STREAM))["timestamp"]
+def _expected(table: Table, window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> pl.Series:
+    """The times that must be there, and those of a known hole that are there all the same."""
+    time = table.layout.time_column
+    grid = pl.select(pl.datetime_range(start, end, table.layout.grain, closed="left").alias(time))
+    present = window[time].unique()
+    return grid.filter(pl.col(time).is_in(present.implode()) | ~in_hole(holes, table.row_stream, time))[time]
 
 
 def _broken(window: pl.DataFrame, rules: dict[str, pl.Expr]) -> str:

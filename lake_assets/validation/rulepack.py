@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 
 from lake_assets.schema.known_holes import Hole
-from lake_assets.validation.rules import KLINE_STREAM
+from lake_resources.clock import DAY
 
 Verdict = Literal["PASS", "INVESTIGATE", "FAIL"]
 
@@ -27,7 +27,6 @@ MAX_OFFENDERS = 25
 VERDICTS: tuple[Verdict, ...] = ("PASS", "INVESTIGATE", "FAIL")
 """From the best to the worst."""
 _TIME = pl.Datetime("us", "UTC")
-_DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 RULES: dict[str, str] = {
@@ -132,7 +131,7 @@ def grid_floor(instant: datetime, step: timedelta) -> datetime:
 
 
 def _unit(step: timedelta) -> timedelta:
-    return step if step % _DAY else _DAY
+    return step if step % DAY else DAY
 
 
 def rulepack(
@@ -157,7 +156,7 @@ def rulepack(
         columns: names of the columns.
         reference: the exchange's klines: `timestamp`, `open`, `high`, `low`, `close`. None leaves R7 out; a bar that
             they lack counts.
-        holes: known holes of the klines; bars missing in them are excused in R5.
+        holes: known holes of the stream that the bars are made of; bars missing in them are excused in R5.
 
     Raises:
         polars.exceptions.ColumnNotFoundError: a named column is not there.
@@ -233,10 +232,9 @@ def _grid(
     grid = pl.select(times_of_grid.cast(_TIME).alias(names.time))
     times = bars.select(names.time)
     absent = grid.join(times, on=names.time, how="anti")
-    inside = [h for h in holes if h.stream == KLINE_STREAM]
     in_hole = (
-        pl.any_horizontal(pl.col(names.time).is_between(h.start, h.end, closed="left") for h in inside)
-        if inside
+        pl.any_horizontal(pl.col(names.time).is_between(h.start, h.end, closed="left") for h in holes)
+        if holes
         else pl.lit(value=False)
     )
     excused = absent.filter(in_hole).height

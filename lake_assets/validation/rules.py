@@ -1,4 +1,4 @@
-"""The rules of a sound minute, as expressions over a frame.
+"""The rules of a sound row, as expressions over a frame.
 
 Belongs here: when a value, a row or a column breaks the declared table.
 Does not belong here: counting per hour and verdicts (`gate`, `partition_audit`).
@@ -12,22 +12,10 @@ from datetime import datetime
 import polars as pl
 
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.tables import MINUTE, Table
-
-KLINE_STREAM = "klines_1m"
-HOLE_STREAMS = {
-    "mark_price_open": "mark_price_klines_1m",
-    "mark_price_close": "mark_price_klines_1m",
-    "index_price_open": "index_price_klines_1m",
-    "index_price_close": "index_price_klines_1m",
-}
-"""Required columns whose NULLs a known hole of that stream excuses."""
-
-PRICES = ("open", "high", "low", "close")
-VOLUMES = ("volume_btc", "volume_usdt", "trade_count")
+from lake_assets.schema.table import Table
 
 
-def schema_problem(frame: pl.DataFrame, table: Table = MINUTE) -> str | None:
+def schema_problem(frame: pl.DataFrame, table: Table) -> str | None:
     """How the columns of a frame differ from the declared ones in name, type or order; None where they do not."""
     found, declared = dict(frame.schema), dict(table.polars_schema)
     texts = []
@@ -43,7 +31,7 @@ def schema_problem(frame: pl.DataFrame, table: Table = MINUTE) -> str | None:
     return "; ".join(texts) or None
 
 
-def value_violations(table: Table = MINUTE) -> list[pl.Expr]:
+def value_violations(table: Table) -> list[pl.Expr]:
     """For each column that can break its declaration an expression, named as the column, that is true where it does.
 
     A value breaks it out of bounds, not finite, or NULL though the column never is; the NULLs of required columns are
@@ -66,28 +54,38 @@ def value_violations(table: Table = MINUTE) -> list[pl.Expr]:
     return expressions
 
 
-def ohlc_violations() -> dict[str, pl.Expr]:
-    """For each way in which prices or volumes contradict themselves an expression that is true where they do."""
-    high, low = pl.col("high"), pl.col("low")
-    prices, volumes = pl.col(PRICES), pl.col(VOLUMES)
+def ohlc_violations(table: Table) -> dict[str, pl.Expr]:
+    """For each way in which prices or volumes contradict themselves an expression that is true where they do.
+
+    A table without prices or volumes has no rules about them.
+    """
     # NaN compares greater than every number in polars, so finiteness is its own count.
-    return {
-        "high_too_low": high < pl.max_horizontal("open", "close", "low"),
-        "low_too_high": low > pl.min_horizontal("open", "close", "high"),
-        "not_positive": pl.any_horizontal(prices <= 0),
-        "not_finite": pl.any_horizontal(~prices.is_finite(), ~pl.col("volume_btc", "volume_usdt").is_finite()),
-        "negative_volume": pl.any_horizontal(volumes < 0),
-    }
+    fractional = [name for name in table.volumes if table.column(name).dtype.is_float()]
+    rules: dict[str, pl.Expr] = {}
+    if table.prices:
+        opened, high, low, close = table.prices
+        prices = pl.col(table.prices)
+        rules |= {
+            "high_too_low": pl.col(high) < pl.max_horizontal(opened, close, low),
+            "low_too_high": pl.col(low) > pl.min_horizontal(opened, close, high),
+            "not_positive": pl.any_horizontal(prices <= 0),
+        }
+    finite = [*table.prices, *fractional]
+    if finite:
+        rules["not_finite"] = pl.any_horizontal(~pl.col(finite).is_finite())
+    if table.volumes:
+        rules["negative_volume"] = pl.any_horizontal(pl.col(table.volumes) < 0)
+    return rules
 
 
-def in_hole(holes: Sequence[Hole], stream: str) -> pl.Expr:
-    """True where the minute lies in a known hole of the stream."""
-    inside = [pl.col("timestamp").is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
+def in_hole(holes: Sequence[Hole], stream: str, time: str) -> pl.Expr:
+    """True where the column `time` lies in a known hole of the stream."""
+    inside = [pl.col(time).is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
     return pl.any_horizontal(inside) if inside else pl.lit(value=False)
 
 
 def all_excused(holes: Sequence[Hole], stream: str, start: datetime, end: datetime) -> bool:
-    """Whether known holes of the stream name every minute of `[start, end)`."""
+    """Whether known holes of the stream name every instant of `[start, end)`."""
     at = start
     for hole in sorted((hole for hole in holes if hole.stream == stream), key=lambda hole: hole.start):
         if hole.start > at:
@@ -98,12 +96,12 @@ def all_excused(holes: Sequence[Hole], stream: str, start: datetime, end: dateti
 
 def absent_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:
     """For each required column an expression, named as the column: NULL or NaN, and no known hole excuses it."""
-    return [(_empty(table, name) & ~_excuse(name, holes)).alias(name) for name in table.required]
+    return [(_empty(table, name) & ~_excuse(table, name, holes)).alias(name) for name in table.required]
 
 
 def excused_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:
     """For each column that a hole can excuse an expression, named as the column: NULL or NaN, and excused."""
-    return [(_empty(table, name) & _excuse(name, holes)).alias(name) for name in table.required if name in HOLE_STREAMS]
+    return [(_empty(table, name) & _excuse(table, name, holes)).alias(name) for name in table.excused_by]
 
 
 def _empty(table: Table, name: str) -> pl.Expr:
@@ -111,5 +109,7 @@ def _empty(table: Table, name: str) -> pl.Expr:
     return value.is_null() | value.is_nan() if table.column(name).dtype.is_float() else value.is_null()
 
 
-def _excuse(name: str, holes: Sequence[Hole]) -> pl.Expr:
-    return in_hole(holes, HOLE_STREAMS[name]) if name in HOLE_STREAMS else pl.lit(value=False)
+def _excuse(table: Table, name: str, holes: Sequence[Hole]) -> pl.Expr:
+    if name not in table.excused_by:
+        return pl.lit(value=False)
+    return in_hole(holes, table.excused_by[name], table.layout.time_column)

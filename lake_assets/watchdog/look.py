@@ -25,12 +25,13 @@ from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.live.row_files import LiveRows
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
-from lake_assets.validation.rules import KLINE_STREAM, all_excused
+from lake_assets.validation.rules import all_excused
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
-from lake_assets.windows import HOUR, MINUTE
 from lake_resources.binance.market import UM
 from lake_resources.binance.streams import rest_memories
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_private import DeserializationError
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -177,12 +178,11 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
     start = max(first, heal_start(now, settings.heal_days, rest_memories(UM.name)))
     found = open_hours(ledger, symbol, start, hot_start(now, settings.hot_hours))
     stands_at = None if mark is None else mark + MINUTE
+    rows = UM_MINUTE.row_stream
     declared = holes_known(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
     lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}
-    missing = [
-        hour for hour, minute in lacking.items() if not all_excused(declared, KLINE_STREAM, minute or hour, hour + HOUR)
-    ]
-    refused = [hour for hour in found.quarantined if not all_excused(declared, KLINE_STREAM, hour, hour + HOUR)]
+    missing = [hour for hour, minute in lacking.items() if not all_excused(declared, rows, minute or hour, hour + HOUR)]
+    refused = [hour for hour in found.quarantined if not all_excused(declared, rows, hour, hour + HOUR)]
     return HoleFacts(
         missing=len(missing),
         oldest_missing=min(missing, default=None),
@@ -191,7 +191,7 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
         explained=len(lacking) + len(found.quarantined) - len(missing) - len(refused),
         watermark=mark,
         watermark_explained=stands_at is not None
-        and all_excused(declared, KLINE_STREAM, stands_at, floor_hour(stands_at) + HOUR),
+        and all_excused(declared, rows, stands_at, floor_hour(stands_at) + HOUR),
     )
 
 

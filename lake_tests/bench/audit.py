@@ -24,7 +24,7 @@ import polars as pl
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_hours
 from lake_assets.lake import CODE_VERSION
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rulepack import rulepack
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.hashing import file_hash
@@ -47,7 +47,7 @@ def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
     base = sound_rows(FIRST, 24).with_columns(
         pl.Series(name, [noise.random() / 2 + 0.1 for _ in range(24 * 60)])
         for name in ("vwap_1m", "micro_price_close", "avg_trade_size_quote")
-        if name in MINUTE.names
+        if name in UM_MINUTE.names
     )
     sources = {name: SourceRef(name, "archive", "a" * 64) for name in ("klines_1m", "agg_trades", "metrics")}
     metadata = {"lake.symbol": SYMBOL, "lake.sources": "s" * 1500}
@@ -69,7 +69,7 @@ def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
                 expected_rows=60,
                 min_ts=hour,
                 max_ts=hour + timedelta(minutes=59),
-                schema_hash=MINUTE.schema_hash,
+                schema_hash=UM_MINUTE.schema_hash,
                 content_hash=file_hash(path),
                 size_bytes=path.stat().st_size,
                 inputs_hash="i" * 64,

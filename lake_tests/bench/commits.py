@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from lake_assets.lake import CODE_VERSION
-from lake_assets.schema.tables import MINUTE
-from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcomes_to_json
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import HourCandidate, commit_hours
@@ -41,7 +41,7 @@ def day_rows(start: datetime, seed: int) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     close = np.round(64_000 + np.cumsum(rng.normal(0, 15, 1440)), 1)
     columns: dict[str, object] = {}
-    for column in MINUTE.columns:
+    for column in UM_MINUTE.columns:
         if column.name == "timestamp":
             columns[column.name] = [start + timedelta(minutes=n) for n in range(1440)]
         elif column.name in ("open", "high", "low", "close") or "price" in column.name:
@@ -55,13 +55,13 @@ def day_rows(start: datetime, seed: int) -> pl.DataFrame:
         else:
             raise AssertionError(f"{column.name} is {column.dtype}")
     frame = pl.DataFrame(columns)
-    return frame.cast(MINUTE.polars_schema)
+    return frame.cast(UM_MINUTE.polars_schema)
 
 
 def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: datetime) -> None:
     """Gate and commit one day, as a build does it."""
     hours = [start + n * HOUR for n in range(24)]
-    verdicts = gate(frame, [HourWindow(hour, hour + HOUR) for hour in hours], [])
+    verdicts = gate(UM_MINUTE, frame, [PartitionWindow(hour, hour + HOUR) for hour in hours], [])
     candidates = []
     for number, hour in enumerate(hours):
         if not passes(verdicts[hour]):
@@ -75,7 +75,7 @@ def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: dat
                 complete=True,
                 expected_rows=60,
                 inputs_hash="0123456789abcdef" * 4,
-                schema_hash=MINUTE.schema_hash,
+                schema_hash=UM_MINUTE.schema_hash,
                 code_version=CODE_VERSION,
                 checks=outcomes_to_json(verdicts[hour]),
             )

@@ -14,11 +14,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from lake_assets.feed_1h.bars import HOUR, hours_between
+from lake_assets.feed_1h.bars import hours_between
 from lake_assets.feed_1h.feed import Feed, FeedOptions
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.clock import HOUR
 from lake_resources.governor import WeightGovernor
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_tests.support.scripted_exchange import Reply, scripted

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from lake_assets.lake import CODE_VERSION
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.compaction import ROW_GROUP_ROWS, Period, compact, rows_hash
 from lake_resources.storage.hashing import file_hash
@@ -45,7 +45,7 @@ _STREAMS = (
     "klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "premium_index_klines_1m", "agg_trades", "metrics",
     "funding_rate",
 )  # fmt: skip
-_SCHEMA = MINUTE.polars_schema
+_SCHEMA = UM_MINUTE.polars_schema
 
 
 def month_rows(start: datetime, end: datetime) -> pl.DataFrame:
@@ -54,7 +54,7 @@ def month_rows(start: datetime, end: datetime) -> pl.DataFrame:
     size = (end - start) // timedelta(minutes=1)
     price = np.round(30_000 + np.cumsum(noise.normal(0, 8, size)), 1)
     columns: dict[str, pl.Series] = {}
-    for column in MINUTE.columns:
+    for column in UM_MINUTE.columns:
         if column.support_class == "LIVE_ONLY" and column.nullable:
             columns[column.name] = pl.Series(column.name, [None] * size, dtype=column.dtype)
         elif column.name == "timestamp":
@@ -69,7 +69,7 @@ def month_rows(start: datetime, end: datetime) -> pl.DataFrame:
             columns[column.name] = pl.Series(column.name, np.round(price + noise.normal(0, 3, size), 1))
         else:
             columns[column.name] = pl.Series(column.name, np.round(noise.lognormal(3, 1, size), 3))
-    return pl.DataFrame(columns).select(MINUTE.names)
+    return pl.DataFrame(columns).select(UM_MINUTE.names)
 
 
 def months(count: int) -> list[tuple[datetime, datetime]]:
@@ -98,7 +98,7 @@ def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int) -> 
         expected_rows=60,
         min_ts=hour,
         max_ts=hour + timedelta(minutes=59),
-        schema_hash=MINUTE.schema_hash,
+        schema_hash=UM_MINUTE.schema_hash,
         content_hash=content_hash,
         size_bytes=size_bytes,
         inputs_hash="i" * 64,
@@ -136,7 +136,7 @@ def add_month(
     bits = bitmap(start, hours)
     segment = Segment(
         SYMBOL, catalog.relative(path), "month", start, end, bits, bits, rows.height, staged.content_hash,
-        rows_hash(rows), staged.size_bytes, MINUTE.schema_hash, end,
+        rows_hash(rows), staged.size_bytes, UM_MINUTE.schema_hash, end,
     )  # fmt: skip
     assert ledger.activate_segment(segment, dict.fromkeys(hours, "c" * 64))
 

@@ -11,7 +11,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.reader import scan_minutes
@@ -31,10 +31,10 @@ def main() -> None:
     with metered() as figures:
         for _ in range(_READS):
             wall, cpu = time.perf_counter(), cpu_s()
-            rows = scan_minutes(catalog, ledger, SYMBOL, start, start + _DAY, schema=MINUTE.polars_schema).collect()
+            rows = scan_minutes(catalog, ledger, SYMBOL, start, start + _DAY, schema=UM_MINUTE.polars_schema).collect()
             walls.append((time.perf_counter() - wall) * 1000)
             cpus.append((cpu_s() - cpu) * 1000)
-            assert rows.shape == (1440, len(MINUTE.names))
+            assert rows.shape == (1440, len(UM_MINUTE.names))
         figures |= {"wall_ms": statistics.median(walls), "cpu_ms": statistics.median(cpus), "first_ms": walls[0]}
 
 

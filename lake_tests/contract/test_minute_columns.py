@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lake_assets.schema.column import Column
-from lake_assets.schema.minute_columns import COLUMNS
+from lake_assets.tables.um_minute import UM_MINUTE
 
 CONTRACT = Path(__file__).resolve().parents[3] / "shared" / "spec" / "minute_columns.csv"
 OWN_NAME = {"dtype": "dtype_text"}
@@ -27,7 +27,7 @@ def _cell(column: Column, field: str) -> str:
 
 
 def test_each_column_of_the_contract_is_declared_so(contract: list[dict[str, str]]) -> None:
-    declared = {column.name: column for column in COLUMNS}
+    declared = {column.name: column for column in UM_MINUTE.columns}
     differing = [
         (row["name"], field, value, _cell(declared[row["name"]], field))
         for row in contract
@@ -38,5 +38,5 @@ def test_each_column_of_the_contract_is_declared_so(contract: list[dict[str, str
 
 
 def test_each_declared_column_is_in_the_contract_at_its_place(contract: list[dict[str, str]]) -> None:
-    assert [column.name for column in COLUMNS] == [row["name"] for row in contract]
-    assert [column.position for column in COLUMNS] == [int(row["position"]) for row in contract]
+    assert [column.name for column in UM_MINUTE.columns] == [row["name"] for row in contract]
+    assert [column.position for column in UM_MINUTE.columns] == [int(row["position"]) for row in contract]

@@ -11,9 +11,9 @@ import pytest
 from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo import demo_windows
 from lake_assets.dagster_names import archive_key, hour_key
-from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.local_stack.graphql import BackfillProgress, KeyRange
 from lake_assets.metadata import minute_key, vision_key
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.e2e.conftest import Journey
@@ -39,12 +39,12 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
     streams = [
         stream
         for stream in offered_streams(journey.settings)
-        if stream.name in FEEDS and FEEDS[stream.name].archive_due(day.date(), now)
+        if stream.name in UM_MINUTE.uses and UM_MINUTE.uses[stream.name].archive_due(day.date(), now)
     ]
     ranges = [
         (vision_key("BTCUSDT", stream.name).path, key, key)
         for stream in streams
-        for key in [archive_key(stream, FEEDS[stream.name].period(day.date()))]
+        for key in [archive_key(stream, UM_MINUTE.uses[stream.name].period(day.date()))]
     ]
     minute = minute_key("BTCUSDT").path
     backfill_id = journey.api.launch_backfill([*ranges, (minute, hour_key(day), hour_key(last))], title="e2e")

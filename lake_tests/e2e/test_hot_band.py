@@ -14,7 +14,7 @@ import pytest
 from lake_assets.dagster_names import hour_key
 from lake_assets.local_stack.stack import WATCHDOG
 from lake_assets.metadata import minute_key
-from lake_assets.schema.tables import MINUTE as TABLE
+from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.watchdog.heartbeat import heartbeat_path
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.e2e.conftest import Journey

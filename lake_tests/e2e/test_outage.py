@@ -23,8 +23,7 @@ from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake, open_lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.stack import COLLECTOR, Stack, local_stack
-from lake_assets.schema.tables import MINUTE as TABLE
-from lake_assets.transforms.live.live_rows import LIVE_ONLY
+from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -235,7 +234,7 @@ def test_live_columns_are_there_again_and_never_invented(outage: Outage) -> None
     assert silent["timestamp"].to_list() == lost
     flags = ["has_depth", "has_ws_latency", "has_liq"]
     assert silent.select(pl.any_horizontal(flags).any()).item() is False
-    values = [name for name in LIVE_ONLY if name not in flags]
+    values = [name for name in TABLE.collected if name not in flags]
     assert silent.select(pl.any_horizontal(pl.col(values).is_not_null()).any()).item() is False, silent.select(values)
     before = outage.rows(_floor(outage.began), lost[0])
     after = outage.rows(lost[-1] + MINUTE, outage.looked)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import CODES, AuditReport
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import commit_hours, quarantine_hour
@@ -425,7 +425,7 @@ def test_the_json_form_is_json(lake: Lake) -> None:
 
 
 def test_the_table_under_audit_is_the_real_one(lake: Lake) -> None:
-    assert pl.read_parquet_schema(lake.path) == MINUTE.polars_schema
+    assert pl.read_parquet_schema(lake.path) == UM_MINUTE.polars_schema
 
 
 def compacted(lake: Lake) -> Path:

@@ -14,7 +14,7 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.month_card import render, report_card
-from lake_assets.validation.source_coverage import MINUTE_STREAMS
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.simulator.market.specs import Listing as Traded
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import Catalog
@@ -28,7 +28,7 @@ END = FIRST + HELD * HOUR
 MINUTE = timedelta(minutes=1)
 DELISTED = Listing(SYMBOL, FIRST - 3 * HOUR + 20 * MINUTE, END + 20 * MINUTE)
 AFTER = FIRST + 30 * HOUR
-BACKFILLABLE = [name for name in MINUTE_STREAMS if name != "book_ticker"]
+BACKFILLABLE = [name for name in UM_MINUTE.uses if name != "book_ticker"]
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lake_assets.feed_1h.bars import HOUR
 from lake_assets.feed_1h.history import audit, continuity
+from lake_resources.clock import HOUR
 from lake_resources.errors import PartitionBusy
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.inputs.stream_uses import FEEDS
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import band
 from lake_resources.storage.reader import scan_minutes
 from lake_tests.support.simulated_lake import (
@@ -25,7 +24,7 @@ from lake_tests.support.simulated_lake import (
     statuses,
 )
 
-REST_STREAMS = [name for name in FEEDS if name != "book_ticker"]
+REST_STREAMS = [name for name in UM_MINUTE.uses if name != "book_ticker"]
 MINUTES = timedelta(minutes=1)
 
 
@@ -40,7 +39,7 @@ def test_a_published_day_comes_from_the_archive(bench: Bench) -> None:
         assert result.row_count == result.expected_rows == 60
         assert result.sources["klines_1m"].reference == bench.archives("klines_1m", "2026-11-18")[0].sha256
     rows = bench.rows(DAY + 4 * HOUR)
-    assert rows.schema == MINUTE.polars_schema
+    assert rows.schema == UM_MINUTE.polars_schema
     assert rows["timestamp"].to_list() == [DAY + 4 * HOUR + index * MINUTES for index in range(60)]
 
 

@@ -13,8 +13,7 @@ from polars.testing import assert_frame_equal
 from lake_assets.build.hours import build_hours
 from lake_assets.lake import open_lake
 from lake_assets.live.recorder import run_collector
-from lake_assets.schema.tables import MINUTE
-from lake_assets.transforms.live.live_rows import LIVE_ONLY
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -25,7 +24,7 @@ SPEED = 30.0
 BOOK = (
     "micro_price_close", "avg_spread_usdt", "bid_ask_imbalance", "avg_bid_depth", "avg_ask_depth", "spread_pct",
 )  # fmt: skip
-FROM_THE_COLLECTOR = (*LIVE_ONLY, *BOOK)
+FROM_THE_COLLECTOR = (*UM_MINUTE.collected, *BOOK)
 
 
 def settings_of(sim: SimulatorServer, root: Path) -> LakeSettings:
@@ -80,9 +79,13 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
     assert "agg_trades" in str(parity.metadata["streams"])
     assert [row for row in revisions if row.old_source == "ws"] == []
     assert promoted.frame is not None
-    assert promoted.frame.head(live.height).select(list(LIVE_ONLY)).equals(live.select(list(LIVE_ONLY)))
+    assert (
+        promoted.frame.head(live.height)
+        .select(list(UM_MINUTE.collected))
+        .equals(live.select(list(UM_MINUTE.collected)))
+    )
     assert live.height == rest.height >= 2
-    others = [name for name in MINUTE.names if name not in FROM_THE_COLLECTOR]
+    others = [name for name in UM_MINUTE.names if name not in FROM_THE_COLLECTOR]
     assert_frame_equal(live.select(others), rest.select(others), check_exact=True)
     assert live["has_liq"].all()
     assert live["has_depth"].all()

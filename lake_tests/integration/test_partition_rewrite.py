@@ -9,7 +9,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from lake_assets.live.row_files import LiveRows
-from lake_assets.transforms.live.live_rows import LIVE_ONLY, LIVE_ROWS
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, kinds
 
 AT = DAY + 9 * HOUR
@@ -36,7 +37,7 @@ def lost(bench: Bench, hour: datetime) -> None:
 
 
 def live_fields(bench: Bench) -> pl.DataFrame:
-    return bench.rows(AT).select("timestamp", *LIVE_ONLY)
+    return bench.rows(AT).select("timestamp", *UM_MINUTE.collected)
 
 
 @pytest.mark.parametrize("rows", ["there", "lost"])

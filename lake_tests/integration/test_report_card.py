@@ -11,7 +11,7 @@ from lake_assets.assets.report_card import build_report_card_asset, report_card_
 from lake_assets.jobs.quality_reports import request_report_cards
 from lake_assets.lake import open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
-from lake_assets.validation.source_coverage import MINUTE_STREAMS
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
 from lake_resources.storage.compaction import Period, compact
@@ -36,7 +36,7 @@ def here(tmp_path):
 
 def commit(here, first, count, **given):
     checks = '[{"name":"ohlc","passed":true,"metadata":{}}]'
-    kinds = dict.fromkeys(MINUTE_STREAMS, "archive") | {"book_ticker": "none"}
+    kinds = dict.fromkeys(UM_MINUTE.uses, "archive") | {"book_ticker": "none"}
     hours = [candidate(MONTH + n * HOUR, kinds=kinds, **given) for n in range(first, first + count)]
     commit_hours(*here, SYMBOL, [type(h)(**(vars(h) | {"checks": checks})) for h in hours], clock=clock)
 

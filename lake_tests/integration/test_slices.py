@@ -12,7 +12,7 @@ from lake_assets.cli.main import app
 from lake_assets.exports.export import SliceRequest, write_slice
 from lake_assets.quality.certificate import certify
 from lake_assets.reading import load, scan_minutes, verify
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_hours, quarantine_hour
@@ -97,7 +97,7 @@ def test_load_gives_the_rows_of_the_reader_and_the_certificate(here):
     frame, found = load(SYMBOL, FIRST, END, ["close"], require="clean", clock=lambda: NOW)
     assert frame.collect().equals(scan_minutes(SYMBOL, FIRST, END, ["timestamp", "close"]).collect())
     assert found == certificate(here)
-    assert load(SYMBOL, FIRST, END, clock=lambda: NOW).frame.collect_schema() == MINUTE.polars_schema
+    assert load(SYMBOL, FIRST, END, clock=lambda: NOW).frame.collect_schema() == UM_MINUTE.polars_schema
     bars = load(SYMBOL, FIRST, END, ["close", "vwap_1m"], timeframe="1d", clock=lambda: NOW).frame.collect()
     assert bars.columns == ["timestamp", "minutes", "complete", "close", "vwap"]
     assert bars["minutes"].to_list() == [1440, 1440]

@@ -15,10 +15,10 @@ from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.month_card import month_window, render, report_card
 from lake_assets.quality.source_gaps import COLLECTOR_ONLY, NO_SOURCE
 from lake_assets.reading import load
-from lake_assets.schema.origin import LIVE, ORIGINS
-from lake_assets.schema.tables import MINUTE
+from lake_assets.schema.column import LIVE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_to_json
-from lake_assets.validation.source_coverage import MINUTE_STREAMS, source_coverage
+from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.errors import NotClean
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import commit_hours
@@ -41,7 +41,7 @@ from lake_tests.support.sound_hours import (
 
 M = timedelta(minutes=1)
 Lake = tuple[Catalog, Ledger]
-BACKFILLABLE = tuple(name for name in MINUTE_STREAMS if name != "book_ticker")
+BACKFILLABLE = tuple(name for name in UM_MINUTE.uses if name != "book_ticker")
 KLINES = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
 
 
@@ -150,7 +150,7 @@ def test_an_hour_with_a_source_can_lack_minutes_of_it(lake: Lake) -> None:
     sources = [ref("agg_trades"), ref("metrics"), ref("funding_rate")]
     commit(lake, FIRST, *sources, **values)
     rows = pl.read_parquet(lake[0].minute_path(SYMBOL, FIRST))
-    outcome = source_coverage(FIRST, dict.fromkeys(MINUTE_STREAMS, "archive"), rows)
+    outcome = source_coverage(UM_MINUTE, FIRST, dict.fromkeys(UM_MINUTE.uses, "archive"), rows)
     assert not outcome.passed
     commit(lake, FIRST + HOUR, *sources, checks=outcomes_to_json([outcome]), **values)
     found = certified(lake, "count_buy_trades", "oi_contracts", "funding_rate", hours=2)
@@ -210,11 +210,12 @@ def test_every_column_has_its_stream_or_is_never_null_for_lack_of_one() -> None:
         "taker_buy_vol_btc", "taker_buy_vol_usdt", "net_taker_vol_btc", "taker_buy_ratio", "vwap_1m",
         "has_ws_latency", "has_depth", "has_liq", "has_ls_ratio",
     }  # fmt: skip
-    assert set(MINUTE.names) - set(ORIGINS) == never
-    assert {origin.stream for origin in ORIGINS.values()} == {*MINUTE_STREAMS, LIVE} - {"klines_1m"}
-    live = {name for name, origin in ORIGINS.items() if origin.stream == LIVE}
-    assert live == {c.name for c in MINUTE.columns if c.support_class == "LIVE_ONLY"} - never
-    empty = pl.DataFrame([[None]] * len(MINUTE.names), schema=MINUTE.polars_schema).with_columns(
+    origins = UM_MINUTE.origins
+    assert set(UM_MINUTE.names) - set(origins) == never
+    assert set(origins.values()) == {*UM_MINUTE.uses, LIVE} - {"klines_1m"}
+    live = {name for name, stream in origins.items() if stream == LIVE}
+    assert live == {c.name for c in UM_MINUTE.columns if c.support_class == "LIVE_ONLY"} - never
+    empty = pl.DataFrame([[None]] * len(UM_MINUTE.names), schema=UM_MINUTE.polars_schema).with_columns(
         pl.col("has_ws_latency", "has_depth", "has_liq").fill_null(value=False)
     )
-    assert empty.select(pl.all_horizontal(origin.absent for origin in ORIGINS.values())).item()
+    assert empty.select(pl.all_horizontal(UM_MINUTE.absent(name) for name in origins)).item()

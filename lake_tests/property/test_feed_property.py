@@ -10,9 +10,10 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_assets.feed_1h.bars import BAR_SCHEMA, HOUR, Values
+from lake_assets.feed_1h.bars import BAR_SCHEMA, Values
 from lake_assets.feed_1h.history import audit, continuity, running_hashes
 from lake_assets.feed_1h.window import Answer, judge_hours
+from lake_resources.clock import HOUR
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, ROW_SCHEMA
 from lake_tests.bench.feed_1h import at
 

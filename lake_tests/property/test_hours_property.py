@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.sources import HourSource, StreamSources, find_sources
-from lake_assets.inputs.stream_uses import Feed, feeds
+from lake_assets.schema.stream_use import StreamUse
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.support.simulated_lake import HOUR, SYMBOL, Bench, bench_on, exchange, hours, statuses
 
 DAY = datetime(2024, 3, 29, tzinfo=UTC)
@@ -39,14 +40,14 @@ class Raw:
     days: dict[int, pl.DataFrame] = field(default_factory=dict)
 
     def sources(self, wanted: Sequence[datetime], max_ffill: int) -> dict[str, StreamSources]:
-        used = feeds(max_ffill)
+        used = UM_MINUTE.uses_carrying(max_ffill)
         return {
             name: find_sources(self.bench.lake, SYMBOL, feed, wanted, LATER, self.bench.reports.append)
             for name, feed in used.items()
         }
 
     def rows(
-        self, wanted: Sequence[datetime], max_ffill: int, change: Callable[[Feed, Path], Path] | None = None
+        self, wanted: Sequence[datetime], max_ffill: int, change: Callable[[StreamUse, Path], Path] | None = None
     ) -> pl.DataFrame:
         sources = self.sources(wanted, max_ffill)
         if change is not None:
@@ -59,10 +60,10 @@ class Raw:
             self.days[max_ffill] = self.rows(hours(0, 24, DAY), max_ffill)
         return self.days[max_ffill]
 
-    def cut(self, end: datetime) -> Callable[[Feed, Path], Path]:
+    def cut(self, end: datetime) -> Callable[[StreamUse, Path], Path]:
         """Drop every raw row that was not known before `end`."""
 
-        def write(feed: Feed, path: Path) -> Path:
+        def write(feed: StreamUse, path: Path) -> Path:
             known = pl.col(feed.stream.time_column) + KNOWABLE.get(feed.name, timedelta(0)) < end
             target = self.folder / f"{feed.name}-{path.stem}-{end:%d%H%M}.parquet"
             if not target.exists():
@@ -72,7 +73,7 @@ class Raw:
         return write
 
 
-def changed(found: StreamSources, change: Callable[[Feed, Path], Path]) -> StreamSources:
+def changed(found: StreamSources, change: Callable[[StreamUse, Path], Path]) -> StreamSources:
     by_hour = {
         hour: HourSource(source.ref, tuple(change(found.feed, path) for path in source.paths))
         for hour, source in found.by_hour.items()

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import duckdb
 
-from lake_assets.feed_1h.bars import HOUR, naive
+from lake_assets.feed_1h.bars import naive
 from lake_assets.feed_1h.feed import Feed, FeedOptions
 from lake_assets.feed_1h.run import run_feed
 from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.clock import HOUR
 from lake_resources.governor import WeightGovernor
 from lake_resources.storage.bars_duckdb import BarsTable
 

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lake_assets.inputs.stream_uses import FEEDS
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.commit import commit_hours
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, open_files, sound_rows
 
 HELD_ROWS = 59
 """Rows of the first hour before the writer came; it commits 60 of that hour and the whole hour after it."""
-STREAMS = tuple(FEEDS)
+STREAMS = tuple(UM_MINUTE.uses)
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 

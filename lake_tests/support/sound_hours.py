@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.lake import CODE_VERSION
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import assemble
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import HourCandidate, commit_hours
@@ -69,7 +69,7 @@ def candidate(
         complete=rows.height == 60,
         expected_rows=expected,
         inputs_hash=f"inputs {hour}",
-        schema_hash=MINUTE.schema_hash,
+        schema_hash=UM_MINUTE.schema_hash,
         code_version=CODE_VERSION,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.schema.tables import MINUTE as TABLE
+from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import MinuteInputs, assemble
 from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, inputs, kline, metrics_row, wire
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
-from lake_assets.transforms.live.live_rows import LIVE_INPUT, LIVE_ONLY
+from lake_assets.transforms.live.live_rows import LIVE_INPUT
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 
@@ -45,7 +45,7 @@ def test_without_a_collector_nothing_changes() -> None:
     rows = assembled(None)
 
     assert rows.equals(assembled(pl.DataFrame(schema=LIVE_INPUT)))
-    nullable = [name for name in LIVE_ONLY if name not in ("has_ws_latency", "has_depth", "has_liq")]
+    nullable = [name for name in UM_MINUTE.collected if name not in ("has_ws_latency", "has_depth", "has_liq")]
     assert all(rows[name].is_null().all() for name in nullable)
     assert not rows.select("has_ws_latency", "has_depth", "has_liq").to_numpy().any()
 
@@ -59,7 +59,7 @@ def test_live_columns_stay_in_their_minute_and_flags_are_never_null() -> None:
     assert rows["latency_engine"].to_list() == [None, 7, None, None, None]
     assert rows["has_liq"].to_list() == [False, True, False, False, False]
     assert rows["has_depth"].to_list() == [False] * COUNT
-    assert rows.columns == list(MINUTE.names)
+    assert rows.columns == list(UM_MINUTE.names)
 
 
 def test_book_features_are_carried_while_the_source_is_there() -> None:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lake_assets.feed_1h.bars import HOUR, Values, bars_from_rows
+from lake_assets.feed_1h.bars import Values, bars_from_rows
 from lake_assets.feed_1h.window import Answer, Verdict, judge_hours, unsound_bar
+from lake_resources.clock import HOUR
 from lake_tests.bench.feed_1h import NOW, at, case_bar
 
 Change = dict[int, Values]

@@ -8,16 +8,16 @@ import polars as pl
 import pytest
 
 from lake_assets.schema.known_holes import Hole
-from lake_assets.schema.tables import MINUTE as TABLE
+from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import assemble
-from lake_assets.validation.gate import HourWindow, gate, passes
+from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import CHECK_NAMES, GATE_CHECKS, CheckOutcome
 from lake_assets.validation.partition_audit import partition_audit
 from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, inputs, kline, wire
 
 NAN = float("nan")
 ELEVEN = TEN + HOUR
-WINDOWS = [HourWindow(TEN, ELEVEN), HourWindow(ELEVEN, ELEVEN + HOUR)]
+WINDOWS = [PartitionWindow(TEN, ELEVEN), PartitionWindow(ELEVEN, ELEVEN + HOUR)]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def without(frame: pl.DataFrame, *minutes: int) -> pl.DataFrame:
 
 
 def judged(frame: pl.DataFrame, *holes: Hole, hour: datetime = TEN) -> dict[str, CheckOutcome]:
-    return {check.name: check for check in gate(frame, WINDOWS, holes)[hour]}
+    return {check.name: check for check in gate(TABLE, frame, WINDOWS, holes)[hour]}
 
 
 def failed(checks: dict[str, CheckOutcome]) -> list[str]:
@@ -59,7 +59,7 @@ def failed(checks: dict[str, CheckOutcome]) -> list[str]:
 
 
 def test_sound_hours_pass_every_check(frame: pl.DataFrame) -> None:
-    outcomes = gate(frame, WINDOWS, [])
+    outcomes = gate(TABLE, frame, WINDOWS, [])
     assert list(outcomes) == [TEN, ELEVEN]
     assert [check.name for check in outcomes[TEN]] == list(GATE_CHECKS) == list(CHECK_NAMES[:4])
     assert all(passes(checks) for checks in outcomes.values())
@@ -144,20 +144,20 @@ def test_a_row_outside_the_judged_minutes_counts_against_an_hour(frame: pl.DataF
     stray = frame[:1].with_columns(
         timestamp=pl.lit(None if offset is None else TEN + offset, dtype=frame.schema["timestamp"])
     )
-    outcomes = gate(pl.concat([frame, stray]), WINDOWS, [])
+    outcomes = gate(TABLE, pl.concat([frame, stray]), WINDOWS, [])
     outside = {hour: checks[2].metadata["outside"] for hour, checks in outcomes.items()}
     assert outside == ({TEN: 0, ELEVEN: 1} if offset == 5 * HOUR else {TEN: 1, ELEVEN: 0})
 
 
 def test_the_open_hour_holds_the_minutes_expected_so_far(frame: pl.DataFrame) -> None:
-    open_hour = [HourWindow(TEN, TEN + 31 * MINUTE)]
-    assert passes(gate(frame[:31], open_hour, [])[TEN])
-    assert not passes(gate(frame[:30], open_hour, [])[TEN])
-    early = gate(frame[:32], open_hour, [])[TEN][2]
+    open_hour = [PartitionWindow(TEN, TEN + 31 * MINUTE)]
+    assert passes(gate(TABLE, frame[:31], open_hour, [])[TEN])
+    assert not passes(gate(TABLE, frame[:30], open_hour, [])[TEN])
+    early = gate(TABLE, frame[:32], open_hour, [])[TEN][2]
     assert (early.passed, early.metadata["outside"]) == (False, 1)
-    nothing_yet = gate(frame[:0], [HourWindow(TEN, TEN)], [])[TEN]
+    nothing_yet = gate(TABLE, frame[:0], [PartitionWindow(TEN, TEN)], [])[TEN]
     assert passes(nothing_yet)
-    assert not passes(gate(frame[:0], WINDOWS, [])[TEN])
+    assert not passes(gate(TABLE, frame[:0], WINDOWS, [])[TEN])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_metadata_has_the_same_numbers_whatever_the_verdict(frame: pl.DataFrame)
 
 
 def audit(frame: pl.DataFrame | None, start: int = 0, end: int = 60, *holes: Hole) -> list[str]:
-    return partition_audit(frame, TEN, TEN + start * MINUTE, TEN + end * MINUTE, holes=holes)
+    return partition_audit(TABLE, frame, TEN, TEN + start * MINUTE, TEN + end * MINUTE, holes=holes)
 
 
 def test_a12_reason_codes(frame: pl.DataFrame) -> None:

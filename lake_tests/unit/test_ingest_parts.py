@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lake_assets.inputs.stream_uses import FEEDS, feeds
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import hours_between, runs_of
 from lake_resources.errors import SettingsError
 from lake_resources.storage.root import claim_root
@@ -44,14 +44,14 @@ def test_hours_are_asked_for_in_runs(hours: list[int], longest: int | None, want
     ("max_ffill_minutes", "book", "metrics"), [(0, 0, 1), (1, 1, 1), (55, 1, 1), (56, 1, 2), (60, 1, 2), (1440, 24, 25)]
 )
 def test_feeds_look_back_as_far_as_values_are_carried(max_ffill_minutes: int, book: int, metrics: int) -> None:
-    found = feeds(max_ffill_minutes)
-    assert found.keys() == FEEDS.keys()
+    found = UM_MINUTE.uses_carrying(max_ffill_minutes)
+    assert found.keys() == UM_MINUTE.uses.keys()
     assert (found["book_ticker"].look_back_hours, found["metrics"].look_back_hours) == (book, metrics)
-    assert found["funding_rate"] == FEEDS["funding_rate"]
+    assert found["funding_rate"] == UM_MINUTE.uses["funding_rate"]
 
 
 def test_the_declared_feeds_are_those_of_an_hour_of_carrying() -> None:
-    assert feeds(60) == FEEDS
+    assert UM_MINUTE.uses_carrying(60) == UM_MINUTE.uses
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_declared_feeds_are_those_of_an_hour_of_carrying() -> None:
     ],
 )
 def test_an_answer_is_final_once_it_cannot_change(stream: str, rows: int, after_end: timedelta, final: bool) -> None:
-    assert FEEDS[stream].is_final(DAY, rows, DAY + HOUR + after_end) is final
+    assert UM_MINUTE.uses[stream].is_final(DAY, rows, DAY + HOUR + after_end) is final
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_an_answer_is_final_once_it_cannot_change(stream: str, rows: int, after_
     ],
 )
 def test_an_archive_is_asked_for_when_it_can_be_there(stream: str, day: date, now: datetime, due: bool) -> None:
-    assert FEEDS[stream].archive_due(day, now) is due
+    assert UM_MINUTE.uses[stream].archive_due(day, now) is due
 
 
 def test_a_month_is_the_period_of_each_of_its_days() -> None:
-    assert FEEDS["funding_rate"].period(date(2026, 2, 28)) == "2026-02"
-    assert FEEDS["klines_1m"].period(date(2026, 2, 28)) == "2026-02-28"
+    assert UM_MINUTE.uses["funding_rate"].period(date(2026, 2, 28)) == "2026-02"
+    assert UM_MINUTE.uses["klines_1m"].period(date(2026, 2, 28)) == "2026-02-28"
 
 
 def test_a_root_belongs_to_one_exchange(tmp_path: Path) -> None:

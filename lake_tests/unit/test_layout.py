@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.um_minute import UM_MINUTE
 
-HOURS = MINUTE.layout
+HOURS = UM_MINUTE.layout
 DAYS = replace(HOURS, name="days", span="day", grain=timedelta(seconds=1), tiers=("month",))
 INSTANT = datetime(2026, 11, 19, 5, 42, 7, tzinfo=UTC)
 

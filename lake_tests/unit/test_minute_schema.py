@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_assets.schema.dictionary import render
 from lake_assets.schema.known_holes import holes_of, known_holes, parse_holes
-from lake_assets.schema.tables import MINUTE
+from lake_assets.tables.dictionary import render
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError
 
 CANONICAL_TEXT = """
@@ -40,55 +40,57 @@ REQUIRED = REQUIRED_TEXT.split()
 
 def test_a1_58_columns_then_8_flags_in_order() -> None:
     assert (len(CANONICAL), len(FLAGS)) == (58, 8)
-    assert MINUTE.canonical == tuple(CANONICAL)
-    assert MINUTE.flags == tuple(FLAGS)
-    assert MINUTE.names == (*CANONICAL, *FLAGS)
-    assert len(set(MINUTE.names)) == 66
+    assert UM_MINUTE.canonical == tuple(CANONICAL)
+    assert UM_MINUTE.flags == tuple(FLAGS)
+    assert UM_MINUTE.names == (*CANONICAL, *FLAGS)
+    assert len(set(UM_MINUTE.names)) == 66
 
 
 def test_a1_support_classes_and_required_set() -> None:
     def classes(names: tuple[str, ...]) -> Counter[str]:
-        return Counter(MINUTE.column(name).support_class for name in names)
+        return Counter(UM_MINUTE.column(name).support_class for name in names)
 
-    assert classes(MINUTE.canonical) == {"HARD_REQUIRED": 12, "BACKFILL_AVAILABLE": 31, "LIVE_ONLY": 15}
-    assert classes(MINUTE.names) == {"HARD_REQUIRED": 12, "BACKFILL_AVAILABLE": 32, "LIVE_ONLY": 22}
-    assert MINUTE.required == tuple(REQUIRED)
+    assert classes(UM_MINUTE.canonical) == {"HARD_REQUIRED": 12, "BACKFILL_AVAILABLE": 31, "LIVE_ONLY": 15}
+    assert classes(UM_MINUTE.names) == {"HARD_REQUIRED": 12, "BACKFILL_AVAILABLE": 32, "LIVE_ONLY": 22}
+    assert UM_MINUTE.required == tuple(REQUIRED)
 
 
 def test_polars_and_arrow_schemas_agree_and_carry_units() -> None:
-    arrow = MINUTE.arrow_schema
-    assert pl.from_arrow(arrow.empty_table()).schema == MINUTE.polars_schema
+    arrow = UM_MINUTE.arrow_schema
+    assert pl.from_arrow(arrow.empty_table()).schema == UM_MINUTE.polars_schema
     assert str(arrow.field("timestamp").type) == "timestamp[us, tz=UTC]"
     assert arrow.field("taker_buy_ratio").metadata[b"unit"] == b"fraction 0..1"
 
 
 def test_schema_hash_is_stable_and_follows_the_meaning() -> None:
     def changed(**change: object) -> str:
-        first, *rest = MINUTE.columns
-        return dataclasses.replace(MINUTE, columns=(dataclasses.replace(first, **change), *rest)).schema_hash
+        first, *rest = UM_MINUTE.columns
+        return dataclasses.replace(UM_MINUTE, columns=(dataclasses.replace(first, **change), *rest)).schema_hash
 
-    assert MINUTE.schema_hash == "7410ee5f91e3bef90d7fd1927901b38f380ad505a3dbe8228f07f2cdadaa1320"
-    assert changed() == MINUTE.schema_hash
+    assert UM_MINUTE.schema_hash == "7410ee5f91e3bef90d7fd1927901b38f380ad505a3dbe8228f07f2cdadaa1320"
+    assert changed() == UM_MINUTE.schema_hash
     changes = ({"name": "x"}, {"unit": "s"}, {"definition": "x"}, {"fill_policy": "x"}, {"dtype": pl.Float64()})
     hashes = {changed(**change) for change in changes}
-    assert len(hashes | {MINUTE.schema_hash}) == 6
+    assert len(hashes | {UM_MINUTE.schema_hash}) == 6
 
 
 def test_only_required_columns_and_never_null_flags_refuse_null() -> None:
-    strict = {column.name for column in MINUTE.columns if not column.nullable}
+    strict = {column.name for column in UM_MINUTE.columns if not column.nullable}
     assert strict == {*REQUIRED, "has_ws_latency", "has_depth", "has_liq", "has_ls_ratio"}
 
 
 def test_bounds_read_as_a_person_writes_them() -> None:
     names = ("open", "volume_btc", "taker_buy_ratio", "bid_ask_imbalance", "latency_network")
-    assert [MINUTE.column(name).bounds.text() for name in names] == ["> 0", "≥ 0", "0..1", "-1..1", ""]
+    assert [UM_MINUTE.column(name).bounds.text() for name in names] == ["> 0", "≥ 0", "0..1", "-1..1", ""]
 
 
 def test_dictionary_page_is_fresh_and_names_every_column() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "data-dictionary.md"
-    assert page.read_text("utf-8") == render(), "run: python -m lake_assets.schema.dictionary > docs/data-dictionary.md"
-    rows = [line for line in render().splitlines() if line.startswith("| ") and "| `" in line]
-    assert [line.split("`")[1] for line in rows] == list(MINUTE.names)
+    assert page.read_text("utf-8") == render(UM_MINUTE), (
+        "run: python -m lake_assets.tables.dictionary > docs/data-dictionary.md"
+    )
+    rows = [line for line in render(UM_MINUTE).splitlines() if line.startswith("| ") and "| `" in line]
+    assert [line.split("`")[1] for line in rows] == list(UM_MINUTE.names)
 
 
 def test_known_holes_of_the_project_are_whole_minutes_with_a_reference() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from lake_assets.schema.known_damage import Damage
 from lake_assets.schema.known_holes import Hole
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import trade_features
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
-from lake_assets.validation.source_coverage import MINUTE_STREAMS, source_coverage
+from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, kline, metrics_row, wire
 
@@ -158,22 +159,22 @@ BOTH_ERAS = [datetime(2023, 6, 1, tzinfo=UTC), TEN]
 
 @pytest.mark.parametrize("hour", BOTH_ERAS)
 def test_coverage_expects_only_streams_that_the_exchange_has(hour: datetime) -> None:
-    kinds = dict.fromkeys(MINUTE_STREAMS, "archive") | {"book_ticker": "none"}
-    check = source_coverage(hour, kinds)
+    kinds = dict.fromkeys(UM_MINUTE.uses, "archive") | {"book_ticker": "none"}
+    check = source_coverage(UM_MINUTE, hour, kinds)
     assert check.passed == (hour == TEN)
     assert check.severity == "warn"
     assert check.metadata["streams"] == (7 if hour == TEN else 8)
 
 
 def test_coverage_names_absent_streams_and_series_that_ran_out() -> None:
-    kinds = dict.fromkeys(MINUTE_STREAMS, "rest") | {"agg_trades": "none"}
+    kinds = dict.fromkeys(UM_MINUTE.uses, "rest") | {"agg_trades": "none"}
     del kinds["metrics"]
-    check = source_coverage(TEN, kinds)
+    check = source_coverage(UM_MINUTE, TEN, kinds)
     assert (check.passed, check.metadata["absent"]) == (False, 2)
     assert check.metadata["absent_streams"] == "agg_trades, metrics"
     slow = ("oi_contracts", "oi_value_usdt", "top_trader_ls_ratio_acct", "global_ls_ratio_acct", "funding_rate")
     rows = pl.DataFrame({name: [1.0, None if name == "funding_rate" else 1.0] for name in slow})
-    stale = source_coverage(TEN, dict.fromkeys(MINUTE_STREAMS, "rest"), rows)
+    stale = source_coverage(UM_MINUTE, TEN, dict.fromkeys(UM_MINUTE.uses, "rest"), rows)
     assert (stale.passed, stale.metadata["stale_minutes"], stale.metadata["stale_columns"]) == (
         False,
         1,
@@ -194,21 +195,21 @@ def hole(stream: str, first: int, last: int) -> Hole:
 
 
 def test_known_holes_of_the_whole_hour_excuse_a_stream_and_damage_is_only_named() -> None:
-    kinds = dict.fromkeys(MINUTE_STREAMS, "archive") | {"premium_index_klines_1m": "none"}
+    kinds = dict.fromkeys(UM_MINUTE.uses, "archive") | {"premium_index_klines_1m": "none"}
     damage = [
         Damage("premium_index_klines_1m", "*", TEN.date(), TEN.date(), "absent", "#335"),
         Damage("metrics", "*", TEN.date(), TEN.date(), "damaged", "#350"),
     ]
 
-    named = source_coverage(TEN, kinds, damage=damage)
+    named = source_coverage(UM_MINUTE, TEN, kinds, damage=damage)
     assert (named.passed, named.metadata["absent_streams"]) == (False, "premium_index_klines_1m")
     assert named.metadata["known_damage"] == "premium_index_klines_1m: absent (#335)"
 
     part = [hole("premium_index_klines_1m", 0, 59)]
-    assert not source_coverage(TEN, kinds, holes=part).passed
-    whole = source_coverage(TEN, kinds, holes=[hole("premium_index_klines_1m", 30, 90), *part])
+    assert not source_coverage(UM_MINUTE, TEN, kinds, holes=part).passed
+    whole = source_coverage(UM_MINUTE, TEN, kinds, holes=[hole("premium_index_klines_1m", 30, 90), *part])
     assert (whole.passed, whole.metadata["excused_streams"]) == (True, "premium_index_klines_1m")
-    assert not source_coverage(TEN, kinds, holes=[hole("agg_trades", 0, 60)]).passed
+    assert not source_coverage(UM_MINUTE, TEN, kinds, holes=[hole("agg_trades", 0, 60)]).passed
 
 
 def test_known_holes_excuse_minutes_without_aggtrades() -> None:
@@ -217,7 +218,13 @@ def test_known_holes_excuse_minutes_without_aggtrades() -> None:
         {"timestamp": [TEN, TEN + MINUTE], "count_buy_trades": [None, 1]} | {name: [1.0, 1.0] for name in slow},
         schema_overrides={"count_buy_trades": pl.Int64},
     )
-    kinds = dict.fromkeys(MINUTE_STREAMS, "archive")
-    assert source_coverage(TEN, kinds, rows).metadata["lost_trade_minutes"] == 1
-    assert source_coverage(TEN, kinds, rows, holes=[hole("agg_trades", 0, 1)]).metadata["lost_trade_minutes"] == 0
-    assert source_coverage(TEN, kinds, rows, holes=[hole("agg_trades", 1, 2)]).metadata["lost_trade_minutes"] == 1
+    kinds = dict.fromkeys(UM_MINUTE.uses, "archive")
+    assert source_coverage(UM_MINUTE, TEN, kinds, rows).metadata["lost_trade_minutes"] == 1
+    assert (
+        source_coverage(UM_MINUTE, TEN, kinds, rows, holes=[hole("agg_trades", 0, 1)]).metadata["lost_trade_minutes"]
+        == 0
+    )
+    assert (
+        source_coverage(UM_MINUTE, TEN, kinds, rows, holes=[hole("agg_trades", 1, 2)]).metadata["lost_trade_minutes"]
+        == 1
+    )

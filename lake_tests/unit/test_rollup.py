@@ -5,8 +5,9 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from lake_assets.schema.tables import MINUTE
-from lake_assets.transforms.rollup import RULES, needed_columns, rolled_columns, rollup
+from lake_assets.schema.rolling import MEAN
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.transforms.rollup import needed_columns, rolled_columns, rollup
 from lake_resources.errors import SettingsError
 from lake_tests.support.sound_hours import FIRST, sound_rows
 
@@ -14,19 +15,15 @@ HOURS = sound_rows(FIRST, 48)
 
 
 def bars(timeframe, rows=HOURS, columns=None, **given):
-    return rollup(rows.lazy(), timeframe, columns, **given).collect()
-
-
-def test_every_column_of_the_table_has_one_rule_and_no_other_has():
-    assert tuple(RULES) == MINUTE.names
+    return rollup(UM_MINUTE, rows.lazy(), timeframe, columns, **given).collect()
 
 
 def test_every_rule_runs_and_keeps_the_type_of_what_it_keeps():
     found = bars("1h")
-    assert found.width == 1 + len(rolled_columns()) + 2
+    assert found.width == 1 + len(rolled_columns(UM_MINUTE)) + 2
     for name, dtype in found.schema.items():
-        if name in MINUTE.names and RULES[name] is not RULES["avg_spread_usdt"]:
-            assert dtype == MINUTE.column(name).dtype, name
+        if name in UM_MINUTE.names and UM_MINUTE.column(name).rollup is not MEAN:
+            assert dtype == UM_MINUTE.column(name).dtype, name
 
 
 @pytest.mark.parametrize(("timeframe", "minutes"), [("5m", 5), ("15m", 15), ("1h", 60), ("1d", 1440)])
@@ -99,8 +96,8 @@ def test_liquidation_prices_are_weighted_by_quantity():
 
 
 def test_only_the_columns_that_are_needed_are_read():
-    assert needed_columns(["vwap_1m", "close"]) == ("timestamp", "volume_usdt", "volume_btc", "close")
-    found = bars("1h", HOURS.select(needed_columns(["vwap_1m"])), ["vwap_1m"])
+    assert needed_columns(UM_MINUTE, ["vwap_1m", "close"]) == ("timestamp", "volume_usdt", "volume_btc", "close")
+    found = bars("1h", HOURS.select(needed_columns(UM_MINUTE, ["vwap_1m"])), ["vwap_1m"])
     assert found.columns == ["timestamp", "minutes", "complete", "vwap"]
     assert bars("1m", columns=["close"]).columns == ["timestamp", "minutes", "complete", "close"]
 
@@ -108,4 +105,4 @@ def test_only_the_columns_that_are_needed_are_read():
 @pytest.mark.parametrize(("column", "message"), [("clos", "no column 'clos'"), ("latency_engine", "no value for bars")])
 def test_what_cannot_be_had_is_refused(column, message):
     with pytest.raises(SettingsError, match=message):
-        rollup(HOURS.lazy(), "1h", [column])
+        rollup(UM_MINUTE, HOURS.lazy(), "1h", [column])

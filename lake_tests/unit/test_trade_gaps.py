@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from lake_assets.schema.tables import MINUTE as TABLE
+from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import MinuteInputs, assemble
 from lake_assets.transforms.lost_trades import without_lost_trades
 from lake_assets.transforms.trades import trade_features

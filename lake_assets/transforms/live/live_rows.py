@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import polars as pl
 
-from lake_assets.schema.tables import MINUTE
+from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.book import BOOK_FEATURES
 from lake_assets.transforms.trades import TRADE_FEATURES
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
-LIVE_ONLY: dict[str, pl.DataType] = {
-    column.name: column.dtype for column in MINUTE.columns if column.support_class == "LIVE_ONLY"
-}
-"""Columns of the minute table that only a collector can fill, flags included."""
-
-NEVER_NULL_FLAGS = ("has_ws_latency", "has_depth", "has_liq")
+NEVER_NULL_FLAGS = tuple(name for name in COLUMNS.never_null_flags if name in COLUMNS.collected)
+"""Flags that only a collector can set: false where none was there."""
 
 LIVE_INPUT: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
-    **LIVE_ONLY,
+    **COLUMNS.collected,
     **{name: dtype for name, dtype in BOOK_FEATURES.items() if name != "timestamp"},
     "has_book_ticker": pl.Boolean(),
     "has_agg_trades": pl.Boolean(),

@@ -13,10 +13,10 @@ import polars as pl
 
 from lake_assets.audit.scan import audit_hours
 from lake_assets.build.compaction import plan_compaction
-from lake_assets.inputs.stream_uses import FEEDS
 from lake_assets.lake import Lake
 from lake_assets.quality.certificate import certify
 from lake_assets.quality.month_card import month_window, report_card
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.reader import scan_minutes
@@ -72,7 +72,7 @@ def ledger_findings(lake: Lake, span: Span, symbol: str, now: datetime) -> Itera
         where = f"{revision.stream} {minute(revision.timestamp)}"
         yield Finding("revisions", symbol, where, f"{revision.column}: {' to '.join(ways)}")
     current = {}
-    for name in FEEDS:
+    for name in UM_MINUTE.uses:
         for archive in lake.ledger.archives_between(symbol, name, span.start, END):
             current[name, archive.period] = archive.sha256
             vintages = lake.ledger.archive_vintages(symbol, name, archive.period)
@@ -91,7 +91,7 @@ def _of_hour(partition: Partition, current: Mapping[tuple[str, str], str]) -> It
     for name, ref in partition.sources.items():
         if ref.kind != _usual(name, hour):
             yield Finding("sources", symbol, f"{name} {minute(hour)}", ref.kind)
-        vintage = current.get((name, FEEDS[name].period(hour.date())), "none")
+        vintage = current.get((name, UM_MINUTE.uses[name].period(hour.date())), "none")
         if ref.kind.startswith("archive") and not ref.reference.startswith(vintage):
             yield Finding("sources", symbol, f"{name} {minute(hour)}", "an older vintage")
     if partition.row_count < 60 and not partition.complete:
@@ -100,7 +100,7 @@ def _of_hour(partition: Partition, current: Mapping[tuple[str, str], str]) -> It
 
 def _usual(stream: str, hour: datetime) -> str:
     """The kind of source of a sound hour: the month of the end has no funding file yet, book tickers have none."""
-    feed = FEEDS[stream]
+    feed = UM_MINUTE.uses[stream]
     if not feed.could_have_archive(hour.date()):
         return "none"
     return (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from lake_assets.inputs.stream_uses import FEEDS
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.simulator.exchange import Exchange
 from lake_tests.bench.year.planted import HOUR, MINUTE, Plant, Stage
 
@@ -107,7 +107,7 @@ def _without_archive(plant: Plant, reason: str, stage: Stage) -> Iterator[tuple[
             yield "missing sources", f"{plant.stream} {hour:%Y-%m-%dT%H}", "rest: out of reach"
     if not kept:
         yield "values", f"{VALUES[plant.stream]} {stretch(plant.start, plant.end)}", "NULL"
-    elif stage == Stage.COMPACTED and FEEDS[plant.stream].required:
+    elif stage == Stage.COMPACTED and UM_MINUTE.uses[plant.stream].required:
         yield "compaction", plant.period, f"{plant.stream} comes from rest"
 
 
@@ -184,7 +184,7 @@ def _first_row(plant: Plant) -> str:
 
 def _live(plant: Plant, context: Context) -> Iterator[tuple[str, str, str]]:
     if context.stage < Stage.PROMOTED:
-        for name, feed in FEEDS.items():
+        for name, feed in UM_MINUTE.uses.items():
             if feed.stream.files.cadence == "daily" and feed.could_have_archive(plant.start.date()):
                 for hour in plant.hours:
                     yield "sources", f"{name} {minute(hour)}", "rest"

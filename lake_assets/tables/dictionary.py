@@ -1,6 +1,6 @@
 """The generated page `docs/data-dictionary.md`.
 
-Belongs here: rendering of the registry as Markdown (`python -m lake_assets.schema.dictionary` prints it).
+Belongs here: rendering of the registry as Markdown (`python -m lake_assets.tables.dictionary` prints it).
 Does not belong here: any text about a column that is not in the registry.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 
 from lake_assets.schema.column import Column
-from lake_assets.schema.tables import MINUTE, Table
+from lake_assets.schema.table import Table
+from lake_assets.tables.um_minute import UM_MINUTE
 
 CLASSES = {
     "HARD_REQUIRED": "in every row, never NULL",
@@ -20,7 +21,7 @@ _BANDS = ("cold", "warm", "hot")
 HEADER = """\
 # Data dictionary
 
-Generated from `lake_assets/schema/minute_columns.py` by `python -m lake_assets.schema.dictionary`;
+Generated from `lake_assets/schema/minute_columns.py` by `python -m lake_assets.tables.dictionary`;
 edit the registry, not this page.
 
 ## The minute table of USD-M futures
@@ -53,7 +54,7 @@ def _row(column: Column) -> str:
     return f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
 
-def render(table: Table = MINUTE) -> str:
+def render(table: Table) -> str:
     """The data dictionary of a table as Markdown."""
     classes = "\n".join(f"- **{name}**: {text}." for name, text in CLASSES.items())
     rows = "\n".join(_row(column) for column in table.columns)
@@ -71,4 +72,4 @@ def render(table: Table = MINUTE) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(render())
+    sys.stdout.write(render(UM_MINUTE))

@@ -1,0 +1,91 @@
+"""A table of the lake as declared: everything that the platform must know to build, judge, store and read it.
+
+Belongs here: the `Table` record and what follows from its columns and its uses of streams together. Does not belong
+here: any table (`lake_assets.tables`), views of columns alone (`column_set`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from lake_assets.schema.column_set import ColumnSet
+from lake_assets.schema.stream_use import StreamUse
+from lake_resources.clock import HOUR, MINUTE
+from lake_resources.layout import TableLayout
+
+_WORDS = {timedelta(seconds=1): "second", MINUTE: "minute", HOUR: "hour"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(ColumnSet):
+    """A table of the lake.
+
+    Attributes:
+        columns: its columns in file order.
+        layout: its name, market, grain, partitions and place.
+        streams: how it uses each of its streams, in the order in which messages name them.
+        primary_key: columns that identify a row; `symbol` is in the path, not in the file.
+        sort_order: columns a file is sorted by.
+    """
+
+    layout: TableLayout
+    streams: tuple[StreamUse, ...]
+    primary_key: tuple[str, ...]
+    sort_order: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Table name."""
+        return self.layout.name
+
+    @property
+    def row_stream(self) -> str:
+        """Name of the stream whose rows are the rows of the table."""
+        return self.layout.row_stream
+
+    @property
+    def row_word(self) -> str:
+        """What a row is, in words: `minute`, `second`, or `row` where its length has no name."""
+        return _WORDS.get(self.layout.grain, "row")
+
+    def row_text(self, instant: datetime) -> str:
+        """The time of a row for a reader, to the minute, or to the second where rows are shorter than minutes."""
+        return f"{instant:%Y-%m-%d %H:%M}" if self.layout.grain % MINUTE == timedelta(0) else f"{instant:%F %T}"
+
+    @cached_property
+    def uses(self) -> dict[str, StreamUse]:
+        """The uses by name of the stream."""
+        return {use.name: use for use in self.streams}
+
+    def uses_carrying(self, max_ffill_minutes: int) -> dict[str, StreamUse]:
+        """The uses by name of the stream, where slow series are carried for so many minutes."""
+        return {use.name: use.looking_back(max_ffill_minutes) for use in self.streams}
+
+    @cached_property
+    def row_makers(self) -> tuple[str, ...]:
+        """Names of the streams without which there is no row."""
+        return tuple(use.name for use in self.streams if use.required)
+
+    @cached_property
+    def origins(self) -> dict[str, str]:
+        """The columns that may be NULL for lack of their stream, with that stream.
+
+        Columns of the row stream are known wherever there is a row.
+        """
+        return {
+            column.name: column.stream
+            for column in self.columns
+            if column.stream != self.row_stream and not column.never_null
+        }
+
+    @cached_property
+    def running_out(self) -> tuple[str, ...]:
+        """Columns whose values are carried forward, and in which a NULL says that the series stopped for too long."""
+        return tuple(
+            column.name
+            for use in self.streams
+            if use.silence == "lost"
+            for column in self.of_stream(use.name, "carried")
+        )

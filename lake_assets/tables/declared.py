@@ -1,0 +1,12 @@
+"""All tables of the lake, by name.
+
+Belongs here: the list. Does not belong here: what a table is made of (a module each).
+"""
+
+from __future__ import annotations
+
+from lake_assets.schema.table import Table
+from lake_assets.tables.um_minute import UM_MINUTE
+
+TABLES: dict[str, Table] = {table.name: table for table in (UM_MINUTE,)}
+"""The tables by name."""
