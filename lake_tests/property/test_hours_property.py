@@ -75,10 +75,10 @@ class Raw:
 
 def changed(found: StreamSources, change: Callable[[StreamUse, Path], Path]) -> StreamSources:
     by_hour = {
-        hour: HourSource(source.ref, tuple(change(found.feed, path) for path in source.paths))
+        hour: HourSource(source.ref, tuple(change(found.use, path) for path in source.paths))
         for hour, source in found.by_hour.items()
     }
-    return StreamSources(found.feed, by_hour, found.absent)
+    return StreamSources(found.use, by_hour, found.absent)
 
 
 @pytest.fixture(scope="module")
