@@ -14,6 +14,7 @@ from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
+from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
@@ -30,12 +31,14 @@ class Lake(LakeAtRest):
     Attributes:
         max_ffill_minutes: how long a slow series may be carried forward.
         ask_rest: without it hours are built from archives, and from what REST said before.
+        limits: how much a file of strangers may hold.
     """
 
     rest: BinanceRest
     vision: VisionClient
     max_ffill_minutes: int
     ask_rest: bool = True
+    limits: InputLimits = DEFAULT_LIMITS
 
     def close(self) -> None:
         """Close connections and threads; the lake on the disk is not touched."""
@@ -57,6 +60,7 @@ def open_rest(
         timeout_s=settings.rest_timeout_s,
         attempts=settings.rest_attempts,
         sleep=sleep,
+        limits=settings.limits,
     )
 
 
@@ -76,8 +80,14 @@ def open_lake(
         clock=clock,
         safety_lag_minutes=settings.safety_lag_minutes,
         rest=open_rest(settings, clock=clock, sleep=sleep),
-        vision=VisionClient(settings.resolved_vision_url, connections=settings.vision_connections, sleep=sleep),
+        vision=VisionClient(
+            settings.resolved_vision_url,
+            connections=settings.vision_connections,
+            sleep=sleep,
+            limits=settings.limits,
+        ),
         max_ffill_minutes=settings.max_ffill_minutes,
+        limits=settings.limits,
     )
 
 

@@ -19,6 +19,7 @@ from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import system_clock
 from lake_resources.governor import WeightGovernor
+from lake_resources.input_limits import InputLimits
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.catalog import Catalog
@@ -34,6 +35,7 @@ class BinanceRestResource(dg.ConfigurableResource[Any]):
     weight_share: float
     timeout_s: float
     attempts: int
+    limits: dict[str, Any]
 
     def open(self) -> BinanceRest:
         """Open the client."""
@@ -41,7 +43,12 @@ class BinanceRestResource(dg.ConfigurableResource[Any]):
         path.parent.mkdir(parents=True, exist_ok=True)
         governor = WeightGovernor(path, clock=system_clock, share=self.weight_share)
         return BinanceRest(
-            self.base_url, governor=governor, clock=system_clock, timeout_s=self.timeout_s, attempts=self.attempts
+            self.base_url,
+            governor=governor,
+            clock=system_clock,
+            timeout_s=self.timeout_s,
+            attempts=self.attempts,
+            limits=InputLimits(**self.limits),
         )
 
 
@@ -50,10 +57,11 @@ class BinanceVisionResource(dg.ConfigurableResource[Any]):
 
     base_url: str
     connections: int
+    limits: dict[str, Any]
 
     def open(self) -> VisionClient:
         """Open the client."""
-        return VisionClient(self.base_url, connections=self.connections)
+        return VisionClient(self.base_url, connections=self.connections, limits=InputLimits(**self.limits))
 
 
 class LakeOpener(Protocol):
@@ -85,6 +93,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
             rest=self.rest.open(),
             vision=self.vision.open(),
             max_ffill_minutes=self.max_ffill_minutes,
+            limits=InputLimits(**self.vision.limits),
         )
 
 
@@ -134,8 +143,13 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         weight_share=settings.weight_share,
         timeout_s=settings.rest_timeout_s,
         attempts=settings.rest_attempts,
+        limits=settings.limits.model_dump(),
     )
-    vision = BinanceVisionResource(base_url=settings.resolved_vision_url, connections=settings.vision_connections)
+    vision = BinanceVisionResource(
+        base_url=settings.resolved_vision_url,
+        connections=settings.vision_connections,
+        limits=settings.limits.model_dump(),
+    )
     lake = LakeResource(
         rest=rest,
         vision=vision,

@@ -10,6 +10,7 @@ Does not belong here: catching, retrying, exit codes.
         ServerError              5xx, 408                                     (retryable)
         RateLimited              429                                          (retryable)
         MalformedAnswer          an answer that contradicts the protocol      (retryable)
+        OverLimit                more bytes or more time than any sound answer
         Banned                   418, or a ban remembered on disk
         GeoBlocked               451
         RequestRefused           other 4xx: code and message of the exchange
@@ -96,6 +97,14 @@ class MalformedAnswer(ExchangeError):
 
     retryable = True
     default_remedy = "Repeat once; if it stays, compare the answer with docs/architecture.md and report it"
+
+
+class OverLimit(ExchangeError):
+    """An answer or download has more bytes, or takes more time, than the settings allow."""
+
+    default_remedy = (
+        "Nothing sound comes near this limit: check who answers there, then `LAKE_LIMITS__…` of the settings"
+    )
 
 
 class Banned(ExchangeError):

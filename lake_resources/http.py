@@ -1,4 +1,4 @@
-"""One pooled HTTP/1.1 client and the retry rule of all network calls.
+"""One pooled HTTP/1.1 client and the retry rule of all calls of the exchange.
 
 Belongs here: connections, time-outs, TLS, answers as bytes, what a broken connection becomes, back-off.
 Does not belong here: what a status or a body means to an exchange; any name of Binance.
@@ -6,18 +6,24 @@ Does not belong here: what a status or a body means to an exchange; any name of 
 
 from __future__ import annotations
 
+import math
 import random
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
 import tenacity
 import urllib3
 
-from lake_resources.errors import ExchangeError, RateLimited, TransportError
+from lake_resources.errors import ExchangeError, OverLimit, RateLimited, TransportError
+from lake_resources.input_limits import DEFAULT_LIMITS, HEADER_BYTES, InputLimits
+from lake_resources.metered_http import Meter, metered
 
 Query = Mapping[str, str | int]
 Sleep = Callable[[float], None]
@@ -25,6 +31,8 @@ Sleep = Callable[[float], None]
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 30.0
 STREAM_BYTES = 1 << 18
+_DRAINED_BYTES = 1 << 16
+_SHOWN_CHARACTERS = 300
 _USER_AGENT = "minute-lake"
 
 
@@ -47,7 +55,7 @@ class BodyStream:
 
 
 class HttpClient:
-    """A keep-alive client of one base URL, safe to share between threads.
+    """A keep-alive client of one base URL, safe to share between threads. Redirects are not followed.
 
     Args:
         base_url: scheme, host and port.
@@ -55,15 +63,24 @@ class HttpClient:
         connections: connections kept open at most.
         gzip: ask for compressed bodies (never for files that are hashed).
         remedy: what the reader of a TransportError can do.
+        limits: how many bytes and seconds an answer and a download may take.
     """
 
     def __init__(
-        self, base_url: str, *, timeout_s: float, connections: int, gzip: bool = False, remedy: str | None = None
+        self,
+        base_url: str,
+        *,
+        timeout_s: float,
+        connections: int,
+        gzip: bool = False,
+        remedy: str | None = None,
+        limits: InputLimits = DEFAULT_LIMITS,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.host = urlsplit(self.base_url).netloc
         self._prefix = urlsplit(self.base_url).path
         self._remedy = remedy
+        self._limits = limits
         self._pool = urllib3.connection_from_url(
             self.base_url,
             maxsize=connections,
@@ -72,56 +89,117 @@ class HttpClient:
             retries=False,
             **({"ssl_context": _tls()} if self.base_url.startswith("https:") else {}),
         )
+        self._pool.ConnectionCls = metered(self._pool.ConnectionCls)
 
-    def get(self, path: str, query: Query | None = None) -> Answer:
+    def get(self, path: str, query: Query | None = None, *, most_bytes: int | None = None) -> Answer:
         """One GET, no retry.
+
+        Args:
+            path: below the base URL.
+            query: its parameters.
+            most_bytes: bytes of the body at most; `limits.answer_bytes` by default.
 
         Raises:
             TransportError: no answer, or a cut one.
+            OverLimit: it is larger, or takes longer, than the limits allow.
         """
-        target = _target(path, query)
-        try:
-            answer = self._pool.request("GET", self._prefix + target)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._transport_error(target, error) from error
-        return Answer(answer.status, _lower(answer.headers), answer.data)
+        target, limits = _target(path, query), self._limits
+        most = most_bytes or limits.answer_bytes
+        meter = Meter(HEADER_BYTES + most, limits.answer_s, limits)
+        with self._opened(target, meter) as answer:
+            with self._errors(target, meter):
+                body = answer.read(most + 1)
+            if len(body) > most:
+                raise self._over(target, f"a body of more than {most:,} bytes")
+            return Answer(answer.status, _lower(answer.headers), body)
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[BodyStream]:
+    def stream(self, path: str, *, most_bytes: int | None = None) -> Iterator[BodyStream]:
         """One GET whose body is read in pieces of 256 KiB, no retry.
+
+        Args:
+            path: below the base URL.
+            most_bytes: bytes of the body at most; `limits.download_bytes` by default.
 
         Raises:
             TransportError: no answer; the pieces raise it when the body is cut.
+            OverLimit: the pieces raise it when there are more bytes, or it takes longer, than the limits allow.
         """
-        target = _target(path, None)
-        try:
-            answer = self._pool.request("GET", self._prefix + target, preload_content=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._transport_error(target, error) from error
+        target, limits = _target(path, None), self._limits
+        most = most_bytes or limits.download_bytes
+        meter = Meter(HEADER_BYTES + most, limits.download_s, limits)
 
         def pieces() -> Iterator[bytes]:
-            try:
-                yield from answer.stream(STREAM_BYTES)
-            except urllib3.exceptions.HTTPError as error:
-                raise self._transport_error(target, error) from error
+            size_bytes = 0
+            with self._errors(target, meter):
+                while piece := answer.read(STREAM_BYTES):
+                    size_bytes += len(piece)
+                    if size_bytes > most:  # a host may compress what it sends
+                        raise self._over(target, f"a body of more than {most:,} bytes")
+                    yield piece
 
-        try:
+        with self._opened(target, meter) as answer:
             yield BodyStream(answer.status, _lower(answer.headers), pieces())
-        finally:
             if answer.status != 200:
-                answer.drain_conn()  # a short error body; the connection can be used again
-            if answer.length_remaining == 0:
-                answer.release_conn()
-            else:  # an unread rest would be taken for the next answer
-                answer.close()
+                with suppress(urllib3.exceptions.HTTPError, OSError):
+                    answer.read(_DRAINED_BYTES)  # a short error body; the connection can be used again
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
 
-    def _transport_error(self, target: str, error: Exception) -> TransportError:
-        found = f"no complete answer ({type(error).__name__}: {error})"
-        return TransportError(f"GET {self.base_url}{target}", found, remedy=self._remedy)
+    @contextmanager
+    def _opened(self, target: str, meter: Meter) -> Iterator[urllib3.BaseHTTPResponse]:
+        """An answer whose body is not read yet; one that is left unread closes its connection."""
+        with self._errors(target, meter), meter.running():
+            answer = self._pool.request("GET", self._prefix + target, preload_content=False)
+        try:
+            yield answer
+        finally:
+            if answer.length_remaining == 0:
+                answer.release_conn()
+            else:  # an unread rest would be taken for the next answer
+                answer.close()
+
+    @contextmanager
+    def _errors(self, target: str, meter: Meter) -> Iterator[None]:
+        """Whatever the library raises while bytes of the other side are read, as an error of the tree."""
+        try:
+            yield
+        except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
+            if meter.passed:
+                raise self._over(target, meter.passed) from error
+            found = f"no complete answer ({type(error).__name__}: {str(error)[:_SHOWN_CHARACTERS]})"
+            raise TransportError(f"GET {self.base_url}{target}", found, remedy=self._remedy) from error
+
+    def _over(self, target: str, found: str) -> OverLimit:
+        return OverLimit(f"GET {self.base_url}{target}", found)
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime, default_s: float, longest_s: float) -> float:
+    """Seconds of an answer's `Retry-After`, which may be a number or an HTTP date.
+
+    Args:
+        headers: of the answer.
+        now: the current instant, for a date.
+        default_s: where there is none, or one that makes no sense.
+        longest_s: at most; what a stranger says must not stop us for years.
+    """
+    text = headers.get("retry-after", "").strip()
+    try:
+        wait_s = float(text)
+    except ValueError:
+        until = http_date(text)
+        wait_s = (until - now).total_seconds() if until else math.nan
+    return min(max(wait_s, 0.0), longest_s) if not math.isnan(wait_s) else default_s
+
+
+def http_date(text: str) -> datetime | None:
+    """A date of a header in UTC; None for anything else."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, LookupError):
+        return None
 
 
 def retrying(attempts: int, sleep: Sleep) -> tenacity.Retrying:

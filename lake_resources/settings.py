@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lake_resources.binance.market import ARCHIVES_URL, UM
+from lake_resources.input_limits import InputLimits
 
 
 class LakeSettings(BaseSettings):
     """All settings of the lake. Instances are frozen; unknown `LAKE_` keys in `.env` are refused."""
 
-    model_config = SettingsConfigDict(env_prefix="LAKE_", env_file=".env", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="LAKE_", env_file=".env", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
 
     root: Path | None = Field(
         None, description="Directory of all data files of the lake; empty means `data/{exchange}`."
@@ -114,6 +118,7 @@ class LakeSettings(BaseSettings):
     compact_grace_hours: float = Field(
         24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
     )
+    limits: InputLimits = Field(InputLimits(), description="What a stranger can make this machine hold or wait for.")
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @field_validator("symbols", mode="before")
@@ -195,12 +200,28 @@ def settings_page() -> str:
         "| variable | default | meaning |",
         "| --- | --- | --- |",
     ]
-    for name, declared in LakeSettings.model_fields.items():
-        value = declared.default
-        default = ",".join(value) if isinstance(value, tuple) else value
-        shown = f"`{default}`" if default not in (None, "") else ""
-        lines.append(f"| `LAKE_{name.upper()}` | {shown} | {declared.description} |")
+    flat = {name: declared for name, declared in LakeSettings.model_fields.items() if name != "limits"}
+    lines += [_line(name, declared) for name, declared in flat.items()]
+    lines += [
+        "",
+        "## Limits on what comes from outside",
+        "",
+        f"{LakeSettings.model_fields['limits'].description} Whatever passes one of these ends in an error and, where a",
+        "file was downloaded, in quarantine, while everything else goes on. The defaults are far above anything real.",
+        "Redirects are not followed, an answer may have 100 lines of headers of 64 KiB, and a CHECKSUM 4 KiB.",
+        "",
+        "| variable | default | meaning |",
+        "| --- | --- | --- |",
+        *(_line(f"limits__{name}", declared) for name, declared in InputLimits.model_fields.items()),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _line(name: str, declared: FieldInfo) -> str:
+    value = declared.default
+    default = ",".join(value) if isinstance(value, tuple) else value
+    shown = f"`{default}`" if default not in (None, "") else ""
+    return f"| `LAKE_{name.upper()}` | {shown} | {declared.description} |"
 
 
 if __name__ == "__main__":

@@ -110,7 +110,9 @@ def _rest(lake: Lake) -> Finding:
 def _vision(settings: LakeSettings, lake: Lake) -> Finding:
     day = (lake.clock().astimezone(UTC) - timedelta(days=3)).date().isoformat()
     stream, symbol = KLINES_1M, settings.symbols[0]
-    vision = VisionClient(settings.resolved_vision_url, timeout_s=PATIENCE_S, attempts=1, connections=1)
+    vision = VisionClient(
+        settings.resolved_vision_url, timeout_s=PATIENCE_S, attempts=1, connections=1, limits=settings.limits
+    )
 
     def published() -> bool:
         try:

@@ -24,12 +24,13 @@ from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_resources.binance.archives.archive_csv import read_all, read_frames
-from lake_resources.binance.archives.metrics_csv import read_metrics
+from lake_resources.binance.archives.metrics_csv import Metrics, read_metrics
 from lake_resources.binance.archives.vision_client import VerifiedZip
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
+from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger.ledger import Archive
 from lake_resources.storage.parquet import StagedFile, StagingWriter
@@ -148,7 +149,7 @@ def _downloads(lake: Lake) -> Iterator[Path]:
 
 def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: VerifiedZip) -> ArchiveResult:
     before = lake.ledger.archive(symbol, stream.name, period)
-    typed = type_archive(zip_file.path, stream, lake.catalog.temp_dir, _provenance(zip_file))
+    typed = type_archive(zip_file.path, stream, lake.catalog.temp_dir, _provenance(zip_file), lake.limits)
     defects = "; ".join(text for text in (typed.defects, _outside(zip_file, stream, period, typed)) if text)
     path = lake.catalog.archive_path(stream.name, symbol, period, zip_file.sha256)
     row = Archive(
@@ -204,19 +205,26 @@ def _period_bounds(period: str) -> tuple[datetime, datetime]:
     return start, start + DAY
 
 
-def type_archive(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:
+def type_archive(
+    zip_path: Path,
+    stream: Stream,
+    temp_dir: Path,
+    metadata: dict[str, str],
+    limits: InputLimits = DEFAULT_LIMITS,
+) -> TypedArchive:
     """Type one zip into a staged Parquet file, sorted by the stream's key, each key once, in bounded memory.
 
     Files out of order between two chunks (some are) are read whole instead: correct, at the price of memory.
 
     Raises:
-        ArchiveCorrupt: the zip or its rows cannot be read, or two rows share a key and differ.
+        ArchiveCorrupt: the zip or its rows cannot be read, two rows share a key and differ, or there is more of
+            anything than `limits` allow.
     """
     if stream.columns == METRICS_COLUMNS:
-        return _type_metrics(zip_path, stream, temp_dir, metadata)
-    typed = _typed(read_frames(zip_path, stream), stream, temp_dir, metadata)
+        return _type_metrics(read_metrics(zip_path, limits), stream, temp_dir, metadata)
+    typed = _typed(read_frames(zip_path, stream, limits=limits), stream, temp_dir, metadata)
     if typed is None:
-        typed = _typed(iter([read_all(zip_path, stream)]), stream, temp_dir, metadata)
+        typed = _typed(iter([read_all(zip_path, stream, limits)]), stream, temp_dir, metadata)
         assert typed is not None, "read_all returns rows in order"
     return typed
 
@@ -240,9 +248,8 @@ def _watched(frames: Iterator[pl.DataFrame], gaps: GapFinder) -> Iterator[pl.Dat
         gaps.see(frame)
 
 
-def _type_metrics(zip_path: Path, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:
+def _type_metrics(found: Metrics, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:
     """The metrics of a day, with what was damaged of them named in the file and to the caller."""
-    found = read_metrics(zip_path)
     defects = found.summary()
     with StagingWriter(temp_dir, stream.columns, metadata | ({"lake.defects": defects} if defects else {})) as writer:
         bounds = _write_in_order(writer, iter([found.frame]), stream)

@@ -105,6 +105,7 @@ def _open(
         timeout_s=min(settings.rest_timeout_s, _REST_TIMEOUT_S),
         attempts=1,
         sleep=sleep,
+        limits=settings.limits,
     )
     how = CollectorSettings(
         settings.symbols,

@@ -163,7 +163,9 @@ def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], n
     answers = _Answers()
     if not polls:
         return answers
-    vision = VisionClient(settings.resolved_vision_url, timeout_s=_VISION_TIMEOUT_S, attempts=1, connections=1)
+    vision = VisionClient(
+        settings.resolved_vision_url, timeout_s=_VISION_TIMEOUT_S, attempts=1, connections=1, limits=settings.limits
+    )
     try:
         for poll in polls:
             try:

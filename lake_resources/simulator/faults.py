@@ -18,7 +18,9 @@ import numpy as np
 from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.market.trades import Mask
 
-RESPONSE_KINDS = ("429", "418", "451", "403", "5xx", "slow", "cut", "garbage")
+HOSTILE_KINDS = ("endless", "trickle", "packed")
+"""A body without end, one byte each `delay_s` without end, gzip that inflates to `size_mib` in one text."""
+RESPONSE_KINDS = ("429", "418", "451", "403", "5xx", "refused", "slow", "cut", "garbage", *HOSTILE_KINDS)
 """The answer as a whole goes wrong, on any path."""
 ARCHIVE_KINDS = (
     "late",
@@ -30,6 +32,10 @@ ARCHIVE_KINDS = (
     "headerless",
     "header",
     "garbled",
+    "lost_byte",
+    "unix_lines",
+    "inflating",
+    "crowded",
 )
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
 ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds")
@@ -53,26 +59,28 @@ class Fault:
         times: how many matching requests go wrong, None for all until it is removed. Archive faults count
             downloads of the zip, `wrong_checksum` counts those of the CHECKSUM.
         skip: how many matching requests pass before the first that goes wrong.
-        status: status of `5xx` (any code, also 408).
-        body: text of the body of `5xx` or `garbage`.
+        status: status of `5xx` (any code, also 408) and of `refused` (any, also 200).
+        body: text of the body of `5xx`, `refused` or `garbage`.
         retry_after_s: `429`: the header, 0 sends none; `418`: length of the ban.
-        delay_s: `slow`: wait before the answer.
-        fraction: `cut`, `truncated`: share of the body that is sent.
+        delay_s: `slow`: wait before the answer; `trickle`: between two bytes.
+        fraction: `cut`, `truncated`: share of the body that is sent; `lost_byte`: where before the directory.
         hours: `late`: published so much later.
         since: `republished`: exchange time from which the new content is served; None from the start.
         start, end: `missing_minutes`: half-open range of row times; for other row faults, and for `garbled` (one
             value of each row is no number), an optional restriction.
-        every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame.
-        matching: `truncated`, `flipped`: the CHECKSUM agrees with the damaged bytes.
+        every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame;
+            `inflating`: 0 makes it one line.
+        size_mib: `packed`, `inflating`: what it inflates to.
+        matching: `truncated`, `flipped`, `lost_byte`, `unix_lines`: the CHECKSUM agrees with the damaged bytes.
         stream: WebSocket: regular expression searched in the stream name. A `ws_stall` with one silences only these
             streams; without one the whole connection, pongs included, stays open and silent.
         after_s: WebSocket: age of the connection, in machine seconds, from which the fault works.
         duration_s: `ws_stall`, `ws_hold`, `ws_flood`, `ws_skew`: how long, 0 for ever. What a stall swallowed is lost;
             what `ws_hold` kept comes at once at the end.
         factor: `ws_flood`: each frame comes so often.
-        count: `ws_gap`: frames lost in a row.
+        count: `ws_gap`: frames lost in a row; `crowded`: members of the zip.
         skew_ms: `ws_skew`: added to `E` and `T`.
-        code: `ws_drop`: close code; 0 cuts the connection without a closing handshake.
+        code: `ws_drop`: close code; 0 cuts the connection without a closing handshake. `refused`: the error's code.
     """
 
     kind: str
@@ -90,6 +98,7 @@ class Fault:
     start: datetime | None = None
     end: datetime | None = None
     every: int = 10
+    size_mib: int = 64
     matching: bool = False
     stream: str = ""
     after_s: float = 0.0

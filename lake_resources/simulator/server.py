@@ -22,9 +22,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lake_resources.clock import Clock, system_clock
+from lake_resources.simulator import hostile
 from lake_resources.simulator.control import Control, Seen
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.faults import RESPONSE_KINDS, Fault, FaultBook
+from lake_resources.simulator.faults import HOSTILE_KINDS, RESPONSE_KINDS, Fault, FaultBook
 from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS, Listing
 from lake_resources.simulator.rest import rest_routes as rest
@@ -97,7 +98,10 @@ class _Faulty:
             return Response("<html><body><h1>403 Forbidden</h1></body></html>", 403, media_type="text/html")
         if fault.kind == "garbage":
             return Response(f"<html><body>{fault.body}</body></html>", 200, media_type="text/html")
-        return Response(orjson.dumps({"code": -1000, "msg": fault.body}), fault.status, media_type="application/json")
+        if fault.kind in HOSTILE_KINDS:
+            return hostile.response(fault)
+        code = fault.code if fault.kind == "refused" else -1000
+        return Response(orjson.dumps({"code": code, "msg": fault.body}), fault.status, media_type="application/json")
 
 
 def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001

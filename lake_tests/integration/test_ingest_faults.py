@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from lake_assets.lake import open_lake
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import (
     DAY,
@@ -40,6 +41,16 @@ REST_FAULTS = {
     "slow": ({"delay_s": 0.5}, r"no complete answer \(ReadTimeoutError.*Check the network and the base URL"),
     "cut": ({}, r"no complete answer \(.*Check the network and the base URL"),
     "garbage": ({"body": "maintenance"}, r"<html><body>maintenance.*Repeat once"),
+    "refused": (
+        {"status": 200, "code": -1003, "body": "Too many requests; current limit"},
+        r"200 \(-1003\): Too many requests; current limit\. Wait; the weight governor slows",
+    ),
+    "refused with 400": (
+        {"status": 400, "code": -1003, "body": "Too many requests; current limit"},
+        r"400 \(-1003\): Too many requests; current limit\. Wait; the weight governor slows",
+    ),
+    "endless": ({}, r"a body of more than 33,554,432 bytes.*Nothing sound comes near this limit"),
+    "packed": ({"size_mib": 40}, r"a body of more than 33,554,432 bytes.*Nothing sound comes near this limit"),
 }
 ARCHIVE_FAULTS = {
     "late": ({"hours": 5.0}, "not_published", "404.*materialize it again later"),
@@ -63,6 +74,16 @@ ARCHIVE_FAULTS = {
     "451": ({}, "failed", "HTTP status 451.*LAKE_VISION_URL"),
     "cut": ({}, "failed", "no complete answer.*LAKE_VISION_URL"),
     "garbage": ({"body": "maintenance"}, "failed", "maintenance|CHECKSUM"),
+    "lost_byte and hashed": (
+        {"matching": True},
+        "failed",
+        "torn or damaged zip.*kept in quarantine as /",
+    ),
+    "inflating": ({"size_mib": 80}, "failed", "inflates to more than 67,108,864 bytes.*kept in quarantine"),
+    "inflating to one line": ({"size_mib": 3, "every": 0}, "failed", "a line of more than 65,536 bytes.*quarantine"),
+    "crowded": ({"count": 60_000}, "failed", "a directory of [0-9,]+ bytes, more than.*kept in quarantine"),
+    "endless": ({}, "failed", "a body of more than [0-9,]+ bytes.*Nothing sound comes near this limit"),
+    "packed": ({}, "failed", "a body of more than [0-9,]+ bytes"),
 }
 ROW_FAULTS = ("duplicated", "unordered", "headerless", "microseconds")
 
@@ -86,7 +107,7 @@ def test_a_failing_rest_is_told_of_and_costs_nothing(hasty: Bench, kind: str) ->
     given, text = REST_FAULTS[kind]
     hasty.build([BEFORE])
     before = hasty.committed()
-    hasty.fault(kind, REST, **given)
+    hasty.fault(kind.split(" ")[0], REST, **given)
     results = hasty.build([BEFORE, DISTURBED])
     assert statuses(results) == ["unchanged", "source_missing"]
     assert hasty.committed() == before
@@ -105,12 +126,12 @@ def test_a_failing_rest_is_told_of_and_costs_nothing(hasty: Bench, kind: str) ->
     assert hasty.lake.ledger.missing_sources(SYMBOL) == []
 
 
-@pytest.mark.parametrize("kind", ["429", "5xx", "slow", "cut", "garbage"])
+@pytest.mark.parametrize("kind", ["429", "5xx", "slow", "cut", "garbage", "refused", "refused with 400"])
 def test_a_rest_that_fails_once_is_not_even_noticed(hasty: Bench, calm: Bench, kind: str) -> None:
     (wanted,) = calm.build([DISTURBED])
     given, _ = REST_FAULTS[kind]
     for path in ("/klines", "/aggTrades", "/openInterestHist", "/fundingRate", "/indexPriceKlines"):
-        hasty.fault(kind, path, times=1, **given)
+        hasty.fault(kind.split(" ")[0], path, times=1, **given)
     (found,) = hasty.build([DISTURBED])
     assert (found.status, found.content_hash) == ("committed", wanted.content_hash)
     assert hasty.lake.ledger.missing_sources(SYMBOL) == []
@@ -181,6 +202,21 @@ def test_one_bad_file_of_a_range_leaves_its_neighbours_alone(bench: Bench, kind:
     bench.at(PUBLISHED).fault(kind.split(" ")[0], "daily/metrics/.*2026-11-17", **{**given, "hours": 90.0})
     days = ["2026-11-16", "2026-11-17", "2026-11-18"]
     assert [result.status for result in bench.archives("metrics", *days)] == ["ingested", status, "ingested"]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("stream", ["klines", "metrics", "premiumIndexKlines"])
+def test_a_zip_that_lost_a_byte_costs_its_stream_alone(bench: Bench, stream: str, part: float) -> None:
+    bench.at(PUBLISHED).fault("lost_byte", f"/{stream}/", fraction=part, matching=True)
+    results = bench.build(hours(0, 2))
+    assert statuses(results) == ["committed"] * 2, "REST has the others' rows"
+    archived = {name for name, kind in kinds(results[0]).items() if kind == "archive"}
+    assert {"agg_trades", "klines_1m", "metrics", "premium_index_klines_1m"} - archived <= {
+        name for name in kinds(results[0]) if UM_STREAMS[name].files.kind == stream
+    }
+    kept = [path.name for path in (bench.lake.catalog.quarantine_dir / "archives").rglob("*.zip")]
+    assert kept
+    assert leftovers(bench) == []
 
 
 @pytest.mark.parametrize("kind", ROW_FAULTS)

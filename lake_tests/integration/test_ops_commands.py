@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -21,13 +22,14 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from lake_assets.cli.doctor import Finding, examine
-from lake_assets.cli.main import app
+from lake_assets.cli.main import app, main
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
+from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.duckdb_views import QUERIES
@@ -113,6 +115,21 @@ def test_metrics_columns_are_those_the_lake_reads(bench: Bench) -> None:
     assert not any(bench.settings.lake_root.rglob("*.zip")), "nothing is stored"
     result = run("inspect-metrics-columns", "--trade-date", f"{NEXT + 5 * timedelta(days=1):%Y-%m-%d}")
     assert isinstance(result.exception, ArchiveNotPublished)
+
+
+@pytest.mark.parametrize("given", [{"kind": "lost_byte"}, {"kind": "crowded", "count": 2}])
+def test_metrics_columns_of_a_damaged_archive_are_told_with_a_code_of_their_own(
+    bench: Bench, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.sim.faults.add(Fault(path="/metrics/", matching=True, fraction=0.0, **given))
+    monkeypatch.setattr("sys.argv", ["lake", "inspect-metrics-columns", "--trade-date", f"{DAY:%Y-%m-%d}"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4, "1 says that the columns differ"
+    told = capsys.readouterr().err
+    assert "BTCUSDT-metrics-2026-11-18.zip" in told
+    assert "Run it again after Binance re-publishes the file" in told
+    assert "Traceback" not in told
 
 
 def test_the_view_has_every_minute_once_whatever_file_it_lies_in(bench: Bench, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A Vision zip on disk to typed wire frames, block by block, never holding the CSV.
 
 Belongs here: header and epoch unit sniffed from the data, CSV text to typed columns. Does not belong here: the zip
-(archive_zip.py), the metrics with their damage (metrics_csv.py), downloading (vision.py), any column of the lake.
+(archive_zip.py), the metrics with their damage (metrics_csv.py), downloading, any column of the lake.
 """
 
 from __future__ import annotations
@@ -11,54 +11,76 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_resources.binance.archives.archive_zip import member_pieces
+from lake_resources.binance.archives.archive_zip import any_failure_is_the_files, member_pieces
 from lake_resources.binance.archives.metrics_csv import read_metrics
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import METRICS_COLUMNS, UTC_US
 from lake_resources.errors import ArchiveCorrupt
+from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 
 CHUNK_BYTES = 4 << 20
 _BOM = b"\xef\xbb\xbf"
 # Spot files are in microseconds since 2025; milliseconds reach this number in the year 5138.
 MICROSECONDS_FROM = 10**14
 _EARLIEST_MS = 1_262_304_000_000  # 2010-01-01: anything before is no time of this exchange
+_LATEST_US = 4_102_444_800_000_000  # 2100-01-01
 # Everywhere else an empty field is damage; without this one the distance between settlements tells it.
 _NULLABLE = frozenset({"funding_interval_hours"})
 
 
-def read_frames(zip_path: Path, stream: Stream, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pl.DataFrame]:
+def read_frames(
+    zip_path: Path,
+    stream: Stream,
+    chunk_bytes: int = CHUNK_BYTES,
+    limits: InputLimits = DEFAULT_LIMITS,
+) -> Iterator[pl.DataFrame]:
     """Typed frames of a zip, in file order; memory is bounded by `chunk_bytes`, not by the file.
 
     Args:
         zip_path: a zip with one CSV member.
         stream: what it holds.
         chunk_bytes: CSV bytes per frame, about.
+        limits: how much one file may hold.
 
     Yields:
         Frames with exactly `stream.columns`. Rows are neither sorted nor deduplicated. (`metrics` is one frame that is
         both: `read_metrics` without its list of defects.)
 
     Raises:
-        ArchiveCorrupt: torn zip, wrong crc, unknown header, or a row that cannot be read. The crc is known only
-            at the end: use nothing of the frames before the iterator has ended.
+        ArchiveCorrupt: torn zip, wrong crc, unknown header, a row that cannot be read, or more than `limits` allow. The
+            crc is known only at the end: use nothing of the frames before the iterator has ended.
     """
     if stream.columns == METRICS_COLUMNS:
-        yield read_metrics(zip_path).frame
+        yield read_metrics(zip_path, limits).frame
         return
-    reader = _Reader(zip_path, stream)
-    for block in _line_blocks(member_pieces(zip_path), chunk_bytes):
-        frame = reader.typed(block)
-        if frame.height:
-            yield frame
+    reader, rows = _Reader(zip_path, stream), 0
+    most_rows = limits.grid_rows if stream.time_column in stream.key else limits.rows
+    with any_failure_is_the_files(zip_path):
+        for block in _line_blocks(zip_path, member_pieces(zip_path, limits), chunk_bytes, limits.line_bytes):
+            frame = reader.typed(block)
+            rows += frame.height
+            if rows > most_rows:
+                raise ArchiveCorrupt(str(zip_path), f"more than {most_rows:,} rows")
+            if frame.height:
+                yield frame
 
 
-def read_all(zip_path: Path, stream: Stream) -> pl.DataFrame:
+def read_all(
+    zip_path: Path,
+    stream: Stream,
+    limits: InputLimits = DEFAULT_LIMITS,
+) -> pl.DataFrame:
     """The whole archive of a small stream, sorted by `stream.key`, identical duplicates dropped.
 
     Raises:
-        ArchiveCorrupt: as `read_frames`, or two different rows of one key.
+        ArchiveCorrupt: as `read_frames`, two different rows of one key, or more rows than are sorted in memory.
     """
-    frames = list(read_frames(zip_path, stream))
+    frames, rows = [], 0
+    for frame in read_frames(zip_path, stream, limits=limits):
+        frames.append(frame)
+        rows += frame.height
+        if rows > limits.unordered_rows:
+            raise ArchiveCorrupt(str(zip_path), f"more than {limits.unordered_rows:,} rows to be sorted in memory")
     if not frames:
         return pl.DataFrame(schema=stream.columns)
     frame = pl.concat(frames)
@@ -78,20 +100,26 @@ def read_all(zip_path: Path, stream: Stream) -> pl.DataFrame:
     return frame
 
 
-def _line_blocks(pieces: Iterator[bytes], chunk_bytes: int) -> Iterator[bytes]:
-    """Blocks of whole lines of at least `chunk_bytes` (the last one may be smaller, and lack its line end)."""
+def _line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line_bytes: int) -> Iterator[bytes]:
+    """Blocks of whole lines of at least `chunk_bytes` (the last one may be smaller, and lack its line end).
+
+    Raises:
+        ArchiveCorrupt: a line reaches more than `line_bytes` beyond the piece it begins in.
+    """
     parts: list[bytes] = []
-    size = 0
+    size = open_bytes = 0
     for piece in pieces:
         parts.append(piece)
         size += len(piece)
-        if size >= chunk_bytes:
-            cut = piece.rfind(b"\n") + 1
-            if cut:
-                rest = piece[cut:]
-                parts[-1] = piece[:cut]
-                yield b"".join(parts)
-                parts, size = [rest], len(rest)
+        ended = piece.rfind(b"\n") + 1
+        open_bytes = len(piece) - ended + (0 if ended else open_bytes)
+        if open_bytes > line_bytes:
+            raise ArchiveCorrupt(str(zip_path), f"a line of more than {line_bytes:,} bytes")
+        if size >= chunk_bytes and ended:
+            rest = piece[ended:]
+            parts[-1] = piece[:ended]
+            yield b"".join(parts)
+            parts, size = [rest], len(rest)
     last = b"".join(parts)
     if last:
         yield last
@@ -176,8 +204,9 @@ class _Reader:
     def _epoch(self, column: pl.Series) -> pl.Series:
         """Epoch milliseconds or microseconds, told apart by magnitude."""
         low, high = column.min(), column.max()
-        if not isinstance(low, int) or not isinstance(high, int) or low < _EARLIEST_MS:
-            raise self._corrupt(f"column {column.name} holds {low!r}, which is no epoch time", b"")
+        if not isinstance(low, int) or not isinstance(high, int) or low < _EARLIEST_MS or high >= _LATEST_US:
+            wrong = high if isinstance(high, int) and high >= _LATEST_US else low
+            raise self._corrupt(f"column {column.name} holds {wrong!r}, which is no epoch time", b"")
         if high < MICROSECONDS_FROM:
             column = column * 1000
         elif low < MICROSECONDS_FROM:

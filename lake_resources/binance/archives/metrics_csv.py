@@ -17,9 +17,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_resources.binance.archives.archive_zip import member_pieces
+from lake_resources.binance.archives.archive_zip import any_failure_is_the_files, member_pieces
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.errors import ArchiveCorrupt
+from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 
 VALUES = tuple(name for name in METRICS_COLUMNS if name not in ("create_time", "symbol"))
 _NOTHING = frozenset({"", "null", "none", "nan", "na", "n/a", "-", "\\n"})
@@ -56,7 +57,10 @@ class _Row:
     values: tuple[float | None, ...]
 
 
-def read_metrics(zip_path: Path) -> Metrics:
+def read_metrics(
+    zip_path: Path,
+    limits: InputLimits = DEFAULT_LIMITS,
+) -> Metrics:
     """Read a metrics archive; a row or value that makes no sense is left out and named instead of losing the day.
 
     A row without a readable time, with another number of fields or of another symbol than the first is left out. A
@@ -67,9 +71,15 @@ def read_metrics(zip_path: Path) -> Metrics:
         zip_path: a zip with one CSV member.
 
     Raises:
-        ArchiveCorrupt: torn zip, no CSV, columns of something else, or not one row that can be read.
+        ArchiveCorrupt: torn zip, no CSV, columns of something else, not one row that can be read, or more than `limits`
+            allow.
     """
-    text = b"".join(member_pieces(zip_path)).decode("utf-8-sig", "replace")
+    with any_failure_is_the_files(zip_path):
+        return _read_metrics(zip_path, limits)
+
+
+def _read_metrics(zip_path: Path, limits: InputLimits) -> Metrics:
+    text = _whole(zip_path, limits).decode("utf-8-sig", "replace")
     defects: list[str] = []
     try:
         rows = list(_rows(str(zip_path), text, defects))
@@ -82,6 +92,17 @@ def read_metrics(zip_path: Path) -> Metrics:
     columns = {"create_time": [row.time for row in merged], "symbol": [row.symbol for row in merged]}
     values = {name: [row.values[index] for row in merged] for index, name in enumerate(VALUES)}
     return Metrics(pl.DataFrame(columns | values, schema=METRICS_COLUMNS), tuple(defects))
+
+
+def _whole(zip_path: Path, limits: InputLimits) -> bytes:
+    text = bytearray()
+    for piece in member_pieces(zip_path, limits):
+        text += piece
+        if len(text) > limits.metrics_bytes:
+            raise ArchiveCorrupt(str(zip_path), f"more than {limits.metrics_bytes:,} bytes of CSV")
+    if any(len(line) > limits.line_bytes for line in text.split(b"\n")):
+        raise ArchiveCorrupt(str(zip_path), f"a line of more than {limits.line_bytes:,} bytes")
+    return bytes(text)
 
 
 def _rows(path: str, text: str, defects: list[str]) -> Iterator[_Row]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lake_resources.binance.stream import Stream
+from lake_resources.clock import system_clock
 from lake_resources.errors import (
     ArchiveCorrupt,
     ArchiveNotPublished,
@@ -28,7 +29,8 @@ from lake_resources.errors import (
     RequestRefused,
     ServerError,
 )
-from lake_resources.http import Answer, BodyStream, HttpClient, Sleep, retrying
+from lake_resources.http import Answer, BodyStream, HttpClient, Sleep, retry_after_s, retrying
+from lake_resources.input_limits import CHECKSUM_BYTES, DEFAULT_LIMITS, InputLimits
 
 Request = tuple[Stream, str, str]
 """Stream, symbol, period (`YYYY-MM-DD`, or `YYYY-MM` of a monthly stream)."""
@@ -37,6 +39,16 @@ _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 _REMEDY = "Check the network and the base URL (`LAKE_VISION_URL`); the download can be repeated"
 # Zip and CHECKSUM are two files: while Binance re-publishes a day, one try can meet the old and the new one.
 _MISMATCH_TRIES = 2
+_LONGEST_WAIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class _File:
+    """A zip to fetch: its path below the base URL, the directory it goes to, and how large it may be."""
+
+    path: str
+    into: Path
+    most_bytes: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class VisionClient:
         connections: parallel connections at most.
         attempts: calls of one file at most, for failures that a retry can help.
         sleep: takes seconds.
+        limits: how large and how slow a file may be.
     """
 
     def __init__(
@@ -75,8 +88,10 @@ class VisionClient:
         connections: int = 64,
         attempts: int = 4,
         sleep: Sleep = time.sleep,
+        limits: InputLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._http = HttpClient(base_url, timeout_s=timeout_s, connections=connections, remedy=_REMEDY)
+        self._http = HttpClient(base_url, timeout_s=timeout_s, connections=connections, remedy=_REMEDY, limits=limits)
+        self._limits = limits
         self._connections = connections
         self._attempts = attempts
         self._sleep = sleep
@@ -106,7 +121,7 @@ class VisionClient:
             DiskFull: no space; no file was left behind.
             ExchangeError: the server could not be reached, failed or refused.
         """
-        return self._download(stream.url_path(symbol, period), into / stream.name)
+        return self._download(_File(stream.url_path(symbol, period), into / stream.name, self._most_bytes(stream)))
 
     def download_many(
         self, requests: Iterable[Request], into: Path, *, ahead: int | None = None
@@ -132,9 +147,10 @@ class VisionClient:
                         break
                     stream = request[0]
                     path = stream.url_path(request[1], request[2])
+                    file = _File(path, into / stream.name, self._most_bytes(stream))
                     # First in, first out: when a download runs, its CHECKSUM is already under way.
                     expected = threads.submit(self._checksum, path)
-                    waiting.append((request, threads.submit(self._download, path, into / stream.name, expected)))
+                    waiting.append((request, threads.submit(self._download, file, expected)))
                 if not waiting:
                     return
                 request, future = waiting.popleft()
@@ -157,11 +173,15 @@ class VisionClient:
             self._threads = ThreadPoolExecutor(self._connections, thread_name_prefix="vision")
         return self._threads
 
+    def _most_bytes(self, stream: Stream) -> int:
+        grid = stream.time_column in stream.key
+        return self._limits.grid_download_bytes if grid else self._limits.download_bytes
+
     def _checksum(self, path: str) -> str:
         name = path.rsplit("/", 1)[-1]
         for attempt in retrying(self._attempts, self._sleep):
             with attempt:
-                answer = self._http.get(f"{path}.CHECKSUM")
+                answer = self._http.get(f"{path}.CHECKSUM", most_bytes=CHECKSUM_BYTES)
                 self._refuse_bad_status(answer, f"{path}.CHECKSUM")
                 line = _CHECKSUM_LINE.fullmatch(answer.body.decode("utf-8", "replace"))
                 if line is None or line[2] != name:
@@ -170,22 +190,23 @@ class VisionClient:
                 return line[1].lower()
         raise AssertionError("tenacity re-raises the last error")
 
-    def _download(self, path: str, into: Path, expected: Future[str] | None = None) -> VerifiedZip:
+    def _download(self, file: _File, expected: Future[str] | None = None) -> VerifiedZip:
         tries = 0
         while True:
             tries += 1
             try:
-                return self._download_once(path, into, expected)
+                return self._download_once(file, expected)
             except ChecksumMismatch:
                 if tries == _MISMATCH_TRIES:
                     raise
                 expected = None
 
-    def _download_once(self, path: str, into: Path, expected: Future[str] | None) -> VerifiedZip:
+    def _download_once(self, file: _File, expected: Future[str] | None) -> VerifiedZip:
+        path, into = file.path, file.into
         final = into / path.rsplit("/", 1)[-1]
         temp = into / f".{final.name}.{uuid.uuid4().hex}.part"
         try:
-            sha256, size_bytes = self._verified(path, temp, expected)
+            sha256, size_bytes = self._verified(file, temp, expected)
             temp.replace(final)
         except BaseException as error:
             temp.unlink(missing_ok=True)
@@ -195,28 +216,28 @@ class VisionClient:
             raise
         return VerifiedZip(final, self._http.base_url + path, sha256, size_bytes)
 
-    def _verified(self, path: str, temp: Path, expected: Future[str] | None) -> tuple[str, int]:
+    def _verified(self, file: _File, temp: Path, expected: Future[str] | None) -> tuple[str, int]:
         """Download into `temp`; its sha256 (equal to the CHECKSUM) and size."""
         for attempt in retrying(self._attempts, self._sleep):
             with attempt:
-                sha256, size_bytes = self._stream_to(path, temp)
-        published = expected.result() if expected is not None else self._checksum(path)
+                sha256, size_bytes = self._stream_to(file, temp)
+        published = expected.result() if expected is not None else self._checksum(file.path)
         if sha256 != published:
             found = f"{size_bytes} bytes hash to {sha256}, CHECKSUM says {published}"
-            raise ChecksumMismatch(self._http.base_url + path, found)
+            raise ChecksumMismatch(self._http.base_url + file.path, found)
         return sha256, size_bytes
 
-    def _stream_to(self, path: str, temp: Path) -> tuple[str, int]:
+    def _stream_to(self, file: _File, temp: Path) -> tuple[str, int]:
         digest = hashlib.sha256()
         size_bytes = 0
-        with self._http.stream(path) as body:
-            self._refuse_bad_status(body, path)
+        with self._http.stream(file.path, most_bytes=file.most_bytes) as body:
+            self._refuse_bad_status(body, file.path)
             temp.parent.mkdir(parents=True, exist_ok=True)
-            with temp.open("wb") as file:
+            with temp.open("wb") as written:
                 for piece in body.pieces:
                     digest.update(piece)
                     size_bytes += len(piece)
-                    file.write(piece)
+                    written.write(piece)
         return digest.hexdigest(), size_bytes
 
     def _refuse_bad_status(self, answer: Answer | BodyStream, path: str) -> None:
@@ -228,8 +249,8 @@ class VisionClient:
         if status == 404:
             raise ArchiveNotPublished(url, found)
         if status == 429:
-            wait = answer.headers.get("retry-after", "")
-            raise RateLimited(f"GET {url}", found, retry_after_s=float(wait) if wait.isdigit() else 1.0)
+            wait_s = retry_after_s(answer.headers, system_clock(), 1.0, _LONGEST_WAIT_S)
+            raise RateLimited(f"GET {url}", found, retry_after_s=wait_s)
         if status == 408 or status >= 500:
             raise ServerError(f"GET {url}", found, status=status)
         raise RequestRefused(f"GET {url}", found, status=status, code=None, remedy=_REMEDY)

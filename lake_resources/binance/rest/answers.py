@@ -7,8 +7,7 @@ Does not belong here: retries, counting, the shape of a particular endpoint's bo
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -19,22 +18,36 @@ from lake_resources.errors import (
     GeoBlocked,
     MalformedAnswer,
     OutsideRetention,
+    OverLimit,
     RateLimited,
     RequestRefused,
     ServerError,
 )
-from lake_resources.http import Answer
+from lake_resources.http import Answer, http_date, retry_after_s
+from lake_resources.input_limits import DEFAULT_LIMITS
 
 WEIGHT_HEADER = "x-mbx-used-weight-1m"
 # A ban lasts 2 minutes at least.
 DEFAULT_BAN_S = 120.0
+LONGEST_BAN_S = 3 * 86_400.0
+"""Binance lengthens bans up to three days; what says more is no word of Binance."""
+LONGEST_WAIT_S = 300.0
+"""A limit of the exchange ends within 5 minutes, whatever an answer says."""
+TOO_MANY_REQUESTS = -1003
+SERVER_FAILED = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
+"""Codes that say the exchange failed, whatever the status."""
 AGG_TRADES_TOO_OLD = -4166
 BAD_PARAMETER = -1130
 
-_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+_BANNED_UNTIL = re.compile(r"banned until ([0-9]{13})")
+_CLOCKS_APART = timedelta(days=366)
+_ERROR_BYTES = 1 << 16
+_WEIGHT = re.compile(r"[0-9]{1,9}")
 
 
-def decode(answer: Answer, endpoint: str, path: str, now: datetime) -> object:
+def decode(
+    answer: Answer, endpoint: str, path: str, now: datetime, most_values: int = DEFAULT_LIMITS.answer_values
+) -> object:
     """The decoded JSON of a good answer.
 
     Args:
@@ -42,45 +55,55 @@ def decode(answer: Answer, endpoint: str, path: str, now: datetime) -> object:
         endpoint: path and query, for the error's text.
         path: the path alone.
         now: instant of the answer; bans and waits count from it.
+        most_values: commas and brackets at most: each can become a hundred bytes.
 
     Raises:
-        ExchangeError: the leaf of the tree that the status and the body mean.
+        ExchangeError: the leaf of the tree that status and body mean. An error of the exchange may come with status
+            200 as well.
     """
     if answer.status != 200:
         raise _error(answer, endpoint, path, now)
+    found = _values(answer.body)
+    if found > most_values:
+        raise OverLimit(endpoint, f"{found:,} values in one answer, more than {most_values:,}")
     try:
-        return orjson.loads(answer.body)
+        decoded = orjson.loads(answer.body)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswer(endpoint, f"200 with a body that is not JSON: {_excerpt(answer.body)}") from error
+    if isinstance(decoded, dict) and _is_code(decoded.get("code")) and "msg" in decoded:
+        raise _error(answer, endpoint, path, now)
+    return decoded
 
 
 def used_weight(answer: Answer) -> int | None:
     """Weight used in the exchange's running minute, where the answer tells it."""
-    text = answer.headers.get(WEIGHT_HEADER, "")
-    return int(text) if text.isdigit() else None
+    text = answer.headers.get(WEIGHT_HEADER, "").strip()
+    return int(text) if _WEIGHT.fullmatch(text) else None
 
 
 def answered_at(answer: Answer) -> datetime | None:
     """The exchange's clock when it answered, to the second (header `Date`)."""
-    try:
-        return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-    except ValueError:
-        return None
+    return http_date(answer.headers.get("date", ""))
 
 
 def _error(answer: Answer, endpoint: str, path: str, now: datetime) -> ExchangeError:
     code, text = _code_and_text(answer.body)
     found = f"{answer.status}{f' ({code})' if code is not None else ''}: {text}"
     status = answer.status
-    if status == 429:
-        return RateLimited(endpoint, found, retry_after_s=_retry_after_s(answer, now, _to_next_minute_s(now)))
-    if status == 418:
-        until_ms = int((now.timestamp() + _retry_after_s(answer, now, DEFAULT_BAN_S)) * 1000)
-        told = _BANNED_UNTIL.search(text)
-        return Banned(endpoint, found, until_ms=max(until_ms, int(told[1]) if told else 0))
+    told = _BANNED_UNTIL.search(text)
+    if status == 418 or (code == TOO_MANY_REQUESTS and told):
+        wait_s = retry_after_s(answer.headers, now, DEFAULT_BAN_S, LONGEST_BAN_S)
+        until_ms = int((now.timestamp() + wait_s) * 1000)
+        # Its clock may be ahead of ours, but not by years.
+        its_now = min(max(answered_at(answer) or now, now), now + _CLOCKS_APART)
+        longest_ms = int((its_now.timestamp() + LONGEST_BAN_S) * 1000)
+        return Banned(endpoint, found, until_ms=max(until_ms, min(int(told[1]), longest_ms) if told else 0))
+    if status == 429 or code == TOO_MANY_REQUESTS:
+        wait_s = retry_after_s(answer.headers, now, _to_next_minute_s(now), LONGEST_WAIT_S)
+        return RateLimited(endpoint, found, retry_after_s=wait_s)
     if status == 451:
         return GeoBlocked(endpoint, found, status=status)
-    if status == 408 or status >= 500:
+    if status == 408 or status >= 500 or code in SERVER_FAILED:
         return ServerError(endpoint, found, status=status)
     if code == AGG_TRADES_TOO_OLD or (code == BAD_PARAMETER and path.startswith(FUTURES_DATA) and "startTime" in text):
         return OutsideRetention(endpoint, found, status=status, code=code)
@@ -92,28 +115,23 @@ def _error(answer: Answer, endpoint: str, path: str, now: datetime) -> ExchangeE
 
 def _code_and_text(body: bytes) -> tuple[int | None, str]:
     """Code and message of an error body; firewall and proxy bodies are HTML or empty."""
+    if len(body) > _ERROR_BYTES:
+        return None, _excerpt(body)
     try:
         decoded = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None, _excerpt(body)
-    if isinstance(decoded, dict) and isinstance(decoded.get("code"), int):
-        return decoded["code"], str(decoded.get("msg", ""))
+    if isinstance(decoded, dict) and _is_code(decoded.get("code")):
+        return decoded["code"], _excerpt(str(decoded.get("msg", "")).encode())
     return None, _excerpt(body)
 
 
-def _retry_after_s(answer: Answer, now: datetime, default_s: float) -> float:
-    """Seconds of `Retry-After`, which may be a number or an HTTP date."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text:
-        return default_s
-    try:
-        return max(float(text), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return default_s
+def _is_code(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value < 0
+
+
+def _values(body: bytes) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def _to_next_minute_s(now: datetime) -> float:

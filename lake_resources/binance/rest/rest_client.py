@@ -25,6 +25,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import Banned, MalformedAnswer, RateLimited
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import HttpClient, Query, Sleep, retrying
+from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 
 CONNECTIONS = 8
 
@@ -42,6 +43,7 @@ class BinanceRest:
         timeout_s: seconds for a connection and for each wait on the socket.
         attempts: calls at most, for failures that a retry can help.
         sleep: takes seconds.
+        limits: how large and how slow an answer may be.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class BinanceRest:
         timeout_s: float = 20.0,
         attempts: int = 5,
         sleep: Sleep = time.sleep,
+        limits: InputLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._http = HttpClient(base_url, timeout_s=timeout_s, connections=CONNECTIONS, gzip=True)
+        self._http = HttpClient(base_url, timeout_s=timeout_s, connections=CONNECTIONS, gzip=True, limits=limits)
+        self._limits = limits
         self._governor = governor
         self.market = market
         self._clock = clock
@@ -188,7 +192,7 @@ class BinanceRest:
             self._governor.observe(host, self.market.budget.name, used, answered_at(answer))
         now = self._clock()
         try:
-            return decode(answer, text, endpoint.path, now)
+            return decode(answer, text, endpoint.path, now, self._limits.answer_values)
         except Banned as error:
             self._governor.ban(host, error.until_ms)
             raise

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lake_resources.simulator import hostile
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order, touched
 from lake_resources.simulator.market.bars import INTERVAL_MINUTES
@@ -138,9 +139,13 @@ def build_zip(want: Wanted, faults: Sequence[Fault], now: datetime) -> bytes:
     entry = zipfile.ZipInfo(f"{want.stem}.csv", (want.end.year, want.end.month, want.end.day, 7, 11, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
+    csv = _csv(want, table, faults, now)
+    for fault in faults:
+        if fault.kind in ("inflating", "crowded"):
+            return hostile.stuffed_zip(want.stem, csv, fault)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(entry, _csv(want, table, faults, now), compresslevel=1)
+        archive.writestr(entry, csv, compresslevel=1)
     return buffer.getvalue()
 
 
@@ -151,6 +156,8 @@ def _damage(body: bytes, faults: Sequence[Fault]) -> bytes:
         elif fault.kind == "flipped":
             middle = len(body) // 2
             body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
+        elif fault.kind in ("lost_byte", "unix_lines"):
+            body = hostile.damaged_zip(body, fault)
     return body
 
 
