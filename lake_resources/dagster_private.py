@@ -54,6 +54,11 @@ from dagster_shared.serdes.errors import DeserializationError
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+
+# Dagster opens a connection per question with the driver's time-out, which only the address can change:
+# lake_resources/dagster_instance.py.
+from dagster._core.storage.runs.sqlite import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
 # isort: on
@@ -80,6 +85,7 @@ __all__ = [
     "launch_backfill",
     "launched_by_daemon",
     "unfinished_backfills",
+    "wait_for_locks",
 ]
 
 DAEMON_MODULE = "dagster._daemon"
@@ -154,3 +160,10 @@ def delete_run_file(instance: dg.DagsterInstance, run_id: str) -> None:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{shard(run_id)}{suffix}").unlink()
+
+
+def wait_for_locks(instance: dg.DagsterInstance, seconds: float) -> None:
+    """Let the questions to an instance's runs, sensors and schedules wait so long while another process locks them."""
+    for storage in (instance.run_storage, instance.schedule_storage):
+        if isinstance(storage, SqliteRunStorage | SqliteScheduleStorage):
+            storage._conn_string = f"{storage._conn_string}?timeout={seconds:g}"  # noqa: SLF001

@@ -11,6 +11,7 @@ import sys
 import dagster as dg
 
 from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_resources.dagster_instance import open_instance
 from lake_resources.dagster_private import fail_dead_run, launched_by_daemon
 
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -43,7 +44,7 @@ def give_up_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 def main() -> None:
     """Open the instance of the environment: webserver and daemon started together on a new one would race to do it."""
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         for run_id in give_up_dead_runs(instance):
             sys.stdout.write(f"run {run_id} died with an earlier start of the platform and is given up\n")
 

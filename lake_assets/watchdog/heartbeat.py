@@ -18,14 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-import dagster as dg
-
 from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
 from lake_assets.automation.platform import Facts
 from lake_assets.watchdog.look import find_facts
 from lake_assets.watchdog.telling import Teller
 from lake_resources.clock import system_clock
+from lake_resources.dagster_instance import open_instance
 from lake_resources.errors import LakeError
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
@@ -47,7 +46,7 @@ def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
     """Facts and verdict, for a command that looks once; the instance is that of the environment."""
     ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
     try:
-        with dg.DagsterInstance.get() as instance:
+        with open_instance() as instance:
             beat, stopped = _last_words(settings)
             facts = replace(find_facts(settings, instance, ledger, now, stopping=stopped), watchdog_beat=beat)
     finally:
@@ -75,7 +74,7 @@ def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say
     """
     ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
     teller = Teller(open_outbox(settings), say)
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         while True:
             stopping = stop.is_set()
             now = system_clock()

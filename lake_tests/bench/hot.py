@@ -28,6 +28,7 @@ import dagster as dg
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.jobs.history_pruning import prune_runs
 from lake_assets.local_stack.stack import Stack, dagster_home, local_stack
+from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger
 
@@ -145,7 +146,7 @@ def _history(settings: LakeSettings, used: dict[str, float]) -> dict[str, Any]:
     """Rows and bytes of the hot runs in Dagster's databases, before and after pruning them a day later."""
     home = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(home)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with open_instance(home) as instance:
         since = datetime.fromtimestamp(used["since"], UTC)
         measured = instance.get_runs(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=since))
         runs = instance.get_runs_count(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -25,6 +26,7 @@ from lake_assets.lake import Lake
 from lake_assets.local_stack.stack import COLLECTOR, Stack, dagster_home
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
 from lake_resources.collector.segments import newest_minute, read_records
+from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.hashing import file_hash
@@ -64,7 +66,7 @@ def instance_of(settings: LakeSettings) -> Iterator[dg.DagsterInstance]:
     home = str(dagster_home(settings))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", home)  # the event log's configuration reads it
-        with dg.DagsterInstance.from_config(home) as instance:
+        with open_instance(Path(home)) as instance:
             yield instance
 
 

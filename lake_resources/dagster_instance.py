@@ -1,0 +1,50 @@
+"""Dagster's storage, opened beside the daemon and the webserver that write to it.
+
+Belongs here: the one way in which the project opens an instance outside of Dagster's own processes, and its patience
+with their locks. Does not belong here: what is asked of the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import sqlalchemy as sa
+import tenacity
+
+from lake_resources.dagster_private import wait_for_locks
+
+PATIENCE_S = 60.0
+"""Dagster's own is 5 s, which a checkpoint on a busy disk can outlast."""
+
+
+@contextmanager
+def open_instance(home: Path | None = None, *, patience_s: float = PATIENCE_S) -> Iterator[dg.DagsterInstance]:
+    """The instance of a Dagster home; opening it, and every question put to it, waits while another process locks it.
+
+    Args:
+        home: directory with a `dagster.yaml`; default the environment's `DAGSTER_HOME`.
+        patience_s: how long to wait for a lock, seconds.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: it stayed locked all that time.
+    """
+    with _opened(home, patience_s) as instance:
+        wait_for_locks(instance, patience_s)
+        yield instance
+
+
+def _opened(home: Path | None, patience_s: float) -> dg.DagsterInstance:
+    patient = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(patience_s),
+        wait=tenacity.wait_random(0.05, 0.5),
+        retry=tenacity.retry_if_exception(_is_lock),
+        reraise=True,
+    )
+    return patient(dg.DagsterInstance.get) if home is None else patient(dg.DagsterInstance.from_config, str(home))
+
+
+def _is_lock(error: BaseException) -> bool:
+    return isinstance(error, sa.exc.OperationalError) and "database is locked" in str(error.orig)
