@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev lock demo up test test-fast check docs bench clean
+.PHONY: help setup setup-dev lock demo up test test-fast test-long check docs bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,7 +41,10 @@ test: setup-dev check ## everything CI runs: lint, types, layers, all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: setup-dev ## the tests that take under 3 minutes together
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not e2e"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not e2e and not long"
+
+test-long: setup-dev ## the long forms of tests that the suite has short: a hundred kills, two hundred hours, three weeks
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long
 
 check: setup-dev ## lint, format, types, import layers
 	$(BIN)/ruff check .

@@ -17,13 +17,13 @@ from lake_resources.storage.hashing import file_hash
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
 HOURS = 48
-KILLS = 100
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_a_hundred_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.long)])
+def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
     catalog, ledger = open_files(tmp_path)
     commit_sound(catalog, ledger, FIRST, HOURS)
     wrong = catalog.minute_path(SYMBOL, FIRST + 7 * HOUR)
@@ -38,7 +38,7 @@ def test_killed_a_hundred_times(tmp_path: Path) -> None:
     expected = audited(None).hours
     moment = random.Random(7)
     command = [sys.executable, "-m", "lake_tests.support.audit_worker", str(tmp_path), str(HOURS)]
-    for _ in range(KILLS):
+    for _ in range(kills):
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"

@@ -20,7 +20,7 @@ from lake_resources.storage.bars_duckdb import BarsTable
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
-COUNT = 200
+LATER = FIRST + 201 * HOUR
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -36,37 +36,38 @@ def ended(process: subprocess.Popen[str]) -> dict[str, int]:
 
 
 def exchange() -> SimulatorServer:
-    late = FIRST + (COUNT + 1) * HOUR
-    return SimulatorServer(symbols=("BTCUSDT",), clock=lambda: late, limits=False)
+    return SimulatorServer(symbols=("BTCUSDT",), clock=lambda: LATER, limits=False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hours", [24, pytest.param(200, marks=pytest.mark.long)])
+def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_path: Path, hours: int) -> None:
     with exchange() as sim:
-        reader = start("read", str(tmp_path), str(COUNT))
-        writers = [start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), str(COUNT)) for _ in range(2)]
+        reader = start("read", str(tmp_path), str(hours))
+        writers = [start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), str(hours)) for _ in range(2)]
         first, second = (ended(writer) for writer in writers)
-        assert first.get("append", 0) + second.get("append", 0) == COUNT
-        assert first.get("present", 0) + second.get("present", 0) == COUNT
+        assert first.get("append", 0) + second.get("append", 0) == hours
+        assert first.get("present", 0) + second.get("present", 0) == hours
         assert ended(reader)["states"] > 1
     table = BarsTable(tmp_path / "ohlcv.duckdb")
     state = table.snapshot()
     start_hour = FIRST.replace(tzinfo=None)
-    assert state.rows["timestamp"].to_list() == [start_hour + index * HOUR for index in range(COUNT)]
-    assert continuity(state.rows, start_hour + (COUNT - 1) * HOUR, COUNT).sound
+    assert state.rows["timestamp"].to_list() == [start_hour + index * HOUR for index in range(hours)]
+    assert continuity(state.rows, start_hour + (hours - 1) * HOUR, hours).sound
     assert audit(state.rows, state.chain).changed == ()
     assert table.published().rows.equals(state.rows)
-    assert len(list((tmp_path / "files" / "x").glob("*_api_pull.csv"))) == 2 * COUNT
+    assert len(list((tmp_path / "files" / "x").glob("*_api_pull.csv"))) == 2 * hours
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.long)])
+def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Path, kills: int) -> None:
     with exchange() as sim:
         table = BarsTable(tmp_path / "ohlcv.duckdb")
-        for _ in range(6):
-            writer = start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), str(COUNT))
+        for _ in range(kills):
+            writer = start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "200")
             before = table.published().rows.height
             timer = threading.Event()
             for _ in range(600):
@@ -78,8 +79,8 @@ def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Pat
             state = table.snapshot()
             assert audit(state.rows, state.chain).changed == ()
             assert state.rows.height == state.chain.height > before
-        assert ended(start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "30"))
-        assert table.published().rows.height >= 30
+        assert ended(start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "12"))
+        assert table.published().rows.height >= 12
 
 
 def test_a_program_that_holds_the_file_is_named(tmp_path: Path) -> None:

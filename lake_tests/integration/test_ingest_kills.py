@@ -19,7 +19,6 @@ from lake_tests.support.ingest_worker import start_builder
 from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
 
 LOG = logging.getLogger(__name__)
-KILLS = 28
 STREAMS = ("klines_1m", "agg_trades", "metrics", "mark_price_klines_1m", "index_price_klines_1m", "funding_rate")
 
 
@@ -50,7 +49,10 @@ def whole_ledger(bench: Bench) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.slow
-def test_a_build_killed_anywhere_is_repaired_by_the_next(exchange_here: SimulatorServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("least", [8, pytest.param(28, marks=pytest.mark.long)])
+def test_a_build_killed_anywhere_is_repaired_by_the_next(
+    exchange_here: SimulatorServer, tmp_path: Path, least: int
+) -> None:
     jobs = {"archive": (PUBLISHED, hours(0, 24)), "rest": (ON_THE_DAY, hours(0, 15))}
     wanted, took_s = {}, {}
     for name, (now, day) in jobs.items():
@@ -61,7 +63,8 @@ def test_a_build_killed_anywhere_is_repaired_by_the_next(exchange_here: Simulato
             wanted[name] = undisturbed.committed()
     chance = random.Random(20261118)
     kills = with_hours = with_raw_only = lakes = 0
-    while kills < KILLS:
+    while kills < least or not (with_raw_only and with_hours):
+        assert kills < 20 * least, f"all kills fell before ({with_raw_only}) or after ({with_hours}) a commit"
         name = ("archive", "rest")[lakes % 2]
         now, day = jobs[name]
         lakes += 1
@@ -85,8 +88,6 @@ def test_a_build_killed_anywhere_is_repaired_by_the_next(exchange_here: Simulato
             assert bench.committed() == wanted[name], "as if nobody had been killed"
             assert bench.lake.ledger.intents() == []
             assert whole_ledger(bench) >= before
-    assert with_raw_only > 0, "kills fell before the commit"
-    assert with_hours > 0, "kills fell after a commit"
     LOG.info("%d kills in %d lakes: %d with raw inputs only, %d with hours", kills, lakes, with_raw_only, with_hours)
 
 

@@ -49,6 +49,15 @@ def outbox(tmp_path: Path, hook: Receiver) -> Iterator[Outbox]:
     found.close()
 
 
+@pytest.fixture
+def hurried(tmp_path: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+    """An outbox that waits for a locked ledger no longer than a test should."""
+    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
+    found = at(tmp_path, hook.url)
+    yield found
+    found.close()
+
+
 @contextmanager
 def locked(outbox: Outbox, root: Path) -> Iterator[None]:
     """The ledger as another process keeps it."""
@@ -122,16 +131,13 @@ def test_without_an_address_nothing_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "ledger.sqlite").exists()
 
 
-def test_a_locked_ledger_is_no_reason_for_silence(
-    outbox: Outbox, hook: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
-    with locked(outbox, tmp_path):
-        assert outbox.post(alert("a")) == ""
+def test_a_locked_ledger_is_no_reason_for_silence(hurried: Outbox, hook: Receiver, tmp_path: Path) -> None:
+    with locked(hurried, tmp_path):
+        assert hurried.post(alert("a")) == ""
         assert subjects(hook) == ["a"]
         hook.status = 503
         with pytest.raises(PartitionBusy, match="locked"):
-            outbox.post(alert("b"))
+            hurried.post(alert("b"))
 
 
 def test_the_watchdog_tells_what_happened_while_the_receiver_was_down(outbox: Outbox, hook: Receiver) -> None:
@@ -150,13 +156,12 @@ def test_the_watchdog_tells_what_happened_while_the_receiver_was_down(outbox: Ou
 
 
 def test_the_watchdog_tries_again_what_it_could_neither_keep_nor_deliver(
-    outbox: Outbox, hook: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hurried: Outbox, hook: Receiver, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(ledger_engine, "BUSY_TIMEOUT_MS", 50)
     lines: list[str] = []
-    teller = Teller(outbox, lines.append)
+    teller = Teller(hurried, lines.append)
     ill = Health("ERROR", ("the watchdog could not read the ledger: locked",), NOW)
-    with locked(outbox, tmp_path):
+    with locked(hurried, tmp_path):
         hook.status = 503
         teller.tell(ill)
         assert "people could not be told" in lines[-1]
