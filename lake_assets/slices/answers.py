@@ -1,0 +1,84 @@
+"""The file of an answer: what was asked and when, and the exchange's bytes as they came.
+
+Belongs here: making such a file and reading one. Does not belong here: where it lies (`raw_store`), its worth
+(`judgement`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+_DATA = b',"data":'
+_FIELDS = ("url", "slice", "slice_actual", "slice_id", "http_status", "n_items", "requested_at", "fetched_at")
+
+
+@dataclass(frozen=True)
+class AnswerMeta:
+    """What was asked, and when it was answered.
+
+    Attributes:
+        url: the whole URL.
+        slice: composite key.
+        slice_actual: the key with the window's end.
+        slice_id: name of the file.
+        http_status: of the answer.
+        n_items: records in it.
+        requested_at, fetched_at: UTC.
+    """
+
+    url: str
+    slice: str
+    slice_actual: str
+    slice_id: str
+    http_status: int
+    n_items: int
+    requested_at: datetime
+    fetched_at: datetime
+
+
+def as_file(meta: AnswerMeta, body: bytes) -> bytes:
+    """`{"meta": …, "data": …}` with the body's bytes unchanged."""
+    head = orjson.dumps(
+        {name: _plain(getattr(meta, name)) for name in _FIELDS},
+    )
+    return b'{"meta":' + head + _DATA + body.strip() + b"}\n"
+
+
+def body_of(content: bytes) -> bytes:
+    """The exchange's bytes of a file that `as_file` made.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    at = content.find(_DATA)
+    if not content.startswith(b'{"meta":') or at < 0 or not content.rstrip().endswith(b"}"):
+        raise ValueError("no file with the parts `meta` and `data`")
+    return content.rstrip()[at + len(_DATA) : -1]
+
+
+def read_file(content: bytes) -> tuple[dict[str, Any], Any]:
+    """Meta and decoded records of an answer's file, also of one that another program wrote.
+
+    Raises:
+        ValueError: it is torn, or has other parts.
+    """
+    try:
+        decoded = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"no whole JSON file ({error})") from error
+    if not isinstance(decoded, dict) or not isinstance(decoded.get("meta"), dict) or "data" not in decoded:
+        raise ValueError("a file without the parts `meta` and `data`")
+    return decoded["meta"], decoded["data"]
+
+
+def utc_text(instant: datetime) -> str:
+    """An instant as the manifest writes it: `2025-01-01T00:01:23Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _plain(value: object) -> object:
+    return utc_text(value) if isinstance(value, datetime) else value

@@ -1,0 +1,65 @@
+"""What an endpoint must declare so that its raw answers can be kept as slices.
+
+Belongs here: the `Endpoint` record and the registry. Does not belong here: any one endpoint (a file of its own each),
+fetching (`worker`), statuses (`judgement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lake_assets.slices.judgement import Judgement
+from lake_assets.slices.keys import LIMIT, SliceKey
+
+Query = dict[str, str | int]
+Positions = Callable[[object], list[int]]
+"""Positions of the records of a decoded body, as sent.
+
+Raises ValueError where the body has another shape."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint whose records lie on a line of instants (epoch ms) or of ids.
+
+    Attributes:
+        name: part of paths and of the ledger's keys, e.g. `klines`.
+        market: name of the market that is asked.
+        path: path of the request, e.g. `/api/v3/klines`.
+        intervals: how its records may be spaced; `id` where they are numbered.
+        step: distance of two positions of an interval, in the unit of the line.
+        query: parameters of the request for a window `[start, end]`, both ends inclusive, in Binance's order.
+        positions: positions of the records of a body.
+        first_query: parameters that ask for the first record there is.
+        newest_query: parameters that ask for the newest record, where the exchange's clock does not tell how far the
+            line reaches; None where it does.
+        judge: status of an answer: key, positions found, how far the line reaches, what an earlier answer lacked.
+    """
+
+    name: str
+    market: str
+    path: str
+    intervals: tuple[str, ...]
+    step: Callable[[str], int]
+    query: Callable[[SliceKey, int], Query]
+    positions: Positions
+    first_query: Callable[[str, str], Query]
+    newest_query: Callable[[str], Query] | None
+    judge: Callable[[SliceKey, Sequence[int], int, Sequence[int] | None], Judgement]
+
+    def end(self, key: SliceKey) -> int:
+        """Last position of a slice's window, inclusive."""
+        return key.start + self.step(key.interval) * key.limit - 1
+
+    def keys(self, symbol: str, interval: str, first: int, last: int) -> list[SliceKey]:
+        """All slices from the first record to the last position that is wanted, in order.
+
+        Args:
+            symbol: e.g. `BTCUSDT`.
+            interval: one of `intervals`.
+            first: position of the symbol's first record: the lattice starts there.
+            last: last position that is wanted, inclusive; before the first there is no slice.
+        """
+        span = self.step(interval) * LIMIT
+        return [SliceKey(symbol, interval, start) for start in range(first, last + 1, span)]

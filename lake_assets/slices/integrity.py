@@ -1,0 +1,188 @@
+"""Do the answers on the disk, the ledger and the manifest say the same? And the ledger made anew from the answers.
+
+Belongs here: codes of what is wrong with the reason, rebuilding rows from files. Does not belong here: fetching what is
+lost (`loop`): a slice that is found damaged goes back to `needs_refresh`, and the loop asks for it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lake_assets.slices.answers import read_file
+from lake_assets.slices.endpoint import Endpoint
+from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.keys import SliceKey, parse_key
+from lake_assets.slices.loop import Slices
+from lake_assets.slices.manifest import NAME, directory, read_manifest
+from lake_resources.errors import StorageError
+from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+
+CODES = {
+    "missing_response_file": "the answer of a slice is not on the disk: the slice is asked for again",
+    "sha256_mismatch": "the answer has other bytes than were written: the slice is asked for again",
+    "torn_response": "the answer is no whole file: the slice is asked for again",
+    "slice_key_mismatch": "the answer belongs to another slice: the slice is asked for again",
+    "status_contradicts_answer": "the status is not what the answer is worth: it is judged anew",
+    "orphan_response_file": "an answer that no slice names: `lake slices rebuild` takes it",
+    "off_lattice": "a slice that does not lie on the symbol's lattice: it is forgotten, its answer stays",
+    "invalid_slice_status": "a status that does not exist: the slice is asked for again",
+    "manifest_unreadable": "the manifest is not there, torn, or none: it is written anew from the ledger",
+    "manifest_differs": "the manifest says other than the ledger: it is written anew from the ledger",
+}
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong: its code, the slice or file, and what was found."""
+
+    code: str
+    subject: str
+    found: str = ""
+
+
+def check(slices: Slices, endpoint: Endpoint, of: SliceSet) -> Iterator[Defect]:
+    """Everything that is wrong with the slices of an endpoint, symbol and interval; reads and hashes every answer."""
+    rows = slices.rows.slice_rows(of)
+    first = slices.rows.origin(of)
+    span = endpoint.step(of.interval) * (rows[0].record_limit if rows else 1)
+    named = set[str]()
+    for row in rows:
+        key = SliceKey(of.symbol, of.interval, row.start, row.record_limit)
+        if first is not None and (row.start < first or (row.start - first) % span):
+            yield Defect("off_lattice", key.composite, f"the lattice starts at {first}")
+        if row.path is not None:
+            named.add(row.path.partition("#")[0])
+        yield from _of_row(slices, endpoint, key, row)
+    for path in slices.store.files(f"{directory(of)}/responses"):
+        if path not in named:
+            yield Defect("orphan_response_file", path)
+    yield from _of_manifest(slices.root / directory(of) / NAME, of, rows)
+
+
+def mend(slices: Slices, of: SliceSet, defects: list[Defect]) -> int:
+    """Send damaged slices back to the loop, forget those off the lattice; how many rows were changed."""
+    lost = {
+        each.subject: each
+        for each in defects
+        if each.code not in ("orphan_response_file", "off_lattice", "manifest_unreadable", "manifest_differs")
+    }
+    off = [parse_key(each.subject).start for each in defects if each.code == "off_lattice"]
+    slices.rows.forget_slices(of, off)
+    changed = []
+    for row in slices.rows.slice_rows(of):
+        defect = lost.get(SliceKey(of.symbol, of.interval, row.start, row.record_limit).composite)
+        if defect is not None:
+            text = f"{defect.code}: {defect.found}" if defect.found else defect.code
+            keeps = defect.code == "status_contradicts_answer"
+            bare = row if keeps else replace(row, path=None, sha256=None, size_bytes=0, n_items=0)
+            changed.append(replace(bare, status=Status.NEEDS_REFRESH, reason=Reason.LOST, error=text))
+    slices.rows.put_slices(of, changed)
+    return len(changed) + len(off)
+
+
+def rebuild(slices: Slices, endpoint: Endpoint, of: SliceSet, *, frontier: int) -> tuple[int, list[Defect]]:
+    """Make the ledger's rows anew from the answers on the disk.
+
+    Args:
+        slices: the data root.
+        endpoint: which endpoint.
+        of: its name, symbol and interval.
+        frontier: how far the line reaches by now: the exchange's clock in epoch ms, or the newest id.
+
+    Returns:
+        How many slices were taken, and what could not be.
+    """
+    rows, refused = [], []
+    for path in slices.store.files(f"{directory(of)}/responses"):
+        members = slices.store.members(path) if path.endswith(".tar.zst") else [(path, slices.store.get(path))]
+        for name, content in members:
+            where = path if name == path else f"{path}#{name}"
+            try:
+                rows.append(_row_of(endpoint, of, where, content, frontier))
+            except ValueError as error:
+                refused.append(Defect("torn_response", where, str(error)))
+    newest = {row.start: row for row in rows}
+    if newest and slices.rows.origin(of) is None:
+        slices.rows.keep_origin(of, min(newest), slices.clock())
+    slices.rows.put_slices(of, newest.values())
+    return len(newest), refused
+
+
+def _row_of(endpoint: Endpoint, of: SliceSet, path: str, content: bytes, frontier: int) -> SliceRow:
+    meta, data = read_file(content)
+    key = parse_key(str(meta.get("slice")))
+    name = path.rpartition("#")[2].rpartition("/")[2].partition(".")[0]
+    if (key.symbol, key.interval) != (of.symbol, of.interval) or key.slice_id != name:
+        raise ValueError(f"it says that it is {key.composite}")
+    found = endpoint.positions(data)
+    verdict = endpoint.judge(key, found, frontier, None)
+    return SliceRow(
+        start=key.start,
+        record_limit=key.limit,
+        status=verdict.status,
+        reason=verdict.reason,
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        http_status=int(meta.get("http_status") or 200),
+        n_items=len(found),
+        first_ts=found[0] if found else None,
+        last_ts=found[-1] if found else None,
+        requested_url=str(meta.get("url")),
+        error=verdict.detail or None,
+        fetches=1,
+        missing=",".join(str(each) for each in verdict.missing),
+    )
+
+
+def _of_row(slices: Slices, endpoint: Endpoint, key: SliceKey, row: SliceRow) -> Iterator[Defect]:
+    if row.status not in set(Status):
+        yield Defect("invalid_slice_status", key.composite, row.status)
+        return
+    if row.path is None:
+        if row.status in (Status.OK, Status.EMPTY):
+            yield Defect("missing_response_file", key.composite, "no answer is named")
+        return
+    try:
+        content = slices.store.get(row.path)
+    except (StorageError, KeyError) as error:
+        yield Defect("missing_response_file", key.composite, str(error))
+        return
+    if hashlib.sha256(content).hexdigest() != row.sha256:
+        yield Defect("sha256_mismatch", key.composite, row.path)
+        return
+    try:
+        meta, data = read_file(content)
+        found = endpoint.positions(data)
+    except ValueError as error:
+        yield Defect("torn_response", key.composite, str(error))
+        return
+    if meta.get("slice") != key.composite:
+        yield Defect("slice_key_mismatch", key.composite, str(meta.get("slice")))
+    elif row.status == Status.OK:
+        lacking = tuple(int(each) for each in row.missing.split(",") if each)
+        verdict = endpoint.judge(key, found, _END_OF_TIME, lacking or None)
+        if (verdict.status, verdict.reason) != (row.status, row.reason):
+            yield Defect("status_contradicts_answer", key.composite, f"{verdict.status}: {verdict.detail}")
+
+
+_END_OF_TIME = 1 << 62
+"""An answer that was final once is judged without a clock."""
+
+
+def _of_manifest(path: Path, of: SliceSet, rows: list[SliceRow]) -> Iterator[Defect]:
+    try:
+        found: dict[str, Any] = read_manifest(path)
+    except StorageError as error:
+        if rows:
+            yield Defect("manifest_unreadable", str(path), error.what)
+        return
+    told = {key: each.get("status") for key, each in found["slices"].items() if isinstance(each, dict)}
+    known = {SliceKey(of.symbol, of.interval, row.start, row.record_limit).composite: row.status for row in rows}
+    wrong = [key for key, status in known.items() if told.get(key) != status]
+    if wrong:
+        yield Defect("manifest_differs", str(path), f"{len(wrong)} slices, the first is {wrong[0]}")
