@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lake_assets.at_rest import LakeAtRest
 from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.market import UM, Market
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
@@ -48,14 +49,19 @@ class Lake(LakeAtRest):
 
 
 def open_rest(
-    settings: LakeSettings, *, clock: Clock = system_clock, sleep: Callable[[float], None] = time.sleep
+    settings: LakeSettings,
+    *,
+    market: Market = UM,
+    clock: Clock = system_clock,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> BinanceRest:
-    """The REST client of the settings, behind the host's weight governor."""
+    """The REST client of a market, behind the host's weight governor."""
     path = settings.resolved_governor_path
     path.parent.mkdir(parents=True, exist_ok=True)
     return BinanceRest(
-        settings.resolved_rest_url,
+        settings.rest_url_of(market),
         governor=WeightGovernor(path, clock=clock, share=settings.weight_share, sleep=sleep),
+        market=market,
         clock=clock,
         timeout_s=settings.rest_timeout_s,
         attempts=settings.rest_attempts,

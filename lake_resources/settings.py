@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from lake_resources.binance.market import ARCHIVES_URL, UM
+from lake_resources.binance.market import ARCHIVES_URL, SPOT, UM, Market
 from lake_resources.input_limits import InputLimits
 
 
@@ -45,6 +45,7 @@ class LakeSettings(BaseSettings):
     simulator_seed: int = Field(7, description="Seed of the simulated market: same seed, same trades.")
     webserver_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's web UI on 127.0.0.1.")
     rest_url: str = Field("", description="Base URL of USD-M REST; empty follows `exchange`.")
+    spot_rest_url: str = Field("", description="Base URL of spot REST; empty follows `exchange`.")
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
     ws_url: str = Field("", description="Base URL of USD-M WebSocket streams; empty follows `exchange`.")
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
@@ -119,6 +120,18 @@ class LakeSettings(BaseSettings):
         24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
     )
     limits: InputLimits = Field(InputLimits(), description="What a stranger can make this machine hold or wait for.")
+    slices_root: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("LAKE_SLICES_ROOT", "QLIR_DATA_ROOT", "slices_root"),
+        description="Data root of the raw slices, also read from `QLIR_DATA_ROOT`; default `{root}/slices`.",
+    )
+    slices_form: Literal["json", "json.zst"] = Field(
+        "json", description="How answers of slices are kept: as they came, or compressed (`json.zst`)."
+    )
+    slices_pause_s: float = Field(
+        600.0, ge=0, description="Seconds before a gap, an empty answer or a failure of a slice is asked for again."
+    )
+    slices_poll_s: float = Field(10.0, gt=0, description="Seconds between two rounds of `lake slices run --forever`.")
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @field_validator("symbols", mode="before")
@@ -145,8 +158,25 @@ class LakeSettings(BaseSettings):
     @property
     def resolved_rest_url(self) -> str:
         """Base URL of USD-M REST."""
+        return self.rest_url_of(UM)
+
+    def rest_url_of(self, market: Market) -> str:
+        """Base URL of a market's REST."""
+        given = {UM.name: self.rest_url, SPOT.name: self.spot_rest_url}[market.name]
         simulated = f"http://127.0.0.1:{self.simulator_port}"
-        return self.rest_url or (simulated if self.exchange == "simulator" else UM.rest_url)
+        return given or (simulated if self.exchange == "simulator" else market.rest_url)
+
+    @property
+    def resolved_slices_root(self) -> Path:
+        """Data root of the raw slices."""
+        return (self.slices_root or self.lake_root / "slices").resolve()
+
+    @property
+    def resolved_slices_ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger that knows the slices: it lies with a data root that is not the lake's."""
+        if self.slices_root is None:
+            return self.resolved_ledger_url
+        return f"sqlite:///{self.resolved_slices_root / 'binance' / 'slices.sqlite'}"
 
     @property
     def resolved_vision_url(self) -> str:

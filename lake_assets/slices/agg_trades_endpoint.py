@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lake_assets.slices.endpoint import Endpoint, Query
+from lake_assets.slices.endpoint import Query, SliceEndpoint
 from lake_assets.slices.judgement import Grid, Judgement, judge
 from lake_assets.slices.keys import SliceKey
 from lake_resources.binance.market import SPOT
@@ -43,10 +43,10 @@ def _judge(key: SliceKey, found: Sequence[int], newest: int, said_before: Sequen
     return judge(Grid(key.start, 1, key.limit, final_until=newest + 1), found, said_before=said_before)
 
 
-AGG_TRADES = Endpoint(
+AGG_TRADES = SliceEndpoint(
     name="aggTrades",
-    market=SPOT.name,
-    path=f"{SPOT.rest_prefix}/aggTrades",
+    market=SPOT,
+    request=SPOT.agg_trades,
     intervals=(BY_ID,),
     step=_step,
     query=_query,

@@ -1,7 +1,7 @@
 """What an endpoint must declare so that its raw answers can be kept as slices.
 
-Belongs here: the `Endpoint` record and the registry. Does not belong here: any one endpoint (a file of its own each),
-fetching (`worker`), statuses (`judgement`).
+Belongs here: the `SliceEndpoint` record. Does not belong here: an endpoint (a file of its own each), which there are
+(`endpoints`), fetching (`loop`), statuses (`judgement`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lake_assets.slices.judgement import Judgement
 from lake_assets.slices.keys import LIMIT, SliceKey
+from lake_resources.binance.market import Endpoint, Market
 
 Query = dict[str, str | int]
 Positions = Callable[[object], list[int]]
@@ -20,13 +21,13 @@ Raises ValueError where the body has another shape."""
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class SliceEndpoint:
     """One endpoint whose records lie on a line of instants (epoch ms) or of ids.
 
     Attributes:
         name: part of paths and of the ledger's keys, e.g. `klines`.
-        market: name of the market that is asked.
-        path: path of the request, e.g. `/api/v3/klines`.
+        market: the market that is asked.
+        request: its endpoint, with path, limit and weight.
         intervals: how its records may be spaced; `id` where they are numbered.
         step: distance of two positions of an interval, in the unit of the line.
         query: parameters of the request for a window `[start, end]`, both ends inclusive, in Binance's order.
@@ -38,8 +39,8 @@ class Endpoint:
     """
 
     name: str
-    market: str
-    path: str
+    market: Market
+    request: Endpoint
     intervals: tuple[str, ...]
     step: Callable[[str], int]
     query: Callable[[SliceKey, int], Query]

@@ -6,15 +6,15 @@ Belongs here: the registry: one line per endpoint. Does not belong here: their d
 from __future__ import annotations
 
 from lake_assets.slices.agg_trades_endpoint import AGG_TRADES
-from lake_assets.slices.endpoint import Endpoint
+from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.funding_rate_endpoint import FUNDING_RATE
 from lake_assets.slices.klines_endpoint import KLINES
 from lake_resources.errors import SettingsError
 
-ENDPOINTS: dict[str, Endpoint] = {each.name: each for each in (KLINES, FUNDING_RATE, AGG_TRADES)}
+ENDPOINTS: dict[str, SliceEndpoint] = {each.name: each for each in (KLINES, FUNDING_RATE, AGG_TRADES)}
 
 
-def endpoint_of(name: str, interval: str) -> Endpoint:
+def endpoint_of(name: str, interval: str) -> SliceEndpoint:
     """The endpoint of that name, checked to have records of that interval.
 
     Raises:

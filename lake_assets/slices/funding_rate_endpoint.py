@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lake_assets.slices.endpoint import Endpoint, Query
+from lake_assets.slices.endpoint import Query, SliceEndpoint
 from lake_assets.slices.judgement import Judgement, Reason, Status, judge_events
 from lake_assets.slices.keys import SliceKey, interval_ms
-from lake_resources.binance.market import UM
+from lake_resources.binance.market import UM, UM_FUNDING_RATE
 
 HOURLY = "1h"
 """A contract settles every 1, 2, 4 or 8 hours, so that 1,000 hours hold 1,000 settlements at most."""
@@ -53,10 +53,10 @@ def _judge(key: SliceKey, found: Sequence[int], now_ms: int, said_before: Sequen
     return Judgement(Status.PARTIAL, Reason.GAP_SEEN_ONCE, lost, f"{len(lost)} settlements seem to be missing")
 
 
-FUNDING_RATE = Endpoint(
+FUNDING_RATE = SliceEndpoint(
     name="fundingRate",
-    market=UM.name,
-    path=f"{UM.rest_prefix}/fundingRate",
+    market=UM,
+    request=UM_FUNDING_RATE,
     intervals=(HOURLY,),
     step=interval_ms,
     query=_query,

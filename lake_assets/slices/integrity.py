@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lake_assets.slices.answers import read_file
-from lake_assets.slices.endpoint import Endpoint
+from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey, parse_key
 from lake_assets.slices.loop import Slices
@@ -44,7 +44,7 @@ class Defect:
     found: str = ""
 
 
-def check(slices: Slices, endpoint: Endpoint, of: SliceSet) -> Iterator[Defect]:
+def check(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Iterator[Defect]:
     """Everything that is wrong with the slices of an endpoint, symbol and interval; reads and hashes every answer."""
     rows = slices.rows.slice_rows(of)
     first = slices.rows.origin(of)
@@ -84,7 +84,7 @@ def mend(slices: Slices, of: SliceSet, defects: list[Defect]) -> int:
     return len(changed) + len(off)
 
 
-def rebuild(slices: Slices, endpoint: Endpoint, of: SliceSet, *, frontier: int) -> tuple[int, list[Defect]]:
+def rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, frontier: int) -> tuple[int, list[Defect]]:
     """Make the ledger's rows anew from the answers on the disk.
 
     Args:
@@ -112,7 +112,7 @@ def rebuild(slices: Slices, endpoint: Endpoint, of: SliceSet, *, frontier: int) 
     return len(newest), refused
 
 
-def _row_of(endpoint: Endpoint, of: SliceSet, path: str, content: bytes, frontier: int) -> SliceRow:
+def _row_of(endpoint: SliceEndpoint, of: SliceSet, path: str, content: bytes, frontier: int) -> SliceRow:
     meta, data = read_file(content)
     key = parse_key(str(meta.get("slice")))
     name = path.rpartition("#")[2].rpartition("/")[2].partition(".")[0]
@@ -139,7 +139,7 @@ def _row_of(endpoint: Endpoint, of: SliceSet, path: str, content: bytes, frontie
     )
 
 
-def _of_row(slices: Slices, endpoint: Endpoint, key: SliceKey, row: SliceRow) -> Iterator[Defect]:
+def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRow) -> Iterator[Defect]:
     if row.status not in set(Status):
         yield Defect("invalid_slice_status", key.composite, row.status)
         return

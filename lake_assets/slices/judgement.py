@@ -1,7 +1,7 @@
 """What an answer to a slice's request is worth: statuses with reasons, decided on what the answer holds.
 
 Belongs here: the statuses, the reasons, the decision for records on a grid and for events. Does not belong here: what a
-body holds (the endpoints), asking again (`worker`), a clock: the exchange's time is an argument.
+body holds (the endpoints), asking again (`loop`), a clock: the exchange's time is an argument.
 """
 
 from __future__ import annotations

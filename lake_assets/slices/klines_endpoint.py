@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lake_assets.slices.endpoint import Endpoint, Query
+from lake_assets.slices.endpoint import Query, SliceEndpoint
 from lake_assets.slices.judgement import Grid, Judgement, judge
 from lake_assets.slices.keys import SliceKey, interval_ms
-from lake_resources.binance.market import SPOT
+from lake_resources.binance.market import SPOT, SPOT_KLINES
 
 
 def _query(key: SliceKey, end: int) -> Query:
@@ -42,10 +42,10 @@ def _judge(key: SliceKey, found: Sequence[int], now_ms: int, said_before: Sequen
     return judge(grid, found, said_before=said_before)
 
 
-KLINES = Endpoint(
+KLINES = SliceEndpoint(
     name="klines",
-    market=SPOT.name,
-    path=f"{SPOT.rest_prefix}/klines",
+    market=SPOT,
+    request=SPOT_KLINES,
     intervals=("1s", "1m"),
     step=interval_ms,
     query=_query,

@@ -7,47 +7,25 @@ the worth of an answer (`judgement`), HTTP and limits (the client), rounds witho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
-
-import orjson
 
 from lake_assets.slices.answers import AnswerMeta, as_file
 from lake_assets.slices.completeness import PAUSE, due
-from lake_assets.slices.endpoint import Endpoint, Query
+from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.judgement import Judgement, Reason, Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.manifest import directory, write_manifest
+from lake_resources.binance.rest.rest_client import BinanceRest, RawAnswer
 from lake_resources.clock import Clock
 from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLimited, SettingsError, TransportError
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet
 from lake_resources.storage.raw_store import RawStore
 
-Say = Callable[[str], None]
 _STOPPING = (Banned, RateLimited)
 """After these nobody calls for a while, so the round ends."""
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """A good answer as it came."""
-
-    url: str
-    status: int
-    body: bytes
-
-
-class RawExchange(Protocol):
-    """What the loop asks; every call goes through the weight governor and raises a leaf of `ExchangeError`."""
-
-    def raw(self, market: str, path: str, query: Query) -> RawAnswer:
-        """One request."""
-
-    def exchange_time_ms(self, market: str) -> int:
-        """The market's own clock, epoch ms."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +36,7 @@ class Slices:
         root: data root; answers lie below `binance/<endpoint>/raw/`.
         rows: the ledger that lies with them.
         store: the answers.
-        exchange: who is asked.
+        rest: who is asked, by market.
         clock: the current instant, for stamps and pauses; what is final is decided by the exchange's clock.
         pause: how long the same gap is left alone.
     """
@@ -66,7 +44,7 @@ class Slices:
     root: Path
     rows: SliceRows
     store: RawStore
-    exchange: RawExchange
+    rest: Mapping[str, BinanceRest]
     clock: Clock
     pause: timedelta = PAUSE
 
@@ -89,7 +67,7 @@ class Round:
 
 
 def run_round(
-    slices: Slices, endpoint: Endpoint, of: SliceSet, *, until: int | None = None, most: int | None = None
+    slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None, most: int | None = None
 ) -> Round:
     """Ask once for every slice that is due, newest and failed first, and write the manifest.
 
@@ -125,7 +103,7 @@ def run_round(
     return done
 
 
-def origin(slices: Slices, endpoint: Endpoint, of: SliceSet) -> int:
+def origin(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
     """Where the lattice of a symbol starts: its first record, asked for once and kept.
 
     Raises:
@@ -134,7 +112,7 @@ def origin(slices: Slices, endpoint: Endpoint, of: SliceSet) -> int:
     known = slices.rows.origin(of)
     if known is not None:
         return known
-    answer = slices.exchange.raw(endpoint.market, endpoint.path, endpoint.first_query(of.symbol, of.interval))
+    answer = slices.rest[endpoint.market.name].raw(endpoint.request, endpoint.first_query(of.symbol, of.interval))
     found = _positions(endpoint, answer)
     if not found:
         raise SettingsError(
@@ -144,7 +122,7 @@ def origin(slices: Slices, endpoint: Endpoint, of: SliceSet) -> int:
     return slices.rows.keep_origin(of, found[0], slices.clock())
 
 
-def fetch(slices: Slices, endpoint: Endpoint, of: SliceSet, key: SliceKey, frontier: int) -> tuple[SliceRow, str]:
+def fetch(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, key: SliceKey, frontier: int) -> tuple[SliceRow, str]:
     """Ask for one slice, keep the answer, note where it stands.
 
     An answer that holds less than the one that is kept does not replace it.
@@ -164,7 +142,7 @@ def fetch(slices: Slices, endpoint: Endpoint, of: SliceSet, key: SliceKey, front
     held = replace(held, fetches=held.fetches + 1, requested_at_utc=asked_at)
     query = endpoint.query(key, endpoint.end(key))
     try:
-        answer = slices.exchange.raw(endpoint.market, endpoint.path, query)
+        answer = slices.rest[endpoint.market.name].raw(endpoint.request, query)
         found = _positions(endpoint, answer)
     except ExchangeError as error:
         row = _failed(held, error, slices.clock())
@@ -177,7 +155,7 @@ def fetch(slices: Slices, endpoint: Endpoint, of: SliceSet, key: SliceKey, front
 
 def _kept(
     slices: Slices,
-    endpoint: Endpoint,
+    endpoint: SliceEndpoint,
     key: SliceKey,
     held: SliceRow,
     answer: RawAnswer,
@@ -187,9 +165,11 @@ def _kept(
     at = slices.clock()
     held = replace(held, http_status=answer.status, requested_url=answer.url, completed_at_utc=at)
     verdict = endpoint.judge(key, found, frontier, _said_before(held, at, slices.pause))
-    if held.sha256 is not None and (len(found) < held.n_items or verdict.status is Status.NEEDS_REFRESH):
-        worse = verdict.detail or f"the answer has {len(found)} records, the one that is kept has {held.n_items}"
+    if held.sha256 is not None and len(found) < held.n_items:
+        worse = f"the answer has {len(found)} records, the one that is kept has {held.n_items}"
         return replace(held, status=Status.PARTIAL, reason=Reason.UNEXPECTED_RECORDS, error=worse)
+    if held.sha256 is not None and verdict.status is Status.NEEDS_REFRESH:
+        return replace(held, status=Status.PARTIAL, reason=Reason.UNEXPECTED_RECORDS, error=verdict.detail)
     end = endpoint.end(key)
     meta = AnswerMeta(
         url=answer.url,
@@ -202,7 +182,7 @@ def _kept(
         fetched_at=at,
     )
     of = SliceSet(endpoint.name, key.symbol, key.interval)
-    kept = slices.store.put(f"{directory(of)}/responses", key.slice_id, as_file(meta, answer.body))
+    kept = slices.store.put(f"{directory(of)}/responses", key.slice_id, as_file(meta, answer.content))
     return replace(
         held,
         status=verdict.status,
@@ -257,18 +237,18 @@ def _pending(key: SliceKey) -> SliceRow:
     return SliceRow(key.start, key.limit, Status.PENDING, Reason.NOT_ASKED)
 
 
-def _frontier(slices: Slices, endpoint: Endpoint, of: SliceSet) -> int:
+def _frontier(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
     if endpoint.newest_query is None:
-        return slices.exchange.exchange_time_ms(endpoint.market)
-    answer = slices.exchange.raw(endpoint.market, endpoint.path, endpoint.newest_query(of.symbol))
+        return int(slices.rest[endpoint.market.name].server_time().timestamp() * 1000)
+    answer = slices.rest[endpoint.market.name].raw(endpoint.request, endpoint.newest_query(of.symbol))
     found = _positions(endpoint, answer)
     if not found:
         raise MalformedAnswer(answer.url, "no newest record, though there is a first one")
     return found[-1]
 
 
-def _positions(endpoint: Endpoint, answer: RawAnswer) -> list[int]:
+def _positions(endpoint: SliceEndpoint, answer: RawAnswer) -> list[int]:
     try:
-        return endpoint.positions(orjson.loads(answer.body))
-    except ValueError as error:  # a JSON error is one, too
+        return endpoint.positions(answer.body)
+    except ValueError as error:
         raise MalformedAnswer(answer.url, f"{error}") from error

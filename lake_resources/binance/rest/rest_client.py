@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -24,12 +25,29 @@ from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import Banned, MalformedAnswer, RateLimited
 from lake_resources.governor import WeightGovernor
-from lake_resources.http import HttpClient, Query, Sleep, retrying
+from lake_resources.http import Answer, HttpClient, Query, Sleep, retrying
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 
 CONNECTIONS = 8
 
 _Body = TypeVar("_Body")
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """A good answer as it came.
+
+    Attributes:
+        url: the whole URL that was asked.
+        status: of HTTP.
+        content: the body's bytes.
+        body: the same, decoded.
+    """
+
+    url: str
+    status: int
+    content: bytes
+    body: object
 
 
 class BinanceRest:
@@ -177,13 +195,30 @@ class BinanceRest:
         Raises:
             ExchangeError: a leaf of the tree.
         """
-        text = f"GET {self._http.base_url}{endpoint.path}" + (f"?{urlencode(query)}" if query else "")
+        text = self._text(endpoint, query)
         for attempt in retrying(self._attempts, self._sleep):
             with attempt:
-                return parse(self._once(endpoint, query, text), text)
+                return parse(self._once(endpoint, query, text)[1], text)
         raise AssertionError("tenacity re-raises the last error")
 
-    def _once(self, endpoint: Endpoint, query: Query, text: str) -> object:
+    def raw(self, endpoint: Endpoint, query: Query) -> RawAnswer:
+        """One request, without a retry: a good answer as it came.
+
+        Args:
+            endpoint: one of the market's.
+            query: its parameters.
+
+        Raises:
+            ExchangeError: a leaf of the tree; MalformedAnswer where the body is no JSON.
+        """
+        text = self._text(endpoint, query)
+        answer, body = self._once(endpoint, query, text)
+        return RawAnswer(text.removeprefix("GET "), answer.status, answer.body, body)
+
+    def _text(self, endpoint: Endpoint, query: Query) -> str:
+        return f"GET {self._http.base_url}{endpoint.path}" + (f"?{urlencode(query)}" if query else "")
+
+    def _once(self, endpoint: Endpoint, query: Query, text: str) -> tuple[Answer, object]:
         host = self._http.host
         self._governor.acquire(host, endpoint.bucket.name, endpoint.cost(query))
         answer = self._http.get(endpoint.path, query)
@@ -192,7 +227,7 @@ class BinanceRest:
             self._governor.observe(host, self.market.budget.name, used, answered_at(answer))
         now = self._clock()
         try:
-            return decode(answer, text, endpoint.path, now, self._limits.answer_values)
+            return answer, decode(answer, text, endpoint.path, now, self._limits.answer_values)
         except Banned as error:
             self._governor.ban(host, error.until_ms)
             raise

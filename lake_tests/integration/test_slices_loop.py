@@ -1,0 +1,218 @@
+"""Raw kline slices from the simulated exchange: complete, verbatim, never worse, and told as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from lake_assets.slices.answers import body_of, read_file
+from lake_assets.slices.endpoints import ENDPOINTS
+from lake_assets.slices.integrity import check, mend, rebuild
+from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.keys import SliceKey
+from lake_assets.slices.loop import Round, Slices
+from lake_assets.slices.manifest import directory, read_manifest
+from lake_assets.slices.server import open_slices, run_once
+from lake_resources.errors import PartitionBusy
+from lake_resources.settings import LakeSettings
+from lake_resources.simulator.faults import Fault
+from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+from lake_resources.storage.locks import writer_lock
+from lake_tests.support.simulated_lake import exchange
+
+OF = SliceSet("klines", "BTCUSDT", "1m")
+KLINES = ENDPOINTS["klines"]
+FIRST = datetime(2026, 11, 17, tzinfo=UTC)
+SPAN = timedelta(minutes=1000)
+MINUTE_MS = 60_000
+
+
+def ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+@dataclass
+class Bench:
+    """A data root on the simulated exchange, with one clock for both. The lattice starts on a day of the tests."""
+
+    sim: SimulatorServer
+    slices: Slices
+
+    def at(self, now: datetime) -> Bench:
+        self.sim.clock.freeze(now)
+        return self
+
+    def run(self, **given: int) -> Round:
+        return run_once(self.slices, OF, **given)
+
+    def row(self, index: int) -> SliceRow:
+        found = self.slices.rows.slice_row(OF, ms(FIRST + index * SPAN))
+        assert found is not None
+        return found
+
+    def manifest(self) -> dict:
+        return read_manifest(self.slices.root / directory(OF) / "manifest.json")
+
+    def defects(self) -> list[str]:
+        return [each.code for each in check(self.slices, KLINES, OF)]
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatorServer]:
+    with exchange() as server:
+        yield server
+
+
+@pytest.fixture
+def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+    sim.faults.clear()
+    sim.clear_requests()
+    sim.exchange.limits.reset()
+    sim.clock.freeze(FIRST + 3 * SPAN + timedelta(minutes=30, seconds=5))
+    settings = LakeSettings(
+        root=tmp_path / "lake", rest_url=sim.base_url, spot_rest_url=sim.base_url, symbols=("BTCUSDT",)
+    )
+    with open_slices(settings, clock=sim.clock.now, sleep=lambda _: None) as slices:
+        slices.rows.keep_origin(OF, ms(FIRST), FIRST)
+        yield Bench(sim, slices)
+
+
+def test_a_round_asks_for_all_slices_the_newest_first_and_the_growing_one_stays_partial(bench: Bench) -> None:
+    done = bench.run()
+    assert (done.expected, done.asked, dict(done.standing)) == (4, 4, {"ok": 3, "partial": 1})
+    assert done.complete
+    asked = [query for _, path, query in bench.sim.requests if path == "/api/v3/klines"]
+    starts = [int(dict(part.split("=") for part in query.split("&"))["startTime"]) for query in asked]
+    assert starts == sorted(starts, reverse=True)
+    tip = bench.row(3)
+    assert (tip.status, tip.reason, tip.n_items) == (Status.PARTIAL, Reason.STILL_FORMING, 31)
+    assert bench.defects() == []
+
+
+def test_the_answer_is_the_exchanges_bytes_and_the_next_round_asks_for_the_tip_alone(bench: Bench) -> None:
+    bench.run()
+    row = bench.row(1)
+    content = bench.slices.store.get(row.path)
+    assert body_of(content) == httpx.get(row.requested_url, trust_env=False).content
+    meta, data = read_file(content)
+    key = SliceKey("BTCUSDT", "1m", ms(FIRST + SPAN))
+    assert (meta["slice"], meta["slice_id"], meta["n_items"]) == (key.composite, key.slice_id, 1000)
+    assert [each[0] for each in data] == [key.start + index * MINUTE_MS for index in range(1000)]
+    bench.sim.clear_requests()
+    assert bench.run().asked == 1
+    bench.at(FIRST + 4 * SPAN + timedelta(seconds=1))
+    done = bench.run()
+    assert (done.asked, dict(done.standing)) == (2, {"ok": 4, "partial": 1})
+
+
+def test_a_thousand_candles_of_which_the_last_is_open_are_asked_for_again(bench: Bench) -> None:
+    bench.at(FIRST + SPAN - timedelta(seconds=30)).run()
+    row = bench.row(0)
+    assert (row.n_items, row.status, row.reason) == (1000, Status.PARTIAL, Reason.STILL_FORMING)
+    before = read_file(bench.slices.store.get(row.path))[1][-1]
+    bench.at(FIRST + SPAN + timedelta(seconds=1)).run()
+    assert bench.row(0).status == Status.OK
+    assert read_file(bench.slices.store.get(bench.row(0).path))[1][-1] != before
+
+
+def test_a_gap_is_asked_again_after_a_pause_and_then_named(bench: Bench) -> None:
+    hole = FIRST + timedelta(minutes=500)
+    bench.sim.faults.add(Fault("missing_minutes", "/api/v3/klines", start=hole, end=hole + timedelta(minutes=3)))
+    bench.run()
+    row = bench.row(0)
+    assert (row.status, row.reason, row.n_items) == (Status.PARTIAL, Reason.GAP_SEEN_ONCE, 997)
+    assert bench.run().asked == 1, "the gap was asked for again without a pause"
+    bench.at(bench.slices.clock() + bench.slices.pause).run()
+    row = bench.row(0)
+    assert (row.status, row.reason) == (Status.OK, Reason.EXCHANGE_HAS_NONE)
+    assert row.missing == ",".join(str(ms(hole) + index * MINUTE_MS) for index in range(3))
+    assert bench.defects() == []
+    key = SliceKey("BTCUSDT", "1m", ms(FIRST)).composite
+    assert len(bench.manifest()["slices"][key]["missing"]) == 3
+
+
+def test_a_ban_ends_the_round_with_the_exchanges_words_and_nobody_calls_until_it_ends(bench: Bench) -> None:
+    bench.sim.faults.add(Fault("418", "/api/v3/klines", times=1, skip=1, retry_after_s=300))
+    done = bench.run()
+    assert (done.asked, done.standing["failed"], done.standing["pending"]) == (2, 1, 2)
+    row = bench.row(2)
+    assert (row.status, row.reason, row.http_status) == (Status.FAILED, Reason.BANNED, 418)
+    assert "banned" in row.error
+    counts = bench.manifest()["summary"]
+    assert counts["total_slices"] == sum(counts[f"{status}_slices"] for status in Status)
+    bench.at(bench.slices.clock() + timedelta(seconds=700))
+    assert bench.run().complete
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("5xx", Reason.HTTP_ERROR), ("garbage", Reason.MALFORMED)])
+def test_one_slice_that_fails_does_not_keep_the_others(bench: Bench, kind: str, reason: Reason) -> None:
+    bench.sim.faults.add(Fault(kind, "/api/v3/klines", times=1, skip=2))
+    done = bench.run()
+    assert (done.asked, done.standing["ok"], done.standing["failed"]) == (4, 2, 1)
+    assert bench.row(1).reason == reason
+    assert bench.run().standing["failed"] == 1, "a failure is left alone for the pause"
+    assert bench.at(bench.slices.clock() + bench.slices.pause).run().standing["ok"] == 3
+
+
+def test_an_answer_that_holds_less_does_not_replace_the_one_that_is_kept(bench: Bench) -> None:
+    bench.run()
+    kept = bench.row(3)
+    start = FIRST + 3 * SPAN
+    bench.sim.faults.add(Fault("missing_minutes", "/api/v3/klines", start=start, end=start + timedelta(minutes=10)))
+    bench.run()
+    row = bench.row(3)
+    assert (row.sha256, row.n_items) == (kept.sha256, kept.n_items)
+    assert "the one that is kept has" in row.error
+
+
+def test_damage_is_found_named_and_healed_by_the_loop(bench: Bench) -> None:
+    bench.run()
+    store = bench.slices.store
+    torn, gone = bench.row(0), bench.row(1)
+    store.absolute(torn.path).write_bytes(store.get(torn.path)[:-100])
+    store.remove([gone.path])
+    (store.absolute(torn.path).parent / "0000.json").write_bytes(b"{}")
+    found = list(check(bench.slices, KLINES, OF))
+    assert sorted(each.code for each in found) == ["missing_response_file", "orphan_response_file", "sha256_mismatch"]
+    assert mend(bench.slices, OF, found) == 2
+    assert bench.run().complete
+    assert bench.defects() == ["orphan_response_file"]
+
+
+def test_a_manifest_that_is_torn_or_lost_is_told_and_written_anew(bench: Bench) -> None:
+    bench.run()
+    path = bench.slices.root / directory(OF) / "manifest.json"
+    path.write_bytes(path.read_bytes()[:200])
+    assert bench.defects() == ["manifest_unreadable"]
+    bench.run()
+    document = json.loads(path.read_text())
+    document["slices"][SliceKey("BTCUSDT", "1m", ms(FIRST)).composite]["status"] = "failed"
+    path.write_bytes(orjson.dumps(document))
+    assert bench.defects() == ["manifest_differs"]
+
+
+def test_statuses_are_made_anew_from_the_answers_alone(bench: Bench) -> None:
+    bench.run()
+    before = bench.slices.rows.slice_rows(OF)
+    bench.slices.rows.forget_slices(OF, [row.start for row in before])
+    count, refused = rebuild(bench.slices, KLINES, OF, frontier=ms(bench.slices.clock()))
+    assert (count, refused) == (4, [])
+    after = bench.slices.rows.slice_rows(OF)
+    assert [(row.start, row.status, row.reason, row.sha256) for row in after] == [
+        (row.start, row.status, row.reason, row.sha256) for row in before
+    ]
+
+
+def test_two_at_once_do_not_work_on_the_same_slices(bench: Bench) -> None:
+    lock = bench.slices.root / ".locks" / "slices-klines-BTCUSDT-1m.lock"
+    with writer_lock(lock, timeout_s=0), pytest.raises(PartitionBusy):
+        bench.run()
+    assert bench.run().complete
