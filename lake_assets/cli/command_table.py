@@ -43,6 +43,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Load history": (
         ("backfill-years", "commands_backfill", "Load what is missing or wrong of the last years, in Dagster."),
         ("backfill-range", "commands_backfill", "Load what is missing or wrong of a range, in Dagster."),
+        (
+            "slices",
+            "commands_slices",
+            "Keep raw answers of the exchange complete; check, pack or import them.",
+        ),
     ),
     "Judge it": (
         ("audit", "commands_audit", "Compare files, ledger and Dagster for every hour of a range."),

@@ -85,7 +85,7 @@ def run_round(
         SettingsError: the exchange knows no record of the symbol.
     """
     done = Round(of)
-    frontier = _frontier(slices, endpoint, of)
+    frontier = frontier_of(slices, endpoint, of)
     last = frontier if until is None else min(frontier, until)
     expected = endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), last)
     done.expected = len(expected)
@@ -237,7 +237,12 @@ def _pending(key: SliceKey) -> SliceRow:
     return SliceRow(key.start, key.limit, Status.PENDING, Reason.NOT_ASKED)
 
 
-def _frontier(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
+def frontier_of(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
+    """How far the line reaches by now: the exchange's clock in epoch ms, or the newest id.
+
+    Raises:
+        ExchangeError: it could not be asked for.
+    """
     if endpoint.newest_query is None:
         return int(slices.rest[endpoint.market.name].server_time().timestamp() * 1000)
     answer = slices.rest[endpoint.market.name].raw(endpoint.request, endpoint.newest_query(of.symbol))

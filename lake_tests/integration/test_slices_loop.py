@@ -10,10 +10,13 @@ from pathlib import Path
 
 import httpx
 import orjson
+import polars as pl
 import pytest
 
+from lake_assets.slices import keeping
 from lake_assets.slices.answers import body_of, read_file
 from lake_assets.slices.endpoints import ENDPOINTS
+from lake_assets.slices.frames import read_slices, synthetic_fills
 from lake_assets.slices.integrity import check, mend, rebuild
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey
@@ -216,3 +219,86 @@ def test_two_at_once_do_not_work_on_the_same_slices(bench: Bench) -> None:
     with writer_lock(lock, timeout_s=0), pytest.raises(PartitionBusy):
         bench.run()
     assert bench.run().complete
+
+
+def test_rows_are_read_from_the_answers_with_what_is_missing_and_why(bench: Bench) -> None:
+    hole = FIRST + timedelta(minutes=500)
+    bench.sim.faults.add(Fault("missing_minutes", "/api/v3/klines", start=hole, end=hole + timedelta(minutes=3)))
+    bench.run()
+    start, end = FIRST + timedelta(minutes=490), FIRST + timedelta(minutes=510)
+    frame, coverage = read_slices(bench.slices, "BTCUSDT", "1m", start, end)
+    lost = tuple(hole + index * timedelta(minutes=1) for index in range(3))
+    assert (frame.height, coverage.expected, coverage.unexplained, coverage.explained) == (17, 20, lost, ())
+    assert frame["open"].dtype == pl.Float64
+    assert not coverage.clean
+    bench.at(bench.slices.clock() + bench.slices.pause).run()
+    frame, coverage = read_slices(bench.slices, "BTCUSDT", "1m", start, end)
+    assert (frame.height, coverage.explained, coverage.clean) == (17, lost, True)
+    tip = read_slices(bench.slices, "BTCUSDT", "1m", FIRST + 3 * SPAN, FIRST + 3 * SPAN + timedelta(hours=1))[1]
+    assert (tip.provisional, tip.present) == (1, 40)
+
+
+def test_fills_are_a_frame_of_their_own_and_never_cross_what_is_not_known(bench: Bench) -> None:
+    hole = FIRST + timedelta(minutes=500)
+    bench.sim.faults.add(Fault("missing_minutes", "/api/v3/klines", start=hole, end=hole + timedelta(minutes=3)))
+    bench.run()
+    start, end = FIRST + timedelta(minutes=490), FIRST + timedelta(minutes=510)
+    frame, coverage = read_slices(bench.slices, "BTCUSDT", "1m", start, end)
+    assert synthetic_fills(frame, "1m", "constant", longest=10, unknown=coverage.unexplained).is_empty()
+    for policy in ("constant", "linear"):
+        fills = synthetic_fills(frame, "1m", policy, longest=3)
+        assert fills["open_time"].to_list() == list(coverage.unexplained)
+        assert fills["is_synthetic"].all()
+        assert (fills["high"] >= fills["low"]).all()
+        assert synthetic_fills(frame, "1m", policy, longest=2).is_empty()
+    before = frame.filter(pl.col("open_time") < hole)["close"][-1]
+    assert synthetic_fills(frame, "1m", "constant", longest=3)["close"].to_list() == [before] * 3
+
+
+def test_sealed_slices_are_packed_with_their_bytes_and_read_as_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "PER_PACK", 3)
+    bench.run()
+    before = {index: bench.slices.store.get(bench.row(index).path or "") for index in range(4)}
+    assert keeping.pack_sealed(bench.slices, OF) == 3
+    assert {index: bench.slices.store.get(bench.row(index).path or "") for index in range(4)} == before
+    assert "#" in (bench.row(0).path or "")
+    assert len(bench.slices.store.files(f"{directory(OF)}/responses")) == 2
+    assert bench.defects() == []
+    assert bench.run().complete
+    before_rows = bench.slices.rows.slice_rows(OF)
+    bench.slices.rows.forget_slices(OF, [row.start for row in before_rows])
+    assert not keeping.do(bench.slices, OF, "rebuild").wrong
+    assert [row.sha256 for row in bench.slices.rows.slice_rows(OF)] == [row.sha256 for row in before_rows]
+
+
+def test_a_tree_of_another_program_is_judged_by_what_it_holds(bench: Bench, tmp_path: Path) -> None:
+    bench.run()
+    responses = tmp_path / "old" / directory(OF) / "limit=1000" / "responses"
+    responses.mkdir(parents=True)
+    for index in range(3):
+        content = bench.slices.store.get(bench.row(index).path or "")
+        (responses / Path(bench.row(index).path or "").name).write_bytes(content if index else content[:-40])
+    rows = bench.slices.rows.slice_rows(OF)
+    bench.slices.rows.forget_slices(OF, [row.start for row in rows])
+    for row in rows:
+        bench.slices.store.remove([row.path or ""])
+    told = keeping.do(bench.slices, OF, "import", tree=tmp_path / "old")
+    assert (told.counts["taken"], [each.code for each in told.defects]) == (2, ["torn_response"])
+    assert bench.run().complete
+
+
+def test_other_endpoints_are_kept_by_the_same_loop(bench: Bench) -> None:
+    hour = int(timedelta(hours=1).total_seconds()) * 1000
+    funding = SliceSet("fundingRate", "BTCUSDT", "1h")
+    first = ms(datetime(2026, 6, 1, tzinfo=UTC))
+    bench.slices.rows.keep_origin(funding, first, FIRST)
+    done = run_once(bench.slices, funding)
+    assert (done.expected, done.standing["ok"], done.standing["partial"]) == (5, 4, 1)
+    row = bench.slices.rows.slice_row(funding, first)
+    assert row is not None
+    assert row.n_items == 125
+    assert row.last_ts is not None
+    assert row.last_ts < first + 1000 * hour
+    assert list(check(bench.slices, ENDPOINTS["fundingRate"], funding)) == []

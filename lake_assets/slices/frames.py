@@ -1,0 +1,152 @@
+"""Rows from raw slices: a typed frame with its coverage, and synthetic fills in a frame of their own.
+
+Belongs here: reading answers for people and models. Does not belong here: fetching (`loop`), the lake's own tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from lake_assets.slices.answers import read_file
+from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.keys import LIMIT, interval_ms
+from lake_assets.slices.loop import Slices
+from lake_resources.binance.rest import rest_payloads
+from lake_resources.binance.wire_columns import KLINE_COLUMNS
+from lake_resources.errors import SettingsError, StorageError
+from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+
+Fill = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a window's rows are worth.
+
+    Attributes:
+        expected: candles that the window must hold.
+        present: candles that are there and final.
+        provisional: candles that are there and were still open when they were asked for.
+        explained: open times that the exchange does not have, said twice.
+        unexplained: open times that are missing otherwise: not asked for, failed, or seen missing once.
+    """
+
+    expected: int
+    present: int
+    provisional: int
+    explained: tuple[datetime, ...]
+    unexplained: tuple[datetime, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is missing without explanation and nothing may still change."""
+        return not self.unexplained and not self.provisional
+
+
+def read_slices(
+    slices: Slices, symbol: str, interval: str, start: datetime, end: datetime
+) -> tuple[pl.DataFrame, Coverage]:
+    """Candles of `[start, end)` from the raw answers, and what of them is missing.
+
+    Args:
+        slices: the data root.
+        symbol: e.g. `BTCUSDT`.
+        interval: `1m` or `1s`.
+        start: first instant, timezone-aware.
+        end: first instant after it, timezone-aware.
+
+    Returns:
+        The wire columns of klines (`open_time` and `close_time` in UTC microseconds), sorted by `open_time`, each once;
+        never filled.
+
+    Raises:
+        SettingsError: an empty window, or an instant without a time zone.
+        StorageError: an answer does not have the bytes that were kept.
+    """
+    if start.tzinfo is None or end.tzinfo is None or start >= end:
+        raise SettingsError(f"{start} to {end} is no window", remedy="Give two instants with a time zone, in order")
+    step = interval_ms(interval)
+    first, last = _ms(start), _ms(end)
+    of = SliceSet("klines", symbol, interval)
+    rows = slices.rows.slice_rows(of, (first - step * LIMIT, last))
+    frames = [_candles(slices, row) for row in rows if row.path is not None]
+    empty = pl.DataFrame(schema=KLINE_COLUMNS)
+    found = pl.concat([empty, *frames]).filter(pl.col("open_time").is_between(start, end, closed="left"))
+    found = found.unique("open_time", keep="last").sort("open_time")
+    return found, _coverage(found, rows, range(-(-first // step) * step, last, step), step)
+
+
+def synthetic_fills(
+    candles: pl.DataFrame, interval: str, policy: Fill, *, longest: int, unknown: tuple[datetime, ...] = ()
+) -> pl.DataFrame:
+    """Made-up candles for gaps between real ones; the real ones are not in the frame.
+
+    Args:
+        candles: of `read_slices`.
+        interval: their interval.
+        policy: `constant` repeats the close before the gap, `linear` draws a line to the open after it.
+        longest: gaps of more candles are left open.
+        unknown: open times of which it is not known whether the exchange has them (`Coverage.unexplained`): a gap that
+            holds one is left open.
+
+    Returns:
+        `open_time, open, high, low, close, volume, is_synthetic`; volumes are 0, `is_synthetic` is true in every row.
+    """
+    step = timedelta(milliseconds=interval_ms(interval))
+    refused = set(unknown)
+    rows = []
+    times, opens, closes = candles["open_time"].to_list(), candles["open"].to_list(), candles["close"].to_list()
+    for index in range(len(times) - 1):
+        gap = [times[index] + n * step for n in range(1, (times[index + 1] - times[index]) // step)]
+        if not gap or len(gap) > longest or refused.intersection(gap):
+            continue
+        rise = (opens[index + 1] - closes[index]) / (len(gap) + 1) if policy == "linear" else 0.0
+        for n, at in enumerate(gap, start=1):
+            before, after = closes[index] + rise * (n - 1), closes[index] + rise * n
+            rows.append((at, before, max(before, after), min(before, after), after, 0.0, True))
+    schema = {name: KLINE_COLUMNS[name] for name in ("open_time", "open", "high", "low", "close", "volume")}
+    return pl.DataFrame(rows, schema={**schema, "is_synthetic": pl.Boolean()}, orient="row")
+
+
+def _candles(slices: Slices, row: SliceRow) -> pl.DataFrame:
+    assert row.path is not None
+    content = slices.store.get(row.path)
+    try:
+        _, data = read_file(content)
+    except ValueError as error:
+        raise StorageError(f"raw answer {row.path}: {error}", remedy="`lake slices verify --mend`") from error
+    return rest_payloads.klines(data, row.path)
+
+
+def _coverage(found: pl.DataFrame, rows: list[SliceRow], expected: range, step: int) -> Coverage:
+    there = set(found["open_time"].dt.epoch("ms").to_list())
+    named = {
+        int(each) for row in rows if row.reason == Reason.EXCHANGE_HAS_NONE for each in row.missing.split(",") if each
+    }
+    open_when_asked = {
+        time
+        for row in rows
+        if row.status == Status.PARTIAL and row.completed_at_utc is not None
+        for time in there
+        if row.start <= time < row.start + step * row.record_limit and time + step > _ms(row.completed_at_utc)
+    }
+    lost = [time for time in expected if time not in there]
+    return Coverage(
+        expected=len(expected),
+        present=len(there) - len(open_when_asked),
+        provisional=len(open_when_asked),
+        explained=tuple(_instant(time) for time in lost if time in named),
+        unexplained=tuple(_instant(time) for time in lost if time not in named),
+    )
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

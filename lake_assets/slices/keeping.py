@@ -1,0 +1,145 @@
+"""What people do with slices that are kept: look, check, mend, pack, make statuses anew, take over a tree.
+
+Belongs here: these actions and what each tells. Does not belong here: asking the exchange for slices (`loop`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lake_assets.slices.endpoint import SliceEndpoint
+from lake_assets.slices.endpoints import endpoint_of
+from lake_assets.slices.integrity import Defect, check, rebuild
+from lake_assets.slices.integrity import mend as send_back
+from lake_assets.slices.judgement import Status
+from lake_assets.slices.loop import Slices, frontier_of
+from lake_assets.slices.manifest import directory, write_manifest
+from lake_resources.errors import SettingsError
+from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+from lake_resources.storage.raw_store import Kept
+
+PER_PACK = 100
+"""Slices of a pack: 190,000 single files of one symbol's seconds are a burden to every file system."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an action found or did.
+
+    Attributes:
+        of: endpoint, symbol and interval.
+        counts: numbers by name.
+        defects: what is wrong.
+        wrong: whether a person has to look at it.
+    """
+
+    of: SliceSet
+    counts: dict[str, int]
+    defects: Sequence[Defect] = ()
+    wrong: bool = False
+
+    def text(self) -> str:
+        """Lines for people."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items()) or "nothing"
+        lines = [f"{directory(self.of)}: {counts}"]
+        lines += [f"  {each.code}: {each.subject} {each.found}".rstrip() for each in self.defects[:50]]
+        if len(self.defects) > 50:
+            lines.append(f"  and {len(self.defects) - 50} more")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {"set": self.of._asdict(), "counts": self.counts, "defects": [vars(each) for each in self.defects]}
+
+
+def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: Path | None = None) -> Told:
+    """One action on the slices of an endpoint, symbol and interval.
+
+    Args:
+        slices: the data root.
+        of: endpoint, symbol and interval.
+        action: `show`, `verify`, `rebuild`, `pack` or `import`.
+        mend: `verify`: send damaged slices back to the loop.
+        tree: `import`: directory that holds `binance/<endpoint>/raw/…` of another program.
+
+    Raises:
+        SettingsError: no such endpoint, interval or action, or nothing to import.
+    """
+    endpoint = endpoint_of(of.endpoint, of.interval)
+    if action == "show":
+        return Told(of, dict(Counter(row.status for row in slices.rows.slice_rows(of))))
+    if action == "verify":
+        return _verify(slices, endpoint, of, mend=mend)
+    if action == "rebuild":
+        return _rebuild(slices, endpoint, of)
+    if action == "pack":
+        return Told(of, {"packed": pack_sealed(slices, of)})
+    if action == "import":
+        if tree is None:
+            raise SettingsError("no tree to import is given", remedy="Name its directory with --tree")
+        return import_tree(slices, endpoint, of, tree)
+    raise SettingsError(f"there is no action {action!r}", remedy="show, verify, rebuild, pack or import")
+
+
+def pack_sealed(slices: Slices, of: SliceSet) -> int:
+    """Put complete slices into packs of 100 with their bytes unchanged, then remove the single files.
+
+    The ledger names the pack before a single file goes, so that a kill at any point loses nothing.
+    """
+    sealed = [row for row in slices.rows.slice_rows(of) if row.status == Status.OK and row.path and "#" not in row.path]
+    packed = 0
+    for index in range(0, len(sealed) - PER_PACK + 1, PER_PACK):
+        rows = sealed[index : index + PER_PACK]
+        kept = [Kept(row.path or "", row.sha256 or "", row.size_bytes) for row in rows]
+        where = slices.store.pack(f"{directory(of)}/responses", f"part-{rows[0].start:016d}", kept)
+        slices.rows.put_slices(of, [replace(row, path=each.path) for row, each in zip(rows, where, strict=True)])
+        slices.store.remove(each.path for each in kept)
+        packed += len(rows)
+    _manifest(slices, of)
+    return packed
+
+
+def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Path) -> Told:
+    """Take over answers of another program: each is judged by what it holds, whatever that program said of it.
+
+    Args:
+        slices: the data root.
+        endpoint: which endpoint.
+        of: its name, symbol and interval.
+        tree: data root of the other program; answers below `limit=1000/` are found, too.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    source = tree / directory(of)
+    found = sorted({*source.glob("responses/*.json"), *source.glob("limit=1000/responses/*.json")})
+    if not found:
+        raise SettingsError(f"{source} has no answers", remedy="Name the directory above `binance/`")
+    for path in found:
+        slices.store.put(f"{directory(of)}/responses", path.stem, path.read_bytes())
+    return _rebuild(slices, endpoint, of)
+
+
+def _verify(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, mend: bool) -> Told:
+    defects = list(check(slices, endpoint, of))
+    counts = {"slices": len(slices.rows.standings(of)), "defects": len(defects)}
+    if mend:
+        counts["sent back"] = send_back(slices, of, defects)
+        _manifest(slices, of)
+    return Told(of, counts, defects, wrong=bool(defects))
+
+
+def _rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
+    count, refused = rebuild(slices, endpoint, of, frontier=frontier_of(slices, endpoint, of))
+    _manifest(slices, of)
+    distrusted: list[SliceRow] = [row for row in slices.rows.slice_rows(of) if row.status != Status.OK]
+    notes = [Defect(row.reason, f"{of.symbol}:{of.interval}:{row.start}", row.error or "") for row in distrusted]
+    return Told(of, {"taken": count, "not complete": len(distrusted)}, [*refused, *notes], wrong=bool(refused))
+
+
+def _manifest(slices: Slices, of: SliceSet) -> None:
+    write_manifest(slices.root, of, slices.rows.slice_rows(of), now=slices.clock())
