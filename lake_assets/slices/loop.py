@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lake_assets.slices.answers import AnswerMeta, as_file
-from lake_assets.slices.completeness import PAUSE, due
 from lake_assets.slices.endpoint import SliceEndpoint
+from lake_assets.slices.expected import PAUSE, due
 from lake_assets.slices.judgement import Judgement, Reason, Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.manifest import directory, write_manifest

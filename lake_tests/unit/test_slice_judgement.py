@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.slices.completeness import due
+from lake_assets.slices.expected import due
 from lake_assets.slices.funding_rate_endpoint import FUNDING_RATE
 from lake_assets.slices.judgement import Grid, Reason, Status, judge
 from lake_assets.slices.keys import SliceKey

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_assets.slices.completeness import compute_expected_slices, compute_missing_slices, generate_kline_slices
+from lake_assets.slices.expected import compute_expected_slices, compute_missing_slices, generate_kline_slices
 from lake_assets.slices.keys import LIMIT, SliceKey, interval_ms, lattice, parse_key
 from lake_resources.errors import SettingsError
 
