@@ -73,6 +73,7 @@ def reconcile(
     kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
     rows = _by_hour(frame)
     damage = known_damage()
+    never = [name for name, found in sources.items() if not found.use.stream.exists_for(symbol)]
     return {
         hour: [
             source_coverage(
@@ -82,6 +83,7 @@ def reconcile(
                 rows.get(hour),
                 holes=holes,
                 damage=damage_of(damage, symbol, hour, hour + HOUR),
+                never=never,
             ),
             archive_parity(parities[hour]),
             against_klines[hour],

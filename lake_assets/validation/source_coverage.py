@@ -6,7 +6,7 @@ Does not belong here: choosing a source, or what becomes NULL without one (`tran
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -26,6 +26,7 @@ def source_coverage(
     *,
     holes: Sequence[Hole] = (),
     damage: Sequence[Damage] = (),
+    never: Collection[str] = (),
 ) -> CheckOutcome:
     """Warn where a stream that can have a source has none, a slow series ran out, or an archive lacks aggTrades.
 
@@ -39,17 +40,19 @@ def source_coverage(
         rows: the partition's rows, if the columns that are carried and those of ticks are to be looked at.
         holes: known holes of the symbol.
         damage: known damage of the symbol on that day.
+        never: streams that the exchange does not have for the symbol at all.
 
     Returns:
         An outcome with the number of streams without a source, the rows in which a carried column is NULL, and those
         whose ticks the archive has in part only.
     """
     end = start + table.layout.step
-    expected = [use.name for use in table.streams if use.could_have_archive(start.date())]
+    expected = [use.name for use in table.streams if use.name not in never and use.could_have_archive(start.date())]
     without = [stream for stream in expected if kinds.get(stream, "none") == "none"]
     excused = [stream for stream in without if all_excused(holes, stream, start, end)]
     absent = [stream for stream in without if stream not in excused]
-    nulls = {} if rows is None else {name: rows[name].null_count() for name in table.running_out}
+    carried = [name for name in table.running_out if table.column(name).stream not in never]
+    nulls = {} if rows is None else {name: rows[name].null_count() for name in carried}
     ran_out = {name: count for name, count in nulls.items() if count}
     ticks = {} if rows is None else _without_ticks(table, rows, kinds, holes)
     lost = sum(ticks.values())

@@ -136,6 +136,7 @@ class Stream:
         archive: its files, or None.
         rest: its history over REST, or None.
         socket: its frames, or None.
+        perpetuals_only: delivery contracts have no such thing.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Stream:
     archive: ArchiveFiles | None = None
     rest: RestHistory | None = None
     socket: SocketFrames | None = None
+    perpetuals_only: bool = False
 
     @cached_property
     def files(self) -> ArchiveFiles:
@@ -164,6 +166,10 @@ class Stream:
     def is_klines(self) -> bool:
         """Whether a row is a bar of a fixed length."""
         return self.rest is not None and self.rest.paging == "grid"
+
+    def exists_for(self, symbol: str) -> bool:
+        """Whether the exchange has such a stream for a symbol at all."""
+        return not self.perpetuals_only or self.market.pair(symbol) == symbol
 
     @property
     def rest_decimals(self) -> Mapping[str, int]:

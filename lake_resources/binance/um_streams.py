@@ -183,6 +183,7 @@ FUNDING_RATE = Stream(
     witness=Settlements("funding_interval_hours", longest=timedelta(hours=8), jitter=timedelta(seconds=30)),
     archive=ArchiveFiles("fundingRate", None, "monthly", 3, date(2020, 1, 1)),
     rest=RestHistory(UM_FUNDING_RATE, "cursor"),
+    perpetuals_only=True,
 )
 
 UM_STREAMS: dict[str, Stream] = {

@@ -11,8 +11,8 @@ from lake_resources.clock import Clock
 from lake_resources.simulator.faults import FaultBook
 from lake_resources.simulator.market.book import Book
 from lake_resources.simulator.market.feed import SymbolFeed
-from lake_resources.simulator.market.seeded_market import ALWAYS, Market, SeededMarket
-from lake_resources.simulator.market.specs import Listing, spec_of
+from lake_resources.simulator.market.seeded_market import Market, SeededMarket
+from lake_resources.simulator.market.specs import Listing, listing_of, spec_of
 from lake_resources.simulator.rest.limits import Limits
 from lake_resources.simulator.sim_clock import SimClock
 from lake_resources.simulator.ws.recording import Replay
@@ -54,12 +54,18 @@ class Exchange:
         self.replay = replay
         markets: dict[str, Market] = {
             symbol: SeededMarket(
-                spec_of(symbol), seed, rate_per_min=rate_per_min, listing=(listings or {}).get(symbol, ALWAYS)
+                spec_of(symbol),
+                seed,
+                rate_per_min=rate_per_min,
+                listing=(listings or {}).get(symbol) or listing_of(symbol),
             )
             for symbol in symbols
         }
         markets.update(replays or {})
         self.feeds = {symbol: SymbolFeed(market, seed) for symbol, market in markets.items()}
+        # What a pair's index is made of trades elsewhere; of its contracts here the perpetual knows it longest.
+        by_age = sorted(self.feeds.values(), key=lambda feed: feed.spec.perpetual)
+        self.pairs = {feed.spec.pair: feed for feed in by_age}
         self.books = {symbol: Book(feed) for symbol, feed in self.feeds.items()}
 
     def now_ms(self) -> int:

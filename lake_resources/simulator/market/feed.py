@@ -77,7 +77,7 @@ class SymbolFeed:
     def __init__(self, market: Market, seed: int, *, cached_days: int = 200) -> None:
         self.market = market
         self.spec = market.spec
-        self.rng = Rng(seed, f"{market.spec.symbol}/derived")
+        self.rng = Rng(seed, f"{market.spec.pair}/derived")
         self._days = DayCache(cached_days)
 
     def ended(self, now_ms: int) -> bool:

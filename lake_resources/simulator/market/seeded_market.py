@@ -110,7 +110,8 @@ class SeededMarket:
         if self.end_minute is not None and self.end_minute <= self.first_minute:
             raise ValueError(f"{spec.symbol} is delivered at {listing.delivery}, before it trades")
         self.hours: Bars | None = None
-        self._rng = Rng(seed, spec.symbol)
+        # A delivery contract trades as its pair's perpetual does, as long as it is listed.
+        self._rng = Rng(seed, spec.pair)
         self._first_hour = self.first_minute // HOUR_MINUTES
         self._hour_rate = rate_per_min * HOUR_MINUTES
         self._block_extra = round((fills_per_agg - 1) * _FILL_BLOCK)

@@ -6,12 +6,18 @@ Does not belong here: anything else that changes with time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 ONBOARD_MS = 1_567_965_300_000
 """First trade of every simulated symbol: 2019-09-08 17:55 UTC, as BTCUSDT's onboardDate."""
+
+_DELIVERY_NAME = re.compile(r"(?P<pair>.+)_(?P<date>\d{6})")
+_DELIVERY_HOUR = timedelta(hours=8)
+_LISTED_BEFORE = timedelta(weeks=26)
+"""A quarter's contract is listed about half a year before it is delivered."""
 
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "LINKUSDT")
 
@@ -42,11 +48,22 @@ class SymbolSpec:
 
     @property
     def base_asset(self) -> str:
-        """`BTC` of `BTCUSDT`."""
+        """`BTC` of `BTCUSDT` and of `BTCUSDT_261225`."""
         for quote in ("USDT", "USDC"):
-            if self.symbol.endswith(quote) and self.symbol != quote:
-                return self.symbol.removesuffix(quote)
-        return self.symbol
+            if self.pair.endswith(quote) and self.pair != quote:
+                return self.pair.removesuffix(quote)
+        return self.pair
+
+    @property
+    def pair(self) -> str:
+        """`BTCUSDT` of `BTCUSDT_261225`; a perpetual's is its own name."""
+        found = _DELIVERY_NAME.fullmatch(self.symbol)
+        return found["pair"] if found else self.symbol
+
+    @property
+    def perpetual(self) -> bool:
+        """Whether it is no delivery contract."""
+        return self.pair == self.symbol
 
     @property
     def quote_digits(self) -> int:
@@ -83,9 +100,25 @@ _KNOWN = {
 
 
 def spec_of(symbol: str) -> SymbolSpec:
-    """Spec of a symbol; a name not in the table gets a price level drawn from its name."""
+    """Spec of a symbol: a delivery contract has its pair's, a name not in the table a price level drawn from it."""
+    found = _DELIVERY_NAME.fullmatch(symbol)
+    if found:
+        return replace(spec_of(found["pair"]), symbol=symbol)
     if symbol in _KNOWN:
         return _KNOWN[symbol]
     digest = blake2b(symbol.encode(), digest_size=2).digest()
     price = 2.0 + int.from_bytes(digest, "little") % 4000 / 100
     return SymbolSpec(symbol, price, 4, 1, 1, 300.0, 6e-4, 50_000_000.0 / price)
+
+
+def listing_of(symbol: str) -> Listing:
+    """When a symbol trades where nothing else is said: for ever, or until the day in a delivery contract's name.
+
+    Raises:
+        ValueError: six digits behind a name that are no date.
+    """
+    found = _DELIVERY_NAME.fullmatch(symbol)
+    if not found:
+        return Listing()
+    delivery = datetime.strptime(found["date"], "%y%m%d").replace(tzinfo=UTC) + _DELIVERY_HOUR
+    return Listing(delivery - _LISTED_BEFORE, delivery)

@@ -65,8 +65,8 @@ def exchange_info(query: Query) -> Json:
         symbols.append(
             {
                 "symbol": spec.symbol,
-                "pair": spec.symbol,
-                "contractType": "PERPETUAL",
+                "pair": spec.pair,
+                "contractType": "PERPETUAL" if spec.perpetual else "CURRENT_QUARTER",
                 "deliveryDate": _DELIVERY_MS if end is None else end * 60_000,
                 "onboardDate": max(ONBOARD_MS, feed.market.first_minute * 60_000),
                 "status": _status(feed, query.now_ms),
@@ -121,6 +121,7 @@ def spot_exchange_info(query: Query) -> Json:
             "permissionSets": [["SPOT"]],
         }
         for feed in query.exchange.feeds.values()
+        if feed.spec.perpetual
     ]
     return {
         "timezone": "UTC",

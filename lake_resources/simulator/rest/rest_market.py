@@ -29,12 +29,15 @@ from lake_resources.simulator.rest.rest_query import (
     BAD_PARAMETER,
     NOT_TRADING,
     NOT_TRADING_TEXT,
+    WINDOW_TOO_LONG,
     WINDOW_TOO_OLD,
     ApiError,
     Query,
 )
 
 AGG_TRADE_RETENTION_MS = 2 * DAY_MS
+AGG_TRADE_WINDOW_MS = HOUR_MINUTES * MINUTE_MS
+"""Both ends lie an hour apart at most; the rule has been seen unenforced, too."""
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 CONTRACT_TYPES = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")
 Json = Any
@@ -66,9 +69,12 @@ def _select(bars: Bars, query: Query, limit: int) -> Bars:
     return chosen.take(slice(0, limit)) if start is not None else chosen.take(slice(max(len(chosen) - limit, 0), None))
 
 
-def trade_klines(query: Query, name: str = "symbol", largest: int = 1500) -> tuple[list[Json], Ints]:
-    """Rows of `klines` (and of `continuousKlines` for the perpetual), the running bar last."""
-    feed = query.feed(name)
+def trade_klines(query: Query, largest: int = 1500) -> tuple[list[Json], Ints]:
+    """Rows of `klines`, the running bar last."""
+    return _trade_rows(query, query.feed(), largest)
+
+
+def _trade_rows(query: Query, feed: SymbolFeed, largest: int) -> tuple[list[Json], Ints]:
     interval = query.choice("interval", tuple(INTERVAL_MINUTES), BAD_INTERVAL)
     limit = query.limit(500, largest)
     first, end = _window_minutes(query, feed, interval, limit)
@@ -87,7 +93,7 @@ def trade_klines(query: Query, name: str = "symbol", largest: int = 1500) -> tup
 
 def reference_klines(query: Query, kind: str) -> tuple[list[Json], Ints]:
     """Rows of mark, index (by pair) or premium index klines; element 8 counts samples."""
-    feed = query.feed("pair" if kind == "index" else "symbol")
+    feed = query.pair() if kind == "index" else query.feed()
     interval = query.choice("interval", tuple(INTERVAL_MINUTES), BAD_INTERVAL)
     limit = query.limit(500, 1500)
     first, end = _window_minutes(query, feed, interval, limit)
@@ -102,12 +108,11 @@ def reference_klines(query: Query, kind: str) -> tuple[list[Json], Ints]:
 
 
 def continuous_klines(query: Query) -> tuple[list[Json], Ints]:
-    """Rows of `continuousKlines`; only the perpetual trades here, other contract types are empty."""
-    contract = query.choice("contractType", CONTRACT_TYPES, BAD_PARAMETER)
-    if contract != "PERPETUAL":
-        query.feed("pair")
+    """Rows of `continuousKlines`: of the perpetual; those of other contract types are empty."""
+    contract, feed = query.choice("contractType", CONTRACT_TYPES, BAD_PARAMETER), query.pair()
+    if contract != "PERPETUAL" or not feed.spec.perpetual:
         return [], np.zeros(0, np.int64)
-    return trade_klines(query, "pair")
+    return _trade_rows(query, feed, 1500)
 
 
 def spot_klines(query: Query) -> tuple[list[Json], Ints]:
@@ -134,6 +139,8 @@ def agg_trades(query: Query) -> tuple[list[Json], Ints]:
     limit = query.limit(500, 1000)
     from_id = query.number("fromId")
     start, end = query.window()
+    if start is not None and end is not None and end - start > AGG_TRADE_WINDOW_MS:
+        raise ApiError(WINDOW_TOO_LONG, "More than 1 hours between startTime and endTime.")
     oldest = query.now_ms - AGG_TRADE_RETENTION_MS
     too_old = ApiError(WINDOW_TOO_OLD, "Search window is restricted to recent 2 days only.")
     if (start is not None and start < oldest) or (start is None and end is not None and end < oldest):

@@ -15,9 +15,11 @@ MANDATORY_MISSING = -1102
 START_AFTER_END = -1023
 BAD_INTERVAL = -1120
 BAD_SYMBOL = -1121
+WINDOW_TOO_LONG = -1127
 BAD_PARAMETER = -1130
 BAD_DEPTH_LIMIT = -4021
 NOT_TRADING = -4108
+BAD_PAIR = -4144
 NOT_TRADING_TEXT = "Symbol is on delivering or delivered or settling or closed or pre-trading."
 WINDOW_TOO_OLD = -4166
 
@@ -98,13 +100,24 @@ class Query:
             raise ApiError(START_AFTER_END, "Start time is greater than end time.")
         return start, end
 
-    def feed(self, name: str = "symbol") -> SymbolFeed:
-        """The symbol (or pair) asked for.
+    def pair(self) -> SymbolFeed:
+        """The pair asked for; a delivery contract's symbol is none.
+
+        Raises:
+            ApiError: -1102 or -4144.
+        """
+        pair = self.required("pair")
+        if pair not in self.exchange.pairs:
+            raise ApiError(BAD_PAIR, "Invalid pair.")
+        return self.exchange.pairs[pair]
+
+    def feed(self) -> SymbolFeed:
+        """The symbol asked for.
 
         Raises:
             ApiError: -1102 or -1121.
         """
-        symbol = self.required(name)
+        symbol = self.required("symbol")
         if symbol not in self.exchange.feeds:
             raise ApiError(BAD_SYMBOL, "Invalid symbol.")
         return self.exchange.feeds[symbol]

@@ -40,15 +40,16 @@ def premium_index(query: Query) -> Json:
         now = np.array([query.now_ms // 1000 * 1000])
         mark, index = (int(feed.reference(kind, now)[0]) for kind in ("mark", "index"))
         period = query.now_ms // FUNDING_INTERVAL_MS * FUNDING_INTERVAL_MS
+        funded = feed.spec.perpetual
         rows.append(
             {
                 "symbol": feed.spec.symbol,
                 "markPrice": text(mark, 8),
                 "indexPrice": text(index, 8),
                 "estimatedSettlePrice": text(index, 8),
-                "lastFundingRate": text(funding_rate(feed, period, query.now_ms), 8),
-                "interestRate": "0.00010000",
-                "nextFundingTime": 0 if feed.ended(query.now_ms) else period + FUNDING_INTERVAL_MS,
+                "lastFundingRate": text(funding_rate(feed, period, query.now_ms), 8) if funded else "",
+                "interestRate": "0.00010000" if funded else "",
+                "nextFundingTime": period + FUNDING_INTERVAL_MS if funded and not feed.ended(query.now_ms) else 0,
                 "time": int(now[0]),
             }
         )
@@ -61,6 +62,8 @@ def funding_rates(query: Query) -> tuple[list[Json], Ints]:
     limit = query.limit(100 if start is not None or end is not None else 200, 1000)
     rows: list[Json] = []
     for feed in query.feeds():
+        if not feed.spec.perpetual:
+            continue
         stop = min(query.now_ms, end if end is not None else query.now_ms) + 1
         low = stop - (limit + 1) * FUNDING_INTERVAL_MS if start is None else start
         listed = max(low, feed.market.first_minute * MINUTE_MS)
@@ -97,7 +100,8 @@ def funding_info(query: Query) -> Json:
             "disclaimer": True,
             "updateTime": None,
         }
-        for symbol in query.exchange.feeds
+        for symbol, feed in query.exchange.feeds.items()
+        if feed.spec.perpetual
     ]
 
 
@@ -197,17 +201,17 @@ def taker_long_short(query: Query) -> tuple[list[Json], Ints]:
 
 def basis(query: Query) -> tuple[list[Json], Ints]:
     """`basis`: perpetual against index at the stamp; the annualized rate is empty for a perpetual."""
-    feed = query.feed("pair")
+    feed = query.pair()
     contract = query.choice("contractType", CONTRACT_TYPES, BAD_PARAMETER)
     stamps, _ = _stamps(query, feed, ends=True)
-    if contract != "PERPETUAL":
+    if contract != "PERPETUAL" or not feed.spec.perpetual:
         return [], stamps[:0]
     index, mark = feed.reference("index", stamps), feed.reference("mark", stamps)
     rate = np.round((mark - index) / index * 10_000).astype(np.int64)
     columns = zip(texts(index, 8), texts(mark, 8), texts(mark - index, 8), texts(rate, 4), stamps.tolist(), strict=True)
     return [
         {
-            "pair": feed.spec.symbol,
+            "pair": feed.spec.pair,
             "contractType": contract,
             "indexPrice": spot,
             "futuresPrice": future,

@@ -60,6 +60,8 @@ class ArchiveType:
         header_from: first day whose file has a header; None means always.
         revised: column whose first value changes when a file is re-published.
         stamps: columns that a microsecond file multiplies by 1000.
+        has_interval: whether the files lie in a directory of their interval.
+        perpetuals_only: whether delivery contracts have no such files.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ArchiveType:
     revised: str
     stamps: tuple[str, ...] = ()
     has_interval: bool = False
+    perpetuals_only: bool = False
 
 
 def _kline_table(feed: SymbolFeed, bars: Bars, interval: str, *, reference: bool) -> Table:
@@ -270,7 +273,8 @@ TYPES = {
         ArchiveType("bookDepth", _book_depth, ("daily",), date(2023, 1, 1), None, None, "depth"),
         ArchiveType("metrics", _metrics, ("daily",), date(2020, 9, 1), None, None, "sum_open_interest"),
         ArchiveType(
-            "fundingRate", _funding, ("monthly",), date(2020, 1, 1), None, None, "last_funding_rate", ("calc_time",)
+            "fundingRate", _funding, ("monthly",), date(2020, 1, 1), None, None, "last_funding_rate", ("calc_time",),
+            perpetuals_only=True,
         ),
     )
 }  # fmt: skip

@@ -84,6 +84,8 @@ def wanted(exchange: Exchange, path: str) -> Wanted | None:
         return None
     start, end = period
     feed = exchange.feeds[match["symbol"]]
+    if kind.perpetuals_only and not feed.spec.perpetual:
+        return None
     low, high = feed.clip(day_start_ms(start) // 60_000, day_start_ms(end) // 60_000)
     if end <= kind.first or (kind.last is not None and start > kind.last) or low >= high:
         return None

@@ -77,7 +77,7 @@ def trades(tape: SymbolTape, stream: Stream) -> Source:
 
 def book_tickers(tape: SymbolTape, stream: Stream) -> Source:
     """`bookTicker`: each change of the best bid or ask; on spot without any time."""
-    symbol = tape.spec.symbol
+    symbol, pair = tape.spec.symbol, tape.spec.pair
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         found = tape.book.updates(start_ms, end_ms)
@@ -95,7 +95,7 @@ def book_tickers(tape: SymbolTape, stream: Stream) -> Source:
                 for event, u, b, bq, a, aq, _ in rows
             ]
         return [
-            (event, f'{{"e":"bookTicker","u":{u},"s":"{symbol}","ps":"{symbol}","b":"{b}","B":"{bq}","a":"{a}",'
+            (event, f'{{"e":"bookTicker","u":{u},"s":"{symbol}","ps":"{pair}","b":"{b}","B":"{bq}","a":"{a}",'
                     f'"A":"{aq}","T":{t},"E":{event},"st":1}}'.encode())
             for event, u, b, bq, a, aq, t in rows
         ]  # fmt: skip
@@ -125,7 +125,7 @@ def _bounds(tape: SymbolTape, step_ms: int, start_ms: int, end_ms: int) -> Ints:
 
 def depth(tape: SymbolTape, stream: Stream) -> Source:
     """`depth` and `depth5/10/20`: changes of the book, or its best levels, each 100, 250 or 500 ms."""
-    symbol = tape.spec.symbol
+    symbol, pair = tape.spec.symbol, tape.spec.pair
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         bounds = _bounds(tape, stream.step_ms, start_ms, end_ms)
@@ -148,7 +148,7 @@ def depth(tape: SymbolTape, stream: Stream) -> Source:
                 for e, _, _, u, pu, b, a in rows
             ]
         return [
-            (e, f'{{"e":"depthUpdate","E":{e},"T":{t},"s":"{symbol}","ps":"{symbol}","U":{first},"u":{u},"pu":{pu},'
+            (e, f'{{"e":"depthUpdate","E":{e},"T":{t},"s":"{symbol}","ps":"{pair}","U":{first},"u":{u},"pu":{pu},'
                 f'"b":[{b}],"a":[{a}],"st":1}}'.encode())
             for e, t, first, u, pu, b, a in rows
         ]  # fmt: skip
@@ -158,7 +158,7 @@ def depth(tape: SymbolTape, stream: Stream) -> Source:
 
 def marks(tape: SymbolTape, stream: Stream) -> Source:
     """`markPrice`: mark, its mean, index and the running estimate of the funding rate, each 1 or 3 s."""
-    symbol = tape.spec.symbol
+    symbol, funded = tape.spec.symbol, tape.spec.perpetual
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         found = tape.marks(start_ms, end_ms)
@@ -169,7 +169,7 @@ def marks(tape: SymbolTape, stream: Stream) -> Source:
         )  # fmt: skip
         return [
             (e, f'{{"e":"markPriceUpdate","E":{e},"s":"{symbol}","p":"{p}","ap":"{ap}","P":"{i}","i":"{i}",'
-                f'"r":"{r}","T":{t},"st":1}}'.encode())
+                f'"r":"{r if funded else ""}","T":{t if funded else 0},"st":1}}'.encode())
             for at, e, p, ap, i, r, t in rows if at % stream.step_ms == 0
         ]  # fmt: skip
 
@@ -178,7 +178,7 @@ def marks(tape: SymbolTape, stream: Stream) -> Source:
 
 def force_orders(tape: SymbolTape, stream: Stream) -> Source:  # noqa: ARG001
     """`forceOrder`: the last liquidation of each second, at its end; silent where there was none."""
-    symbol = tape.spec.symbol
+    symbol, pair = tape.spec.symbol, tape.spec.pair
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         found = tape.liquidations(start_ms, end_ms)
@@ -191,7 +191,7 @@ def force_orders(tape: SymbolTape, stream: Stream) -> Source:  # noqa: ARG001
         return [
             (e, f'{{"e":"forceOrder","E":{e},"o":{{"s":"{symbol}","S":"{"SELL" if sold else "BUY"}","o":"LIMIT",'
                 f'"f":"IOC","q":"{q}","p":"{p}","ap":"{ap}","X":"{"FILLED" if q == z else "PARTIALLY_FILLED"}",'
-                f'"l":"{last}","z":"{z}","T":{t}}},"st":1,"ps":"{symbol}"}}'.encode())
+                f'"l":"{last}","z":"{z}","T":{t}}},"st":1,"ps":"{pair}"}}'.encode())
             for t, e, sold, sent, q, p, ap, last, z in rows if sent
         ]  # fmt: skip
 
