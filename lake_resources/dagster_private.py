@@ -10,13 +10,14 @@ changed"; a test keeps such imports out of every other module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from starlette.types import ASGIApp
 
 # The type that `dg.define_asset_job` returns has no public name, and strict typing needs one.
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -84,6 +85,7 @@ __all__ = [
     "get_latest_completed_cron_tick",
     "launch_backfill",
     "launched_by_daemon",
+    "open_web_ui",
     "unfinished_backfills",
     "wait_for_locks",
 ]
@@ -167,3 +169,27 @@ def wait_for_locks(instance: dg.DagsterInstance, seconds: float) -> None:
     for storage in (instance.run_storage, instance.schedule_storage):
         if isinstance(storage, SqliteRunStorage | SqliteScheduleStorage):
             storage._conn_string = f"{storage._conn_string}?timeout={seconds:g}"  # noqa: SLF001
+
+
+@contextmanager
+def open_web_ui(instance: dg.DagsterInstance, workspace: Path) -> Iterator[ASGIApp]:
+    """The web UI of an instance as an application that another may be put in front of.
+
+    The command `dagster-webserver` has no place for one. The figures are those of its defaults.
+
+    Args:
+        instance: whose history is shown; it is tuned for a server.
+        workspace: `workspace.yaml` of the code location.
+    """
+    # Half a second that only the webserver's process should wait for.
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._utils.log import configure_loggers
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.version import __version__
+
+    configure_loggers(formatter="colored", log_level="INFO")
+    instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
+    target = WorkspaceFileTarget(paths=[str(workspace)])
+    with WorkspaceProcessContext(instance, target, version=__version__, code_server_log_level="info") as context:
+        yield create_app_from_workspace_process_context(context, live_data_poll_rate=2000)

@@ -43,7 +43,16 @@ class LakeSettings(BaseSettings):
     )
     simulator_port: int = Field(8900, ge=1, le=65535, description="Port of the built-in simulator on 127.0.0.1.")
     simulator_seed: int = Field(7, description="Seed of the simulated market: same seed, same trades.")
-    webserver_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's web UI on 127.0.0.1.")
+    webserver_port: int = Field(3000, ge=1, le=65535, description="Port of Dagster's web UI.")
+    webserver_host: str = Field(
+        "127.0.0.1", description="Address that the web UI listens on; one beyond this machine needs `LAKE_WEB_TOKEN`."
+    )
+    web_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Host names besides loopback's by which the web UI may be asked, comma separated."
+    )
+    web_token: str = Field(
+        "", repr=False, description="Password (any user name) or bearer token of the web UI; empty means none."
+    )
     rest_url: str = Field("", description="Base URL of USD-M REST; empty follows `exchange`.")
     spot_rest_url: str = Field("", description="Base URL of spot REST; empty follows `exchange`.")
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
@@ -141,6 +150,31 @@ class LakeSettings(BaseSettings):
             return tuple(dict.fromkeys(part.strip().upper() for part in value.split(",") if part.strip()))
         return value
 
+    @field_validator("web_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(part.strip().lower() for part in value.split(",") if part.strip()))
+        return value
+
+    @field_validator("root", "governor_path", "feed_duckdb", "feed_persist_dir", mode="before")
+    @classmethod
+    def _once_for_all(cls, value: object) -> object:
+        """Absolute from the start: a child process has another working directory. Empty means the default."""
+        if isinstance(value, str | Path):
+            return Path(value).resolve() if str(value).strip() else None
+        return value
+
+    @field_validator("ledger_url")
+    @classmethod
+    def _absolute_file(cls, url: str) -> str:
+        """The same for the file of a SQLite ledger."""
+        scheme, mark, path = url.partition(":///")
+        if not mark or not scheme.startswith("sqlite") or not path or path.startswith((":memory:", "file:")):
+            return url
+        file, question, options = path.partition("?")
+        return f"{scheme}:///{Path(file).resolve()}{question}{options}"
+
     @field_validator("symbols")
     @classmethod
     def _are_names(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
@@ -213,6 +247,12 @@ class LakeSettings(BaseSettings):
     def resolved_feed_persist_dir(self) -> Path:
         """Root directory of the 1H feed's CSV files."""
         return self.feed_persist_dir or self.lake_root / "feed" / "artifacts"
+
+    @property
+    def web_address(self) -> str:
+        """Address of Dagster's web UI, as a browser on this machine writes it."""
+        host = "127.0.0.1" if self.webserver_host in {"0.0.0.0", "::"} else self.webserver_host  # noqa: S104
+        return f"http://[{host}]:{self.webserver_port}" if ":" in host else f"http://{host}:{self.webserver_port}"
 
     @property
     def start_utc(self) -> datetime:

@@ -108,8 +108,8 @@ def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set
     Raises:
         LakeError: it does not answer although it is required, or what answers is no Dagster.
     """
-    address = f"http://127.0.0.1:{settings.webserver_port}"
-    api = DagsterApi(address)
+    address = settings.web_address
+    api = DagsterApi(address, token=settings.web_token)
     try:
         if not api.alive():
             if required:

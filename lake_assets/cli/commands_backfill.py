@@ -236,8 +236,8 @@ def plan_table(plans: Sequence[RepairPlan]) -> Table:
 @contextmanager
 def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
     """Dagster that is up already, else one of our own for as long as the repair takes."""
-    address = f"http://127.0.0.1:{settings.webserver_port}"
-    api = DagsterApi(address)
+    address = settings.web_address
+    api = DagsterApi(address, token=settings.web_token)
     try:
         if api.alive():
             if not api.shows(minute_names(settings.symbols[0]), settings.lake_root):

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from lake_assets.automation.health_page import heartbeat
-from lake_assets.local_stack.stack import dagster_home
+from lake_assets.local_stack.places import dagster_home
 from lake_assets.watchdog.heartbeat import look
 from lake_resources.clock import system_clock
 from lake_resources.settings import LakeSettings

@@ -18,7 +18,7 @@ from lake_assets.cli.lake_tables import archives_table, check_totals, hours_tabl
 from lake_assets.dagster_names import archive_key, hour_key, minute_names, vision_names
 from lake_assets.lake import Lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
-from lake_assets.local_stack.stack import Stack
+from lake_assets.local_stack.supervision import Stack
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import LakeError
@@ -58,7 +58,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     """
     now = lake.clock()
     archive_day, today = demo_windows(now)
-    api = DagsterApi(stack.address)
+    api = DagsterApi(stack.address, token=settings.web_token)
     archives: list[Range] = [
         (vision_names(symbol, stream.name), key, key)
         for symbol in settings.symbols

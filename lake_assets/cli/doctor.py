@@ -150,8 +150,8 @@ def _asked(name: str, ask: Callable[[], _Answer]) -> _Answer | Finding:
 
 
 def _dagster(settings: LakeSettings) -> Finding:
-    address = f"http://127.0.0.1:{settings.webserver_port}"
-    api = DagsterApi(address)
+    address = settings.web_address
+    api = DagsterApi(address, token=settings.web_token)
     try:
         if not api.alive():
             return Finding("Dagster", "warn", f"no webserver at {address}; `lake up` starts it")

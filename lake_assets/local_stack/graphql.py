@@ -123,15 +123,26 @@ class AssetStatuses:
 
 
 class DagsterApi:
-    """Talks to one webserver. `url` is its address without a path."""
+    """Talks to one webserver.
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
-        self._client = httpx.Client(base_url=url, timeout=timeout_s)
+    Args:
+        url: its address without a path.
+        token: of `LAKE_WEB_TOKEN`; empty where the webserver asks for none.
+        timeout_s: of one call.
+    """
+
+    def __init__(self, url: str, *, token: str = "", timeout_s: float = 60.0) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        self._client = httpx.Client(base_url=url, timeout=timeout_s, headers=headers)
         self.url = url
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """Run one GraphQL document; raises LakeError with the server's own words."""
         response = self._client.post("/graphql", json={"query": text, "variables": variables})
+        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise LakeError(
+                f"{self.url} refused: {response.text.strip()}", remedy="Set LAKE_WEB_TOKEN as `lake up` had it"
+            )
         body: dict[str, Any] = response.json()
         if body.get("errors"):
             raise LakeError(f"{self.url}/graphql answered {body['errors']}", remedy="Look at the webserver's log")

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lake_resources.clock import Clock, system_clock
+from lake_resources.local_web import Guard, Rules
 from lake_resources.simulator import hostile
 from lake_resources.simulator.control import Control, Seen
 from lake_resources.simulator.exchange import Exchange
@@ -121,7 +122,8 @@ def build_app(exchange: Exchange, seen: deque[Seen], hub: Hub, *, publish_time: 
         *Endpoint(hub).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
-    return _Faulty(app, exchange, seen)
+    # Its streams and answers are anybody's to read, as the real exchange's are; its controls are this machine's.
+    return Guard(_Faulty(app, exchange, seen), Rules(), guarded=lambda path: path.startswith("/sim/"))
 
 
 class SimulatorServer:

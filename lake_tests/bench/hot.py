@@ -27,7 +27,9 @@ import dagster as dg
 
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.jobs.history_pruning import prune_runs
-from lake_assets.local_stack.stack import Stack, dagster_home, local_stack
+from lake_assets.local_stack.places import dagster_home
+from lake_assets.local_stack.stack import local_stack
+from lake_assets.local_stack.supervision import Stack
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger

@@ -22,7 +22,7 @@ import polars as pl
 from lake_assets.build.hours import build_hours
 from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
-from lake_assets.local_stack.stack import child_environment
+from lake_assets.local_stack.places import child_environment
 from lake_assets.transforms.live.live_coverage import trade_coverage
 from lake_resources.collector.journal import Journal
 from lake_resources.settings import LakeSettings

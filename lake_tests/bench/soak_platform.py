@@ -18,7 +18,8 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.dagster_names import hour_of
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
-from lake_assets.local_stack.stack import Stack, local_stack
+from lake_assets.local_stack.stack import local_stack
+from lake_assets.local_stack.supervision import Stack
 from lake_assets.metadata import minute_key
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.errors import LakeError

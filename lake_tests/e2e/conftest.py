@@ -9,7 +9,8 @@ import pytest
 
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
-from lake_assets.local_stack.stack import Stack, local_stack
+from lake_assets.local_stack.stack import local_stack
+from lake_assets.local_stack.supervision import Stack
 from lake_resources.settings import LakeSettings
 from lake_tests.support.outage import free_port
 

@@ -22,7 +22,8 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake, open_lake
 from lake_assets.live.row_files import LiveRows
-from lake_assets.local_stack.stack import COLLECTOR, Stack, local_stack
+from lake_assets.local_stack.stack import COLLECTOR, local_stack
+from lake_assets.local_stack.supervision import Stack
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from lake_assets.local_stack import stack as module
-from lake_assets.local_stack.stack import Stack, dagster_home, local_stack
+from lake_assets.local_stack import supervision as module
+from lake_assets.local_stack.places import dagster_home
+from lake_assets.local_stack.stack import _interruptible, local_stack
+from lake_assets.local_stack.supervision import Stack
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
@@ -146,7 +148,7 @@ def test_a_second_platform_of_a_lake_is_refused_on_other_ports_too(tmp_path: Pat
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 def test_processes_end_with_a_stack_that_is_killed(tmp_path: Path) -> None:
     starts_one = (
-        "import os, sys, time; from pathlib import Path; from lake_assets.local_stack.stack import Stack;"
+        "import os, sys, time; from pathlib import Path; from lake_assets.local_stack.supervision import Stack;"
         f"stack = Stack('', Path({str(tmp_path)!r})); stack.start('daemon', {_SLEEPS!r}, dict(os.environ));"
         "print(stack.processes['daemon'].pid, flush=True); time.sleep(60)"
     )
@@ -166,10 +168,10 @@ def test_processes_end_with_a_stack_that_is_killed(tmp_path: Path) -> None:
 def test_a_closed_terminal_ends_the_stack_unless_that_is_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
-        with pytest.raises(KeyboardInterrupt), module._interruptible():
+        with pytest.raises(KeyboardInterrupt), _interruptible():
             os.kill(os.getpid(), signal.SIGHUP)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with module._interruptible():
+        with _interruptible():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -23,7 +23,9 @@ import pytest
 
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake
-from lake_assets.local_stack.stack import COLLECTOR, Stack, dagster_home
+from lake_assets.local_stack.places import dagster_home
+from lake_assets.local_stack.stack import COLLECTOR
+from lake_assets.local_stack.supervision import Stack
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.dagster_instance import open_instance

@@ -1,0 +1,73 @@
+"""Where the processes of one lake find each other: the instance's directory, their environment, free ports.
+
+Belongs here: what every child process is told, absolute and once for all. Does not belong here: starting them
+(`supervision`, `stack`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""Directory of `workspace.yaml` and of the packages; children run there."""
+
+
+def dagster_home(settings: LakeSettings) -> Path:
+    """Directory of the Dagster instance that belongs to the settings' lake, created with its `dagster.yaml`.
+
+    Each lake has its own, so the UI never shows the partitions of one as those of another: `dagster_home` in the root,
+    and in the project for the lakes that lie in the project's own `data` because no root was given.
+    """
+    home = settings.lake_root / "dagster_home"
+    if settings.root is None and settings.lake_root == PROJECT / "data" / settings.exchange:
+        home = PROJECT / "dagster_home"
+        home = home / "simulator" if settings.exchange == "simulator" else home
+    home.mkdir(parents=True, exist_ok=True)
+    source = PROJECT / "dagster_home" / "dagster.yaml"
+    if home / "dagster.yaml" != source:
+        shutil.copyfile(source, home / "dagster.yaml")
+    return home
+
+
+def child_environment(settings: LakeSettings) -> dict[str, str]:
+    """Environment of the child processes: ours, plus the instance directory and the settings in force.
+
+    Every path is given, and absolute: a child has another working directory, and perhaps another `.env` in it.
+    """
+    inherited = dict(os.environ)  # noqa: TID251 - children inherit the environment, nothing is read from it here
+    paths = {
+        "root": settings.lake_root,
+        "ledger_url": settings.resolved_ledger_url,
+        "governor_path": settings.resolved_governor_path,
+        "feed_duckdb": settings.resolved_feed_duckdb,
+        "feed_persist_dir": settings.resolved_feed_persist_dir,
+    }
+    values = settings.model_dump(mode="json", exclude_none=True) | paths
+    values |= {name: ",".join(given) for name, given in values.items() if isinstance(given, list)}
+    passed = {f"LAKE_{name.upper()}": str(value) for name, value in values.items()}
+    return {**inherited, **passed, "DAGSTER_HOME": str(dagster_home(settings)), "PYTHONUNBUFFERED": "1"}
+
+
+def require_free(ports: Mapping[str, int]) -> None:
+    """Refuse ports of loopback on which somebody listens.
+
+    Args:
+        ports: by the name of the setting that chooses them.
+
+    Raises:
+        LakeError: one is taken; names the setting.
+    """
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        if taken:
+            raise LakeError(
+                f"Port {port} is taken", remedy=f"Is `make up` running already? Stop it, or set {name} to a free port"
+            )

@@ -1,0 +1,78 @@
+"""A relative root means one place for the process that was given it and for all that it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home
+from lake_resources.settings import LakeSettings
+
+pytestmark = pytest.mark.slow
+
+_PARENT = """
+from lake_assets.local_stack.places import child_environment
+from lake_assets.local_stack.supervision import Stack
+from lake_resources.settings import LakeSettings
+from lake_assets.watchdog.heartbeat import heartbeat_path
+
+settings = LakeSettings()
+with Stack(settings.web_address, settings.lake_root / "logs") as stack:
+    settings.lake_root.mkdir(parents=True)
+    stack.start("health", ["lake_assets.watchdog.heartbeat"], child_environment(settings))
+    stack.wait_for("the heartbeat", heartbeat_path(settings).is_file, timeout_s=60)
+print(settings.lake_root)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({"LAKE_ROOT": "rel"}, "rel"), ({}, "data/simulator"), ({"LAKE_ROOT": ""}, "data/simulator")],
+)
+def test_a_child_process_writes_where_its_parent_says(given: dict[str, str], wanted: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAKE_")} | given
+    environment["LAKE_FEED_PERSIST_DIR"] = "files"
+    done = subprocess.run(
+        [sys.executable, "-c", _PARENT], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    root = tmp_path / wanted
+    assert done.stdout.strip() == str(root)
+    assert (root / "logs" / "health" / "heartbeat.json").is_file()
+    assert (root / "dagster_home" / "history").is_dir()
+    assert not (PROJECT / "rel").exists()
+
+
+def test_every_path_that_a_child_is_told_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = LakeSettings(
+        root="lake", ledger_url="sqlite:///own.sqlite", governor_path="g.sqlite", feed_duckdb="x/feed.duckdb",
+        web_hosts="a.example,b.example", web_token="secret",
+    )  # type: ignore[arg-type]  # fmt: skip
+    told = child_environment(settings)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
+    child = LakeSettings()
+    assert child.lake_root == tmp_path / "lake"
+    assert child.resolved_ledger_url == f"sqlite:///{tmp_path / 'own.sqlite'}"
+    assert child.resolved_governor_path == tmp_path / "g.sqlite"
+    assert child.resolved_feed_duckdb == tmp_path / "x" / "feed.duckdb"
+    assert child.resolved_feed_persist_dir == tmp_path / "lake" / "feed" / "artifacts"
+    assert (child.web_hosts, child.web_token) == (("a.example", "b.example"), "secret")
+    assert told["DAGSTER_HOME"] == str(tmp_path / "lake" / "dagster_home")
+
+
+def test_only_the_projects_own_lake_has_its_instance_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAKE_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert dagster_home(LakeSettings()) == tmp_path / "data" / "simulator" / "dagster_home"
+    monkeypatch.chdir(PROJECT)
+    assert dagster_home(LakeSettings()) == PROJECT / "dagster_home" / "simulator"
