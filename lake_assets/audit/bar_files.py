@@ -6,6 +6,7 @@ Does not belong here: the rules, the lake's own bars (`bars`).
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,15 +19,18 @@ from lake_resources.errors import SettingsError
 PRICES = ("open", "high", "low", "close")
 TIME_NAMES = ("timestamp", "ts", "open_time", "time", "window_start", "datetime", "date")
 _QUOTES = ("bid", "ask", "spread")
+_SCIENTIFIC = re.compile(r"[+-]?\d+(?:\.(?P<digits>\d*))?[eE](?P<power>[+-]?\d{1,2})")
+_LOOKED_AT = 1000
 _TIME = pl.Datetime("us", "UTC")
 _EPOCHS = ((10**11, 1_000_000.0), (10**14, 1_000.0), (10**17, 1.0))
 """Below each bound: microseconds per unit of seconds, ms and µs; above all of them are ns. Bounds of ms lie in 1973."""
 
 
-def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns]:
-    """Bars of a Parquet or CSV file with OHLC columns, and which column is what.
+def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns, str]:
+    """Bars of a Parquet or CSV file with OHLC columns, which column is what, and what spoilt their times.
 
-    Times without a zone are UTC; epochs may be seconds, ms, µs or ns. Klines of Vision may lack their header.
+    Times without a zone are UTC; epochs may be seconds, ms, µs or ns. Klines of Vision may lack their header. The last
+    is empty, or says in words that the times were rounded before the file was written.
 
     Raises:
         SettingsError: the file is neither, lacks a time or a price, or a value of them is none.
@@ -49,15 +53,18 @@ def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns]:
         )
     quotes = {name: name for name in _QUOTES if name in frame.columns}
     numbers = [_numbers(path, frame[name]) for name in (*PRICES, *quotes)]
-    return pl.DataFrame([_times(path, frame[time]), *numbers]), BarColumns(time=time, **quotes)
+    bars = pl.DataFrame([_times(path, frame[time]), *numbers])
+    return bars, BarColumns(time=time, **quotes), _rounding(frame[time])
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
+    # The first line as a row: names that are equal, such as two prices, would be told apart by the parser.
+    line = pl.read_csv(path, infer_schema=False, has_header=False, n_rows=1)
+    first = pl.Series(line.row(0)[: len(PRICES) + 1], dtype=pl.String).cast(pl.Float64, strict=False)
     # As text, so that a word among the numbers is found by its row, not by the parser's first hundred lines.
     frame = pl.read_csv(path, infer_schema=False)
     klines = [*KLINES_1M.columns, "ignore"]
-    header = pl.Series(frame.columns[: len(PRICES) + 1]).cast(pl.Float64, strict=False)
-    if header.null_count() or frame.width < len(header):
+    if first.null_count() or frame.width < len(first):
         return frame
     names = klines[: frame.width] + [f"column_{n}" for n in range(len(klines), frame.width)]
     return pl.read_csv(path, infer_schema=False, has_header=False, new_columns=names)
@@ -107,6 +114,29 @@ def _epochs(path: Path, column: pl.Series) -> pl.Series:
     frame = pl.DataFrame(column)
     found = frame.select(pl.when(sound).then(micros).cast(pl.Int64).cast(pl.Datetime("us")).cast(_TIME)).to_series()
     return _all_there(path, column, found.alias(column.name), "is no epoch")
+
+
+def _rounding(column: pl.Series) -> str:
+    """What to tell of epochs in scientific notation whose last digit is a second or more; empty for others."""
+    if column.dtype != pl.String:
+        return ""
+    text = _text(column).drop_nulls()
+    found = [_SCIENTIFIC.fullmatch(value) for value in text.filter(text.str.contains("[eE]")).head(_LOOKED_AT)]
+    # The finest of them: rounding treats all alike, while a number that just ends in zeros stands alone.
+    seconds = min((_last_digit_s(each) for each in found if each), default=0.0)
+    if seconds < 1:
+        return ""
+    return (
+        f"the times are rounded: column {column.name!r} has them as {text[0]!r}, so that each stands for "
+        f"{seconds:,.0f} s. A spreadsheet does that; the file must be written anew with whole numbers"
+    )
+
+
+def _last_digit_s(written: re.Match[str]) -> float:
+    """What one step of the last digit of an epoch in scientific notation is, seconds."""
+    power, size = int(written["power"]), abs(float(written[0]))
+    per_second = next((1_000_000.0 / micros for bound, micros in _EPOCHS if size < bound), 1e9)
+    return float(10.0 ** (power - len(written["digits"] or "")) / per_second)
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -6,6 +6,7 @@ Belongs here: what is checked over which window. Does not belong here: the rules
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def check_file(path: Path, start: datetime | None, end: datetime | None, step: t
     """
     if start is not None and end is not None:
         require_order(start, end)
-    frame, columns = read_bars(path)
+    frame, columns, cause = read_bars(path)
     first, last = frame[columns.time].min(), frame[columns.time].max()
     begin = start or (grid_floor(first, step) if isinstance(first, datetime) else end or _EPOCH)
     until = end or (grid_floor(last, step) + step if isinstance(last, datetime) else begin)
-    return rulepack(frame, path.stem, begin, max(begin, until), step, columns=columns)
+    return replace(rulepack(frame, path.stem, begin, max(begin, until), step, columns=columns), cause=cause)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from lake_assets.at_rest import open_at_rest
@@ -65,6 +66,8 @@ def validate_rules(
     console = terminal()
     for result in results:
         console.print(_table(result))
+        if result.cause:
+            console.print(f"[red]cause[/]: {escape(result.cause)}")
     verdict = overall(results)
     if report is not None:
         page = render(results, timeframe=tf, source=str(file or source), generated=system_clock())

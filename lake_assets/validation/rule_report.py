@@ -62,6 +62,7 @@ def render(results: Sequence[RulepackResult], *, timeframe: str, source: str, ge
         lines += [*(f"- {result.symbol}: {result.verdict}" for result in results), ""]
     if not rows:
         lines += ["No rows were found in the window.", ""]
+    lines += [line for result in results if result.cause for line in (f"{result.symbol}: {result.cause}.", "")]
     for result in results:
         parity = next((rule for rule in result.rules if rule.rule == "R7"), None)
         if parity is not None and parity.stats.get("only_bars"):

@@ -90,18 +90,29 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class RulepackResult:
-    """All rules over the bars of one symbol in `[start, end)`."""
+    """All rules over the bars of one symbol in `[start, end)`.
+
+    Attributes:
+        symbol: for the report.
+        start, end: the window, UTC.
+        rows: bars in it.
+        rules: R1 to R7.
+        cause: why the bars cannot be right, where their source says so; they FAIL whatever the rules say.
+    """
 
     symbol: str
     start: datetime
     end: datetime
     rows: int
     rules: tuple[RuleResult, ...]
+    cause: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL without rows; else the worst of the rules."""
-        return max((judge(rule) for rule in self.rules), key=VERDICTS.index) if self.rows else "FAIL"
+        """FAIL without rows or with a cause; else the worst of the rules."""
+        if not self.rows or self.cause:
+            return "FAIL"
+        return max((judge(rule) for rule in self.rules), key=VERDICTS.index)
 
 
 def judge(rule: RuleResult) -> Verdict:

@@ -28,18 +28,23 @@ def main(
     ] = None,
     symbol: Annotated[str, typer.Option(help="Symbol of the replayed klines.")] = "BTCUSDT",
     ws_replay: Annotated[
-        list[Path] | None, typer.Option(help="Recorded WebSocket file(s), `<stamp ns> <frame>` lines; repeatable.")
+        list[Path] | None, typer.Option(help="Recorded WebSocket file(s), `<epoch stamp> <frame>` lines; repeatable.")
     ] = None,
     ws_replay_speed: Annotated[float, typer.Option(help="Recorded seconds per second; 0 as fast as possible.")] = 1.0,
     speed: Annotated[float, typer.Option(help="Seconds of the exchange per second.")] = 1.0,
     liquidations: Annotated[float, typer.Option(help="Mean liquidations per symbol and minute.")] = 2.0,
     interval: Annotated[str | None, typer.Option(help="1m or 1h; found out where not given.")] = None,
 ) -> None:
-    """Serve the simulated exchange until interrupted."""
+    """Serve the simulated exchange until interrupted. Exit code 2 for a file that cannot be replayed."""
     names = [name.strip() for name in symbols.split(",") if name.strip()]
     replays: dict[str, Market] = {}
-    if replay_files:
-        replays[symbol] = replay.load(replay_files, symbol, interval=interval, seed=seed, rate_per_min=rate)
+    try:
+        if replay_files:
+            replays[symbol] = replay.load(replay_files, symbol, interval=interval, seed=seed, rate_per_min=rate)
+        recorded = Replay(read_recording(ws_replay), speed=ws_replay_speed) if ws_replay else None
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(2) from error
     server = SimulatorServer(
         seed=seed,
         symbols=names,
@@ -48,7 +53,7 @@ def main(
         replays=replays,
         speed=speed,
         liquidations_per_min=liquidations,
-        ws_replay=Replay(read_recording(ws_replay), speed=ws_replay_speed) if ws_replay else None,
+        ws_replay=recorded,
     )
     server.bind()
     sys.stdout.write(f"simulator: {server.base_url} seed {seed}, symbols {', '.join(names)}\n")

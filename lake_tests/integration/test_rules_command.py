@@ -199,3 +199,39 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(
     monkeypatch.setattr(Path, "replace", fail)
     assert isinstance(run(*WINDOW, "--report", str(report)).exception, DiskFull)
     assert (report.read_text(), [path.name for path in tmp_path.glob("*report*")]) == ("old", ["report.md"])
+
+
+def klines_csv(path: Path, stamp: str, *, rows: int = 120, first: str = "36533.70,36540.00,36533.70,36535.20") -> Path:
+    """Klines without a header, their prices as Vision prints them, their times in a format of one's own."""
+    start = 1_651_795_200_000
+    prices = [first, *["36506.30,36523.10,36492.30,36522.70"] * (rows - 1)]
+    lines = [
+        f"{stamp.format(start + n * 60_000)},{price},264.779,0,9670700.3,3057,71.0,25937.0,0"
+        for n, price in enumerate(prices)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_first_row_of_two_equal_prices_is_no_header(tmp_path: Path) -> None:
+    result = run("--file", str(klines_csv(tmp_path / "BTCUSDT-1m-2022-05-06.csv", "{}")))
+    assert result.exit_code == 0, result.output
+    assert "2022-05-06 00:00 to 2022-05-06 02:00 UTC: PASS" in result.output
+
+
+@pytest.mark.parametrize("stamp", ["{:.5E}", "{:.2e}", "{:.7E}"])
+def test_times_that_a_spreadsheet_rounded_are_the_cause_of_the_verdict(tmp_path: Path, stamp: str) -> None:
+    report = tmp_path / "report.md"
+    path = klines_csv(tmp_path / "saved.csv", stamp)
+    result = run("--file", str(path), "--report", str(report))
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert f"cause: the times are rounded: column 'open_time' has them as '{stamp.format(1_651_795_200_000)}'" in said
+    assert "A spreadsheet does that" in said
+    assert "saved: the times are rounded" in report.read_text()
+
+
+def test_scientific_notation_that_lost_nothing_is_read(tmp_path: Path) -> None:
+    result = run("--file", str(klines_csv(tmp_path / "whole.csv", "{:.12E}")))
+    assert result.exit_code == 0, result.output
+    assert "cause" not in result.output

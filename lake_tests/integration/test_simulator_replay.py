@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -205,3 +207,28 @@ def test_a_recorded_headerless_day_of_four_million_fills(recorded: Recorded) -> 
 def test_recorded_minutes(recorded: Recorded, path: str, symbol: str, interval: str) -> None:
     market = load([recorded(path)], symbol, interval=interval)
     assert_trades_rebuild(market, market.first_minute + 60, market.first_minute + 720, exact_quotes=0.97)
+
+
+ROUNDED = "1.65180E+12,36533.70,36540.00,36501.00,36505.20,264.779,1.65180E+12,9670700.3,3057,71.0,25937.0,0\n"
+TORN = "1651795200000,36533.70,36540.00\n1651795200000,36533.70,36540.00,36501.00,36505.20,264.779\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (ROUNDED * 3, r"the times are rounded \('1\.65180E\+12'\), as a spreadsheet does it"),
+        (TORN, "cannot be read as klines|3 columns"),
+        (ROUNDED.replace("1.65180E+12", "1651795200000").replace("36533.70", "x"), "cannot be read as klines"),
+        ("", "cannot be read as klines"),
+    ],
+)
+def test_a_file_that_cannot_be_replayed_is_one_sentence_and_exit_code_2(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "saved.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"saved.csv.*{reason}"):
+        load([path], "BTCUSDT")
+    command = [sys.executable, "-m", "lake_resources.simulator", "--replay", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "saved.csv" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -121,3 +121,19 @@ def test_the_recorded_spot_book_syncs_over_midnight(recorded: Callable[[str], Pa
         assert used[0]["U"] <= last + 1 <= used[0]["u"]
         assert all(late["U"] == early["u"] + 1 for early, late in pairwise(used))
         assert len(used) > 5_000
+
+
+@pytest.mark.parametrize("factor", [1, 1_000, 1_000_000, 1_000_000_000])
+def test_the_unit_of_the_stamps_is_told_by_their_size(tmp_path: Path, factor: int) -> None:
+    path = tmp_path / "frames"
+    stamps = [1_723_161_253_000_000_000 + n * 1_000_000_000 for n in range(3)]
+    frame = b'{"stream":"btcusdt@trade","data":{"e":"trade"}}'
+    path.write_bytes(b"".join(b"%d %s\n" % (stamp // factor, frame) for stamp in stamps))
+    assert read_recording([path]).stamp_ns == stamps
+
+
+def test_a_recording_that_is_no_gzip_names_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "frames.gz"
+    path.write_bytes(b"1723161253000000000 {}\n")
+    with pytest.raises(ValueError, match=r"frames\.gz: cannot be read"):
+        read_recording([path])

@@ -57,7 +57,7 @@ def _fixed(column: pl.Series, digits: int) -> Ints:
 
 def _frame(path: Path) -> pl.DataFrame:
     with path.open("rb") as file:
-        start = file.read(5)
+        start = file.read(8).removeprefix(b"\xef\xbb\xbf")[:5]
     header = not start[:1].isdigit()
     frame = pl.read_csv(path, has_header=header, infer_schema=False)
     if start == b"Date,":
@@ -66,7 +66,14 @@ def _frame(path: Path) -> pl.DataFrame:
         return frame
     if frame.width != len(KLINE_COLUMNS):
         raise ValueError(f"{path}: {frame.width} columns, a kline file has {len(KLINE_COLUMNS)}")
-    return frame.rename(dict(zip(frame.columns, KLINE_COLUMNS, strict=True)))
+    frame = frame.rename(dict(zip(frame.columns, KLINE_COLUMNS, strict=True)))
+    rounded = frame["open_time"].filter(frame["open_time"].str.contains(r"^[0-9.]+[eE]"))
+    if len(rounded):
+        raise ValueError(
+            f"{path}: the times are rounded ({rounded[0]!r}), as a spreadsheet does it; write the file anew with whole "
+            "numbers"
+        )
+    return frame
 
 
 def read_klines(paths: Sequence[Path], interval: str | None = None) -> KlineFile:
@@ -78,8 +85,17 @@ def read_klines(paths: Sequence[Path], interval: str | None = None) -> KlineFile
         interval: `1m` or `1h`; None takes it from the spacing of the bars.
 
     Raises:
-        ValueError: another layout, interval or spacing, doubled bars, or figures too large for 64 bits.
+        ValueError: another layout, interval or spacing, rounded times, what is no number or time, doubled bars, or
+            figures too large for 64 bits. The text names the file.
     """
+    try:
+        return _read_klines(paths, interval)
+    except (pl.exceptions.PolarsError, OSError, IndexError, OverflowError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(f"{', '.join(map(str, paths))}: cannot be read as klines: {reason}") from error
+
+
+def _read_klines(paths: Sequence[Path], interval: str | None) -> KlineFile:
     frame = pl.concat([_frame(path) for path in paths])
     full = frame.columns[0] != "Date"
     name = ", ".join(path.name for path in paths)

@@ -7,6 +7,8 @@ the order book and the one rebuilt later. Does not belong here: seeded streams (
 from __future__ import annotations
 
 import gzip
+import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ import orjson
 from lake_resources.simulator.ws.names import stream_of
 
 _MOST_AT_ONCE = 5_000
+_STAMP = re.compile(rb"[0-9]{1,19}")
+_UNITS = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,26 @@ def read_recording(paths: Sequence[Path]) -> Recording:
     """Read files of one recording, plain or gzip, in the order of time.
 
     Args:
-        paths: each line holds the local receive stamp (ns), a blank, and the frame: a combined frame or the answer of
-            a REST depth request.
+        paths: each line holds the local receive stamp (epoch s, ms, µs or ns, told by its size), a blank, and the
+            frame: a combined frame or the answer of a REST depth request.
 
     Raises:
-        ValueError: a line that is neither, or a snapshot where several symbols were recorded.
+        ValueError: a line that is neither, a file that is no gzip although its name says so, or a snapshot where
+            several symbols were recorded.
     """
+    try:
+        return _read(paths)
+    except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+        raise ValueError(f"{', '.join(map(str, paths))}: cannot be read ({error})") from error
+
+
+def _ns(stamp: bytes) -> int:
+    """A stamp in ns; seconds, ms and µs are told by their size (their years 1973 to 5138)."""
+    value = int(stamp)
+    return next((value * factor for bound, factor in _UNITS if value < bound), value)
+
+
+def _read(paths: Sequence[Path]) -> Recording:
     stamps: list[int] = []
     names: list[str] = []
     bodies: list[bytes] = []
@@ -65,12 +83,12 @@ def read_recording(paths: Sequence[Path]) -> Recording:
                 stamp, _, frame = line.strip().partition(b" ")
                 if not stamp:
                     continue
-                if frame.startswith(b'{"stream":"') and stamp.isdigit():
+                if frame.startswith(b'{"stream":"') and _STAMP.fullmatch(stamp):
                     head, _, body = frame.partition(b'","data":')
-                    stamps.append(int(stamp))
-                    names.append(head.removeprefix(b'{"stream":"').decode())
+                    stamps.append(_ns(stamp))
+                    names.append(head.removeprefix(b'{"stream":"').decode(errors="replace"))
                     bodies.append(body[:-1])
-                elif stamp.isdigit() and frame.startswith(b'{"lastUpdateId"'):
+                elif _STAMP.fullmatch(stamp) and frame.startswith(b'{"lastUpdateId"'):
                     found.append(orjson.loads(frame))
                 else:
                     raise ValueError(f"{path}:{number}: neither a combined frame nor a depth snapshot after a stamp")
