@@ -15,13 +15,13 @@ from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, 
 from lake_assets.partitions import archive_partitions, has_archive_partitions
 from lake_assets.resources import LakeOpener
 from lake_resources.binance.stream import Stream
-from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.binance.um_streams import BOOK_DEPTH, TRADES, UM_STREAMS
 from lake_resources.settings import LakeSettings
 
 
 def offered_streams(settings: LakeSettings) -> list[Stream]:
     """Archive streams of each symbol; `trades` and `book_depth` are large and off by default."""
-    optional = {"trades": settings.archive_trades, "book_depth": settings.archive_book_depth}
+    optional = {TRADES.name: settings.archive_trades, BOOK_DEPTH.name: settings.archive_book_depth}
     return [
         stream
         for name, stream in UM_STREAMS.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from lake_assets.audit.verdict import AuditReport
@@ -17,25 +17,12 @@ from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import runs_of
-from lake_resources.binance.streams import rest_memories
+from lake_resources.binance.market import UM
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import SettingsError
 
-_TYPICAL_ZIP_BYTES = {
-    "klines_1m": 60_000,
-    "mark_price_klines_1m": 40_000,
-    "index_price_klines_1m": 40_000,
-    "premium_index_klines_1m": 35_000,
-    "agg_trades": 13_000_000,
-    "book_ticker": 250_000_000,
-    "metrics": 12_000,
-    "funding_rate": 1_000,
-}
-"""Of a large symbol, where the lake has no file of the stream to go by."""
-_KLINE_PAGE_WEIGHT, _KLINE_PAGE_MINUTES = 2, 499
-_AGG_PAGE_WEIGHT, _AGG_PAGE_ROWS = 20, 1000
-_TYPICAL_TRADES_PER_HOUR = 60_000
-_WEIGHT_PER_MINUTE = 2400
+_TYPICAL_TICKS_PER_HOUR = 60_000
+"""Of a large symbol, where the lake has no answer of the stream to go by."""
 _DOWNLOAD_BYTES_PER_S = 10_000_000
 _BUILD_S_PER_DAY = 3.0
 _RUN_S = 8.0
@@ -125,7 +112,7 @@ def plan_repair(
     if max_hours is not None and max_hours < 1:
         raise SettingsError(f"at most {max_hours} hours are none", remedy="Give --max-missing-hours 1 or more")
     used = UM_MINUTE.uses_carrying(lake.max_ffill_minutes)
-    rows = used["klines_1m"]
+    rows = used[UM_MINUTE.row_stream]
     # With its archive due, an hour of known holes is committed without rows or refused, and is not taken again.
     once = {v.hour for v in report.hours if v.untried and rows.archive_due(v.hour.date(), now)}
     chosen = [verdict for verdict in report.hours if force or verdict.codes or verdict.hour in once]
@@ -133,10 +120,10 @@ def plan_repair(
     hours = tuple(verdict.hour for verdict in taken)
     reasons = Counter(name for verdict in taken for name in set(verdict.names))
     wanted = {name: _missing_archives(lake, report.symbol, use, hours, now) for name, use in used.items()}
-    sizes = {name: _zip_bytes(lake, report.symbol, name, report.start, report.end) for name in wanted}
+    sizes = {name: _zip_bytes(lake, report.symbol, used[name], report.start, report.end) for name in wanted}
     download = sum(sizes[name] * len(periods) for name, periods in wanted.items())
     rest_hours = [hour for hour in hours if lake.ask_rest and not rows.archive_due(hour.date(), now)]
-    weight = _weight(lake, report.symbol, rest_hours, now)
+    weight = sum(_weight(lake, report.symbol, use, rest_hours, now) for use in used.values())
     seconds = (
         download / _DOWNLOAD_BYTES_PER_S
         + len({hour.date() for hour in hours}) * _BUILD_S_PER_DAY
@@ -151,7 +138,7 @@ def plan_repair(
         download,
         len(rest_hours),
         weight,
-        seconds / 60 + weight / (_WEIGHT_PER_MINUTE * weight_share),
+        seconds / 60 + weight / (UM.budget.capacity * weight_share),
     )
 
 
@@ -171,22 +158,27 @@ def _missing_archives(lake: Lake, symbol: str, use: StreamUse, hours: Sequence[d
     return due - {row.period for row in lake.ledger.archives_between(symbol, use.name, first_hour, last_hour)}
 
 
-def _zip_bytes(lake: Lake, symbol: str, stream: str, start: datetime, end: datetime) -> int:
+def _zip_bytes(lake: Lake, symbol: str, use: StreamUse, start: datetime, end: datetime) -> int:
     """Size of a file of the stream: the average of those that the lake has, else a typical one."""
-    held = lake.ledger.archives_between(symbol, stream, start - 30 * DAY, end)
-    return sum(row.size_bytes for row in held) // len(held) if held else _TYPICAL_ZIP_BYTES[stream]
+    held = lake.ledger.archives_between(symbol, use.name, start - 30 * DAY, end)
+    return sum(row.size_bytes for row in held) // len(held) if held else use.stream.files.typical_bytes
 
 
-def _weight(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -> int:
-    """Weight of asking REST for these hours: four kline families, and aggTrades as far back as they are kept."""
-    klines = sum(
-        4 * _KLINE_PAGE_WEIGHT * -(-((end - start) // timedelta(minutes=1)) // _KLINE_PAGE_MINUTES)
-        for start, end in runs_of(hours, longest=24)
-    )
-    kept = rest_memories(UM_MINUTE.layout.market)["agg_trades"]
-    recent = [hour for hour in hours if kept is None or hour >= now - kept]
-    if not recent:
-        return klines
-    held = lake.ledger.captures_between(symbol, "agg_trades", recent[0] - DAY, recent[-1] + HOUR)
-    rows = sum(capture.row_count for capture in held) // len(held) if held else _TYPICAL_TRADES_PER_HOUR
-    return klines + len(recent) * _AGG_PAGE_WEIGHT * (rows // _AGG_PAGE_ROWS + 1)
+def _weight(lake: Lake, symbol: str, use: StreamUse, hours: Sequence[datetime], now: datetime) -> int:
+    """Weight of asking REST for these hours of a stream, as far back as it is kept.
+
+    Streams that are told of in few rows cost next to nothing, or count against no weight; they are left out.
+    """
+    rest = use.stream.rest
+    kept = [hour for hour in hours if rest and (rest.retention is None or hour >= now - rest.retention)]
+    if rest is None or not kept:
+        return 0
+    page = rest.endpoint.cost({"limit": rest.endpoint.page})
+    if rest.paging == "grid":
+        lengths = [use.rows_per_hour * ((end - start) // HOUR) for start, end in runs_of(kept, longest=24)]
+        return sum(page * -(-rows // rest.endpoint.page) for rows in lengths)
+    if rest.paging != "ids":
+        return 0
+    held = lake.ledger.captures_between(symbol, use.name, kept[0] - DAY, kept[-1] + HOUR)
+    rows = sum(capture.row_count for capture in held) // len(held) if held else _TYPICAL_TICKS_PER_HOUR
+    return len(kept) * page * (rows // rest.endpoint.page + 1)

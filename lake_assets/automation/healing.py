@@ -26,7 +26,7 @@ Cause = Literal["missing", "incomplete", "quarantined", "source"]
 
 
 @dataclass(frozen=True)
-class Hole:
+class HealableHour:
     """An hour to try again. `state` is another one as soon as anything about it changed."""
 
     symbol: str
@@ -59,14 +59,14 @@ def heal_start(now: datetime, days: int, memories: Mapping[str, timedelta | None
     return (now - back).replace(minute=0, second=0, microsecond=0)
 
 
-def find_holes(
+def healable_hours(
     symbol: str,
     *,
     hours: OpenHours,
     sources: Iterable[MissingSource],
     memories: Mapping[str, timedelta | None],
     now: datetime,
-) -> list[Hole]:
+) -> list[HealableHour]:
     """All holes of a symbol, one per hour, oldest first.
 
     Args:
@@ -76,25 +76,25 @@ def find_holes(
         memories: how far back REST has each stream (None: all of it); a stream that REST does not serve is no key.
         now: the moment of asking, UTC.
     """
-    found: dict[datetime, Hole] = {}
+    found: dict[datetime, HealableHour] = {}
     for row in sources:
         hour = _asked_hour(row)
         if row.source != "rest" or hour is None or row.stream not in memories:
             continue
         memory = memories[row.stream]
         if memory is None or hour >= now - memory:
-            found[hour] = Hole(symbol, hour, "source", row.stream)
+            found[hour] = HealableHour(symbol, hour, "source", row.stream)
     for hour in hours.absent:
-        found[hour] = Hole(symbol, hour, "missing", "absent")
+        found[hour] = HealableHour(symbol, hour, "missing", "absent")
     for hour, (_, content_hash) in hours.incomplete.items():
-        found[hour] = Hole(symbol, hour, "incomplete", content_hash[:12])
+        found[hour] = HealableHour(symbol, hour, "incomplete", content_hash[:12])
     for hour, detail in hours.quarantined.items():
-        found[hour] = Hole(symbol, hour, "quarantined", detail)
+        found[hour] = HealableHour(symbol, hour, "quarantined", detail)
     return [found[hour] for hour in sorted(found)]
 
 
 def plan_healing(
-    holes: Sequence[Hole],
+    holes: Sequence[HealableHour],
     now: datetime,
     *,
     cap: int,
@@ -121,8 +121,8 @@ def _urgency(hour: datetime, now: datetime, limits: Sequence[timedelta]) -> tupl
     return next((limit - age for limit in limits if limit > age), timedelta.max), age
 
 
-def _runs(holes: Sequence[Hole]) -> Iterator[HealRun]:
-    run: list[Hole] = []
+def _runs(holes: Sequence[HealableHour]) -> Iterator[HealRun]:
+    run: list[HealableHour] = []
     for hole in sorted(holes, key=lambda hole: (hole.symbol, hole.hour)):
         if run and (hole.symbol != run[-1].symbol or hole.hour != run[-1].hour + HOUR):
             yield _run(run)
@@ -132,7 +132,7 @@ def _runs(holes: Sequence[Hole]) -> Iterator[HealRun]:
         yield _run(run)
 
 
-def _run(holes: list[Hole]) -> HealRun:
+def _run(holes: list[HealableHour]) -> HealRun:
     causes = tuple(sorted({hole.cause for hole in holes}))
     return HealRun(holes[0].symbol, holes[0].hour, holes[-1].hour, causes)
 
@@ -144,5 +144,5 @@ def _asked_hour(row: MissingSource) -> datetime | None:
         return None  # a day or a month of an archive
 
 
-def _key(hole: Hole) -> str:
+def _key(hole: HealableHour) -> str:
     return f"{hole.symbol} {hole.hour:%Y-%m-%dT%H}"

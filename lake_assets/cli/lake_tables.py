@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.table import Table
 
 from lake_assets.validation.outcome import CHECK_NAMES, outcomes_from_json
+from lake_resources.binance.um_streams import AGG_TRADES, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger, MissingSource, Partition
 
@@ -35,7 +36,7 @@ def hours_table(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, 
     for hour in sorted(committed.keys() | rejected.keys()):
         if hour in committed:
             row = committed[hour]
-            kinds = [row.sources[name].kind for name in ("klines_1m", "agg_trades", "metrics", "funding_rate")]
+            kinds = [row.sources[stream.name].kind for stream in (KLINES_1M, AGG_TRADES, METRICS, FUNDING_RATE)]
             rows = str(row.row_count) if row.row_count == row.expected_rows else f"{row.row_count}/{row.expected_rows}"
             table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(row), row.content_hash[:8])
         if hour in rejected:

@@ -42,7 +42,7 @@ def target_hour(now: datetime) -> datetime:
     return naive(now).replace(minute=0, second=0, microsecond=0) - HOUR
 
 
-def hours_between(first: datetime, last: datetime) -> list[datetime]:
+def hours_through(first: datetime, last: datetime) -> list[datetime]:
     """All hours from `first` to `last`, both inclusive."""
     return [first + index * HOUR for index in range((last - first) // HOUR + 1)]
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
-from lake_assets.feed_1h.window import Verdict
+from lake_assets.feed_1h.window import WindowVerdict
 from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec
 from lake_assets.validation.rulepack import RulepackResult, rulepack
@@ -83,7 +83,11 @@ class TableFindings:
 
 
 def hour_outcomes(
-    verdict: Verdict, found: TableFindings, *, skew_s: float | None, inference: Mapping[str, int | str | None] | None
+    verdict: WindowVerdict,
+    found: TableFindings,
+    *,
+    skew_s: float | None,
+    inference: Mapping[str, int | str | None] | None,
 ) -> tuple[CheckOutcome, ...]:
     """The outcomes of all five checks for one hour.
 
@@ -102,7 +106,7 @@ def hour_outcomes(
     )
 
 
-def _parity(verdict: Verdict, skew_s: float | None) -> CheckOutcome:
+def _parity(verdict: WindowVerdict, skew_s: float | None) -> CheckOutcome:
     first = verdict.differences[0].text() if verdict.differences else None
     return _outcome(
         "api_db_parity",
@@ -139,7 +143,7 @@ def _continuity(hour: datetime, found: TableFindings) -> CheckOutcome:
     )
 
 
-def _ohlc(verdict: Verdict, found: TableFindings) -> CheckOutcome:
+def _ohlc(verdict: WindowVerdict, found: TableFindings) -> CheckOutcome:
     rows = found.rows
     bad = [] if rows is None else unsound_rows(rows, verdict.hour, found.history_hours)
     first = f"{bad[0][0]:%Y-%m-%d %H:%M}: {bad[0][1]}" if bad else None

@@ -14,12 +14,12 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.feed_1h.artifacts import PULL_SUFFIX, Artifacts
-from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA, PULL_SCHEMA, hours_between, naive, target_hour
+from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA, PULL_SCHEMA, hours_through, naive, target_hour
 from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.history import Audit, audit, continuity, inference_bars, inference_problem, running_hashes
 from lake_assets.feed_1h.outcomes import TableFindings, hour_outcomes
 from lake_assets.feed_1h.pull import Pull, pull_bars
-from lake_assets.feed_1h.window import REBUILD, Answer, Verdict, bars_by_hour, judge_hours
+from lake_assets.feed_1h.window import REBUILD, Answer, WindowVerdict, bars_by_hour, judge_hours
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError, SettingsError, StorageError
@@ -32,7 +32,7 @@ Report = Callable[[str], None]
 class HourRun:
     """What became of one hour: the verdict, its checks, and its row where the table has one."""
 
-    verdict: Verdict
+    verdict: WindowVerdict
     outcomes: tuple[CheckOutcome, ...]
 
     @property
@@ -108,13 +108,13 @@ def due_hours(feed: Feed, now: datetime, *, catch_up: bool, seed_from: datetime 
                 f"the table has rows until {newest:%Y-%m-%d %H:%M}, it cannot begin at {seed_from:%Y-%m-%d %H:%M}",
                 remedy=f"Begin a new table: `{REBUILD} --from {seed_from:%Y-%m-%dT%H:%M}`",
             )
-        return hours_between(min(newest + HOUR, target), target)
+        return hours_through(min(newest + HOUR, target), target)
     first = naive(seed_from) if seed_from else target - feed.options.history_hours * HOUR
     if first > target:
         raise SettingsError(
             f"{first:%Y-%m-%d %H:%M} is not closed yet", remedy=f"The newest closed hour is {target:%Y-%m-%d %H:%M}"
         )
-    return hours_between(first, target)
+    return hours_through(first, target)
 
 
 def run_feed(feed: Feed, hours: Sequence[datetime], *, dry_run: bool = False, report: Report | None = None) -> FeedRun:
@@ -207,7 +207,7 @@ def _skew_warnings(pull: Pull | None, limit_s: float) -> list[str]:
 
 def _append(
     feed: Feed, pull: Pull | None, error: LakeError | None, targets: list[datetime], *, dry_run: bool
-) -> tuple[list[Verdict], TableState | None, TableState | None, Audit | None, StorageError | None]:
+) -> tuple[list[WindowVerdict], TableState | None, TableState | None, Audit | None, StorageError | None]:
     """Judge and append under the writer's lock; the states before and after it, the audit, the table's error."""
     try:
         if dry_run or pull is None:
@@ -236,18 +236,18 @@ def _append(
 
 def _verdicts(
     feed: Feed, pull: Pull | None, error: LakeError | None, state: TableState, targets: list[datetime]
-) -> list[Verdict]:
+) -> list[WindowVerdict]:
     if pull is None:
         failed = error or LakeError("the exchange gave nothing", remedy="Repeat")
         return [_failed(hour, failed) for hour in targets]
     return judge_hours(Answer.of(pull.bars, pull.asked_at), bars_by_hour(state.rows), targets, feed.options.n_recent)
 
 
-def _failed(hour: datetime, error: LakeError) -> Verdict:
-    return Verdict(hour, "waiting" if error.retryable else "refused", type(error).__name__, str(error))
+def _failed(hour: datetime, error: LakeError) -> WindowVerdict:
+    return WindowVerdict(hour, "waiting" if error.retryable else "refused", type(error).__name__, str(error))
 
 
-def _new_rows(verdicts: list[Verdict], pull: Pull | None, now: datetime) -> pl.DataFrame:
+def _new_rows(verdicts: list[WindowVerdict], pull: Pull | None, now: datetime) -> pl.DataFrame:
     """Rows of the hours to append (ROW_SCHEMA), ascending."""
     hours = [verdict.hour for verdict in verdicts if verdict.status == "append"]
     if pull is None or not hours:
@@ -257,20 +257,20 @@ def _new_rows(verdicts: list[Verdict], pull: Pull | None, now: datetime) -> pl.D
     return pull.bars.filter(wanted).select(*BAR_COLUMNS, created).sort("timestamp")
 
 
-def _differences(verdicts: list[Verdict]) -> pl.DataFrame:
+def _differences(verdicts: list[WindowVerdict]) -> pl.DataFrame:
     """Both versions of what differs (DIFFERENCE_SCHEMA), each once though several windows met it."""
     found = dict.fromkeys(difference for verdict in verdicts for difference in verdict.differences)
     rows = [(each.hour, each.column, each.table_value, each.exchange_value) for each in found]
     return pl.DataFrame(rows, schema=DIFFERENCE_SCHEMA, orient="row")
 
 
-def _keep_differences(feed: Feed, run_time: str, verdicts: list[Verdict]) -> Path | None:
+def _keep_differences(feed: Feed, run_time: str, verdicts: list[WindowVerdict]) -> Path | None:
     found = _differences(verdicts)
     return feed.files.write_differences(run_time, found) if found.height else None
 
 
 def _flag(
-    verdicts: list[Verdict],
+    verdicts: list[WindowVerdict],
     state: TableState | None,
     audited: Audit | None,
     error: LakeError | None,

@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import BAR_COLUMNS, VALUE_COLUMNS, Values, hours_between, naive
+from lake_assets.feed_1h.bars import BAR_COLUMNS, VALUE_COLUMNS, Values, hours_through, naive
 from lake_resources.clock import HOUR
 
 CATCH_UP = "lake feed-1h --catch-up"
@@ -42,7 +42,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class WindowVerdict:
     """The decision about one hour.
 
     Attributes:
@@ -99,7 +99,7 @@ def bars_by_hour(frame: pl.DataFrame) -> dict[datetime, Values]:
 
 def judge_hours(
     answer: Answer, table: Mapping[datetime, Values], hours: Iterable[datetime], n_recent: int
-) -> list[Verdict]:
+) -> list[WindowVerdict]:
     """Decide hour after hour, each on the table with the appended hours before it.
 
     Args:
@@ -127,7 +127,7 @@ def _judge(
     last: datetime | None,
     hour: datetime,
     n_recent: int,
-) -> Verdict:
+) -> WindowVerdict:
     start = hour - (n_recent - 1) * HOUR
     window = sorted(at for at in answer.bars if start <= at <= hour)
     problem = (
@@ -136,8 +136,8 @@ def _judge(
         or _other_hours(table, first, last, window, start, hour)
     )
     if problem:
-        return Verdict(hour, *problem, pulled=len(window))
-    overlap = [at for at in hours_between(start, hour) if at in table]
+        return WindowVerdict(hour, *problem, pulled=len(window))
+    overlap = [at for at in hours_through(start, hour) if at in table]
     differences = tuple(found for at in overlap for found in _differences(at, table[at], answer.bars[at]))
     bad = {found.hour for found in differences}
     validated = len([at for at in overlap if at < hour and at not in bad])
@@ -148,11 +148,11 @@ def _judge(
             f"mismatch between exchange and table: {shown}{more}. Nothing was appended, both versions are kept; "
             f"if the exchange is right, `{REBUILD}` begins a new table"
         )
-        return Verdict(hour, "refused", "value_mismatch", reason, len(window), validated, differences)
+        return WindowVerdict(hour, "refused", "value_mismatch", reason, len(window), validated, differences)
     if unsound := unsound_bar(answer.bars[hour]):
         reason = f"the exchange's bar of {_text(hour)} is unsound: {unsound}. Nothing was appended"
-        return Verdict(hour, "refused", "ohlc", reason, len(window), validated)
-    return Verdict(hour, "present" if hour in table else "append", pulled=len(window), validated=validated)
+        return WindowVerdict(hour, "refused", "ohlc", reason, len(window), validated)
+    return WindowVerdict(hour, "present" if hour in table else "append", pulled=len(window), validated=validated)
 
 
 def unsound_bar(values: Values) -> str | None:
@@ -220,7 +220,7 @@ def _other_hours(
         remedy = f"To begin earlier, start a new table: `{REBUILD} --from {hour:%Y-%m-%dT%H:%M}`"
         return "refused", "before_table", f"{text}. {remedy}"
     mismatch = "timestamp mismatch between exchange and table"
-    holes = [at for at in hours_between(max(start, first), hour - HOUR) if at not in table]
+    holes = [at for at in hours_through(max(start, first), hour - HOUR) if at not in table]
     if holes and holes[0] > last:
         text = f"{mismatch}: a hole before {_text(hour)}, the table ends at {_text(last)}"
         remedy = f"Nothing was appended; append the missed hours in order: `{CATCH_UP}`"
@@ -228,7 +228,7 @@ def _other_hours(
     if holes:
         text = f"{mismatch}: the table lacks {_texts(holes)} though it has later rows, so somebody else changed it"
         return "refused", "table_hole", f"{text}. Nothing was appended; begin a new table: `{REBUILD}`"
-    lost = [at for at in hours_between(max(start, first), hour) if at in table and at not in window]
+    lost = [at for at in hours_through(max(start, first), hour) if at in table and at not in window]
     if lost:
         text = f"{mismatch}: {_texts(lost)} is in the table and not in the exchange's answer"
         return "refused", "missing_bar", f"{text}. Nothing was appended; {_ASK_LATER}"

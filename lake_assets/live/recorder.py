@@ -17,7 +17,7 @@ from datetime import timedelta
 from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
 from lake_resources.binance.rest.rest_client import BinanceRest
-from lake_resources.binance.ws.stream_session import Limits
+from lake_resources.binance.ws.stream_session import SessionLimits
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import Journal
@@ -61,7 +61,7 @@ def run_collector(
     settings: LakeSettings,
     *,
     say: Callable[[str], None],
-    limits: Limits | None = None,
+    limits: SessionLimits | None = None,
     for_s: float | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Parts:
@@ -83,7 +83,7 @@ def run_collector(
     claim_root(catalog.root, settings.exchange)
     with writer_lock(catalog.collector_lock_path, timeout_s=0):
         sleep = _Interruptible()
-        parts = _open(settings, catalog, limits or Limits(), sleep, clock_ns)
+        parts = _open(settings, catalog, limits or SessionLimits(), sleep, clock_ns)
         if parts.recovered.files:
             say(f"closed {parts.recovered.files} segments left open, {parts.recovered.lost_bytes} torn bytes cut")
         # All that was made so far lives as long as the process: the collector of garbage need not look at it again.
@@ -95,7 +95,7 @@ def run_collector(
 def _open(
     settings: LakeSettings,
     catalog: Catalog,
-    limits: Limits,
+    limits: SessionLimits,
     sleep: Callable[[float], None],
     clock_ns: Callable[[], int],
 ) -> Parts:

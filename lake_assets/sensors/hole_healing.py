@@ -11,7 +11,7 @@ from datetime import datetime
 import dagster as dg
 
 from lake_assets.automation.attempts import Attempts
-from lake_assets.automation.healing import Hole, find_holes, heal_start, plan_healing
+from lake_assets.automation.healing import HealableHour, heal_start, healable_hours, plan_healing
 from lake_assets.automation.hot import hot_start
 from lake_assets.build.open_hours import open_hours
 from lake_assets.jobs.minute_hours import MINUTE_JOB
@@ -66,7 +66,7 @@ def build_heal_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> d
     return heal_holes
 
 
-def _holes(ledger: Ledger, symbol: str, settings: LakeSettings, now: datetime) -> list[Hole]:
+def _holes(ledger: Ledger, symbol: str, settings: LakeSettings, now: datetime) -> list[HealableHour]:
     first = ledger.first_hour(symbol)
     if first is None:
         return []
@@ -75,7 +75,7 @@ def _holes(ledger: Ledger, symbol: str, settings: LakeSettings, now: datetime) -
     start = max(first, settings.start_utc, heal_start(now, settings.heal_days, _MEMORIES))
     if start >= end:
         return []
-    return find_holes(
+    return healable_hours(
         symbol,
         hours=open_hours(ledger, symbol, start, end),
         sources=[

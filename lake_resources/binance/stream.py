@@ -34,6 +34,7 @@ class ArchiveFiles:
         csv_columns: how many columns the CSV has; those behind the stream's own are not read.
         first_day: first day that can exist.
         last_day: last day that exists, or None while it goes on.
+        typical_bytes: about how large a file of a large symbol is, for estimates of a download.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class ArchiveFiles:
     csv_columns: int
     first_day: date
     last_day: date | None = None
+    typical_bytes: int = 40_000
 
     def covers(self, day: date) -> bool:
         """Whether a file that holds the day was ever published, or will be."""

@@ -75,7 +75,7 @@ AGG_TRADES = Stream(
         fills="count",
         totals=(Total(("quantity",), "volume"), Total(("price", "quantity"), "quote_volume")),
     ),
-    archive=ArchiveFiles("aggTrades", None, "daily", 7, date(2019, 12, 31)),
+    archive=ArchiveFiles("aggTrades", None, "daily", 7, date(2019, 12, 31), typical_bytes=13_000_000),
     rest=RestHistory(UM.agg_trades, "ids", retention=timedelta(hours=48)),
     socket=SocketFrames("aggTrade", "aggTrade", frames.AGG_TRADE, "market", together_s=120.0),
 )
@@ -103,7 +103,7 @@ METRICS = Stream(
     time_column="create_time",
     text="open interest and long/short ratios, every 5 minutes",
     witness=Grid(_METRICS_STEP),
-    archive=ArchiveFiles("metrics", None, "daily", 8, date(2020, 9, 1)),
+    archive=ArchiveFiles("metrics", None, "daily", 8, date(2020, 9, 1), typical_bytes=12_000),
     rest=RestHistory(
         _METRICS_PARTS[0].endpoint,
         "periods",
@@ -121,7 +121,9 @@ BOOK_TICKER = Stream(
     time_column="transaction_time",
     text="each change of the best bid or ask",
     witness=NoWitness("its update ids skip the changes of the rest of the book"),
-    archive=ArchiveFiles("bookTicker", None, "daily", 7, date(2023, 5, 16), date(2024, 3, 30)),
+    archive=ArchiveFiles(
+        "bookTicker", None, "daily", 7, date(2023, 5, 16), date(2024, 3, 30), typical_bytes=250_000_000
+    ),
     socket=SocketFrames("bookTicker", "bookTicker", frames.BOOK_TICKER, "public", proves_route=True, silence_s=60.0),
 )
 DEPTH = Stream(
@@ -181,7 +183,7 @@ FUNDING_RATE = Stream(
     time_column="calc_time",
     text="one funding settlement",
     witness=Settlements("funding_interval_hours", longest=timedelta(hours=8), jitter=timedelta(seconds=30)),
-    archive=ArchiveFiles("fundingRate", None, "monthly", 3, date(2020, 1, 1)),
+    archive=ArchiveFiles("fundingRate", None, "monthly", 3, date(2020, 1, 1), typical_bytes=1_000),
     rest=RestHistory(UM_FUNDING_RATE, "cursor"),
     perpetuals_only=True,
 )

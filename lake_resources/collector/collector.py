@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lake_resources.binance.market import UM, Market
-from lake_resources.binance.ws.stream_session import Backoff, Limits, StreamSession
+from lake_resources.binance.ws.stream_session import Backoff, SessionLimits, StreamSession
 from lake_resources.binance.ws.subscriptions import routes
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
@@ -72,7 +72,7 @@ class CollectorSettings:
     flush_s: float = 0.25
     max_age: timedelta = timedelta(hours=48)
     max_bytes: int = 20 << 30
-    limits: Limits = field(default_factory=Limits)
+    limits: SessionLimits = field(default_factory=SessionLimits)
     market: Market = UM
 
     def __post_init__(self) -> None:

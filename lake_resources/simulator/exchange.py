@@ -13,7 +13,7 @@ from lake_resources.simulator.market.book import Book
 from lake_resources.simulator.market.feed import SymbolFeed
 from lake_resources.simulator.market.seeded_market import Market, SeededMarket
 from lake_resources.simulator.market.specs import Listing, listing_of, spec_of
-from lake_resources.simulator.rest.limits import Limits
+from lake_resources.simulator.rest.limits import RateLimits
 from lake_resources.simulator.sim_clock import SimClock
 from lake_resources.simulator.ws.recording import Replay
 
@@ -49,7 +49,7 @@ class Exchange:
         listings: Mapping[str, Listing] | None = None,
     ) -> None:
         self.clock = SimClock(clock, speed)
-        self.limits = Limits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
+        self.limits = RateLimits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
         self.faults = FaultBook()
         self.replay = replay
         markets: dict[str, Market] = {

@@ -30,7 +30,7 @@ from lake_resources.simulator.faults import HOSTILE_KINDS, RESPONSE_KINDS, Fault
 from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS, Listing
 from lake_resources.simulator.rest import rest_routes as rest
-from lake_resources.simulator.rest.limits import Verdict
+from lake_resources.simulator.rest.limits import LimitAnswer
 from lake_resources.simulator.sim_clock import SimClock
 from lake_resources.simulator.vision.vision_routes import VisionSite
 from lake_resources.simulator.ws.endpoint import Endpoint
@@ -86,9 +86,9 @@ class _Faulty:
     def _scripted(self, fault: Fault) -> Response:
         if fault.kind == "418":
             until = self._exchange.limits.ban(fault.retry_after_s)
-            return rest.refusal(Verdict(418, 0, max(round(fault.retry_after_s), 1), until), {})
+            return rest.refusal(LimitAnswer(418, 0, max(round(fault.retry_after_s), 1), until), {})
         if fault.kind == "429":
-            answer = rest.refusal(Verdict(429, 0, round(fault.retry_after_s)), {})
+            answer = rest.refusal(LimitAnswer(429, 0, round(fault.retry_after_s)), {})
             if fault.retry_after_s == 0:
                 del answer.headers["Retry-After"]
             return answer

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from lake_assets.feed_1h.bars import hours_between
+from lake_assets.feed_1h.bars import hours_through
 from lake_assets.feed_1h.feed import Feed, FeedOptions
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
 from lake_assets.validation.outcome import CheckOutcome
@@ -108,7 +108,7 @@ class FeedBench:
         """Put rows into the table, as an earlier feed run would have; the exchange's bars stay as they are."""
         kept, self.exchange.bars = self.exchange.bars, bars
         first, last = min(bars), max(bars)
-        done = run_feed(self.feed, hours_between(first, last))
+        done = run_feed(self.feed, hours_through(first, last))
         self.exchange.bars = kept
         assert all(hour.stored for hour in done.hours), [hour.verdict for hour in done.hours]
 
@@ -169,7 +169,7 @@ def csv_hours(path: Path) -> list[int]:
 def long_bars(last: datetime, count: int) -> dict[datetime, list[str]]:
     """`count` sound bars that end with `last`, each with other values."""
     found = {}
-    for index, hour in enumerate(hours_between(last - (count - 1) * HOUR, last)):
+    for index, hour in enumerate(hours_through(last - (count - 1) * HOUR, last)):
         base = 42_000 + (index * 37) % 900
         found[hour] = [f"{base}.10", f"{base + 25}.30", f"{base - 30}.70", f"{base + 7}.20", f"{800 + index}.123"]
     return found

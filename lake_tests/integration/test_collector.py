@@ -24,7 +24,7 @@ from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT, Frame
-from lake_resources.binance.ws.stream_session import Limits
+from lake_resources.binance.ws.stream_session import SessionLimits
 from lake_resources.collector import collector
 from lake_resources.collector.journal import Journal
 from lake_resources.collector.segments import newest_minute, read_records
@@ -40,7 +40,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 START = datetime(2026, 2, 15, 12, 0, tzinfo=UTC)
 SPEED = 20.0
 HOUR = timedelta(hours=1)
-QUICK = Limits(acknowledge_s=2.0, verify_s=3.0, stall_s=1.0, overlap_s=0.5, successor_s=3.0)
+QUICK = SessionLimits(acknowledge_s=2.0, verify_s=3.0, stall_s=1.0, overlap_s=0.5, successor_s=3.0)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def sim() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def collect(sim: SimulatorServer, tmp_path: Path) -> Callable[..., Parts]:
-    def run(for_s: float, limits: Limits = QUICK) -> Parts:
+    def run(for_s: float, limits: SessionLimits = QUICK) -> Parts:
         return run_collector(
             settings_of(sim, tmp_path),
             say=lambda _: None,
@@ -243,7 +243,7 @@ def test_a_stream_that_falls_silent_alone_is_subscribed_anew(
 
 @pytest.mark.slow
 def test_rollover_loses_nothing(sim: SimulatorServer, collect: Callable[..., Parts], tmp_path: Path) -> None:
-    parts = collect(8.0, Limits(stall_s=2.0, rollover_s=2.0, overlap_s=0.5))
+    parts = collect(8.0, SessionLimits(stall_s=2.0, rollover_s=2.0, overlap_s=0.5))
     reasons = [str(row.reason) for row in parts.journal.connections()]
 
     assert reasons.count("rolled over: old age") >= 4

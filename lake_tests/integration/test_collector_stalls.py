@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lake_assets.live.recorder import run_collector
-from lake_resources.binance.ws.stream_session import Limits
+from lake_resources.binance.ws.stream_session import SessionLimits
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -26,7 +26,7 @@ def test_a_silent_socket_and_a_silent_stream_are_noticed_within_15_s(tmp_path: P
         whole = sim.faults.add(Fault("ws_stall", path="/market", **stall))  # type: ignore[arg-type]
         alone = sim.faults.add(Fault("ws_stall", path="/public", stream="ethusdt@depth", **stall))  # type: ignore[arg-type]
         settings = LakeSettings(root=tmp_path, rest_url=sim.base_url, ws_url=sim.ws_url, symbols=SYMBOLS, **given)
-        parts = run_collector(settings, say=lambda _: None, for_s=19.0, limits=Limits(overlap_s=1.0))
+        parts = run_collector(settings, say=lambda _: None, for_s=19.0, limits=SessionLimits(overlap_s=1.0))
         assert (sim.faults.hits(whole), sim.faults.hits(alone)) == (1, 1)
 
     rows = parts.journal.connections()

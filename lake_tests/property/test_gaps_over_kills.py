@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MINUTE_MS
-from lake_resources.binance.ws.stream_session import Limits, StreamSession
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.collector import healing
 from lake_resources.collector.healing import Healer
 from lake_resources.collector.intake import Intake
@@ -59,7 +59,7 @@ class Lake:
             left.last_ids,
             open_gaps=left.missing,
         )
-        self.session = StreamSession("market", (SYMBOL,), Limits())
+        self.session = StreamSession("market", (SYMBOL,), SessionLimits())
         self.notebook = Notebook(self.journal, self.at_once)
         self.healer = Healer(self, self.intake, self.notebook, self.at_once, self.now_s, left.gaps)
         self.conn += 1

@@ -21,7 +21,7 @@ from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_fold import fold_records
 from lake_resources.binance.ws.frames import MINUTE_MS
-from lake_resources.binance.ws.stream_session import Limits, StreamSession
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, read_records, recover
 from lake_resources.storage.catalog import Catalog
@@ -64,7 +64,7 @@ class Collected:
         self.recorder = LiveRecorder([SYMBOL], segments, self.rows, lambda: self.now_ms * 1_000_000)
         seq, ids = self.recorder.resume()
         self.intake = Intake([SYMBOL], self.writer, self.recorder, lambda: self.now_ms * 1_000_000, seq, ids)
-        self.session = StreamSession("market", (SYMBOL,), Limits())
+        self.session = StreamSession("market", (SYMBOL,), SessionLimits())
         self.intake.connection("started", 0)
 
     def hear(self, data: dict[str, Any], conn: int) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lake_assets.feed_1h.bars import Values, bars_from_rows
-from lake_assets.feed_1h.window import Answer, Verdict, judge_hours, unsound_bar
+from lake_assets.feed_1h.window import Answer, WindowVerdict, judge_hours, unsound_bar
 from lake_resources.clock import HOUR
 from lake_tests.bench.feed_1h import NOW, at, case_bar
 
@@ -28,11 +28,11 @@ def table(*hours: int, **values: list[str]) -> dict[datetime, Values]:
     return {at(h): tuple(float(text) for text in values.get(f"h{h}", case_bar(h))) for h in hours}
 
 
-def judge(said: Answer, rows: dict[datetime, Values], *hours: int, n_recent: int = 3) -> list[Verdict]:
+def judge(said: Answer, rows: dict[datetime, Values], *hours: int, n_recent: int = 3) -> list[WindowVerdict]:
     return judge_hours(said, rows, [at(hour) for hour in hours], n_recent)
 
 
-def judge_one(said: Answer, rows: dict[datetime, Values], hour: int = 10, n_recent: int = 3) -> Verdict:
+def judge_one(said: Answer, rows: dict[datetime, Values], hour: int = 10, n_recent: int = 3) -> WindowVerdict:
     return judge(said, rows, hour, n_recent=n_recent)[0]
 
 

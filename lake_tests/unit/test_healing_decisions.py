@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts
-from lake_assets.automation.healing import BACKOFF, HealRun, Hole, find_holes, heal_start, plan_healing
+from lake_assets.automation.healing import BACKOFF, HealableHour, HealRun, heal_start, healable_hours, plan_healing
 from lake_assets.build.open_hours import OpenHours
 from lake_resources.storage.ledger.ledger import MissingSource
 
@@ -23,17 +23,17 @@ def source(stream: str, hour: datetime, kind: str = "rest") -> MissingSource:
     return MissingSource("BTCUSDT", stream, f"{hour:%Y-%m-%dT%H}", kind, "why", hour, hour, 1, None)
 
 
-def holes(**given) -> list[Hole]:
+def holes(**given) -> list[HealableHour]:
     hours = OpenHours(given.get("absent", ()), given.get("incomplete", {}), given.get("quarantined", {}))
-    return find_holes("BTCUSDT", hours=hours, sources=given.get("sources", ()), memories=MEMORIES, now=NOW)
+    return healable_hours("BTCUSDT", hours=hours, sources=given.get("sources", ()), memories=MEMORIES, now=NOW)
 
 
 def plan(queue, now: datetime = NOW, *, cap: int = 24, attempts: Attempts | None = None) -> list[HealRun]:
     return plan_healing(queue, now, cap=cap, memories=MEMORIES, attempts=attempts or Attempts())
 
 
-def hole(hours: int, symbol: str = "BTCUSDT", state: str = "absent") -> Hole:
-    return Hole(symbol, ago(hours), "missing", state)
+def hole(hours: int, symbol: str = "BTCUSDT", state: str = "absent") -> HealableHour:
+    return HealableHour(symbol, ago(hours), "missing", state)
 
 
 def ran(runs) -> list[tuple[str, int, int]]:
@@ -97,7 +97,7 @@ def test_nothing_is_asked_twice_within_its_backoff_over_a_day() -> None:
     for tick in range(288):
         now = NOW + tick * timedelta(minutes=5)
         attempts = Attempts.load(attempts.dump())
-        if plan([Hole("BTCUSDT", ago(8), "quarantined", "gap")], now, attempts=attempts):
+        if plan([HealableHour("BTCUSDT", ago(8), "quarantined", "gap")], now, attempts=attempts):
             asked.append(tick * 5)
     assert asked == [0, 5, 15, 35, 75, 155, 315, 635, 995, 1355]
     assert all(

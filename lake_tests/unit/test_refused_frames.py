@@ -19,7 +19,7 @@ from lake_resources.binance.ws.frames import (
     REFUSED_FRAMES,
     Frame,
 )
-from lake_resources.binance.ws.stream_session import Limits, StreamSession
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records
 from lake_tests.support.live_frames import (
@@ -63,7 +63,7 @@ class Socket:
         self.writer = SegmentWriter(root)
         self.observer = Heard()
         self.intake = Intake([SYMBOL], self.writer, self.observer, lambda: self.local_ms * 1_000_000, 1)
-        self.session = StreamSession("market", (SYMBOL,), Limits())
+        self.session = StreamSession("market", (SYMBOL,), SessionLimits())
 
     def take(self, *frames: dict[str, Any] | bytes, step_ms: int = 0) -> None:
         for frame in frames:

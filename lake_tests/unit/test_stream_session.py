@@ -7,15 +7,15 @@ import pytest
 
 from lake_resources.binance.market import UM
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, MARK_PRICE
-from lake_resources.binance.ws.stream_session import Backoff, Limits, StreamSession
+from lake_resources.binance.ws.stream_session import Backoff, SessionLimits, StreamSession
 from lake_resources.binance.ws.subscriptions import names_of
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 ACK = {"result": None, "id": 1}
 
 
-def session(route: str = "market", limits: Limits | None = None) -> StreamSession:
-    one = StreamSession(route, SYMBOLS, limits or Limits())
+def session(route: str = "market", limits: SessionLimits | None = None) -> StreamSession:
+    one = StreamSession(route, SYMBOLS, limits or SessionLimits())
     one.begin(100.0)
     one.requests()
     return one
@@ -32,7 +32,7 @@ def test_every_stream_is_on_its_route_and_in_lower_case() -> None:
 
 
 def test_many_symbols_take_several_requests_of_at_most_200_names() -> None:
-    one = StreamSession("market", tuple(f"S{number}USDT" for number in range(150)), Limits())
+    one = StreamSession("market", tuple(f"S{number}USDT" for number in range(150)), SessionLimits())
     requests = [orjson.loads(request) for request in one.requests()]
 
     assert [len(request["params"]) for request in requests] == [200, 200, 50]
@@ -68,7 +68,7 @@ def test_an_acknowledged_wrong_route_is_noticed() -> None:
 
 
 def test_no_acknowledgement() -> None:
-    one = session(limits=Limits(stall_s=60))
+    one = session(limits=SessionLimits(stall_s=60))
     one.frame(MARK_PRICE, "BTCUSDT", 105.0)
 
     assert one.verdict(109.9) is None

@@ -22,7 +22,7 @@ NAMES_PER_REQUEST = 200
 
 
 @dataclass(frozen=True)
-class Limits:
+class SessionLimits:
     """When a connection counts as bad or old, seconds.
 
     Attributes:
@@ -63,7 +63,7 @@ class StreamSession:
 
     route: str
     symbols: tuple[str, ...]
-    limits: Limits
+    limits: SessionLimits
     market: Market = UM
     opened_s: float = 0.0
     verified: bool = False

@@ -21,7 +21,7 @@ _LONGEST_BAN_S = 3 * 86_400
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LimitAnswer:
     """What the limits say about one request.
 
     Attributes:
@@ -37,7 +37,7 @@ class Verdict:
     banned_until_ms: int = 0
 
 
-class Limits:
+class RateLimits:
     """Counts what one caller (one IP) used.
 
     Args:
@@ -85,7 +85,7 @@ class Limits:
     def _window_of(self, bucket: str) -> int:
         return self._now_ms() // _WINDOW_MS[bucket]
 
-    def charge(self, bucket: str, cost: int) -> Verdict:
+    def charge(self, bucket: str, cost: int) -> LimitAnswer:
         """Count one request and judge it. A refused request costs as well, as at Binance."""
         with self._lock:
             now, window = self._now_ms(), self._window_of(bucket)
@@ -98,7 +98,7 @@ class Limits:
             self._used[bucket] += cost
             used = self._used[bucket]
             if used <= _LIMIT[bucket] or not self.enabled:
-                return Verdict(200, used)
+                return LimitAnswer(200, used)
             self._refused[bucket] += 1
             if self._refused[bucket] > self._refusals_before_ban:
                 length = min(self._first_ban_s * 2**self._bans, _LONGEST_BAN_S)
@@ -106,8 +106,8 @@ class Limits:
                 self._banned_until_ms = now + length * 1000
                 return self._banned(now, used)
             to_next = ((window + 1) * _WINDOW_MS[bucket] - now + 999) // 1000
-            return Verdict(429, used, retry_after_s=to_next)
+            return LimitAnswer(429, used, retry_after_s=to_next)
 
-    def _banned(self, now: int, used: int) -> Verdict:
+    def _banned(self, now: int, used: int) -> LimitAnswer:
         left = (self._banned_until_ms - now + 999) // 1000
-        return Verdict(418, used, retry_after_s=left, banned_until_ms=self._banned_until_ms)
+        return LimitAnswer(418, used, retry_after_s=left, banned_until_ms=self._banned_until_ms)

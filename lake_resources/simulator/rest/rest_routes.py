@@ -19,7 +19,7 @@ from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import ROW_KINDS, damaged_order
 from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.rest import rest_info, rest_market, rest_slow
-from lake_resources.simulator.rest.limits import DATA_BUCKET, FUNDING_BUCKET, FUTURES_BUCKET, SPOT_BUCKET, Verdict
+from lake_resources.simulator.rest.limits import DATA_BUCKET, FUNDING_BUCKET, FUTURES_BUCKET, SPOT_BUCKET, LimitAnswer
 from lake_resources.simulator.rest.rest_market import Json
 from lake_resources.simulator.rest.rest_query import ApiError, Query
 
@@ -119,7 +119,7 @@ def _json(content: Json, status: int, headers: Mapping[str, str]) -> Response:
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-def refusal(verdict: Verdict, headers: Mapping[str, str]) -> Response:
+def refusal(verdict: LimitAnswer, headers: Mapping[str, str]) -> Response:
     """The answer 429 or 418 for a verdict of the limits."""
     advice = "Please use the websocket for live updates to avoid"
     if verdict.status == 418:
