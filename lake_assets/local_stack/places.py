@@ -6,6 +6,7 @@ Belongs here: what every child process is told, absolute and once for all. Does 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -50,9 +51,15 @@ def child_environment(settings: LakeSettings) -> dict[str, str]:
         "feed_persist_dir": settings.resolved_feed_persist_dir,
     }
     values = settings.model_dump(mode="json", exclude_none=True) | paths
-    values |= {name: ",".join(given) for name, given in values.items() if isinstance(given, list)}
-    passed = {f"LAKE_{name.upper()}": str(value) for name, value in values.items()}
+    passed = {f"LAKE_{name.upper()}": _as_text(value) for name, value in values.items()}
     return {**inherited, **passed, "DAGSTER_HOME": str(dagster_home(settings)), "PYTHONUNBUFFERED": "1"}
+
+
+def _as_text(value: object) -> str:
+    """A setting as the environment holds it: lists with commas, groups of settings as JSON."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def require_free(ports: Mapping[str, int]) -> None:

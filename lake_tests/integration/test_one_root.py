@@ -59,6 +59,10 @@ def test_every_path_that_a_child_is_told_is_absolute(tmp_path: Path, monkeypatch
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
     child = LakeSettings()
+    named = settings.model_dump(exclude_none=True)
+    assert {name: value for name, value in child.model_dump().items() if name in named} == named | {
+        "ledger_url": f"sqlite:///{tmp_path / 'own.sqlite'}"
+    }
     assert child.lake_root == tmp_path / "lake"
     assert child.resolved_ledger_url == f"sqlite:///{tmp_path / 'own.sqlite'}"
     assert child.resolved_governor_path == tmp_path / "g.sqlite"
