@@ -14,10 +14,9 @@ from dagster import InputContext, OutputContext
 from dagster_polars import PolarsParquetIOManager
 
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.parquet import stage
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
+from lake_resources.storage.store import open_store
 
 
 class LakeParquetIOManager(PolarsParquetIOManager):
@@ -41,8 +40,8 @@ class LakeParquetIOManager(PolarsParquetIOManager):
         if (key[0], key[-1]) != ("um", "minute"):
             return super().load_input(context)
         window = context.asset_partitions_time_window
-        catalog, ledger = Catalog(Path(self.root)), Ledger(self.ledger_url, Path(self.root))
-        found = scan_minutes(catalog, ledger, key[1], window.start, window.end, schema=UM_MINUTE.polars_schema)
+        store = open_store(Path(self.root), self.ledger_url, UM_MINUTE.layout)
+        found = scan(store, key[1], window.start, window.end, schema=UM_MINUTE.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 
     def scan_df_from_path(  # the base's signature

@@ -1,4 +1,4 @@
-"""The lake as one object: its files, ledger, clients and clock.
+"""The lake as one object: a table of it, clients and clock.
 
 Belongs here: composing them. Does not belong here: any work with them, the lake without its clients (`at_rest`).
 """
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lake_assets.at_rest import LakeAtRest
+from lake_assets.at_rest import LakeAtRest, store_of
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import UM, Market
 from lake_resources.binance.rest.rest_client import BinanceRest
@@ -17,8 +17,6 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.root import claim_root, require_lake
 
 CODE_VERSION = "1"
@@ -78,11 +76,9 @@ def open_lake(
     Raises:
         SettingsError: the root belongs to another exchange.
     """
-    root = settings.lake_root
-    claim_root(root, settings.exchange)
+    claim_root(settings.lake_root, settings.exchange)
     return Lake(
-        catalog=Catalog(root),
-        ledger=Ledger(settings.resolved_ledger_url, root),
+        store=store_of(settings),
         clock=clock,
         safety_lag_minutes=settings.safety_lag_minutes,
         rest=open_rest(settings, clock=clock, sleep=sleep),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from lake_assets.at_rest import store_of
 from lake_assets.exports.export import SliceRequest, scan_slice
 from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
@@ -20,8 +21,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import reader
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
+from lake_resources.storage.store import Store
 
 
 def scan_minutes(
@@ -50,8 +50,8 @@ def scan_minutes(
     Raises:
         SettingsError: the settings name a directory that does not exist.
     """
-    catalog, ledger = _open(settings or LakeSettings())
-    return reader.scan_minutes(catalog, ledger, symbol, start, end, columns, schema=UM_MINUTE.polars_schema)
+    store = _open(settings or LakeSettings())
+    return reader.scan(store, symbol, start, end, columns, schema=UM_MINUTE.polars_schema)
 
 
 class Loaded(NamedTuple):
@@ -101,16 +101,16 @@ def load(
         SettingsError: no lake, no window of whole minutes, or a column that cannot be had.
     """
     settings = settings or LakeSettings()
-    catalog, ledger = _open(settings)
+    store = _open(settings)
     request = SliceRequest(start, end, timeframe, None if columns is None else tuple(columns), incomplete, require)
     request.chosen()
     certificate = certify(
-        catalog, ledger, symbol, start, end,
+        store, symbol, start, end,
         now=clock(), lag_minutes=settings.safety_lag_minutes, columns=request.named(),
     )  # fmt: skip
     if require == "clean":
         require_clean(certificate)
-    return Loaded(scan_slice(catalog, ledger, symbol, request), certificate)
+    return Loaded(scan_slice(store, symbol, request), certificate)
 
 
 def verify(certificate: Certificate, *, settings: LakeSettings | None = None) -> None:
@@ -126,14 +126,14 @@ def verify(certificate: Certificate, *, settings: LakeSettings | None = None) ->
     Raises:
         StorageError: hours of the window were committed since, or a file is gone or has other bytes.
     """
-    catalog, ledger = _open(settings or LakeSettings())
-    certificates.verify(catalog, ledger, certificate)
+    store = _open(settings or LakeSettings())
+    certificates.verify(store, certificate)
 
 
-def _open(settings: LakeSettings) -> tuple[Catalog, Ledger]:
+def _open(settings: LakeSettings) -> Store:
     if not settings.lake_root.is_dir():
         raise SettingsError(
             f"there is no lake at {settings.lake_root}",
             remedy="Run `make demo` or `make up` first, or set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean",
         )
-    return Catalog(settings.lake_root), Ledger(settings.resolved_ledger_url, settings.lake_root)
+    return store_of(settings)

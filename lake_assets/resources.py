@@ -15,6 +15,7 @@ from dagster_duckdb import DuckDBResource
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.io_managers import LakeParquetIOManager
 from lake_assets.lake import Lake
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import system_clock
@@ -22,9 +23,8 @@ from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import InputLimits
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.root import claim_root
+from lake_resources.storage.store import open_store
 
 
 class BinanceRestResource(dg.ConfigurableResource[Any]):
@@ -86,8 +86,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
         """Open the lake; refuses a root that holds data of another exchange."""
         claim_root(Path(self.root), self.exchange)
         return Lake(
-            catalog=Catalog(Path(self.root)),
-            ledger=Ledger(self.ledger_url, Path(self.root)),
+            store=open_store(Path(self.root), self.ledger_url, UM_MINUTE.layout),
             clock=system_clock,
             safety_lag_minutes=self.safety_lag_minutes,
             rest=self.rest.open(),

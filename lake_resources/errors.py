@@ -22,6 +22,7 @@ Does not belong here: catching, retrying, exit codes.
       StorageError             a write or read of the lake failed
         DiskFull                 no space; nothing committed was touched      (retryable)
         LedgerError              the ledger contradicts itself or the disk
+          LedgerVersion            it has a version that this code cannot use as it is
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       NotClean                 a window has holes that nothing explains, and a clean one was asked for
@@ -181,6 +182,10 @@ class DiskFull(StorageError):
 
 class LedgerError(StorageError):
     """The ledger contradicts itself or the disk."""
+
+
+class LedgerVersion(LedgerError):
+    """The ledger has a version that this code cannot use as it is: a newer one, or an old one that may only be read."""
 
 
 class PartitionBusy(StorageError):

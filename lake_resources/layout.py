@@ -14,6 +14,10 @@ from typing import Literal
 Span = Literal["hour", "day"]
 Tier = Literal["day", "month"]
 
+FIRST_TABLE, FIRST_MARKET = "um_minute", "um"
+"""The table and the market of a lake from before it could have several. What carried no name then is theirs: rows of a
+ledger of version 1, locks, quarantine. These places are what other programs know, so they stay as they are."""
+
 _SPANS: dict[Span, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -51,6 +55,11 @@ class TableLayout:
         return _SPANS[self.span]
 
     @property
+    def every(self) -> str:
+        """Length of a partition as polars writes durations: `1h` or `1d`."""
+        return "1h" if self.span == "hour" else "1d"
+
+    @property
     def rows_per_partition(self) -> int:
         """Rows of a whole partition."""
         return self.step // self.grain
@@ -65,6 +74,11 @@ class TableLayout:
             raise ValueError(f"{instant!r} has no time zone; every instant of the lake is timezone-aware UTC")
         start = instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         return start.replace(hour=0) if self.span == "day" else start
+
+    def row_start(self, instant: datetime) -> datetime:
+        """Start of the row that holds `instant`, UTC."""
+        start = self.start_of(instant)
+        return start + (instant - start) // self.grain * self.grain
 
     def whole(self, start: datetime) -> datetime:
         """`start` in UTC, checked to be the start of a partition.

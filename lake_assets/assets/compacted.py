@@ -47,18 +47,18 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
         now = opened.clock()
         read = written = files = 0
         try:
-            for one in run_compaction(opened.catalog, opened.ledger, symbol, now=now, clock=opened.clock):
-                context.log.info(f"{one.period.name}: {one.status}, {one.hours} hours, {one.input_bytes} bytes read")
+            for one in run_compaction(opened.store, symbol, now=now, clock=opened.clock):
+                context.log.info(f"{one.period.name}: {one.status}, {one.partitions} hours, {one.input_bytes} bytes")
                 files, read, written = files + (one.path is not None), read + one.input_bytes, written + one.size_bytes
         finally:
             # Also where a damaged period ends the run: the others were compacted.
-            for view in remake_views(opened.catalog, opened.ledger):
+            for view in remake_views(opened.store):
                 (context.log.warning if view.warning else context.log.info)(f"view {view.path} remade. {view.warning}")
         removed = 0
         if config.remove:
             grace = timedelta(hours=settings.compact_grace_hours)
-            removed = clear(opened.catalog, opened.ledger, symbol, clock=opened.clock, grace=grace).files
-        segments = opened.ledger.segments(symbol)
+            removed = clear(opened.store, symbol, clock=opened.clock, grace=grace).files
+        segments = opened.ledger.compacted_files(symbol)
         waiting = [
             f"- {step.period.name}: {step.waits_for}" for step in plan_compaction(opened.ledger, symbol, now=now)
         ]

@@ -98,13 +98,12 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
         now = opened.clock()
         refresh_listing(opened, symbol)
         end = end_instant(config.end) or floor_minute(now)
-        start = instant(config.start) or opened.ledger.first_hour(symbol)
+        start = instant(config.start) or opened.ledger.first_partition(symbol)
         if start is None:
             report = AuditReport(symbol, end, end, ())
         else:
             report = audit_hours(
-                opened.catalog,
-                opened.ledger,
+                opened.store,
                 symbol,
                 start,
                 max(end, start + HOUR) if not config.end else end,
@@ -142,7 +141,7 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         now = opened.clock()
         lag = timedelta(minutes=opened.safety_lag_minutes)
         end = end_instant(config.end) or floor_minute(now - lag)
-        first = opened.ledger.first_hour(symbol) or end - HOUR
+        first = opened.ledger.first_partition(symbol) or end - HOUR
         start = instant(config.start) or max(end - timedelta(days=_RULE_DAYS), first)
         if start >= end:
             raise SettingsError(f"the window {start} to {end} is empty", remedy="Give another start or end")

@@ -46,9 +46,7 @@ def build_report_card_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDef
     def card(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> dg.MaterializeResult[None]:
         opened = lake.open()
         month = datetime.fromisoformat(context.partition_key).replace(tzinfo=UTC)
-        found = report_card(
-            opened.catalog, opened.ledger, symbol, month, now=opened.clock(), lag_minutes=opened.safety_lag_minutes
-        )
+        found = report_card(opened.store, symbol, month, now=opened.clock(), lag_minutes=opened.safety_lag_minutes)
         path = write_report_card(opened.catalog, found)
         opened.close()
         image = "data:image/png;base64," + base64.b64encode(picture(found)).decode()

@@ -30,7 +30,7 @@ def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tu
     found = lake.ledger.listing(symbol)
     if found is None:
         return start, end
-    held = lake.ledger.first_hour(symbol)
+    held = lake.ledger.first_partition(symbol)
     first, last = found.first_whole_hour, found.last_whole_hour_end
     if first is not None:
         start = max(start, first if held is None else min(held, first))

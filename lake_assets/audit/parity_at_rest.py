@@ -21,7 +21,7 @@ from lake_assets.validation.rollup_parity import hour_bar_differences
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import Revision
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 
 SEALED_AFTER = timedelta(hours=24)
 """Before that the exchange may still correct a kline, and a late archive may still replace it."""
@@ -74,11 +74,11 @@ def sample_hours(sealed: Iterable[datetime], symbol: str, day: date, count: int)
 
 def sealed_hours(lake: Lake, symbol: str, now: datetime) -> list[datetime]:
     """Committed, complete hours that are old enough not to change any more."""
-    first = lake.ledger.first_hour(symbol)
+    first = lake.ledger.first_partition(symbol)
     if first is None or first >= now - SEALED_AFTER:
         return []
     facts = lake.ledger.partition_facts(symbol, first, now - SEALED_AFTER)
-    return [row.hour for row in facts if row.complete and row.hour + HOUR <= now - SEALED_AFTER]
+    return [row.start for row in facts if row.complete and row.start + HOUR <= now - SEALED_AFTER]
 
 
 def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -> AtRest:
@@ -109,7 +109,7 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
 
 
 def _wire(lake: Lake, symbol: str, hour: datetime) -> pl.DataFrame:
-    rows = scan_minutes(lake.catalog, lake.ledger, symbol, hour, hour + HOUR, list(_COLUMNS)).collect()
+    rows = scan(lake.store, symbol, hour, hour + HOUR, list(_COLUMNS)).collect()
     return (
         rows.rename(_COLUMNS)
         .with_columns(close_time=pl.col("open_time") + pl.duration(minutes=1) - pl.duration(milliseconds=1))

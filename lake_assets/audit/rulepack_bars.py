@@ -21,7 +21,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.errors import SettingsError, StorageError
-from lake_resources.storage.reader import reading, scan_minutes
+from lake_resources.storage.reader import reading, scan
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -43,10 +43,8 @@ def parse_step(text: str) -> timedelta:
 def check_minutes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> RulepackResult:
     """The rulepack on the minute table, compared with the raw klines it was built from."""
     wanted = ["timestamp", *PRICES]
-    with reading(symbol, start, end):
-        rows = scan_minutes(
-            lake.catalog, lake.ledger, symbol, start, end, wanted, schema=UM_MINUTE.polars_schema
-        ).collect()
+    with reading(lake.store.layout, symbol, start, end):
+        rows = scan(lake.store, symbol, start, end, wanted, schema=UM_MINUTE.polars_schema).collect()
     found = raw_klines(lake, symbol, start, end)
     # Klines are due: where the lake has none of them any more, that is for the verdict to say.
     reference = pl.DataFrame(schema=_KLINE_SCHEMA) if found is None else found

@@ -24,8 +24,9 @@ from lake_assets.validation.rules import all_excused
 from lake_assets.windows import expected_end, hours_between
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import SettingsError
-from lake_resources.storage.catalog import Catalog, floor_hour, utc
+from lake_resources.storage.catalog import floor_hour, utc
 from lake_resources.storage.ledger.ledger import Ledger, PartitionFacts
+from lake_resources.storage.store import Store
 
 BATCH_HOURS = 240
 REREAD_DAYS = 7
@@ -36,8 +37,7 @@ _Window = tuple[datetime, datetime, datetime]
 
 
 def audit_hours(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     symbol: str,
     start: datetime,
     end: datetime,
@@ -55,8 +55,7 @@ def audit_hours(
     An hour before the symbol's listing or after its delivery is judged only where there is something of it.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
+        store: the table.
         symbol: whose hours.
         start: first minute, UTC.
         end: first minute after the range, UTC.
@@ -79,8 +78,8 @@ def audit_hours(
     if not windows:
         return AuditReport(symbol, start, end, (), dagster_compared=materialized is not None)
     first, last = windows[0][0], windows[-1][0] + HOUR
-    holes = holes_known(ledger, symbol, first, last)
-    files, rows = _placed(catalog, ledger, symbol, windows)
+    holes = holes_known(store.ledger, symbol, first, last)
+    files, rows = _placed(store, symbol, windows)
     if full or cache is None:
         known = {}
     else:
@@ -88,7 +87,7 @@ def audit_hours(
         if reread_on is not None:
             known = {f.hour: known[f.hour] for f in files if f.hour in known and not reread_due(f, reread_on)}
     facts, cached = _facts(symbol, files, holes, known, cache, progress)
-    quarantine = {entry.hour: entry.codes for entry in ledger.quarantined(symbol, first, last)}
+    quarantine = {entry.start: entry.codes for entry in store.ledger.quarantined(symbol, first, last)}
 
     def verdict(file: HourFile) -> HourVerdict:
         row, found = rows.get(file.hour), facts.get(file.hour)
@@ -102,7 +101,7 @@ def audit_hours(
     # before and after its file was read.
     wrong = [file for file in files if verdicts[file.hour].codes]
     while wrong:
-        again, newer = _placed(catalog, ledger, symbol, [(file.hour, file.start, file.end) for file in wrong])
+        again, newer = _placed(store, symbol, [(file.hour, file.start, file.end) for file in wrong])
         moved = [f for f, old in zip(again, wrong, strict=True) if f != old or newer.get(f.hour) != rows.get(f.hour)]
         rows |= {file.hour: newer[file.hour] for file in moved if file.hour in newer}
         for file in moved:
@@ -110,7 +109,7 @@ def audit_hours(
         facts |= read_facts(moved, holes)
         verdicts |= {file.hour: verdict(file) for file in moved}
         wrong = [file for file in moved if verdicts[file.hour].codes]
-    for hour in _nothing_expected(ledger, symbol, verdicts, {*rows, *facts, *(materialized or ())}):
+    for hour in _nothing_expected(store.ledger, symbol, verdicts, {*rows, *facts, *(materialized or ())}):
         del verdicts[hour]
     return AuditReport(symbol, start, end, tuple(verdicts.values()), cached, materialized is not None)
 
@@ -144,24 +143,24 @@ def _windows(start: datetime, end: datetime, now: datetime, lag_minutes: int) ->
 
 
 def _placed(
-    catalog: Catalog, ledger: Ledger, symbol: str, windows: Sequence[_Window]
+    store: Store, symbol: str, windows: Sequence[_Window]
 ) -> tuple[list[HourFile], dict[datetime, PartitionFacts]]:
     """The hours with the files that serve them now, and their ledger rows."""
     first, last = windows[0][0], windows[-1][0] + HOUR
-    # Segments first: an hour that is committed in between is then seen in its own, newer file.
-    segments = ledger.segments(symbol, first, last)
-    rows = {row.hour: row for row in ledger.partition_facts(symbol, first, last)}
-    served = {hour: segment for segment in segments for hour in segment.hours}
-    shared = {segment.path: catalog.absolute(segment.path) for segment in segments}
+    # Compacted files first: an hour that is committed in between is then seen in its own, newer file.
+    compacted = store.ledger.compacted_files(symbol, first, last)
+    rows = {row.start: row for row in store.ledger.partition_facts(symbol, first, last)}
+    served = {hour: file for file in compacted for hour in file.served}
+    shared = {file.path: store.catalog.absolute(file.path) for file in compacted}
     placed = []
     for hour, since, until in windows:
-        row, segment = rows.get(hour), served.get(hour)
-        if segment is not None:
-            placed.append(HourFile(hour, shared[segment.path], since, until, segment.content_hash, shared=True))
+        row, file = rows.get(hour), served.get(hour)
+        if file is not None:
+            placed.append(HourFile(hour, shared[file.path], since, until, file.content_hash, shared=True))
         elif row is not None:
-            placed.append(HourFile(hour, catalog.absolute(row.path), since, until, row.content_hash))
+            placed.append(HourFile(hour, store.catalog.absolute(row.path), since, until, row.content_hash))
         else:
-            placed.append(HourFile(hour, catalog.minute_path(symbol, hour), since, until))
+            placed.append(HourFile(hour, store.catalog.partition_path(symbol, hour), since, until))
     return placed, rows
 
 

@@ -90,13 +90,13 @@ def hot_hours(
     """
     early = {row.hour for row in captures if row.captured_at < row.hour + HOUR + SETTLED_AFTER}
     return {
-        row.hour: HotHour(
-            rows_until=row.hour if row.max_ts is None else row.max_ts + MINUTE,
+        row.start: HotHour(
+            rows_until=row.start if row.max_ts is None else row.max_ts + MINUTE,
             complete=row.complete,
-            unsettled=row.hour in early,
-            heard_later=row.hour in heard_at and heard_at[row.hour] > row.committed_at,
-            fingerprint=f"{row.content_hash[:12]}{row.expected_rows}{int(row.complete)}{int(row.hour in early)}"
-            f"{_seconds(heard_at.get(row.hour) if row.complete else None)}",
+            unsettled=row.start in early,
+            heard_later=row.start in heard_at and heard_at[row.start] > row.committed_at,
+            fingerprint=f"{row.content_hash[:12]}{row.expected_rows}{int(row.complete)}{int(row.start in early)}"
+            f"{_seconds(heard_at.get(row.start) if row.complete else None)}",
         )
         for row in partitions
     }

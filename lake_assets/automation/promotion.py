@@ -188,7 +188,7 @@ def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
 def _settled(state: DayState, partition: Partition, stream: str, archive: Archive) -> bool:
     """Whether building the hour again would take nothing from the archive."""
     source = partition.sources[stream]
-    whole_elsewhere = source.kind in {"rest", "ws"} and partition.hour in state.torn.get(stream, ())
+    whole_elsewhere = source.kind in {"rest", "ws"} and partition.start in state.torn.get(stream, ())
     return whole_elsewhere or source.reference.startswith(archive.sha256)
 
 

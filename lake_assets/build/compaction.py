@@ -17,10 +17,10 @@ from itertools import groupby
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import DAY, HOUR, Clock
 from lake_resources.errors import LedgerError
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import recover_unless_busy
 from lake_resources.storage.compaction import Compacted, Period, compact
-from lake_resources.storage.ledger.ledger import HourFile, Ledger, Segment
+from lake_resources.storage.ledger.ledger import CompactedFile, Ledger, PartitionFile
+from lake_resources.storage.store import Store
 
 WAIT_FOR_BETTER = timedelta(days=7)
 """After that nothing better is expected for a stream that an hour can be built without, or for a rejected hour."""
@@ -38,7 +38,7 @@ class Step:
     """
 
     period: Period
-    hours: tuple[HourFile, ...]
+    hours: tuple[PartitionFile, ...]
     waits_for: str = ""
 
     @property
@@ -55,23 +55,21 @@ def plan_compaction(ledger: Ledger, symbol: str, *, now: datetime) -> Iterator[S
         symbol: whose hours.
         now: the instant that decides what is over, UTC.
     """
-    days = ledger.hours_by_day(symbol)
+    days = ledger.partitions_by_day(symbol)
     if not days:
         return
     first, last = _midnight(min(days)), _midnight(max(days))
     for month, keys in groupby(days, key=lambda day: day[:7]):
         start = _midnight(f"{month}-01")
         period = Period(symbol, "month", start, (start + 31 * DAY).replace(day=1))
-        segments = ledger.segments(symbol, period.start, period.end)
+        compacted = ledger.compacted_files(symbol, period.start, period.end)
         committed = sum(days[key] for key in keys)
-        if any(found.tier == "month" and found.serves.bit_count() == committed for found in segments):
+        if any(found.tier == "month" and found.serves.bit_count() == committed for found in compacted):
             continue
-        yield from _month(ledger, period, segments, (first, last), now)
+        yield from _month(ledger, period, compacted, (first, last), now)
 
 
-def run_compaction(
-    catalog: Catalog, ledger: Ledger, symbol: str, *, now: datetime, clock: Clock
-) -> Iterator[Compacted]:
+def run_compaction(store: Store, symbol: str, *, now: datetime, clock: Clock) -> Iterator[Compacted]:
     """Compact every closed day and month of a symbol, the oldest first; each is durable when it is yielded.
 
     A damaged period does not keep the others from being compacted: it is told of when they are done.
@@ -80,13 +78,13 @@ def run_compaction(
         LedgerError: files of one or more periods are not what the ledger says.
         DiskFull, PartitionBusy: as `lake_resources.storage.compaction.compact`; what follows is not tried.
     """
-    recover_unless_busy(catalog, ledger)
+    recover_unless_busy(store)
     damaged: list[LedgerError] = []
-    for step in plan_compaction(ledger, symbol, now=now):
+    for step in plan_compaction(store.ledger, symbol, now=now):
         if step.waits_for:
             continue
         try:
-            done = compact(catalog, ledger, step.period, step.hours, clock=clock)
+            done = compact(store, step.period, step.hours, clock=clock)
         except LedgerError as error:
             damaged.append(error)
         else:
@@ -101,11 +99,11 @@ def run_compaction(
 
 
 def _month(
-    ledger: Ledger, period: Period, segments: Sequence[Segment], span: tuple[datetime, datetime], now: datetime
+    ledger: Ledger, period: Period, compacted: Sequence[CompactedFile], span: tuple[datetime, datetime], now: datetime
 ) -> Iterator[Step]:
-    hours = ledger.hour_files(period.symbol, period.start, period.end)
-    by_day = {day: list(group) for day, group in groupby(hours, key=lambda hour: _day(hour.hour))}
-    rejected = {entry.hour for entry in ledger.quarantined(period.symbol, period.start, period.end)}
+    hours = ledger.partition_files(period.symbol, period.start, period.end)
+    by_day = {day: list(group) for day, group in groupby(hours, key=lambda hour: _day(hour.start))}
+    rejected = {entry.start for entry in ledger.quarantined(period.symbol, period.start, period.end)}
     open_days = {
         day: reason
         for day in _days(max(period.start, span[0]), min(period.end, span[1] + DAY))
@@ -116,39 +114,43 @@ def _month(
         yield Step(period, tuple(hours))
         return
     for day, found in by_day.items():
-        if not _served(segments, found):
+        if not _served(compacted, found):
             yield Step(Period(period.symbol, "day", day, day + DAY), tuple(found), open_days.get(day, ""))
 
 
-def _served(segments: Sequence[Segment], hours: Sequence[HourFile]) -> bool:
-    return any(all(segment.serves_hour(hour.hour) for hour in hours) for segment in segments)
+def _served(compacted: Sequence[CompactedFile], hours: Sequence[PartitionFile]) -> bool:
+    return any(all(file.is_serving(hour.start) for hour in hours) for file in compacted)
 
 
 def _open_because(
-    day: datetime, hours: Sequence[HourFile], rejected: set[datetime], span: tuple[datetime, datetime], now: datetime
+    day: datetime,
+    hours: Sequence[PartitionFile],
+    rejected: set[datetime],
+    span: tuple[datetime, datetime],
+    now: datetime,
 ) -> str:
     """Why a day is not closed; empty where it is."""
     if now < day + DAY:
         return "the day is not over"
     waited = now >= day + DAY + WAIT_FOR_BETTER
-    held = {hour.hour for hour in hours}
+    held = {hour.start for hour in hours}
     missing = [hour for hour in _hours(day) if hour not in held]
     if day == span[0] and hours:
-        missing = [hour for hour in missing if hour > hours[0].hour]
+        missing = [hour for hour in missing if hour > hours[0].start]
     if day == span[1] and hours and waited:
-        missing = [hour for hour in missing if hour < hours[-1].hour]
+        missing = [hour for hour in missing if hour < hours[-1].start]
     unaccounted = [hour for hour in missing if hour not in rejected or not waited]
     if unaccounted:
         return f"{len(unaccounted)} hour(s) are not committed, first {unaccounted[0]:%H}:00"
-    partial = [hour.hour for hour in hours if not hour.complete]
+    partial = [hour.start for hour in hours if not hour.complete]
     if partial:
         return f"{len(partial)} hour(s) are not complete, first {partial[0]:%H}:00"
     if len({hour.schema_hash for hour in hours}) > 1:
         return "hours of different schemas"
     for hour in hours:
-        reason = _provisional_source(json.loads(hour.sources), hour.hour, waited=waited)
+        reason = _provisional_source(json.loads(hour.sources), hour.start, waited=waited)
         if reason:
-            return f"{reason} in the hour {hour.hour:%H}:00"
+            return f"{reason} in the hour {hour.start:%H}:00"
     return ""
 
 
@@ -164,7 +166,7 @@ def _provisional_source(sources: Mapping[str, Mapping[str, str]], hour: datetime
 
 
 def _month_open_because(
-    period: Period, hours: Sequence[HourFile], open_days: Mapping[datetime, str], now: datetime
+    period: Period, hours: Sequence[PartitionFile], open_days: Mapping[datetime, str], now: datetime
 ) -> str:
     if now < period.end:
         return "the month is not over"

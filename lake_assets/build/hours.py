@@ -34,15 +34,16 @@ from lake_assets.windows import expected_end, hours_between, runs_of
 from lake_resources.clock import HOUR
 from lake_resources.storage.commit import (
     CommitOutcome,
-    HourCandidate,
-    commit_hours,
-    quarantine_hour,
+    PartitionCandidate,
+    Rejection,
+    commit_partitions,
+    quarantine_partition,
     recover_unless_busy,
 )
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
-from lake_resources.storage.reader import read_hour
+from lake_resources.storage.reader import read_partition
 
 _TRADES = "agg_trades"
 
@@ -91,13 +92,13 @@ def build_hours(
         now: the instant that decides what is closed, and what REST still reaches.
         report: takes a line of progress or warning.
         provisional: also take closed minutes that are younger than the safety lag, where all required streams have
-            them. They lie at and after `Partition.provisional_from`, and the watermark does not pass them.
+            them. They lie at and after `Ledger.provisional_from`, and the watermark does not pass them.
         force: also build hours that are committed from the same inputs.
 
     Yields:
         One result per day, durable when it is yielded.
     """
-    recover_unless_busy(lake.catalog, lake.ledger)
+    recover_unless_busy(lake.store)
     for start, end in runs_of(hours):
         for _, day_hours in groupby(hours_between(start, end), key=lambda hour: hour.date()):
             yield _build_day(lake, symbol, list(day_hours), now, report, provisional, force)
@@ -131,7 +132,7 @@ def _build_day(
     # Last, for what the collector has whole is not asked for.
     sources[_TRADES] = find_sources(lake, symbol, used[_TRADES], ready_hours, now, report, heard=live.heard)
     plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]
-    held = {row.hour: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
+    held = {row.start: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
     same = [] if force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
     done = [result for result in same if result is not None]
     current = {result.hour for result in done}
@@ -165,9 +166,9 @@ def _plan(
 
 def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | None:
     """The hour as it is committed; None where it is not, from other inputs, or not as the ledger says."""
-    if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.catalog, lake.ledger, held):
+    if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.store, held):
         return None
-    frame = read_hour(lake.catalog, lake.ledger, held)
+    frame = read_partition(lake.store, held)
     found = (frame.height, frame["timestamp"].min(), frame["timestamp"].max(), plan.closed, plan.expected_rows)
     told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
     if found != told or held.schema_hash != UM_MINUTE.schema_hash:
@@ -176,7 +177,7 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | 
         plan.hour,
         "unchanged",
         reason="committed before from the same inputs",
-        path=serving_path(lake.catalog, lake.ledger, held),
+        path=serving_path(lake.store, held),
         row_count=held.row_count,
         expected_rows=held.expected_rows,
         content_hash=held.content_hash,
@@ -214,8 +215,7 @@ def _build(
     ]
     candidates = [_candidate(symbol, plan, parts[plan.hour], outcomes[plan.hour]) for plan in passed]
     committed = {
-        outcome.hour: outcome
-        for outcome in commit_hours(lake.catalog, lake.ledger, symbol, candidates, clock=lake.clock)
+        outcome.start: outcome for outcome in commit_partitions(lake.store, symbol, candidates, clock=lake.clock)
     }
     results = []
     for plan in plans:
@@ -270,21 +270,20 @@ def _source_missing(
     text = "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in reasons.items())
     if all(sources[name].use.archive_due(base.hour.date(), now) for name in names):
         detail = f"no source has {', '.join(names)}"
-        quarantine_hour(
-            lake.catalog, lake.ledger, symbol, base.hour, None, ["source_missing"], detail, clock=lake.clock
-        )
+        rejection = Rejection(base.hour, None, ["source_missing"], detail)
+        quarantine_partition(lake.store, symbol, rejection, clock=lake.clock)
     return replace(base, reason=f"no source has {text}")
 
 
-def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]) -> HourCandidate:
+def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]) -> PartitionCandidate:
     metadata = {
         "lake.symbol": symbol,
         "lake.hour": plan.hour.isoformat(),
         "lake.schema_hash": UM_MINUTE.schema_hash,
         "lake.code_version": CODE_VERSION,
     }
-    return HourCandidate(
-        hour=plan.hour,
+    return PartitionCandidate(
+        start=plan.hour,
         frame=rows,
         metadata=metadata,
         sources=plan.sources,
@@ -312,20 +311,12 @@ def _as_committed(lake: Lake, symbol: str, base: HourResult, outcome: CommitOutc
     if held is None:
         return result
     kept = outcomes_from_json(held.checks)
-    return replace(result, sources=held.sources, outcomes=kept, frame=read_hour(lake.catalog, lake.ledger, held))
+    return replace(result, sources=held.sources, outcomes=kept, frame=read_partition(lake.store, held))
 
 
 def _quarantine(lake: Lake, symbol: str, base: HourResult) -> HourResult:
     broken = [outcome for outcome in base.outcomes if outcome.name in GATE_CHECKS and not outcome.passed]
     detail = "; ".join(outcome.text() for outcome in broken)
-    path = quarantine_hour(
-        lake.catalog,
-        lake.ledger,
-        symbol,
-        base.hour,
-        base.frame,
-        [outcome.name for outcome in broken],
-        detail,
-        clock=lake.clock,
-    )
+    rejection = Rejection(base.hour, base.frame, [outcome.name for outcome in broken], detail)
+    path = quarantine_partition(lake.store, symbol, rejection, clock=lake.clock)
     return replace(base, status="quarantined", reason=f"the gate refused it: {detail}", path=path)

@@ -40,8 +40,8 @@ def open_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> O
     listing = ledger.listing(symbol)
     untraded = set() if listing is None else listing.untraded(every)
     every = [hour for hour in every if hour not in untraded]
-    held = {row.hour: row for row in ledger.partition_facts(symbol, start, end) if row.hour not in untraded}
-    refused = {row.hour: row.detail for row in ledger.quarantined(symbol, start, end) if row.hour not in untraded}
+    held = {row.start: row for row in ledger.partition_facts(symbol, start, end) if row.start not in untraded}
+    refused = {row.start: row.detail for row in ledger.quarantined(symbol, start, end) if row.start not in untraded}
     return OpenHours(
         tuple(hour for hour in every if hour not in held and hour not in refused),
         {

@@ -44,7 +44,7 @@ def audit_window(
         require_order(first, last)
         require_begun(first, now, lake.safety_lag_minutes)
         return first, last
-    held = lake.ledger.first_hour(symbol)
+    held = lake.ledger.first_partition(symbol)
     if held is None:
         raise NotYet(
             f"nothing was looked at: no hour of {symbol} is committed in {lake.catalog.root}",

@@ -88,8 +88,7 @@ def run_audit(
     materialized = None if dagster == "no" else dagster_hours(settings, symbol, required=dagster == "yes")
     with _progress(symbol, quiet=quiet) as progress:
         return audit_hours(
-            lake.catalog,
-            lake.ledger,
+            lake.store,
             symbol,
             start,
             end,

@@ -68,10 +68,10 @@ def compact(
             with _collected(symbol, errors):
                 _work(lake, symbol, now, console, result)
             # Before anything is removed: a view may still name the files.
-            show_views(remake_views(lake.catalog, lake.ledger))
+            show_views(remake_views(lake.store))
         if remove:
             with _collected(symbol, errors):
-                cleared = clear(lake.catalog, lake.ledger, symbol, clock=lake.clock, grace=grace, dry_run=dry_run)
+                cleared = clear(lake.store, symbol, clock=lake.clock, grace=grace, dry_run=dry_run)
                 result |= {"removed_files": cleared.files, "removed_bytes": cleared.size_bytes}
                 console.print(_removed(cleared, dry_run, grace))
         damaged |= bool(errors)
@@ -95,13 +95,13 @@ def _collected(symbol: str, errors: list[str]) -> Iterator[None]:
 def _work(lake: LakeAtRest, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
     """Counts of what was done are in the result also when a damaged period ends it with an error."""
     done = Counter[str]()
-    for one in run_compaction(lake.catalog, lake.ledger, symbol, now=now, clock=lake.clock):
+    for one in run_compaction(lake.store, symbol, now=now, clock=lake.clock):
         done[one.status] += 1
         done["bytes_read"] += one.input_bytes
         done["bytes_written"] += one.size_bytes
         result |= done
         console.print(
-            f"{symbol} {one.period.name}: {one.status}, {one.hours} hours, {one.row_count:,} rows,"
+            f"{symbol} {one.period.name}: {one.status}, {one.partitions} hours, {one.row_count:,} rows,"
             f" {one.input_bytes / 1e6:.1f} → {one.size_bytes / 1e6:.1f} MB"
         )
 

@@ -14,9 +14,10 @@ from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.options import Symbols, chosen_symbols
 from lake_assets.cli.printing import terminal
 from lake_assets.cli.view_warnings import show_views
+from lake_assets.exports.view_queries import QUERIES
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import replace_text
-from lake_resources.storage.duckdb_views import QUERIES, remake_views, write_view
+from lake_resources.storage.duckdb_views import remake_views, write_view
 
 app = typer.Typer()
 
@@ -39,9 +40,9 @@ def materialize_duckdb(
     settings = LakeSettings()
     lake = open_at_rest(settings)
     path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
-    made = write_view(lake.catalog, lake.ledger, chosen_symbols(symbols, settings), path)
+    made = write_view(lake.store, chosen_symbols(symbols, settings), path)
     terminal().print(f"{path}: view `minute` over {made.files:,} files")
-    show_views([made, *(view for view in remake_views(lake.catalog, lake.ledger) if view.path != path)])
+    show_views([made, *(view for view in remake_views(lake.store) if view.path != path)])
     if write_queries:
         queries = path.with_suffix(".queries.sql")
         replace_text(queries, QUERIES)

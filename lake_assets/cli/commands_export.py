@@ -55,8 +55,7 @@ def slice_(
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
     request = SliceRequest(start, end, tf, wanted or None, incomplete, require)
     for written in write_slices(
-        lake.catalog,
-        lake.ledger,
+        lake.store,
         chosen_symbols(symbols, settings),
         request,
         out,

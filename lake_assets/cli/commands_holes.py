@@ -51,7 +51,7 @@ def holes(
     for symbol in chosen_symbols(symbols, settings):
         first, last = audit_window(lake, symbol, start, end, years)
         lag = lake.safety_lag_minutes
-        window = certify(lake.catalog, lake.ledger, symbol, first, last, now=lake.clock(), lag_minutes=lag, columns=())
+        window = certify(lake.store, symbol, first, last, now=lake.clock(), lag_minutes=lag, columns=())
         found.append((window, _other_streams(lake, window)))
     if as_json:
         typer.echo(json.dumps([_json(*each) for each in found], indent=2))

@@ -22,7 +22,7 @@ def init_state() -> None:
     """
     settings = LakeSettings()
     lake = open_lake(settings)
-    hours = {symbol: lake.ledger.first_hour(symbol) for symbol in settings.symbols}
+    hours = {symbol: lake.ledger.first_partition(symbol) for symbol in settings.symbols}
     terminal().print(f"lake {lake.catalog.root}, ledger {settings.resolved_ledger_url}, exchange {settings.exchange}")
     for symbol, first in hours.items():
         terminal().print(f"{symbol}: " + ("no hour yet" if first is None else f"hours since {first:%Y-%m-%d %H:%M}"))

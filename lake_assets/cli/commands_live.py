@@ -64,12 +64,13 @@ def live(
     Examples: `lake live --start 2026-01-31` · `lake live BTCUSDT --start 2026-01-31 --end 2026-02-01 --json`
     """
     settings = LakeSettings()
-    now = open_at_rest(settings).clock()
+    lake = open_at_rest(settings)
+    now = lake.clock()
     last = floor_minute(now) + timedelta(minutes=1) if end is None else end
     first = last - _DEFAULT_RANGE if start is None else start
     if first >= last:
         raise SettingsError(f"the range {first} to {last} is empty", remedy="The end is the first minute after it")
-    journal = Journal(settings.resolved_ledger_url)
+    journal = Journal(settings.resolved_ledger_url, lake.store.layout.market)
     connections = journal.connections(first, last)
     remembered = max(first, now - CONNECTIONS_KEPT)
     silent = [
@@ -78,7 +79,7 @@ def live(
     wanted = chosen_symbols(symbols, settings)
     gaps = [gap for gap in journal.gaps(start=first, end=last) if gap.symbol in wanted]
     journal.close()
-    frames = _refused(Catalog(settings.lake_root), first, last) if refused else None
+    frames = _refused(lake.catalog, first, last) if refused else None
     if as_json:
         typer.echo(json.dumps(_json(first, last, connections, silent, gaps, frames), indent=2))
     else:

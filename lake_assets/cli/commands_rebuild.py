@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from lake_assets.at_rest import store_of
 from lake_assets.cli.options import INSTANT, Symbol, end_minute, first_minute
 from lake_assets.cli.printing import terminal
 from lake_assets.live.folding import epoch_minute, rebuild
 from lake_assets.live.row_files import LiveRows
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.root import require_lake
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ def rebuild_live(
     require_lake(settings.lake_root, settings.exchange)
     if end <= start:
         raise SettingsError(f"the range {start} to {end} is empty", remedy="The end is the first minute after it")
-    catalog = Catalog(settings.lake_root)
+    catalog = store_of(settings).catalog
     first, last = (epoch_minute(instant) for instant in (start, end))
     rows = rebuild(catalog.live_records_dir, LiveRows(catalog), symbol, first, last)
     terminal().print(f"{symbol}: {rows.height} live rows from {start:%Y-%m-%d %H:%M} to {end:%H:%M}")

@@ -42,7 +42,7 @@ def show(
     if not as_json:
         console = terminal()
         console.print(archives_table(lake.ledger, symbol, UM_MINUTE.uses, start, end))
-        console.print(hours_table(lake.catalog, lake.ledger, symbol, start, end))
+        console.print(hours_table(lake.store, symbol, start, end))
         return
     archives = [row for stream in UM_MINUTE.uses for row in lake.ledger.archives_between(symbol, stream, start, end)]
     hours = [
@@ -81,7 +81,7 @@ def show_watermark(symbols: Symbols = None, as_json: AsJson = False) -> None:
     lake = open_at_rest(settings)
     now = floor_minute(lake.clock())
     found = [
-        (symbol, lake.ledger.first_hour(symbol), lake.ledger.watermark(symbol))
+        (symbol, lake.ledger.first_partition(symbol), lake.ledger.watermark(symbol))
         for symbol in chosen_symbols(symbols, settings)
     ]
     if as_json:

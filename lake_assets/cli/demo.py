@@ -83,8 +83,8 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     follow(api, stack, {"1H table, newest hour": newest}, console)
     for symbol in settings.symbols:
         console.print(archives_table(lake.ledger, symbol, UM_MINUTE.uses, archive_day, archive_day + DAY))
-        console.print(hours_table(lake.catalog, lake.ledger, symbol, archive_day, archive_day + DAY))
-        console.print(hours_table(lake.catalog, lake.ledger, symbol, today, now + HOUR))
+        console.print(hours_table(lake.store, symbol, archive_day, archive_day + DAY))
+        console.print(hours_table(lake.store, symbol, today, now + HOUR))
     print_feed(settings, api, console)
     _judge(settings, lake, [(archive_day, archive_day + DAY), (today, now)], console)
 
@@ -135,7 +135,8 @@ def _judge(settings: LakeSettings, lake: Lake, windows: list[tuple[datetime, dat
         for start, end in windows:
             rows += lake.ledger.partitions(symbol, start, end)
             closed = end if end < lake.clock() - HOUR else end - HOUR
-            missing += [f"{symbol} {hour:%Y-%m-%d %H:%M}" for hour in lake.ledger.missing_hours(symbol, start, closed)]
+            absent = lake.ledger.missing_partitions(symbol, start, closed)
+            missing += [f"{symbol} {hour:%Y-%m-%d %H:%M}" for hour in absent]
     totals = check_totals(rows)
     console.print("checks: " + ", ".join(f"{name} {count['passed']}/{count.total()}" for name, count in totals.items()))
     for symbol in settings.symbols:

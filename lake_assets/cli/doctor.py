@@ -82,7 +82,7 @@ def _schema(settings: LakeSettings, lake: Lake) -> Finding:
     older: dict[str, int] = {}
     now = lake.clock()
     for symbol in settings.symbols:
-        first = lake.ledger.first_hour(symbol)
+        first = lake.ledger.first_partition(symbol)
         rows = [] if first is None else lake.ledger.partition_facts(symbol, first, now + timedelta(hours=1))
         if count := sum(row.schema_hash != UM_MINUTE.schema_hash for row in rows):
             older[symbol] = count

@@ -16,11 +16,12 @@ from lake_assets.validation.outcome import CHECK_NAMES, outcomes_from_json
 from lake_resources.binance.um_streams import AGG_TRADES, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger, MissingSource, Partition
+from lake_resources.storage.store import Store
 
 
-def hours_table(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Table:
+def hours_table(store: Store, symbol: str, start: datetime, end: datetime) -> Table:
     """One line per committed or rejected hour of `[start, end)`: rows, sources, check results, file."""
-    pattern = _short(catalog, catalog.minute_path(symbol, start)).replace(
+    pattern = _short(store.catalog, store.catalog.partition_path(symbol, start)).replace(
         f"day={start:%d}/hour={start:%H}", "day=DD/hour=HH"
     )
     table = Table(
@@ -31,8 +32,8 @@ def hours_table(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, 
     )
     for heading in ("hour", "rows", "klines", "aggTrades", "metrics", "funding", "checks", "content"):
         table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
-    committed = {row.hour: row for row in ledger.partitions(symbol, start, end)}
-    rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, start, end)}
+    committed = {row.start: row for row in store.ledger.partitions(symbol, start, end)}
+    rejected = {entry.start: entry for entry in store.ledger.quarantined(symbol, start, end)}
     for hour in sorted(committed.keys() | rejected.keys()):
         if hour in committed:
             row = committed[hour]

@@ -39,12 +39,12 @@ from lake_assets.transforms.rollup import (
     rollup,
 )
 from lake_resources.errors import SettingsError, StorageError
-from lake_resources.storage.catalog import Catalog, utc
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.disk import disk_errors, fsync_file
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.parquet import StagedFile, StagingWriter, publish_all
-from lake_resources.storage.reader import reading, scan_minutes
+from lake_resources.storage.reader import reading, scan
+from lake_resources.storage.store import Store
 
 Format = Literal["parquet", "csv"]
 _CSV_TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -124,19 +124,16 @@ class Slice:
     incomplete_bars: int
 
 
-def scan_slice(catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequest) -> pl.LazyFrame:
+def scan_slice(store: Store, symbol: str, request: SliceRequest) -> pl.LazyFrame:
     """Rows of the request, lazily: minutes as they are, or bars of a longer timeframe."""
     chosen = request.chosen()
     if is_grain(UM_MINUTE, request.timeframe):
         columns = [name for name in UM_MINUTE.names if name == "timestamp" or name in set(chosen)]
         if request.columns is not None:
             columns = ["timestamp", *chosen]
-        return scan_minutes(
-            catalog, ledger, symbol, request.start, request.end, columns, schema=UM_MINUTE.polars_schema
-        )
-    minutes = scan_minutes(
-        catalog,
-        ledger,
+        return scan(store, symbol, request.start, request.end, columns, schema=UM_MINUTE.polars_schema)
+    minutes = scan(
+        store,
         symbol,
         request.start,
         request.end,
@@ -147,8 +144,7 @@ def scan_slice(catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequ
 
 
 def write_slice(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     symbol: str,
     request: SliceRequest,
     out: Path,
@@ -161,8 +157,7 @@ def write_slice(
     """Write one symbol's rows and their certificate into a directory. Equal requests of equal data give equal files.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
+        store: the table.
         symbol: whose rows.
         request: which rows.
         out: directory, created where absent; a slice of the same name is replaced.
@@ -179,7 +174,7 @@ def write_slice(
         DiskFull: no space; no file is written.
     """
     certificate = certify(
-        catalog, ledger, symbol, request.start, request.end,
+        store, symbol, request.start, request.end,
         now=now, lag_minutes=lag_minutes, columns=request.named(),
     )  # fmt: skip
     if request.require == "clean":
@@ -190,14 +185,14 @@ def write_slice(
     tally = _Tally(certificate.as_of, request.end)
     temp = out / f".{uuid4().hex}"  # hidden: what a killed process leaves is nobody's data
     try:
-        staged = _stage(temp, tally, _chunks(catalog, ledger, symbol, request, tally), form)
+        staged = _stage(temp, tally, _chunks(store, symbol, request, tally), form)
         if not staged.row_count:
             raise SettingsError(
                 f"{symbol} has no row in [{request.start.isoformat()}, {request.end.isoformat()})",
                 remedy="Backfill the window first; `lake show` and `lake audit` tell what there is",
             )
         if (
-            data_version(committed_hours(ledger, symbol, certificate.start, certificate.end))
+            data_version(committed_hours(store.ledger, symbol, certificate.start, certificate.end))
             != certificate.data_version
         ):
             raise StorageError(f"{symbol}: hours of the window were committed meanwhile", remedy="Slice again")
@@ -271,17 +266,15 @@ class _Tally:
         return {"columns": self.columns, "null_values": dict(self.nulls), "incomplete_bars": self.incomplete_bars}
 
 
-def _chunks(
-    catalog: Catalog, ledger: Ledger, symbol: str, request: SliceRequest, tally: _Tally
-) -> Iterator[pl.DataFrame]:
+def _chunks(store: Store, symbol: str, request: SliceRequest, tally: _Tally) -> Iterator[pl.DataFrame]:
     """The rows month by month; no bar is longer than a day, so none is cut."""
     start = request.start
     while start < request.end:
         month = (start.replace(day=1, hour=0, minute=0) + _CHUNK).replace(day=1)
         end = min(month, request.end)
         part = SliceRequest(start, end, request.timeframe, request.columns)
-        with reading(symbol, start, end):
-            rows = scan_slice(catalog, ledger, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
+        with reading(store.layout, symbol, start, end):
+            rows = scan_slice(store, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
         tally.count_minutes(rows)
         yield rows.filter(COMPLETE) if request.incomplete == "omit" and COMPLETE in rows.columns else rows
         start = end
@@ -328,9 +321,9 @@ def _stage_text(temp: Path, text: str) -> StagedFile:
 
 
 def write_slices(
-    catalog: Catalog, ledger: Ledger, symbols: Sequence[str], request: SliceRequest, out: Path, **given: Any
+    store: Store, symbols: Sequence[str], request: SliceRequest, out: Path, **given: Any
 ) -> Iterator[Slice]:
     """One slice per symbol, in order; arguments as `write_slice`."""
     request.chosen()
     for symbol in symbols:
-        yield write_slice(catalog, ledger, symbol, request, out, **given)
+        yield write_slice(store, symbol, request, out, **given)

@@ -80,8 +80,7 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 untraded.append(symbol)
                 continue
             report = audit_hours(
-                opened.catalog,
-                opened.ledger,
+                opened.store,
                 symbol,
                 first,
                 last,

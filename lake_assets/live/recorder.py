@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from lake_assets.at_rest import store_of
 from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
 from lake_resources.binance.rest.rest_client import BinanceRest
@@ -79,7 +80,7 @@ def run_collector(
         SettingsError: more symbols than one socket can carry.
         DiskFull: the disk takes no more records; what was durable stays.
     """
-    catalog = Catalog(settings.lake_root)
+    catalog = store_of(settings).catalog
     claim_root(catalog.root, settings.exchange)
     with writer_lock(catalog.collector_lock_path, timeout_s=0):
         sleep = _Interruptible()
@@ -117,7 +118,7 @@ def _open(
         limits=limits,
     )
     recovered = recover(catalog.live_records_dir)
-    journal = Journal(settings.resolved_ledger_url, busy_ms=_JOURNAL_BUSY_MS)
+    journal = Journal(settings.resolved_ledger_url, catalog.layout.market, busy_ms=_JOURNAL_BUSY_MS)
     rows = LiveRows(catalog)
     recorder = LiveRecorder(settings.symbols, catalog.live_records_dir, rows, clock_ns)
     next_seq, last_ids = recorder.resume()

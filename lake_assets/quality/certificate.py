@@ -21,11 +21,12 @@ from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import floor_minute
-from lake_resources.clock import DAY, HOUR, MINUTE
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
-from lake_resources.storage.catalog import Catalog, floor_hour, utc
+from lake_resources.storage.catalog import floor_hour, utc
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.ledger import HourFile, Ledger
+from lake_resources.storage.ledger.ledger import Ledger, PartitionFile
+from lake_resources.storage.store import Store
 
 Require = Literal["any", "clean"]
 
@@ -118,8 +119,7 @@ class Certificate:
 
 
 def certify(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     symbol: str,
     start: datetime,
     end: datetime,
@@ -131,8 +131,7 @@ def certify(
     """The certificate of a window, from the ledger; only hours that lack minutes or sources are read.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
+        store: the table.
         symbol: whose minutes.
         start: first minute, UTC.
         end: first minute after the window, UTC.
@@ -151,11 +150,11 @@ def certify(
             remedy="Give the first minute and the first minute after the window",
         )
     as_of = min(end, max(start, floor_minute(utc(now) - timedelta(minutes=lag_minutes))))
-    hours = committed_hours(ledger, symbol, start, end)
-    holes = tuple(find_holes(catalog, ledger, symbol, start, as_of, hours))
+    hours = committed_hours(store.ledger, symbol, start, end)
+    holes = tuple(find_holes(store, symbol, start, as_of, hours))
     present = _present(hours, holes, start, as_of)
-    sources = {hour.hour: orjson.loads(hour.sources) for hour in hours}
-    untraded = sorted(untraded_hours(ledger, symbol, start, end, {hour.hour for hour in hours}))
+    sources = {hour.start: orjson.loads(hour.sources) for hour in hours}
+    untraded = sorted(untraded_hours(store.ledger, symbol, start, end, {hour.start for hour in hours}))
     absent = sum(hole.minutes for hole in holes) + sum(_minutes(hour, start, as_of) for hour in untraded)
     return Certificate(
         symbol=symbol,
@@ -164,26 +163,24 @@ def certify(
         as_of=as_of,
         present_minutes=(as_of - start) // MINUTE - absent,
         holes=holes,
-        source_gaps=tuple(find_source_gaps(catalog, ledger, symbol, start, as_of, sources, present, columns)),
+        source_gaps=tuple(find_source_gaps(store, symbol, start, as_of, sources, present, columns)),
         untraded_hours=tuple(untraded),
         sources=_sources(sources, present),
-        revised_values=len(ledger.revisions(symbol, start, end)),
+        revised_values=len(store.ledger.revisions(symbol, start, end)),
         data_version=data_version(hours),
         code_versions=tuple(sorted({hour.code_version for hour in hours})),
         schema_hashes=tuple(sorted({hour.schema_hash for hour in hours})),
     )
 
 
-def committed_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[HourFile]:
+def committed_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[PartitionFile]:
     """Committed hours that overlap `[start, end)`, in order."""
-    days = start.replace(hour=0, minute=0), (end + DAY - MINUTE).replace(hour=0, minute=0)
-    first = floor_hour(start)
-    return [hour for hour in ledger.hour_files(symbol, *days) if first <= hour.hour < end]
+    return ledger.partition_files(symbol, start, end)
 
 
-def data_version(hours: Sequence[HourFile]) -> str:
+def data_version(hours: Sequence[PartitionFile]) -> str:
     """Hash of what is committed: hours and their contents."""
-    return hashlib.sha256("\n".join(f"{h.hour:%Y-%m-%dT%H} {h.content_hash}" for h in hours).encode()).hexdigest()
+    return hashlib.sha256("\n".join(f"{h.start:%Y-%m-%dT%H} {h.content_hash}" for h in hours).encode()).hexdigest()
 
 
 def require_clean(certificate: Certificate) -> None:
@@ -211,16 +208,16 @@ def require_clean(certificate: Certificate) -> None:
     )
 
 
-def verify(catalog: Catalog, ledger: Ledger, certificate: Certificate) -> None:
+def verify(store: Store, certificate: Certificate) -> None:
     """Hold a certificate against the lake as it is now: the same committed hours, and files with their bytes.
 
     Raises:
         StorageError: hours of the window were committed since, or a file is gone or has other bytes.
     """
-    expected = _expected_files(ledger, certificate)
-    while (other := _first_other(catalog, expected)) is not None:
+    expected = _expected_files(store.ledger, certificate)
+    while (other := _first_other(store, expected)) is not None:
         # The file may be of a commit that was not there when the ledger was asked: then it says so now.
-        now = _expected_files(ledger, certificate)
+        now = _expected_files(store.ledger, certificate)
         if now == expected:
             raise StorageError(
                 f"{other} is not the file that was committed", remedy="Repair it: `lake backfill-range --full`"
@@ -231,18 +228,18 @@ def verify(catalog: Catalog, ledger: Ledger, certificate: Certificate) -> None:
 def _expected_files(ledger: Ledger, certificate: Certificate) -> dict[str, str]:
     """Content hash by path, relative to the root, of every file that the window is read from."""
     symbol, start, end = certificate.symbol, certificate.start, certificate.end
-    segments = ledger.segments(symbol, floor_hour(start), end)
+    segments = ledger.compacted_files(symbol, floor_hour(start), end)
     hours = committed_hours(ledger, symbol, start, end)
     if data_version(hours) != certificate.data_version:
         raise StorageError(f"{symbol}: hours of the window were committed since it was certified", remedy="Load again")
-    served = {hour: segment for segment in segments for hour in segment.hours}
-    return {found.path: found.content_hash for hour in hours for found in [served.get(hour.hour, hour)]}
+    served = {hour: segment for segment in segments for hour in segment.served}
+    return {found.path: found.content_hash for hour in hours for found in [served.get(hour.start, hour)]}
 
 
-def _first_other(catalog: Catalog, expected: Mapping[str, str]) -> Path | None:
+def _first_other(store: Store, expected: Mapping[str, str]) -> Path | None:
     """The first file that is not there with these bytes."""
     for relative, content_hash in expected.items():
-        path = catalog.absolute(relative)
+        path = store.catalog.absolute(relative)
         try:
             found = file_hash(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -258,10 +255,10 @@ def _minutes(hour: datetime, start: datetime, end: datetime) -> int:
 
 
 def _present(
-    hours: Sequence[HourFile], holes: Sequence[WindowHole], start: datetime, end: datetime
+    hours: Sequence[PartitionFile], holes: Sequence[WindowHole], start: datetime, end: datetime
 ) -> dict[datetime, int]:
     """Minutes of `[start, end)` that each committed hour has."""
-    found = {hour.hour: _minutes(hour.hour, start, end) for hour in hours}
+    found = {hour.start: _minutes(hour.start, start, end) for hour in hours}
     for hole in holes:
         hour = floor_hour(hole.start)
         while hour < hole.end:

@@ -18,9 +18,10 @@ from lake_assets.schema.known_holes import Hole
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import hours_between
 from lake_resources.clock import HOUR, MINUTE
-from lake_resources.storage.catalog import Catalog, floor_hour
-from lake_resources.storage.ledger.ledger import HourFile, Ledger, QuarantineEntry
-from lake_resources.storage.reader import reading, scan_minutes
+from lake_resources.storage.catalog import floor_hour
+from lake_resources.storage.ledger.ledger import Ledger, PartitionFile, QuarantineEntry
+from lake_resources.storage.reader import reading, scan
+from lake_resources.storage.store import Store
 
 _FULL = 60
 
@@ -53,7 +54,7 @@ class WindowHole:
 
 
 def find_holes(
-    catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime, hours: Sequence[HourFile]
+    store: Store, symbol: str, start: datetime, end: datetime, hours: Sequence[PartitionFile]
 ) -> list[WindowHole]:
     """Minutes of `[start, end)` that no committed hour has, in order.
 
@@ -69,14 +70,14 @@ def find_holes(
     """
     if start >= end:
         return []
-    absent = list(_absent(catalog, ledger, symbol, start, end, hours))
+    absent = list(_absent(store, symbol, start, end, hours))
     if not absent:
         return []
-    known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == UM_MINUTE.row_stream]
+    known = [hole for hole in holes_known(store.ledger, symbol, start, end) if hole.stream == UM_MINUTE.row_stream]
     damage = [each for each in damage_of(known_damage(), symbol, start, end) if each.stream in UM_MINUTE.row_makers]
-    rejected = {entry.hour: entry for entry in ledger.quarantined(symbol, floor_hour(start), end)}
-    committed = {hour.hour for hour in hours}
-    untraded = untraded_hours(ledger, symbol, start, end, committed)
+    rejected = {entry.start: entry for entry in store.ledger.quarantined(symbol, floor_hour(start), end)}
+    committed = {hour.start for hour in hours}
+    untraded = untraded_hours(store.ledger, symbol, start, end, committed)
     parts = (part for span in absent for part in _by_cause(span, known, rejected, committed))
     named = (_with_damage(part, damage) for part in parts if floor_hour(part.start) not in untraded)
     return list(_joined(named))
@@ -91,25 +92,25 @@ def untraded_hours(
 
 
 def _absent(
-    catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime, hours: Sequence[HourFile]
+    store: Store, symbol: str, start: datetime, end: datetime, hours: Sequence[PartitionFile]
 ) -> Iterator[Span]:
     at = start
     for hour in hours:
-        first, last = max(hour.hour, start), min(hour.hour + HOUR, end)
+        first, last = max(hour.start, start), min(hour.start + HOUR, end)
         if first >= last:
             continue
         if at < first:
             yield at, first
         if hour.row_count != _FULL:
-            yield from _within(catalog, ledger, symbol, first, last)
+            yield from _within(store, symbol, first, last)
         at = last
     if at < end:
         yield at, end
 
 
-def _within(catalog: Catalog, ledger: Ledger, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
-    with reading(symbol, start, end):
-        rows = scan_minutes(catalog, ledger, symbol, start, end, ["timestamp"]).collect()
+def _within(store: Store, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
+    with reading(store.layout, symbol, start, end):
+        rows = scan(store, symbol, start, end, ["timestamp"]).collect()
     at = start
     for minute in rows["timestamp"].to_list():
         if at < minute:

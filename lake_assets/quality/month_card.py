@@ -26,7 +26,8 @@ from lake_assets.validation.rules import all_excused
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.catalog import Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
-from lake_resources.storage.ledger.ledger import Ledger, Partition, Revision, Segment
+from lake_resources.storage.ledger.ledger import CompactedFile, Partition, Revision
+from lake_resources.storage.store import Store
 
 CellState = Literal["whole", "explained", "lacking", "not expected"]
 
@@ -70,33 +71,30 @@ class ReportCard:
         return "CLEAN" if self.certificate.clean else "OPEN"
 
 
-def report_card(
-    catalog: Catalog, ledger: Ledger, symbol: str, month: datetime, *, now: datetime, lag_minutes: int
-) -> ReportCard:
+def report_card(store: Store, symbol: str, month: datetime, *, now: datetime, lag_minutes: int) -> ReportCard:
     """The report card of the UTC month that holds `month`.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
+        store: the table.
         symbol: whose minutes.
         month: any instant of the month.
         now: decides which minutes must exist.
         lag_minutes: safety lag.
     """
     start, end = month_window(month)
-    certificate = certify(catalog, ledger, symbol, start, end, now=now, lag_minutes=lag_minutes)
-    partitions = ledger.partitions(symbol, start, end)
-    known = holes_known(ledger, symbol, start, end)
+    certificate = certify(store, symbol, start, end, now=now, lag_minutes=lag_minutes)
+    partitions = store.ledger.partitions(symbol, start, end)
+    known = holes_known(store.ledger, symbol, start, end)
     return ReportCard(
         certificate=certificate,
         checks=_checks(partitions),
-        revisions=Counter((row.stream, _column(row)) for row in ledger.revisions(symbol, start, end)),
+        revisions=Counter((row.stream, _column(row)) for row in store.ledger.revisions(symbol, start, end)),
         rejected=tuple(
-            f"{entry.hour:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
-            for entry in ledger.quarantined(symbol, start, end)
-            if not all_excused(known, UM_MINUTE.row_stream, entry.hour, entry.hour + HOUR)
+            f"{entry.start:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
+            for entry in store.ledger.quarantined(symbol, start, end)
+            if not all_excused(known, UM_MINUTE.row_stream, entry.start, entry.start + HOUR)
         ),
-        files=_files(partitions, ledger.segments(symbol, start, end)),
+        files=_files(partitions, store.ledger.compacted_files(symbol, start, end)),
         cells=tuple(_cells(certificate)),
     )
 
@@ -220,10 +218,10 @@ def _checks(partitions: Sequence[Partition]) -> dict[str, Counter[str]]:
     return totals
 
 
-def _files(partitions: Sequence[Partition], segments: Sequence[Segment]) -> dict[str, int]:
-    held = {partition.hour for partition in partitions}
-    served = {hour for segment in segments for hour in segment.hours}
-    tiers = Counter(segment.tier for segment in segments)
+def _files(partitions: Sequence[Partition], compacted: Sequence[CompactedFile]) -> dict[str, int]:
+    held = {partition.start for partition in partitions}
+    served = {hour for file in compacted for hour in file.served}
+    tiers = Counter(file.tier for file in compacted)
     return {"month": tiers["month"], "day": tiers["day"], "hour": len(held - served)}
 
 

@@ -25,9 +25,8 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import failure_text
 from lake_assets.windows import runs_of
 from lake_resources.clock import HOUR
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
-from lake_resources.storage.reader import reading, scan_minutes
+from lake_resources.storage.reader import reading, scan
+from lake_resources.storage.store import Store
 
 NO_SOURCE = "no source"
 COLLECTOR_ONLY = "only a collector knows it, and it was not there"
@@ -58,16 +57,14 @@ class SourceGap:
 
 @dataclass(frozen=True)
 class _Window:
-    catalog: Catalog
-    ledger: Ledger
+    store: Store
     symbol: str
     start: datetime
     end: datetime
 
 
 def find_source_gaps(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     symbol: str,
     start: datetime,
     end: datetime,
@@ -78,8 +75,7 @@ def find_source_gaps(
     """Gaps of columns in the minutes of `[start, end)` that are there, in the order of the columns.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
+        store: the table.
         symbol: whose minutes.
         start: first minute, UTC.
         end: first minute that is not looked at, UTC.
@@ -95,11 +91,11 @@ def find_source_gaps(
     held = [(hour, sources) for hour, sources in sources_of.items() if present[hour]]
     if not wanted or not held:
         return []
-    window = _Window(catalog, ledger, symbol, start, end)
-    known = holes_known(ledger, symbol, start, end)
+    window = _Window(store, symbol, start, end)
+    known = holes_known(store.ledger, symbol, start, end)
     streams = {origins[name] for name in wanted}
     failing = (
-        ledger.hours_with_checks(symbol, start, end, failure_text("source_coverage")) & present.keys()
+        store.ledger.partitions_with_checks(symbol, start, end, failure_text("source_coverage")) & present.keys()
         if any(_losing(stream) for stream in streams)
         else set()
     )
@@ -183,12 +179,12 @@ def _count(
     witnesses = list(dict.fromkeys(UM_MINUTE.witness(name) for name in names))
     time, stream = pl.col("timestamp"), UM_MINUTE.origins[names[0]]
     start, end = max(first, window.start), min(last, window.end)
-    scanned = scan_minutes(
-        window.catalog, window.ledger, window.symbol, start, end, ["timestamp", *witnesses],
+    scanned = scan(
+        window.store, window.symbol, start, end, ["timestamp", *witnesses],
         schema=UM_MINUTE.polars_schema,
     )  # fmt: skip
     absent = scanned.select("timestamp", *(UM_MINUTE.absent(name).alias(f"absent {name}") for name in names))
-    with reading(window.symbol, start, end):
+    with reading(window.store.layout, window.symbol, start, end):
         rows = absent.filter(pl.any_horizontal(pl.exclude("timestamp"))).collect()
     for hole in holes:
         inside = time.is_between(hole.start, hole.end, closed="left")

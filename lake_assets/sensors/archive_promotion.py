@@ -42,8 +42,8 @@ from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeErr
 from lake_resources.messages.alerts import Alert
 from lake_resources.messages.outbox import Outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger
+from lake_resources.storage.store import Store
 
 PROMOTE_SENSOR = "promote_archives"
 _REBUILDS_PER_TICK = 4
@@ -51,11 +51,10 @@ _VISION_TIMEOUT_S = 5.0
 
 
 def build_promote_sensor(
-    settings: LakeSettings, ledger: Ledger, outbox: Outbox, clock: Clock, jobs: Sequence[Job]
+    settings: LakeSettings, store: Store, outbox: Outbox, clock: Clock, jobs: Sequence[Job]
 ) -> dg.SensorDefinition:
     """Brings in published days, notices re-publications, and rebuilds the hours from them."""
     offered = {stream.name for stream in offered_streams(settings)}
-    catalog = Catalog(settings.lake_root)
     names = {MINUTE_JOB} | {vision_job(feed.stream, settings) for name, feed in DAILY.items() if name in offered}
 
     @dg.sensor(
@@ -73,13 +72,13 @@ def build_promote_sensor(
             return dg.SkipReason(f"run {busy[0]} is still at work")
         found = look_at_each(
             settings.symbols,
-            lambda symbol: _days(catalog, ledger, symbol, now, first=settings.start_utc),
+            lambda symbol: _days(store, symbol, now, first=settings.start_utc),
             context.log.warning,
         )
         days = [day for each in found.values() for day in each]
         attempts = Attempts.load(context.cursor)
         polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
-        answers = _ask_vision(settings, ledger, polls, now)
+        answers = _ask_vision(settings, store.ledger, polls, now)
         note_asked(answers.asked, now, attempts)
         problem = answers.problem
         ready = [poll for poll in answers.published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
@@ -107,24 +106,26 @@ def build_promote_sensor(
     return promote_archives
 
 
-def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime, *, first: datetime) -> list[DayState]:
+def _days(store: Store, symbol: str, now: datetime, *, first: datetime) -> list[DayState]:
     """The days that are watched of a symbol, from its first hour on and none before `first`, which has no partition."""
     start, end = watched_days(now)
     start = max(start, first)
-    begun = ledger.first_hour(symbol)
-    listing = ledger.listing(symbol)
+    begun = store.ledger.first_partition(symbol)
+    listing = store.ledger.listing(symbol)
     if listing is not None and listing.end is not None:
         last = (listing.end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         end = min(end, last + timedelta(days=1))  # there are no archives of days after the end of trading
     if begun is None or max(start, begun) >= end:
         return []
     start = max(start, begun)
-    partitions = ledger.partitions(symbol, start, end)
-    absent = open_hours(ledger, symbol, start, end).absent
-    unresolved = ledger.missing_sources(symbol)
+    partitions = store.ledger.partitions(symbol, start, end)
+    absent = open_hours(store.ledger, symbol, start, end).absent
+    unresolved = store.ledger.missing_sources(symbol)
     missing = [row for row in unresolved if row.source == "archive"]
     damaged = {(row.stream, row.period) for row in unresolved if row.source == DAMAGED_ROWS}
-    archives = {name: {row.period: row for row in ledger.archives_between(symbol, name, start, end)} for name in DAILY}
+    archives = {
+        name: {row.period: row for row in store.ledger.archives_between(symbol, name, start, end)} for name in DAILY
+    }
     found = []
     for index in range((end.date() - start.date()).days):
         day = start.date() + timedelta(days=index)
@@ -134,11 +135,11 @@ def _days(catalog: Catalog, ledger: Ledger, symbol: str, now: datetime, *, first
             DayState(
                 symbol,
                 day,
-                tuple(row for row in partitions if row.hour.date() == day),
+                tuple(row for row in partitions if row.start.date() == day),
                 held,
                 {row.stream: row for row in missing if row.period == period},
                 {
-                    name: torn_hours(catalog.absolute(row.path))
+                    name: torn_hours(store.catalog.absolute(row.path))
                     for name, row in held.items()
                     if (name, period) in damaged
                 },

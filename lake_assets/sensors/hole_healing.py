@@ -67,7 +67,7 @@ def build_heal_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> d
 
 
 def _holes(ledger: Ledger, symbol: str, settings: LakeSettings, now: datetime) -> list[HealableHour]:
-    first = ledger.first_hour(symbol)
+    first = ledger.first_partition(symbol)
     if first is None:
         return []
     end = hot_start(now, settings.hot_hours)

@@ -19,15 +19,14 @@ from lake_assets.metadata import minute_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
+from lake_resources.storage.store import Store
 
 HOT_SENSOR = "hot_band"
 
 
-def build_hot_sensor(settings: LakeSettings, ledger: Ledger, clock: Clock) -> dg.SensorDefinition:
+def build_hot_sensor(settings: LakeSettings, store: Store, clock: Clock) -> dg.SensorDefinition:
     """Keeps the open hour and the last hours current: one run for all symbols per tick."""
-    live = LiveRows(Catalog(settings.lake_root))
+    ledger, live = store.ledger, LiveRows(store.catalog)
 
     @dg.sensor(
         name=HOT_SENSOR,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from lake_assets.at_rest import store_of
 from lake_assets.jobs.asset_job import Job
 from lake_assets.sensors.archive_promotion import build_promote_sensor
 from lake_assets.sensors.hole_healing import build_heal_sensor
@@ -17,7 +18,6 @@ from lake_assets.sensors.run_alerts import build_alert_sensor
 from lake_resources.clock import Clock, system_clock
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import Ledger
 
 
 def build_sensors(
@@ -30,10 +30,10 @@ def build_sensors(
         jobs: the jobs that sensors may launch.
         clock: the only source of the current time.
     """
-    ledger, outbox = Ledger(settings.resolved_ledger_url, settings.lake_root), open_outbox(settings)
+    store, outbox = store_of(settings), open_outbox(settings)
     return [
-        build_hot_sensor(settings, ledger, clock),
-        build_heal_sensor(settings, ledger, clock),
-        build_promote_sensor(settings, ledger, outbox, clock, jobs),
+        build_hot_sensor(settings, store, clock),
+        build_heal_sensor(settings, store.ledger, clock),
+        build_promote_sensor(settings, store, outbox, clock, jobs),
         build_alert_sensor(settings, outbox, clock),
     ]

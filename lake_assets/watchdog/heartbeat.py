@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from lake_assets.at_rest import store_of
 from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
 from lake_assets.automation.platform import Facts
@@ -29,7 +30,6 @@ from lake_resources.errors import LakeError
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import replace_text
-from lake_resources.storage.ledger.ledger import Ledger
 
 
 def heartbeat_path(settings: LakeSettings) -> Path:
@@ -44,7 +44,7 @@ def report_path(settings: LakeSettings) -> Path:
 
 def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
     """Facts and verdict, for a command that looks once; the instance is that of the environment."""
-    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
+    ledger = store_of(settings).ledger
     try:
         with open_instance() as instance:
             beat, stopped = _last_words(settings)
@@ -72,7 +72,7 @@ def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say
         stop: ends it.
         say: takes a line for the log.
     """
-    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
+    ledger = store_of(settings).ledger
     teller = Teller(open_outbox(settings), say)
     with open_instance() as instance:
         while True:

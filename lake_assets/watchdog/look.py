@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
+from lake_assets.at_rest import store_of
 from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
@@ -35,7 +36,7 @@ from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_private import DeserializationError
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog, floor_hour
+from lake_resources.storage.catalog import floor_hour
 from lake_resources.storage.ledger.ledger import Ledger
 
 LOOK_ERRORS = (
@@ -141,7 +142,7 @@ def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
 
 def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
     """What the newest live rows tell: frames by symbol and route, and event to arrival over all symbols."""
-    catalog = Catalog(settings.lake_root)
+    catalog = store_of(settings).catalog
     if not settings.collector and not catalog.live_records_dir.is_dir():
         return CollectorFacts()
     rows = LiveRows(catalog)
@@ -172,7 +173,7 @@ def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | Non
 
 def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -> HoleFacts:
     """What healing is to try again, without what is declared; the watermark tells of anything older."""
-    first, mark = ledger.first_hour(symbol), ledger.watermark(symbol)
+    first, mark = ledger.first_partition(symbol), ledger.watermark(symbol)
     if first is None:
         return HoleFacts()
     start = max(first, heal_start(now, settings.heal_days, rest_memories(UM.name)))

@@ -1,6 +1,6 @@
 """What the collector must not forget about itself: connections, lost trades and known ids, as rows of the ledger.
 
-Belongs here: three tables and their statements. Does not belong here: deciding anything, waiting for a locked database
+Belongs here: statements on its three tables. Does not belong here: deciding anything, waiting for a locked database
 (`notebook`).
 """
 
@@ -9,42 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from lake_resources.storage.ledger.engine import LedgerEngine
-from lake_resources.storage.ledger.tables import METADATA, UtcText
+from lake_resources.storage.ledger.tables import CONNECTIONS, KNOWN_IDS, TRADE_GAPS
 
-CONNECTIONS = sa.Table(
-    "collector_connections",
-    METADATA,
-    sa.Column("conn", sa.BigInteger, primary_key=True),
-    sa.Column("route", sa.String, nullable=False),
-    sa.Column("opened_at_utc", UtcText, nullable=False),
-    sa.Column("last_frame_at_utc", UtcText),
-    sa.Column("closed_at_utc", UtcText),
-    sa.Column("reason", sa.String),
-    sa.Column("frames", sa.BigInteger, nullable=False),
-    sa.Column("silent_streams", sa.String, nullable=False),
-)
-TRADE_GAPS = sa.Table(
-    "collector_trade_gaps",
-    METADATA,
-    sa.Column("symbol", sa.String, primary_key=True),
-    sa.Column("first_id", sa.BigInteger, primary_key=True),
-    sa.Column("last_id", sa.BigInteger, primary_key=True),
-    sa.Column("found_at_utc", UtcText, nullable=False),
-    sa.Column("status", sa.String, nullable=False),
-    sa.Column("settled_at_utc", UtcText),
-    sa.Column("detail", sa.String, nullable=False),
-)
-KNOWN_IDS = sa.Table(
-    "collector_known_ids",
-    METADATA,
-    sa.Column("symbol", sa.String, primary_key=True),
-    sa.Column("last_id", sa.BigInteger, nullable=False),
-    sa.Column("minute", sa.BigInteger, nullable=False),
-)
 CONNECTIONS_KEPT = timedelta(days=30)
 
 
@@ -91,7 +62,17 @@ Row = ConnectionRow | GapRow | KnownRow
 
 
 class Journal(LedgerEngine):
-    """The collector's tables in the ledger's database."""
+    """What the collector of one market notes in the ledger's database.
+
+    Args:
+        url: SQLAlchemy URL of the ledger.
+        market: name of the market, e.g. `um`.
+        busy_ms: how long a write waits for another process's; default as the ledger's.
+    """
+
+    def __init__(self, url: str, market: str, busy_ms: int | None = None) -> None:
+        super().__init__(url, busy_ms)
+        self._market = market
 
     def write(self, rows: Iterable[Row]) -> None:
         """Record rows, or what became of them; all or none.
@@ -99,21 +80,22 @@ class Journal(LedgerEngine):
         Raises:
             StorageError: the database did not take them.
         """
-        with self._write() as db:
+        with self.writing() as db:
             for row in rows:
                 table, values = _values(row)
+                values["market"] = self._market
                 key = [column.name for column in table.primary_key]
                 changes = {name: value for name, value in values.items() if name not in {*key, "found_at_utc"}}
-                db.execute(self._insert(table).values(values).on_conflict_do_update(index_elements=key, set_=changes))
+                db.execute(self.insert(table).values(values).on_conflict_do_update(index_elements=key, set_=changes))
 
     def connections(self, start: datetime | None = None, end: datetime | None = None) -> list[ConnectionRow]:
         """Connections, in order of opening; only those that were there at a moment of `[start, end)`."""
-        query = sa.select(CONNECTIONS).order_by(CONNECTIONS.c.opened_at_utc, CONNECTIONS.c.conn)
+        query = self._select(CONNECTIONS).order_by(CONNECTIONS.c.opened_at_utc, CONNECTIONS.c.conn)
         if start is not None:
             query = query.where(sa.or_(CONNECTIONS.c.closed_at_utc.is_(None), CONNECTIONS.c.closed_at_utc > start))
         if end is not None:
             query = query.where(CONNECTIONS.c.opened_at_utc < end)
-        with self._read() as db:
+        with self.reading() as db:
             return [ConnectionRow(*row) for row in db.execute(query)]
 
     def left_open(self) -> list[ConnectionRow]:
@@ -124,25 +106,31 @@ class Journal(LedgerEngine):
         self, status: str | None = None, start: datetime | None = None, end: datetime | None = None
     ) -> list[GapRow]:
         """Gaps, by symbol and id; only those of a status, or found in `[start, end)`, where that is given."""
-        query = sa.select(TRADE_GAPS).order_by(TRADE_GAPS.c.symbol, TRADE_GAPS.c.first_id)
+        query = self._select(TRADE_GAPS).order_by(TRADE_GAPS.c.symbol, TRADE_GAPS.c.first_id)
         if status is not None:
             query = query.where(TRADE_GAPS.c.status == status)
         if start is not None:
             query = query.where(TRADE_GAPS.c.found_at_utc >= start)
         if end is not None:
             query = query.where(TRADE_GAPS.c.found_at_utc < end)
-        with self._read() as db:
+        with self.reading() as db:
             return [GapRow(*row) for row in db.execute(query)]
 
     def known(self) -> dict[str, KnownRow]:
         """What was known last of each symbol's ids."""
-        with self._read() as db:
-            return {row.symbol: KnownRow(*row) for row in db.execute(sa.select(KNOWN_IDS))}
+        with self.reading() as db:
+            return {row.symbol: KnownRow(*row) for row in db.execute(self._select(KNOWN_IDS))}
 
     def prune(self, now: datetime) -> None:
         """Forget connections that ended long ago; gaps are kept, they explain the table for ever."""
-        with self._write() as db:
-            db.execute(CONNECTIONS.delete().where(CONNECTIONS.c.closed_at_utc < now - CONNECTIONS_KEPT))
+        with self.writing() as db:
+            mine = CONNECTIONS.c.market == self._market
+            db.execute(CONNECTIONS.delete().where(mine, CONNECTIONS.c.closed_at_utc < now - CONNECTIONS_KEPT))
+
+    def _select(self, table: sa.Table) -> sa.Select[Any]:
+        """The market's rows of a table, without the market."""
+        columns = [column for column in table.columns if column.name != "market"]
+        return sa.select(*columns).where(table.c.market == self._market)
 
 
 def _values(row: Row) -> tuple[sa.Table, dict[str, object]]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.messages.alerts import Alert, deliver
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.catalog import LakePaths
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.tables import METADATA, UtcText
 from lake_resources.storage.locks import writer_lock
@@ -84,14 +84,14 @@ class Outbox(LedgerEngine):
                 trouble = found.trouble or trouble
                 if not found.settled:
                     break
-                with self._write() as connection:
+                with self.writing() as connection:
                     connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.id == number))
         return trouble
 
     def waiting(self, limit: int = MOST_KEPT) -> list[tuple[int, Alert]]:
         """Messages that were not delivered yet, oldest first, each with its number."""
         columns = (OUTBOX.c.id, OUTBOX.c.kind, OUTBOX.c.subject, OUTBOX.c.detail, OUTBOX.c.at_utc)
-        with self._read() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(*columns).order_by(OUTBOX.c.id).limit(limit)).all()
         return [(number, Alert(*message)) for number, *message in rows]
 
@@ -99,7 +99,7 @@ class Outbox(LedgerEngine):
         rows = [
             {"kind": each.kind, "subject": each.subject, "detail": each.detail, "at_utc": each.at} for each in alerts
         ]
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(sa.insert(OUTBOX), rows)
             newest = sa.select(OUTBOX.c.id).order_by(OUTBOX.c.id.desc()).limit(MOST_KEPT)
             connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.id.not_in(newest)))
@@ -107,5 +107,5 @@ class Outbox(LedgerEngine):
 
 def open_outbox(settings: LakeSettings) -> Outbox:
     """The outbox of a lake."""
-    lock = Catalog(settings.lake_root).outbox_lock_path
+    lock = LakePaths(settings.lake_root).outbox_lock_path
     return Outbox(settings.resolved_ledger_url, settings.webhook_url, lock)

@@ -7,10 +7,10 @@ Does not belong here: reading or writing the files, or looking at what exists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-HOUR = timedelta(hours=1)
+from lake_resources.layout import FIRST_MARKET, FIRST_TABLE, TableLayout
 
 
 def floor_hour(instant: datetime) -> datetime:
@@ -51,8 +51,8 @@ def _part(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Catalog:
-    """All paths below one root.
+class LakePaths:
+    """The paths that a lake has once, whatever its tables.
 
     Args:
         root: directory of the lake; the ledger keeps paths relative to it, so the lake can be moved.
@@ -60,92 +60,20 @@ class Catalog:
 
     root: Path
 
-    def minute_path(self, symbol: str, hour: datetime) -> Path:
-        """Hive path of one hour of the minute table. Readers outside the lake depend on it: zero-padded parts."""
-        hour = whole_hour(hour)
-        return (
-            self.root / "futures" / "um" / "minute" / f"symbol={_part(symbol)}" / f"year={hour:%Y}" / f"month={hour:%m}"
-        ) / f"day={hour:%d}/hour={hour:%H}/part.parquet"
-
-    def segment_path(self, symbol: str, period: str, content_hash: str) -> Path:
-        """Many hours in one file, `period` being `YYYY-MM-DD` or `YYYY-MM`; each content has a file of its own.
-
-        The tree is not the hours': who globs that one never reads a minute twice.
-        """
-        return self.segments_dir(symbol) / f"{_part(period)}-{_part(content_hash[:12])}.parquet"
-
-    def segments_dir(self, symbol: str) -> Path:
-        """Directory of a symbol's day and month files."""
-        return self.root / "futures" / "um" / "minute_compacted" / f"symbol={_part(symbol)}"
-
-    def report_path(self, symbol: str, month: datetime) -> Path:
-        """Report card of a symbol's month; its picture lies beside it."""
-        return self.root / "reports" / "minute" / f"symbol={_part(symbol)}" / f"{utc(month):%Y-%m}.md"
-
-    def archive_path(self, stream: str, symbol: str, period: str, sha256: str) -> Path:
-        """Typed rows of one Vision zip; `sha256` is the zip's, so each re-publication has a file of its own."""
-        directory = self.root / "vision" / "futures" / "um" / _part(stream) / f"symbol={_part(symbol)}"
-        return directory / f"{_part(period)}-{_part(sha256[:12])}.parquet"
-
-    def capture_path(self, stream: str, symbol: str, hour: datetime, content_hash: str) -> Path:
-        """What REST returned for one hour of one stream; each different answer has a file of its own."""
-        hour = whole_hour(hour)
-        directory = self.root / "captures" / "rest" / "um" / _part(stream) / f"symbol={_part(symbol)}"
-        return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}-{_part(content_hash[:12])}.parquet"
-
-    def live_rows_path(self, symbol: str, hour: datetime) -> Path:
-        """What the collector made of one hour of a symbol."""
-        hour = whole_hour(hour)
-        directory = self.root / "live" / "um" / f"symbol={_part(symbol)}"
-        return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}.parquet"
-
-    @property
-    def live_records_dir(self) -> Path:
-        """Directory of the collector's raw records."""
-        return self.root / "live_records" / "um"
-
-    def quarantine_path(self, symbol: str, hour: datetime, content_hash: str) -> Path:
-        """Rows that broke the gate."""
-        name = f"{whole_hour(hour):%Y-%m-%dT%H}-{_part(content_hash[:12])}.parquet"
-        return self.quarantine_dir / _part(symbol) / name
-
-    @property
-    def quarantine_dir(self) -> Path:
-        """Directory of all rows that broke the gate."""
-        return self.root / "quarantine"
-
     @property
     def temp_dir(self) -> Path:
         """Directory of staged files; on the same file system as the rest, so that a rename publishes."""
         return self.root / ".tmp"
 
-    def lock_path(self, symbol: str) -> Path:
-        """Lock file of the one writer of a symbol's minute table."""
-        return self.root / ".locks" / f"minute-{_part(symbol)}.lock"
-
-    def live_lock_path(self, symbol: str) -> Path:
-        """Lock file of the one writer of a symbol's live rows."""
-        return self.root / ".locks" / f"live-{_part(symbol)}.lock"
-
     @property
-    def views_path(self) -> Path:
-        """List of the DuckDB files with the view `minute`."""
-        return self.root / "views.json"
-
-    @property
-    def views_lock_path(self) -> Path:
-        """Lock file of the one writer of these files."""
-        return self.root / ".locks" / "views.lock"
-
-    @property
-    def collector_lock_path(self) -> Path:
-        """Lock file of the one collector of a lake."""
-        return self.root / ".locks" / "collector.lock"
+    def quarantine_dir(self) -> Path:
+        """Directory of all rows that broke a gate, and of archives that could not be read."""
+        return self.root / "quarantine"
 
     @property
     def outbox_lock_path(self) -> Path:
         """Lock of the process that delivers messages to people."""
-        return self.root / ".locks" / "outbox.lock"
+        return self._lock("outbox")
 
     def relative(self, path: Path) -> str:
         """`path` as the ledger keeps it: relative to the root, with forward slashes."""
@@ -161,3 +89,104 @@ class Catalog:
         if relative.is_absolute() or ".." in relative.parts:
             raise ValueError(f"ledger path {path!r} leaves the lake's root")
         return self.root / relative
+
+    def _lock(self, name: str) -> Path:
+        return self.root / ".locks" / f"{name}.lock"
+
+
+@dataclass(frozen=True)
+class Catalog(LakePaths):
+    """The paths of one table, and of the raw inputs of its market.
+
+    Args:
+        layout: the table; it says where the table and its market lie, and how long a partition is.
+    """
+
+    layout: TableLayout
+
+    def partition_path(self, symbol: str, start: datetime) -> Path:
+        """Hive path of a partition. Readers outside the lake depend on it: zero-padded parts."""
+        directory = self._market_dir / self.layout.directory / f"symbol={_part(symbol)}"
+        return directory / self.layout.hive(start) / "part.parquet"
+
+    def compacted_path(self, symbol: str, period: str, content_hash: str) -> Path:
+        """Many partitions in one file, `period` being `YYYY-MM-DD` or `YYYY-MM`; each content has a file of its own.
+
+        The tree is not the partitions': who globs that one never reads a row twice.
+        """
+        return self.compacted_dir(symbol) / f"{_part(period)}-{_part(content_hash[:12])}.parquet"
+
+    def compacted_dir(self, symbol: str) -> Path:
+        """Directory of a symbol's day and month files."""
+        return self._market_dir / f"{self.layout.directory}_compacted" / f"symbol={_part(symbol)}"
+
+    def report_path(self, symbol: str, month: datetime) -> Path:
+        """Report card of a symbol's month; its picture lies beside it."""
+        return self.root / "reports" / self._name / f"symbol={_part(symbol)}" / f"{utc(month):%Y-%m}.md"
+
+    def archive_path(self, stream: str, symbol: str, period: str, sha256: str) -> Path:
+        """Typed rows of one Vision zip; `sha256` is the zip's, so each re-publication has a file of its own."""
+        directory = self.root / "vision" / self.layout.market_directory / _part(stream) / f"symbol={_part(symbol)}"
+        return directory / f"{_part(period)}-{_part(sha256[:12])}.parquet"
+
+    def capture_path(self, stream: str, symbol: str, hour: datetime, content_hash: str) -> Path:
+        """What REST returned for one hour of one stream; each different answer has a file of its own."""
+        hour = whole_hour(hour)
+        directory = self.root / "captures" / "rest" / self.layout.market / _part(stream) / f"symbol={_part(symbol)}"
+        return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}-{_part(content_hash[:12])}.parquet"
+
+    def live_rows_path(self, symbol: str, hour: datetime) -> Path:
+        """What the collector made of one hour of a symbol."""
+        hour = whole_hour(hour)
+        directory = self.root / "live" / self.layout.market / f"symbol={_part(symbol)}"
+        return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}.parquet"
+
+    @property
+    def live_records_dir(self) -> Path:
+        """Directory of the collector's raw records."""
+        return self.root / "live_records" / self.layout.market
+
+    def quarantine_path(self, symbol: str, start: datetime, content_hash: str) -> Path:
+        """Rows of a partition that broke the gate."""
+        directory = self.quarantine_dir if self.layout.name == FIRST_TABLE else self.quarantine_dir / self.layout.name
+        return directory / _part(symbol) / f"{self.layout.text(start)}-{_part(content_hash[:12])}.parquet"
+
+    def lock_path(self, symbol: str) -> Path:
+        """Lock file of the one writer of a symbol's rows of the table."""
+        return self._lock(f"{self._name}-{_part(symbol)}")
+
+    def live_lock_path(self, symbol: str) -> Path:
+        """Lock file of the one writer of a symbol's live rows."""
+        return self._lock(f"live{self._market_suffix}-{_part(symbol)}")
+
+    @property
+    def views_path(self) -> Path:
+        """List of the DuckDB files with a view of the table."""
+        return self.root / f"views{self._suffix}.json"
+
+    @property
+    def views_lock_path(self) -> Path:
+        """Lock file of the one writer of these files."""
+        return self._lock(f"views{self._suffix}")
+
+    @property
+    def collector_lock_path(self) -> Path:
+        """Lock file of the one collector of a market."""
+        return self._lock(f"collector{self._market_suffix}")
+
+    @property
+    def _market_dir(self) -> Path:
+        return self.root / self.layout.market_directory
+
+    @property
+    def _name(self) -> str:
+        """What sets the table apart where tables of all markets lie side by side."""
+        return self.layout.directory if self.layout.name == FIRST_TABLE else self.layout.name
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.layout.name == FIRST_TABLE else f"-{self.layout.name}"
+
+    @property
+    def _market_suffix(self) -> str:
+        return "" if self.layout.market == FIRST_MARKET else f"-{self.layout.market}"

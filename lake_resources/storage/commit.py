@@ -1,10 +1,10 @@
-"""Hours become visible all or nothing.
+"""Partitions become visible all or nothing.
 
-Belongs here: the commit protocol (stage → verify → intent → rename → ledger), its recovery, and the quarantine of hours
-that broke the gate. Does not belong here: the gate itself, or what the rows mean beyond their time column.
+Belongs here: the commit protocol (stage → verify → intent → rename → ledger), its recovery, and the quarantine of
+partitions that broke the gate. Does not belong here: the gate itself, or what the rows mean beyond their time.
 
 A candidate never replaces better data by worse. What a crash leaves is an intent in the ledger: `recover` finishes it
-where the staged bytes are found, and forgets it otherwise. Readers see whole hours in both cases: an hour is committed
+where the staged bytes are found, and forgets it otherwise. Readers see whole partitions in both cases: one is committed
 from the rename of its file on, and its intent stands in for its row until that is written (`ledger.published`).
 """
 
@@ -22,41 +22,41 @@ import polars as pl
 
 from lake_resources.clock import Clock
 from lake_resources.errors import PartitionBusy, StorageError
-from lake_resources.storage.catalog import HOUR, Catalog, whole_hour
+from lake_resources.layout import TableLayout
 from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition
+from lake_resources.storage.ledger.ledger import Intent, Partition
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import StagedFile, publish_all, stage, stage_all
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, describe, lower_ranked, rank, sources_to_json
-from lake_resources.storage.reader import TIME_COLUMN
+from lake_resources.storage.store import Store
 
-ROW_STREAM = "klines_1m"
-"""The stream whose rows are the rows of the table: a better source of it may legitimately have fewer."""
 STALE_TEMP = timedelta(hours=1)
 
 CommitStatus = Literal["committed", "unchanged", "kept_better"]
 
 
 @dataclass(frozen=True)
-class HourCandidate:
-    """One hour that passed the gate.
+class PartitionCandidate:
+    """One partition that passed the gate.
 
     Attributes:
-        hour: start of the hour, UTC.
-        frame: its rows, sorted, with a `timestamp` column; every timestamp lies in the hour.
+        start: start of the partition, UTC.
+        frame: its rows, sorted by the table's time column; every time lies in the partition.
         metadata: key-value metadata of the file, part of its identity: nothing of the run's time may be in it.
         sources: source by stream.
-        complete: the hour is closed and all expected rows are there.
-        expected_rows: rows the hour should have by now.
+        complete: the partition is closed and all expected rows are there.
+        expected_rows: rows the partition should have by now.
         inputs_hash: hash of everything the rows were computed from.
         schema_hash: hash of the table's schema.
         code_version: version of the code that computed them.
         checks: what the checks said about the rows, as JSON; kept in the ledger, not in the file.
+        verdict: what the evidence says of the rows, in one word, if anybody asked it; kept in the ledger.
+        verdict_detail: the evidence, as JSON.
     """
 
-    hour: datetime
+    start: datetime
     frame: pl.DataFrame
     metadata: Mapping[str, str]
     sources: Mapping[str, SourceRef]
@@ -66,19 +66,21 @@ class HourCandidate:
     schema_hash: str
     code_version: str
     checks: str = "[]"
+    verdict: str | None = None
+    verdict_detail: str | None = None
 
 
 @dataclass(frozen=True)
 class CommitOutcome:
-    """What became of a candidate; path, hash and rows are those of the hour as it is committed now.
+    """What became of a candidate; path, hash and rows are those of the partition as it is committed now.
 
     Attributes:
         status: `committed`, `unchanged` (the same bytes were there) or `kept_better` (better data was there).
-        path: absolute path of the file that the hour is read from.
-        reason: why the committed hour was kept, or what was odd; empty otherwise.
+        path: absolute path of the file that the partition is read from.
+        reason: why the committed partition was kept, or what was odd; empty otherwise.
     """
 
-    hour: datetime
+    start: datetime
     status: CommitStatus
     path: Path
     content_hash: str
@@ -95,22 +97,20 @@ class Recovery:
     temp_files_removed: int = 0
 
 
-def commit_hours(
-    catalog: Catalog,
-    ledger: Ledger,
+def commit_partitions(
+    store: Store,
     symbol: str,
-    candidates: Sequence[HourCandidate],
+    candidates: Sequence[PartitionCandidate],
     *,
     clock: Clock,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> list[CommitOutcome]:
-    """Commit hours of one symbol; one call for a day is several times cheaper than a call per hour.
+    """Commit partitions of one symbol; one call for a day's hours is several times cheaper than a call per hour.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
-        symbol: whose hours.
-        candidates: each hour at most once, in any order.
+        store: the table.
+        symbol: whose partitions.
+        candidates: each partition at most once, in any order.
         clock: gives the time of the commit.
         timeout_s: how long to wait for another writer of the symbol, seconds.
 
@@ -120,34 +120,37 @@ def commit_hours(
     Raises:
         DiskFull: no space; what was committed stays, and no temp file is left.
         PartitionBusy: another writer held the symbol all that time.
-        StorageError: a staged file does not read back, or a row lies outside its hour.
+        StorageError: a staged file does not read back, or a row lies outside its partition.
         LedgerError: the ledger failed.
     """
-    candidates = [replace(candidate, hour=whole_hour(candidate.hour)) for candidate in candidates]
-    hours = [candidate.hour for candidate in candidates]
-    if len(set(hours)) != len(hours):
-        raise ValueError(f"{symbol}: an hour is given twice in one commit")
+    catalog, ledger, layout = store.catalog, store.ledger, store.layout
+    candidates = [replace(candidate, start=layout.whole(candidate.start)) for candidate in candidates]
+    starts = [candidate.start for candidate in candidates]
+    if len(set(starts)) != len(starts):
+        raise ValueError(f"{symbol}: a partition is given twice in one commit")
     if not candidates:
         return []
-    spans = [_span(symbol, candidate) for candidate in candidates]
-    staged = stage_all([(candidate.frame, _metadata(symbol, candidate)) for candidate in candidates], catalog.temp_dir)
+    spans = [_span(layout, symbol, candidate) for candidate in candidates]
+    staged = stage_all(
+        [(candidate.frame, _metadata(layout, symbol, candidate)) for candidate in candidates], catalog.temp_dir
+    )
     ours = {file.temp_path: file for file in staged}
     try:
         with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
-            _settle(catalog, ledger, symbol)
+            _settle(store, symbol)
             at = clock()
-            held = {row.hour: row for row in ledger.partitions(symbol, min(hours), max(hours) + HOUR)}
+            held = {row.start: row for row in ledger.partitions(symbol, min(starts), max(starts) + layout.step)}
             outcomes: list[CommitOutcome] = []
             accepted: list[tuple[Partition, StagedFile]] = []
             for candidate, file, span in zip(candidates, staged, spans, strict=True):
-                partition = _partition(catalog, symbol, candidate, file, span, at)
-                outcome, publish = _decide(catalog, ledger, held.get(candidate.hour), partition)
+                partition = _partition(store, symbol, candidate, file, span, at)
+                outcome, publish = _decide(store, held.get(candidate.start), partition)
                 outcomes.append(outcome)
                 if publish:
                     accepted.append((partition, file))
             if accepted:
-                _publish(catalog, ledger, symbol, accepted, ours)
-            same = [outcome.hour for outcome in outcomes if outcome.status == "unchanged"]
+                _publish(store, symbol, accepted, ours)
+            same = [outcome.start for outcome in outcomes if outcome.status == "unchanged"]
             ledger.resolve_quarantine(symbol, same, at=at)
             return outcomes
     finally:
@@ -155,50 +158,59 @@ def commit_hours(
             file.discard()
 
 
-def recover(catalog: Catalog, ledger: Ledger, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:
-    """Finish or forget what dead writers left, for all symbols; every commit does it for its own symbol.
+def recover(store: Store, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:
+    """Finish or forget what dead writers of the table left, for all symbols; every commit does it for its own symbol.
 
     Raises:
         PartitionBusy: a living writer held a symbol all that time.
     """
     finished: list[tuple[str, datetime]] = []
     rolled_back: list[tuple[str, datetime]] = []
-    for symbol in sorted({intent.partition.symbol for intent in ledger.intents()}):
-        with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
-            done, forgotten = _settle(catalog, ledger, symbol)
-        finished += [(symbol, hour) for hour in done]
-        rolled_back += [(symbol, hour) for hour in forgotten]
-    return Recovery(tuple(finished), tuple(rolled_back), _sweep(catalog, ledger))
+    for symbol in sorted({intent.partition.symbol for intent in store.ledger.intents()}):
+        with writer_lock(store.catalog.lock_path(symbol), timeout_s=timeout_s):
+            done, forgotten = _settle(store, symbol)
+        finished += [(symbol, start) for start in done]
+        rolled_back += [(symbol, start) for start in forgotten]
+    return Recovery(tuple(finished), tuple(rolled_back), _sweep(store))
 
 
-def recover_unless_busy(catalog: Catalog, ledger: Ledger) -> None:
+def recover_unless_busy(store: Store) -> None:
     """Repair what a killed run left behind; a living writer that is at work settles its own."""
     with suppress(PartitionBusy):
-        recover(catalog, ledger, timeout_s=0)
+        recover(store, timeout_s=0)
 
 
-def quarantine_hour(
-    catalog: Catalog,
-    ledger: Ledger,
+@dataclass(frozen=True)
+class Rejection:
+    """One partition that broke the gate.
+
+    Attributes:
+        start: start of the partition, UTC.
+        frame: the rows, of any schema, or None where there are none.
+        codes: the rules that were broken.
+        detail: what was found, for people.
+    """
+
+    start: datetime
+    frame: pl.DataFrame | None
+    codes: Sequence[str]
+    detail: str
+
+
+def quarantine_partition(
+    store: Store,
     symbol: str,
-    hour: datetime,
-    frame: pl.DataFrame | None,
-    codes: Sequence[str],
-    detail: str,
+    rejection: Rejection,
     *,
     clock: Clock,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Path | None:
-    """Put an hour that broke the gate aside; what was committed of it stays, and the watermark may pass it.
+    """Put a partition that broke the gate aside; what was committed of it stays, and the watermark may pass it.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
-        symbol: whose hour.
-        hour: start of the hour, UTC.
-        frame: the rows, of any schema, or None where there are none.
-        codes: the rules that were broken.
-        detail: what was found, for people.
+        store: the table.
+        symbol: whose partition.
+        rejection: the partition, its rows and what is wrong with them.
         clock: gives the time of the quarantine.
         timeout_s: how long to wait for another writer of the symbol, seconds.
 
@@ -206,48 +218,55 @@ def quarantine_hour(
         Absolute path of the rows, or None without a frame.
 
     Raises:
-        DiskFull, PartitionBusy, LedgerError: as `commit_hours`.
+        DiskFull, PartitionBusy, LedgerError: as `commit_partitions`.
     """
-    hour = whole_hour(hour)
+    catalog, ledger, codes = store.catalog, store.ledger, rejection.codes
+    start = store.layout.whole(rejection.start)
     path: Path | None = None
     with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
-        _settle(catalog, ledger, symbol)
-        if frame is not None:
-            metadata = {"lake.symbol": symbol, "lake.hour": hour.isoformat(), "lake.codes": ",".join(codes)}
-            staged = stage(frame, catalog.temp_dir, metadata)
+        _settle(store, symbol)
+        if rejection.frame is not None:
+            metadata = {"lake.symbol": symbol, _key(store.layout): start.isoformat(), "lake.codes": ",".join(codes)}
+            staged = stage(rejection.frame, catalog.temp_dir, metadata)
             try:
-                path = staged.publish(catalog.quarantine_path(symbol, hour, staged.content_hash))
+                path = staged.publish(catalog.quarantine_path(symbol, start, staged.content_hash))
             finally:
                 staged.discard()
         relative = None if path is None else catalog.relative(path)
-        ledger.record_quarantine(symbol, hour, relative, codes, detail, at=clock())
+        ledger.record_quarantine(symbol, start, relative, codes, rejection.detail, at=clock())
     return path
 
 
-def _span(symbol: str, candidate: HourCandidate) -> tuple[datetime | None, datetime | None]:
+def _key(layout: TableLayout) -> str:
+    """Under which a file's metadata says which partition it is: `lake.hour` or `lake.day`."""
+    return f"lake.{layout.span}"
+
+
+def _span(layout: TableLayout, symbol: str, candidate: PartitionCandidate) -> tuple[datetime | None, datetime | None]:
     if candidate.frame.is_empty():
         return None, None
-    times = candidate.frame[TIME_COLUMN]
+    times = candidate.frame[layout.time_column]
+    where = f"{layout.title}, {symbol} {layout.text(candidate.start)}"
     first, last = times.min(), times.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         raise StorageError(
-            f"minute table, {symbol} {candidate.hour:%Y-%m-%dT%H}: `{TIME_COLUMN}` is {times.dtype}",
+            f"{where}: `{layout.time_column}` is {times.dtype}",
             remedy="The assembled frame must carry UTC timestamps",
         )
-    if first < candidate.hour or last >= candidate.hour + HOUR:
+    if first < candidate.start or last >= candidate.start + layout.step:
         raise StorageError(
-            f"minute table, {symbol} {candidate.hour:%Y-%m-%dT%H}: rows from {first} to {last} lie outside the hour",
+            f"{where}: rows from {first} to {last} lie outside the {layout.span}",
             remedy="The gate must reject such a frame; nothing was written",
         )
     return first, last
 
 
-def _metadata(symbol: str, candidate: HourCandidate) -> dict[str, str]:
+def _metadata(layout: TableLayout, symbol: str, candidate: PartitionCandidate) -> dict[str, str]:
     """The caller's metadata and, in every file, where it came from."""
     return {
         **candidate.metadata,
         "lake.symbol": symbol,
-        "lake.hour": candidate.hour.isoformat(),
+        _key(layout): candidate.start.isoformat(),
         "lake.sources": sources_to_json(candidate.sources),
         "lake.inputs_hash": candidate.inputs_hash,
         "lake.schema_hash": candidate.schema_hash,
@@ -256,17 +275,17 @@ def _metadata(symbol: str, candidate: HourCandidate) -> dict[str, str]:
 
 
 def _partition(
-    catalog: Catalog,
+    store: Store,
     symbol: str,
-    candidate: HourCandidate,
+    candidate: PartitionCandidate,
     file: StagedFile,
     span: tuple[datetime | None, datetime | None],
     at: datetime,
 ) -> Partition:
     return Partition(
         symbol=symbol,
-        hour=candidate.hour,
-        path=catalog.relative(catalog.minute_path(symbol, candidate.hour)),
+        start=candidate.start,
+        path=store.catalog.relative(store.catalog.partition_path(symbol, candidate.start)),
         row_count=file.row_count,
         expected_rows=candidate.expected_rows,
         min_ts=span[0],
@@ -280,29 +299,36 @@ def _partition(
         code_version=candidate.code_version,
         checks=candidate.checks,
         committed_at=at,
+        verdict=candidate.verdict,
+        verdict_detail=candidate.verdict_detail,
     )
 
 
-def _decide(catalog: Catalog, ledger: Ledger, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
+def _decide(store: Store, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
     """What becomes of a candidate, and whether it is published (or only its ledger row is refreshed by that)."""
 
     def outcome(status: CommitStatus, row: Partition, reason: str = "") -> CommitOutcome:
-        path = catalog.absolute(row.path) if row is new else serving_path(catalog, ledger, row)
-        return CommitOutcome(row.hour, status, path, row.content_hash, row.row_count, reason)
+        path = store.catalog.absolute(row.path) if row is new else serving_path(store, row)
+        return CommitOutcome(row.start, status, path, row.content_hash, row.row_count, reason)
 
     if held is None:
         return outcome("committed", new), True
-    if not is_intact(catalog, ledger, held):
+    if not is_intact(store, held):
         return outcome("committed", new, "the committed file was lost or damaged on the disk"), True
     if held.content_hash == new.content_hash:
-        # The bytes say nothing about whether the hour is whole, or what the checks said: both may change under them.
-        facts = (new.complete, new.expected_rows, new.checks) != (held.complete, held.expected_rows, held.checks)
-        refresh = (facts and new.complete >= held.complete) or _of_bytes(new) != _of_bytes(held)
+        # The bytes say nothing about whether they are all, or what the checks said: both may change under them.
+        changed = _said_of(new) != _said_of(held)
+        refresh = (changed and new.complete >= held.complete) or _of_bytes(new) != _of_bytes(held)
         return outcome("unchanged", new if refresh else held), refresh
-    worse = _worse(held, new)
+    worse = _worse(store.layout, held, new)
     if worse:
         return outcome("kept_better", held, worse), False
     return outcome("committed", new), True
+
+
+def _said_of(partition: Partition) -> tuple[object, ...]:
+    """What a build says of the bytes, beyond what they say themselves."""
+    return partition.complete, partition.expected_rows, partition.checks, partition.verdict, partition.verdict_detail
 
 
 def _of_bytes(partition: Partition) -> tuple[object, ...]:
@@ -310,39 +336,41 @@ def _of_bytes(partition: Partition) -> tuple[object, ...]:
     return partition.row_count, partition.min_ts, partition.max_ts, partition.schema_hash, partition.size_bytes
 
 
-def _worse(held: Partition, new: Partition) -> str:
+def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
     """Why a candidate would lose something that is committed; empty when it would not.
 
-    The whole hour replaces a part of it even where a stream fell away meanwhile: columns that are NULL now say so, and
-    what REST gave of them is kept as captures, while an hour that never ends would stop the watermark.
+    The whole partition replaces a part of it even where a stream fell away meanwhile: columns that are NULL now say so,
+    and what REST gave of them is kept as captures, while a partition that never ends would stop the watermark.
     """
-    if new.complete and not held.complete and new.row_count >= held.row_count and _row_rank(new) >= _row_rank(held):
+    ranks = _row_rank(layout, held), _row_rank(layout, new)
+    if new.complete and not held.complete and new.row_count >= held.row_count and ranks[1] >= ranks[0]:
         return ""
     lower = lower_ranked(held.sources, new.sources)
     if lower:
         return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
     if held.complete and not new.complete:
-        return f"the committed hour is complete ({held.row_count} rows), this one is not ({new.row_count})"
-    if new.row_count < held.row_count and _row_rank(new) <= _row_rank(held):
-        return f"the committed hour has {held.row_count} rows, this one {new.row_count} from no better source"
+        return f"the committed {layout.span} is complete ({held.row_count} rows), this one is not ({new.row_count})"
+    if new.row_count < held.row_count and ranks[1] <= ranks[0]:
+        return f"the committed {layout.span} has {held.row_count} rows, this one {new.row_count} from no better source"
     return ""
 
 
-def _row_rank(partition: Partition) -> int:
-    source = partition.sources.get(ROW_STREAM)
+def _row_rank(layout: TableLayout, partition: Partition) -> int:
+    """Rank of the stream whose rows are the rows of the table: a better source of it may rightly have fewer."""
+    source = partition.sources.get(layout.row_stream)
     return 0 if source is None else rank(source.kind)
 
 
 def _publish(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     symbol: str,
     accepted: Sequence[tuple[Partition, StagedFile]],
     ours: dict[Path, StagedFile],
 ) -> None:
     """Directories, intents, renames and rows. Once the intents are durable, the temp files belong to the recovery."""
+    catalog, ledger = store.catalog, store.ledger
     files = [(file, catalog.absolute(partition.path)) for partition, file in accepted]
-    with disk_errors(f"minute table, {symbol}: directories of {len(files)} hour(s)"):
+    with disk_errors(f"{store.layout.title}, {symbol}: directories of {len(files)} {store.layout.span}(s)"):
         fsync_dirs([directory for _, path in files for directory in make_dirs(path.parent)])
     intents = [Intent(partition, catalog.relative(file.temp_path)) for partition, file in accepted]
     ledger.write_intents(intents)
@@ -351,8 +379,9 @@ def _publish(
     ledger.commit_intents(symbol, partial(publish_all, files))
 
 
-def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetime], list[datetime]]:
+def _settle(store: Store, symbol: str) -> tuple[list[datetime], list[datetime]]:
     """Finish or forget the intents of a dead writer; the caller holds the lock, so no living one has any."""
+    catalog, ledger = store.catalog, store.ledger
     intents = ledger.intents(symbol)
     if not intents:
         return [], []
@@ -360,7 +389,7 @@ def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetim
     forgotten: list[datetime] = []
     to_publish: list[tuple[StagedFile, Path]] = []
     temps: list[Path] = []
-    with disk_errors(f"minute table, {symbol}: recovery"):
+    with disk_errors(f"{store.layout.title}, {symbol}: recovery"):
         for intent in intents:
             row = intent.partition
             temp, final = catalog.absolute(intent.temp_path), catalog.absolute(row.path)
@@ -370,9 +399,9 @@ def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetim
             elif final.is_file() and file_hash(final) == row.content_hash:
                 fsync_dirs([final.parent])
             else:
-                forgotten.append(row.hour)
+                forgotten.append(row.start)
                 continue
-            finished.append(row.hour)
+            finished.append(row.start)
         ledger.drop_intents(symbol, forgotten)
         ledger.commit_intents(symbol, partial(publish_all, to_publish))
         for temp in temps:
@@ -380,13 +409,14 @@ def _settle(catalog: Catalog, ledger: Ledger, symbol: str) -> tuple[list[datetim
     return finished, forgotten
 
 
-def _sweep(catalog: Catalog, ledger: Ledger) -> int:
+def _sweep(store: Store) -> int:
     """Remove temp files that no living writer can still want."""
+    catalog = store.catalog
     if not catalog.temp_dir.is_dir():
         return 0
     with disk_errors(f"sweep {catalog.temp_dir}"):
         now = file_time(catalog.temp_dir)
-        wanted = {catalog.absolute(intent.temp_path) for intent in ledger.intents()}
+        wanted = {catalog.absolute(path) for path in store.ledger.temp_paths()}
         stale = [
             path
             for path in catalog.temp_dir.iterdir()

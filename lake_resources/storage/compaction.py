@@ -1,10 +1,11 @@
-"""Many hours become one file, and the files it was made from go away.
+"""Many partitions become one file, and the files it was made from go away.
 
-Belongs here: writing a day or month file whose rows are proven to be those of the hours, letting it serve them, and
-removing what nothing is read from any more. Does not belong here: which hours are closed (`lake_assets` decides).
+Belongs here: writing a day or month file whose rows are proven to be those of the partitions, letting it serve them,
+and removing what nothing is read from any more. Does not belong here: which partitions are closed (`lake_assets`
+decides).
 
 Order: read and verify the inputs → stage → read back and compare → rename → ledger. A kill at any point leaves either
-the hours as they were (and perhaps an unused file, which `clear` sweeps) or the new file serving all of them.
+the partitions as they were (and perhaps an unused file, which `clear` sweeps) or the new file serving all of them.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ import polars as pl
 
 from lake_resources.clock import Clock
 from lake_resources.errors import LedgerError
-from lake_resources.storage.catalog import HOUR, Catalog
+from lake_resources.layout import TableLayout, Tier
 from lake_resources.storage.disk import disk_errors, file_time
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.compacted_rows import Tier, bitmap
-from lake_resources.storage.ledger.ledger import HourFile, Ledger, Segment
+from lake_resources.storage.ledger.compacted_rows import bitmap
+from lake_resources.storage.ledger.ledger import CompactedFile, PartitionFile
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.placement import Stretch, stretches
-from lake_resources.storage.reader import TIME_COLUMN
+from lake_resources.storage.store import Store
 
 ROW_GROUP_ROWS = 14_880
-"""A third of a month: a day is read in half the time of one group per month, years of one column a tenth slower."""
+"""A third of a month of minutes: a day is read in half the time of one group per month, years of one column a tenth
+slower."""
 _FILES_AT_ONCE = 192
 """Their bytes are in memory together, so that what is hashed is what is read."""
 
@@ -62,15 +64,15 @@ class Compacted:
     """What became of a period.
 
     Attributes:
-        status: `compacted`, `unchanged` (the same file was there already), `changed_meanwhile` (an hour was committed
-            since the ledger was asked for the hours: nothing was changed, the next run takes it).
+        status: `compacted`, `unchanged` (the same file was there already), `changed_meanwhile` (a partition was
+            committed since the ledger was asked for them: nothing was changed, the next run takes it).
         input_bytes: size of the files that were read.
         path: the file; None where none was written.
     """
 
     period: Period
     status: CompactionStatus
-    hours: int
+    partitions: int
     row_count: int
     input_bytes: int
     size_bytes: int
@@ -86,79 +88,79 @@ class Cleared:
 
 
 def compact(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     period: Period,
-    hours: Sequence[HourFile],
+    files: Sequence[PartitionFile],
     *,
     clock: Clock,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Compacted:
-    """Write one file of all committed hours of a period and let it serve them. The hour files stay.
+    """Write one file of all committed partitions of a period and let it serve them. Their own files stay.
 
     Args:
-        catalog: paths of the lake.
-        ledger: its ledger.
+        store: the table.
         period: which day or month.
-        hours: its committed hours, all of them, as the ledger gave them.
-        clock: gives the time from which the grace of the hour files counts.
+        files: its committed partitions, all of them, as the ledger gave them.
+        clock: gives the time from which the grace of their files counts.
         timeout_s: how long to wait for a writer of the symbol, seconds; the lock is held for the rename only.
 
     Raises:
         LedgerError: a file is not what the ledger says, or the rows read back are not those that were read.
         DiskFull: no space; nothing was changed, and no temp file is left.
         PartitionBusy: a writer held the symbol all that time.
-        ValueError: no hours, or hours of different schemas.
+        ValueError: no partitions, or partitions of different schemas.
     """
-    schemas = {hour.schema_hash for hour in hours}
+    catalog, ledger, step = store.catalog, store.ledger, store.layout.step
+    schemas = {file.schema_hash for file in files}
     if len(schemas) != 1:
-        raise ValueError(f"{period.symbol} {period.name}: {len(schemas)} schemas in {len(hours)} hours; need one")
-    placed = stretches(ledger, period.symbol, period.start, period.end)
+        raise ValueError(f"{period.symbol} {period.name}: {len(schemas)} schemas in {len(files)} partitions; need one")
+    placed = stretches(store, period.symbol, period.start, period.end)
     try:
-        rows, input_bytes = _read(catalog, ledger, period, hours, placed)
+        rows, input_bytes = _read(store, period, files, placed)
     except LedgerError:
         # A writer renames its file before the ledger has the row; under its lock both are as it leaves them.
         with writer_lock(catalog.lock_path(period.symbol), timeout_s=timeout_s):
-            if not _moved(ledger, period, hours, placed):
+            if not _moved(store, period, files, placed):
                 raise
-        return Compacted(period, "changed_meanwhile", len(hours), 0, 0, 0, None)
+        return Compacted(period, "changed_meanwhile", len(files), 0, 0, 0, None)
     proof = rows_hash(rows)
-    metadata = _metadata(period, hours, proof)
+    metadata = _metadata(store.layout, period, files, proof)
     staged = stage(rows, catalog.temp_dir, metadata, row_group_rows=ROW_GROUP_ROWS)
     try:
         del rows
         if rows_hash(pl.read_parquet(staged.temp_path)) != proof:
             raise LedgerError(
-                f"minute table, {period.symbol} {period.name}: the rows read back are not those of the hours",
+                f"{store.layout.title}, {period.symbol} {period.name}: the rows read back are not those that were read",
                 remedy="Nothing was changed. Check the disk (dmesg, SMART), then compact again",
             )
-        path = catalog.segment_path(period.symbol, period.name, staged.content_hash)
-        holds = bitmap(period.start, (hour.hour for hour in hours))
-        segment = Segment(
+        path = catalog.compacted_path(period.symbol, period.name, staged.content_hash)
+        holds = bitmap(period.start, (file.start for file in files), step)
+        compacted = CompactedFile(
             symbol=period.symbol,
             path=catalog.relative(path),
             tier=period.tier,
             start=period.start,
             end=period.end,
+            step=step,
             serves=holds,
             holds=holds,
             row_count=staged.row_count,
             content_hash=staged.content_hash,
             rows_hash=proof,
             size_bytes=staged.size_bytes,
-            schema_hash=hours[0].schema_hash,
+            schema_hash=files[0].schema_hash,
             compacted_at=clock(),
         )
         with writer_lock(catalog.lock_path(period.symbol), timeout_s=timeout_s):
-            held = {found.path: found for found in ledger.segments(period.symbol, period.start, period.end)}
-            known = held.get(segment.path)
+            held = {found.path: found for found in ledger.compacted_files(period.symbol, period.start, period.end)}
+            known = held.get(compacted.path)
             if known is not None and known.serves == holds:
                 status: CompactionStatus = "unchanged"
             else:
                 staged.publish(path)
-                served = ledger.activate_segment(segment, {hour.hour: hour.content_hash for hour in hours})
+                served = ledger.activate(compacted, {file.start: file.content_hash for file in files})
                 status = "compacted" if served else "changed_meanwhile"
-        return Compacted(period, status, len(hours), staged.row_count, input_bytes, staged.size_bytes, path)
+        return Compacted(period, status, len(files), staged.row_count, input_bytes, staged.size_bytes, path)
     finally:
         staged.discard()
 
@@ -200,8 +202,7 @@ def _raw(values: pl.Series) -> memoryview | bytes:
 
 
 def clear(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     symbol: str,
     *,
     clock: Clock,
@@ -209,86 +210,87 @@ def clear(
     dry_run: bool = False,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Cleared:
-    """Remove files that nothing is read from since at least `grace`: hour files behind a segment, old segments.
+    """Remove files that nothing is read from since at least `grace`: those that were compacted, old compacted ones.
 
-    Before an hour file goes, the segment that serves the hour is hashed again; a damaged one removes nothing.
+    Before a partition's own file goes, the compacted one that serves it is hashed again; a damaged one removes nothing.
 
     Args:
         grace: how long a reader that opened its files before the compaction may still need them.
         dry_run: count only.
 
     Raises:
-        LedgerError: a segment is not what the ledger says.
+        LedgerError: a compacted file is not what the ledger says.
         PartitionBusy: a writer held the symbol all that time.
     """
     files = size_bytes = 0
-    for segment in ledger.segments(symbol, superseded=True):
-        since = segment.superseded_at or segment.compacted_at
-        done = segment.superseded_at is None and segment.cleared_at is not None
+    catalog, ledger = store.catalog, store.ledger
+    for compacted in ledger.compacted_files(symbol, superseded=True):
+        since = compacted.superseded_at or compacted.compacted_at
+        done = compacted.superseded_at is None and compacted.cleared_at is not None
         if done or clock() - since < grace:
             continue
-        # The lock is taken per segment, so that the writer of the open hour never waits for years of removals.
+        # The lock is taken per file, so that the writer of the open partition never waits for years of removals.
         with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
-            now = next(iter(_same(ledger, segment)), None)
-            if now != segment:  # a commit or another compaction was faster
+            if next(iter(_same(store, compacted)), None) != compacted:  # a commit or another compaction was faster
                 continue
-            gone = [catalog.absolute(segment.path)] if segment.superseded_at else _hour_files(catalog, ledger, segment)
+            gone = [catalog.absolute(compacted.path)] if compacted.superseded_at else _replaced(store, compacted)
             files += len(gone)
             size_bytes += sum(path.stat().st_size for path in gone if path.is_file())
             if dry_run:
                 continue
-            if segment.superseded_at:
+            if compacted.superseded_at:
                 gone[0].unlink(missing_ok=True)
-                ledger.forget_segment(segment)
+                ledger.forget_compacted(compacted)
             else:
-                _unlink(catalog, gone)
-                ledger.mark_cleared(segment, at=clock())
+                _unlink(store.root, gone)
+                ledger.mark_cleared(compacted, at=clock())
     with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
-        unused = _unused(catalog, ledger, symbol, grace)
+        unused = _unused(store, symbol, grace)
         if not dry_run:
             for path in unused:
                 path.unlink(missing_ok=True)
     return Cleared(files + len(unused), size_bytes)
 
 
-def _same(ledger: Ledger, segment: Segment) -> Iterator[Segment]:
-    found = ledger.segments(segment.symbol, segment.start, segment.end, superseded=True)
-    return (other for other in found if other.path == segment.path)
+def _same(store: Store, compacted: CompactedFile) -> Iterator[CompactedFile]:
+    found = store.ledger.compacted_files(compacted.symbol, compacted.start, compacted.end, superseded=True)
+    return (other for other in found if other.path == compacted.path)
 
 
-def _hour_files(catalog: Catalog, ledger: Ledger, segment: Segment) -> list[Path]:
-    """The files of the hours that a proven segment serves, as far as they are still there."""
-    file = catalog.absolute(segment.path)
-    if not file.is_file() or file_hash(file) != segment.content_hash:
-        raise _not_as_written(segment.symbol, segment.path, "Nothing was removed. Run `lake audit`")
-    served = set(segment.hours)
+def _replaced(store: Store, compacted: CompactedFile) -> list[Path]:
+    """The partitions' own files that a proven compacted file stands for, as far as they are still there."""
+    path = store.catalog.absolute(compacted.path)
+    if not path.is_file() or file_hash(path) != compacted.content_hash:
+        raise _not_as_written(store, compacted.symbol, compacted.path, "Nothing was removed. Run `lake audit`")
+    served = set(compacted.served)
     paths = [
-        catalog.absolute(hour.path)
-        for hour in ledger.hour_files(segment.symbol, segment.start, segment.end)
-        if hour.hour in served
+        store.catalog.absolute(file.path)
+        for file in store.ledger.partition_files(compacted.symbol, compacted.start, compacted.end)
+        if file.start in served
     ]
     return [path for path in paths if path.is_file()]
 
 
-def _unlink(catalog: Catalog, paths: Sequence[Path]) -> None:
-    with disk_errors(f"remove {len(paths)} compacted hour files"):
+def _unlink(root: Path, paths: Sequence[Path]) -> None:
+    with disk_errors(f"remove {len(paths)} files that were compacted"):
         for path in paths:
             path.unlink(missing_ok=True)
             for directory in path.parents:
-                if directory == catalog.root or any(directory.iterdir()):
+                if directory == root or any(directory.iterdir()):
                     break
                 directory.rmdir()
 
 
-def _unused(catalog: Catalog, ledger: Ledger, symbol: str, grace: timedelta) -> list[Path]:
-    """Segment files without a ledger row: a compaction was killed, or overtaken, between rename and ledger.
+def _unused(store: Store, symbol: str, grace: timedelta) -> list[Path]:
+    """Compacted files without a ledger row: a compaction was killed, or overtaken, between rename and ledger.
 
     Under the writer lock, as that step is.
     """
-    directory = catalog.segments_dir(symbol)
+    directory = store.catalog.compacted_dir(symbol)
     if not directory.is_dir():
         return []
-    known = {catalog.absolute(segment.path) for segment in ledger.segments(symbol, superseded=True)}
+    rows = store.ledger.compacted_files(symbol, superseded=True)
+    known = {store.catalog.absolute(row.path) for row in rows}
     now = file_time(directory)
     return [
         path
@@ -297,74 +299,77 @@ def _unused(catalog: Catalog, ledger: Ledger, symbol: str, grace: timedelta) -> 
     ]
 
 
-def _moved(ledger: Ledger, period: Period, hours: Sequence[HourFile], placed: Sequence[Stretch]) -> bool:
+def _moved(store: Store, period: Period, files: Sequence[PartitionFile], placed: Sequence[Stretch]) -> bool:
     """Whether a commit, another compaction or a removal has changed what is committed, or where it lies.
 
     A commit that was killed half-way is no damage either: the next writer finishes it.
     """
-    unfinished = {intent.partition.hour for intent in ledger.intents(period.symbol)}
+    unfinished = {intent.partition.start for intent in store.ledger.intents(period.symbol)}
     return (
-        any(period.start <= hour < period.end for hour in unfinished)
-        or ledger.hour_files(period.symbol, period.start, period.end) != list(hours)
-        or stretches(ledger, period.symbol, period.start, period.end) != placed
+        any(period.start <= start < period.end for start in unfinished)
+        or store.ledger.partition_files(period.symbol, period.start, period.end) != list(files)
+        or stretches(store, period.symbol, period.start, period.end) != placed
     )
 
 
 def _read(
-    catalog: Catalog, ledger: Ledger, period: Period, hours: Sequence[HourFile], placed: Sequence[Stretch]
+    store: Store, period: Period, files: Sequence[PartitionFile], placed: Sequence[Stretch]
 ) -> tuple[pl.DataFrame, int]:
     """Rows of the period as readers see them now, from verified bytes, and how many bytes that were."""
-    expected = {hour.path: hour.content_hash for hour in hours}
-    expected |= {found.path: found.content_hash for found in ledger.segments(period.symbol, period.start, period.end)}
+    ledger, time = store.ledger, pl.col(store.layout.time_column)
+    expected = {file.path: file.content_hash for file in files}
+    compacted = ledger.compacted_files(period.symbol, period.start, period.end)
+    expected |= {found.path: found.content_hash for found in compacted}
     parts: list[pl.DataFrame] = []
     schema, size_bytes = None, 0
     for stretch in placed:
         for index in range(0, len(stretch.paths), _FILES_AT_ONCE):
             paths = stretch.paths[index : index + _FILES_AT_ONCE]
-            contents = [_verified(catalog, period.symbol, path, expected.get(path)) for path in paths]
+            contents = [_verified(store, period.symbol, path, expected.get(path)) for path in paths]
             size_bytes += sum(len(content) for content in contents)
             # All have one schema, and a reader that knows it need not derive it from each footer.
             schema = schema or pl.read_parquet_schema(contents[0])
             part = pl.scan_parquet(contents, schema=schema, hive_partitioning=False)
             if stretch.cut:
-                part = part.filter(pl.col(TIME_COLUMN) >= stretch.start, pl.col(TIME_COLUMN) < stretch.end)
+                part = part.filter(time >= stretch.start, time < stretch.end)
             parts.append(part.collect())
             del contents, part
     rows = pl.concat(parts, rechunk=True)
-    _check(period, hours, rows)
+    _check(store.layout, period, files, rows)
     return rows, size_bytes
 
 
-def _verified(catalog: Catalog, symbol: str, path: str, content_hash: str | None) -> bytes:
+def _verified(store: Store, symbol: str, path: str, content_hash: str | None) -> bytes:
     with suppress(FileNotFoundError):
-        content = catalog.absolute(path).read_bytes()
+        content = store.catalog.absolute(path).read_bytes()
         if content_hash is not None and hashlib.sha256(content).hexdigest() == content_hash:
             return content
-    raise _not_as_written(symbol, path, "Nothing was changed. Materialize these hours again, then compact")
+    raise _not_as_written(store, symbol, path, "Nothing was changed. Materialize these partitions again, then compact")
 
 
-def _not_as_written(symbol: str, path: str, remedy: str) -> LedgerError:
-    return LedgerError(f"minute table, {symbol}: {path} is lost or not the file that was committed", remedy=remedy)
+def _not_as_written(store: Store, symbol: str, path: str, remedy: str) -> LedgerError:
+    found = f"{store.layout.title}, {symbol}: {path} is lost or not the file that was committed"
+    return LedgerError(found, remedy=remedy)
 
 
-def _check(period: Period, hours: Sequence[HourFile], rows: pl.DataFrame) -> None:
-    """Every hour has the rows the ledger says, each minute once and in order."""
-    counts = dict(rows.group_by(pl.col(TIME_COLUMN).dt.truncate("1h")).len().iter_rows())
-    wrong = [hour.hour for hour in hours if counts.pop(hour.hour, 0) != hour.row_count] + sorted(counts)
-    if wrong or bool((rows[TIME_COLUMN].diff() <= timedelta()).any()):
-        where = f"{len(wrong)} hour(s), first {wrong[0]:%Y-%m-%dT%H}" if wrong else "minutes out of order"
+def _check(layout: TableLayout, period: Period, files: Sequence[PartitionFile], rows: pl.DataFrame) -> None:
+    """Every partition has the rows the ledger says, each time once and in order."""
+    counts = dict(rows.group_by(pl.col(layout.time_column).dt.truncate(layout.every)).len().iter_rows())
+    wrong = [file.start for file in files if counts.pop(file.start, 0) != file.row_count] + sorted(counts)
+    if wrong or bool((rows[layout.time_column].diff() <= timedelta()).any()):
+        where = f"{len(wrong)} {layout.span}(s), first {layout.text(wrong[0])}" if wrong else "rows out of order"
         raise LedgerError(
-            f"minute table, {period.symbol} {period.name}: other rows than the ledger says in {where}",
-            remedy="Nothing was changed. Materialize these hours again, then compact",
+            f"{layout.title}, {period.symbol} {period.name}: other rows than the ledger says in {where}",
+            remedy=f"Nothing was changed. Materialize these {layout.span}s again, then compact",
         )
 
 
-def _metadata(period: Period, hours: Sequence[HourFile], proof: str) -> dict[str, str]:
-    """Where the rows came from, by stretches of equal sources; the ledger keeps each hour's own inputs hash."""
+def _metadata(layout: TableLayout, period: Period, files: Sequence[PartitionFile], proof: str) -> dict[str, str]:
+    """Where the rows came from, by stretches of equal sources; the ledger keeps each partition's own inputs hash."""
     sources: dict[str, list[list[object]]] = {}
-    for hour in hours:
-        first, end = f"{hour.hour:%Y-%m-%dT%H}", f"{hour.hour + HOUR:%Y-%m-%dT%H}"
-        for stream, ref in orjson.loads(hour.sources).items():
+    for file in files:
+        first, end = layout.text(file.start), layout.text(file.start + layout.step)
+        for stream, ref in orjson.loads(file.sources).items():
             found = sources.setdefault(stream, [])
             same = [ref["kind"], ref["reference"]]
             if found and found[-1][2:] == same:
@@ -374,9 +379,9 @@ def _metadata(period: Period, hours: Sequence[HourFile], proof: str) -> dict[str
     return {
         "lake.symbol": period.symbol,
         "lake.period": period.name,
-        "lake.hours": f"{bitmap(period.start, (hour.hour for hour in hours)):x}",
+        f"lake.{layout.span}s": f"{bitmap(period.start, (file.start for file in files), layout.step):x}",
         "lake.rows_hash": proof,
-        "lake.schema_hash": hours[0].schema_hash,
-        "lake.code_version": ",".join(sorted({hour.code_version for hour in hours})),
+        "lake.schema_hash": files[0].schema_hash,
+        "lake.code_version": ",".join(sorted({file.code_version for file in files})),
         "lake.sources": json.dumps(sources, sort_keys=True, separators=(",", ":")),
     }

@@ -1,8 +1,8 @@
-"""The DuckDB file with the view `minute`: all committed minutes by the ledger's paths, for any SQL tool.
+"""The DuckDB file with a view of a table: all committed rows by the ledger's paths, for any SQL tool.
 
-Belongs here: the view's text, the starter queries, replacing the file in one step, which files there are.
-Does not belong here: options. A view names the files of the moment: after new hours, and before any of them is removed,
-it is made again.
+Belongs here: the view's text, replacing the file in one step, which files there are.
+Does not belong here: options. A view names the files of the moment: after new partitions, and before any of them is
+removed, it is made again.
 """
 
 from __future__ import annotations
@@ -20,29 +20,10 @@ import duckdb
 from lake_resources.errors import NotYet, SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.disk import disk_errors, replace_text
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.placement import Stretch, stretches
+from lake_resources.storage.store import Store
 
-QUERIES = """\
--- Starter queries on the view `minute`. Times are UTC, which is set for this connection first.
-SET TimeZone = 'UTC';
-
--- What is there, by symbol and month.
-SELECT symbol, year, month, count(*) AS minutes FROM minute GROUP BY ALL ORDER BY ALL;
-
--- Minutes that are missing between the first and the last.
-SELECT symbol, datediff('minute', min(timestamp), max(timestamp)) + 1 - count(*) AS missing FROM minute GROUP BY ALL;
-
--- Hourly bars.
-SELECT symbol, time_bucket(INTERVAL 1 HOUR, timestamp) AS hour, arg_min(open, timestamp) AS open, max(high) AS high,
-       min(low) AS low, arg_max(close, timestamp) AS close, sum(volume_btc) AS volume
-FROM minute GROUP BY ALL ORDER BY ALL;
-
--- The last day with taker imbalance and open interest.
-SELECT timestamp, close, taker_buy_ratio, oi_contracts, funding_rate FROM minute
-WHERE timestamp >= (SELECT max(timestamp) FROM minute) - INTERVAL 1 DAY ORDER BY timestamp;
-"""
 _YEARS = timedelta(days=366 * 100)
 _PARTS = ("year", "month", "day", "hour")
 
@@ -61,59 +42,61 @@ class View:
     warning: str = ""
 
 
-def write_view(catalog: Catalog, ledger: Ledger, symbols: Sequence[str], path: Path) -> View:
+def write_view(store: Store, symbols: Sequence[str], path: Path) -> View:
     """Write the DuckDB file and remember it for `remake_views`; its readers keep the one before until they reopen it.
 
     Raises:
-        NotYet: no hour of these symbols is committed.
+        NotYet: no partition of these symbols is committed.
         SettingsError: the file holds something else than the view.
         StorageError: the file cannot be written.
     """
-    with _views(catalog) as known:
-        found = _make(catalog, ledger, symbols, path)
-        known[_key(catalog, path)] = list(symbols)
+    with _views(store.catalog) as known:
+        found = _make(store, symbols, path)
+        known[_key(store.catalog, path)] = list(symbols)
     return found
 
 
-def remake_views(catalog: Catalog, ledger: Ledger) -> list[View]:
-    """Write every file that `write_view` made and that is still there anew: it names the files of the moment.
+def remake_views(store: Store) -> list[View]:
+    """Write every file that `write_view` made of the table and that is still there anew, for the files of the moment.
 
     A file that holds something else by now, or cannot be written, is left alone and says so; the others are remade.
     """
     done = []
-    with _views(catalog) as known:
+    with _views(store.catalog) as known:
         for key, symbols in list(known.items()):
-            path = catalog.root / key
+            path = store.root / key
             if not path.is_file():
                 del known[key]
                 continue
             try:
-                done.append(_make(catalog, ledger, symbols, path))
+                done.append(_make(store, symbols, path))
             except (NotYet, SettingsError, StorageError) as error:
                 done.append(View(path, 0, f"it is as old as before: {error}"))
     return done
 
 
-def _make(catalog: Catalog, ledger: Ledger, symbols: Sequence[str], path: Path) -> View:
+def _make(store: Store, symbols: Sequence[str], path: Path) -> View:
     selects: list[str] = []
     files = 0
     for symbol in symbols:
-        first = ledger.first_hour(symbol)
+        first = store.ledger.first_partition(symbol)
         if first is None:
             continue
-        for stretch in stretches(ledger, symbol, first, first + _YEARS):
+        for stretch in stretches(store, symbol, first, first + _YEARS):
             files += len(stretch.paths)
-            selects.append(_select(catalog, symbol, stretch))
+            selects.append(_select(store, symbol, stretch))
     if not selects:
-        raise NotYet(f"no hour is committed in {catalog.root}", remedy="Backfill first, or name other symbols")
-    warning = _look(path) if path.exists() else ""
+        raise NotYet(
+            f"no {store.layout.span} is committed in {store.root}", remedy="Backfill first, or name other symbols"
+        )
+    warning = _look(path, store.layout.directory) if path.exists() else ""
     temp = path.with_name(f".{path.name}-{uuid4().hex}")
     with disk_errors(f"DuckDB view {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with duckdb.connect(str(temp)) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
-                connection.execute("CREATE VIEW minute AS\n" + "\nUNION ALL\n".join(selects))
+                connection.execute(f'CREATE VIEW "{store.layout.directory}" AS\n' + "\nUNION ALL\n".join(selects))
             temp.replace(path)
         except duckdb.Error as error:
             raise StorageError(f"DuckDB view {path}: {error}", remedy="Run `lake audit`, repair, try again") from error
@@ -122,7 +105,7 @@ def _make(catalog: Catalog, ledger: Ledger, symbols: Sequence[str], path: Path) 
     return View(path, files, warning)
 
 
-def _look(path: Path) -> str:
+def _look(path: Path, view: str) -> str:
     """A warning where a program has the file open for writing.
 
     Raises:
@@ -140,7 +123,7 @@ def _look(path: Path) -> str:
         raise SettingsError(f"{path} is no DuckDB file", remedy="Give another path: it is not overwritten") from error
     if found != [(0, 1)]:
         raise SettingsError(
-            f"{path} holds more than the view `minute`",
+            f"{path} holds more than the view `{view}`",
             remedy="Give another path, or ATTACH the view's file from yours: it is not overwritten",
         )
     return ""
@@ -163,14 +146,13 @@ def _key(catalog: Catalog, path: Path) -> str:
     return str(path.relative_to(catalog.root)) if path.is_relative_to(catalog.root) else str(path)
 
 
-def _select(catalog: Catalog, symbol: str, stretch: Stretch) -> str:
-    paths = ", ".join(_quoted(str(catalog.absolute(path))) for path in stretch.paths)
+def _select(store: Store, symbol: str, stretch: Stretch) -> str:
+    paths = ", ".join(_quoted(str(store.catalog.absolute(path))) for path in stretch.paths)
+    time = store.layout.time_column
     # Of the epoch, so that the session's time zone does not matter.
-    utc = "make_timestamp(epoch_us(timestamp))"
+    utc = f"make_timestamp(epoch_us({time}))"
     parts = ", ".join(f"{part}({utc}) AS {part}" for part in _PARTS)
-    where = (
-        f" WHERE timestamp >= {_instant(stretch.start)} AND timestamp < {_instant(stretch.end)}" if stretch.cut else ""
-    )
+    where = f" WHERE {time} >= {_instant(stretch.start)} AND {time} < {_instant(stretch.end)}" if stretch.cut else ""
     # Parts of the path are not taken for columns: they would come twice.
     source = f"read_parquet([{paths}], hive_partitioning = false)"
     return f"SELECT {_quoted(symbol)} AS symbol, {parts}, * FROM {source}{where}"  # noqa: S608 - all parts are quoted

@@ -26,12 +26,13 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rulepack import rulepack
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition
+from lake_resources.storage.ledger.ledger import Intent, Partition
 from lake_resources.storage.provenance import SourceRef
+from lake_resources.storage.store import Store
 from lake_tests.bench.meter import cpu_s, peak_mib
 from lake_tests.support.sound_hours import sound_rows
+from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
@@ -40,9 +41,9 @@ _DAYS_AT_ONCE = 30
 _REPEATS = 5
 
 
-def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
+def make_lake(root: Path, hours: int) -> Store:
     """A lake of so many sound hours; nothing is flushed to the disk, which only the real commit has to."""
-    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
+    store = store_at(root)
     noise = random.Random(7)
     base = sound_rows(FIRST, 24).with_columns(
         pl.Series(name, [noise.random() / 2 + 0.1 for _ in range(24 * 60)])
@@ -58,13 +59,13 @@ def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
             rows = base.slice(60 * (number % 24), 60).with_columns(
                 timestamp=pl.col("timestamp") + (hour - FIRST - (number % 24) * HOUR)
             )
-            path = catalog.minute_path(SYMBOL, hour)
+            path = store.catalog.partition_path(SYMBOL, hour)
             path.parent.mkdir(parents=True)
             rows.write_parquet(path, compression="zstd", metadata=metadata)
             row = Partition(
                 symbol=SYMBOL,
-                hour=hour,
-                path=catalog.relative(path),
+                start=hour,
+                path=store.catalog.relative(path),
                 row_count=60,
                 expected_rows=60,
                 min_ts=hour,
@@ -80,9 +81,9 @@ def make_lake(root: Path, hours: int) -> tuple[Catalog, Ledger]:
                 checks='[{"name":"schema","passed":true,"metadata":{}}]' * 7,
             )
             intents.append(Intent(row, ".tmp/none"))
-        ledger.write_intents(intents)
-        ledger.commit_intents(SYMBOL)
-    return catalog, ledger
+        store.ledger.write_intents(intents)
+        store.ledger.commit_intents(SYMBOL)
+    return store
 
 
 def timed(name: str, work: Callable[[], object], **further: object) -> float:
@@ -115,13 +116,13 @@ def main() -> None:
     if not (root / "ledger.sqlite").exists():
         root.mkdir(parents=True, exist_ok=True)
         timed("make the lake", lambda: make_lake(root, hours), hours=hours)
-    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
+    store = store_at(root)
     end = FIRST + hours * HOUR
     cache = AuditCache(root / "audit.sqlite")
     cache.path.unlink(missing_ok=True)
 
     def audit() -> None:
-        report = audit_hours(catalog, ledger, SYMBOL, FIRST, end, now=end + HOUR, lag_minutes=3, cache=cache)
+        report = audit_hours(store, SYMBOL, FIRST, end, now=end + HOUR, lag_minutes=3, cache=cache)
         assert len(report.hours) == hours, report.counts
         assert not report.wrong, report.counts
 

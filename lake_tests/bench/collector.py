@@ -25,7 +25,7 @@ from lake_assets.live.recorder import Parts, run_collector
 from lake_assets.live.row_files import LiveRows
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
+from lake_tests.support.stores import store_at
 
 BASES = "BTC ETH BNB SOL XRP LINK ADA AVAX DOGE DOT FIL LTC NEAR TRX UNI ATOM APT ARB OP SUI INJ SEI TIA WLD"
 PORT = 8951
@@ -113,13 +113,13 @@ def measured(parts: Parts, lived_s: float, cpu_s: float) -> dict[str, float]:
 
 def rebuilding(root: Path, symbol: str) -> dict[str, float]:
     """How fast an hour is rebuilt: a recorded minute costs what each of the hour's costs, its neighbours are extra."""
-    catalog = Catalog(root)
+    catalog = store_at(root).catalog
     newest = newest_minute(catalog.live_records_dir)
     assert newest is not None
     records = catalog.live_records_dir
     counts = [sum(1 for _ in read_records(records, symbol, at, at + 1)) for at in range(newest - 3, newest)]
     began_s = time.process_time()
-    rebuild(records, LiveRows(Catalog(root / "again")), symbol, newest - 2, newest)
+    rebuild(records, LiveRows(store_at(root / "again").catalog), symbol, newest - 2, newest)
     spent_s = time.process_time() - began_s
     span_s = 60 * sum(count > max(counts) / 2 for count in counts)
     sys.stdout.write(f"records of {symbol} by minute: {counts}, rebuilt in {spent_s:.2f} s of CPU\n")

@@ -19,12 +19,12 @@ from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcomes_to_json
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.commit import HourCandidate, commit_hours
+from lake_resources.storage.commit import PartitionCandidate, commit_partitions
 from lake_resources.storage.disk import fsync_file
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.provenance import SourceRef
+from lake_resources.storage.store import Store
 from lake_tests.bench.meter import cpu_s, metered
+from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ def day_rows(start: datetime, seed: int) -> pl.DataFrame:
     return frame.cast(UM_MINUTE.polars_schema)
 
 
-def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: datetime) -> None:
+def commit_day(store: Store, frame: pl.DataFrame, start: datetime) -> None:
     """Gate and commit one day, as a build does it."""
     hours = [start + n * HOUR for n in range(24)]
     verdicts = gate(UM_MINUTE, frame, [PartitionWindow(hour, hour + HOUR) for hour in hours], [])
@@ -67,7 +67,7 @@ def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: dat
         if not passes(verdicts[hour]):
             raise SystemExit([outcome.text() for outcome in verdicts[hour]])
         candidates.append(
-            HourCandidate(
+            PartitionCandidate(
                 hour=hour,
                 frame=frame.slice(number * 60, 60),
                 metadata={"lake.symbol": SYMBOL, "lake.hour": hour.isoformat()},
@@ -80,7 +80,7 @@ def commit_day(catalog: Catalog, ledger: Ledger, frame: pl.DataFrame, start: dat
                 checks=outcomes_to_json(verdicts[hour]),
             )
         )
-    outcomes = commit_hours(catalog, ledger, SYMBOL, candidates, clock=lambda: NOW)
+    outcomes = commit_partitions(store, SYMBOL, candidates, clock=lambda: NOW)
     assert all(outcome.status == "committed" for outcome in outcomes)
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--days", type=int, default=417, help="417 days are the first 10,000 hours")
     given = parser.parse_args()
-    catalog, ledger = Catalog(given.root), Ledger(f"sqlite:///{given.root / 'ledger.sqlite'}", given.root)
+    store = store_at(given.root)
     probe = given.root / "probe"
     walls, cpus, probes = [], [], []
     with metered() as figures:
@@ -103,7 +103,7 @@ def main() -> None:
             fsync_file(probe)
             probes.append((time.perf_counter() - wall) * 1000)
             wall, cpu = time.perf_counter(), cpu_s()
-            commit_day(catalog, ledger, frame, start)
+            commit_day(store, frame, start)
             walls.append((time.perf_counter() - wall) / 24 * 1000)
             cpus.append((cpu_s() - cpu) / 24 * 1000)
         part = max(1, given.days // 10)

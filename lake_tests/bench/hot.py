@@ -25,6 +25,7 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.at_rest import store_of
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.jobs.history_pruning import prune_runs
 from lake_assets.local_stack.places import dagster_home
@@ -32,7 +33,6 @@ from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import Ledger
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -74,7 +74,7 @@ def _watch(
     settings: LakeSettings, stack: Stack, warm_up: int, minutes: int
 ) -> tuple[dict[tuple[str, datetime], float], dict[str, float]]:
     """Seconds until each minute of each symbol was seen, and the CPU seconds of the stack meanwhile."""
-    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
+    ledger = store_of(settings).ledger
     time.sleep(warm_up * 60)
     begin = datetime.now(UTC).replace(second=0, microsecond=0) + MINUTE
     time.sleep(max(0.0, (begin - datetime.now(UTC)).total_seconds()))

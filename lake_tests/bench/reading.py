@@ -26,15 +26,16 @@ import polars as pl
 
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.compaction import ROW_GROUP_ROWS, Period, compact, rows_hash
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
-from lake_resources.storage.ledger.ledger import Intent, Ledger, Partition, Segment
+from lake_resources.storage.ledger.ledger import CompactedFile, Intent, Partition
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.provenance import SourceRef
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
+from lake_resources.storage.store import Store
 from lake_tests.bench.meter import cpu_s, metered
+from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
@@ -92,7 +93,7 @@ def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int) -> 
     }
     return Partition(
         symbol=SYMBOL,
-        hour=hour,
+        start=hour,
         path=path,
         row_count=60,
         expected_rows=60,
@@ -109,9 +110,7 @@ def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int) -> 
     )
 
 
-def add_month(
-    catalog: Catalog, ledger: Ledger, plain: Path, start: datetime, end: datetime, *, hour_files: bool
-) -> None:
+def add_month(store: Store, plain: Path, start: datetime, end: datetime, *, hour_files: bool) -> None:
     """One month in the lake (as hour files, or as a month file at once) and as a plain file beside it."""
     rows = month_rows(start, end)
     plain.parent.mkdir(parents=True, exist_ok=True)
@@ -119,50 +118,52 @@ def add_month(
     hours = [start + index * HOUR for index in range((end - start) // HOUR)]
     found = []
     for index, hour in enumerate(hours):
-        path = catalog.minute_path(SYMBOL, hour)
+        path = store.catalog.partition_path(SYMBOL, hour)
         content_hash, size_bytes = "c" * 64, 0
         if hour_files:
             path.parent.mkdir(parents=True)
             metadata = {"lake.symbol": SYMBOL, "lake.sources": "s" * 1300}
             rows.slice(60 * index, 60).write_parquet(path, compression="zstd", metadata=metadata)
             content_hash, size_bytes = file_hash(path), path.stat().st_size
-        found.append(Intent(_hour_row(hour, catalog.relative(path), content_hash, size_bytes), ".tmp/none"))
-    ledger.write_intents(found)
-    ledger.commit_intents(SYMBOL)
+        found.append(Intent(_hour_row(hour, store.catalog.relative(path), content_hash, size_bytes), ".tmp/none"))
+    store.ledger.write_intents(found)
+    store.ledger.commit_intents(SYMBOL)
     if hour_files:
         return
-    staged = stage(rows, catalog.temp_dir, {"lake.symbol": SYMBOL, "s": "s" * 25_000}, row_group_rows=ROW_GROUP_ROWS)
-    path = staged.publish(catalog.segment_path(SYMBOL, f"{start:%Y-%m}", staged.content_hash))
-    bits = bitmap(start, hours)
-    segment = Segment(
-        SYMBOL, catalog.relative(path), "month", start, end, bits, bits, rows.height, staged.content_hash,
-        rows_hash(rows), staged.size_bytes, UM_MINUTE.schema_hash, end,
+    staged = stage(
+        rows, store.catalog.temp_dir, {"lake.symbol": SYMBOL, "s": "s" * 25_000}, row_group_rows=ROW_GROUP_ROWS
+    )
+    path = staged.publish(store.catalog.compacted_path(SYMBOL, f"{start:%Y-%m}", staged.content_hash))
+    bits = bitmap(start, hours, HOUR)
+    compacted = CompactedFile(
+        SYMBOL, store.catalog.relative(path), "month", start, end, HOUR, bits, bits, rows.height,
+        staged.content_hash, rows_hash(rows), staged.size_bytes, UM_MINUTE.schema_hash, end,
     )  # fmt: skip
-    assert ledger.activate_segment(segment, dict.fromkeys(hours, "c" * 64))
+    assert store.ledger.activate(compacted, dict.fromkeys(hours, "c" * 64))
 
 
 def compact_here(root: Path, tier: str, start: datetime, end: datetime) -> None:
     """Compact each month or day of a range, and print the figures; run in a process of its own."""
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     days = [start + index * DAY for index in range((end - start) // DAY)]
     if tier == "day":
         periods = [Period(SYMBOL, "day", day, day + DAY) for day in days]
     else:
         firsts = [day for day in days if day.day == 1]
         periods = [Period(SYMBOL, "month", day, (day + 31 * DAY).replace(day=1)) for day in firsts]
-    ledger.segments(SYMBOL)  # opening the ledger is not the work
+    store.ledger.compacted_files(SYMBOL)  # opening the ledger is not the work
     with metered(input_mb=0.0, output_mb=0.0) as figures:
         for period in periods:
-            hours = ledger.hour_files(SYMBOL, period.start, period.end)
-            done = compact(catalog, ledger, period, hours, clock=lambda: end)
+            hours = store.ledger.partition_files(SYMBOL, period.start, period.end)
+            done = compact(store, period, hours, clock=lambda: end)
             assert done.status == "compacted"
             figures["input_mb"] += done.input_bytes / 1e6
             figures["output_mb"] += done.size_bytes / 1e6
 
 
-def open_files(root: Path) -> tuple[Catalog, Ledger]:
+def open_files(root: Path) -> Store:
     """Catalog and ledger below a root."""
-    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
+    return store_at(root)
 
 
 def compared(name: str, works: dict[str, Callable[[], pl.DataFrame]], **further: object) -> dict[str, float]:
@@ -192,13 +193,11 @@ def say(name: str, **figures: object) -> None:
     sys.stdout.flush()
 
 
-def read_all_ways(
-    catalog: Catalog, ledger: Ledger, plain: Sequence[Path], end: datetime, state: str
-) -> dict[str, float]:
+def read_all_ways(store: Store, plain: Sequence[Path], end: datetime, state: str) -> dict[str, float]:
     """Time the reads of one state of the lake; the years as a ratio to the plain files, short reads in milliseconds."""
 
     def lake() -> pl.DataFrame:
-        return scan_minutes(catalog, ledger, SYMBOL, FIRST, end, ["close"], schema=_SCHEMA).collect()
+        return scan(store, SYMBOL, FIRST, end, ["close"], schema=_SCHEMA).collect()
 
     def files() -> pl.DataFrame:
         return pl.scan_parquet(plain, schema=_SCHEMA, glob=False, hive_partitioning=False).select("close").collect()
@@ -209,7 +208,7 @@ def read_all_ways(
     day = end - 10 * DAY
 
     def window(start: datetime, stop: datetime, columns: list[str] | None) -> Callable[[], pl.DataFrame]:
-        return lambda: scan_minutes(catalog, ledger, SYMBOL, start, stop, columns, schema=_SCHEMA).collect()
+        return lambda: scan(store, SYMBOL, start, stop, columns, schema=_SCHEMA).collect()
 
     short = compared(
         f"short reads, {state}",
@@ -251,20 +250,20 @@ def main() -> None:
         return
     root = given.keep or Path(tempfile.mkdtemp(prefix="reading-bench-"))
     root.mkdir(parents=True, exist_ok=True)
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     spans = months(12 * given.years)
     plain = [root / "plain" / f"{start:%Y-%m}.parquet" for start, _ in spans]
     for index, (start, end) in enumerate(spans):
-        add_month(catalog, ledger, plain[index], start, end, hour_files=index >= len(spans) - _HOUR_MONTHS)
+        add_month(store, plain[index], start, end, hour_files=index >= len(spans) - _HOUR_MONTHS)
     months_done = measured_compaction(root, "month", spans[-_HOUR_MONTHS][0], spans[-1][0])
     last, end = spans[-1]
-    hours = read_all_ways(catalog, ledger, plain, end, "the last month as hour files")
+    hours = read_all_ways(store, plain, end, "the last month as hour files")
     days_done = measured_compaction(root, "day", last, end - 2 * DAY)
-    open_days = read_all_ways(catalog, ledger, plain, end, "days, and 48 hour files")
+    open_days = read_all_ways(store, plain, end, "days, and 48 hour files")
     measured_compaction(root, "day", end - 2 * DAY, end)
-    days = read_all_ways(catalog, ledger, plain, end, "the last month as day files")
+    days = read_all_ways(store, plain, end, "the last month as day files")
     measured_compaction(root, "month", last, end)
-    whole = read_all_ways(catalog, ledger, plain, end, "months")
+    whole = read_all_ways(store, plain, end, "months")
     figures = {
         "months": whole["years"],
         "day_tail": days["years"] / whole["years"],

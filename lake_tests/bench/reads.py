@@ -12,11 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.bench.commits import FIRST, SYMBOL
 from lake_tests.bench.meter import cpu_s, metered
+from lake_tests.support.stores import store_at
 
 _READS = 101
 _DAY = timedelta(days=1)
@@ -25,13 +24,13 @@ _DAY = timedelta(days=1)
 def main() -> None:
     """`reads ROOT DAYS`: the day in the middle."""
     root, days = Path(sys.argv[1]), int(sys.argv[2])
-    catalog, ledger = Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
+    store = store_at(root)
     start = FIRST + days // 2 * _DAY
     walls, cpus = [], []
     with metered() as figures:
         for _ in range(_READS):
             wall, cpu = time.perf_counter(), cpu_s()
-            rows = scan_minutes(catalog, ledger, SYMBOL, start, start + _DAY, schema=UM_MINUTE.polars_schema).collect()
+            rows = scan(store, SYMBOL, start, start + _DAY, schema=UM_MINUTE.polars_schema).collect()
             walls.append((time.perf_counter() - wall) * 1000)
             cpus.append((cpu_s() - cpu) * 1000)
             assert rows.shape == (1440, len(UM_MINUTE.names))

@@ -27,9 +27,9 @@ from lake_assets.transforms.live.live_coverage import trade_coverage
 from lake_resources.collector.journal import Journal
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.catalog import Catalog
 from lake_tests.bench.soak_platform import platform_settings, run_platform
 from lake_tests.support.outage import HOUR, MINUTE, trade_ids
+from lake_tests.support.stores import store_at
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 DROP_EVERY_S = 180
@@ -52,8 +52,8 @@ def collector(settings: LakeSettings, log: Path) -> subprocess.Popen[bytes]:
 
 def judge_trades(settings: LakeSettings, started: datetime, ended: datetime) -> int:
     """Count what is wrong with trades and minutes of the collector, and print what was found."""
-    catalog = Catalog(settings.lake_root)
-    journal = Journal(settings.resolved_ledger_url)
+    catalog = store_at(settings.lake_root).catalog
+    journal = Journal(settings.resolved_ledger_url, "um")
     gaps = journal.gaps()
     wrong = 0
     first = started.replace(second=0, microsecond=0) + 2 * MINUTE

@@ -24,7 +24,7 @@ from lake_assets.metadata import minute_key
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.outage import HOUR, MINUTE, free_port, hours_on_disk, instance_of, strike
 
 Say = Callable[[str], None]
@@ -124,7 +124,7 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
         outcomes = () if row is None else outcomes_from_json(row.checks)
         failed = [each.text() for each in outcomes if not each.passed]
         rows, complete = (0, False) if row is None else (row.row_count, row.complete)
-        live = scan_minutes(lake.catalog, lake.ledger, symbol, hour, hour + HOUR).collect()["has_depth"].sum()
+        live = scan(lake.store, symbol, hour, hour + HOUR).collect()["has_depth"].sum()
         say(
             f"{symbol} {hour:%H:%M}: {rows} rows ({live} with depth), complete {complete}, {len(outcomes)} checks, "
             f"failed {failed or 'none'}, sources "
@@ -132,7 +132,7 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
         )
         wrong += (rows != 60) + (not complete) + len(failed) + (not outcomes)
         now = datetime.now(UTC)
-        first = lake.ledger.first_hour(symbol) or hour
+        first = lake.ledger.first_partition(symbol) or hour
         shown = api.statuses(minute_key(symbol).path).partitions
         materialized = {
             at
@@ -141,7 +141,7 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
             for at in _hours(hour_of(found.start), hour_of(found.end))
         }
         report = audit_hours(
-            lake.catalog, lake.ledger, symbol, first, now, now=now, lag_minutes=settings.safety_lag_minutes,
+            lake.store, symbol, first, now, now=now, lag_minutes=settings.safety_lag_minutes,
             materialized=materialized,
         )  # fmt: skip
         say(f"{symbol}: audit of {len(report.hours)} hours from {first:%m-%d %H:%M}: {report.counts or 'clean'}")

@@ -15,7 +15,7 @@ from lake_assets.local_stack.graphql import BackfillProgress, KeyRange
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECK_NAMES
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
@@ -64,7 +64,7 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
     for key, first, _ in ranges:
         materialized = [found for found in journey.api.statuses(key).partitions if found.status == "MATERIALIZED"]
         assert any(found.start <= first <= found.end for found in materialized), (key, materialized)
-    rows = scan_minutes(journey.lake.catalog, journey.lake.ledger, "BTCUSDT", day, day + timedelta(days=1)).collect()
+    rows = scan(journey.lake.catalog, journey.lake.ledger, "BTCUSDT", day, day + timedelta(days=1)).collect()
     assert rows.height == 1440
     assert (
         rows["timestamp"].to_list()

@@ -16,7 +16,7 @@ from lake_assets.local_stack.stack import WATCHDOG
 from lake_assets.metadata import minute_key
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.watchdog.heartbeat import heartbeat_path
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
@@ -49,7 +49,7 @@ def test_the_open_hour_is_kept_current_by_itself(journey: Journey) -> None:
     row = journey.lake.ledger.partition("BTCUSDT", second.replace(minute=0))
     assert row is not None
     if not row.complete:
-        assert row.provisional_from is not None, "minutes inside the safety lag are marked"
+        assert journey.lake.ledger.provisional_from(row) is not None, "minutes inside the safety lag are marked"
 
     key = hour_key(second.replace(minute=0))
     shown = journey.api.statuses(minute_key("BTCUSDT").path)
@@ -60,8 +60,8 @@ def test_the_open_hour_is_kept_current_by_itself(journey: Journey) -> None:
 def _live_minutes(journey: Journey) -> pl.DataFrame:
     """Minutes of the last hour in which the collector listened from the first second to the last."""
     now = journey.lake.clock()
-    catalog, ledger, schema = journey.lake.catalog, journey.lake.ledger, TABLE.polars_schema
-    rows = scan_minutes(catalog, ledger, "BTCUSDT", now - timedelta(hours=1), now, schema=schema)
+    store, schema = journey.lake.catalog, journey.lake.ledger, TABLE.polars_schema
+    rows = scan(store, "BTCUSDT", now - timedelta(hours=1), now, schema=schema)
     return rows.filter(pl.col("has_depth") & pl.col("has_liq")).collect()
 
 

@@ -28,7 +28,7 @@ from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.outage import (
     HOUR,
     MINUTE,
@@ -69,8 +69,8 @@ class Outage:
         return self.lake.catalog.live_records_dir
 
     def rows(self, start: datetime, end: datetime) -> pl.DataFrame:
-        catalog, ledger = self.lake.catalog, self.lake.ledger
-        return scan_minutes(catalog, ledger, SYMBOL, start, end, schema=TABLE.polars_schema).collect()
+        store = self.lake.store
+        return scan(store, SYMBOL, start, end, schema=TABLE.polars_schema).collect()
 
     def lost_minutes(self) -> list[datetime]:
         """Whole minutes in which nothing listened."""
@@ -123,7 +123,7 @@ def _until_the_kill(found: Outage) -> None:
     live = LiveRows(found.lake.catalog)
     with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
         _wait(stack, "a live minute", 100, lambda: live.read(SYMBOL, found.began - HOUR, found.began + HOUR).height)
-        _wait(stack, "a committed hour", 100, lambda: found.lake.ledger.first_hour(SYMBOL))
+        _wait(stack, "a committed hour", 100, lambda: found.lake.ledger.first_partition(SYMBOL))
         found.strike = strike(stack, instance, timeout_s=100)
         _say("killed")
         try:
@@ -155,7 +155,7 @@ def _after_the_restart(found: Outage) -> None:
             return rows.height > 0 and rows["timestamp"][-1] >= _floor(now) - 2 * MINUTE
 
         def healed() -> bool:
-            journal = Journal(found.settings.resolved_ledger_url)
+            journal = Journal(found.settings.resolved_ledger_url, "um")
             gaps = journal.gaps()
             journal.close()
             return bool(gaps) and all(gap.status != "open" for gap in gaps)
@@ -190,9 +190,9 @@ def test_nothing_committed_is_lost(outage: Outage) -> None:
 
 def test_nothing_is_half_visible(outage: Outage) -> None:
     lake, now = outage.lake, outage.looked
-    first = lake.ledger.first_hour(SYMBOL)
+    first = lake.ledger.first_partition(SYMBOL)
     assert first is not None
-    report = audit_hours(lake.catalog, lake.ledger, SYMBOL, first, now, now=now, lag_minutes=3)
+    report = audit_hours(lake.store, SYMBOL, first, now, now=now, lag_minutes=3)
     assert len(report.hours) >= len(outage.committed)
     assert report.wrong == []
     assert lake.ledger.intents() == []
@@ -212,7 +212,7 @@ def test_the_collector_goes_on(outage: Outage) -> None:
     assert "segments left open" in (outage.lake.catalog.root / "logs" / "collector.log").read_text()
     ids = trade_ids(outage.settings, SYMBOL, outage.began)
     assert [number for number, times in ids.items() if times > 1] == []
-    journal = Journal(outage.settings.resolved_ledger_url)
+    journal = Journal(outage.settings.resolved_ledger_url, "um")
     gaps = journal.gaps()
     reasons = [row.reason for row in journal.connections()]
     journal.close()

@@ -19,10 +19,11 @@ from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import KnownHole, Ledger
+from lake_resources.storage.store import Store
 from lake_tests.support.sound_hours import (
     FIRST,
     HOUR,
@@ -44,16 +45,23 @@ M = timedelta(minutes=1)
 class Lake:
     """A small lake with nothing wrong, until a test plants something in hour BAD."""
 
-    catalog: Catalog
-    ledger: Ledger
+    store: Store
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.store.catalog
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.store.ledger
 
     def audit(self, **given: object) -> AuditReport:
         window = {"start": FIRST, "end": FIRST + HOURS * HOUR, "now": NOW, "lag_minutes": LAG} | given
-        return audit_hours(self.catalog, self.ledger, SYMBOL, **window)  # type: ignore[arg-type]
+        return audit_hours(self.store, SYMBOL, **window)  # type: ignore[arg-type]
 
     @property
     def path(self) -> Path:
-        return self.catalog.minute_path(SYMBOL, BAD)
+        return self.catalog.partition_path(SYMBOL, BAD)
 
     def rewrite(self, change: Callable[[pl.DataFrame], pl.DataFrame], *, tell_ledger: bool = True) -> None:
         """Other rows in the file; the ledger believes they are what was committed."""
@@ -70,11 +78,11 @@ class Lake:
 
     def sql(self, **values: object) -> None:
         columns = ", ".join(f"{name} = :{name}" for name in values)
-        where = f"symbol = '{SYMBOL}' AND day = '{BAD:%Y-%m-%d}' AND hour = {BAD.hour}"
+        where = f"symbol = '{SYMBOL}' AND start_utc = '{_text(BAD)}'"
         self.run(f"UPDATE partitions SET {columns} WHERE {where}", **values)
 
     def run(self, text: str, **values: object) -> None:
-        engine = sa.create_engine(self.ledger.url)
+        engine = sa.create_engine(self.store.engine.url)
         with engine.begin() as connection:
             connection.execute(sa.text(text), values)
         engine.dispose()
@@ -86,9 +94,9 @@ def _text(instant: object) -> str | None:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    catalog, ledger = open_files(tmp_path / "lake")
-    commit_sound(catalog, ledger, FIRST, HOURS)
-    return Lake(catalog, ledger)
+    store = open_files(tmp_path / "lake")
+    commit_sound(store, FIRST, HOURS)
+    return Lake(store)
 
 
 def codes_of(report: AuditReport) -> dict[datetime, tuple[str, ...]]:
@@ -184,12 +192,12 @@ def _gone(lake: Lake) -> AuditReport:
 
 
 def _in_quarantine(lake: Lake) -> AuditReport:
-    quarantine_hour(lake.catalog, lake.ledger, SYMBOL, NEXT, None, ["continuity"], "1 minute", clock=lambda: NOW)
+    quarantine_partition(lake.store, SYMBOL, Rejection(NEXT, None, ["continuity"], "1 minute"), clock=lambda: NOW)
     return lake.audit(end=NEXT + HOUR)
 
 
 def _unknown_to_the_ledger(lake: Lake) -> AuditReport:
-    lake.run(f"DELETE FROM partitions WHERE hour = {BAD.hour}")
+    lake.run(f"DELETE FROM partitions WHERE start_utc = '{_text(BAD)}'")
     return lake.audit()
 
 
@@ -256,7 +264,7 @@ def test_flipped_bits_anywhere_are_found(lake: Lake) -> None:
 
 def test_hours_that_were_swapped(lake: Lake) -> None:
     """Together their rows are all there: only who looks at each file alone sees it."""
-    other = lake.catalog.minute_path(SYMBOL, BAD + HOUR)
+    other = lake.catalog.partition_path(SYMBOL, BAD + HOUR)
     mine, theirs = lake.path.read_bytes(), other.read_bytes()
     lake.path.write_bytes(theirs)
     other.write_bytes(mine)
@@ -287,7 +295,7 @@ def whole_hole(lake: Lake, hour: datetime) -> None:
 def test_an_hour_wholly_inside_a_known_hole_is_no_defect(lake: Lake) -> None:
     lake.path.unlink()
     empty = replace(candidate(BAD, sound_rows(BAD, 1).clear()), complete=True)
-    commit_hours(lake.catalog, lake.ledger, SYMBOL, [empty], clock=lambda: NOW)
+    commit_partitions(lake.store, SYMBOL, [empty], clock=lambda: NOW)
     assert codes_of(lake.audit()) == {BAD: ("empty_partition",)}
     whole_hole(lake, BAD)
     report = lake.audit()
@@ -299,7 +307,7 @@ def test_an_hour_wholly_inside_a_known_hole_is_no_defect(lake: Lake) -> None:
 
 
 def test_an_hour_of_a_known_hole_that_was_never_committed_is_no_defect(lake: Lake) -> None:
-    quarantine_hour(lake.catalog, lake.ledger, SYMBOL, NEXT, None, ["source_missing"], "none", clock=lambda: NOW)
+    quarantine_partition(lake.store, SYMBOL, Rejection(NEXT, None, ["source_missing"], "none"), clock=lambda: NOW)
     lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, NEXT, NEXT + 59 * M, "halt", "somewhere"))
     assert list(codes_of(lake.audit(end=NEXT + HOUR))) == [NEXT], "one minute is not named"
     assert codes_of(lake.audit(end=NEXT + 59 * M)) == {}
@@ -331,14 +339,14 @@ def test_completeness_counts_minutes_and_not_rows_or_the_span(
 
 
 def test_minutes_that_need_not_exist_yet_are_not_missing(tmp_path: Path) -> None:
-    catalog, ledger = open_files(tmp_path)
+    store = open_files(tmp_path)
     hour = NOW.replace(minute=0, second=0)
     rows = sound_rows(hour, 1).head(31)
-    commit_hours(catalog, ledger, SYMBOL, [candidate(hour, rows, expected=31)], clock=lambda: NOW)
+    commit_partitions(store, SYMBOL, [candidate(hour, rows, expected=31)], clock=lambda: NOW)
     end = hour + 5 * HOUR
-    now = audit_hours(catalog, ledger, SYMBOL, hour, end, now=NOW, lag_minutes=LAG)
+    now = audit_hours(store, SYMBOL, hour, end, now=NOW, lag_minutes=LAG)
     assert [(verdict.hour, verdict.codes) for verdict in now.hours] == [(hour, ())]
-    later = audit_hours(catalog, ledger, SYMBOL, hour, end, now=NOW + M, lag_minutes=LAG)
+    later = audit_hours(store, SYMBOL, hour, end, now=NOW + M, lag_minutes=LAG)
     assert codes_of(later) == {hour: ("row_count_mismatch:expected=32:actual=31:window=12:00-12:32",)}
 
 
@@ -355,7 +363,7 @@ def test_the_cache_changes_nothing_but_the_time(lake: Lake, tmp_path: Path) -> N
     lake.rewrite(put(17, high=1000.0))
     mended = lake.audit(cache=cache)
     assert (codes_of(mended), mended.from_cache) == ({}, HOURS - 1)
-    lake.catalog.minute_path(SYMBOL, FIRST).unlink()
+    lake.catalog.partition_path(SYMBOL, FIRST).unlink()
     assert codes_of(lake.audit(cache=cache)) == {FIRST: ("missing_file", "ledger_without_file")}
     lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, BAD, BAD + M, "halt", "somewhere"))
     assert lake.audit(cache=cache).from_cache == HOURS - 2, "a hole concerns its hour alone"
@@ -431,8 +439,8 @@ def test_the_table_under_audit_is_the_real_one(lake: Lake) -> None:
 def compacted(lake: Lake) -> Path:
     """The day's hours in one file, their own files removed."""
     period = Period(SYMBOL, "day", FIRST, FIRST + 24 * HOUR)
-    held = lake.ledger.hour_files(SYMBOL, FIRST, FIRST + 24 * HOUR)
-    path = compact(lake.catalog, lake.ledger, period, held, clock=lambda: NOW).path
+    held = lake.ledger.partition_files(SYMBOL, FIRST, FIRST + 24 * HOUR)
+    path = compact(lake.store, period, held, clock=lambda: NOW).path
     for row in held:
         lake.catalog.absolute(row.path).unlink()
     return path
@@ -463,7 +471,7 @@ def test_hours_of_a_day_file(lake: Lake, tmp_path: Path) -> None:
 
 def test_an_hour_that_was_committed_again_is_looked_for_in_its_own_file(lake: Lake) -> None:
     compacted(lake)
-    commit_hours(lake.catalog, lake.ledger, SYMBOL, [candidate(BAD, sound_rows(BAD, 1, seed=8))], clock=lambda: NOW)
+    commit_partitions(lake.store, SYMBOL, [candidate(BAD, sound_rows(BAD, 1, seed=8))], clock=lambda: NOW)
     assert codes_of(lake.audit()) == {}
     lake.path.unlink()
     assert codes_of(lake.audit()) == {BAD: ("missing_file", "ledger_without_file")}

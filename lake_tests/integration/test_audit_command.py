@@ -22,10 +22,10 @@ RANGE = ["--start", f"{FIRST:%Y-%m-%d}", "--end", f"{FIRST + 6 * HOUR:%Y-%m-%dT%
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A lake of six sound hours, and no Dagster."""
     root = tmp_path / "lake"
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     claim_root(root, "simulator")
-    commit_sound(catalog, ledger, FIRST, 6)
-    ledger.close()
+    commit_sound(store, FIRST, 6)
+    store.ledger.close()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -45,7 +45,7 @@ def test_a_sound_lake_is_exit_code_0(root: Path) -> None:
 
 
 def test_a_wrong_hour_is_exit_code_1_and_is_named(root: Path) -> None:
-    open_files(root)[0].minute_path(SYMBOL, FIRST + 2 * HOUR).unlink()
+    open_files(root).catalog.partition_path(SYMBOL, FIRST + 2 * HOUR).unlink()
     result = run(*RANGE)
     assert result.exit_code == 1
     assert "there is no file for the hour" in result.output
@@ -54,7 +54,7 @@ def test_a_wrong_hour_is_exit_code_1_and_is_named(root: Path) -> None:
 
 
 def test_json_is_all_that_is_printed(root: Path) -> None:
-    open_files(root)[0].minute_path(SYMBOL, FIRST + 2 * HOUR).write_bytes(b"")
+    open_files(root).catalog.partition_path(SYMBOL, FIRST + 2 * HOUR).write_bytes(b"")
     result = run(*RANGE, "--json")
     (found,) = json.loads(result.stdout)
     assert (result.exit_code, found["symbol"], found["wrong"]) == (1, SYMBOL, 1)

@@ -24,16 +24,16 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.long)])
 def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
-    catalog, ledger = open_files(tmp_path)
-    commit_sound(catalog, ledger, FIRST, HOURS)
-    wrong = catalog.minute_path(SYMBOL, FIRST + 7 * HOUR)
+    store = open_files(tmp_path)
+    commit_sound(store, FIRST, HOURS)
+    wrong = store.catalog.partition_path(SYMBOL, FIRST + 7 * HOUR)
     wrong.write_bytes(b"torn")
     files = {path: file_hash(path) for path in tmp_path.rglob("*.parquet")}
-    rows = ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR)
+    rows = store.ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR)
 
     def audited(cache: AuditCache | None) -> AuditReport:
         end = FIRST + HOURS * HOUR
-        return audit_hours(catalog, ledger, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG, cache=cache)
+        return audit_hours(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG, cache=cache)
 
     expected = audited(None).hours
     moment = random.Random(7)
@@ -46,4 +46,4 @@ def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
             worker.kill()
         assert audited(AuditCache(tmp_path / "audit.sqlite")).hours == expected
     assert {path: file_hash(path) for path in tmp_path.rglob("*.parquet")} == files
-    assert ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR) == rows
+    assert store.ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR) == rows

@@ -61,7 +61,7 @@ def test_an_hour_is_sealed_by_a_last_run_after_it_closed(lake: Automated) -> Non
     row = lake.bench.lake.ledger.partition(SYMBOL, OPEN)
     assert row is not None
     assert row.complete
-    assert row.provisional_from is None
+    assert lake.bench.lake.ledger.provisional_from(row) is None
     assert lake.bench.lake.ledger.unfinished_captures(SYMBOL, OPEN, OPEN + HOUR) == []
     assert lake.bench.lake.ledger.watermark(SYMBOL) >= OPEN + 59 * MINUTE
     started = [
@@ -132,10 +132,10 @@ def test_holes_of_the_warm_band_are_healed_and_then_left_alone(lake: Automated) 
     while lake.tick_and_run(HEAL_SENSOR, bench.now + 5 * MINUTE):
         pass
     start, end = DAY - 30 * HOUR, OPEN - 6 * HOUR
-    assert bench.lake.ledger.missing_hours(SYMBOL, start, end) == []
+    assert bench.lake.ledger.missing_partitions(SYMBOL, start, end) == []
     assert bench.lake.ledger.quarantined(SYMBOL, start, end) == []
     assert [row for row in bench.lake.ledger.missing_sources(SYMBOL) if row.source == "rest"] == []
-    held = {row.hour: row for row in bench.lake.ledger.partitions(SYMBOL, start, end)}
+    held = {row.start: row for row in bench.lake.ledger.partitions(SYMBOL, start, end)}
     assert {held[hour].sources["agg_trades"].kind for hour in hours(0, 3)} == {"rest"}
     found = lake.tick(HEAL_SENSOR, bench.now + 10 * MINUTE)
     assert not found.run_requests
@@ -271,7 +271,7 @@ def test_an_hour_that_rest_kept_whole_is_not_rebuilt_for_an_archive_that_lost_tr
     bench.fault("missing_minutes", "daily/aggTrades/", start=torn + 20 * MINUTE, end=torn + 40 * MINUTE)
     for tick in range(2):
         lake.tick_and_run(PROMOTE_SENSOR, DUE + tick * 5 * MINUTE)
-    held = {row.hour: row for row in bench.lake.ledger.partitions(SYMBOL, torn, torn + 2 * HOUR)}
+    held = {row.start: row for row in bench.lake.ledger.partitions(SYMBOL, torn, torn + 2 * HOUR)}
     kept = [held[torn + index * HOUR].sources["agg_trades"].kind for index in range(2)]
     assert kept == ["rest", "archive"], "what the archive lost is kept"
     for step in range(1, 8):

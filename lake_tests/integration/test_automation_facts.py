@@ -21,11 +21,11 @@ from dagster._core.scheduler.instigation import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
+from lake_assets.at_rest import store_of
 from lake_assets.automation.health import judge
 from lake_assets.automation.platform import Facts
 from lake_assets.watchdog.look import find_facts
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import Ledger
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 SENSORS = ("hot_band", "heal_holes", "promote_archives")
@@ -97,7 +97,7 @@ def all_well(instance: dg.DagsterInstance, *, but: str = "") -> None:
 
 def found(instance: dg.DagsterInstance, root: Path, **given: object) -> Facts:
     settings = LakeSettings(root=root, symbols=("BTCUSDT",), collector=False, **given)  # type: ignore[arg-type]
-    ledger = Ledger(settings.resolved_ledger_url, settings.lake_root)
+    ledger = store_of(settings).ledger
     facts = find_facts(settings, instance, ledger, NOW)
     ledger.close()
     return facts

@@ -19,7 +19,7 @@ from lake_assets.reading import load, verify
 from lake_assets.watchdog.look import find_facts
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.halted_writer import HELD_ROWS, STREAMS, halted_writer
@@ -45,11 +45,11 @@ HALTS = [signal.SIGSTOP, signal.SIGKILL]
 def settings(tmp_path):
     """A lake with a whole hour and one that lacks its last minute."""
     found = LakeSettings(root=tmp_path, symbols=(SYMBOL,), collector=False)
-    catalog, ledger = open_files(found.lake_root)
-    commit_sound(catalog, ledger, FIRST, 1, streams=STREAMS)
+    store = open_files(found.lake_root)
+    commit_sound(store, FIRST, 1, streams=STREAMS)
     held = candidate(FIRST + HOUR, sound_rows(FIRST, 3).slice(60, HELD_ROWS), streams=STREAMS)
-    commit_hours(catalog, ledger, SYMBOL, [held], clock=lambda: NOW)
-    ledger.close()
+    commit_partitions(store, SYMBOL, [held], clock=lambda: NOW)
+    store.ledger.close()
     return found
 
 
@@ -63,16 +63,16 @@ def loaded(settings, end, require="any"):
 
 
 def audited(settings, end):
-    catalog, ledger = open_files(settings.lake_root)
-    report = audit_hours(catalog, ledger, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG)
+    store = open_files(settings.lake_root)
+    report = audit_hours(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG)
     assert report.hours
     return {verdict.hour: verdict.names for verdict in report.wrong}
 
 
 def shown(settings):
     """The column of rows of `lake show`."""
-    catalog, ledger = open_files(settings.lake_root)
-    return list(hours_table(catalog, ledger, SYMBOL, FIRST, END).columns[1].cells)
+    store = open_files(settings.lake_root)
+    return list(hours_table(store, SYMBOL, FIRST, END).columns[1].cells)
 
 
 @cache
@@ -82,13 +82,13 @@ def dagster():
 
 
 def health(settings):
-    _, ledger = open_files(settings.lake_root)
+    ledger = open_files(settings.lake_root).ledger
     facts = find_facts(settings, dagster(), ledger, NOW)
     return facts.holes[SYMBOL]
 
 
 def intents(settings):
-    return open_files(settings.lake_root)[1].intents()
+    return open_files(settings.lake_root).ledger.intents()
 
 
 def assert_old(settings):
@@ -155,7 +155,7 @@ def test_a_writer_that_goes_on_ends_in_the_same_state(settings):
 def test_a_damaged_file_is_still_told_apart(settings):
     with halted_writer(settings.lake_root, signal.SIGKILL, renames=2):
         _, certificate = load(SYMBOL, FIRST, END, ["close"], settings=settings, clock=lambda: NOW)
-        path = open_files(settings.lake_root)[0].minute_path(SYMBOL, FIRST + 2 * HOUR)
+        path = open_files(settings.lake_root).catalog.partition_path(SYMBOL, FIRST + 2 * HOUR)
         path.write_bytes(path.read_bytes()[:-1] + b"X")
         assert {*audited(settings, END)[FIRST + 2 * HOUR]} >= {"file_without_ledger"}
         with pytest.raises(StorageError):
@@ -165,33 +165,34 @@ def test_a_damaged_file_is_still_told_apart(settings):
 
 def test_recovery_and_compaction_end_it(settings):
     with halted_writer(settings.lake_root, signal.SIGKILL, renames=2):
-        catalog, ledger = open_files(settings.lake_root)
-        before = {row.hour: row for row in ledger.partitions(SYMBOL, FIRST, END)}
-        (month,) = run_compaction(catalog, ledger, SYMBOL, now=NOW, clock=lambda: NOW)
+        store = open_files(settings.lake_root)
+        before = {row.start: row for row in store.ledger.partitions(SYMBOL, FIRST, END)}
+        (month,) = run_compaction(store, SYMBOL, now=NOW, clock=lambda: NOW)
         assert (month.status, month.row_count) == ("compacted", 180)
-        assert ledger.intents() == []
-        assert {row.hour: row for row in ledger.partitions(SYMBOL, FIRST, END)} == before
+        assert store.ledger.intents() == []
+        assert {row.start: row for row in store.ledger.partitions(SYMBOL, FIRST, END)} == before
         assert len(before) == 3
         for row in before.values():
-            assert file_hash(catalog.absolute(row.path)) == row.content_hash
-        assert recover(catalog, ledger).finished == ()
+            assert file_hash(store.catalog.absolute(row.path)) == row.content_hash
+        assert recover(store).finished == ()
         assert_new(settings)
 
 
 def test_quarantine_and_day_files_are_as_the_commit_leaves_them(settings):
-    catalog, ledger = open_files(settings.lake_root)
-    hours = ledger.hour_files(SYMBOL, FIRST, FIRST + 24 * HOUR)
+    store = open_files(settings.lake_root)
+    hours = store.ledger.partition_files(SYMBOL, FIRST, FIRST + 24 * HOUR)
     day = Period(SYMBOL, "day", FIRST, FIRST + 24 * HOUR)
-    assert compact(catalog, ledger, day, hours, clock=lambda: NOW).status == "compacted"
+    assert compact(store, day, hours, clock=lambda: NOW).status == "compacted"
     refused = FIRST + 2 * HOUR
-    quarantine_hour(catalog, ledger, SYMBOL, refused, None, ["continuity"], "a minute is missing", clock=lambda: NOW)
-    assert [entry.hour for entry in ledger.quarantined(SYMBOL, FIRST, END)] == [refused]
+    rejection = Rejection(refused, None, ["continuity"], "a minute is missing")
+    quarantine_partition(store, SYMBOL, rejection, clock=lambda: NOW)
+    assert [entry.start for entry in store.ledger.quarantined(SYMBOL, FIRST, END)] == [refused]
     with halted_writer(settings.lake_root, signal.SIGKILL, renames=2):
-        assert ledger.quarantined(SYMBOL, FIRST, END) == []
-        (segment,) = ledger.segments(SYMBOL)
-        assert segment.hours == [FIRST]
+        assert store.ledger.quarantined(SYMBOL, FIRST, END) == []
+        (file,) = store.ledger.compacted_files(SYMBOL)
+        assert file.served == [FIRST]
         assert_new(settings)
-        assert len(ledger.intents()) == 2
+        assert len(store.ledger.intents()) == 2
 
 
 def test_a_reader_who_may_write_nothing_sees_the_same(settings, tmp_path):

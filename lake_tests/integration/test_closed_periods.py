@@ -17,7 +17,7 @@ from lake_assets.lake import open_lake
 from lake_assets.metadata import compacted_key
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
@@ -35,19 +35,19 @@ def here(tmp_path):
     root = tmp_path / "lake"
     root.mkdir()
     claim_root(root, "simulator")
-    catalog, ledger = lake(root)
-    yield catalog, ledger
-    ledger.close()
+    store = lake(root)
+    yield store
+    store.ledger.close()
 
 
 def commit(here, start, count, **given):
     kinds = ARCHIVE | given.pop("kinds", {})
     hours = [candidate(start + index * HOUR, kinds=kinds, **given) for index in range(count)]
-    commit_hours(*here, SYMBOL, hours, clock=clock)
+    commit_partitions(here, SYMBOL, hours, clock=clock)
 
 
 def plan(here, now):
-    return {step.period.name: step.waits_for for step in plan_compaction(here[1], SYMBOL, now=now)}
+    return {step.period.name: step.waits_for for step in plan_compaction(here.ledger, SYMBOL, now=now)}
 
 
 def test_a_closed_month_is_one_step_and_the_open_month_one_per_day(here):
@@ -64,7 +64,7 @@ def test_a_closed_month_is_one_step_and_the_open_month_one_per_day(here):
 
 def test_what_is_compacted_is_not_planned_again_until_an_hour_is_rewritten(here):
     commit(here, MONTH, 24 * 28)
-    assert [one.period.name for one in run_compaction(*here, SYMBOL, now=NEXT, clock=clock)] == ["2026-02"]
+    assert [one.period.name for one in run_compaction(here, SYMBOL, now=NEXT, clock=clock)] == ["2026-02"]
     assert plan(here, NEXT) == {}
     commit(here, MONTH + 50 * HOUR, 1, value=2.0)
     assert plan(here, NEXT) == {"2026-02": ""}
@@ -100,7 +100,7 @@ def test_a_missing_hour_keeps_its_day_open_unless_it_is_in_quarantine_for_long(h
     commit(here, MONTH, 10)
     commit(here, MONTH + 11 * HOUR, 13 + 24)
     assert plan(here, MONTH + 20 * DAY)["2026-02-01"] == "1 hour(s) are not committed, first 10:00"
-    quarantine_hour(*here, SYMBOL, MONTH + 10 * HOUR, None, ["ohlc"], "low above close", clock=clock)
+    quarantine_partition(here, SYMBOL, Rejection(MONTH + 10 * HOUR, None, ["ohlc"], "low above close"), clock=clock)
     assert plan(here, MONTH + 3 * DAY)["2026-02-01"] == "1 hour(s) are not committed, first 10:00"
     assert plan(here, MONTH + 20 * DAY)["2026-02-01"] == ""
 
@@ -109,8 +109,8 @@ def test_listing_and_delisting_leave_no_gap(here):
     commit(here, MONTH + 9 * HOUR, 24 * 27)
     now = NEXT + 10 * DAY
     assert plan(here, now) == {"2026-02": ""}
-    (found,) = run_compaction(*here, SYMBOL, now=now, clock=clock)
-    assert found.hours == 24 * 27
+    (found,) = run_compaction(here, SYMBOL, now=now, clock=clock)
+    assert found.partitions == 24 * 27
 
 
 def test_a_month_waits_for_its_funding_rates_but_not_for_ever(here):
@@ -121,7 +121,7 @@ def test_a_month_waits_for_its_funding_rates_but_not_for_ever(here):
 
 @pytest.fixture
 def settings(here, monkeypatch):
-    for name, value in {"ROOT": here[0].root, "SYMBOLS": SYMBOL}.items():
+    for name, value in {"ROOT": here.catalog.root, "SYMBOLS": SYMBOL}.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
     commit(here, MONTH, 24 * 28)
     return LakeSettings()
@@ -134,12 +134,12 @@ def run(*arguments):
 
 
 def hour_files(here):
-    return len(list(here[0].root.rglob("part.parquet")))
+    return len(list(here.catalog.root.rglob("part.parquet")))
 
 
 def test_the_command_says_then_does_then_removes(here, settings):
     assert run("--dry-run", "--remove", "--grace-hours", "0")["months"] == 1
-    assert here[1].segments(SYMBOL) == []
+    assert here.ledger.compacted_files(SYMBOL) == []
     done = run()
     assert (done["compacted"], hour_files(here)) == (1, 672)
     assert run("--remove")["removed_files"] == 0, "the grace is not over"
@@ -177,12 +177,15 @@ def test_the_asset_compacts_and_removes_only_when_told(here, settings):
 def test_a_damaged_period_does_not_keep_the_others(here, settings):
     commit(here, NEXT, 24 * 3)
     for hour in (MONTH + 5 * HOUR, NEXT + 30 * HOUR):
-        here[0].minute_path(SYMBOL, hour).unlink()
+        here.catalog.partition_path(SYMBOL, hour).unlink()
     with pytest.raises(
         LedgerError, match=r"2 periods .*hour=05/part\.parquet is lost .*day=02/hour=06/part\.parquet is lost"
     ):
-        list(run_compaction(*here, SYMBOL, now=NEXT + 3 * DAY, clock=clock))
-    assert [segment.path.split("/")[-1][:10] for segment in here[1].segments(SYMBOL)] == ["2026-03-01", "2026-03-03"]
+        list(run_compaction(here, SYMBOL, now=NEXT + 3 * DAY, clock=clock))
+    assert [segment.path.split("/")[-1][:10] for segment in here.ledger.compacted_files(SYMBOL)] == [
+        "2026-03-01",
+        "2026-03-03",
+    ]
     result = CliRunner().invoke(app, ["compact", "--json", "--remove", "--grace-hours", "0"])
     (found,) = json.loads(result.stdout)
     assert (result.exit_code, len(found["errors"]), found["removed_files"]) == (1, 1, 48)
@@ -199,9 +202,9 @@ def test_an_hour_committed_between_plan_and_reading_is_no_damage(here):
         return clock()
 
     now = MONTH + 3 * DAY
-    first = list(run_compaction(*here, SYMBOL, now=now, clock=clock_of_the_first_day))
+    first = list(run_compaction(here, SYMBOL, now=now, clock=clock_of_the_first_day))
     assert [one.status for one in first] == ["compacted", "changed_meanwhile", "compacted"]
-    again = list(run_compaction(*here, SYMBOL, now=now, clock=clock))
+    again = list(run_compaction(here, SYMBOL, now=now, clock=clock))
     assert [(one.period.name, one.status) for one in again] == [("2026-02-02", "compacted")]
 
 
@@ -217,7 +220,7 @@ def materialized(*arguments):
 
 
 def test_views_are_remade_before_their_files_are_removed(here, settings, tmp_path):
-    default, other = here[0].root / "minute.duckdb", tmp_path / "sql" / "other.duckdb"
+    default, other = here.catalog.root / "minute.duckdb", tmp_path / "sql" / "other.duckdb"
     materialized()
     materialized("--db-path", str(other))
     run("--remove", "--grace-hours", "0")
@@ -230,15 +233,15 @@ def test_views_are_remade_before_their_files_are_removed(here, settings, tmp_pat
     other.unlink()
     run()
     assert not other.exists(), "what was thrown away is not made again"
-    assert json.loads(here[0].views_path.read_text()).keys() == {"minute.duckdb"}
+    assert json.loads(here.catalog.views_path.read_text()).keys() == {"minute.duckdb"}
 
 
 def test_the_asset_remakes_views_also_when_a_period_is_damaged(here, settings):
-    view = here[0].root / "minute.duckdb"
+    view = here.catalog.root / "minute.duckdb"
     materialized()
     commit(here, MONTH + 50 * HOUR, 1, value=2.0)
     commit(here, NEXT, 24)
-    here[0].minute_path(SYMBOL, MONTH + 5 * HOUR).unlink()
+    here.catalog.partition_path(SYMBOL, MONTH + 5 * HOUR).unlink()
 
     class Opener:
         def open(self):
@@ -252,7 +255,7 @@ def test_the_asset_remakes_views_also_when_a_period_is_damaged(here, settings):
 
 
 def test_a_view_held_by_a_writer_is_remade_with_a_warning(here, settings):
-    view = here[0].root / "minute.duckdb"
+    view = here.catalog.root / "minute.duckdb"
     materialized()
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", hold, str(view)]

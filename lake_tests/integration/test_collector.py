@@ -33,8 +33,8 @@ from lake_resources.governor import WeightGovernor
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.locks import writer_lock
+from lake_tests.support.stores import store_at
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 START = datetime(2026, 2, 15, 12, 0, tzinfo=UTC)
@@ -69,9 +69,9 @@ def settings_of(sim: SimulatorServer, root: Path) -> LakeSettings:
 
 
 def records(root: Path, symbol: str) -> list[Frame]:
-    newest = newest_minute(Catalog(root).live_records_dir)
+    newest = newest_minute(store_at(root).catalog.live_records_dir)
     assert newest is not None
-    return list(read_records(Catalog(root).live_records_dir, symbol, newest - 10, newest + 1))
+    return list(read_records(store_at(root).catalog.live_records_dir, symbol, newest - 10, newest + 1))
 
 
 def trade_ids(root: Path, symbol: str) -> list[int]:
@@ -89,7 +89,7 @@ def depth_requests(sim: SimulatorServer) -> list[str]:
 
 
 def rows_of(root: Path, symbol: str) -> pl.DataFrame:
-    return LiveRows(Catalog(root)).read(symbol, START - timedelta(minutes=2), START + timedelta(hours=1))
+    return LiveRows(store_at(root).catalog).read(symbol, START - timedelta(minutes=2), START + timedelta(hours=1))
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_undisturbed_it_hears_everything_and_asks_for_one_book_each(
         assert whole.filter(pl.col("agg_trades") > 0).select(list(TRADE_FEATURES)).equals(from_rest)
         hours = {START: last, START + HOUR: START + HOUR}
         klines = partial(rest.fetch, "klines_1m", symbol, first, last)
-        live = read_live(LiveRows(Catalog(tmp_path)), symbol, hours, hours, klines, look_back=HOUR)
+        live = read_live(LiveRows(store_at(tmp_path).catalog), symbol, hours, hours, klines, look_back=HOUR)
         assert live.heard == {}, "the hour began before the collector"
         assert list(live.refs) == [START]
         assert live.live is not None
@@ -129,8 +129,8 @@ def test_undisturbed_it_hears_everything_and_asks_for_one_book_each(
 @pytest.mark.slow
 def test_a_rebuild_from_the_records_gives_the_same_rows(collect: Callable[..., Parts], tmp_path: Path) -> None:
     collect(7.0)
-    catalog = Catalog(tmp_path)
-    elsewhere = LiveRows(Catalog(tmp_path / "again"))
+    catalog = store_at(tmp_path).catalog
+    elsewhere = LiveRows(store_at(tmp_path / "again").catalog)
     for symbol in SYMBOLS:
         rows = rows_of(tmp_path, symbol)
         again = rebuild(catalog.live_records_dir, elsewhere, symbol, epoch_minute(START) - 2, epoch_minute(START) + 60)
@@ -289,7 +289,7 @@ def test_after_a_restart_the_missing_trades_are_healed_and_old_gaps_go_on(
 
 
 def test_a_second_collector_of_a_lake_is_refused(collect: Callable[..., Parts], tmp_path: Path) -> None:
-    with writer_lock(Catalog(tmp_path).collector_lock_path), pytest.raises(PartitionBusy, match="collector"):
+    with writer_lock(store_at(tmp_path).catalog.collector_lock_path), pytest.raises(PartitionBusy, match="collector"):
         collect(1.0)
 
 
@@ -319,7 +319,7 @@ def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
         assert ids[: len(before[symbol])] == before[symbol], "nothing that was on disk is gone"
         assert sorted(ids) == list(range(min(ids), max(ids) + 1)), "no id twice, none missing"
     assert not list(tmp_path.rglob("*.open"))
-    rows = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}").connections()
+    rows = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "um").connections()
     reasons = [row.reason for row in rows]
     assert reasons == ["the collector ended without closing it"] * 2 + ["the collector stops"] * 2
     for row in rows[:2]:
@@ -336,7 +336,7 @@ def test_an_open_connection_says_how_far_it_was_heard(
     running = threading.Thread(target=collect, args=(8.0,))
     running.start()
     time.sleep(7.0)
-    rows = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}").left_open()
+    rows = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "um").left_open()
     running.join()
 
     assert sorted(row.route for row in rows) == ["market", "public"]

@@ -29,8 +29,8 @@ from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.catalog import Catalog
 from lake_tests.support.observers import SilentObserver
+from lake_tests.support.stores import store_at
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -116,7 +116,7 @@ def stopped_within(running: subprocess.Popen[bytes], seconds: float) -> float:
 
 
 def connections(root: Path) -> list[ConnectionRow]:
-    return Journal(f"sqlite:///{root / 'ledger.sqlite'}").connections()
+    return Journal(f"sqlite:///{root / 'ledger.sqlite'}", "um").connections()
 
 
 @pytest.mark.slow
@@ -169,6 +169,9 @@ class NoRest:
 WORKER = """
 import sys
 from lake_tests.integration.test_collector_end import hang
+from lake_tests.support.stores import store_at
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.schema.tables import MINUTE
 hang(*sys.argv[1:])
 """
 
@@ -178,7 +181,7 @@ def hang(root: str, ws_url: str, slow: str) -> None:
     segments = Path(root) / "live"
     writer = SlowDisk(segments) if slow == "disk" else SegmentWriter(segments)
     intake = Intake(SYMBOLS, writer, SlowRows(), time.time_ns, 1)
-    journal = Journal(f"sqlite:///{root}/ledger.sqlite", busy_ms=2_000)
+    journal = Journal(f"sqlite:///{root}/ledger.sqlite", "um", busy_ms=2_000)
     collector = Collector(CollectorSettings(SYMBOLS, ws_url, segments), intake, NoRest(), journal)
 
     async def run() -> None:
@@ -224,7 +227,7 @@ def test_a_locked_ledger_keeps_no_record_and_no_row(sim: SimulatorServer, tmp_pa
     parts = run_collector(settings, say=lambda _: None, for_s=14.0)
     holder.join()
 
-    segments = Catalog(tmp_path).live_records_dir
+    segments = store_at(tmp_path).catalog.live_records_dir
     newest = newest_minute(segments)
     assert newest is not None
     heard = [f for f in read_records(segments, "BTCUSDT", newest - 3, newest + 1) if f.kind == AGG_TRADE]

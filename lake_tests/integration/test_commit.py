@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from lake_resources.errors import PartitionBusy, StorageError
-from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.provenance import SourceKind, sources_from_json
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.minute_hours import (
     ARCHIVE,
     DAY,
@@ -35,31 +35,31 @@ from lake_tests.support.minute_hours import (
 
 @pytest.fixture
 def store(tmp_path):
-    catalog, ledger = lake(tmp_path)
-    yield catalog, ledger
-    ledger.close()
+    store = lake(tmp_path)
+    yield store
+    store.ledger.close()
 
 
 def commit(store, *candidates, **options):
-    return commit_hours(*store, SYMBOL, candidates, clock=clock, **options)
+    return commit_partitions(store, SYMBOL, candidates, clock=clock, **options)
 
 
 def closes(store, hour=0, end=None):
-    rows = scan_minutes(*store, SYMBOL, at(hour), at(hour + 1 if end is None else end), schema=SCHEMA)
+    rows = scan(store, SYMBOL, at(hour), at(hour + 1 if end is None else end), schema=SCHEMA)
     return rows.collect()["close"].to_list()
 
 
 def temps(store):
-    return sorted(store[0].temp_dir.iterdir())
+    return sorted(store.catalog.temp_dir.iterdir())
 
 
 def test_a_day_is_committed_with_its_provenance(store):
-    catalog, ledger = store
+    catalog, ledger = store.store
     outcomes = commit(store, *[candidate(at(hour)) for hour in range(24)])
     assert {outcome.status for outcome in outcomes} == {"committed"}
-    assert [outcome.hour for outcome in outcomes] == [at(hour) for hour in range(24)]
+    assert [outcome.start for outcome in outcomes] == [at(hour) for hour in range(24)]
     row = ledger.partition(SYMBOL, at(7))
-    path = catalog.minute_path(SYMBOL, at(7))
+    path = catalog.partition_path(SYMBOL, at(7))
     assert (catalog.absolute(row.path), row.content_hash, row.size_bytes) == (
         path,
         file_hash(path),
@@ -146,20 +146,20 @@ def test_not_worse_replaces(store, held, new):
 def test_the_same_rows_may_become_a_whole_hour(store):
     commit(store, candidate(at(0)), candidate(at(2)))
     commit(store, candidate(at(1), complete=False))
-    assert store[1].watermark(SYMBOL) == at(2) - timedelta(minutes=1)
+    assert store.ledger.watermark(SYMBOL) == at(2) - timedelta(minutes=1)
     (outcome,) = commit(store, candidate(at(1), complete=True))
     assert outcome.status == "unchanged"
-    assert store[1].partition(SYMBOL, at(1)).complete
-    assert store[1].watermark(SYMBOL) == at(3) - timedelta(minutes=1)
+    assert store.ledger.partition(SYMBOL, at(1)).complete
+    assert store.ledger.watermark(SYMBOL) == at(3) - timedelta(minutes=1)
     (outcome,) = commit(store, candidate(at(1), complete=False))
-    assert (outcome.status, store[1].partition(SYMBOL, at(1)).complete) == ("unchanged", True)
+    assert (outcome.status, store.ledger.partition(SYMBOL, at(1)).complete) == ("unchanged", True)
 
 
 def test_new_check_results_reach_the_ledger_without_new_bytes(store):
     (first,) = commit(store, candidate(DAY))
     (again,) = commit(store, replace(candidate(DAY), checks='[{"name":"archive_parity"}]'))
     assert (again.status, again.content_hash) == ("unchanged", first.content_hash)
-    assert store[1].partition(SYMBOL, DAY).checks == '[{"name":"archive_parity"}]'
+    assert store.ledger.partition(SYMBOL, DAY).checks == '[{"name":"archive_parity"}]'
     assert temps(store) == []
 
 
@@ -180,7 +180,7 @@ def test_a_batch_may_hold_every_kind_of_outcome(store):
     commit(store, candidate(at(0)), candidate(at(1)))
     outcomes = commit(store, candidate(at(2)), candidate(at(1), kinds=REST), candidate(at(0)))
     assert [outcome.status for outcome in outcomes] == ["committed", "kept_better", "unchanged"]
-    assert [outcome.hour for outcome in outcomes] == [at(2), at(1), at(0)]
+    assert [outcome.start for outcome in outcomes] == [at(2), at(1), at(0)]
 
 
 def test_nothing_and_nonsense(store):
@@ -193,19 +193,19 @@ def test_nothing_and_nonsense(store):
         commit(store, replace(candidate(DAY), frame=frame(at(1))))
     with pytest.raises(StorageError, match="`timestamp` is Int64"):
         commit(store, replace(candidate(DAY), frame=pl.DataFrame({"timestamp": [1]})))
-    assert store[1].partitions(SYMBOL, at(0), at(24)) == []
-    assert not store[0].temp_dir.exists()
+    assert store.ledger.partitions(SYMBOL, at(0), at(24)) == []
+    assert not store.catalog.temp_dir.exists()
 
 
 def test_an_hour_without_rows_can_be_committed(store):
     (outcome,) = commit(store, candidate(DAY, rows=0, complete=True))
-    row = store[1].partition(SYMBOL, DAY)
+    row = store.ledger.partition(SYMBOL, DAY)
     assert (outcome.row_count, row.min_ts, row.max_ts, row.complete) == (0, None, None, True)
     assert closes(store) == []
 
 
 def test_a_held_lock_is_waited_for_and_then_named(store):
-    catalog, _ = store
+    catalog = store.catalog
     with (
         writer_lock(catalog.lock_path(SYMBOL)),
         pytest.raises(PartitionBusy, match=r"minute-BTCUSDT.lock: another writer held it for 0.05 s"),
@@ -221,11 +221,14 @@ def test_a_held_lock_is_waited_for_and_then_named(store):
 
 def interrupted(store, new, *, renamed=False, torn=False):
     """A writer that died after its intents: `renamed` before or after the rename, with a `torn` temp file."""
-    catalog, ledger = store
+    catalog, ledger = store.store
     staged = stage(new.frame, catalog.temp_dir, {})
-    path = catalog.minute_path(SYMBOL, new.hour)
+    path = catalog.partition_path(SYMBOL, new.start)
     row = replace(
-        partition(new.hour), path=catalog.relative(path), content_hash=staged.content_hash, size_bytes=staged.size_bytes
+        partition(new.start),
+        path=catalog.relative(path),
+        content_hash=staged.content_hash,
+        size_bytes=staged.size_bytes,
     )
     ledger.write_intents([Intent(row, catalog.relative(staged.temp_path))])
     if torn:
@@ -240,18 +243,18 @@ def test_recovery_finishes_before_the_rename(store):
     interrupted(store, candidate(at(0), value=2))
     interrupted(store, candidate(at(1), value=2))
     assert closes(store) == [1.0] * 60
-    found = recover(*store)
+    found = recover(store)
     assert (found.finished, found.rolled_back) == (((SYMBOL, at(0)), (SYMBOL, at(1))), ())
     assert closes(store, 0, 2) == [2.0] * 120
-    assert store[1].watermark(SYMBOL) == at(2) - timedelta(minutes=1)
-    assert (store[1].intents(), temps(store)) == ([], [])
+    assert store.ledger.watermark(SYMBOL) == at(2) - timedelta(minutes=1)
+    assert (store.ledger.intents(), temps(store)) == ([], [])
 
 
 def test_recovery_finishes_after_the_rename(store):
     staged = interrupted(store, candidate(DAY, value=2), renamed=True)
     assert closes(store) == [2.0] * 60, "it is committed from the rename on"
-    assert recover(*store).finished == ((SYMBOL, DAY),)
-    assert store[1].partition(SYMBOL, DAY).content_hash == staged.content_hash
+    assert recover(store).finished == ((SYMBOL, DAY),)
+    assert store.ledger.partition(SYMBOL, DAY).content_hash == staged.content_hash
     assert closes(store) == [2.0] * 60
 
 
@@ -259,10 +262,10 @@ def test_recovery_forgets_what_is_not_whole(store):
     (first,) = commit(store, candidate(DAY, value=1))
     interrupted(store, candidate(DAY, value=2), torn=True)
     interrupted(store, candidate(at(1), value=2), torn=True)
-    assert recover(*store).rolled_back == ((SYMBOL, DAY), (SYMBOL, at(1)))
-    assert store[1].partition(SYMBOL, DAY).content_hash == first.content_hash == file_hash(first.path)
-    assert store[1].partition(SYMBOL, at(1)) is None
-    assert (store[1].intents(), temps(store)) == ([], [])
+    assert recover(store).rolled_back == ((SYMBOL, DAY), (SYMBOL, at(1)))
+    assert store.ledger.partition(SYMBOL, DAY).content_hash == first.content_hash == file_hash(first.path)
+    assert store.ledger.partition(SYMBOL, at(1)) is None
+    assert (store.ledger.intents(), temps(store)) == ([], [])
 
 
 def test_the_next_commit_recovers_by_itself(store):
@@ -272,24 +275,26 @@ def test_the_next_commit_recovers_by_itself(store):
 
 
 def test_recovery_removes_old_temp_files_only(store):
-    catalog, _ = store
+    catalog = store.catalog
     young, old = (stage(frame(DAY), catalog.temp_dir, {}).temp_path for _ in range(2))
     hours_ago = old.stat().st_mtime - 3700
     os.utime(old, (hours_ago, hours_ago))
-    assert recover(*store).temp_files_removed == 1
+    assert recover(store).temp_files_removed == 1
     assert temps(store) == [young]
 
 
 def test_recovery_of_an_empty_lake_finds_nothing(store):
-    found = recover(*store)
+    found = recover(store)
     assert (found.finished, found.rolled_back, found.temp_files_removed) == ((), (), 0)
 
 
 def test_quarantine_keeps_what_was_committed_and_a_commit_resolves_it(store):
-    catalog, ledger = store
+    catalog, ledger = store.store
     commit(store, candidate(at(0)), candidate(at(2)))
     bad = frame(at(1)).with_columns(close=pl.lit(None, pl.Float64))
-    path = quarantine_hour(*store, SYMBOL, at(1), bad, ["required_columns"], "60 rows without close", clock=clock)
+    path = quarantine_partition(
+        store, SYMBOL, Rejection(at(1), bad, ["required_columns"], "60 rows without close"), clock=clock
+    )
     assert path is not None
     assert pl.read_parquet(path).equals(bad)
     assert path.parent == catalog.quarantine_dir / SYMBOL
@@ -301,7 +306,10 @@ def test_quarantine_keeps_what_was_committed_and_a_commit_resolves_it(store):
     )
     assert ledger.watermark(SYMBOL) == at(3) - timedelta(minutes=1)
     assert (
-        quarantine_hour(*store, SYMBOL, at(1), bad, ["required_columns"], "60 rows without close", clock=clock) == path
+        quarantine_partition(
+            store, SYMBOL, Rejection(at(1), bad, ["required_columns"], "60 rows without close"), clock=clock
+        )
+        == path
     )
     assert len(ledger.quarantined(SYMBOL, at(0), at(24))) == 1
     commit(store, candidate(at(1)))
@@ -310,30 +318,33 @@ def test_quarantine_keeps_what_was_committed_and_a_commit_resolves_it(store):
 
 def test_quarantine_without_rows_and_over_a_committed_hour(store):
     commit(store, candidate(at(0)))
-    assert quarantine_hour(*store, SYMBOL, at(0), None, ["no_klines"], "the archive is empty", clock=clock) is None
+    assert (
+        quarantine_partition(store, SYMBOL, Rejection(at(0), None, ["no_klines"], "the archive is empty"), clock=clock)
+        is None
+    )
     assert closes(store) == [1.0] * 60
-    assert len(store[1].quarantined(SYMBOL, at(0), at(1))) == 1
+    assert len(store.ledger.quarantined(SYMBOL, at(0), at(1))) == 1
     assert commit(store, candidate(at(0)))[0].status == "unchanged"
-    assert store[1].quarantined(SYMBOL, at(0), at(1)) == []
+    assert store.ledger.quarantined(SYMBOL, at(0), at(1)) == []
 
 
 def test_scan_takes_columns_ranges_and_a_grown_schema(store):
     commit(store, *[candidate(at(hour), value=hour) for hour in range(4)])
-    half = scan_minutes(*store, SYMBOL, at(0.5), at(2.25), ["close", "timestamp"]).collect()
+    half = scan(store, SYMBOL, at(0.5), at(2.25), ["close", "timestamp"]).collect()
     assert half.columns == ["close", "timestamp"]
     assert (half.height, half["timestamp"][0], half["timestamp"][-1]) == (105, at(0.5), at(2.25) - timedelta(minutes=1))
     assert half["timestamp"].is_sorted()
-    grown = scan_minutes(*store, SYMBOL, at(0), at(1), schema={**SCHEMA, "new": pl.Float64()}).collect()
+    grown = scan(store, SYMBOL, at(0), at(1), schema={**SCHEMA, "new": pl.Float64()}).collect()
     assert grown["new"].null_count() == 60
-    empty = scan_minutes(*store, SYMBOL, at(30), at(31), ["close"], schema=SCHEMA).collect()
+    empty = scan(store, SYMBOL, at(30), at(31), ["close"], schema=SCHEMA).collect()
     assert empty.schema == {"close": pl.Float64()}
     with pytest.raises(StorageError, match=r"BTCUSDT: no committed hour in \[2026-02-16T06.*Materialize these hours"):
-        scan_minutes(*store, SYMBOL, at(30), at(31))
+        scan(store, SYMBOL, at(30), at(31))
 
 
 def test_a_scan_sees_committed_files_only(store):
     commit(store, candidate(at(0)))
     interrupted(store, candidate(at(1)))
-    stray = store[0].minute_path(SYMBOL, at(2))
-    stage(frame(at(2)), store[0].temp_dir, {}).publish(stray)
+    stray = store.catalog.partition_path(SYMBOL, at(2))
+    stage(frame(at(2)), store.catalog.temp_dir, {}).publish(stray)
     assert len(closes(store, 0, 24)) == 60

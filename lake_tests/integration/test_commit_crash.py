@@ -11,7 +11,7 @@ from itertools import count
 import polars as pl
 import pytest
 
-from lake_resources.storage.commit import commit_hours, recover
+from lake_resources.storage.commit import commit_partitions, recover
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.commit_nursery import nursery
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
@@ -50,7 +50,7 @@ def wait_for_a_commit(root, last):
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [25, pytest.param(100, marks=pytest.mark.long)])
 def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
-    catalog, ledger = lake(tmp_path)
+    store = lake(tmp_path)
     chance = random.Random(20261121)
     watermark = None
     mid_commit = finished = rolled_back = 0
@@ -70,25 +70,25 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
             # What a reader sees before any repair: every committed hour is one whole version, not an old one, and the
             # bytes are those that the ledger tells it of.
             newest, last = acknowledged(tmp_path)
-            for row in ledger.partitions(SYMBOL, at(0), at(HOURS)):
-                assert file_hash(catalog.absolute(row.path)) == row.content_hash
-                version = whole_version(catalog.absolute(row.path))
+            for row in store.ledger.partitions(SYMBOL, at(0), at(HOURS)):
+                assert file_hash(store.catalog.absolute(row.path)) == row.content_hash
+                version = whole_version(store.catalog.absolute(row.path))
                 assert version >= newest.get(row.hour.hour, 0)
 
-            mid_commit += bool(ledger.intents())
-            found = recover(catalog, ledger)
+            mid_commit += bool(store.ledger.intents())
+            found = recover(store)
             finished += len(found.finished)
             rolled_back += len(found.rolled_back)
-            assert ledger.intents() == []
+            assert store.ledger.intents() == []
 
             # No acknowledged commit is lost, and ledger and disk agree to the byte.
-            rows = {row.hour.hour: row for row in ledger.partitions(SYMBOL, at(0), at(HOURS))}
+            rows = {row.start.hour: row for row in store.ledger.partitions(SYMBOL, at(0), at(HOURS))}
             assert rows.keys() >= newest.keys()
             for hour, row in rows.items():
-                path = catalog.absolute(row.path)
+                path = store.catalog.absolute(row.path)
                 assert file_hash(path) == row.content_hash
                 assert whole_version(path) >= newest.get(hour, 0)
-            mark = ledger.watermark(SYMBOL)
+            mark = store.ledger.watermark(SYMBOL)
             assert watermark is None or mark >= watermark
             watermark = mark
 
@@ -96,13 +96,13 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
     assert rolled_back == 0, "an intent is written only for temp files that are durable"
 
     # The next run repairs: the same call as ever, then nothing is left of the crashes but young temp files.
-    outcomes = commit_hours(
-        catalog, ledger, SYMBOL, [candidate(at(hour), value=last + 1000) for hour in range(HOURS)], clock=clock
+    outcomes = commit_partitions(
+        store, SYMBOL, [candidate(at(hour), value=last + 1000) for hour in range(HOURS)], clock=clock
     )
     assert {outcome.status for outcome in outcomes} == {"committed"}
-    for temp in catalog.temp_dir.iterdir():
+    for temp in store.catalog.temp_dir.iterdir():
         os.utime(temp, (0, 0))
-    recover(catalog, ledger)
-    assert list(catalog.temp_dir.iterdir()) == []
+    recover(store)
+    assert list(store.catalog.temp_dir.iterdir()) == []
     LOG.info("%d of %d kills mid-commit, %d hours finished, %d commits", mid_commit, kill, finished, last)
-    ledger.close()
+    store.ledger.close()

@@ -17,7 +17,7 @@ import pytest
 
 from lake_resources.storage.commit import recover
 from lake_resources.storage.compaction import clear, compact
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.commit_nursery import nursery
 from lake_tests.support.compacted_hours import MONTHS, START
 from lake_tests.support.minute_hours import SYMBOL, clock, lake
@@ -37,9 +37,9 @@ def acknowledged(root):
     return newest, last
 
 
-def versions(catalog, ledger):
+def versions(store):
     """By hour of the test: its one version; each hour is whole, each minute there once, in order."""
-    rows = scan_minutes(catalog, ledger, SYMBOL, FIRST, END).collect()
+    rows = scan(store, SYMBOL, FIRST, END).collect()
     assert (rows["timestamp"].diff().drop_nulls() > timedelta(0)).all()
     hours = rows.group_by(pl.col("timestamp").dt.truncate("1h").alias("hour")).agg(
         pl.len(), pl.col("close").n_unique().alias("versions"), pl.col("close").first()
@@ -52,7 +52,7 @@ def versions(catalog, ledger):
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.long)])
 def test_a_compaction_killed_anywhere_loses_nothing(tmp_path, kills):
-    catalog, ledger = lake(tmp_path)
+    store = lake(tmp_path)
     chance = random.Random(20261121)
     states = {"segments": 0, "removed": 0, "orphans": 0, "temporary": 0}
     with nursery() as writers:
@@ -71,29 +71,29 @@ def test_a_compaction_killed_anywhere_loses_nothing(tmp_path, kills):
             assert writers.wait() == [-signal.SIGKILL]
 
             newest, _ = acknowledged(tmp_path)
-            known = {segment.path for segment in ledger.segments(SYMBOL, superseded=True)}
-            on_disk = {catalog.relative(path) for path in catalog.segments_dir(SYMBOL).glob("*")}
-            states["segments"] += bool(ledger.segments(SYMBOL))
+            known = {segment.path for segment in store.ledger.compacted_files(SYMBOL, superseded=True)}
+            on_disk = {store.catalog.relative(path) for path in store.catalog.compacted_dir(SYMBOL).glob("*")}
+            states["segments"] += bool(store.ledger.compacted_files(SYMBOL))
             states["orphans"] += bool(on_disk - known)
-            states["temporary"] += any(catalog.temp_dir.glob("*.parquet"))
-            partitions = ledger.partitions(SYMBOL, FIRST, END)
-            states["removed"] += any(not catalog.absolute(row.path).is_file() for row in partitions)
+            states["temporary"] += any(store.catalog.temp_dir.glob("*.parquet"))
+            partitions = store.ledger.partitions(SYMBOL, FIRST, END)
+            states["removed"] += any(not store.catalog.absolute(row.path).is_file() for row in partitions)
             for when in ("as a reader finds it", "repaired"):
                 if when == "repaired":
-                    recover(catalog, ledger)
+                    recover(store)
                 if partitions:
-                    found = versions(catalog, ledger)
+                    found = versions(store)
                     assert found.keys() >= newest.keys(), when
                     assert all(found[hour] >= version for hour, version in newest.items()), when
 
     LOG.info("%s of %d kills", states, kill)
-    shown = versions(catalog, ledger)
+    shown = versions(store)
     for month in MONTHS:
-        compact(catalog, ledger, month, ledger.hour_files(SYMBOL, month.start, month.end), clock=clock)
-    clear(catalog, ledger, SYMBOL, clock=clock, grace=timedelta(0))
-    assert versions(catalog, ledger) == shown
-    segments = ledger.segments(SYMBOL, superseded=True)
-    parts = [path for path in tmp_path.rglob("*.parquet") if path.parent != catalog.temp_dir]
-    assert sorted(parts) == sorted(catalog.absolute(segment.path) for segment in segments)
+        compact(store, month, store.ledger.partition_files(SYMBOL, month.start, month.end), clock=clock)
+    clear(store, SYMBOL, clock=clock, grace=timedelta(0))
+    assert versions(store) == shown
+    segments = store.ledger.compacted_files(SYMBOL, superseded=True)
+    parts = [path for path in tmp_path.rglob("*.parquet") if path.parent != store.catalog.temp_dir]
+    assert sorted(parts) == sorted(store.catalog.absolute(segment.path) for segment in segments)
     assert [segment.tier for segment in segments] == ["month", "month"], "a file per month is all that is left"
-    ledger.close()
+    store.ledger.close()

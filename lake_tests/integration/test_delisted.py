@@ -17,9 +17,9 @@ from lake_assets.quality.month_card import render, report_card
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.simulator.market.specs import Listing as Traded
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.commit import quarantine_hour
-from lake_resources.storage.ledger.ledger import Ledger, Listing
+from lake_resources.storage.commit import Rejection, quarantine_partition
+from lake_resources.storage.ledger.ledger import Listing
+from lake_resources.storage.store import Store
 from lake_tests.support.simulated_lake import Bench, bench_on
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
@@ -32,23 +32,23 @@ BACKFILLABLE = [name for name in UM_MINUTE.uses if name != "book_ticker"]
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> tuple[Catalog, Ledger]:
+def lake(tmp_path: Path) -> Store:
     """Six hours of a symbol of which two before them are not there."""
-    catalog, ledger = open_files(tmp_path / "lake")
-    commit_sound(catalog, ledger, FIRST, HELD, streams=BACKFILLABLE)
-    ledger.record_listing(DELISTED, at=NOW)
-    return catalog, ledger
+    store = open_files(tmp_path / "lake")
+    commit_sound(store, FIRST, HELD, streams=BACKFILLABLE)
+    store.ledger.record_listing(DELISTED, at=NOW)
+    return store
 
 
-def audited(lake: tuple[Catalog, Ledger], **given: object) -> AuditReport:
-    return audit_hours(*lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG, **given)  # type: ignore[arg-type]
+def audited(lake: Store, **given: object) -> AuditReport:
+    return audit_hours(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG, **given)  # type: ignore[arg-type]
 
 
-def certified(lake: tuple[Catalog, Ledger]) -> Certificate:
-    return certify(*lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG)
+def certified(lake: Store) -> Certificate:
+    return certify(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG)
 
 
-def test_only_hours_of_trading_are_missed(lake: tuple[Catalog, Ledger]) -> None:
+def test_only_hours_of_trading_are_missed(lake: Store) -> None:
     report = audited(lake)
     assert [verdict.hour for verdict in report.wrong] == [FIRST - 2 * HOUR, FIRST - HOUR]
     assert len(report.hours) == HELD + 2
@@ -58,20 +58,20 @@ def test_only_hours_of_trading_are_missed(lake: tuple[Catalog, Ledger]) -> None:
     assert found.as_json()["untraded_hours"] == 7 + 24
 
 
-def test_a_symbol_that_goes_on_is_expected_to(lake: tuple[Catalog, Ledger]) -> None:
-    lake[1].record_listing(replace(DELISTED, end=None), at=NOW)
+def test_a_symbol_that_goes_on_is_expected_to(lake: Store) -> None:
+    lake.ledger.record_listing(replace(DELISTED, end=None), at=NOW)
     assert len(audited(lake).wrong) == 2 + 24
     assert certified(lake).unexplained_minutes == (2 + 24) * 60
 
 
-def test_what_is_there_outside_is_judged(lake: tuple[Catalog, Ledger]) -> None:
-    catalog, ledger = lake
-    commit_sound(catalog, ledger, END + 2 * HOUR, 1)
-    catalog.minute_path(SYMBOL, END + 2 * HOUR).write_bytes(b"torn")
-    stray = catalog.minute_path(SYMBOL, END + 5 * HOUR)
+def test_what_is_there_outside_is_judged(lake: Store) -> None:
+    store = lake
+    commit_sound(store, END + 2 * HOUR, 1)
+    store.catalog.partition_path(SYMBOL, END + 2 * HOUR).write_bytes(b"torn")
+    stray = store.catalog.partition_path(SYMBOL, END + 5 * HOUR)
     stray.parent.mkdir(parents=True)
-    stray.write_bytes(catalog.minute_path(SYMBOL, FIRST).read_bytes())
-    quarantine_hour(catalog, ledger, SYMBOL, END + 7 * HOUR, None, ["source_missing"], "none", clock=lambda: NOW)
+    stray.write_bytes(store.catalog.partition_path(SYMBOL, FIRST).read_bytes())
+    quarantine_partition(store, SYMBOL, Rejection(END + 7 * HOUR, None, ["source_missing"], "none"), clock=lambda: NOW)
     shown = {FIRST + n * HOUR for n in range(HELD)} | {END + 2 * HOUR, END + 9 * HOUR}
     wrong = {verdict.hour: verdict.names for verdict in audited(lake, materialized=shown).wrong}
     assert wrong.keys() - {FIRST - 2 * HOUR, FIRST - HOUR} == {END + 2 * HOUR, END + 5 * HOUR, END + 9 * HOUR}
@@ -80,13 +80,13 @@ def test_what_is_there_outside_is_judged(lake: tuple[Catalog, Ledger]) -> None:
     assert "only_in_dagster" in wrong[END + 9 * HOUR]
 
 
-def test_the_report_card_expects_nothing_of_the_rest(lake: tuple[Catalog, Ledger]) -> None:
+def test_the_report_card_expects_nothing_of_the_rest(lake: Store) -> None:
     month = FIRST.replace(day=1)
-    lake[1].record_listing(replace(DELISTED, first=FIRST), at=NOW)
-    card = report_card(*lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
+    lake.ledger.record_listing(replace(DELISTED, first=FIRST), at=NOW)
+    card = report_card(lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
     assert (card.verdict, card.cells.count("whole"), card.cells.count("not expected")) == ("CLEAN", HELD, 744 - HELD)
     assert "360 of 360 minutes (100.00 %)" in render(card, "p.png")
-    later = report_card(*lake, SYMBOL, month - timedelta(days=1), now=NOW, lag_minutes=LAG)
+    later = report_card(lake, SYMBOL, month - timedelta(days=1), now=NOW, lag_minutes=LAG)
     assert (later.verdict, later.certificate.expected_minutes) == ("CLEAN", 0)
 
 

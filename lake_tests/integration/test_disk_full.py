@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from lake_resources.errors import DiskFull
-from lake_resources.storage.commit import commit_hours, quarantine_hour, recover
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.parquet import StagingWriter, stage
+from lake_resources.storage.store import Store
 from lake_tests.support.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, frame, lake
 
 SIZE = 2 * 1024 * 1024
@@ -62,16 +63,17 @@ def temps(catalog):
 @pytest.mark.parametrize("leave", [0, 4096, 16_384, 40_960, 65_536, 81_920])
 @pytest.mark.parametrize("ledger_on_disk", [True, False], ids=["ledger on the full disk", "ledger elsewhere"])
 def test_a_commit_on_a_full_disk_loses_nothing(small_disk, tmp_path, leave, ledger_on_disk):
-    catalog, ledger = lake(small_disk)
+    store = lake(small_disk)
     if not ledger_on_disk:
-        _, ledger = lake(tmp_path)
-    first = commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour)) for hour in range(3)], clock=clock)
+        store = Store(small_disk, lake(tmp_path).engine, store.layout)
+    ledger = store.ledger
+    first = commit_partitions(store, SYMBOL, [candidate(at(hour)) for hour in range(3)], clock=clock)
     filler = fill(small_disk, leave)
     day = [candidate(at(hour), value=2.0) for hour in range(24)]
     with pytest.raises(DiskFull, match=r"no space left on the disk; nothing that was committed is touched.*LAKE_ROOT"):
-        commit_hours(catalog, ledger, SYMBOL, day, clock=clock)
-    wanted = {catalog.absolute(intent.temp_path) for intent in ledger.intents()}
-    assert set(temps(catalog)) <= wanted
+        commit_partitions(store, SYMBOL, day, clock=clock)
+    wanted = {store.catalog.absolute(intent.temp_path) for intent in ledger.intents()}
+    assert set(temps(store.catalog)) <= wanted
     if not wanted:
         assert [row.content_hash for row in ledger.partitions(SYMBOL, at(0), at(24))] == [
             outcome.content_hash for outcome in first
@@ -80,15 +82,15 @@ def test_a_commit_on_a_full_disk_loses_nothing(small_disk, tmp_path, leave, ledg
         assert pl.read_parquet(outcome.path).height == 60
 
     filler.unlink()
-    recover(catalog, ledger)
-    assert {outcome.status for outcome in commit_hours(catalog, ledger, SYMBOL, day, clock=clock)} <= {
+    recover(store)
+    assert {outcome.status for outcome in commit_partitions(store, SYMBOL, day, clock=clock)} <= {
         "committed",
         "unchanged",
     }
     rows = ledger.partitions(SYMBOL, at(0), at(24))
     assert len(rows) == 24
-    assert all(file_hash(catalog.absolute(row.path)) == row.content_hash for row in rows)
-    assert temps(catalog) == []
+    assert all(file_hash(store.catalog.absolute(row.path)) == row.content_hash for row in rows)
+    assert temps(store.catalog) == []
     ledger.close()
 
 
@@ -111,13 +113,13 @@ def test_a_staging_writer_on_a_full_disk_leaves_nothing(small_disk):
 
 
 def test_a_quarantine_on_a_full_disk_leaves_nothing(small_disk, tmp_path):
-    catalog, _ = lake(small_disk)
-    _, ledger = lake(tmp_path)
-    commit_hours(catalog, ledger, SYMBOL, [candidate(at(0))], clock=clock)
+    store = Store(small_disk, lake(tmp_path).engine, lake(small_disk).layout)
+    catalog, ledger = store.store
+    commit_partitions(store, SYMBOL, [candidate(at(0))], clock=clock)
     fill(small_disk, 0)
     with pytest.raises(DiskFull):
-        quarantine_hour(catalog, ledger, SYMBOL, at(0), frame(at(0)), ["ohlc"], "high below low", clock=clock)
+        quarantine_partition(store, SYMBOL, Rejection(at(0), frame(at(0)), ["ohlc"], "high below low"), clock=clock)
     assert temps(catalog) == []
     assert ledger.quarantined(SYMBOL, at(0), at(1)) == []
-    assert frame(at(0)).equals(pl.read_parquet(catalog.minute_path(SYMBOL, at(0))))
+    assert frame(at(0)).equals(pl.read_parquet(catalog.partition_path(SYMBOL, at(0))))
     ledger.close()

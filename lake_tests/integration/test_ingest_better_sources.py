@@ -216,7 +216,7 @@ def test_an_unknown_hole_puts_its_hour_into_quarantine_and_no_other(bench: Bench
     assert broken.path is not None
     assert pl.read_parquet(broken.path).height == 58, "its rows are kept for a look"
     (entry,) = bench.lake.ledger.quarantined(SYMBOL, DAY, DAY + 24 * HOUR)
-    assert (entry.hour, entry.codes) == (DAY + 10 * HOUR, ("continuity",))
+    assert (entry.start, entry.codes) == (DAY + 10 * HOUR, ("continuity",))
     assert bench.lake.ledger.watermark(SYMBOL) == DAY + 13 * HOUR - MINUTES, "one bad hour never stops the lake"
     # Again: still refused, noted once.
     assert bench.build([DAY + 10 * HOUR])[0].status == "quarantined"
@@ -357,6 +357,6 @@ def test_a_known_hole_of_whole_hours_is_no_defect(bench: Bench) -> None:
     assert statuses(results) == ["committed"] * 5
     assert [result.row_count for result in results] == [60, 30, 0, 30, 60]
     lake, until = bench.lake, DAY + 14 * HOUR
-    report = audit_hours(lake.catalog, lake.ledger, SYMBOL, DAY + 9 * HOUR, until, now=bench.now, lag_minutes=3)
+    report = audit_hours(lake.store, SYMBOL, DAY + 9 * HOUR, until, now=bench.now, lag_minutes=3)
     assert [(verdict.hour, verdict.codes) for verdict in report.wrong] == []
     assert (report.present_rows, report.expected_rows) == (180, 300)

@@ -7,7 +7,7 @@ import pytest
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_resources.storage.compaction import clear
 from lake_resources.storage.placement import stretches
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, statuses
 
 LATER = PUBLISHED + timedelta(hours=1)
@@ -18,25 +18,25 @@ def compacted(bench: Bench) -> Bench:
     """The day before and the day from the archives, each one file, and no hour file left of the day."""
     results = bench.at(PUBLISHED).build(hours(0, 24))
     assert set(statuses(results)) == {"committed"}
-    files = bench.lake.catalog, bench.lake.ledger
+    files = bench.lake.store
     # The newest day of a symbol waits for a week: hours could still follow.
     now = DAY + timedelta(days=8)
-    assert [one.status for one in run_compaction(*files, SYMBOL, now=now, clock=lambda: LATER)] == ["compacted"]
-    assert clear(*files, SYMBOL, clock=lambda: LATER, grace=timedelta(0)).files == 24
-    assert not bench.lake.catalog.minute_path(SYMBOL, DAY).exists()
+    assert [one.status for one in run_compaction(files, SYMBOL, now=now, clock=lambda: LATER)] == ["compacted"]
+    assert clear(files, SYMBOL, clock=lambda: LATER, grace=timedelta(0)).files == 24
+    assert not bench.lake.catalog.partition_path(SYMBOL, DAY).exists()
     return bench
 
 
 def read(bench: Bench):
-    return scan_minutes(bench.lake.catalog, bench.lake.ledger, SYMBOL, DAY, DAY + 24 * HOUR).collect()
+    return scan(bench.lake.store, SYMBOL, DAY, DAY + 24 * HOUR).collect()
 
 
 def test_the_same_inputs_leave_a_compacted_day_as_it_is(compacted: Bench) -> None:
     before = read(compacted)
     results = compacted.build(hours(0, 24))
     assert set(statuses(results)) == {"unchanged"}
-    assert not compacted.lake.catalog.minute_path(SYMBOL, DAY).exists()
-    (stretch,) = stretches(compacted.lake.ledger, SYMBOL, DAY, DAY + 24 * HOUR)
+    assert not compacted.lake.catalog.partition_path(SYMBOL, DAY).exists()
+    (stretch,) = stretches(compacted.lake, SYMBOL, DAY, DAY + 24 * HOUR)
     assert {result.path for result in results} == {compacted.lake.catalog.absolute(stretch.paths[0])}
     for result in results:
         assert result.frame is not None
@@ -54,14 +54,14 @@ def test_a_corrected_archive_reopens_the_day(compacted: Bench) -> None:
     assert not shown.equals(before)
     (step,) = plan_compaction(compacted.lake.ledger, SYMBOL, now=DAY + timedelta(days=8))
     assert (step.period.name, step.waits_for) == ("2026-11-18", "")
-    files = compacted.lake.catalog, compacted.lake.ledger
-    list(run_compaction(*files, SYMBOL, now=DAY + timedelta(days=8), clock=lambda: LATER))
+    files = compacted.lake.store
+    list(run_compaction(files, SYMBOL, now=DAY + timedelta(days=8), clock=lambda: LATER))
     assert read(compacted).equals(shown)
 
 
 def test_a_lost_day_file_is_built_anew(compacted: Bench) -> None:
     before = read(compacted)
-    (stretch,) = stretches(compacted.lake.ledger, SYMBOL, DAY, DAY + 24 * HOUR)
+    (stretch,) = stretches(compacted.lake, SYMBOL, DAY, DAY + 24 * HOUR)
     compacted.lake.catalog.absolute(stretch.paths[0]).unlink()
     results = compacted.build(hours(0, 24))
     assert set(statuses(results)) == {"committed"}

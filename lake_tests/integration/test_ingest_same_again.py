@@ -57,7 +57,7 @@ def test_two_lakes_and_any_number_of_runs_hold_the_same_bytes(bench: Bench, seco
     assert statuses(bench.build(hours(12, 15))) == ["unchanged"] * 3
     assert [result.content_hash for result in second.build(hours(12, 15))] == first
     for hour in hours(12, 15):
-        bench.lake.catalog.minute_path(SYMBOL, hour).unlink()
+        bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
     again = bench.build(hours(12, 15))
     assert statuses(again) == ["committed"] * 3
     assert [result.content_hash for result in again] == first
@@ -66,7 +66,7 @@ def test_two_lakes_and_any_number_of_runs_hold_the_same_bytes(bench: Bench, seco
 def test_a_run_over_hours_of_which_some_are_done_builds_only_the_others(bench: Bench) -> None:
     before = bench.build(hours(8, 15))
     for hour in (DAY + 9 * HOUR, DAY + 13 * HOUR):
-        bench.lake.catalog.minute_path(SYMBOL, hour).unlink()
+        bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
     after = bench.build(hours(8, 15))
     assert statuses(after) == ["unchanged", "committed", *["unchanged"] * 3, "committed", "unchanged"]
     assert [result.content_hash for result in after] == [result.content_hash for result in before]
@@ -180,7 +180,7 @@ def test_an_answer_from_the_middle_of_an_hour_does_not_stand_for_all_of_it(bench
     hour = DAY + 12 * HOUR
     bench.at(hour + 34 * MINUTES).build([hour])
     bench.fault("5xx", "aggTrades")
-    bench.lake.catalog.minute_path(SYMBOL, hour).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
     (after,) = bench.at(ON_THE_DAY).build([hour])
     assert (after.status, after.row_count) == ("committed", 60)
     assert kinds(after)["agg_trades"] == "none"
@@ -246,9 +246,9 @@ def test_a_ledger_row_that_is_not_true_of_its_file_is_put_right(bench: Bench, cl
     bench.build(hours(4, 6))
     hour = DAY + 4 * HOUR
     before = bench.lake.ledger.partition(SYMBOL, hour)
-    engine = sa.create_engine(bench.lake.ledger.url)
+    engine = sa.create_engine(bench.lake.ledger.engine.url)
     with engine.begin() as connection:
-        connection.execute(sa.text(f"UPDATE partitions SET {claim} WHERE day = '2026-11-18' AND hour = 4"))
+        connection.execute(sa.text(f"UPDATE partitions SET {claim} WHERE start_utc = '2026-11-18T04:00:00.000000Z'"))
     engine.dispose()
     assert bench.lake.ledger.partition(SYMBOL, hour) != before
     first, second = bench.build(hours(4, 6))

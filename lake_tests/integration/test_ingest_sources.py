@@ -9,7 +9,7 @@ import pytest
 
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import band
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.simulated_lake import (
     DAY,
     HOUR,
@@ -126,7 +126,7 @@ def test_an_hour_built_while_it_grew_equals_one_built_at_once(bench: Bench) -> N
         bench.at(hour + minute * MINUTES).build([hour])
     bench.at(ON_THE_DAY)
     (grown,) = bench.build([hour])
-    bench.lake.catalog.minute_path(SYMBOL, hour).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
     (again,) = bench.build([hour])
     assert (grown.content_hash, again.content_hash) == (grown.content_hash,) * 2
     assert grown.row_count == 60
@@ -202,6 +202,6 @@ def test_book_ticker_of_its_era_fills_its_columns_and_is_carried_over_midnight(b
 
 def test_the_reader_finds_what_was_built(bench: Bench) -> None:
     bench.build(hours(11, 16))
-    rows = scan_minutes(bench.lake.catalog, bench.lake.ledger, SYMBOL, DAY + 11 * HOUR, DAY + 16 * HOUR).collect()
+    rows = scan(bench.lake.store, SYMBOL, DAY + 11 * HOUR, DAY + 16 * HOUR).collect()
     assert rows.height == 4 * 60 + 27
     assert rows["timestamp"].is_sorted()

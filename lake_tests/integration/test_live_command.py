@@ -16,8 +16,8 @@ from lake_resources.binance.ws.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import SettingsError
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.root import claim_root
+from lake_tests.support.stores import store_at
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 M = timedelta(minutes=1)
@@ -28,7 +28,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal
     monkeypatch.setenv("LAKE_ROOT", str(tmp_path))
     monkeypatch.setenv("LAKE_SYMBOLS", "BTCUSDT,ETHUSDT")
     claim_root(tmp_path, "simulator")
-    one = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    one = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "um")
     one.write(
         [
             ConnectionRow(1, "market", NOW - 5 * M, NOW + 10 * M, NOW + 11 * M, "stalled: nothing heard", 5_000),
@@ -92,7 +92,7 @@ def test_an_open_gap_is_exit_code_1_and_other_symbols_do_not_count(journal: Jour
 
 
 def test_frames_that_could_not_be_used_are_found(journal: Journal, tmp_path: Path) -> None:
-    writer = SegmentWriter(Catalog(tmp_path).live_records_dir)
+    writer = SegmentWriter(store_at(tmp_path).catalog.live_records_dir)
     at_ns = int(NOW.timestamp()) * 1_000_000_000
     for minute, frame in ((0, b"{not json"), (40, b"out of range")):
         filed = int((NOW + minute * M).timestamp()) // 60

@@ -18,9 +18,9 @@ from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_resources.binance.ws.frames import HEALED, Frame
 from lake_resources.collector.segments import SegmentWriter, prune
 from lake_resources.errors import StorageError
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.live_frames import MINUTE, START_MS, SYMBOL, agg_trade, alive, depth, record
+from lake_tests.support.stores import store_at
 
 HOUR = datetime.fromtimestamp(START_MS // 1000, UTC).replace(minute=0, second=0)
 STAMP = datetime.fromtimestamp(START_MS // 1000, UTC)
@@ -28,7 +28,7 @@ STAMP = datetime.fromtimestamp(START_MS // 1000, UTC)
 
 @pytest.fixture
 def rows(tmp_path: Path) -> LiveRows:
-    return LiveRows(Catalog(tmp_path))
+    return LiveRows(store_at(tmp_path).catalog)
 
 
 def minute_of_frames(trades: int = 3) -> list[Frame]:

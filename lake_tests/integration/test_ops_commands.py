@@ -23,6 +23,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from lake_assets.cli.doctor import Finding, examine
 from lake_assets.cli.main import app, main
+from lake_assets.exports.view_queries import QUERIES
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
@@ -32,7 +33,6 @@ from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
-from lake_resources.storage.duckdb_views import QUERIES
 from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
@@ -137,8 +137,8 @@ def test_the_view_has_every_minute_once_whatever_file_it_lies_in(bench: Bench, t
         raise run("materialize-duckdb").exception or AssertionError
     bench.build([*hours(0, 24), *hours(0, 3, NEXT)])
     lake = bench.lake
-    held = lake.ledger.hour_files(SYMBOL, DAY, NEXT)
-    compact(lake.catalog, lake.ledger, Period(SYMBOL, "day", DAY, NEXT), held, clock=lake.clock)
+    held = lake.ledger.partition_files(SYMBOL, DAY, NEXT)
+    compact(lake.store, Period(SYMBOL, "day", DAY, NEXT), held, clock=lake.clock)
     path = tmp_path / "sql" / "minute.duckdb"
     assert "view `minute` over 4 files" in ok("materialize-duckdb", "--db-path", str(path))
     for zone in ("UTC", "America/New_York"):
@@ -269,12 +269,12 @@ def test_holes_are_listed_explained_and_unexplained(bench: Bench) -> None:
     bench.build(hours(0, 6))
     code, found = holes_json()
     assert (code, found["holes"], found["completeness_pct"]) == (0, [], 100.0)
-    path = bench.lake.catalog.minute_path(SYMBOL, DAY + 2 * HOUR)
+    path = bench.lake.catalog.partition_path(SYMBOL, DAY + 2 * HOUR)
     rows = pl.read_parquet(path)
     gone = [DAY + 2 * HOUR + n * M for n in (7, 10, 11, 12, 40)]
     rows.filter(~pl.col("timestamp").is_in(gone)).write_parquet(path)
     with sqlite3.connect(bench.settings.lake_root / "ledger.sqlite") as ledger:
-        ledger.execute("UPDATE partitions SET row_count = 55 WHERE hour = 2")
+        ledger.execute("UPDATE partitions SET row_count = 55 WHERE start_utc LIKE '%T02:%'")
     bench.lake.ledger.declare_hole(KnownHole("klines_1m", "*", gone[1], gone[3], "maintenance", "a notice"))
     bench.lake.ledger.declare_hole(KnownHole("index_price_klines_1m", "*", DAY, DAY + M, "no index", "a notice"))
     code, found = holes_json()

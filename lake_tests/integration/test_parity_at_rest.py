@@ -32,7 +32,7 @@ def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
 
 def restate(bench: Bench, **values: float) -> None:
     """The lake holds what the exchange said before it restated a minute."""
-    path = bench.lake.catalog.minute_path(SYMBOL, BAD)
+    path = bench.lake.catalog.partition_path(SYMBOL, BAD)
     here = pl.col("timestamp") == BAD + timedelta(minutes=17)
     rows = pl.read_parquet(path)
     rows.with_columns(
@@ -64,7 +64,7 @@ def test_a_restated_minute_is_kept_with_both_values(bench: Bench) -> None:
 
 
 def test_a_minute_that_only_the_exchange_has(bench: Bench) -> None:
-    path = bench.lake.catalog.minute_path(SYMBOL, BAD)
+    path = bench.lake.catalog.partition_path(SYMBOL, BAD)
     rows = pl.read_parquet(path)
     rows.filter(pl.col("timestamp") != BAD).write_parquet(path)
     found = check_at_rest(bench.lake, SYMBOL, [BAD], bench.now)

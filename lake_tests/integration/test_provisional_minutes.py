@@ -34,7 +34,8 @@ def test_they_are_shown_and_marked_and_the_watermark_waits(bench: Bench) -> None
             grown.append((result.status, 0, 0, None, None))
             continue
         assert failed_checks(result) == set()
-        until = row.provisional_from and (row.provisional_from - OPEN) // MINUTE
+        from_ = bench.lake.ledger.provisional_from(row)
+        until = from_ and (from_ - OPEN) // MINUTE
         grown.append((result.status, row.row_count, row.expected_rows, until, mark and (mark - OPEN) // MINUTE))
     assert grown == [
         ("not_yet", 0, 0, None, None),
@@ -72,7 +73,7 @@ def test_a_sealed_hour_is_the_same_file_as_one_built_by_hand(bench: Bench) -> No
     for minute in (20.2, 59.1, 60.1):
         build(bench, minute)
     (sealed,) = build(bench, 63.1)
-    bench.lake.catalog.minute_path(SYMBOL, OPEN).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, OPEN).unlink()
     (by_hand,) = build(bench, 63.5, provisional=False)
     assert by_hand.status == "committed"
     assert by_hand.content_hash == sealed.content_hash
@@ -92,7 +93,7 @@ def test_answers_that_were_replaced_are_pruned_and_what_was_used_is_not(bench: B
     assert removed == len(before) - len(kept) > 40
     rows = bench.lake.ledger.captures_between(SYMBOL, "klines_1m", OPEN, OPEN + HOUR)
     assert all(bench.lake.catalog.absolute(row.path) in kept for row in rows)
-    bench.lake.catalog.minute_path(SYMBOL, OPEN).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, OPEN).unlink()
     bench.sim.clear_requests()
     (rebuilt,) = build(bench, 81)
     assert rebuilt.row_count == 60
@@ -107,7 +108,7 @@ def test_trades_of_the_open_hour_are_asked_for_from_where_they_had_settled(bench
     (first,) = [int(query["startTime"][0]) for query in asked if "startTime" in query]
     assert first == int((OPEN + 27.2 * MINUTE).timestamp() * 1000)
     (grown,) = build(bench, 63.2)
-    bench.lake.catalog.minute_path(SYMBOL, OPEN).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, OPEN).unlink()
     shutil.rmtree(bench.lake.catalog.root / "captures")
     (at_once,) = build(bench, 63.4)
     assert at_once.frame is not None

@@ -94,7 +94,7 @@ def test_the_audit_of_what_dagster_built(bench: Bench, instance: dg.DagsterInsta
     check, metadata = report(bench, instance, "audit", **RANGE)
     assert (check.passed, metadata["hours"], metadata["completeness_pct"]) == (True, 6, 100.0)
     bench.build(hours(6, 7))
-    bench.lake.catalog.minute_path(SYMBOL, DAY + HOUR).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, DAY + HOUR).unlink()
     check, metadata = report(bench, instance, "audit", start=RANGE["start"], end=f"{DAY + 7 * HOUR:%Y-%m-%dT%H:%M}")
     assert not check.passed
     assert metadata["wrong_hours"] == 2
@@ -122,7 +122,7 @@ def test_each_rule_is_a_check_with_its_numbers(bench: Bench, instance: dg.Dagste
     checks, _ = materialized(bench, instance, "rules", **RANGE)
     assert [check.check_name for check in checks] == ["verdict", "R1", "R2", "R3", "R4", "R5", "R6", "R7"]
     assert all(check.passed for check in checks)
-    path = bench.lake.catalog.minute_path(SYMBOL, DAY + HOUR)
+    path = bench.lake.catalog.partition_path(SYMBOL, DAY + HOUR)
     pl.read_parquet(path).with_columns(high=pl.col("high") * 1.01).write_parquet(path)
     checks, _ = materialized(bench, instance, "rules", **RANGE)
     failed = {check.check_name: check.metadata for check in checks if not check.passed}
@@ -177,7 +177,7 @@ def test_a_repair_from_the_ui_alone(bench: Bench, instance: dg.DagsterInstance) 
     built(bench, instance)
     gone = [DAY + HOUR, DAY + 4 * HOUR]
     for hour in gone:
-        bench.lake.catalog.minute_path(SYMBOL, hour).unlink()
+        bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
     assert repaired(bench, instance, **RANGE, dry_run=True).success
     assert instance.get_backfills() == []
     assert repaired(bench, instance, **RANGE).success

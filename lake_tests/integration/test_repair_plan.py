@@ -42,7 +42,7 @@ def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
 
 def audited(bench: Bench, start: object = DAY, end: object = NEXT) -> AuditReport:
     lake = bench.lake
-    return audit_hours(lake.catalog, lake.ledger, SYMBOL, start, end, now=bench.now, lag_minutes=3)  # type: ignore[arg-type]
+    return audit_hours(lake.store, SYMBOL, start, end, now=bench.now, lag_minutes=3)  # type: ignore[arg-type]
 
 
 def planned(bench: Bench, report: AuditReport, **given: object) -> RepairPlan:
@@ -71,8 +71,8 @@ def test_only_what_is_wrong_is_planned_and_a_repair_leaves_nothing(bench: Bench)
     before = bench.committed()
     assert planned(bench, audited(bench)).hours == ()
     torn, gone = DAY + 5 * HOUR, DAY + 17 * HOUR
-    bench.lake.catalog.minute_path(SYMBOL, torn).write_bytes(b"torn")
-    bench.lake.catalog.minute_path(SYMBOL, gone).unlink()
+    bench.lake.catalog.partition_path(SYMBOL, torn).write_bytes(b"torn")
+    bench.lake.catalog.partition_path(SYMBOL, gone).unlink()
     plan = planned(bench, audited(bench))
     assert plan.ranges == [(torn, torn), (gone, gone)]
     assert plan.archives == {}

@@ -13,7 +13,7 @@ from lake_assets.lake import open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.ledger import KnownHole, Revision
 from lake_resources.storage.root import claim_root
@@ -29,20 +29,20 @@ def here(tmp_path):
     root = tmp_path / "lake"
     root.mkdir()
     claim_root(root, "simulator")
-    catalog, ledger = lake(root)
-    yield catalog, ledger
-    ledger.close()
+    store = lake(root)
+    yield store
+    store.ledger.close()
 
 
 def commit(here, first, count, **given):
     checks = '[{"name":"ohlc","passed":true,"metadata":{}}]'
     kinds = dict.fromkeys(UM_MINUTE.uses, "archive") | {"book_ticker": "none"}
     hours = [candidate(MONTH + n * HOUR, kinds=kinds, **given) for n in range(first, first + count)]
-    commit_hours(*here, SYMBOL, [type(h)(**(vars(h) | {"checks": checks})) for h in hours], clock=clock)
+    commit_partitions(here, SYMBOL, [type(h)(**(vars(h) | {"checks": checks})) for h in hours], clock=clock)
 
 
 def card(here, now=AFTER):
-    return report_card(*here, SYMBOL, MONTH + timedelta(days=9), now=now, lag_minutes=3)
+    return report_card(here, SYMBOL, MONTH + timedelta(days=9), now=now, lag_minutes=3)
 
 
 def test_a_whole_month_is_clean(here):
@@ -59,14 +59,14 @@ def test_a_whole_month_is_clean(here):
 
 def test_planted_defects_are_on_the_page(here):
     hole = MONTH + 50 * HOUR + 30 * MINUTE
-    here[1].declare_hole(KnownHole("klines_1m", SYMBOL, hole, hole + 30 * MINUTE, "halt", "issue 1"))
+    here.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, hole, hole + 30 * MINUTE, "halt", "issue 1"))
     commit(here, 0, 50)
     commit(here, 50, 1, rows=30)
     commit(here, 51, 100)
-    quarantine_hour(*here, SYMBOL, MONTH + 151 * HOUR, None, ["ohlc"], "low above close", clock=clock)
+    quarantine_partition(here, SYMBOL, Rejection(MONTH + 151 * HOUR, None, ["ohlc"], "low above close"), clock=clock)
     commit(here, 152, 520)
     revision = Revision(SYMBOL, "agg_trades", MONTH, "price#123", "rest", "archive", 1.0, 2.0, AFTER)
-    here[1].record_revisions([revision])
+    here.ledger.record_revisions([revision])
     found = card(here)
     assert found.verdict == "LOOK"
     assert (found.cells[50], found.cells[151]) == ("explained", "lacking")
@@ -86,9 +86,9 @@ def test_an_hour_that_a_known_hole_explains_is_not_held_against_the_month(here):
     hour = MONTH + 50 * HOUR
     commit(here, 0, 50)
     commit(here, 51, 621)
-    quarantine_hour(*here, SYMBOL, hour, None, ["source_missing"], "none", clock=clock)
+    quarantine_partition(here, SYMBOL, Rejection(hour, None, ["source_missing"], "none"), clock=clock)
     assert card(here).verdict == "LOOK"
-    here[1].declare_hole(KnownHole("klines_1m", SYMBOL, hour, hour + HOUR, "halt", "issue 1"))
+    here.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, hour, hour + HOUR, "halt", "issue 1"))
     found = card(here)
     assert (found.verdict, found.rejected, found.cells[50]) == ("CLEAN", (), "explained")
 
@@ -110,15 +110,15 @@ def test_the_picture_has_a_cell_per_hour(here):
 
 def test_the_same_month_gives_the_same_files_also_compacted(here):
     commit(here, 0, 672)
-    path = write_report_card(here[0], card(here))
+    path = write_report_card(here.catalog, card(here))
     first = path.read_bytes(), path.with_suffix(".png").read_bytes()
-    assert write_report_card(here[0], card(here)) == path
+    assert write_report_card(here.catalog, card(here)) == path
     assert (path.read_bytes(), path.with_suffix(".png").read_bytes()) == first
     assert len(list(path.parent.iterdir())) == 2
-    compact(*here, Period(SYMBOL, "month", *month_window(MONTH)), here[1].hour_files(SYMBOL, *month_window(MONTH)),
-            clock=clock)  # fmt: skip
+    window = month_window(MONTH)
+    compact(here, Period(SYMBOL, "month", *window), here.ledger.partition_files(SYMBOL, *window), clock=clock)
     assert card(here).files == {"month": 1, "day": 0, "hour": 0}
-    assert card(here).certificate == report_card(*here, SYMBOL, MONTH, now=AFTER, lag_minutes=3).certificate
+    assert card(here).certificate == report_card(here, SYMBOL, MONTH, now=AFTER, lag_minutes=3).certificate
 
 
 def test_months_are_calendar_months():
@@ -130,7 +130,7 @@ def test_months_are_calendar_months():
 
 @pytest.fixture
 def settings(here, monkeypatch):
-    for name, value in {"ROOT": here[0].root, "SYMBOLS": SYMBOL, "START": "2026-01-15"}.items():
+    for name, value in {"ROOT": here.catalog.root, "SYMBOLS": SYMBOL, "START": "2026-01-15"}.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
     return LakeSettings()
 
@@ -148,7 +148,7 @@ def test_the_asset_shows_the_page(here, settings):
     assert event.asset_key == report_card_key(SYMBOL)
     assert event.metadata["verdict"].value == "CLEAN"
     assert "data:image/png;base64," in event.metadata["report"].value
-    assert here[0].report_path(SYMBOL, MONTH).is_file()
+    assert here.catalog.report_path(SYMBOL, MONTH).is_file()
 
 
 def test_the_card_is_about_the_month_of_yesterday_once_that_is_a_partition(settings):

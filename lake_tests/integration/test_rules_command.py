@@ -49,7 +49,7 @@ def test_the_lake_passes_and_says_what_it_was_compared_with(bench: Bench, tmp_pa
 
 
 def test_a_missing_hour_and_a_changed_price_fail(bench: Bench) -> None:
-    path = bench.lake.catalog.minute_path(SYMBOL, DAY + 3 * HOUR)
+    path = bench.lake.catalog.partition_path(SYMBOL, DAY + 3 * HOUR)
     rows = pl.read_parquet(path)
     changed = pl.when(pl.col("timestamp") == DAY + 3 * HOUR).then(pl.col("high") * 1.0001).otherwise("high")
     rows.with_columns(changed.alias("high")).tail(-5).vstack(

@@ -15,7 +15,7 @@ from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.commit import commit_hours, quarantine_hour
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.compaction import Period, clear, compact
 from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.root import claim_root
@@ -31,11 +31,11 @@ def here(tmp_path, monkeypatch):
     root = tmp_path / "lake"
     root.mkdir()
     claim_root(root, "simulator")
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     for name, value in {"ROOT": root, "SYMBOLS": SYMBOL}.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
-    yield catalog, ledger
-    ledger.close()
+    yield store
+    store.ledger.close()
 
 
 def commit(here, first, count, without=(), seed=7):
@@ -44,11 +44,11 @@ def commit(here, first, count, without=(), seed=7):
     gone = [first + offset * MINUTE_ for offset in without]
     parts = [rows.slice(60 * n, 60).filter(~pl.col("timestamp").is_in(gone)) for n in range(count)]
     hours = [candidate(first + n * HOUR, part) for n, part in enumerate(parts)]
-    commit_hours(*here, SYMBOL, hours, clock=lambda: NOW)
+    commit_partitions(here, SYMBOL, hours, clock=lambda: NOW)
 
 
 def certificate(here, start=FIRST, end=END, now=NOW):
-    return certify(*here, SYMBOL, start, end, now=now, lag_minutes=3, columns=["close"])
+    return certify(here, SYMBOL, start, end, now=now, lag_minutes=3, columns=["close"])
 
 
 def holes(found):
@@ -56,7 +56,7 @@ def holes(found):
 
 
 def test_a_whole_window_is_clean(here):
-    commit_sound(*here, FIRST, 48)
+    commit_sound(here, FIRST, 48)
     found = certificate(here)
     assert (found.clean, found.completeness_pct, found.present_minutes, found.holes) == (True, 100.0, 2880, ())
     assert found.sources["klines_1m"] == {"archive": 2880}
@@ -64,9 +64,11 @@ def test_a_whole_window_is_clean(here):
 
 def test_every_hole_has_its_cause(here):
     known = FIRST + 5 * HOUR + 10 * MINUTE_
-    here[1].declare_hole(KnownHole("klines_1m", SYMBOL, known, known + 5 * MINUTE_, "halt", "issue 1"))
+    here.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, known, known + 5 * MINUTE_, "halt", "issue 1"))
     commit(here, FIRST, 10, without=[*range(310, 316), 130])
-    quarantine_hour(*here, SYMBOL, FIRST + 10 * HOUR, None, ["ohlc"], "low above close", clock=lambda: NOW)
+    quarantine_partition(
+        here, SYMBOL, Rejection(FIRST + 10 * HOUR, None, ["ohlc"], "low above close"), clock=lambda: NOW
+    )
     commit(here, FIRST + 11 * HOUR, 35)
     found = certificate(here)
     assert holes(found) == [
@@ -84,7 +86,7 @@ def test_every_hole_has_its_cause(here):
 
 
 def test_a_window_into_the_present_expects_what_is_closed_and_is_not_clean(here):
-    commit_sound(*here, FIRST, 5)
+    commit_sound(here, FIRST, 5)
     now = FIRST + 5 * HOUR + 4 * MINUTE_ + timedelta(seconds=30)
     found = certificate(here, FIRST, FIRST + 6 * HOUR, now)
     assert (found.as_of, found.expected_minutes, found.missing_minutes) == (FIRST + 301 * MINUTE_, 301, 1)
@@ -93,7 +95,7 @@ def test_a_window_into_the_present_expects_what_is_closed_and_is_not_clean(here)
 
 
 def test_load_gives_the_rows_of_the_reader_and_the_certificate(here):
-    commit_sound(*here, FIRST, 48)
+    commit_sound(here, FIRST, 48)
     frame, found = load(SYMBOL, FIRST, END, ["close"], require="clean", clock=lambda: NOW)
     assert frame.collect().equals(scan_minutes(SYMBOL, FIRST, END, ["timestamp", "close"]).collect())
     assert found == certificate(here)
@@ -117,16 +119,16 @@ def test_compaction_does_not_change_a_certificate_or_a_slice(here, tmp_path):
     before = certificate(here)
     first = slice_(here, tmp_path / "before").path.read_bytes()
     period = Period(SYMBOL, "day", FIRST, FIRST + DAY)
-    compact(*here, period, here[1].hour_files(SYMBOL, FIRST, FIRST + DAY), clock=lambda: NOW)
-    clear(*here, SYMBOL, clock=lambda: NOW, grace=timedelta(0))
-    assert not here[0].minute_path(SYMBOL, FIRST).exists()
+    compact(here, period, here.ledger.partition_files(SYMBOL, FIRST, FIRST + DAY), clock=lambda: NOW)
+    clear(here, SYMBOL, clock=lambda: NOW, grace=timedelta(0))
+    assert not here.catalog.partition_path(SYMBOL, FIRST).exists()
     assert certificate(here) == before
     assert slice_(here, tmp_path / "after").path.read_bytes() == first
 
 
 def slice_(here, out, form="parquet", symbol=SYMBOL, **given):
     request = SliceRequest(FIRST, END, **given)
-    return write_slice(*here, symbol, request, out, form=form, exchange="simulator", now=NOW, lag_minutes=3)
+    return write_slice(here, symbol, request, out, form=form, exchange="simulator", now=NOW, lag_minutes=3)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -153,9 +155,9 @@ def test_a_slice_and_its_certificate_lie_side_by_side(here, tmp_path, form):
 
 def test_minutes_of_all_columns_and_months_are_written_as_they_are(here, tmp_path):
     start = FIRST + 17 * DAY - 3 * HOUR
-    commit_sound(*here, start, 6)
+    commit_sound(here, start, 6)
     request = SliceRequest(start + 7 * MINUTE_, start + 6 * HOUR - MINUTE_)
-    written = write_slice(*here, SYMBOL, request, tmp_path, form="parquet", exchange="x", now=NOW, lag_minutes=3)
+    written = write_slice(here, SYMBOL, request, tmp_path, form="parquet", exchange="x", now=NOW, lag_minutes=3)
     expected = scan_minutes(SYMBOL, request.start, request.end, settings=LakeSettings()).collect()
     assert pl.read_parquet(written.path).drop("symbol").equals(expected)
     assert expected.height == 352
@@ -181,7 +183,7 @@ def test_what_cannot_be_sliced_leaves_no_file(here, tmp_path, given, error, mess
 
 
 def test_hours_committed_meanwhile_are_noticed(here, tmp_path, monkeypatch):
-    commit_sound(*here, FIRST, 48)
+    commit_sound(here, FIRST, 48)
     original = pl.LazyFrame.collect
 
     def collect(frame, *arguments, **given):
@@ -211,7 +213,7 @@ def test_the_command(here, tmp_path):
 
 def lose(here, change):
     """Another file than the committed one, without anybody's knowledge."""
-    path = here[0].minute_path(SYMBOL, FIRST + 5 * HOUR)
+    path = here.catalog.partition_path(SYMBOL, FIRST + 5 * HOUR)
     change(pl.read_parquet(path)).write_parquet(path)
 
 
@@ -224,7 +226,7 @@ def lose(here, change):
     "change", [lambda rows: rows.slice(1), lambda rows: pl.concat([rows.head(1), rows])], ids=["lost", "doubled"]
 )
 def test_a_certificate_does_not_vouch_for_rows_that_are_not_there(here, tmp_path, given, change):
-    commit_sound(*here, FIRST, 48)
+    commit_sound(here, FIRST, 48)
     slice_(here, tmp_path / "before", columns=("close",), **given)
     lose(here, change)
     with pytest.raises(StorageError, match="the certificate counts 2,880") as caught:
@@ -234,11 +236,11 @@ def test_a_certificate_does_not_vouch_for_rows_that_are_not_there(here, tmp_path
 
 
 def test_minutes_that_are_not_due_yet_may_be_there(here, tmp_path):
-    commit_sound(*here, FIRST, 48)
+    commit_sound(here, FIRST, 48)
     for timeframe in ("1m", "1h"):
         request = SliceRequest(FIRST, END, timeframe, ("close",))
         now = END - 10 * MINUTE_
-        written = write_slice(*here, SYMBOL, request, tmp_path, form="csv", exchange="x", now=now, lag_minutes=3)
+        written = write_slice(here, SYMBOL, request, tmp_path, form="csv", exchange="x", now=now, lag_minutes=3)
         assert written.certificate.present_minutes == 2867
 
 
@@ -251,14 +253,14 @@ def test_sources_count_the_minutes_that_are_there(here):
 
 
 def test_a_loaded_window_can_be_verified(here):
-    commit_sound(*here, FIRST, 48)
+    commit_sound(here, FIRST, 48)
     found = load(SYMBOL, FIRST, END, ["close"], clock=lambda: NOW).certificate
     verify(found)
     period = Period(SYMBOL, "day", FIRST, FIRST + DAY)
-    compact(*here, period, here[1].hour_files(SYMBOL, FIRST, FIRST + DAY), clock=lambda: NOW)
+    compact(here, period, here.ledger.partition_files(SYMBOL, FIRST, FIRST + DAY), clock=lambda: NOW)
     lose(here, lambda rows: rows.slice(1))
     verify(found)  # the day file serves this hour now
-    path = here[0].minute_path(SYMBOL, FIRST + 30 * HOUR)
+    path = here.catalog.partition_path(SYMBOL, FIRST + 30 * HOUR)
     sound = path.read_bytes()
     path.write_bytes(sound[:-1])
     with pytest.raises(StorageError, match="is not the file that was committed"):
@@ -272,13 +274,13 @@ def test_a_loaded_window_can_be_verified(here):
 def test_another_zone_cuts_no_bar_and_names_the_file_in_utc(here, tmp_path):
     edge = datetime(2026, 2, 1, tzinfo=UTC)
     start, end = edge - 2 * DAY, edge + 2 * DAY
-    commit_sound(*here, start, 96)
+    commit_sound(here, start, 96)
     zone = timezone(timedelta(hours=5, minutes=30))
     given = {"form": "csv", "exchange": "x", "now": NOW, "lag_minutes": 3}
     local = SliceRequest(start.astimezone(zone), end.astimezone(zone), "1d", ("close",))
-    written = write_slice(*here, SYMBOL, local, tmp_path / "local", **given)
+    written = write_slice(here, SYMBOL, local, tmp_path / "local", **given)
     assert written.row_count == 4
-    plain = write_slice(*here, SYMBOL, SliceRequest(start, end, "1d", ("close",)), tmp_path / "utc", **given)
+    plain = write_slice(here, SYMBOL, SliceRequest(start, end, "1d", ("close",)), tmp_path / "utc", **given)
     assert (plain.path.name, plain.path.read_bytes()) == (written.path.name, written.path.read_bytes())
     with pytest.raises(ValueError, match="no time zone"):
         SliceRequest(start.replace(tzinfo=None), end)
@@ -303,7 +305,7 @@ def test_another_slice_has_another_name(here, tmp_path):
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_what_is_half_written_is_hidden_and_goes_away(here, tmp_path, monkeypatch, form):
     start = FIRST + 17 * DAY - 3 * HOUR
-    commit_sound(*here, start, 6)
+    commit_sound(here, start, 6)
     out, seen = tmp_path / "out", []
     original = pl.LazyFrame.collect
 
@@ -317,7 +319,7 @@ def test_what_is_half_written_is_hidden_and_goes_away(here, tmp_path, monkeypatc
     monkeypatch.setattr(pl.LazyFrame, "collect", collect)
     with pytest.raises(KeyboardInterrupt):
         write_slice(
-            *here, SYMBOL, SliceRequest(start, start + 6 * HOUR), out, form=form, exchange="x", now=NOW, lag_minutes=3
+            here, SYMBOL, SliceRequest(start, start + 6 * HOUR), out, form=form, exchange="x", now=NOW, lag_minutes=3
         )
     assert seen[0] == set()
     assert [name[0] for name in seen[1]] == ["."], "what a killed process leaves is no file of this directory"

@@ -20,11 +20,11 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_to_json
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.errors import NotClean
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.commit import commit_hours
-from lake_resources.storage.ledger.ledger import KnownHole, Ledger
+from lake_resources.storage.commit import commit_partitions
+from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.provenance import SourceKind, SourceRef
 from lake_resources.storage.root import claim_root
+from lake_resources.storage.store import Store
 from lake_tests.support.simulated_lake import DAY, bench_on, exchange
 from lake_tests.support.simulated_lake import hours as built
 from lake_tests.support.sound_hours import (
@@ -40,7 +40,7 @@ from lake_tests.support.sound_hours import (
 )
 
 M = timedelta(minutes=1)
-Lake = tuple[Catalog, Ledger]
+Lake = Store
 BACKFILLABLE = tuple(name for name in UM_MINUTE.uses if name != "book_ticker")
 KLINES = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
 
@@ -48,12 +48,12 @@ KLINES = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     root = tmp_path / "lake"
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     claim_root(root, "simulator")
     for name, value in {"ROOT": root, "SYMBOLS": SYMBOL}.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
-    yield catalog, ledger
-    ledger.close()
+    yield store
+    store.ledger.close()
 
 
 def ref(stream: str, kind: SourceKind = "archive", **detail: object) -> SourceRef:
@@ -73,12 +73,12 @@ def commit(lake: Lake, hour: datetime, *refs: SourceRef, checks: str = "[]", **v
     ]
     sources = {found.stream: found for found in (*map(ref, KLINES), *refs)}
     found = replace(candidate(hour, rows.with_columns(filled)), sources=sources, checks=checks)
-    commit_hours(*lake, SYMBOL, [found], clock=lambda: NOW)
+    commit_partitions(lake, SYMBOL, [found], clock=lambda: NOW)
 
 
 def certified(lake: Lake, *columns: str, hours: int = 1, **given: Any) -> Certificate:
     window = {"start": FIRST, "end": FIRST + hours * HOUR} | given
-    return certify(*lake, SYMBOL, window["start"], window["end"], now=NOW, lag_minutes=LAG, columns=columns or None)
+    return certify(lake, SYMBOL, window["start"], window["end"], now=NOW, lag_minutes=LAG, columns=columns or None)
 
 
 def gaps(found: Certificate) -> dict[str, list[tuple[int, str, bool]]]:
@@ -89,7 +89,7 @@ def gaps(found: Certificate) -> dict[str, list[tuple[int, str, bool]]]:
 
 
 def test_a_requested_column_without_a_source_is_not_clean(lake: Lake) -> None:
-    commit_sound(*lake, FIRST, 24)
+    commit_sound(lake, FIRST, 24)
     window = (SYMBOL, FIRST, FIRST + 24 * HOUR)
     with pytest.raises(NotClean, match=r"count_buy_trades is NULL in 1,440 minutes \(agg_trades: no source\)"):
         load(*window, ["count_buy_trades", "funding_rate"], require="clean", clock=lambda: NOW)
@@ -109,7 +109,7 @@ def test_a_requested_column_without_a_source_is_not_clean(lake: Lake) -> None:
 
 
 def test_what_only_a_collector_knows_counts_where_it_is_asked_for(lake: Lake) -> None:
-    commit_sound(*lake, FIRST, 2, streams=BACKFILLABLE)
+    commit_sound(lake, FIRST, 2, streams=BACKFILLABLE)
     everything = certified(lake, hours=2)
     assert everything.clean
     assert gaps(everything)["liq_long_count"] == [(120, COLLECTOR_ONLY, True)]
@@ -149,7 +149,7 @@ def test_an_hour_with_a_source_can_lack_minutes_of_it(lake: Lake) -> None:
     values = {"count_buy_trades": (0, 55), "oi_contracts": (0, 60), "funding_rate": (0, 60)}
     sources = [ref("agg_trades"), ref("metrics"), ref("funding_rate")]
     commit(lake, FIRST, *sources, **values)
-    rows = pl.read_parquet(lake[0].minute_path(SYMBOL, FIRST))
+    rows = pl.read_parquet(lake.catalog.partition_path(SYMBOL, FIRST))
     outcome = source_coverage(UM_MINUTE, FIRST, dict.fromkeys(UM_MINUTE.uses, "archive"), rows)
     assert not outcome.passed
     commit(lake, FIRST + HOUR, *sources, checks=outcomes_to_json([outcome]), **values)
@@ -159,7 +159,7 @@ def test_an_hour_with_a_source_can_lack_minutes_of_it(lake: Lake) -> None:
 
 def test_a_known_hole_of_the_stream_explains_its_columns(lake: Lake) -> None:
     commit(lake, FIRST, ref("agg_trades", "none"), mark_price_open=(0, 60))
-    lake[1].declare_hole(KnownHole("agg_trades", SYMBOL, FIRST - HOUR, FIRST + 40 * M, "halt", "issue 1"))
+    lake.ledger.declare_hole(KnownHole("agg_trades", SYMBOL, FIRST - HOUR, FIRST + 40 * M, "halt", "issue 1"))
     assert gaps(certified(lake, "count_buy_trades")) == {
         "count_buy_trades": [(40, "halt", True), (20, NO_SOURCE, False)]
     }
@@ -171,15 +171,15 @@ def test_a_month_that_lost_a_stream_is_not_called_clean(lake: Lake) -> None:
     month, end = month_window(FIRST)
     whole = BACKFILLABLE
     count = (end - month) // HOUR
-    commit_sound(*lake, month, count - 1, streams=whole)
-    commit_sound(*lake, end - HOUR, 1, streams=[name for name in whole if name != "metrics"])
-    card = report_card(*lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
+    commit_sound(lake, month, count - 1, streams=whole)
+    commit_sound(lake, end - HOUR, 1, streams=[name for name in whole if name != "metrics"])
+    card = report_card(lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
     assert card.verdict == "LOOK"
     page = render(card, "p.png")
     assert "| metrics | 44,580 | 0 | 0 | 0 | 60 | 99.86 % |" in page
     assert "| metrics | no source | 60 | oi_contracts, oi_value_usdt," in page
-    commit_sound(*lake, end - HOUR, 1, streams=whole)
-    card = report_card(*lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
+    commit_sound(lake, end - HOUR, 1, streams=whole)
+    card = report_card(lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
     assert card.verdict == "CLEAN"
     assert "| book_ticker | 0 | 0 | 0 | 0 | 44,640 | 0.00 % |" in render(card, "p.png")
 
@@ -190,7 +190,7 @@ def test_hours_that_were_built_are_clean_and_a_stream_that_failed_is_told(tmp_pa
         bench.fault("5xx", "^/(fapi/v1/aggTrades|futures/data)")
         bench.build(built(10, 14))
         open_ = {"now": bench.now, "lag_minutes": LAG}
-        place = (bench.lake.catalog, bench.lake.ledger, SYMBOL)
+        place = (bench.lake.store, SYMBOL)
         assert certify(*place, DAY + 8 * HOUR, DAY + 10 * HOUR, **open_).clean
         found = certify(*place, DAY + 8 * HOUR, DAY + 14 * HOUR, **open_)
         assert {gap.stream for gap in found.unexplained_gaps} == {"agg_trades", "metrics"}

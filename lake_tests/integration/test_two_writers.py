@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.commit_nursery import nursery
 from lake_tests.support.minute_hours import SCHEMA, SYMBOL, at, lake
 
@@ -15,15 +15,15 @@ def outcomes(root):
 
 
 def assert_one_state(root):
-    catalog, ledger = lake(root)
-    rows = ledger.partitions(SYMBOL, at(0), at(24))
+    store = lake(root)
+    rows = store.ledger.partitions(SYMBOL, at(0), at(24))
     assert len(rows) == 24
     for row in rows:
-        assert file_hash(catalog.absolute(row.path)) == row.content_hash
-    assert ledger.intents() == []
-    assert list(catalog.temp_dir.iterdir()) == []
-    minutes = scan_minutes(catalog, ledger, SYMBOL, at(0), at(24), schema=SCHEMA).collect()
-    ledger.close()
+        assert file_hash(store.catalog.absolute(row.path)) == row.content_hash
+    assert store.ledger.intents() == []
+    assert list(store.catalog.temp_dir.iterdir()) == []
+    minutes = scan(store, SYMBOL, at(0), at(24), schema=SCHEMA).collect()
+    store.ledger.close()
     return minutes["close"].to_list()
 
 

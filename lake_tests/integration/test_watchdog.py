@@ -18,6 +18,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner
 
+from lake_assets.at_rest import store_of
 from lake_assets.automation.health import judge
 from lake_assets.automation.platform import HoleFacts
 from lake_assets.cli.main import app
@@ -32,13 +33,13 @@ from lake_assets.watchdog.look import find_facts
 from lake_resources.messages.alerts import Alert, send
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger import engine as ledger_engine
-from lake_resources.storage.ledger.ledger import KnownHole, Ledger
+from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.root import claim_root
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.receiver import Receiver, receiver
 from lake_tests.support.simulated_lake import DAY, HOUR, Bench, bench_on
+from lake_tests.support.stores import store_at
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 
@@ -123,7 +124,7 @@ def test_a_receiver_that_is_down_stops_nothing(hook: Receiver) -> None:
 
 def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False)
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         assert judge(find_facts(chosen, instance, ledger, NOW), NOW).status == "STOPPED"
         beat(instance, NOW - timedelta(seconds=20))
@@ -137,7 +138,7 @@ def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None
 
 def test_a_collector_that_never_came_up_is_noticed(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False, collector=True)
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
         health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
@@ -153,7 +154,7 @@ def live_rows(chosen: LakeSettings, symbol: str, **frames: int) -> None:
         for name, dtype in LIVE_ROWS.items()
         if name != "timestamp"
     )
-    LiveRows(Catalog(chosen.lake_root)).merge(symbol, rows.select(list(LIVE_ROWS)))
+    LiveRows(store_at(chosen.lake_root).catalog).merge(symbol, rows.select(list(LIVE_ROWS)))
 
 
 def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are_heard(
@@ -162,7 +163,7 @@ def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are
     chosen = settings(tmp_path, automation=False, collector=True, symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
     live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
     live_rows(chosen, "ETHUSDT", depth_frames=590)
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
         facts = find_facts(chosen, instance, ledger, NOW)
@@ -178,7 +179,7 @@ def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are
 @contextmanager
 def locked(chosen: LakeSettings) -> Iterator[None]:
     """The ledger as another process keeps it, for all that come later."""
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
     assert ledger.symbols() == []
     ledger.close()
     other = sqlite3.connect(chosen.lake_root / "ledger.sqlite", isolation_level=None, check_same_thread=False)
@@ -196,7 +197,7 @@ def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
     live_rows(chosen, "BTCUSDT", depth_frames=590, mark_price_frames=60)
     torn = next(chosen.lake_root.rglob("*.parquet"))
     torn.write_bytes(torn.read_bytes()[:-40])
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW - timedelta(minutes=4))
         with locked(chosen):
@@ -213,7 +214,7 @@ def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
 
 def test_a_storage_of_dagster_that_is_damaged_is_no_stopped_platform(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path)
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
         storage = next(home.rglob("runs.db"))
@@ -282,7 +283,7 @@ def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
 
 def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
     chosen = settings(tmp_path, automation=False)
-    ledger = Ledger(chosen.resolved_ledger_url, chosen.lake_root)
+    ledger = store_of(chosen).ledger
 
     @dg.job(name="hot")
     def hot() -> None:

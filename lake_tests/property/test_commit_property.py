@@ -5,9 +5,9 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.storage.commit import commit_hours
+from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.provenance import rank
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.support.minute_hours import SCHEMA, SYMBOL, at, candidate, clock, lake
 
 KINDS = st.sampled_from(["archive", "archive+rest", "rest", "ws", "none"])
@@ -18,7 +18,7 @@ BATCH = st.dictionaries(st.integers(0, 3), VERSION, min_size=1, max_size=3)
 @settings(max_examples=60, deadline=None)
 @given(batches=st.lists(BATCH, min_size=1, max_size=6))
 def test_the_reader_sees_the_last_version_that_was_not_worse(tmp_path_factory, batches):
-    catalog, ledger = lake(tmp_path_factory.mktemp("lake"))
+    store = lake(tmp_path_factory.mktemp("lake"))
     held = {}
     for number, batch in enumerate(batches):
         made = [
@@ -30,7 +30,7 @@ def test_the_reader_sees_the_last_version_that_was_not_worse(tmp_path_factory, b
             )
             for hour, version in batch.items()
         ]
-        outcomes = commit_hours(catalog, ledger, SYMBOL, made, clock=clock)
+        outcomes = commit_partitions(store, SYMBOL, made, clock=clock)
         for (hour, version), outcome in zip(batch.items(), outcomes, strict=True):
             _, before = held.get(hour, (None, None))
             finishes = (
@@ -50,27 +50,27 @@ def test_the_reader_sees_the_last_version_that_was_not_worse(tmp_path_factory, b
             assert outcome.status == ("kept_better" if worse else "committed")
             if not worse:
                 held[hour] = (number, version)
-        seen = scan_minutes(catalog, ledger, SYMBOL, at(0), at(4), schema=SCHEMA).collect()
+        seen = scan(store, SYMBOL, at(0), at(4), schema=SCHEMA).collect()
         expected = [float(number) for _, (number, version) in sorted(held.items()) for _ in range(version["rows"])]
         assert seen["close"].to_list() == expected
         assert seen["timestamp"].is_sorted()
-    stored = [row.hour for row in ledger.partitions(SYMBOL, at(0), at(4))]
-    missing = ledger.missing_hours(SYMBOL, at(0), at(4))
+    stored = [row.start for row in store.ledger.partitions(SYMBOL, at(0), at(4))]
+    missing = store.ledger.missing_partitions(SYMBOL, at(0), at(4))
     assert sorted(stored + missing) == [at(hour) for hour in range(4)]
-    ledger.close()
+    store.ledger.close()
 
 
 @settings(max_examples=30, deadline=None)
 @given(order=st.permutations(range(6)), cuts=st.lists(st.integers(1, 5), max_size=3, unique=True))
 def test_hours_committed_in_any_order_and_batching_are_the_same_bytes(tmp_path_factory, order, cuts):
-    catalog, ledger = lake(tmp_path_factory.mktemp("lake"))
+    store = lake(tmp_path_factory.mktemp("lake"))
     whole_catalog, whole_ledger = lake(tmp_path_factory.mktemp("lake"))
     edges = [0, *sorted(cuts), 6]
     for first, last in itertools.pairwise(edges):
-        commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour)) for hour in order[first:last]], clock=clock)
-    commit_hours(whole_catalog, whole_ledger, SYMBOL, [candidate(at(hour)) for hour in range(6)], clock=clock)
-    assert ledger.partitions(SYMBOL, at(0), at(6)) == whole_ledger.partitions(SYMBOL, at(0), at(6))
-    for row in ledger.partitions(SYMBOL, at(0), at(6)):
-        assert catalog.absolute(row.path).read_bytes() == whole_catalog.absolute(row.path).read_bytes()
-    ledger.close()
+        commit_partitions(store, SYMBOL, [candidate(at(hour)) for hour in order[first:last]], clock=clock)
+    commit_partitions(whole_catalog, whole_ledger, SYMBOL, [candidate(at(hour)) for hour in range(6)], clock=clock)
+    assert store.ledger.partitions(SYMBOL, at(0), at(6)) == whole_ledger.partitions(SYMBOL, at(0), at(6))
+    for row in store.ledger.partitions(SYMBOL, at(0), at(6)):
+        assert store.catalog.absolute(row.path).read_bytes() == whole_catalog.absolute(row.path).read_bytes()
+    store.ledger.close()
     whole_ledger.close()

@@ -43,7 +43,7 @@ class Lake:
         self.now_ms, self.trades, self.up = START_MS, 0, True
         self.seq, self.conn = 1, 0
         self.traded_ms: list[int] = [START_MS]
-        self.journal = Journal(f"sqlite:///{root / 'ledger.sqlite'}", busy_ms=1)
+        self.journal = Journal(f"sqlite:///{root / 'ledger.sqlite'}", "um", busy_ms=1)
         self.start()
 
     def start(self) -> None:

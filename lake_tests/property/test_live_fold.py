@@ -24,7 +24,6 @@ from lake_resources.binance.ws.frames import MINUTE_MS
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, read_records, recover
-from lake_resources.storage.catalog import Catalog
 from lake_tests.support.live_frames import (
     MINUTE,
     START_MS,
@@ -36,6 +35,7 @@ from lake_tests.support.live_frames import (
     mark_price,
     snapshot,
 )
+from lake_tests.support.stores import store_at
 
 MINUTES = 4
 STEP_MS = 500
@@ -53,7 +53,7 @@ class Collected:
     pending: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.catalog = Catalog(self.root)
+        self.catalog = store_at(self.root).catalog
         self.rows = LiveRows(self.catalog)
         self.start()
 

@@ -17,14 +17,14 @@ from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, open_f
 def main() -> None:
     """`audit_worker ROOT HOURS`: announces itself with a line, then audits, with the cache emptied every other time."""
     root, hours = Path(sys.argv[1]), int(sys.argv[2])
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     cache = AuditCache(root / "audit.sqlite")
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for number in count():
         if number % 2:
             cache.forget(SYMBOL, [FIRST + n * HOUR for n in range(hours)])
-        audit_hours(catalog, ledger, SYMBOL, FIRST, FIRST + hours * HOUR, now=NOW, lag_minutes=LAG, cache=cache)
+        audit_hours(store, SYMBOL, FIRST, FIRST + hours * HOUR, now=NOW, lag_minutes=LAG, cache=cache)
 
 
 if __name__ == "__main__":

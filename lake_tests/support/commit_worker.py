@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-from lake_resources.storage.commit import commit_hours
+from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.compaction import clear, compact
 from lake_tests.support import compacted_hours
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
@@ -26,42 +26,42 @@ HOURS = 6
 
 def write_forever(root: Path, seed: int, version: int) -> None:
     """Commit ever newer versions of random hours; a version is noted in `acknowledged` once its commit returned."""
-    catalog, ledger = lake(root)
+    store = lake(root)
     choose = random.Random(seed)
     log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     while True:
         version += 1
         hours = sorted(choose.sample(range(HOURS), choose.randint(1, HOURS)))
-        commit_hours(catalog, ledger, SYMBOL, [candidate(at(hour), value=version) for hour in hours], clock=clock)
+        commit_partitions(store, SYMBOL, [candidate(at(hour), value=version) for hour in hours], clock=clock)
         os.write(log, (json.dumps([version, hours]) + "\n").encode())
 
 
 def write_once(root: Path, values: list[float]) -> None:
     """Commit a day once per value, and note the outcomes."""
-    catalog, ledger = lake(root)
+    store = lake(root)
     statuses = []
     for value in values:
         day = [candidate(at(hour), value=value) for hour in range(24)]
-        statuses.append([found.status for found in commit_hours(catalog, ledger, SYMBOL, day, clock=clock)])
+        statuses.append([found.status for found in commit_partitions(store, SYMBOL, day, clock=clock)])
     (root / f"outcomes-{os.getpid()}.json").write_text(json.dumps(statuses))
 
 
 def compact_forever(root: Path, seed: int, version: int) -> None:
     """Commit, compact to days and to the months, and remove what nothing is read from, in random order for ever."""
-    catalog, ledger = lake(root)
+    store = lake(root)
     choose = random.Random(seed)
     log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     rows = compacted_hours.all_rows()
     while True:
         version += 1
         hours = sorted(choose.sample(range(compacted_hours.COUNT), choose.randint(1, compacted_hours.COUNT)))
-        commit_hours(catalog, ledger, SYMBOL, compacted_hours.candidates(rows, hours, version), clock=clock)
+        commit_partitions(store, SYMBOL, compacted_hours.candidates(rows, hours, version), clock=clock)
         os.write(log, (json.dumps([version, hours]) + "\n").encode())
         for period in choose.sample([*compacted_hours.DAYS, *compacted_hours.MONTHS], 4):
-            found = ledger.hour_files(SYMBOL, period.start, period.end)
+            found = store.ledger.partition_files(SYMBOL, period.start, period.end)
             if found:
-                compact(catalog, ledger, period, found, clock=clock)
-            clear(catalog, ledger, SYMBOL, clock=clock, grace=timedelta(0))
+                compact(store, period, found, clock=clock)
+            clear(store, SYMBOL, clock=clock, grace=timedelta(0))
 
 
 def say(line: str) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_resources.storage.commit import HourCandidate
+from lake_resources.storage.commit import PartitionCandidate
 from lake_resources.storage.compaction import Period
 from lake_tests.support.minute_hours import SYMBOL
 from lake_tests.support.sound_hours import candidate, sound_rows
@@ -33,7 +33,7 @@ def all_rows() -> pl.DataFrame:
     return sound_rows(START, COUNT)
 
 
-def candidates(rows: pl.DataFrame, hours: Sequence[int], version: int) -> list[HourCandidate]:
+def candidates(rows: pl.DataFrame, hours: Sequence[int], version: int) -> list[PartitionCandidate]:
     """These hours; the column `close` is the version."""
     versioned = rows.with_columns(close=pl.lit(float(version)))
     return [candidate(START + timedelta(hours=hour), versioned.slice(60 * hour, 60)) for hour in hours]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.storage.commit import commit_hours
+from lake_resources.storage.commit import commit_partitions
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, open_files, sound_rows
 
 HELD_ROWS = 59
@@ -58,11 +58,11 @@ def _halt_after(renames: int, how: int) -> None:
 def main() -> None:
     """`halted_writer ROOT SIGNAL RENAMES`: commit the two hours, halted on the way."""
     root, how, renames = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    catalog, ledger = open_files(root)
+    store = open_files(root)
     rows = sound_rows(FIRST, 3)
     parts = [candidate(FIRST + n * HOUR, rows.slice(60 * n, 60), streams=STREAMS) for n in (1, 2)]
     _halt_after(renames, how)
-    commit_hours(catalog, ledger, SYMBOL, parts, clock=lambda: NOW)
+    commit_partitions(store, SYMBOL, parts, clock=lambda: NOW)
 
 
 if __name__ == "__main__":

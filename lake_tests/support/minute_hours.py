@@ -11,10 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.commit import HourCandidate
-from lake_resources.storage.ledger.ledger import Ledger, Partition
+from lake_resources.storage.commit import PartitionCandidate
+from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.provenance import SourceKind, SourceRef
+from lake_resources.storage.store import Store
+from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 DAY = datetime(2026, 2, 15, tzinfo=UTC)
@@ -53,10 +54,10 @@ def candidate(
     value: float = 1.0,
     kinds: Mapping[str, SourceKind] = ARCHIVE,
     complete: bool | None = None,
-) -> HourCandidate:
+) -> PartitionCandidate:
     """A candidate; complete when it has 60 rows, unless said otherwise."""
-    return HourCandidate(
-        hour=hour,
+    return PartitionCandidate(
+        start=hour,
         frame=frame(hour, rows, value),
         metadata={"lake.table": "minute"},
         sources={stream: SourceRef(stream, kind, f"{stream}-{kind}") for stream, kind in kinds.items()},
@@ -72,7 +73,7 @@ def partition(hour: datetime, *, symbol: str = SYMBOL, rows: int = 60, complete:
     """A ledger row with no file behind it."""
     return Partition(
         symbol=symbol,
-        hour=hour,
+        start=hour,
         path=f"some/{hour:%Y%m%d%H}.parquet",
         row_count=rows,
         expected_rows=60,
@@ -89,6 +90,6 @@ def partition(hour: datetime, *, symbol: str = SYMBOL, rows: int = 60, complete:
     )
 
 
-def lake(root: Path) -> tuple[Catalog, Ledger]:
+def lake(root: Path) -> Store:
     """An empty lake below `root`."""
-    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
+    return store_at(root)

@@ -30,8 +30,8 @@ from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.hashing import file_hash
+from lake_tests.support.stores import store_at
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -119,13 +119,13 @@ def hours_on_disk(lake: Lake, symbol: str, start: datetime, end: datetime) -> di
         path = lake.catalog.absolute(row.path)
         there = path.is_file()
         minutes = pl.read_parquet(path, columns=["timestamp"])["timestamp"].to_list() if there else []
-        found[row.hour] = HourOnDisk(row.content_hash, file_hash(path) if there else "no file", frozenset(minutes))
+        found[row.start] = HourOnDisk(row.content_hash, file_hash(path) if there else "no file", frozenset(minutes))
     return found
 
 
 def trade_ids(settings: LakeSettings, symbol: str, since: datetime) -> Counter[int]:
     """How often each aggTrade id lies in the records, heard or healed."""
-    segments = Catalog(settings.lake_root).live_records_dir
+    segments = store_at(settings.lake_root).catalog.live_records_dir
     newest = newest_minute(segments)
     found: Counter[int] = Counter()
     for frame in read_records(segments, symbol, int(since.timestamp()) // 60 - 5, 0 if newest is None else newest + 1):

@@ -68,12 +68,12 @@ class Bench:
         """Content hash by hour, of the ledger; the files have these bytes."""
         rows = self.lake.ledger.partitions(SYMBOL, start, end)
         for row in rows:
-            assert file_hash(self.lake.catalog.absolute(row.path)) == row.content_hash, row.hour
-        return {row.hour: row.content_hash for row in rows}
+            assert file_hash(self.lake.catalog.absolute(row.path)) == row.content_hash, row.start
+        return {row.start: row.content_hash for row in rows}
 
     def rows(self, hour: datetime) -> pl.DataFrame:
         """The committed rows of an hour."""
-        return pl.read_parquet(self.lake.catalog.minute_path(SYMBOL, hour))
+        return pl.read_parquet(self.lake.catalog.partition_path(SYMBOL, hour))
 
     def paths_asked(self) -> list[str]:
         """URL paths the exchange was asked for since the log was cleared."""

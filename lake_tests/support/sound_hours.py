@@ -16,10 +16,10 @@ import polars as pl
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import assemble
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.commit import HourCandidate, commit_hours
-from lake_resources.storage.ledger.ledger import Ledger
+from lake_resources.storage.commit import PartitionCandidate, commit_partitions
 from lake_resources.storage.provenance import SourceRef
+from lake_resources.storage.store import Store
+from lake_tests.support.stores import store_at
 from lake_tests.support.wire_frames import HOUR, inputs, kline, wire
 
 SYMBOL = "BTCUSDT"
@@ -51,18 +51,18 @@ def sound_rows(start: datetime, hours: int, seed: int = 7) -> pl.DataFrame:
     )
 
 
-def open_files(root: Path) -> tuple[Catalog, Ledger]:
-    """Catalog and ledger below a root."""
+def open_files(root: Path) -> Store:
+    """The minute table of the lake at a root."""
     root.mkdir(parents=True, exist_ok=True)
-    return Catalog(root), Ledger(f"sqlite:///{root / 'ledger.sqlite'}", root)
+    return store_at(root)
 
 
 def candidate(
     hour: datetime, rows: pl.DataFrame, *, expected: int = 60, streams: Iterable[str] = _KLINES
-) -> HourCandidate:
+) -> PartitionCandidate:
     """The hour as the ingest would offer it, with the archives of these streams as its sources."""
-    return HourCandidate(
-        hour=hour,
+    return PartitionCandidate(
+        start=hour,
         frame=rows,
         metadata={"lake.table": "minute"},
         sources={name: SourceRef(name, "archive", f"sha-{name}") for name in streams},
@@ -75,8 +75,7 @@ def candidate(
 
 
 def commit_sound(
-    catalog: Catalog,
-    ledger: Ledger,
+    store: Store,
     first: datetime,
     hours: int,
     symbol: str = SYMBOL,
@@ -86,4 +85,4 @@ def commit_sound(
     """Commit whole sound hours."""
     rows = sound_rows(first, hours)
     parts = [candidate(first + n * HOUR, rows.slice(60 * n, 60), streams=streams) for n in range(hours)]
-    commit_hours(catalog, ledger, symbol, parts, clock=lambda: NOW)
+    commit_partitions(store, symbol, parts, clock=lambda: NOW)

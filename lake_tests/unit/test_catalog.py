@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_resources.storage.catalog import Catalog, floor_hour, whole_hour
+from lake_resources.storage.catalog import floor_hour, whole_hour
+from lake_tests.support.stores import store_at
 
-CATALOG = Catalog(Path("/lake"))
+CATALOG = store_at(Path("/lake")).catalog
 HOUR = datetime(2026, 2, 5, 7, tzinfo=UTC)
 
 
 def test_minute_path_is_zero_padded_hive():
     expected = "/lake/futures/um/minute/symbol=BTCUSDT/year=2026/month=02/day=05/hour=07/part.parquet"
-    assert str(CATALOG.minute_path("BTCUSDT", HOUR)) == expected
+    assert str(CATALOG.partition_path("BTCUSDT", HOUR)) == expected
 
 
 def test_archive_path_names_the_zip():
@@ -39,18 +40,18 @@ def test_quarantine_temp_and_lock_lie_below_the_root():
 
 def test_another_zone_is_the_same_hour():
     tokyo = HOUR.astimezone(timezone(timedelta(hours=9)))
-    assert CATALOG.minute_path("BTCUSDT", tokyo) == CATALOG.minute_path("BTCUSDT", HOUR)
+    assert CATALOG.partition_path("BTCUSDT", tokyo) == CATALOG.partition_path("BTCUSDT", HOUR)
 
 
 @pytest.mark.parametrize("symbol", ["", "..", "A/B", "A\\B", "symbol=A"])
 def test_a_symbol_that_is_no_path_part_is_refused(symbol):
     with pytest.raises(ValueError, match="cannot be part of a path"):
-        CATALOG.minute_path(symbol, HOUR)
+        CATALOG.partition_path(symbol, HOUR)
 
 
 def test_a_naive_or_broken_hour_is_refused():
     with pytest.raises(ValueError, match="no time zone"):
-        CATALOG.minute_path("BTCUSDT", HOUR.replace(tzinfo=None))
+        CATALOG.partition_path("BTCUSDT", HOUR.replace(tzinfo=None))
     with pytest.raises(ValueError, match="not the start of a UTC hour"):
         whole_hour(HOUR + timedelta(minutes=1))
 
@@ -63,6 +64,6 @@ def test_a_ledger_path_cannot_leave_the_root(path):
 
 @given(st.datetimes(datetime(2019, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_ledger_path_and_file_path_are_inverse(instant):
-    path = CATALOG.minute_path("ETHUSDT", floor_hour(instant))
+    path = CATALOG.partition_path("ETHUSDT", floor_hour(instant))
     assert CATALOG.absolute(CATALOG.relative(path)) == path
     assert f"day={instant:%d}/hour={instant:%H}" in str(path)

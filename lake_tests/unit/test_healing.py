@@ -76,7 +76,7 @@ class Bench:
         self.exchange = exchange
         clock_ns = lambda: START_MS * 1_000_000 + int(self.now_s * 1e9)  # noqa: E731
         self.intake = Intake([SYMBOL, OTHER], SegmentWriter(tmp_path), self.observer, clock_ns, 1)
-        self.journal = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+        self.journal = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "um")
         self.flushing = True
         self.healer = Healer(
             exchange, self.intake, Notebook(self.journal, self.at_once), self.at_once, lambda: self.now_s, known

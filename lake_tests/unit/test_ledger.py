@@ -10,15 +10,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from lake_resources.errors import LedgerError
-from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, KnownHole, Ledger, Revision
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.errors import LedgerError, SettingsError
+from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, KnownHole, Revision
 from lake_resources.storage.ledger.tables import METADATA, utc_text
+from lake_resources.storage.store import open_store
 from lake_tests.support.minute_hours import DAY, NOW, SYMBOL, at, partition
+from lake_tests.support.stores import store_at
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger = store_at(tmp_path).ledger
     yield ledger
     ledger.close()
 
@@ -30,7 +33,7 @@ def commit(ledger, *partitions):
 
 
 def rows(ledger, query):
-    path = sa.make_url(ledger.url).database
+    path = sa.make_url(ledger.engine.url).database
     with sqlite3.connect(path) as connection:
         found = connection.execute(query).fetchall()
     connection.close()
@@ -51,7 +54,7 @@ def capture(hour=0, content="a", **changes):
 
 
 def test_sqlite_is_durable_and_waits(ledger):
-    with ledger._read() as connection:
+    with ledger.engine.reading() as connection:
         found = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
@@ -68,10 +71,10 @@ def test_partition_comes_back_as_it_went_in(ledger):
     assert ledger.symbols() == [SYMBOL]
 
 
-def test_times_are_text_of_one_width_and_the_key_is_symbol_day_hour(ledger):
+def test_times_are_text_of_one_width_and_the_key_is_table_symbol_start(ledger):
     commit(ledger, partition(at(7)))
-    assert rows(ledger, "SELECT symbol, day, hour, status, min_ts FROM partitions") == [
-        (SYMBOL, "2026-02-15", 7, "COMMITTED", "2026-02-15T07:00:00.000000Z")
+    assert rows(ledger, "SELECT table_name, symbol, start_utc, status, min_ts FROM partitions") == [
+        ("um_minute", SYMBOL, "2026-02-15T07:00:00.000000Z", "COMMITTED", "2026-02-15T07:00:00.000000Z")
     ]
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
     assert utc_text(tokyo) == utc_text(NOW) == "2026-02-20T12:34:56.000000Z"
@@ -104,7 +107,7 @@ def test_ranges_are_half_open_and_cross_days(ledger):
     commit(ledger, *[partition(at(hour)) for hour in range(20, 52)])
 
     def hours(start, end):
-        return [(row.hour - DAY) // timedelta(hours=1) for row in ledger.partitions(SYMBOL, at(start), at(end))]
+        return [(row.start - DAY) // timedelta(hours=1) for row in ledger.partitions(SYMBOL, at(start), at(end))]
 
     assert hours(22, 26) == [22, 23, 24, 25]
     assert hours(22.5, 25.01) == [22, 23, 24, 25]
@@ -116,10 +119,10 @@ def test_ranges_are_half_open_and_cross_days(ledger):
 
 def test_missing_and_committed_hours_are_all_hours(ledger):
     commit(ledger, *[partition(at(hour)) for hour in (1, 2, 5, 30)])
-    missing = ledger.missing_hours(SYMBOL, at(0.5), at(6.2))
+    missing = ledger.missing_partitions(SYMBOL, at(0.5), at(6.2))
     assert missing == [at(0), at(3), at(4), at(6)]
-    assert ledger.missing_hours(SYMBOL, at(1), at(3)) == []
-    assert ledger.missing_hours(SYMBOL, at(3), at(3)) == []
+    assert ledger.missing_partitions(SYMBOL, at(1), at(3)) == []
+    assert ledger.missing_partitions(SYMBOL, at(3), at(3)) == []
 
 
 def test_archive_vintages_are_kept_and_one_is_current(ledger):
@@ -236,11 +239,12 @@ def test_known_holes_of_a_symbol_and_of_all(ledger):
 def test_every_look_up_goes_through_an_index(ledger, method, arguments):
     """What keeps a look-up flat with years of hours: no statement scans a table."""
     statements = []
-    sa.event.listen(ledger._connected(), "before_cursor_execute", lambda *a: statements.append((a[2], a[3])))
+    sa.event.listen(ledger.engine._connected(), "before_cursor_execute", lambda *a: statements.append((a[2], a[3])))
     getattr(ledger, method)(*arguments)
-    assert statements
-    with ledger._read() as connection:
-        for statement, parameters in statements[:]:
+    assert len(statements) > 1
+    with ledger.engine.reading() as connection:
+        # Whether anything is about to be published is one look at a table that is empty but then.
+        for statement, parameters in [found for found in statements if found[0] != "SELECT 1 FROM intents LIMIT 1"]:
             plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
             assert any(step.startswith("SEARCH") for step in plan), plan
             assert not any(step.startswith("SCAN") for step in plan), plan
@@ -251,7 +255,7 @@ def test_every_table_and_upsert_is_known_to_postgres(ledger):
     for table in METADATA.sorted_tables:
         assert "CREATE TABLE" in str(sa.schema.CreateTable(table).compile(dialect=dialect))
     holes = METADATA.tables["known_holes"]
-    insert = postgresql.insert(holes).values(stream="x", symbol="*", start_utc=NOW)
+    insert = postgresql.insert(holes).values(market="um", stream="x", symbol="*", start_utc=NOW)
     again = insert.on_conflict_do_update(index_elements=["stream"], set_={"cause": insert.excluded.cause})
     assert "ON CONFLICT (stream) DO UPDATE SET cause = excluded.cause" in str(again.compile(dialect=dialect))
 
@@ -289,10 +293,15 @@ def test_a_damaged_ledger_says_so(tmp_path):
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"this is no database, and long enough to be read as a header" * 20)
     with pytest.raises(LedgerError, match=r"file is not a database.*runbook"):
-        Ledger(f"sqlite:///{path}").symbols()
+        store_at(tmp_path).ledger.symbols()
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "mysql://host/x"])
-def test_another_database_is_refused(url):
-    with pytest.raises(LedgerError, match="LAKE_LEDGER_URL"):
-        Ledger(url).symbols()
+POSTGRES = "postgresql+psycopg2://lake:secret@host/lake"
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "mysql://host/x", POSTGRES, "nonsense"])
+def test_another_database_is_refused_before_anything_else(tmp_path, url):
+    with pytest.raises(SettingsError, match="LAKE_LEDGER_URL") as refused:
+        open_store(tmp_path / "new", url, UM_MINUTE.layout).ledger.symbols()
+    assert "secret" not in str(refused.value)
+    assert not (tmp_path / "new").exists()

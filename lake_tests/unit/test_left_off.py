@@ -26,7 +26,7 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         self.segments = root / "live"
-        self.journal = Journal(f"sqlite:///{root / 'ledger.sqlite'}")
+        self.journal = Journal(f"sqlite:///{root / 'ledger.sqlite'}", "um")
         self._seq = 0
 
     def heard(self, minute: int, *ids: int) -> Lake:

@@ -22,7 +22,7 @@ OPENED = ConnectionRow(1, "market", AT)
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    one = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", busy_ms=1)
+    one = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "um", busy_ms=1)
     yield one
     one.close()
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lake_assets.build.open_hours import open_hours
-from lake_resources.storage.ledger.ledger import Intent, Ledger, Listing, Partition
+from lake_resources.storage.ledger.ledger import Intent, Listing, Partition
+from lake_tests.support.stores import store_at
 
 START = datetime(2026, 11, 18, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -22,7 +23,7 @@ def committed(hour: datetime, minutes: int = 60) -> Partition:
 
 
 def test_each_open_hour_is_in_one_of_the_three(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger = store_at(tmp_path).ledger
     rows = [committed(START), committed(START + 2 * HOUR, 40), replace(committed(START + 4 * HOUR, 10), row_count=10)]
     ledger.write_intents([Intent(row, "t") for row in rows])
     ledger.commit_intents("BTCUSDT")
@@ -37,7 +38,7 @@ def test_each_open_hour_is_in_one_of_the_three(tmp_path: Path) -> None:
 
 
 def test_hours_without_trading_are_none(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger = store_at(tmp_path).ledger
     for row in [committed(START + HOUR), committed(START + 3 * HOUR, 20)]:
         ledger.write_intents([Intent(row, "t")])
         ledger.commit_intents("BTCUSDT")
@@ -52,7 +53,7 @@ def test_hours_without_trading_are_none(tmp_path: Path) -> None:
 
 
 def test_symbols_whose_trading_ended_are_left_out(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger = store_at(tmp_path).ledger
     ledger.record_listing(Listing("OLDUSDT", None, START), at=START)
     ledger.record_listing(Listing("BTCUSDT", START, None), at=START)
     symbols = ("NEWUSDT", "OLDUSDT", "BTCUSDT")

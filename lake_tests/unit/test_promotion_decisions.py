@@ -158,9 +158,9 @@ def test_an_hour_that_its_archive_lost_trades_of_may_stay_as_rest_or_the_collect
     assert kept.sources["agg_trades"].kind == "rest"
     day = DayState("BTCUSDT", DAY, (kept, partition(4, **promoted)), everything, {})
     assert rebuilds(day, DUE) == [(DAY, 1, ("agg_trades",))]
-    torn = replace(day, torn={"agg_trades": frozenset({kept.hour})})
+    torn = replace(day, torn={"agg_trades": frozenset({kept.start})})
     assert rebuilds(torn, DUE) == []
-    elsewhere = replace(day, torn={"agg_trades": frozenset({kept.hour + timedelta(hours=1)})})
+    elsewhere = replace(day, torn={"agg_trades": frozenset({kept.start + timedelta(hours=1)})})
     assert rebuilds(elsewhere, DUE) == [(DAY, 1, ("agg_trades",))]
 
 

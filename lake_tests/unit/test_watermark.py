@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.storage.ledger.ledger import Intent, Ledger
+from lake_resources.storage.ledger.ledger import Intent
 from lake_tests.support.minute_hours import NOW, SYMBOL, at, partition
+from lake_tests.support.stores import store_at
 
 
 def minute(hour, minutes):
@@ -16,7 +17,7 @@ def minute(hour, minutes):
 
 @pytest.fixture
 def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger = store_at(tmp_path).ledger
     yield ledger
     ledger.close()
 
@@ -123,7 +124,7 @@ hour_events = st.lists(
 @given(events=hour_events)
 def test_any_sequence_keeps_the_watermark_true(tmp_path_factory, events):
     """Against a model in plain Python: hours that were passed stay passed, the one it stands in is looked at again."""
-    ledger = Ledger(f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.sqlite'}")
+    ledger = store_at(tmp_path_factory.mktemp("ledger")).ledger
     committed, quarantined, expected, first = {}, set(), None, None
     for kind, hour, rows in events:
         if kind == "quarantine":

@@ -1,9 +1,9 @@
-"""Day and month files in the ledger: which hours are read from which of them.
+"""Compacted files in the ledger: which partitions are read from which day or month file.
 
-Belongs here: rows of `segments`, and the transactions that let a file serve hours and take them back.
-Does not belong here: files (`compaction` writes and removes them), which hours are closed (`lake_assets` decides).
-An hour is served by at most one segment; an hour that none serves is read from its own file. Committing an hour takes
-it back in the same transaction, so a reader never sees old rows of it.
+Belongs here: rows of `compacted_files`, and the transactions that let a file serve partitions and take them back.
+Does not belong here: files (`compaction` writes and removes them), which partitions are closed (`lake_assets` decides).
+A partition is served by at most one compacted file; one that none serves is read from its own file. Committing a
+partition takes it back in the same transaction, so a reader never sees old rows of it.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from lake_resources.storage.catalog import HOUR, utc, whole_hour
-from lake_resources.storage.ledger.engine import LedgerEngine
-from lake_resources.storage.ledger.tables import PARTITIONS, SEGMENTS
+from lake_resources.layout import Tier
+from lake_resources.storage.catalog import utc
+from lake_resources.storage.ledger.table_rows import TableRows
+from lake_resources.storage.ledger.tables import COMPACTED_FILES, PARTITIONS
 
-Tier = Literal["day", "month"]
 LONGEST = timedelta(days=31)
-_KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True)
-class HourFile:
-    """What compaction needs to know of a committed hour; `sources` is the ledger's JSON.
+class PartitionFile:
+    """What compaction needs to know of a committed partition; `sources` is the ledger's JSON.
 
     Attributes:
-        hour: start of the hour, UTC.
-        path: its file, relative to the lake's root; gone once a segment took over and the grace is up.
+        start: start of the partition, UTC.
+        path: its file, relative to the lake's root; gone once a compacted file took over and the grace is up.
         content_hash: sha256 of that file.
     """
 
-    hour: datetime
+    start: datetime
     path: str
     row_count: int
     content_hash: str
@@ -46,18 +45,19 @@ class HourFile:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A file of many hours.
+class CompactedFile:
+    """A file of many partitions.
 
     Attributes:
         path: relative to the lake's root.
         start, end: the day or month, half-open, UTC.
-        serves: bitmap of the hours that are read from it; bit n is the n-th hour from `start`.
-        holds: bitmap of the hours whose rows are in it.
+        step: length of a partition.
+        serves: bitmap of the partitions that are read from it; bit n is the n-th partition from `start`.
+        holds: bitmap of the partitions whose rows are in it.
         content_hash: sha256 of the file.
         rows_hash: hash of its rows, equal to that of the files it was made from.
         compacted_at: when it took over, UTC.
-        superseded_at: since when it serves no hour, or None.
+        superseded_at: since when it serves no partition, or None.
         cleared_at: when the files it was made from were removed, or None.
     """
 
@@ -66,6 +66,7 @@ class Segment:
     tier: Tier
     start: datetime
     end: datetime
+    step: timedelta
     serves: int
     holds: int
     row_count: int
@@ -78,21 +79,21 @@ class Segment:
     cleared_at: datetime | None = None
 
     @property
-    def hours(self) -> list[datetime]:
-        """The hours it serves, in order."""
-        return [hour for start, end in self.runs() for hour in _between(start, end)]
+    def served(self) -> list[datetime]:
+        """Starts of the partitions it serves, in order."""
+        return [at for start, end in self.runs() for at in _between(start, end, self.step)]
 
     def runs(self) -> Iterator[tuple[datetime, datetime]]:
-        """The hours it serves as maximal stretches `[start, end)`."""
-        return runs(self.start, self.serves)
+        """The partitions it serves as maximal stretches `[start, end)`."""
+        return runs(self.start, self.serves, self.step)
 
-    def serves_hour(self, hour: datetime) -> bool:
-        """Whether that hour is read from this file."""
-        return self.start <= hour < self.end and bool(self.serves >> ((hour - self.start) // HOUR) & 1)
+    def is_serving(self, start: datetime) -> bool:
+        """Whether the partition that starts there is read from this file."""
+        return self.start <= start < self.end and bool(self.serves >> ((start - self.start) // self.step) & 1)
 
 
 class Served(NamedTuple):
-    """What a reader needs of a segment, and no more: years of them are looked up at once."""
+    """What a reader needs of a compacted file, and no more: years of them are looked up at once."""
 
     path: str
     start: datetime
@@ -100,208 +101,194 @@ class Served(NamedTuple):
     holds: int
 
 
-def runs(start: datetime, bits: int) -> Iterator[tuple[datetime, datetime]]:
-    """The hours of a bitmap as maximal stretches `[start, end)`."""
+def runs(start: datetime, bits: int, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """The partitions of a bitmap, each `step` long, as maximal stretches `[start, end)`."""
     index = 0
     while bits:
         empty = (bits & -bits).bit_length() - 1
         bits >>= empty
         length = (~bits & (bits + 1)).bit_length() - 1
-        yield start + (index + empty) * HOUR, start + (index + empty + length) * HOUR
+        yield start + (index + empty) * step, start + (index + empty + length) * step
         bits >>= length
         index += empty + length
 
 
-def bitmap(start: datetime, hours: Iterable[datetime]) -> int:
-    """Bitmap of hours, bit n being the n-th hour from `start`."""
+def bitmap(start: datetime, partitions: Iterable[datetime], step: timedelta) -> int:
+    """Bitmap of partitions by their starts, bit n being the n-th from `start`."""
     bits = 0
-    for hour in hours:
-        bits |= 1 << ((hour - start) // HOUR)
+    for at in partitions:
+        bits |= 1 << ((at - start) // step)
     return bits
 
 
-class SegmentRows(LedgerEngine):
-    """Statements on `segments`, and the view of `partitions` that compaction needs."""
+class CompactedRows(TableRows):
+    """Statements on `compacted_files`, and the view of `partitions` that compaction needs."""
 
-    def segments(
+    def compacted_files(
         self, symbol: str, start: datetime | None = None, end: datetime | None = None, *, superseded: bool = False
-    ) -> list[Segment]:
-        """Segments that serve hours, all or those that overlap `[start, end)`; those that serve none too, if wanted."""
-        query = sa.select(SEGMENTS).where(SEGMENTS.c.symbol == symbol)
-        query = query.order_by(SEGMENTS.c.start_utc, SEGMENTS.c.path)
+    ) -> list[CompactedFile]:
+        """Files that serve partitions, all or those that overlap `[start, end)`; if wanted, those that do not serve."""
+        query = sa.select(COMPACTED_FILES).where(*self.of_symbol(COMPACTED_FILES, symbol))
+        query = query.order_by(COMPACTED_FILES.c.start_utc, COMPACTED_FILES.c.path)
         if start is not None and end is not None:
             query = query.where(*_overlap(start, end))
         if not superseded:
-            query = query.where(SEGMENTS.c.superseded_at_utc.is_(None))
-        with self._read() as connection:
-            return [_segment(row) for row in connection.execute(query)]
+            query = query.where(COMPACTED_FILES.c.superseded_at_utc.is_(None))
+        with self.reading() as connection:
+            return [self._compacted(row) for row in connection.execute(query)]
 
     def serving(self, symbol: str, start: datetime, end: datetime) -> list[Served]:
-        """The segments that serve hours and overlap `[start, end)`, in order."""
-        table = SEGMENTS.c
+        """The compacted files that serve partitions and overlap `[start, end)`, in order."""
+        c = COMPACTED_FILES.c
         query = (
-            sa.select(table.path, table.start_utc, table.serves, table.holds)
-            .where(table.symbol == symbol, table.superseded_at_utc.is_(None), *_overlap(start, end))
-            .order_by(table.start_utc, table.path)
+            sa.select(c.path, c.start_utc, c.serves, c.holds)
+            .where(*self.of_symbol(COMPACTED_FILES, symbol), c.superseded_at_utc.is_(None), *_overlap(start, end))
+            .order_by(c.start_utc, c.path)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             found = connection.execute(query).all()
         return [Served(path, first, int(serves, 16), int(holds, 16)) for path, first, serves, holds in found]
 
-    def segment_of(self, symbol: str, hour: datetime) -> Segment | None:
-        """The segment that serves an hour, or None where it is read from its own file."""
-        hour = whole_hour(hour)
-        return next((found for found in self.segments(symbol, hour, hour + HOUR) if found.serves_hour(hour)), None)
+    def compacted_file_of(self, symbol: str, start: datetime) -> CompactedFile | None:
+        """The compacted file that serves a partition, or None where it is read from its own file."""
+        start = self.layout.whole(start)
+        found = self.compacted_files(symbol, start, start + self.layout.step)
+        return next((file for file in found if file.is_serving(start)), None)
 
-    def hours_by_day(self, symbol: str) -> dict[str, int]:
-        """Number of committed hours by day (`YYYY-MM-DD`), in order."""
-        day = PARTITIONS.c.day
-        query = sa.select(day, sa.func.count()).where(PARTITIONS.c.symbol == symbol).group_by(day).order_by(day)
-        with self._read() as connection:
+    def partitions_by_day(self, symbol: str) -> dict[str, int]:
+        """Number of committed partitions by day (`YYYY-MM-DD`), in order."""
+        day = sa.func.substr(PARTITIONS.c.start_utc, 1, 10, type_=sa.String)
+        query = sa.select(day, sa.func.count()).where(*self.of_symbol(PARTITIONS, symbol)).group_by(day).order_by(day)
+        with self.reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def hour_files(self, symbol: str, start: datetime, end: datetime) -> list[HourFile]:
-        """Committed hours of whole days `[start, end)`, in order."""
-        table = PARTITIONS.c
-        query = (
-            sa.select(
-                table.day,
-                table.hour,
-                table.path,
-                table.row_count,
-                table.content_hash,
-                table.size_bytes,
-                table.schema_hash,
-                table.code_version,
-                table.complete,
-                table.sources,
-            )
-            .where(table.symbol == symbol, table.day >= f"{utc(start):%Y-%m-%d}", table.day < f"{utc(end):%Y-%m-%d}")
-            .order_by(table.day, table.hour)
-        )
-        with self._read() as connection:
-            return [HourFile(_hour(day, hour), *row) for day, hour, *row in connection.execute(query)]
+    def partition_files(self, symbol: str, start: datetime, end: datetime) -> list[PartitionFile]:
+        """Committed partitions that overlap `[start, end)`, in order."""
+        c = PARTITIONS.c
+        columns = sa.select(
+            c.start_utc, c.path, c.row_count, c.content_hash, c.size_bytes, c.schema_hash, c.code_version, c.complete,
+            c.sources,
+        )  # fmt: skip
+        with self.reading() as connection:
+            return [PartitionFile(*row) for row in connection.execute(self.within(columns, symbol, start, end))]
 
-    def activate_segment(self, segment: Segment, hours: Mapping[datetime, str]) -> bool:
-        """Let a file serve its hours, and no other segment any of them, in one transaction. Under the writer lock.
+    def activate(self, file: CompactedFile, partitions: Mapping[datetime, str]) -> bool:
+        """Let a file serve its partitions, and no other any of them, in one transaction. Under the writer lock.
 
         Args:
-            segment: the file; it already lies under its final name.
-            hours: content hash of each hour that went into it.
+            file: it already lies under its final name.
+            partitions: content hash of each partition that went into it, by start.
 
         Returns:
-            False, and nothing is changed, where an hour was committed anew (or a new one appeared) since it was read.
+            False, and nothing is changed, where a partition was committed anew (or a new one appeared) since it was
+            read.
         """
-        table = PARTITIONS.c
-        days = (f"{segment.start:%Y-%m-%d}", f"{segment.end:%Y-%m-%d}")
-        now = sa.select(table.day, table.hour, table.content_hash).where(
-            table.symbol == segment.symbol, table.day >= days[0], table.day < days[1]
-        )
-        with self._write() as connection:
-            if {_hour(day, hour): content for day, hour, content in connection.execute(now)} != dict(hours):
+        c = PARTITIONS.c
+        now = self.within(sa.select(c.start_utc, c.content_hash), file.symbol, file.start, file.end)
+        with self.engine.writing() as connection:
+            if {row.start_utc: row.content_hash for row in connection.execute(now)} != dict(partitions):
                 return False
-            for other in _overlapping(connection, segment.symbol, segment.start, segment.end):
-                if other.path != segment.path:
-                    _take_back(connection, other, _moved(segment.serves, segment, other), segment.compacted_at)
-            row = _row(segment)
-            insert = self._insert(SEGMENTS).values(**row)
-            changed: dict[str, Any] = {name: insert.excluded[name] for name in row if name not in ("symbol", "path")}
-            connection.execute(insert.on_conflict_do_update(index_elements=["symbol", "path"], set_=changed))
+            for other in self._overlapping(connection, file.symbol, file.start, file.end):
+                if other.path != file.path:
+                    self._take_back(connection, other, _moved(file, other), file.compacted_at)
+            row = self._row(file)
+            insert = self.engine.insert(COMPACTED_FILES).values(**row)
+            key = [column.name for column in COMPACTED_FILES.primary_key]
+            changed: dict[str, Any] = {name: insert.excluded[name] for name in row if name not in key}
+            connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed))
         return True
 
-    def mark_cleared(self, segment: Segment, *, at: datetime) -> None:
-        """Note that the files a segment was made from are gone."""
-        with self._write() as connection:
-            connection.execute(sa.update(SEGMENTS).where(*_is(segment)).values(cleared_at_utc=at))
+    def mark_cleared(self, file: CompactedFile, *, at: datetime) -> None:
+        """Note that the files a compacted file was made from are gone."""
+        with self.engine.writing() as connection:
+            connection.execute(sa.update(COMPACTED_FILES).where(*self._is(file)).values(cleared_at_utc=at))
 
-    def forget_segment(self, segment: Segment) -> None:
-        """Drop the row of a superseded segment whose file is gone."""
-        with self._write() as connection:
-            connection.execute(sa.delete(SEGMENTS).where(*_is(segment), SEGMENTS.c.superseded_at_utc.is_not(None)))
+    def forget_compacted(self, file: CompactedFile) -> None:
+        """Drop the row of a superseded file that is gone."""
+        superseded = COMPACTED_FILES.c.superseded_at_utc.is_not(None)
+        with self.engine.writing() as connection:
+            connection.execute(sa.delete(COMPACTED_FILES).where(*self._is(file), superseded))
 
+    def take_back(self, connection: sa.Connection, symbol: str, starts: Sequence[datetime], at: datetime) -> None:
+        """Within a transaction: partitions are read from their own files from now on, not from compacted ones."""
+        step = self.layout.step
+        for file in self._overlapping(connection, symbol, min(starts), max(starts) + step):
+            inside = [start for start in starts if file.start <= start < file.end]
+            self._take_back(connection, file, bitmap(file.start, inside, step), at)
 
-def reopen(connection: sa.Connection, symbol: str, hours: Sequence[datetime], at: datetime) -> None:
-    """Take hours back from the segments that serve them: they are read from their own files from now on."""
-    for segment in _overlapping(connection, symbol, min(hours), max(hours) + HOUR):
-        inside = [hour for hour in hours if segment.start <= hour < segment.end]
-        _take_back(connection, segment, bitmap(segment.start, inside), at)
+    def _overlapping(
+        self, connection: sa.Connection, symbol: str, start: datetime, end: datetime
+    ) -> list[CompactedFile]:
+        serving = COMPACTED_FILES.c.superseded_at_utc.is_(None)
+        query = sa.select(COMPACTED_FILES).where(
+            *self.of_symbol(COMPACTED_FILES, symbol), serving, *_overlap(start, end)
+        )
+        return [self._compacted(row) for row in connection.execute(query)]
 
+    def _take_back(self, connection: sa.Connection, file: CompactedFile, partitions: int, at: datetime) -> None:
+        left = file.serves & ~partitions
+        if left == file.serves:
+            return
+        changed = replace(file, serves=left, superseded_at=None if left else at)
+        connection.execute(sa.update(COMPACTED_FILES).where(*self._is(file)).values(**self._row(changed)))
 
-def _overlapping(connection: sa.Connection, symbol: str, start: datetime, end: datetime) -> list[Segment]:
-    serving = SEGMENTS.c.superseded_at_utc.is_(None)
-    query = sa.select(SEGMENTS).where(SEGMENTS.c.symbol == symbol, serving, *_overlap(start, end))
-    return [_segment(row) for row in connection.execute(query)]
+    def _is(self, file: CompactedFile) -> list[sa.ColumnElement[bool]]:
+        return [*self.of_symbol(COMPACTED_FILES, file.symbol), COMPACTED_FILES.c.path == file.path]
+
+    def _row(self, file: CompactedFile) -> dict[str, Any]:
+        return {
+            "table_name": self.layout.name,
+            "symbol": file.symbol,
+            "path": file.path,
+            "tier": file.tier,
+            "start_utc": file.start,
+            "end_utc": file.end,
+            "serves": f"{file.serves:x}",
+            "holds": f"{file.holds:x}",
+            "row_count": file.row_count,
+            "content_hash": file.content_hash,
+            "rows_hash": file.rows_hash,
+            "size_bytes": file.size_bytes,
+            "schema_hash": file.schema_hash,
+            "compacted_at_utc": file.compacted_at,
+            "superseded_at_utc": file.superseded_at,
+            "cleared_at_utc": file.cleared_at,
+        }
+
+    def _compacted(self, row: sa.Row[Any]) -> CompactedFile:
+        return CompactedFile(
+            row.symbol,
+            row.path,
+            row.tier,
+            row.start_utc,
+            row.end_utc,
+            self.layout.step,
+            int(row.serves, 16),
+            int(row.holds, 16),
+            row.row_count,
+            row.content_hash,
+            row.rows_hash,
+            row.size_bytes,
+            row.schema_hash,
+            row.compacted_at_utc,
+            row.superseded_at_utc,
+            row.cleared_at_utc,
+        )
 
 
 def _overlap(start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
-    # The lower bound lets the index skip the years before; no segment is longer than a month.
-    table = SEGMENTS.c
-    return [table.start_utc < utc(end), table.start_utc > utc(start) - LONGEST, table.end_utc > utc(start)]
+    # The lower bound lets the index skip the years before; no compacted file is longer than a month.
+    c = COMPACTED_FILES.c
+    return [c.start_utc < utc(end), c.start_utc > utc(start) - LONGEST, c.end_utc > utc(start)]
 
 
-def _take_back(connection: sa.Connection, segment: Segment, hours: int, at: datetime) -> None:
-    left = segment.serves & ~hours
-    if left == segment.serves:
-        return
-    changed = replace(segment, serves=left, superseded_at=None if left else at)
-    connection.execute(sa.update(SEGMENTS).where(*_is(segment)).values(**_row(changed)))
+def _moved(source: CompactedFile, target: CompactedFile) -> int:
+    """The partitions that one file serves, as a bitmap of another file."""
+    shift = (target.start - source.start) // source.step
+    return source.serves >> shift if shift >= 0 else source.serves << -shift
 
 
-def _moved(bits: int, source: Segment, target: Segment) -> int:
-    """A bitmap of one segment's hours as a bitmap of another's."""
-    shift = (target.start - source.start) // HOUR
-    return bits >> shift if shift >= 0 else bits << -shift
-
-
-def _is(segment: Segment) -> list[sa.ColumnElement[bool]]:
-    return [SEGMENTS.c.symbol == segment.symbol, SEGMENTS.c.path == segment.path]
-
-
-def _hour(day: str, hour: int) -> datetime:
-    return datetime.fromisoformat(f"{day}T{hour:02}:00:00+00:00")
-
-
-def _between(start: datetime, end: datetime) -> Iterator[datetime]:
+def _between(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
     while start < end:
         yield start
-        start += HOUR
-
-
-def _row(segment: Segment) -> dict[str, Any]:
-    return {
-        "symbol": segment.symbol,
-        "path": segment.path,
-        "tier": segment.tier,
-        "start_utc": segment.start,
-        "end_utc": segment.end,
-        "serves": f"{segment.serves:x}",
-        "holds": f"{segment.holds:x}",
-        "row_count": segment.row_count,
-        "content_hash": segment.content_hash,
-        "rows_hash": segment.rows_hash,
-        "size_bytes": segment.size_bytes,
-        "schema_hash": segment.schema_hash,
-        "compacted_at_utc": segment.compacted_at,
-        "superseded_at_utc": segment.superseded_at,
-        "cleared_at_utc": segment.cleared_at,
-    }
-
-
-def _segment(row: sa.Row[Any]) -> Segment:
-    return Segment(
-        row.symbol,
-        row.path,
-        row.tier,
-        row.start_utc,
-        row.end_utc,
-        int(row.serves, 16),
-        int(row.holds, 16),
-        row.row_count,
-        row.content_hash,
-        row.rows_hash,
-        row.size_bytes,
-        row.schema_hash,
-        row.compacted_at_utc,
-        row.superseded_at_utc,
-        row.cleared_at_utc,
-    )
+        start += step

@@ -1,7 +1,7 @@
 """Connections and transactions of the ledger.
 
-Belongs here: the engine (SQLite by default, Postgres by URL), its durability settings, how a write transaction starts,
-and the translation of database errors. Does not belong here: any table's statements.
+Belongs here: the engine of the SQLite file, its durability settings, how a write transaction starts, and the
+translation of database errors. Does not belong here: any table's statements, what an old version becomes (`versions`).
 One engine per process: SQLAlchemy's pool and its cache of compiled statements are what keep a look-up fast.
 """
 
@@ -18,11 +18,12 @@ from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
-from lake_resources.errors import LedgerError, PartitionBusy, StorageError
+from lake_resources.errors import LedgerError, PartitionBusy, SettingsError, StorageError
 from lake_resources.storage.disk import disk_errors, disk_full
-from lake_resources.storage.ledger.tables import LEDGER_VERSION, METADATA, VERSION
+from lake_resources.storage.ledger import versions
+from lake_resources.storage.ledger.tables import VERSION
 
 BUSY_TIMEOUT_MS = 60_000
 _WRITES = "lake_writes"
@@ -32,8 +33,8 @@ class LedgerEngine:
     """The ledger's database.
 
     Args:
-        url: SQLAlchemy URL, `sqlite:////absolute/path` or `postgresql+psycopg2://...`.
-        busy_ms: how long a write waits for another process's (SQLite); default `BUSY_TIMEOUT_MS`.
+        url: SQLAlchemy URL, `sqlite:////absolute/path`.
+        busy_ms: how long a write waits for another process's; default `BUSY_TIMEOUT_MS`.
     """
 
     def __init__(self, url: str, busy_ms: int | None = None) -> None:
@@ -51,17 +52,17 @@ class LedgerEngine:
 
     def schema_version(self) -> int:
         """Version of the tables that the ledger was made with, to be compared with `LEDGER_VERSION`."""
-        with self._read() as connection:
+        with self.reading() as connection:
             return int(connection.scalar(sa.select(sa.func.max(VERSION.c.version))) or 0)
 
     @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
         """A connection for one SELECT."""
         with self._errors(), self._connected().connect() as connection:
             yield connection
 
     @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def writing(self) -> Iterator[sa.Connection]:
         """A transaction that holds the database's write lock from its start, so that what it reads stays true."""
         with (
             self._errors(),
@@ -70,9 +71,9 @@ class LedgerEngine:
         ):
             yield connection
 
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        """INSERT with ON CONFLICT, which both databases know but generic SQL does not."""
-        return postgresql.insert(table) if self._connected().dialect.name == "postgresql" else sqlite.insert(table)
+    def insert(self, table: sa.Table) -> sqlite.Insert:
+        """INSERT with ON CONFLICT, which generic SQL does not know."""
+        return sqlite.insert(table)
 
     def _connected(self) -> sa.Engine:
         # A forked child must not use (nor close) its parent's connections.
@@ -82,9 +83,7 @@ class LedgerEngine:
         with self._opening:
             if self._engine is None or self._pid != os.getpid():
                 self.close()
-                engine = _open(self.url, self._busy_ms)
-                _create(engine)
-                self._engine, self._pid = engine, os.getpid()
+                self._engine, self._pid = _open(self.url, self._busy_ms), os.getpid()
             return self._engine
 
     @contextmanager
@@ -96,7 +95,7 @@ class LedgerEngine:
 
     def _translated(self, error: sa.exc.DBAPIError) -> StorageError:
         found = str(error.orig)
-        shown = sa.make_url(self.url).render_as_string(hide_password=True)
+        shown = _shown(self.url)
         if "disk is full" in found or "No space left" in found:
             return disk_full(f"ledger {shown}")
         if "database is locked" in found:
@@ -104,36 +103,58 @@ class LedgerEngine:
                 f"ledger {shown}: another process kept it locked for {self._busy_ms / 1000:g} s",
                 remedy="Let the other process finish, then materialize the partition again",
             )
+        if "readonly database" in found:
+            return StorageError(
+                f"ledger {shown}: it may be read here, not written", remedy="Write where the lake is writable"
+            )
         return LedgerError(f"ledger {shown}: {found}", remedy="See the runbook, section 'The ledger is damaged'")
 
 
-def _open(url: str, busy_ms: int) -> sa.Engine:
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        return sa.create_engine(url, pool_pre_ping=True)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise LedgerError(
-            f"ledger {parsed.render_as_string(hide_password=True)}: neither a SQLite file nor Postgres",
-            remedy="Set LAKE_LEDGER_URL to sqlite:////path/ledger.sqlite or postgresql+psycopg2://host/database",
+def _shown(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: str) -> Path:
+    """The file of a ledger URL.
+
+    Raises:
+        SettingsError: it is no file of SQLite. Other databases are refused: the commit protocol is safe over one host's
+            file locks alone, and over Postgres concurrent writers would lose rows.
+    """
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+    except sa.exc.ArgumentError as error:
+        raise SettingsError("the ledger's URL is no URL", remedy=_REMEDY) from error
+    if backend != "sqlite":
+        raise SettingsError(
+            f"ledger {_shown(url)}: concurrent writers over {backend} would lose committed rows", remedy=_REMEDY
         )
-    with disk_errors(f"ledger {parsed.database}"):
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    if not parsed.database or parsed.database == ":memory:":
+        raise SettingsError(f"ledger {_shown(url)} names no file", remedy=_REMEDY)
+    return Path(parsed.database)
+
+
+_REMEDY = "Leave LAKE_LEDGER_URL empty, or set it to sqlite:////path/ledger.sqlite on a local disk"
+
+
+def _open(url: str, busy_ms: int) -> sa.Engine:
+    path = sqlite_file(url)
+    with disk_errors(f"ledger {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if versions.may_only_read(path):
+        versions.require_current(path)
+        return sa.create_engine(
+            "sqlite://", creator=partial(versions.connect_to_read, path), poolclass=sa.pool.NullPool
+        )
+    versions.refuse_newer(path)
     engine = sa.create_engine(url, connect_args={"timeout": busy_ms / 1000})
     sa.event.listen(engine, "connect", partial(_configure_sqlite, busy_ms))
     sa.event.listen(engine, "begin", _begin_sqlite)
+    if not versions.is_current(engine):
+        with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+            versions.bring_up_to_date(connection, path)
     return engine
-
-
-def _create(engine: sa.Engine) -> None:
-    present = set(sa.inspect(engine).get_table_names())
-    if present.issuperset(METADATA.tables):
-        return
-    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
-        if connection.dialect.name == "postgresql":  # two first users at once
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7130662)"))
-        METADATA.create_all(connection)
-        if connection.scalar(sa.select(sa.func.count()).select_from(VERSION)) == 0:
-            connection.execute(sa.insert(VERSION).values(version=LEDGER_VERSION))
 
 
 def _configure_sqlite(busy_ms: int, connection: Any, _record: object) -> None:

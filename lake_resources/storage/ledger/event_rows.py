@@ -14,10 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lake_resources.storage.catalog import HOUR, utc, whole_hour
-from lake_resources.storage.ledger.engine import LedgerEngine
-from lake_resources.storage.ledger.partition_rows import advance_watermark, resolve
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.tables import KNOWN_HOLES, MISSING_SOURCES, QUARANTINE, REVISIONS
+from lake_resources.storage.ledger.watermark_rows import WatermarkRows
 
 ANY_SYMBOL = "*"
 
@@ -46,17 +45,17 @@ class MissingSource:
 
 @dataclass(frozen=True)
 class QuarantineEntry:
-    """An hour that broke the gate.
+    """A partition that broke the gate.
 
     Attributes:
         path: its rows, relative to the lake's root, or None where there were none.
         codes: the rules it broke.
-        accounted_until: end of the minutes that were looked at; the watermark may pass them.
-        resolved_at: when a later commit made the hour good, or None.
+        accounted_until: end of the rows that were looked at; the watermark may pass them.
+        resolved_at: when a later commit made the partition good, or None.
     """
 
     symbol: str
-    hour: datetime
+    start: datetime
     path: str | None
     codes: tuple[str, ...]
     detail: str
@@ -82,7 +81,7 @@ class Revision:
 
 @dataclass(frozen=True)
 class KnownHole:
-    """Minutes `[start, end)` that the exchange itself does not have; `symbol` may be `*` for all."""
+    """A span `[start, end)` that the exchange itself does not have; `symbol` may be `*` for all."""
 
     stream: str
     symbol: str
@@ -92,12 +91,13 @@ class KnownHole:
     reference: str
 
 
-class EventRows(LedgerEngine):
+class EventRows(WatermarkRows):
     """Statements on `missing_sources`, `quarantine`, `revisions` and `known_holes`."""
 
     def record_missing(self, symbol: str, stream: str, period: str, source: str, reason: str, *, at: datetime) -> None:
         """Note that a source was asked and had nothing; asking again counts an attempt and reopens the row."""
-        insert = self._insert(MISSING_SOURCES).values(
+        insert = self.engine.insert(MISSING_SOURCES).values(
+            market=self.layout.market,
             symbol=symbol,
             stream=stream,
             period=period,
@@ -109,7 +109,7 @@ class EventRows(LedgerEngine):
             resolved_at_utc=None,
         )
         again = insert.on_conflict_do_update(
-            index_elements=["symbol", "stream", "period", "source"],
+            index_elements=["market", "symbol", "stream", "period", "source"],
             set_={
                 "reason": insert.excluded.reason,
                 "last_seen_utc": insert.excluded.last_seen_utc,
@@ -117,24 +117,25 @@ class EventRows(LedgerEngine):
                 "resolved_at_utc": None,
             },
         )
-        with self._write() as connection:
+        with self.engine.writing() as connection:
             connection.execute(again)
 
     def resolve_missing(self, symbol: str, stream: str, period: str, source: str | None = None, *, at: datetime) -> int:
         """Close the open rows of a period (of one source, or of all); returns how many there were."""
         table = MISSING_SOURCES.c
         matching = [
+            self.of_market(MISSING_SOURCES),
             table.symbol == symbol,
             table.stream == stream,
             table.period == period,
             table.resolved_at_utc.is_(None),
             *([] if source is None else [table.source == source]),
         ]
-        with self._read() as connection:
+        with self.reading() as connection:
             count = connection.execute(sa.select(sa.func.count()).where(*matching)).scalar_one()
         if not count:  # the usual case takes no write lock
             return 0
-        with self._write() as connection:
+        with self.engine.writing() as connection:
             return connection.execute(sa.update(MISSING_SOURCES).where(*matching).values(resolved_at_utc=at)).rowcount
 
     def missing_sources(
@@ -142,75 +143,86 @@ class EventRows(LedgerEngine):
     ) -> list[MissingSource]:
         """Rows of missing sources, the open ones only unless `resolved`."""
         table = MISSING_SOURCES.c
-        query = sa.select(MISSING_SOURCES).order_by(table.symbol, table.stream, table.period, table.source)
+        columns = [column for column in MISSING_SOURCES.columns if column.name != "market"]
+        query = sa.select(*columns).where(self.of_market(MISSING_SOURCES))
+        query = query.order_by(table.symbol, table.stream, table.period, table.source)
         if symbol is not None:
             query = query.where(table.symbol == symbol)
         if stream is not None:
             query = query.where(table.stream == stream)
         if not resolved:
             query = query.where(table.resolved_at_utc.is_(None))
-        with self._read() as connection:
+        with self.reading() as connection:
             return [MissingSource(*row) for row in connection.execute(query)]
 
     def record_quarantine(
         self,
         symbol: str,
-        hour: datetime,
+        start: datetime,
         path: str | None,
         codes: Sequence[str],
         detail: str,
         *,
         at: datetime,
     ) -> None:
-        """Note a rejected hour and let the watermark pass it, in one transaction. Under the symbol's writer lock.
+        """Note a rejected partition and let the watermark pass it, in one transaction. Under the symbol's writer lock.
 
-        The same rejection again only moves its `accounted_until`: the end of the hour, or the last full minute before
-        `at` while the hour is still open.
+        The same rejection again only moves its `accounted_until`: the end of the partition, or the end of the last
+        whole row before `at` while the partition is still open.
         """
-        hour = whole_hour(hour)
-        until = min(hour + HOUR, utc(at).replace(second=0, microsecond=0))
-        row = {"symbol": symbol, "hour": hour, "path": path, "codes": json.dumps(list(codes)), "detail": detail}
+        start = self.layout.whole(start)
+        until = min(start + self.layout.step, self.layout.row_start(at))
+        row = {
+            "table_name": self.layout.name,
+            "symbol": symbol,
+            "start_utc": start,
+            "path": path,
+            "codes": json.dumps(list(codes)),
+            "detail": detail,
+        }
         same = [
             *(QUARANTINE.c[name].is_not_distinct_from(value) for name, value in row.items()),
             QUARANTINE.c.resolved_at_utc.is_(None),
         ]
-        with self._write() as connection:
+        with self.engine.writing() as connection:
             known = connection.execute(sa.update(QUARANTINE).where(*same).values(accounted_until_utc=until)).rowcount
             if not known:
                 connection.execute(
                     sa.insert(QUARANTINE), row | {"accounted_until_utc": until, "quarantined_at_utc": at}
                 )
-            advance_watermark(connection, symbol, at)
+            self.advance_watermark(connection, symbol, at)
 
-    def resolve_quarantine(self, symbol: str, hours: Sequence[datetime], *, at: datetime) -> None:
-        """Close the open rows of hours that passed the gate after all."""
-        wanted = {whole_hour(hour) for hour in hours}
+    def resolve_quarantine(self, symbol: str, starts: Sequence[datetime], *, at: datetime) -> None:
+        """Close the open rows of partitions that passed the gate after all."""
+        wanted = {self.layout.whole(start) for start in starts}
         if not wanted:
             return
-        found = {entry.hour for entry in self.quarantined(symbol, min(wanted), max(wanted) + HOUR)} & wanted
+        end = max(wanted) + self.layout.step
+        found = {entry.start for entry in self.quarantined(symbol, min(wanted), end)} & wanted
         if found:
-            with self._write() as connection:
-                resolve(connection, symbol, sorted(found), at)
+            with self.engine.writing() as connection:
+                self.resolve(connection, symbol, sorted(found), at)
 
     def quarantined(
         self, symbol: str, start: datetime, end: datetime, *, resolved: bool = False
     ) -> list[QuarantineEntry]:
-        """Rejected hours that start in `[start, end)`, the open ones only unless `resolved`, oldest first."""
+        """Rejected partitions that start in `[start, end)`, the open ones only unless `resolved`, oldest first."""
         table = QUARANTINE.c
         query = (
             sa.select(QUARANTINE)
-            .where(table.symbol == symbol, table.hour >= utc(start), table.hour < utc(end))
-            .order_by(table.hour, table.id)
+            .where(*self.of_symbol(QUARANTINE, symbol), table.start_utc >= utc(start), table.start_utc < utc(end))
+            .order_by(table.start_utc, table.id)
         )
         if not resolved:
             query = query.where(table.resolved_at_utc.is_(None))
-        with self._read() as connection:
+        with self.reading() as connection:
             return [_quarantine(row) for row in connection.execute(query).mappings()]
 
     def record_revisions(self, revisions: Iterable[Revision]) -> None:
         """Keep values that a better source gave differently; a difference that is already known is not kept twice."""
         rows = [
             {
+                "table_name": self.layout.name,
                 "symbol": revision.symbol,
                 "stream": revision.stream,
                 "timestamp": revision.timestamp,
@@ -224,25 +236,26 @@ class EventRows(LedgerEngine):
             for revision in revisions
         ]
         if rows:
-            with self._write() as connection:
-                connection.execute(self._insert(REVISIONS).on_conflict_do_nothing(), rows)
+            with self.engine.writing() as connection:
+                connection.execute(self.engine.insert(REVISIONS).on_conflict_do_nothing(), rows)
 
     def revisions(self, symbol: str, start: datetime, end: datetime, stream: str | None = None) -> list[Revision]:
-        """Revised values of minutes in `[start, end)`."""
+        """Revised values of rows in `[start, end)`."""
         table = REVISIONS.c
         query = (
-            sa.select(REVISIONS)
-            .where(table.symbol == symbol, table.timestamp >= utc(start), table.timestamp < utc(end))
+            sa.select(*(column for column in REVISIONS.columns if column.name != "table_name"))
+            .where(*self.of_symbol(REVISIONS, symbol), table.timestamp >= utc(start), table.timestamp < utc(end))
             .order_by(table.stream, table.timestamp, table.column, table.noticed_at_utc)
         )
         if stream is not None:
             query = query.where(table.stream == stream)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [Revision(*row) for row in connection.execute(query)]
 
     def declare_hole(self, hole: KnownHole) -> None:
         """Add or replace a known hole."""
         row = {
+            "market": self.layout.market,
             "stream": hole.stream,
             "symbol": hole.symbol,
             "start_utc": hole.start,
@@ -250,31 +263,36 @@ class EventRows(LedgerEngine):
             "cause": hole.cause,
             "reference": hole.reference,
         }
-        insert = self._insert(KNOWN_HOLES).values(**row)
+        insert = self.engine.insert(KNOWN_HOLES).values(**row)
         changed: dict[str, Any] = {name: insert.excluded[name] for name in ("end_utc", "cause", "reference")}
-        with self._write() as connection:
+        with self.engine.writing() as connection:
             connection.execute(
-                insert.on_conflict_do_update(index_elements=["stream", "symbol", "start_utc"], set_=changed)
+                insert.on_conflict_do_update(index_elements=["market", "stream", "symbol", "start_utc"], set_=changed)
             )
 
     def known_holes(self, symbol: str, start: datetime, end: datetime, stream: str | None = None) -> list[KnownHole]:
         """Known holes of the symbol (and of all symbols) that overlap `[start, end)`."""
         table = KNOWN_HOLES.c
         query = (
-            sa.select(KNOWN_HOLES)
-            .where(table.symbol.in_([symbol, ANY_SYMBOL]), table.start_utc < utc(end), table.end_utc > utc(start))
+            sa.select(*(column for column in KNOWN_HOLES.columns if column.name != "market"))
+            .where(
+                self.of_market(KNOWN_HOLES),
+                table.symbol.in_([symbol, ANY_SYMBOL]),
+                table.start_utc < utc(end),
+                table.end_utc > utc(start),
+            )
             .order_by(table.stream, table.start_utc, table.symbol)
         )
         if stream is not None:
             query = query.where(table.stream == stream)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [KnownHole(*row) for row in connection.execute(query)]
 
 
 def _quarantine(row: sa.RowMapping) -> QuarantineEntry:
     return QuarantineEntry(
         symbol=row["symbol"],
-        hour=row["hour"],
+        start=row["start_utc"],
         path=row["path"],
         codes=tuple(json.loads(row["codes"])),
         detail=row["detail"],

@@ -1,8 +1,8 @@
-"""The ledger: what the lake holds, where it came from, what is missing.
+"""The ledger: what the lake holds of a table, where it came from, what is missing.
 
-Belongs here: the one class the rest of the project uses. Statements live by concern in `ledger_partitions`,
-`ledger_segments`, `ledger_archives`, `ledger_events` and `ledger_listings`, tables in `ledger_tables`, connections in
-`ledger_engine`.
+Belongs here: the one class the rest of the project uses. Statements live by concern beside it: `partition_rows`,
+`watermark_rows`, `fact_rows`, `compacted_rows`, `event_rows` for the table, `source_rows`, `listing_rows` for the
+streams of its market; tables in `tables`, connections in `engine`, old versions in `versions`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.compacted_rows import HourFile, Segment, SegmentRows
+from lake_resources.layout import TableLayout
+from lake_resources.storage.catalog import LakePaths
+from lake_resources.storage.ledger.compacted_rows import CompactedFile, PartitionFile
+from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.event_rows import (
     ANY_SYMBOL,
     EventRows,
@@ -23,7 +25,7 @@ from lake_resources.storage.ledger.event_rows import (
     QuarantineEntry,
     Revision,
 )
-from lake_resources.storage.ledger.hour_rows import FactRows, PartitionFacts
+from lake_resources.storage.ledger.fact_rows import FactRows, PartitionFacts
 from lake_resources.storage.ledger.listing_rows import Listing, ListingRows
 from lake_resources.storage.ledger.partition_rows import Intent, Partition, PartitionRows
 from lake_resources.storage.ledger.published import as_published
@@ -33,7 +35,7 @@ __all__ = [
     "ANY_SYMBOL",
     "Archive",
     "Capture",
-    "HourFile",
+    "CompactedFile",
     "Intent",
     "KnownHole",
     "Ledger",
@@ -41,31 +43,38 @@ __all__ = [
     "MissingSource",
     "Partition",
     "PartitionFacts",
+    "PartitionFile",
     "QuarantineEntry",
     "Revision",
-    "Segment",
 ]
 
 
-class Ledger(PartitionRows, SegmentRows, FactRows, SourceRows, EventRows, ListingRows):
-    """All statements on the ledger; safe to share between threads, and after a fork.
+class Ledger(PartitionRows, FactRows, SourceRows, EventRows, ListingRows):
+    """All statements on the ledger, as one table sees it; safe to share between threads, and after a fork.
+
+    What a writer has published and not noted yet is read as committed.
 
     Args:
-        url: SQLAlchemy URL; tables are created at the first use.
-        root: directory of the lake, whose files say which intents are published: those are read as committed. None
-            reads the rows alone, for ledgers without files.
-        busy_ms: how long a write waits for another process's (SQLite).
+        engine: connections to the database; tables are created, or migrated, at the first use.
+        layout: the table whose partitions, quarantine, revisions and watermark it speaks of, and whose market's
+            archives, captures, missing sources, listings and known holes.
+        root: directory of the lake, whose files say which intents are published.
     """
 
-    def __init__(self, url: str, root: Path | None = None, *, busy_ms: int | None = None) -> None:
-        super().__init__(url, busy_ms)
-        self._catalog = None if root is None else Catalog(root)
+    def __init__(self, engine: LedgerEngine, layout: TableLayout, root: Path) -> None:
+        super().__init__(engine, layout)
+        self._paths = LakePaths(root)
 
     @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        with super()._read() as connection:
-            if self._catalog is None:
-                yield connection
-            else:
-                with as_published(connection, self._catalog):
-                    yield connection
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for one SELECT."""
+        with super().reading() as connection, as_published(connection, self, self._paths):
+            yield connection
+
+    def schema_version(self) -> int:
+        """Version of the tables that the ledger was made with, to be compared with `LEDGER_VERSION`."""
+        return self.engine.schema_version()
+
+    def close(self) -> None:
+        """Close the pooled connections; the next call opens new ones."""
+        self.engine.close()

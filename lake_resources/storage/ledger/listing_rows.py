@@ -12,8 +12,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from lake_resources.storage.catalog import HOUR, floor_hour, utc
-from lake_resources.storage.ledger.engine import LedgerEngine
+from lake_resources.clock import HOUR
+from lake_resources.storage.catalog import floor_hour, utc
+from lake_resources.storage.ledger.table_rows import TableRows
 from lake_resources.storage.ledger.tables import LISTINGS
 
 
@@ -48,30 +49,38 @@ class Listing:
         return {hour for hour in hours if (first is not None and hour < first) or (end is not None and hour >= end)}
 
 
-class ListingRows(LedgerEngine):
+class ListingRows(TableRows):
     """Statements on `listings`."""
 
     def record_listing(self, listing: Listing, *, at: datetime) -> None:
         """Keep what the exchange says now; writes only what is new."""
         if self.listing(listing.symbol) == listing:
             return
-        row = {"symbol": listing.symbol, "first_utc": listing.first, "end_utc": listing.end, "said_at_utc": at}
-        insert = self._insert(LISTINGS).values(**row)
-        changed = {name: insert.excluded[name] for name in row if name != "symbol"}
-        with self._write() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=["symbol"], set_=changed))
+        market = self.layout.market
+        row = {
+            "market": market,
+            "symbol": listing.symbol,
+            "first_utc": listing.first,
+            "end_utc": listing.end,
+            "said_at_utc": at,
+        }
+        insert = self.engine.insert(LISTINGS).values(**row)
+        changed = {name: insert.excluded[name] for name in row if name not in ("market", "symbol")}
+        with self.engine.writing() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=["market", "symbol"], set_=changed))
 
     def listing(self, symbol: str) -> Listing | None:
         """What the exchange said last, or None where it never did."""
         c = LISTINGS.c
-        query = sa.select(c.symbol, c.first_utc, c.end_utc).where(c.symbol == symbol)
-        with self._read() as connection:
+        query = sa.select(c.symbol, c.first_utc, c.end_utc).where(self.of_market(LISTINGS), c.symbol == symbol)
+        with self.reading() as connection:
             found = connection.execute(query).one_or_none()
         return None if found is None else Listing(*found)
 
     def traded_after(self, symbols: Iterable[str], instant: datetime) -> tuple[str, ...]:
         """Those of the symbols whose trading is not known to have ended until `instant`, in their order."""
         c = LISTINGS.c
-        with self._read() as connection:
-            ended = set(connection.execute(sa.select(c.symbol).where(c.end_utc <= utc(instant))).scalars())
+        query = sa.select(c.symbol).where(self.of_market(LISTINGS), c.end_utc <= utc(instant))
+        with self.reading() as connection:
+            ended = set(connection.execute(query).scalars())
         return tuple(symbol for symbol in symbols if symbol not in ended)

@@ -130,15 +130,15 @@ class SliceRows(LedgerEngine):
         values = [of._asdict() | {name: getattr(row, name) for name in _NAMES} for row in rows]
         if not values:
             return
-        insert = self._insert(SLICES)
+        insert = self.insert(SLICES)
         update = {column.name: column for column in insert.excluded if not SLICES.c[column.name].primary_key}
         statement = insert.on_conflict_do_update(index_elements=list(SLICES.primary_key), set_=update)
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(statement, values)
 
     def slice_row(self, of: SliceSet, start: int) -> SliceRow | None:
         """The slice that starts there, or None."""
-        with self._read() as connection:
+        with self.reading() as connection:
             found = connection.execute(sa.select(*_COLUMNS).where(_of(of), SLICES.c.start == start)).one_or_none()
         return None if found is None else SliceRow(*found)
 
@@ -147,26 +147,26 @@ class SliceRows(LedgerEngine):
         query = sa.select(*_COLUMNS).where(_of(of)).order_by(SLICES.c.start)
         if starts is not None:
             query = query.where(SLICES.c.start >= starts[0], SLICES.c.start < starts[1])
-        with self._read() as connection:
+        with self.reading() as connection:
             return [SliceRow(*row) for row in connection.execute(query)]
 
     def standings(self, of: SliceSet) -> list[Standing]:
         """Where all slices stand, in order: what the diff needs and no more."""
         c = SLICES.c
         query = sa.select(c.start, c.status, c.reason, c.completed_at_utc).where(_of(of)).order_by(c.start)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [Standing(*row) for row in connection.execute(query)]
 
     def slice_sets(self) -> list[SliceSet]:
         """Endpoints, symbols and intervals of which there are slices."""
         c = SLICES.c
         query = sa.select(c.endpoint, c.symbol, c.interval).distinct().order_by(c.endpoint, c.symbol, c.interval)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [SliceSet(*row) for row in connection.execute(query)]
 
     def forget_slices(self, of: SliceSet, starts: Sequence[int]) -> None:
         """Forget slices that do not lie on the lattice; their answers stay on the disk."""
-        with self._write() as connection:
+        with self.writing() as connection:
             for start in starts:
                 connection.execute(sa.delete(SLICES).where(_of(of), SLICES.c.start == start))
 
@@ -174,14 +174,14 @@ class SliceRows(LedgerEngine):
         """Where the lattice starts: the position of the first record, as the exchange said it once."""
         c = ORIGINS.c
         query = sa.select(c.first).where(c.endpoint == of.endpoint, c.symbol == of.symbol, c.interval == of.interval)
-        with self._read() as connection:
+        with self.reading() as connection:
             return connection.execute(query).scalar()
 
     def keep_origin(self, of: SliceSet, first: int, at: datetime) -> int:
         """Keep where the lattice starts; one that is known already stays, and is returned."""
         values = of._asdict() | {"first": first, "said_at_utc": at}
-        with self._write() as connection:
-            connection.execute(self._insert(ORIGINS).on_conflict_do_nothing().values(values))
+        with self.writing() as connection:
+            connection.execute(self.insert(ORIGINS).on_conflict_do_nothing().values(values))
         found = self.origin(of)
         return first if found is None else found
 

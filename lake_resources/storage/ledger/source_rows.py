@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lake_resources.storage.catalog import floor_hour, utc, whole_hour
-from lake_resources.storage.ledger.engine import LedgerEngine
+from lake_resources.storage.ledger.table_rows import TableRows
 from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES
 
 
@@ -80,32 +80,29 @@ class Capture:
     is_current: bool = True
 
 
-class SourceRows(LedgerEngine):
+class SourceRows(TableRows):
     """Statements on `archives` and `captures`."""
 
     def record_archive(self, archive: Archive) -> None:
         """Add a vintage and make it the current one; recording the same zip again updates its row."""
-        with self._write() as connection:
-            _supersede(connection, ARCHIVES, symbol=archive.symbol, stream=archive.stream, period=archive.period)
-            self._upsert(connection, ARCHIVES, _archive_row(archive) | {"is_current": True})
+        with self.engine.writing() as connection:
+            key = self._key(symbol=archive.symbol, stream=archive.stream, period=archive.period)
+            _supersede(connection, ARCHIVES, key)
+            self._upsert(connection, ARCHIVES, _archive_row(archive) | key | {"is_current": True})
 
     def archive(self, symbol: str, stream: str, period: str) -> Archive | None:
         """The current vintage, or None."""
-        query = sa.select(ARCHIVES).where(
-            ARCHIVES.c.symbol == symbol, ARCHIVES.c.stream == stream, ARCHIVES.c.period == period, ARCHIVES.c.is_current
-        )
-        with self._read() as connection:
+        key = self._key(symbol=symbol, stream=stream, period=period)
+        query = sa.select(ARCHIVES).where(*_is(ARCHIVES, key), ARCHIVES.c.is_current)
+        with self.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _archive(row)
 
     def archive_vintages(self, symbol: str, stream: str, period: str) -> list[Archive]:
         """All vintages, oldest first."""
-        query = (
-            sa.select(ARCHIVES)
-            .where(ARCHIVES.c.symbol == symbol, ARCHIVES.c.stream == stream, ARCHIVES.c.period == period)
-            .order_by(ARCHIVES.c.fetched_at_utc, ARCHIVES.c.sha256)
-        )
-        with self._read() as connection:
+        key = self._key(symbol=symbol, stream=stream, period=period)
+        query = sa.select(ARCHIVES).where(*_is(ARCHIVES, key)).order_by(ARCHIVES.c.fetched_at_utc, ARCHIVES.c.sha256)
+        with self.reading() as connection:
             return [_archive(row) for row in connection.execute(query).mappings()]
 
     def archives_between(self, symbol: str, stream: str, start: datetime, end: datetime) -> list[Archive]:
@@ -115,15 +112,14 @@ class SourceRows(LedgerEngine):
         query = (
             sa.select(ARCHIVES)
             .where(
-                ARCHIVES.c.symbol == symbol,
-                ARCHIVES.c.stream == stream,
+                *_is(ARCHIVES, self._key(symbol=symbol, stream=stream)),
                 ARCHIVES.c.period >= f"{first:%Y-%m}",
                 ARCHIVES.c.period <= f"{last:%Y-%m-%d}",
                 ARCHIVES.c.is_current,
             )
             .order_by(ARCHIVES.c.period)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             found = [_archive(row) for row in connection.execute(query).mappings()]
         return [archive for archive in found if len(archive.period) == 7 or archive.period >= f"{first:%Y-%m-%d}"]
 
@@ -133,24 +129,24 @@ class SourceRows(LedgerEngine):
 
     def record_captures(self, captures: Iterable[Capture]) -> None:
         """`record_capture` for several, in one transaction."""
-        with self._write() as connection:
+        with self.engine.writing() as connection:
             for capture in captures:
                 self._record_capture(connection, capture)
 
     def _record_capture(self, connection: sa.Connection, capture: Capture) -> None:
-        key = {"symbol": capture.symbol, "stream": capture.stream, "hour": whole_hour(capture.hour)}
+        key = self._key(symbol=capture.symbol, stream=capture.stream, hour=whole_hour(capture.hour))
         held = connection.execute(
             sa.select(CAPTURES.c.complete, CAPTURES.c.content_hash).where(*_is(CAPTURES, key), CAPTURES.c.is_current)
         ).one_or_none()
         better = held is None or capture.complete or not held.complete or held.content_hash == capture.content_hash
         if better:
-            _supersede(connection, CAPTURES, **key)
-        self._upsert(connection, CAPTURES, _capture_row(capture) | {"is_current": better})
+            _supersede(connection, CAPTURES, key)
+        self._upsert(connection, CAPTURES, _capture_row(capture) | key | {"is_current": better})
 
     def capture(self, symbol: str, stream: str, hour: datetime) -> Capture | None:
         """The current vintage of one hour, or None."""
-        key = {"symbol": symbol, "stream": stream, "hour": whole_hour(hour)}
-        with self._read() as connection:
+        key = self._key(symbol=symbol, stream=stream, hour=whole_hour(hour))
+        with self.reading() as connection:
             row = (
                 connection.execute(sa.select(CAPTURES).where(*_is(CAPTURES, key), CAPTURES.c.is_current))
                 .mappings()
@@ -160,11 +156,11 @@ class SourceRows(LedgerEngine):
 
     def capture_vintages(self, symbol: str, stream: str, hour: datetime) -> list[Capture]:
         """All vintages of one hour, oldest first."""
-        key = {"symbol": symbol, "stream": stream, "hour": whole_hour(hour)}
+        key = self._key(symbol=symbol, stream=stream, hour=whole_hour(hour))
         query = (
             sa.select(CAPTURES).where(*_is(CAPTURES, key)).order_by(CAPTURES.c.captured_at_utc, CAPTURES.c.content_hash)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [_capture(row) for row in connection.execute(query).mappings()]
 
     def captures_between(self, symbol: str, stream: str, start: datetime, end: datetime) -> list[Capture]:
@@ -172,33 +168,32 @@ class SourceRows(LedgerEngine):
         query = (
             sa.select(CAPTURES)
             .where(
-                CAPTURES.c.symbol == symbol,
-                CAPTURES.c.stream == stream,
+                *_is(CAPTURES, self._key(symbol=symbol, stream=stream)),
                 CAPTURES.c.hour >= floor_hour(start),
                 CAPTURES.c.hour < utc(end),
                 CAPTURES.c.is_current,
             )
             .order_by(CAPTURES.c.hour)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [_capture(row) for row in connection.execute(query).mappings()]
 
     def unfinished_captures(self, symbol: str, start: datetime, end: datetime) -> list[Capture]:
         """Current vintages, of all streams, that were taken before their hour was over and settled."""
         query = sa.select(CAPTURES).where(
-            CAPTURES.c.symbol == symbol,
+            *_is(CAPTURES, self._key(symbol=symbol)),
             CAPTURES.c.hour >= floor_hour(start),
             CAPTURES.c.hour < utc(end),
             CAPTURES.c.is_current,
             sa.not_(CAPTURES.c.complete),
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [_capture(row) for row in connection.execute(query.order_by(CAPTURES.c.hour)).mappings()]
 
     def captures_since(self, instant: datetime) -> int:
         """How many answers of REST were kept since an instant."""
-        query = sa.select(sa.func.count()).where(CAPTURES.c.captured_at_utc >= utc(instant))
-        with self._read() as connection:
+        query = sa.select(sa.func.count()).where(self.of_market(CAPTURES), CAPTURES.c.captured_at_utc >= utc(instant))
+        with self.reading() as connection:
             return connection.execute(query).scalar_one()
 
     def superseded_captures(self, before: datetime, limit: int) -> list[Capture]:
@@ -206,6 +201,7 @@ class SourceRows(LedgerEngine):
         query = (
             sa.select(CAPTURES)
             .where(
+                self.of_market(CAPTURES),
                 sa.not_(CAPTURES.c.is_current),
                 sa.not_(CAPTURES.c.complete),
                 CAPTURES.c.captured_at_utc < utc(before),
@@ -213,24 +209,28 @@ class SourceRows(LedgerEngine):
             .order_by(CAPTURES.c.captured_at_utc)
             .limit(limit)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [_capture(row) for row in connection.execute(query).mappings()]
 
     def forget_captures(self, captures: Iterable[Capture]) -> None:
         """Drop the rows of vintages that no committed hour refers to; their files are the caller's."""
-        with self._write() as connection:
+        with self.engine.writing() as connection:
             for capture in captures:
-                key = {
-                    "symbol": capture.symbol,
-                    "stream": capture.stream,
-                    "hour": whole_hour(capture.hour),
-                    "content_hash": capture.content_hash,
-                }
+                key = self._key(
+                    symbol=capture.symbol,
+                    stream=capture.stream,
+                    hour=whole_hour(capture.hour),
+                    content_hash=capture.content_hash,
+                )
                 connection.execute(sa.delete(CAPTURES).where(*_is(CAPTURES, key), sa.not_(CAPTURES.c.is_current)))
+
+    def _key(self, **key: Any) -> dict[str, Any]:
+        """The columns that identify a row of the market's streams, with their values."""
+        return {"market": self.layout.market, **key}
 
     def _upsert(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
         key = [column.name for column in table.primary_key]
-        insert = self._insert(table).values(**row)
+        insert = self.engine.insert(table).values(**row)
         changed = {name: insert.excluded[name] for name in row if name not in key}
         connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed))
 
@@ -239,7 +239,7 @@ def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]
     return [table.c[name] == value for name, value in key.items()]
 
 
-def _supersede(connection: sa.Connection, table: sa.Table, **key: Any) -> None:
+def _supersede(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any]) -> None:
     connection.execute(sa.update(table).where(*_is(table, key), table.c.is_current).values(is_current=False))
 
 
@@ -251,6 +251,7 @@ def _archive_row(archive: Archive) -> dict[str, Any]:
 
 def _archive(row: sa.RowMapping) -> Archive:
     values = dict(row)
+    del values["market"]
     return Archive(fetched_at=values.pop("fetched_at_utc"), **values)
 
 
@@ -263,4 +264,5 @@ def _capture_row(capture: Capture) -> dict[str, Any]:
 
 def _capture(row: sa.RowMapping) -> Capture:
     values = dict(row)
+    del values["market"]
     return Capture(captured_at=values.pop("captured_at_utc"), **values)

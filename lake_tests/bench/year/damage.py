@@ -12,6 +12,8 @@ import polars as pl
 import sqlalchemy as sa
 
 from lake_assets.lake import Lake
+from lake_resources.storage.catalog import floor_hour
+from lake_resources.storage.ledger.tables import utc_text
 from lake_tests.bench.year.planted import HOUR, Plant
 
 STRAY = "stray file"
@@ -22,7 +24,7 @@ def damage(lake: Lake, planted: Sequence[Plant]) -> None:
     for plant in planted:
         if plant.stream or plant.start.minute:
             continue
-        path = lake.catalog.minute_path(plant.symbol, plant.start)
+        path = lake.catalog.partition_path(plant.symbol, plant.start)
         match plant.kind:
             case "deleted file":
                 path.unlink()
@@ -46,24 +48,24 @@ def remove_strays(lake: Lake, planted: Sequence[Plant]) -> None:
     """What a person does about a file of an hour that cannot be."""
     for plant in planted:
         if plant.kind == STRAY:
-            lake.catalog.minute_path(plant.symbol, plant.start).unlink()
+            lake.catalog.partition_path(plant.symbol, plant.start).unlink()
 
 
 def _moved(lake: Lake, plant: Plant) -> bytes:
     """Sound rows of the hour, made from another one's."""
-    first = lake.ledger.first_hour(plant.symbol)
+    first = lake.ledger.first_partition(plant.symbol)
     assert first is not None
-    rows = pl.read_parquet(lake.catalog.minute_path(plant.symbol, first + HOUR))
+    rows = pl.read_parquet(lake.catalog.partition_path(plant.symbol, first + HOUR))
     buffer = io.BytesIO()
     rows.with_columns(timestamp=pl.col("timestamp") + (plant.start - first - HOUR)).write_parquet(buffer)
     return buffer.getvalue()
 
 
 def _sql(lake: Lake, statement: str, plant: Plant) -> None:
-    engine = sa.create_engine(lake.ledger.url)
+    engine = sa.create_engine(lake.ledger.engine.url)
     with engine.begin() as connection:
         connection.execute(
-            sa.text(f"{statement} WHERE symbol = :symbol AND day = :day AND hour = :hour"),
-            {"symbol": plant.symbol, "day": plant.period, "hour": plant.start.hour},
+            sa.text(f"{statement} WHERE symbol = :symbol AND start_utc = :start"),
+            {"symbol": plant.symbol, "start": utc_text(floor_hour(plant.start))},
         )
     engine.dispose()

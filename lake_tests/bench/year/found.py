@@ -19,7 +19,7 @@ from lake_assets.quality.month_card import month_window, report_card
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.storage.ledger.ledger import Partition
-from lake_resources.storage.reader import scan_minutes
+from lake_resources.storage.reader import scan
 from lake_tests.bench.year.must import VALUES, Finding, minute, stretch
 from lake_tests.bench.year.planted import END, HOUR, MINUTE, Span
 
@@ -41,8 +41,7 @@ def audit_findings(
 ) -> Iterator[Finding]:
     """Wrong hours, with their codes."""
     report = audit_hours(
-        lake.catalog,
-        lake.ledger,
+        lake.store,
         symbol,
         span.start,
         END,
@@ -58,12 +57,12 @@ def audit_findings(
 
 def ledger_findings(lake: Lake, span: Span, symbol: str, now: datetime) -> Iterator[Finding]:
     """Holes, quarantine, missing sources, revisions, vintages, sources that are not the usual ones, failed checks."""
-    certificate = certify(lake.catalog, lake.ledger, symbol, span.start, END, now=now, lag_minutes=LAG_MINUTES)
+    certificate = certify(lake.store, symbol, span.start, END, now=now, lag_minutes=LAG_MINUTES)
     for hole in certificate.holes:
         mark = "explained" if hole.explained else "unexplained"
         yield Finding("holes", symbol, stretch(hole.start, hole.end), f"{mark}: {hole.cause}")
     for entry in lake.ledger.quarantined(symbol, span.start, END):
-        yield Finding("quarantine", symbol, minute(entry.hour), ",".join(entry.codes))
+        yield Finding("quarantine", symbol, minute(entry.start), ",".join(entry.codes))
     for row in lake.ledger.missing_sources(symbol):
         reason = next((label for part, label in _REASONS.items() if part in row.reason), row.reason)
         yield Finding("missing sources", symbol, f"{row.stream} {row.period}", f"{row.source}: {reason}")
@@ -84,7 +83,7 @@ def ledger_findings(lake: Lake, span: Span, symbol: str, now: datetime) -> Itera
 
 def _of_hour(partition: Partition, current: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
     """What is unusual about a committed hour; `current` has the sha256 of each archive by stream and period."""
-    symbol, hour = partition.symbol, partition.hour
+    symbol, hour = partition.symbol, partition.start
     for check in outcomes_from_json(partition.checks):
         if not check.passed:
             yield Finding("checks", symbol, minute(hour), check.name)
@@ -111,7 +110,7 @@ def _usual(stream: str, hour: datetime) -> str:
 def value_findings(lake: Lake, span: Span, symbol: str) -> Iterator[Finding]:
     """Stretches in which a column that should always have a value is NULL."""
     columns = list(VALUES.values())
-    rows = scan_minutes(lake.catalog, lake.ledger, symbol, span.start, END, ["timestamp", *columns]).collect()
+    rows = scan(lake.store, symbol, span.start, END, ["timestamp", *columns]).collect()
     for name in columns:
         times = rows.filter(pl.col(name).is_null())["timestamp"].to_list()
         for first, last in _runs(times):
@@ -139,9 +138,7 @@ def open_days(lake: Lake, symbol: str, now: datetime) -> Iterator[Finding]:
 def card_findings(lake: Lake, span: Span, symbol: str) -> Iterator[Finding]:
     """The figures of each month's report card, as they are at the end of the span."""
     for month in months(span):
-        card = report_card(
-            lake.catalog, lake.ledger, symbol, month, now=END + LAG_MINUTES * MINUTE, lag_minutes=LAG_MINUTES
-        )
+        card = report_card(lake.store, symbol, month, now=END + LAG_MINUTES * MINUTE, lag_minutes=LAG_MINUTES)
         found = card.certificate
         yield card_finding(
             symbol,

@@ -111,9 +111,7 @@ class Journey:
         with self._step("compact"):
             bench.at(span.compacted_at)
             for symbol in span.symbols:
-                for done in run_compaction(
-                    bench.lake.catalog, bench.lake.ledger, symbol, now=bench.now, clock=lambda: bench.now
-                ):
+                for done in run_compaction(bench.lake.store, symbol, now=bench.now, clock=lambda: bench.now):
                     assert done.status == "compacted", done
         self._judge(Stage.COMPACTED)
 

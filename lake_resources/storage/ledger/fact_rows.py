@@ -1,0 +1,56 @@
+"""What the ledger says of partitions without where they came from: years of them in a fraction of a second.
+
+Belongs here: those readings of `partitions`. Does not belong here: writing it (`partition_rows`), comparing it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from lake_resources.storage.ledger.table_rows import TableRows
+from lake_resources.storage.ledger.tables import PARTITIONS
+
+
+class PartitionFacts(NamedTuple):
+    """A committed partition: its file relative to the lake's root, and what must be in it."""
+
+    start: datetime
+    path: str
+    row_count: int
+    expected_rows: int
+    min_ts: datetime | None
+    max_ts: datetime | None
+    schema_hash: str
+    content_hash: str
+    complete: bool
+
+
+class FactRows(TableRows):
+    """The readings of `partitions` that an audit needs."""
+
+    def first_partition(self, symbol: str) -> datetime | None:
+        """Start of the earliest committed partition, or None."""
+        query = sa.select(sa.func.min(PARTITIONS.c.start_utc, type_=PARTITIONS.c.start_utc.type)).where(
+            *self.of_symbol(PARTITIONS, symbol)
+        )
+        with self.reading() as connection:
+            return connection.execute(query).scalar()
+
+    def partition_facts(self, symbol: str, start: datetime, end: datetime) -> list[PartitionFacts]:
+        """Committed partitions that overlap `[start, end)`, in order."""
+        c = PARTITIONS.c
+        columns = sa.select(
+            c.start_utc, c.path, c.row_count, c.expected_rows, c.min_ts, c.max_ts, c.schema_hash, c.content_hash,
+            c.complete,
+        )  # fmt: skip
+        with self.reading() as connection:
+            return [PartitionFacts(*row) for row in connection.execute(self.within(columns, symbol, start, end))]
+
+    def partitions_with_checks(self, symbol: str, start: datetime, end: datetime, text: str) -> set[datetime]:
+        """Starts of the committed partitions that overlap `[start, end)` and whose checks, as JSON, contain a text."""
+        query = self.within(sa.select(PARTITIONS.c.start_utc), symbol, start, end)
+        with self.reading() as connection:
+            return set(connection.execute(query.where(PARTITIONS.c.checks.contains(text, autoescape=True))).scalars())
