@@ -37,14 +37,17 @@ demo: setup ## backfill two symbols and two days on the simulator, print what wa
 up: setup ## start webserver, daemon and simulator; LAKE_EXCHANGE=binance for the real exchange
 	$(BIN)/lake up
 
+# One more worker than cores: a journey mostly waits, for the daemon's rounds or for a minute to pass.
+TEST_WORKERS ?= -n 3 --dist loadfile
+
 test: setup-dev check ## everything CI runs: lint, types, layers, all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest $(TEST_WORKERS)
 
 test-fast: setup-dev ## the tests that take under 3 minutes together
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not e2e and not long"
+	$(BIN)/python -m pytest $(TEST_WORKERS) -m "not slow and not e2e and not long"
 
 test-long: setup-dev ## the long forms of tests that the suite has short: a hundred kills, two hundred hours, three weeks
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long
+	$(BIN)/python -m pytest $(TEST_WORKERS) -m long
 
 check: setup-dev ## lint, format, types, import layers
 	$(BIN)/ruff check .

@@ -1,28 +1,72 @@
-"""One running stack (simulator, webserver, daemon) for all journeys."""
+"""One running stack (simulator, webserver, daemon) for all journeys but the outage, which kills its own.
+
+Most of a journey's time is waiting: for the daemon's rounds, for a minute to pass. So what takes longest is asked for
+first, and looked at last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pytest
 
+from lake_assets.assets.vision import offered_streams
+from lake_assets.cli.demo import demo_windows
+from lake_assets.dagster_names import archive_key, hour_key
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
+from lake_assets.metadata import minute_key, vision_key
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_tests.support.outage import free_port
 
 
 @dataclass(frozen=True)
 class Journey:
-    """What a user has in front of him."""
+    """What a user has in front of him.
+
+    Attributes:
+        day: a published day, whose archives and hours `day_backfill` is at work on since the stack came up.
+    """
 
     settings: LakeSettings
     stack: Stack
     api: DagsterApi
     lake: Lake
+    day: datetime
+    day_backfill: str
+
+    def wait(self, what: str, ready: Callable[[], object], *, seconds: float = 300) -> None:
+        """Until `ready()` is true; the time is for machines with other work, no test depends on less of it."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            self.stack.check()
+            self.stack.tend()
+            assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
+            time.sleep(0.5)
+
+
+_LAST = ("test_backfill_over_graphql", "test_hot_band")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for the stack to have done something comes after what asks it for something."""
+    items.sort(key=lambda item: _LAST.index(item.path.stem) if item.path.stem in _LAST else -1)
+
+
+def archive_ranges(settings: LakeSettings, day: datetime, now: datetime) -> list[tuple[Sequence[str], str, str]]:
+    """Asset and partition of each archive of a day that is due by now."""
+    return [
+        (vision_key("BTCUSDT", stream.name).path, key, key)
+        for stream in offered_streams(settings)
+        if stream.name in UM_MINUTE.uses and UM_MINUTE.uses[stream.name].archive_due(day.date(), now)
+        for key in [archive_key(stream, UM_MINUTE.uses[stream.name].period(day.date()))]
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +82,11 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
         promote_interval_s=86_400,
     )
     with local_stack(settings, say=print) as stack:
-        api = DagsterApi(stack.address)
-        yield Journey(settings, stack, api, open_lake(settings))
+        api, lake = DagsterApi(stack.address), open_lake(settings)
+        now = lake.clock()
+        day, _ = demo_windows(now)
+        hours = (minute_key("BTCUSDT").path, hour_key(day), hour_key(day + timedelta(hours=23)))
+        backfill = api.launch_backfill([*archive_ranges(settings, day, now), hours], title="e2e")
+        yield Journey(settings, stack, api, lake, day, backfill)
         api.close()
+        lake.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from lake_assets.dagster_names import hour_key
 from lake_assets.metadata import minute_key
 from lake_tests.e2e.conftest import Journey
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 _QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
@@ -59,15 +58,11 @@ def test_one_partition_by_hand(journey: Journey, page: Page, tmp_path: Path) -> 
     box.press("Enter")
     page.get_by_role("button", name="Launch").last.click()
 
-    deadline = time.monotonic() + 120
-    while journey.lake.ledger.partition("BTCUSDT", hour) is None and time.monotonic() < deadline:
-        journey.stack.check()
-        time.sleep(1)
+    journey.wait("the hour of the UI's run", lambda: journey.lake.ledger.partition("BTCUSDT", hour))
     row = journey.lake.ledger.partition("BTCUSDT", hour)
-    assert row is not None, f"the UI's run did not commit {partition}"
+    assert row is not None
     assert row.row_count == 60
-    while not _is_in(journey, partition, "MATERIALIZED") and time.monotonic() < deadline:
-        time.sleep(1)
+    journey.wait("its materialization", lambda: _is_in(journey, partition, "MATERIALIZED"))
     page.goto(f"{address}?view=partitions&partition={partition.replace(':', '%3A')}")
     page.get_by_text("premium_index_klines_1m").first.wait_for()
     picture = page.get_by_role("img", name="close and volume")

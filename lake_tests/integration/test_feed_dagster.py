@@ -183,7 +183,7 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
 @pytest.mark.slow
 def test_a_range_stops_at_a_restated_bar_and_every_hour_says_why(tmp_path: Path) -> None:
     with scripted_ui(tmp_path) as (ui, bench):
-        ui.run(at(13 - 740), at(10))
+        ui.run(at(0), at(10))
         bench.exchange.bars[at(10)][3] = "1.5"
         result = ui.run(at(11), at(13), fails=True)
         text = failure_text(result)
