@@ -1,6 +1,6 @@
-"""Partitioned asset checks of hourly assets: their specs, and recording results hour by hour.
+"""Partitioned asset checks of tables: their specs, and recording results partition by partition.
 
-Belongs here: check texts, events of committed hours and their checks.
+Belongs here: check texts, events of committed partitions and their checks.
 Does not belong here: the rules (`validation`).
 
 Dagster's own recording would write one check row without a partition per range run and leave the planned ones open.
@@ -17,17 +17,18 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.dagster_names import hour_key
+from lake_assets.dagster_names import partition_key
 from lake_assets.inputs.results import HourResult
-from lake_assets.metadata import hour_metadata
+from lake_assets.metadata import Picture, partition_metadata
 from lake_assets.validation.outcome import CHECKS, CheckOutcome, CheckSpec
 from lake_resources.dagster_private import AssetCheckEvaluationTargetMaterializationData
+from lake_resources.layout import TableLayout
 
 
 def check_specs(
     key: dg.AssetKey, partitions: dg.PartitionsDefinition[str], checks: Mapping[str, CheckSpec] = CHECKS
 ) -> list[dg.AssetCheckSpec]:
-    """Specs of all partitioned checks of an hourly asset."""
+    """Specs of all partitioned checks of an asset."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
@@ -36,14 +37,23 @@ def check_specs(
         ]
 
 
-def record_hours(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, results: Sequence[HourResult], *, now: datetime, picture: bool
+def record_results(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    layout: TableLayout,
+    results: Sequence[HourResult],
+    *,
+    now: datetime,
+    picture: Picture | None,
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Log the materialization of each present hour now, then yield the check rows of every judged hour."""
+    """Log the materialization of each present partition now, then yield the check rows of every judged one."""
     events = {
-        hour_key(result.hour): hour_metadata(result, now=now, picture=picture) for result in results if result.present
+        partition_key(layout, result.hour): partition_metadata(result, layout, now=now, picture=picture)
+        for result in results
+        if result.present
     }
-    yield from record_partitions(context, key, events, [(hour_key(each.hour), each.outcomes) for each in results])
+    judged = [(partition_key(layout, each.hour), each.outcomes) for each in results]
+    yield from record_partitions(context, key, events, judged)
 
 
 def record_partitions(
@@ -71,20 +81,20 @@ def close_checks(key: dg.AssetKey, names: Iterable[str] = CHECKS) -> Iterator[dg
         yield dg.Output(None, output_name=f"{prefix}_{name}")
 
 
-def raise_for_failed(symbol: str, results: Sequence[HourResult]) -> None:
-    """Fail the run, after all hours were tried, when hours need a person; names them and the reasons.
+def raise_for_failed(symbol: str, layout: TableLayout, results: Sequence[HourResult]) -> None:
+    """Fail the run, after all partitions were tried, when some need a person; names them and the reasons.
 
     Raises:
-        dg.Failure: with a list of the hours.
+        dg.Failure: with a list of the partitions.
     """
     failed = [result for result in results if result.failed]
     if not failed:
         return
-    lines = [f"{hour_key(result.hour)}: {result.status}: {result.reason}" for result in failed]
+    lines = [f"{partition_key(layout, result.hour)}: {result.status}: {result.reason}" for result in failed]
     raise dg.Failure(
-        f"um/{symbol}/minute: {len(failed)} of {len(results)} hours were not committed; the others were.\n"
-        + "\n".join(lines[:20]),
-        metadata={"failed_hours": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines[:200]))},
+        f"{layout.market}/{symbol}/{layout.directory}: {len(failed)} of {len(results)} {layout.span}s were not "
+        "committed; the others were.\n" + "\n".join(lines[:20]),
+        metadata={f"failed_{layout.span}s": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines[:200]))},
     )
 
 

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lake_resources.binance.stream import Stream
+    from lake_resources.layout import TableLayout
+
+FIRST_MARKET = "um"
+"""The market whose names in Dagster carry no market where another's would: their history lies under these names."""
 
 AUTOMATION_TAG = "lake/automation"
 """Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
@@ -37,14 +41,44 @@ def symbol_name(symbol: str) -> str:
     return "".join(mark if mark in _NAME_MARKS else f"_u{ord(mark):x}" for mark in symbol)
 
 
+def table_names(layout: TableLayout, symbol: str) -> list[str]:
+    """Parts of the key of a symbol's table: `um/<symbol>/minute`."""
+    return [layout.market, symbol_name(symbol), layout.directory]
+
+
+def table_op(layout: TableLayout, symbol: str) -> str:
+    """Name of the step that builds a symbol's table: `minute_<symbol>`, or `spot_bars_1s_<symbol>`."""
+    return f"{_elsewhere(layout.market)}{layout.directory}_{symbol_name(symbol).lower()}"
+
+
+def table_job(layout: TableLayout) -> str:
+    """Name of the job over a table's partitions: `minute_hours`, or `spot_bars_1s_days`."""
+    return f"{_elsewhere(layout.market)}{layout.directory}_{layout.span}s"
+
+
 def minute_names(symbol: str) -> list[str]:
-    """Parts of the key of a symbol's minute table."""
-    return ["um", symbol_name(symbol), "minute"]
+    """Parts of the key of a symbol's minute table, for commands that do not import the table itself."""
+    return [FIRST_MARKET, symbol_name(symbol), "minute"]
 
 
-def vision_names(symbol: str, stream: str) -> list[str]:
-    """Parts of the key of one archive stream of a symbol."""
-    return ["vision", symbol_name(symbol), stream]
+def vision_names(symbol: str, stream: str, market: str = FIRST_MARKET) -> list[str]:
+    """Parts of the key of one archive stream of a symbol: `vision/<symbol>/<stream>`, or `vision/spot/…`."""
+    place = ["vision"] if market == FIRST_MARKET else ["vision", market]
+    return [*place, symbol_name(symbol), stream]
+
+
+def vision_op(symbol: str, stream: str, market: str = FIRST_MARKET) -> str:
+    """Name of the step that takes in one archive stream of a symbol."""
+    return f"{vision_group(symbol, market)}_{stream}"
+
+
+def vision_group(symbol: str, market: str = FIRST_MARKET) -> str:
+    """Name of the group in which the UI shows a symbol's archives."""
+    return f"vision_{_elsewhere(market)}{symbol_name(symbol).lower()}"
+
+
+def _elsewhere(market: str) -> str:
+    return "" if market == FIRST_MARKET else f"{market}_"
 
 
 def repair_tags(symbol: str, *, force: bool, vision_only: bool) -> dict[str, str]:
@@ -61,6 +95,16 @@ def hour_of(key: str) -> datetime:
 def hour_key(hour: datetime) -> str:
     """Hourly partition key of an instant's hour."""
     return hour.astimezone(UTC).strftime(HOUR_FORMAT)
+
+
+def partition_key(layout: TableLayout, start: datetime) -> str:
+    """Partition key of a table's partition that begins at `start`."""
+    return start.astimezone(UTC).strftime(DAY_FORMAT if layout.span == "day" else HOUR_FORMAT)
+
+
+def partition_start(layout: TableLayout, key: str) -> datetime:
+    """Start of the partition that a key of a table names, UTC."""
+    return datetime.strptime(key, DAY_FORMAT if layout.span == "day" else HOUR_FORMAT).replace(tzinfo=UTC)
 
 
 def archive_period(stream: Stream, key: str) -> str:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 import polars as pl
 from PIL import Image, ImageDraw
 
-from lake_assets.dagster_names import minute_names, symbol_name, vision_names
+from lake_assets.dagster_names import FIRST_MARKET, minute_names, symbol_name, table_names, vision_names
 from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import band
 from lake_resources.binance.stream import Stream
+from lake_resources.layout import TableLayout
 from lake_resources.storage.provenance import SourceRef
 
+Picture = Callable[[pl.DataFrame], str]
+"""Draws rows as a `data:` URI."""
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
 
@@ -33,19 +36,24 @@ def minute_key(symbol: str) -> dg.AssetKey:
     return dg.AssetKey(minute_names(symbol))
 
 
+def table_key(layout: TableLayout, symbol: str) -> dg.AssetKey:
+    """Key of a symbol's table."""
+    return dg.AssetKey(table_names(layout, symbol))
+
+
 def compacted_key(symbol: str) -> dg.AssetKey:
     """Key of the day and month files of a symbol's minute table."""
     return dg.AssetKey(["um", symbol_name(symbol), "compacted"])
 
 
-def vision_key(symbol: str, stream: str) -> dg.AssetKey:
+def vision_key(symbol: str, stream: str, market: str = FIRST_MARKET) -> dg.AssetKey:
     """Key of one archive stream of a symbol."""
-    return dg.AssetKey(vision_names(symbol, stream))
+    return dg.AssetKey(vision_names(symbol, stream, market))
 
 
-def symbol_tags(symbol: str) -> dict[str, str]:
+def symbol_tags(symbol: str, market: str = FIRST_MARKET) -> dict[str, str]:
     """Tags by which the catalogue is filtered."""
-    return {"symbol": symbol_name(symbol), "market": "um"}
+    return {"symbol": symbol_name(symbol), "market": market}
 
 
 def table_columns(table: Table) -> dg.TableSchema:
@@ -87,31 +95,40 @@ def archive_metadata(result: ArchiveResult) -> dict[str, Any]:
     }
 
 
-def hour_metadata(result: HourResult, *, now: datetime, picture: bool) -> dict[str, Any]:
-    """Metadata of one committed hour. Event rows are the cost of a long backfill, so it is kept small."""
+def partition_metadata(
+    result: HourResult, layout: TableLayout, *, now: datetime, picture: Picture | None = None
+) -> dict[str, Any]:
+    """Metadata of one committed partition. Event rows are the cost of a long backfill, so it is kept small.
+
+    Args:
+        result: what was built.
+        layout: of its table.
+        now: the moment of the run, UTC.
+        picture: draws the rows; None where no picture is wanted.
+    """
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": result.row_count,
         "dagster/uri": dg.MetadataValue.path(str(result.path)),
         "outcome": result.status,
-        "band": band(now - result.hour - timedelta(hours=1)),
+        "band": band(now - result.hour - layout.step),
         "expected_rows": result.expected_rows,
-        "completeness_pct": completeness_pct(_expected_minutes_there(result), result.expected_rows),
+        "completeness_pct": completeness_pct(_expected_rows_there(result, layout), result.expected_rows),
         "content_hash": result.content_hash[:16],
         "provenance": provenance_table(result.sources),
     }
     if result.reason:
         metadata["reason"] = result.reason
-    if picture and result.frame is not None and result.frame.height:
-        metadata["close_and_volume"] = dg.MetadataValue.md(f"![close and volume]({hour_picture(result.frame)})")
+    if picture is not None and result.frame is not None and result.frame.height:
+        metadata["close_and_volume"] = dg.MetadataValue.md(f"![close and volume]({picture(result.frame)})")
     return metadata
 
 
-def _expected_minutes_there(result: HourResult) -> int:
-    """Minutes of those that must exist; the others of an open hour are provisional."""
+def _expected_rows_there(result: HourResult, layout: TableLayout) -> int:
+    """Rows of those that must exist; the others of an open partition are provisional."""
     if result.frame is None:
         return min(result.row_count, result.expected_rows)
-    end = result.hour + timedelta(minutes=result.expected_rows)
-    return result.frame.filter(pl.col("timestamp") < end)["timestamp"].n_unique()
+    end = result.hour + result.expected_rows * layout.grain
+    return result.frame.filter(pl.col(layout.time_column) < end)[layout.time_column].n_unique()
 
 
 def hour_picture(frame: pl.DataFrame) -> str:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from lake_assets.dagster_names import DAY_FORMAT, HOUR_FORMAT
 from lake_resources.binance.stream import Stream
+from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 
 with warnings.catch_warnings():
@@ -22,8 +23,10 @@ with warnings.catch_warnings():
 """An hour waits for its day (or month) in a backfill that holds both; days outside an archive's life do not exist."""
 
 
-def hourly(settings: LakeSettings) -> dg.HourlyPartitionsDefinition:
-    """Hours of the minute table. The open hour is a partition too (`end_offset=1`)."""
+def table_partitions(layout: TableLayout, settings: LakeSettings) -> dg.TimeWindowPartitionsDefinition:
+    """Hours or days of a table, as its layout says. The open one is a partition too (`end_offset=1`)."""
+    if layout.span == "day":
+        return dg.DailyPartitionsDefinition(start_date=settings.start_utc, end_offset=1, timezone="UTC", fmt=DAY_FORMAT)
     return dg.HourlyPartitionsDefinition(start_date=settings.start_utc, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)
 
 

@@ -8,36 +8,37 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.dagster_names import archive_key, archive_period, symbol_name
+from lake_assets.dagster_names import FIRST_MARKET, archive_key, archive_period, vision_group, vision_names, vision_op
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
 from lake_assets.partitions import archive_partitions, has_archive_partitions
 from lake_assets.resources import LakeOpener
 from lake_resources.binance.stream import Stream
-from lake_resources.binance.um_streams import BOOK_DEPTH, TRADES, UM_STREAMS
+from lake_resources.binance.streams import STREAMS
+from lake_resources.binance.um_streams import BOOK_DEPTH, TRADES
 from lake_resources.settings import LakeSettings
 
 
-def offered_streams(settings: LakeSettings) -> list[Stream]:
-    """Archive streams of each symbol; `trades` and `book_depth` are large and off by default."""
+def offered_streams(settings: LakeSettings, market: str = FIRST_MARKET) -> list[Stream]:
+    """Archive streams of each symbol of a market; `trades` and `book_depth` are large and off by default."""
     optional = {TRADES.name: settings.archive_trades, BOOK_DEPTH.name: settings.archive_book_depth}
     return [
         stream
-        for name, stream in UM_STREAMS.items()
+        for name, stream in STREAMS[market].items()
         if stream.archive is not None and optional.get(name, True) and has_archive_partitions(stream, settings)
     ]
 
 
 def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> dg.AssetsDefinition:
     """The asset `vision/<symbol>/<stream>`."""
-    key = vision_key(symbol, stream.name)
+    key = vision_key(symbol, stream.name, stream.market.name)
     spec = dg.AssetSpec(
         key,
         description=_text(stream, symbol),
-        group_name=f"vision_{symbol_name(symbol).lower()}",
+        group_name=vision_group(symbol, stream.market.name),
         kinds={"binance", "parquet"},
-        tags=symbol_tags(symbol),
+        tags=symbol_tags(symbol, stream.market.name),
         partitions_def=archive_partitions(stream, settings),
         metadata={"dagster/column_schema": stream_columns(stream), "lake/stream": stream.name},
         # Skippable: a day that is not published stays missing instead of failing, and each day is logged as it lands.
@@ -45,7 +46,7 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
     )
 
     @dg.multi_asset(
-        name=f"vision_{symbol_name(symbol).lower()}_{stream.name}",
+        name=vision_op(symbol, stream.name, stream.market.name),
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
     )
@@ -55,22 +56,22 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
         failed: list[ArchiveResult] = []
         for number, result in enumerate(ingest_archives(opened, symbol, [(stream, p) for p in keys]), start=1):
             context.log.info(f"{number}/{len(keys)} {symbol} {stream.name} {result.period}: {result.status}")
-            log_archive(context, result, partition=keys[result.period])
+            log_archive(context, result, stream)
             if result.status == "failed":
                 failed.append(result)
         yield from ()
         if failed:
             lines = "\n".join(f"{result.period}: {result.message}" for result in failed)
-            raise dg.Failure(f"vision/{symbol}/{stream.name}: {len(failed)} of {len(keys)} files failed\n{lines}")
+            name = "/".join(vision_names(symbol, stream.name, stream.market.name))
+            raise dg.Failure(f"{name}: {len(failed)} of {len(keys)} files failed\n{lines}")
 
     return vision
 
 
-def log_archive(context: dg.AssetExecutionContext, result: ArchiveResult, *, partition: str | None = None) -> None:
+def log_archive(context: dg.AssetExecutionContext, result: ArchiveResult, stream: Stream) -> None:
     """Log one archive file: a materialization when it is there, an observation with the reason when it is not."""
-    key = vision_key(result.symbol, result.stream)
-    if partition is None:
-        partition = archive_key(UM_STREAMS[result.stream], result.period)
+    key = vision_key(result.symbol, result.stream, stream.market.name)
+    partition = archive_key(stream, result.period)
     if result.present:
         if result.message:
             context.log.warning(f"{result.symbol} {result.stream} {result.period}: left out: {result.message}")

@@ -5,11 +5,13 @@ Belongs here: its name and what it selects. Does not belong here: when it runs (
 
 from __future__ import annotations
 
+from lake_assets.dagster_names import table_job
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import minute_key
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 
-MINUTE_JOB = "minute_hours"
+MINUTE_JOB = table_job(UM_MINUTE.layout)
 
 
 def build_minute_job(settings: LakeSettings) -> AssetJob:

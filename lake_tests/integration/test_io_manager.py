@@ -10,7 +10,8 @@ from dagster import DagsterInstance
 
 from lake_assets.io_managers import LakeParquetIOManager
 from lake_assets.metadata import minute_key
-from lake_assets.partitions import hourly
+from lake_assets.partitions import table_partitions
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, hours
 
 DAILY = dg.DailyPartitionsDefinition(start_date="2026-11-01")
@@ -35,7 +36,7 @@ def test_hours_in_one_file_out(bench: Bench, tmp_path: Path) -> None:
         ledger_url=bench.settings.resolved_ledger_url,
         base_dir=str(tmp_path / "derived"),
     )
-    upstream = dg.AssetSpec(minute_key(SYMBOL), partitions_def=hourly(bench.settings))
+    upstream = dg.AssetSpec(minute_key(SYMBOL), partitions_def=table_partitions(UM_MINUTE.layout, bench.settings))
     with DagsterInstance.ephemeral() as instance:
         done = dg.materialize(
             [upstream, daily_volume, doubled],

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from lake_assets.inputs.results import HourResult
-from lake_assets.metadata import hour_metadata
+from lake_assets.metadata import partition_metadata
+from lake_assets.tables.um_minute import UM_MINUTE
 
 HOUR = datetime(2026, 2, 15, 12, tzinfo=UTC)
 
@@ -26,4 +27,4 @@ def test_completeness_of_an_hour_is_a_number_that_is_never_rounded_up(minutes, e
         {"timestamp": [HOUR + timedelta(minutes=n) for n in minutes]}, schema={"timestamp": pl.Datetime("us", "UTC")}
     )
     result = HourResult(HOUR, "committed", row_count=frame.height, expected_rows=expected, frame=frame)
-    assert hour_metadata(result, now=HOUR + timedelta(hours=2), picture=False)["completeness_pct"] == percent
+    assert partition_metadata(result, UM_MINUTE.layout, now=HOUR + timedelta(hours=2))["completeness_pct"] == percent

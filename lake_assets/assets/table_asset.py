@@ -1,0 +1,128 @@
+"""A table of the lake as a Dagster asset: `<market>/<symbol>/<table>`, from its declaration.
+
+Belongs here: what every table's asset has in common: key, partitions, archives before it, checks, what a run does.
+Does not belong here: any table's text or builder (an asset module each), building and committing (`build`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+import dagster as dg
+
+from lake_assets.assets.vision import log_archive, offered_streams
+from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_results
+from lake_assets.dagster_names import (
+    AUTOMATION_TAG,
+    FORCE_TAG,
+    ROOT_METADATA,
+    VISION_TAG,
+    partition_start,
+    table_op,
+)
+from lake_assets.inputs.results import DayResult, HourResult
+from lake_assets.inputs.sources import Report
+from lake_assets.lake import Lake
+from lake_assets.metadata import Picture, symbol_tags, table_columns, table_key, vision_key
+from lake_assets.partitions import DAY_TO_HOURS, table_partitions
+from lake_assets.resources import LakeOpener
+from lake_assets.schema.table import Table
+from lake_assets.validation.outcome import CheckSpec
+from lake_resources.settings import LakeSettings
+
+
+class Build(Protocol):
+    """Builds and commits partitions of a symbol, and yields results as they are durable."""
+
+    def __call__(
+        self,
+        lake: Lake,
+        symbol: str,
+        hours: Sequence[datetime],
+        *,
+        now: datetime,
+        report: Report,
+        provisional: bool = False,
+        force: bool = False,
+    ) -> Iterator[DayResult]:
+        """Build the partitions that begin at `hours`, in the form of `build.hours.build_hours`."""
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """What makes an asset of a declared table.
+
+    Attributes:
+        table: its declaration.
+        text: of the asset in the UI; `{symbol}` stands for the symbol.
+        checks: its checks, by name.
+        build: builds and commits partitions.
+        picture: draws a partition's rows, where there is something to see.
+    """
+
+    table: Table
+    text: str
+    checks: Mapping[str, CheckSpec]
+    build: Build
+    picture: Picture | None = None
+
+
+def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset of one symbol's table."""
+    table, layout = shown.table, shown.table.layout
+    key, partitions = table_key(layout, symbol), table_partitions(layout, settings)
+    streams = {use.name: use.stream for use in table.streams}
+    offered = {stream.name for stream in offered_streams(settings, layout.market)}
+    place = layout.market_directory.replace("/", ".")
+    spec = dg.AssetSpec(
+        key,
+        deps=[
+            dg.AssetDep(vision_key(symbol, name, layout.market), partition_mapping=DAY_TO_HOURS)
+            for name in streams
+            if name in offered
+        ],
+        description=shown.text.format(symbol=symbol),
+        group_name=layout.directory,
+        kinds={"polars", "parquet"},
+        tags=symbol_tags(symbol, layout.market),
+        partitions_def=partitions,
+        metadata={
+            "dagster/column_schema": table_columns(table),
+            "dagster/table_name": f"{place}.{layout.directory}.{symbol}",
+            "lake/schema_hash": table.schema_hash,
+            ROOT_METADATA: dg.MetadataValue.path(str(settings.lake_root)),
+        },
+        # Skippable: a partition is logged when it is committed, so a run that fails half-way keeps what it did.
+        skippable=True,
+    )
+    at_once = settings.hours_per_run if layout.span == "hour" else settings.days_per_run
+
+    @dg.multi_asset(
+        name=table_op(layout, symbol),
+        specs=[spec],
+        check_specs=check_specs(key, partitions, shown.checks),
+        backfill_policy=dg.BackfillPolicy.multi_run(at_once),
+    )
+    def partitions_of_table(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
+        opened = lake.open()
+        if context.run.tags.get(VISION_TAG) == "true":
+            opened = replace(opened, ask_rest=False)
+        starts = [partition_start(layout, partition) for partition in context.partition_keys]
+        now, results = opened.clock(), list[HourResult]()
+        # By hand or in a backfill, only rows that must exist; the hot band also shows what is younger.
+        hot = context.run.tags.get(AUTOMATION_TAG) == "hot"
+        force = context.run.tags.get(FORCE_TAG) == "true"
+        picture = shown.picture if settings.picture else None
+        for found in shown.build(
+            opened, symbol, starts, now=now, report=context.log.info, provisional=hot, force=force
+        ):
+            for archive in found.archives:
+                log_archive(context, archive, streams[archive.stream])
+            yield from record_results(context, key, layout, found.hours, now=now, picture=picture)
+            results += found.hours
+            context.log.info(f"{len(results)}/{len(starts)} {layout.span}s of {symbol} done")
+        yield from close_checks(key, shown.checks)
+        raise_for_failed(symbol, layout, results)
+
+    return partitions_of_table
