@@ -263,7 +263,7 @@ def test_refused_and_silent_exchanges_end_in_time(collect: Callable[..., Parts],
     began = time.monotonic()
     parts = collect(3.0)
 
-    assert time.monotonic() - began < 13.0
+    assert time.monotonic() - began < 60.0
     assert 2 < len(parts.journal.connections()) < 12, "with back-off, not in a loop"
     assert {row.frames for row in parts.journal.connections()} == {0}
 

@@ -108,11 +108,16 @@ def process(root: Path, sim: SimulatorServer, rest_url: str) -> Iterator[subproc
         running.wait()
 
 
-def stopped_within(running: subprocess.Popen[bytes], seconds: float) -> float:
-    began = time.monotonic()
+HANGS_S = 60.0
+"""What hangs here hangs so long; a collector that waited for it would not end before."""
+ENDS_S = 40.0
+"""It gives up after a few seconds; the rest is for machines with other work."""
+
+
+def ended_by_itself(running: subprocess.Popen[bytes]) -> bool:
+    """Whether it ends long before what hangs would let it."""
     running.send_signal(signal.SIGTERM)
-    assert running.wait(seconds) == 0
-    return time.monotonic() - began
+    return running.wait(ENDS_S) == 0
 
 
 def connections(root: Path) -> list[ConnectionRow]:
@@ -122,15 +127,15 @@ def connections(root: Path) -> list[ConnectionRow]:
 @pytest.mark.slow
 def test_a_hanging_rest_and_a_locked_ledger_do_not_keep_it(sim: SimulatorServer, tmp_path: Path) -> None:
     with trickling() as rest_url, process(tmp_path, sim, rest_url) as running, locked(tmp_path):
-        assert stopped_within(running, 10.0) < 10.0
+        assert ended_by_itself(running)
     assert not list(tmp_path.rglob("*.open"))
 
 
 @pytest.mark.slow
 def test_a_slow_rest_does_not_keep_it(sim: SimulatorServer, tmp_path: Path) -> None:
-    sim.faults.add(Fault("slow", path="/fapi/v1/depth", delay_s=60.0))
+    sim.faults.add(Fault("slow", path="/fapi/v1/depth", delay_s=HANGS_S))
     with process(tmp_path, sim, sim.base_url) as running:
-        assert stopped_within(running, 10.0) < 10.0
+        assert ended_by_itself(running)
     assert not list(tmp_path.rglob("*.open"))
     assert [row.reason for row in connections(tmp_path)] == ["the collector stops"] * 2
 
@@ -143,7 +148,7 @@ class SlowDisk(SegmentWriter):
     def write(self, buffers: Any, first_seq: int) -> None:
         SlowDisk.flushes += 1
         if SlowDisk.flushes > 1:
-            time.sleep(60)
+            time.sleep(HANGS_S)
         super().write(buffers, first_seq)
 
 
@@ -151,27 +156,24 @@ class SlowRows(SilentObserver):
     """An observer whose last rows take a minute."""
 
     def finish(self) -> Callable[[], None] | None:
-        return lambda: time.sleep(60)
+        return lambda: time.sleep(HANGS_S)
 
 
 class NoRest:
     """REST that never answers."""
 
     def depth(self, symbol: str) -> dict[str, Any]:
-        time.sleep(60)
+        time.sleep(HANGS_S)
         return {}
 
     def agg_trades_by_id(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
-        time.sleep(60)
+        time.sleep(HANGS_S)
         return []
 
 
 WORKER = """
 import sys
 from lake_tests.integration.test_collector_end import hang
-from lake_tests.support.stores import store_at
-from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.schema.tables import MINUTE
 hang(*sys.argv[1:])
 """
 
@@ -200,12 +202,10 @@ def test_nothing_that_hangs_keeps_it(sim: SimulatorServer, tmp_path: Path, slow:
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"stop\n"
-        began = time.monotonic()
         try:
-            assert running.wait(10.0) == 0
+            assert running.wait(ENDS_S) == 0
         finally:
             running.kill()
-    assert time.monotonic() - began < 10.0
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 
 PROCESSES = 4
-WORKER = Path(__file__).with_name("governor_worker.py")
 REPOSITORY = Path(__file__).resolve().parents[2]
+WORKER = REPOSITORY / "lake_tests" / "support" / "governor_worker.py"
 
 
 def together(*arguments: object) -> list[Any]:

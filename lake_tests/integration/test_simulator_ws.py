@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -204,7 +205,8 @@ def test_mark_price_is_that_of_rest_and_comes_each_second(still: SimulatorServer
     for frame in frames:
         by_name.setdefault(frame["stream"], []).append(frame["data"])
     assert len(by_name["btcusdt@markPrice@1s"]) in (6, 7)
-    assert len(by_name["btcusdt@markPrice"]) == 2
+    every_3_s = [frame["E"] for frame in by_name["btcusdt@markPrice"]]
+    assert {round((later - earlier) / 1000) for earlier, later in pairwise(every_3_s)} == {3}
     assert [len(each) for each in by_name["!markPrice@arr@1s"][:2]] == [1, 1], "two frames per second"
     last = by_name["btcusdt@markPrice@1s"][-1]
     now = rest(still, "/fapi/v1/premiumIndex")
