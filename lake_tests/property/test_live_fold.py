@@ -182,7 +182,7 @@ def test_stored_rows_are_those_of_the_records(tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 20))])
 def test_so_they_are_over_many_scripts(tmp_path: Path, seed: int) -> None:
     for wild in (1.0, 8.0):
         hold(tmp_path / f"{wild}", seed, wild)
