@@ -11,6 +11,7 @@ import dagster as dg
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.metadata import compacted_key, minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import clear
 from lake_resources.storage.duckdb_views import remake_views
@@ -47,7 +48,7 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
         now = opened.clock()
         read = written = files = 0
         try:
-            for one in run_compaction(opened.store, symbol, now=now, clock=opened.clock):
+            for one in run_compaction(UM_MINUTE, opened.store, symbol, now=now, clock=opened.clock):
                 context.log.info(f"{one.period.name}: {one.status}, {one.partitions} hours, {one.input_bytes} bytes")
                 files, read, written = files + (one.path is not None), read + one.input_bytes, written + one.size_bytes
         finally:
@@ -60,7 +61,8 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
             removed = clear(opened.store, symbol, clock=opened.clock, grace=grace).files
         segments = opened.ledger.compacted_files(symbol)
         waiting = [
-            f"- {step.period.name}: {step.waits_for}" for step in plan_compaction(opened.ledger, symbol, now=now)
+            f"- {step.period.name}: {step.waits_for}"
+            for step in plan_compaction(UM_MINUTE, opened.ledger, symbol, now=now)
         ]
         opened.close()
         return dg.MaterializeResult(

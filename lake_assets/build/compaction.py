@@ -1,9 +1,9 @@
-"""Which days and months of the minute table are closed, and turning them into one file each.
+"""Which days and months of a table are closed, and turning them into one file each.
 
 Belongs here: the rules of closing, the order of the work. Does not belong here: files (`lake_resources.storage`).
 
-A day is closed when each of its hours is complete and built from the archives; a month when all its days are. Hours
-before the first and after the last committed one are not missed. What is not closed keeps its hour files.
+A day is closed when each of its partitions is complete and built from the archives; a month when all its days are.
+Partitions before the first and after the last committed one are not missed. What is not closed keeps its own files.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.clock import DAY, HOUR, Clock
+from lake_assets.schema.table import Table
+from lake_resources.clock import DAY, Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.commit import recover_unless_busy
 from lake_resources.storage.compaction import Compacted, Period, compact
@@ -23,7 +23,7 @@ from lake_resources.storage.ledger.ledger import CompactedFile, Ledger, Partitio
 from lake_resources.storage.store import Store
 
 WAIT_FOR_BETTER = timedelta(days=7)
-"""After that nothing better is expected for a stream that an hour can be built without, or for a rejected hour."""
+"""After that nothing better is expected for a stream that a partition can be built without, or for a rejected one."""
 _ARCHIVED = {"archive", "archive+rest"}
 
 
@@ -32,33 +32,34 @@ class Step:
     """A day or month that is not one file yet.
 
     Attributes:
-        hours: its committed hours.
+        files: its committed partitions.
         input_bytes: size of their files.
         waits_for: why it is not closed; empty for one that can be compacted.
     """
 
     period: Period
-    hours: tuple[PartitionFile, ...]
+    files: tuple[PartitionFile, ...]
     waits_for: str = ""
 
     @property
     def input_bytes(self) -> int:
-        """Size of the hour files."""
-        return sum(hour.size_bytes for hour in self.hours)
+        """Size of the files of the partitions."""
+        return sum(file.size_bytes for file in self.files)
 
 
-def plan_compaction(ledger: Ledger, symbol: str, *, now: datetime) -> Iterator[Step]:
-    """What is not compacted yet, month by month: one step per closed month, else one per day.
+def plan_compaction(table: Table, ledger: Ledger, symbol: str, *, now: datetime) -> Iterator[Step]:
+    """What is not compacted yet, month by month: one step per closed month, else one per day, of the table's tiers.
 
     Args:
-        ledger: ledger of the lake.
-        symbol: whose hours.
+        table: which table.
+        ledger: its ledger.
+        symbol: whose partitions.
         now: the instant that decides what is over, UTC.
     """
     days = ledger.partitions_by_day(symbol)
     if not days:
         return
-    first, last = _midnight(min(days)), _midnight(max(days))
+    closing = _Closing(table, ledger, symbol, (_midnight(min(days)), _midnight(max(days))), now)
     for month, keys in groupby(days, key=lambda day: day[:7]):
         start = _midnight(f"{month}-01")
         period = Period(symbol, "month", start, (start + 31 * DAY).replace(day=1))
@@ -66,13 +67,14 @@ def plan_compaction(ledger: Ledger, symbol: str, *, now: datetime) -> Iterator[S
         committed = sum(days[key] for key in keys)
         if any(found.tier == "month" and found.serves.bit_count() == committed for found in compacted):
             continue
-        yield from _month(ledger, period, compacted, (first, last), now)
+        yield from closing.month(period, compacted)
 
 
-def run_compaction(store: Store, symbol: str, *, now: datetime, clock: Clock) -> Iterator[Compacted]:
+def run_compaction(table: Table, store: Store, symbol: str, *, now: datetime, clock: Clock) -> Iterator[Compacted]:
     """Compact every closed day and month of a symbol, the oldest first; each is durable when it is yielded.
 
-    A damaged period does not keep the others from being compacted: it is told of when they are done.
+    `table` is the one that `store` holds. A damaged period does not keep the others from being compacted: it is told
+    of when they are done.
 
     Raises:
         LedgerError: files of one or more periods are not what the ledger says.
@@ -80,11 +82,11 @@ def run_compaction(store: Store, symbol: str, *, now: datetime, clock: Clock) ->
     """
     recover_unless_busy(store)
     damaged: list[LedgerError] = []
-    for step in plan_compaction(store.ledger, symbol, now=now):
+    for step in plan_compaction(table, store.ledger, symbol, now=now):
         if step.waits_for:
             continue
         try:
-            done = compact(store, step.period, step.hours, clock=clock)
+            done = compact(store, step.period, step.files, clock=clock)
         except LedgerError as error:
             damaged.append(error)
         else:
@@ -98,91 +100,93 @@ def run_compaction(store: Store, symbol: str, *, now: datetime, clock: Clock) ->
         )
 
 
-def _month(
-    ledger: Ledger, period: Period, compacted: Sequence[CompactedFile], span: tuple[datetime, datetime], now: datetime
-) -> Iterator[Step]:
-    hours = ledger.partition_files(period.symbol, period.start, period.end)
-    by_day = {day: list(group) for day, group in groupby(hours, key=lambda hour: _day(hour.start))}
-    rejected = {entry.start for entry in ledger.quarantined(period.symbol, period.start, period.end)}
-    open_days = {
-        day: reason
-        for day in _days(max(period.start, span[0]), min(period.end, span[1] + DAY))
-        if (reason := _open_because(day, by_day.get(day, []), rejected, span, now))
-    }
-    reason = _month_open_because(period, hours, open_days, now)
-    if not reason:
-        yield Step(period, tuple(hours))
-        return
-    for day, found in by_day.items():
-        if not _served(compacted, found):
-            yield Step(Period(period.symbol, "day", day, day + DAY), tuple(found), open_days.get(day, ""))
+@dataclass(frozen=True)
+class _Closing:
+    """The rules of closing for a symbol of a table; `span` holds its first and its last day."""
+
+    table: Table
+    ledger: Ledger
+    symbol: str
+    span: tuple[datetime, datetime]
+    now: datetime
+
+    def month(self, period: Period, compacted: Sequence[CompactedFile]) -> Iterator[Step]:
+        """Steps of one month that has no file of all that is committed of it."""
+        tiers = self.table.layout.tiers
+        found = self.ledger.partition_files(self.symbol, period.start, period.end)
+        by_day = {day: list(group) for day, group in groupby(found, key=lambda file: _day(file.start))}
+        rejected = {entry.start for entry in self.ledger.quarantined(self.symbol, period.start, period.end)}
+        open_days = {
+            day: reason
+            for day in _days(max(period.start, self.span[0]), min(period.end, self.span[1] + DAY))
+            if (reason := self._open_because(day, by_day.get(day, []), rejected))
+        }
+        reason = self._month_open_because(period, found, open_days)
+        if "month" in tiers and ("day" not in tiers or not reason):
+            yield Step(period, tuple(found), reason)
+            return
+        for day, files in by_day.items():
+            if not _served(compacted, files):
+                yield Step(Period(self.symbol, "day", day, day + DAY), tuple(files), open_days.get(day, ""))
+
+    def _open_because(self, day: datetime, files: Sequence[PartitionFile], rejected: set[datetime]) -> str:
+        """Why a day is not closed; empty where it is."""
+        span = self.table.layout.span
+        if self.now < day + DAY:
+            return "the day is not over"
+        waited = self.now >= day + DAY + WAIT_FOR_BETTER
+        held = {file.start for file in files}
+        missing = [start for start in self.table.layout.between(day, day + DAY) if start not in held]
+        if day == self.span[0] and files:
+            missing = [start for start in missing if start > files[0].start]
+        if day == self.span[1] and files and waited:
+            missing = [start for start in missing if start < files[-1].start]
+        unaccounted = [start for start in missing if start not in rejected or not waited]
+        if unaccounted:
+            return f"{len(unaccounted)} {span}(s) are not committed, first {unaccounted[0]:%H:%M}"
+        partial = [file.start for file in files if not file.complete]
+        if partial:
+            return f"{len(partial)} {span}(s) are not complete, first {partial[0]:%H:%M}"
+        if len({file.schema_hash for file in files}) > 1:
+            return f"{span}s of different schemas"
+        for file in files:
+            reason = self._provisional_source(json.loads(file.sources), file.start, waited=waited)
+            if reason:
+                return f"{reason} in the {span} {file.start:%H:%M}"
+        return ""
+
+    def _provisional_source(self, sources: Mapping[str, Mapping[str, str]], start: datetime, *, waited: bool) -> str:
+        """The stream for which an archive may still come."""
+        for name, use in self.table.uses.items():
+            kind = sources[name]["kind"] if name in sources else "none"
+            final = kind in _ARCHIVED or not use.could_have_archive(start.date())
+            # The month's funding rates are published after it; the day files do not wait for them.
+            if not final and use.stream.files.cadence == "daily" and (use.required or not waited):
+                return f"{name} comes from {kind}, not from the archive,"
+        return ""
+
+    def _month_open_because(
+        self, period: Period, files: Sequence[PartitionFile], open_days: Mapping[datetime, str]
+    ) -> str:
+        if self.now < period.end:
+            return "the month is not over"
+        if open_days:
+            day, reason = min(open_days.items())
+            return f"{len(open_days)} day(s) are open, first {day:%Y-%m-%d}: {reason}"
+        if len({file.schema_hash for file in files}) > 1:
+            return f"{self.table.layout.span}s of different schemas"
+        monthly = [name for name, use in self.table.uses.items() if use.stream.files.cadence == "monthly"]
+        if self.now < period.end + WAIT_FOR_BETTER:
+            for file in files:
+                sources = json.loads(file.sources)
+                for name in monthly:
+                    if name in sources and sources[name]["kind"] not in _ARCHIVED:
+                        return f"{name} of the month is not published yet"
+        return ""
 
 
-def _served(compacted: Sequence[CompactedFile], hours: Sequence[PartitionFile]) -> bool:
-    return any(all(file.is_serving(hour.start) for hour in hours) for file in compacted)
-
-
-def _open_because(
-    day: datetime,
-    hours: Sequence[PartitionFile],
-    rejected: set[datetime],
-    span: tuple[datetime, datetime],
-    now: datetime,
-) -> str:
-    """Why a day is not closed; empty where it is."""
-    if now < day + DAY:
-        return "the day is not over"
-    waited = now >= day + DAY + WAIT_FOR_BETTER
-    held = {hour.start for hour in hours}
-    missing = [hour for hour in _hours(day) if hour not in held]
-    if day == span[0] and hours:
-        missing = [hour for hour in missing if hour > hours[0].start]
-    if day == span[1] and hours and waited:
-        missing = [hour for hour in missing if hour < hours[-1].start]
-    unaccounted = [hour for hour in missing if hour not in rejected or not waited]
-    if unaccounted:
-        return f"{len(unaccounted)} hour(s) are not committed, first {unaccounted[0]:%H}:00"
-    partial = [hour.start for hour in hours if not hour.complete]
-    if partial:
-        return f"{len(partial)} hour(s) are not complete, first {partial[0]:%H}:00"
-    if len({hour.schema_hash for hour in hours}) > 1:
-        return "hours of different schemas"
-    for hour in hours:
-        reason = _provisional_source(json.loads(hour.sources), hour.start, waited=waited)
-        if reason:
-            return f"{reason} in the hour {hour.start:%H}:00"
-    return ""
-
-
-def _provisional_source(sources: Mapping[str, Mapping[str, str]], hour: datetime, *, waited: bool) -> str:
-    """The stream for which an archive may still come."""
-    for name, use in UM_MINUTE.uses.items():
-        kind = sources[name]["kind"] if name in sources else "none"
-        final = kind in _ARCHIVED or not use.could_have_archive(hour.date())
-        # The month's funding rates are published after it; the day files do not wait for them.
-        if not final and use.stream.files.cadence == "daily" and (use.required or not waited):
-            return f"{name} comes from {kind}, not from the archive,"
-    return ""
-
-
-def _month_open_because(
-    period: Period, hours: Sequence[PartitionFile], open_days: Mapping[datetime, str], now: datetime
-) -> str:
-    if now < period.end:
-        return "the month is not over"
-    if open_days:
-        day, reason = min(open_days.items())
-        return f"{len(open_days)} day(s) are open, first {day:%Y-%m-%d}: {reason}"
-    if len({hour.schema_hash for hour in hours}) > 1:
-        return "hours of different schemas"
-    monthly = [name for name, use in UM_MINUTE.uses.items() if use.stream.files.cadence == "monthly"]
-    if now < period.end + WAIT_FOR_BETTER:
-        for hour in hours:
-            sources = json.loads(hour.sources)
-            for name in monthly:
-                if name in sources and sources[name]["kind"] not in _ARCHIVED:
-                    return f"{name} of the month is not published yet"
-    return ""
+def _served(compacted: Sequence[CompactedFile], files: Sequence[PartitionFile]) -> bool:
+    return any(all(found.is_serving(file.start) for file in files) for found in compacted)
 
 
 def _midnight(day: str) -> datetime:
@@ -197,7 +201,3 @@ def _days(start: datetime, end: datetime) -> Iterator[datetime]:
     while start < end:
         yield start
         start += DAY
-
-
-def _hours(day: datetime) -> list[datetime]:
-    return [day + index * HOUR for index in range(24)]

@@ -22,6 +22,7 @@ from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
 from lake_assets.cli.printing import show_error, terminal
 from lake_assets.cli.view_warnings import show_views
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import LedgerError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Cleared, clear
@@ -60,7 +61,7 @@ def compact(
     found, damaged = [], False
     for symbol in chosen_symbols(symbols, settings):
         now = lake.clock()
-        steps = list(plan_compaction(lake.ledger, symbol, now=now))
+        steps = list(plan_compaction(UM_MINUTE, lake.ledger, symbol, now=now))
         result = _counts(symbol, steps, dry_run)
         console.print(_table(symbol, steps))
         errors: list[str] = []
@@ -95,7 +96,7 @@ def _collected(symbol: str, errors: list[str]) -> Iterator[None]:
 def _work(lake: LakeAtRest, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
     """Counts of what was done are in the result also when a damaged period ends it with an error."""
     done = Counter[str]()
-    for one in run_compaction(lake.store, symbol, now=now, clock=lake.clock):
+    for one in run_compaction(UM_MINUTE, lake.store, symbol, now=now, clock=lake.clock):
         done[one.status] += 1
         done["bytes_read"] += one.input_bytes
         done["bytes_written"] += one.size_bytes
@@ -113,7 +114,7 @@ def _counts(symbol: str, steps: list[Step], dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "months": sum(step.period.tier == "month" for step in ready),
         "days": sum(step.period.tier == "day" for step in ready),
-        "hours": sum(len(step.hours) for step in ready),
+        "hours": sum(len(step.files) for step in ready),
         "open_days": [{"day": step.period.name, "waits_for": step.waits_for} for step in steps if step.waits_for],
     }
 
@@ -125,7 +126,7 @@ def _table(symbol: str, steps: list[Step]) -> Table:
     waiting = [step for step in steps if step.waits_for]
     for step in [step for step in steps if not step.waits_for] + waiting[-_OPEN_DAYS_SHOWN:]:
         action = f"stays hour files: {step.waits_for}" if step.waits_for else "becomes one file"
-        table.add_row(step.period.name, str(len(step.hours)), f"{step.input_bytes / 1e6:.1f}", action)
+        table.add_row(step.period.name, str(len(step.files)), f"{step.input_bytes / 1e6:.1f}", action)
     if len(waiting) > _OPEN_DAYS_SHOWN:
         table.caption = f"and {len(waiting) - _OPEN_DAYS_SHOWN} older open days (--json lists all)"
     return table

@@ -16,6 +16,7 @@ from lake_assets.audit.scan import audit_hours
 from lake_assets.build.compaction import run_compaction
 from lake_assets.cli.lake_tables import hours_table
 from lake_assets.reading import load, verify
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.watchdog.look import find_facts
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
@@ -167,7 +168,7 @@ def test_recovery_and_compaction_end_it(settings):
     with halted_writer(settings.lake_root, signal.SIGKILL, renames=2):
         store = open_files(settings.lake_root)
         before = {row.start: row for row in store.ledger.partitions(SYMBOL, FIRST, END)}
-        (month,) = run_compaction(store, SYMBOL, now=NOW, clock=lambda: NOW)
+        (month,) = run_compaction(UM_MINUTE, store, SYMBOL, now=NOW, clock=lambda: NOW)
         assert (month.status, month.row_count) == ("compacted", 180)
         assert store.ledger.intents() == []
         assert {row.start: row for row in store.ledger.partitions(SYMBOL, FIRST, END)} == before

@@ -15,6 +15,7 @@ from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.cli.main import app
 from lake_assets.lake import open_lake
 from lake_assets.metadata import compacted_key
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
@@ -47,7 +48,7 @@ def commit(here, start, count, **given):
 
 
 def plan(here, now):
-    return {step.period.name: step.waits_for for step in plan_compaction(here.ledger, SYMBOL, now=now)}
+    return {step.period.name: step.waits_for for step in plan_compaction(UM_MINUTE, here.ledger, SYMBOL, now=now)}
 
 
 def test_a_closed_month_is_one_step_and_the_open_month_one_per_day(here):
@@ -64,7 +65,7 @@ def test_a_closed_month_is_one_step_and_the_open_month_one_per_day(here):
 
 def test_what_is_compacted_is_not_planned_again_until_an_hour_is_rewritten(here):
     commit(here, MONTH, 24 * 28)
-    assert [one.period.name for one in run_compaction(here, SYMBOL, now=NEXT, clock=clock)] == ["2026-02"]
+    assert [one.period.name for one in run_compaction(UM_MINUTE, here, SYMBOL, now=NEXT, clock=clock)] == ["2026-02"]
     assert plan(here, NEXT) == {}
     commit(here, MONTH + 50 * HOUR, 1, value=2.0)
     assert plan(here, NEXT) == {"2026-02": ""}
@@ -109,7 +110,7 @@ def test_listing_and_delisting_leave_no_gap(here):
     commit(here, MONTH + 9 * HOUR, 24 * 27)
     now = NEXT + 10 * DAY
     assert plan(here, now) == {"2026-02": ""}
-    (found,) = run_compaction(here, SYMBOL, now=now, clock=clock)
+    (found,) = run_compaction(UM_MINUTE, here, SYMBOL, now=now, clock=clock)
     assert found.partitions == 24 * 27
 
 
@@ -181,7 +182,7 @@ def test_a_damaged_period_does_not_keep_the_others(here, settings):
     with pytest.raises(
         LedgerError, match=r"2 periods .*hour=05/part\.parquet is lost .*day=02/hour=06/part\.parquet is lost"
     ):
-        list(run_compaction(here, SYMBOL, now=NEXT + 3 * DAY, clock=clock))
+        list(run_compaction(UM_MINUTE, here, SYMBOL, now=NEXT + 3 * DAY, clock=clock))
     assert [segment.path.split("/")[-1][:10] for segment in here.ledger.compacted_files(SYMBOL)] == [
         "2026-03-01",
         "2026-03-03",
@@ -202,9 +203,9 @@ def test_an_hour_committed_between_plan_and_reading_is_no_damage(here):
         return clock()
 
     now = MONTH + 3 * DAY
-    first = list(run_compaction(here, SYMBOL, now=now, clock=clock_of_the_first_day))
+    first = list(run_compaction(UM_MINUTE, here, SYMBOL, now=now, clock=clock_of_the_first_day))
     assert [one.status for one in first] == ["compacted", "changed_meanwhile", "compacted"]
-    again = list(run_compaction(here, SYMBOL, now=now, clock=clock))
+    again = list(run_compaction(UM_MINUTE, here, SYMBOL, now=now, clock=clock))
     assert [(one.period.name, one.status) for one in again] == [("2026-02-02", "compacted")]
 
 

@@ -54,7 +54,7 @@ def temps(store):
 
 
 def test_a_day_is_committed_with_its_provenance(store):
-    catalog, ledger = store.store
+    catalog, ledger = store.catalog, store.ledger
     outcomes = commit(store, *[candidate(at(hour)) for hour in range(24)])
     assert {outcome.status for outcome in outcomes} == {"committed"}
     assert [outcome.start for outcome in outcomes] == [at(hour) for hour in range(24)]
@@ -221,7 +221,7 @@ def test_a_held_lock_is_waited_for_and_then_named(store):
 
 def interrupted(store, new, *, renamed=False, torn=False):
     """A writer that died after its intents: `renamed` before or after the rename, with a `torn` temp file."""
-    catalog, ledger = store.store
+    catalog, ledger = store.catalog, store.ledger
     staged = stage(new.frame, catalog.temp_dir, {})
     path = catalog.partition_path(SYMBOL, new.start)
     row = replace(
@@ -289,7 +289,7 @@ def test_recovery_of_an_empty_lake_finds_nothing(store):
 
 
 def test_quarantine_keeps_what_was_committed_and_a_commit_resolves_it(store):
-    catalog, ledger = store.store
+    catalog, ledger = store.catalog, store.ledger
     commit(store, candidate(at(0)), candidate(at(2)))
     bad = frame(at(1)).with_columns(close=pl.lit(None, pl.Float64))
     path = quarantine_partition(

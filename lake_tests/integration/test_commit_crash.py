@@ -73,7 +73,7 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
             for row in store.ledger.partitions(SYMBOL, at(0), at(HOURS)):
                 assert file_hash(store.catalog.absolute(row.path)) == row.content_hash
                 version = whole_version(store.catalog.absolute(row.path))
-                assert version >= newest.get(row.hour.hour, 0)
+                assert version >= newest.get(row.start.hour, 0)
 
             mid_commit += bool(store.ledger.intents())
             found = recover(store)

@@ -53,7 +53,7 @@ def test_each_family_of_klines_is_asked_for_by_what_the_exchange_takes(bench: Be
 def test_its_hours_are_built_from_answers_and_from_archives(bench: Bench, now: datetime) -> None:
     bench.at(now)
     (built,) = bench.build([DAY + 5 * HOUR], CONTRACT)
-    rows = pl.read_parquet(bench.lake.catalog.minute_path(CONTRACT, DAY + 5 * HOUR))
+    rows = pl.read_parquet(bench.lake.catalog.partition_path(CONTRACT, DAY + 5 * HOUR))
     assert (built.status, rows.height, failed_checks(built)) == ("committed", 60, set())
     assert rows["index_price_close"].null_count() == 0
     # What is never settled has no rate, and none is missed.

@@ -114,7 +114,7 @@ def test_a_staging_writer_on_a_full_disk_leaves_nothing(small_disk):
 
 def test_a_quarantine_on_a_full_disk_leaves_nothing(small_disk, tmp_path):
     store = Store(small_disk, lake(tmp_path).engine, lake(small_disk).layout)
-    catalog, ledger = store.store
+    catalog, ledger = store.catalog, store.ledger
     commit_partitions(store, SYMBOL, [candidate(at(0))], clock=clock)
     fill(small_disk, 0)
     with pytest.raises(DiskFull):

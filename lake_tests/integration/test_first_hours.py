@@ -34,7 +34,7 @@ def lake_from(start: date, sim: SimulatorServer, path: Path, **given: object) ->
 
 def hours_held(lake: Automated, symbol: str = SYMBOL) -> list[int]:
     rows = lake.bench.lake.ledger.partitions(symbol, DAY - 48 * HOUR, DAY + 48 * HOUR)
-    return [(row.hour - DAY) // HOUR for row in rows]
+    return [(row.start - DAY) // HOUR for row in rows]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from lake_assets.build.compaction import plan_compaction, run_compaction
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.compaction import clear
 from lake_resources.storage.placement import stretches
 from lake_resources.storage.reader import scan
@@ -21,7 +22,9 @@ def compacted(bench: Bench) -> Bench:
     files = bench.lake.store
     # The newest day of a symbol waits for a week: hours could still follow.
     now = DAY + timedelta(days=8)
-    assert [one.status for one in run_compaction(files, SYMBOL, now=now, clock=lambda: LATER)] == ["compacted"]
+    assert [one.status for one in run_compaction(UM_MINUTE, files, SYMBOL, now=now, clock=lambda: LATER)] == [
+        "compacted"
+    ]
     assert clear(files, SYMBOL, clock=lambda: LATER, grace=timedelta(0)).files == 24
     assert not bench.lake.catalog.partition_path(SYMBOL, DAY).exists()
     return bench
@@ -36,7 +39,7 @@ def test_the_same_inputs_leave_a_compacted_day_as_it_is(compacted: Bench) -> Non
     results = compacted.build(hours(0, 24))
     assert set(statuses(results)) == {"unchanged"}
     assert not compacted.lake.catalog.partition_path(SYMBOL, DAY).exists()
-    (stretch,) = stretches(compacted.lake, SYMBOL, DAY, DAY + 24 * HOUR)
+    (stretch,) = stretches(compacted.lake.store, SYMBOL, DAY, DAY + 24 * HOUR)
     assert {result.path for result in results} == {compacted.lake.catalog.absolute(stretch.paths[0])}
     for result in results:
         assert result.frame is not None
@@ -52,16 +55,16 @@ def test_a_corrected_archive_reopens_the_day(compacted: Bench) -> None:
     shown = read(compacted)
     assert shown.height == before.height
     assert not shown.equals(before)
-    (step,) = plan_compaction(compacted.lake.ledger, SYMBOL, now=DAY + timedelta(days=8))
+    (step,) = plan_compaction(UM_MINUTE, compacted.lake.ledger, SYMBOL, now=DAY + timedelta(days=8))
     assert (step.period.name, step.waits_for) == ("2026-11-18", "")
     files = compacted.lake.store
-    list(run_compaction(files, SYMBOL, now=DAY + timedelta(days=8), clock=lambda: LATER))
+    list(run_compaction(UM_MINUTE, files, SYMBOL, now=DAY + timedelta(days=8), clock=lambda: LATER))
     assert read(compacted).equals(shown)
 
 
 def test_a_lost_day_file_is_built_anew(compacted: Bench) -> None:
     before = read(compacted)
-    (stretch,) = stretches(compacted.lake, SYMBOL, DAY, DAY + 24 * HOUR)
+    (stretch,) = stretches(compacted.lake.store, SYMBOL, DAY, DAY + 24 * HOUR)
     compacted.lake.catalog.absolute(stretch.paths[0]).unlink()
     results = compacted.build(hours(0, 24))
     assert set(statuses(results)) == {"committed"}

@@ -130,7 +130,7 @@ def _runs(times: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
 
 def open_days(lake: Lake, symbol: str, now: datetime) -> Iterator[Finding]:
     """Days that cannot become one file, and why."""
-    for step in plan_compaction(lake.ledger, symbol, now=now):
+    for step in plan_compaction(UM_MINUTE, lake.ledger, symbol, now=now):
         reason = step.waits_for.partition(",")[0] or "left"
         yield Finding("compaction", symbol, f"{step.period.start:%Y-%m-%d}", reason)
 

@@ -20,6 +20,7 @@ from lake_assets.lake import open_lake
 from lake_assets.metadata import minute_key
 from lake_assets.quality.month_card import month_window
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECKS
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.settings import LakeSettings
@@ -111,7 +112,7 @@ class Journey:
         with self._step("compact"):
             bench.at(span.compacted_at)
             for symbol in span.symbols:
-                for done in run_compaction(bench.lake.store, symbol, now=bench.now, clock=lambda: bench.now):
+                for done in run_compaction(UM_MINUTE, bench.lake.store, symbol, now=bench.now, clock=lambda: bench.now):
                     assert done.status == "compacted", done
         self._judge(Stage.COMPACTED)
 
