@@ -148,7 +148,7 @@ def _key(catalog: Catalog, path: Path) -> str:
 
 def _select(store: Store, symbol: str, stretch: Stretch) -> str:
     paths = ", ".join(_quoted(str(store.catalog.absolute(path))) for path in stretch.paths)
-    time = store.layout.time_column
+    time = f'"{store.layout.time_column}"'
     # Of the epoch, so that the session's time zone does not matter.
     utc = f"make_timestamp(epoch_us({time}))"
     parts = ", ".join(f"{part}({utc}) AS {part}" for part in _PARTS)

@@ -18,8 +18,9 @@ sys.path.insert(0, sys.argv[1])
 
 from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.compaction import clear, compact
-from lake_tests.support import compacted_hours
+from lake_tests.support import compacted_hours, layouts
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
+from lake_tests.support.stores import store_at
 
 HOURS = 6
 
@@ -64,13 +65,25 @@ def compact_forever(root: Path, seed: int, version: int) -> None:
             clear(store, SYMBOL, clock=clock, grace=timedelta(0))
 
 
+def write_table(root: Path, name: str, version: int) -> None:
+    """Commit ever newer versions of three partitions of a table for ever; a version is noted once it is committed."""
+    (layout,) = [layout for layout in layouts.LAYOUTS if layout.name == name]
+    store = store_at(root, layout)
+    log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    while True:
+        version += 1
+        wanted = layouts.candidates(layout, layouts.starts(layout, 3), version)
+        commit_partitions(store, SYMBOL, wanted, clock=layouts.clock)
+        os.write(log, f"{version}\n".encode())
+
+
 def say(line: str) -> None:
     """One line to the test."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-TASKS = {"forever": write_forever, "once": write_once, "compact": compact_forever}
+TASKS = {"forever": write_forever, "once": write_once, "compact": compact_forever, "table": write_table}
 
 
 def main() -> None:
