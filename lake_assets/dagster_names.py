@@ -46,6 +46,12 @@ def table_names(layout: TableLayout, symbol: str) -> list[str]:
     return [layout.market, symbol_name(symbol), layout.directory]
 
 
+def compacted_names(layout: TableLayout, symbol: str) -> list[str]:
+    """Parts of the key of a table's files of many partitions: `um/<symbol>/compacted`, or `…/bars_1s_compacted`."""
+    name = "compacted" if layout.directory == "minute" else f"{layout.directory}_compacted"
+    return [layout.market, symbol_name(symbol), name]
+
+
 def table_op(layout: TableLayout, symbol: str) -> str:
     """Name of the step that builds a symbol's table: `minute_<symbol>`, or `spot_bars_1s_<symbol>`."""
     return f"{_elsewhere(layout.market)}{layout.directory}_{symbol_name(symbol).lower()}"

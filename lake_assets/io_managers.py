@@ -10,24 +10,39 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import sqlalchemy as sa
 from dagster import InputContext, OutputContext
 from dagster_polars import PolarsParquetIOManager
 
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.dagster_names import table_names
+from lake_assets.tables.declared import TABLES
+from lake_resources.settings import LakeSettings
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.reader import scan
 from lake_resources.storage.store import open_store
 
 
+def shown_ledger_url(settings: LakeSettings) -> str:
+    """The ledger's URL as configuration of a resource, which Dagster's UI shows; empty where it has a password."""
+    url = settings.resolved_ledger_url
+    return "" if sa.make_url(url).password else url
+
+
+def ledger_url_of(configured: str) -> str:
+    """The ledger's URL from a resource's configuration: that of the settings where it must not be shown."""
+    return configured or LakeSettings().resolved_ledger_url
+
+
 class LakeParquetIOManager(PolarsParquetIOManager):
     """The code location's default IO manager, so a derived asset just names its inputs.
 
-    An input that is `um/<symbol>/minute` is the committed minutes of the partitions asked for, read by the ledger's
-    paths, as a `pl.LazyFrame` or `pl.DataFrame` by annotation. Other inputs and outputs are Parquet below `base_dir`.
+    An input that is a table of the lake (`um/<symbol>/minute`) is its committed rows of the partitions asked for, read
+    by the ledger's paths, as a `pl.LazyFrame` or `pl.DataFrame` by annotation. Other inputs and outputs are Parquet
+    below `base_dir`.
 
     Args:
         root: the lake's root.
-        ledger_url: its ledger.
+        ledger_url: its ledger; empty means that of the settings.
         base_dir: where derived assets are kept.
     """
 
@@ -37,11 +52,13 @@ class LakeParquetIOManager(PolarsParquetIOManager):
     def load_input(self, context: InputContext) -> Any:
         """Load an upstream asset."""
         key = context.asset_key.path
-        if (key[0], key[-1]) != ("um", "minute"):
+        name = key[1] if len(key) == 3 else ""
+        table = next((each for each in TABLES.values() if list(key) == table_names(each.layout, name)), None)
+        if table is None:
             return super().load_input(context)
         window = context.asset_partitions_time_window
-        store = open_store(Path(self.root), self.ledger_url, UM_MINUTE.layout)
-        found = scan(store, key[1], window.start, window.end, schema=UM_MINUTE.polars_schema)
+        store = open_store(Path(self.root), ledger_url_of(self.ledger_url), table.layout)
+        found = scan(store, key[1], window.start, window.end, schema=table.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 
     def scan_df_from_path(  # the base's signature

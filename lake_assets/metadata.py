@@ -16,9 +16,17 @@ import dagster as dg
 import polars as pl
 from PIL import Image, ImageDraw
 
-from lake_assets.dagster_names import FIRST_MARKET, minute_names, symbol_name, table_names, vision_names
+from lake_assets.dagster_names import (
+    FIRST_MARKET,
+    compacted_names,
+    minute_names,
+    symbol_name,
+    table_names,
+    vision_names,
+)
 from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.schema.table import Table
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.windows import band
 from lake_resources.binance.stream import Stream
@@ -41,9 +49,9 @@ def table_key(layout: TableLayout, symbol: str) -> dg.AssetKey:
     return dg.AssetKey(table_names(layout, symbol))
 
 
-def compacted_key(symbol: str) -> dg.AssetKey:
-    """Key of the day and month files of a symbol's minute table."""
-    return dg.AssetKey(["um", symbol_name(symbol), "compacted"])
+def compacted_key(symbol: str, layout: TableLayout = UM_MINUTE.layout) -> dg.AssetKey:
+    """Key of the files of many partitions of a symbol's table."""
+    return dg.AssetKey(compacted_names(layout, symbol))
 
 
 def vision_key(symbol: str, stream: str, market: str = FIRST_MARKET) -> dg.AssetKey:

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
-from lake_assets.io_managers import LakeParquetIOManager
+from lake_assets.io_managers import LakeParquetIOManager, ledger_url_of, shown_ledger_url
 from lake_assets.lake import Lake
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
@@ -86,7 +86,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
         """Open the lake; refuses a root that holds data of another exchange."""
         claim_root(Path(self.root), self.exchange)
         return Lake(
-            store=open_store(Path(self.root), self.ledger_url, UM_MINUTE.layout),
+            store=open_store(Path(self.root), ledger_url_of(self.ledger_url), UM_MINUTE.layout),
             clock=system_clock,
             safety_lag_minutes=self.safety_lag_minutes,
             rest=self.rest.open(),
@@ -154,7 +154,7 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         vision=vision,
         exchange=settings.exchange,
         root=str(settings.lake_root),
-        ledger_url=settings.resolved_ledger_url,
+        ledger_url=shown_ledger_url(settings),
         safety_lag_minutes=settings.safety_lag_minutes,
         max_ffill_minutes=settings.max_ffill_minutes,
     )
@@ -174,7 +174,7 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
     )
     frames = LakeParquetIOManager(
         root=str(settings.lake_root),
-        ledger_url=settings.resolved_ledger_url,
+        ledger_url=shown_ledger_url(settings),
         base_dir=str(settings.lake_root / "derived"),
     )
     return {"io_manager": frames, "binance_rest": rest, "binance_vision": vision, "lake": lake, "feed": feed}

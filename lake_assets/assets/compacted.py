@@ -9,8 +9,9 @@ from datetime import timedelta
 import dagster as dg
 
 from lake_assets.build.compaction import plan_compaction, run_compaction
-from lake_assets.metadata import compacted_key, minute_key, symbol_tags
+from lake_assets.metadata import compacted_key, symbol_tags, table_key
 from lake_assets.resources import LakeOpener
+from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import clear
@@ -30,26 +31,29 @@ class CompactionConfig(dg.Config):
     """Also remove files that nothing is read from since the grace (`LAKE_COMPACT_GRACE_HOURS`)."""
 
 
-def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
-    """The asset `um/<symbol>/compacted`."""
+def build_compacted_asset(symbol: str, settings: LakeSettings, table: Table = UM_MINUTE) -> dg.AssetsDefinition:
+    """The asset `um/<symbol>/compacted`, or that of another table."""
+    layout = table.layout
 
     @dg.asset(
-        key=compacted_key(symbol),
-        deps=[minute_key(symbol)],
+        key=compacted_key(symbol, layout),
+        deps=[table_key(layout, symbol)],
         description=_TEXT.format(symbol=symbol),
-        group_name="minute",
+        group_name=layout.directory,
         kinds={"polars", "parquet"},
-        tags=symbol_tags(symbol),
+        tags=symbol_tags(symbol, layout.market),
     )
     def compacted(
         context: dg.AssetExecutionContext, config: CompactionConfig, lake: dg.ResourceParam[LakeOpener]
     ) -> dg.MaterializeResult[None]:
-        opened = lake.open()
+        opened = lake.open().of(table)
         now = opened.clock()
         read = written = files = 0
         try:
-            for one in run_compaction(UM_MINUTE, opened.store, symbol, now=now, clock=opened.clock):
-                context.log.info(f"{one.period.name}: {one.status}, {one.partitions} hours, {one.input_bytes} bytes")
+            for one in run_compaction(table, opened.store, symbol, now=now, clock=opened.clock):
+                context.log.info(
+                    f"{one.period.name}: {one.status}, {one.partitions} {layout.span}s, {one.input_bytes} bytes"
+                )
                 files, read, written = files + (one.path is not None), read + one.input_bytes, written + one.size_bytes
         finally:
             # Also where a damaged period ends the run: the others were compacted.
@@ -61,8 +65,7 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
             removed = clear(opened.store, symbol, clock=opened.clock, grace=grace).files
         segments = opened.ledger.compacted_files(symbol)
         waiting = [
-            f"- {step.period.name}: {step.waits_for}"
-            for step in plan_compaction(UM_MINUTE, opened.ledger, symbol, now=now)
+            f"- {step.period.name}: {step.waits_for}" for step in plan_compaction(table, opened.ledger, symbol, now=now)
         ]
         opened.close()
         return dg.MaterializeResult(
@@ -73,7 +76,7 @@ def build_compacted_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefin
                 "files_removed": removed,
                 "month_files": sum(segment.tier == "month" for segment in segments),
                 "day_files": sum(segment.tier == "day" for segment in segments),
-                "compacted_hours": sum(segment.serves.bit_count() for segment in segments),
+                f"compacted_{layout.span}s": sum(segment.serves.bit_count() for segment in segments),
                 "open_days": dg.MetadataValue.md("\n".join(waiting[-62:]) or "none"),
             }
         )

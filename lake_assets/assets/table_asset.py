@@ -105,7 +105,7 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
         backfill_policy=dg.BackfillPolicy.multi_run(at_once),
     )
     def partitions_of_table(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
-        opened = lake.open()
+        opened = lake.open().of(table)
         if context.run.tags.get(VISION_TAG) == "true":
             opened = replace(opened, ask_rest=False)
         starts = [partition_start(layout, partition) for partition in context.partition_keys]

@@ -38,7 +38,7 @@ from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR, Clock
-from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError
+from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError, RequestRefused
 from lake_resources.messages.alerts import Alert
 from lake_resources.messages.outbox import Outbox
 from lake_resources.settings import LakeSettings
@@ -176,7 +176,8 @@ def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], n
                     text = alarm_text(poll) if poll.late else str(error)
                     ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", text, at=now)
                     answers.absent.append(poll)
-            except ArchiveError as error:
+            except (ArchiveError, RequestRefused) as error:
+                # Of this file alone: a host that answers nobody is another error, and ends the asking.
                 ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", str(error), at=now)
             else:
                 answers.published += [poll] if sha256 != poll.known_sha256 else []

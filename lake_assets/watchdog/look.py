@@ -27,11 +27,13 @@ from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.live.row_files import LiveRows
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.transforms.live.live_minute import FRAME_KINDS
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.validation.rules import all_excused
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
 from lake_resources.binance.market import UM
 from lake_resources.binance.streams import rest_memories
+from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_private import DeserializationError
 from lake_resources.errors import LakeError
@@ -52,11 +54,16 @@ LOOK_ERRORS = (
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
+_SOCKETS = [stream.socket for stream in UM_STREAMS.values() if stream.socket is not None]
 _ROUTE_FRAMES = {
-    "market": ("agg_trade_frames", "mark_price_frames", "force_order_frames"),
-    "public": ("depth_frames", "book_ticker_frames"),
+    route: tuple(
+        column
+        for column, kind in FRAME_KINDS.items()
+        if any(socket.kind == kind and socket.route == route for socket in _SOCKETS)
+    )
+    for route in UM.ws_routes
 }
-"""Columns of live rows: the streams that come by each socket."""
+"""Columns of live rows that count frames, by the socket over which these come."""
 
 
 def find_facts(

@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from lake_assets.definitions import build_definitions
+from lake_assets.resources import build_resources
 from lake_resources.settings import LakeSettings
 
 SNAPSHOT = Path(__file__).with_name("code_location.txt")
@@ -95,6 +96,15 @@ def test_the_code_location_is_the_one_that_was_reviewed() -> None:
     assert shown(SETTINGS) == SNAPSHOT.read_text("utf-8"), (
         "if the difference is meant: python -m lake_tests.contract.test_code_location"
     )
+
+
+def test_no_secret_of_the_settings_is_shown_in_the_ui() -> None:
+    secrets = {"ledger_url": "postgresql+psycopg://me:{}@host/lake", "webhook_url": "https://hooks.example/{}"}
+    given = {name: text.format("very-secret") for name, text in secrets.items()} | {"web_token": "very-secret"}
+    settings = SETTINGS.model_copy(update=given)
+    shown_resources = str({name: vars(found) for name, found in build_resources(settings).items()})
+    assert "very-secret" not in shown_resources
+    assert str(SETTINGS.lake_root / "ledger.sqlite") in str(vars(build_resources(SETTINGS)["lake"]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._utils.log import configure_loggers
+from dagster_webserver.app import create_app_from_workspace_process_context
 
 from lake_resources import dagster_private
 
@@ -151,6 +155,18 @@ def test_a_deleted_run_leaves_a_file_that_must_be_deleted_too(instance: dg.Dagst
     assert file.is_file(), "Dagster changed: it deletes the file itself; drop delete_run_file"
     dagster_private.delete_run_file(instance, run_id)
     assert not list(file.parent.glob(f"{run_id}*"))
+
+
+def test_the_web_ui_is_an_application_that_takes_what_it_took() -> None:
+    wanted = {
+        WorkspaceProcessContext.__init__: ["instance", "workspace_load_target", "version", "code_server_log_level"],
+        create_app_from_workspace_process_context: ["workspace_process_context", "live_data_poll_rate"],
+        dg.DagsterInstance.optimize_for_webserver: ["statement_timeout", "pool_recycle", "max_overflow"],
+        configure_loggers: ["formatter", "log_level"],
+    }
+    for function, names in wanted.items():
+        assert set(names) <= set(inspect.signature(function).parameters), f"{CHANGED} ({function.__qualname__})"
+    assert WorkspaceFileTarget(paths=["workspace.yaml"]).paths == ["workspace.yaml"], CHANGED
 
 
 def test_the_daemon_is_a_module_that_can_be_started() -> None:

@@ -12,6 +12,7 @@ from lake_assets.assets.table_asset import TableAsset, build_table_asset
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.dagster_names import partition_key, partition_start, table_job
 from lake_assets.inputs.results import ArchiveResult, DayResult, HourResult
+from lake_assets.lake import Lake, open_lake
 from lake_assets.metadata import table_key, vision_key
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
@@ -44,8 +45,9 @@ class Scripted:
     asked: list[datetime]
 
     def __call__(
-        self, _lake: Any, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Any, **_given: bool
+        self, lake: Lake, symbol: str, hours: Sequence[datetime], *, now: datetime, report: Any, **_given: bool
     ) -> Iterator[DayResult]:
+        assert lake.store.layout == LAYOUT, "a builder has the store of its own table"
         for day in hours:
             self.asked.append(day)
             refused = day == hours[-1]
@@ -58,16 +60,14 @@ class Scripted:
             yield DayResult((result,), (archive,))
 
 
+@dataclass
 class Opener:
-    """A lake that has nothing but a clock."""
+    """The lake of the settings, whose own table is the minute table."""
 
-    def open(self) -> Any:
-        @dataclass
-        class Clock:
-            def clock(self) -> datetime:
-                return NOW
+    settings: LakeSettings
 
-        return Clock()
+    def open(self) -> Lake:
+        return open_lake(self.settings, clock=lambda: NOW)
 
 
 def settings(tmp_path: Path) -> LakeSettings:
@@ -81,7 +81,7 @@ def test_days_of_another_market_are_built_recorded_and_judged_one_by_one(tmp_pat
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [asset], instance=instance, tags=tags, resources={"lake": Opener()}, raise_on_error=False
+            [asset], instance=instance, tags=tags, resources={"lake": Opener(settings(tmp_path))}, raise_on_error=False
         )
         assert not result.success, "a refused day fails the run after the others were committed"
         assert build.asked == DAYS
@@ -111,7 +111,7 @@ def test_its_names_are_its_markets_and_meet_none_of_another(tmp_path: Path) -> N
     assert archives
     assert {dep.asset_key for dep in spec.deps} <= {key for archive in archives for key in archive.keys}
     twins = [build_vision_asset(SYMBOL, stream, given) for stream in offered_streams(given)]
-    dg.Definitions([asset, *archives, *twins], resources={"lake": Opener()}).get_repository_def()
+    dg.Definitions([asset, *archives, *twins], resources={"lake": Opener(settings(tmp_path))}).get_repository_def()
 
 
 def test_the_minute_table_keeps_its_names() -> None:

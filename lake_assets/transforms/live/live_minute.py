@@ -21,13 +21,14 @@ from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORCE_ORDER, MARK_PRICE, MINUTE_MS
 
 LATENCY_BAD_MS = 500
-_KINDS = {
+FRAME_KINDS = {
     "depth_frames": DEPTH,
     "book_ticker_frames": BOOK_TICKER,
     "agg_trade_frames": AGG_TRADE,
     "mark_price_frames": MARK_PRICE,
     "force_order_frames": FORCE_ORDER,
 }
+"""Columns that count frames, with the kind of the frame that each counts."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class LiveMinute:
             "market_alive": market_alive,
             "public_alive": public_alive,
             "book_ticker_alive": book_ticker_alive,
-            **{name: self.frames[kind] for name, kind in _KINDS.items()},
+            **{name: self.frames[kind] for name, kind in FRAME_KINDS.items()},
         }
 
     def _depth_columns(self) -> dict[str, Any]:
