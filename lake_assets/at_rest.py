@@ -7,6 +7,7 @@ Belongs here: opening it for commands that read what is there. Does not belong h
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from lake_assets.schema.table import Table
@@ -14,9 +15,25 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import Clock, system_clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.root import require_lake
-from lake_resources.storage.store import Store, open_store
+from lake_resources.storage.store import Store
+
+
+@dataclass(frozen=True)
+class TableStore(Store):
+    """A table of one lake with all that is declared of it: what it means, and where it lies.
+
+    Attributes:
+        table: the declaration; `layout` is its layout.
+    """
+
+    table: Table
+
+    def beside(self, table: Table) -> TableStore:
+        """Another table of the same lake, over the same connections."""
+        return TableStore(self.root, self.engine, table.layout, table)
 
 
 @dataclass(frozen=True)
@@ -29,9 +46,14 @@ class LakeAtRest:
         safety_lag_minutes: a minute is built once it is closed for this long.
     """
 
-    store: Store
+    store: TableStore
     clock: Clock
     safety_lag_minutes: int
+
+    @property
+    def table(self) -> Table:
+        """The table that the work is on."""
+        return self.store.table
 
     @property
     def catalog(self) -> Catalog:
@@ -45,16 +67,27 @@ class LakeAtRest:
 
     def of(self, table: Table) -> Self:
         """The same lake for work on another table of the same market."""
-        return replace(self, store=self.store.of(table.layout))
+        return replace(self, store=self.store.beside(table))
 
     def close(self) -> None:
         """Close connections; the lake on the disk is not touched."""
         self.store.close()
 
 
-def store_of(settings: LakeSettings, table: Table = UM_MINUTE) -> Store:
+def store_of(settings: LakeSettings, table: Table = UM_MINUTE) -> TableStore:
     """A table of the lake of the settings; nothing is opened or created before the first use."""
-    return open_store(settings.lake_root, settings.resolved_ledger_url, table.layout)
+    return table_store(settings.lake_root, settings.resolved_ledger_url, table)
+
+
+def table_store(root: Path, ledger_url: str, table: Table) -> TableStore:
+    """A table of the lake at `root`; nothing is opened or created before the first use.
+
+    Args:
+        root: directory of the lake.
+        ledger_url: SQLAlchemy URL of its ledger, `sqlite:////absolute/path`.
+        table: which table.
+    """
+    return TableStore(root, LedgerEngine(ledger_url), table.layout, table)
 
 
 def open_at_rest(settings: LakeSettings, *, clock: Clock = system_clock) -> LakeAtRest:

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from dagster import InputContext, OutputContext
 from dagster_polars import PolarsParquetIOManager
 
+from lake_assets.at_rest import table_store
 from lake_assets.dagster_names import table_names
 from lake_assets.tables.declared import TABLES
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.reader import scan
-from lake_resources.storage.store import open_store
 
 
 def shown_ledger_url(settings: LakeSettings) -> str:
@@ -57,7 +57,7 @@ class LakeParquetIOManager(PolarsParquetIOManager):
         if table is None:
             return super().load_input(context)
         window = context.asset_partitions_time_window
-        store = open_store(Path(self.root), ledger_url_of(self.ledger_url), table.layout)
+        store = table_store(Path(self.root), ledger_url_of(self.ledger_url), table)
         found = scan(store, key[1], window.start, window.end, schema=table.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 

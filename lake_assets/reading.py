@@ -1,4 +1,4 @@
-"""Reading the minute table from Python: what notebooks and models import.
+"""Reading tables from Python: what notebooks and models import.
 
 Belongs here: opening the lake's files for reading by the settings. Does not belong here: writing, or any client.
 """
@@ -7,21 +7,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import polars as pl
 
-from lake_assets.at_rest import store_of
-from lake_assets.exports.export import SliceRequest, scan_slice
+from lake_assets.at_rest import TableStore, store_of
+from lake_assets.exports.export import ExportRequest, scan_export
 from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
+from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.transforms.rollup import Incomplete, Timeframe
+from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import reader
-from lake_resources.storage.store import Store
+
+
+def scan(
+    table: Table,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    columns: Sequence[str] | None = None,
+    *,
+    settings: LakeSettings | None = None,
+) -> pl.LazyFrame:
+    """Committed rows of `[start, end)` of a table, sorted by time.
+
+    Partitions that are not committed are simply not there: compare the height with the rows you expect, or look at
+    `lake show`.
+
+    Args:
+        table: a declared table (`lake_assets.tables`).
+        symbol: e.g. `BTCUSDT`.
+        start: first instant, timezone-aware.
+        end: first instant after it, timezone-aware.
+        columns: which of its columns, default all.
+        settings: default the environment's.
+
+    Returns:
+        A lazy frame over exact paths from the ledger; without committed partitions it has no rows and the table's
+        columns.
+
+    Raises:
+        SettingsError: the settings name a directory that does not exist.
+    """
+    store = _open(settings or LakeSettings(), table)
+    return reader.scan(store, symbol, start, end, columns, schema=table.polars_schema)
 
 
 def scan_minutes(
@@ -32,26 +65,8 @@ def scan_minutes(
     *,
     settings: LakeSettings | None = None,
 ) -> pl.LazyFrame:
-    """Committed minutes of `[start, end)`, sorted by `timestamp`.
-
-    Hours that are not committed are simply not there: compare the height with the minutes you expect, or look at
-    `lake show`.
-
-    Args:
-        symbol: e.g. `BTCUSDT`.
-        start: first instant, timezone-aware.
-        end: first instant after it, timezone-aware.
-        columns: which of the 66 columns, default all.
-        settings: default the environment's.
-
-    Returns:
-        A lazy frame over exact paths from the ledger; without committed hours it has no rows and the table's columns.
-
-    Raises:
-        SettingsError: the settings name a directory that does not exist.
-    """
-    store = _open(settings or LakeSettings())
-    return reader.scan(store, symbol, start, end, columns, schema=UM_MINUTE.polars_schema)
+    """Committed minutes of `[start, end)` of the minute table, sorted by `timestamp`: `scan` of that table."""
+    return scan(UM_MINUTE, symbol, start, end, columns, settings=settings)
 
 
 class Loaded(NamedTuple):
@@ -65,75 +80,95 @@ class Loaded(NamedTuple):
     certificate: Certificate
 
 
+class LoadOptions(TypedDict, total=False):
+    """What `load` takes by name, all of it optional.
+
+    Attributes:
+        table: a declared table, default the minute table.
+        timeframe: the table's own (`1m` of the minute table, which is the default), or bars of a longer one up to `1d`,
+            aligned to UTC midnight, with the further columns `minutes` (`seconds` of a table of seconds) and `complete`
+            next to the time.
+        incomplete: bars that lack a row have `complete` false and the sums of the rows that are there, or are left out
+            (`omit`); they are never filled.
+        require: `clean` refuses a window with holes that no known hole of the exchange explains, and one in which a
+            column is NULL because its stream had no source. Columns that only a collector can know count where they
+            are asked for by name. Default `any`.
+        settings: default the environment's.
+        clock: says which rows must exist by now.
+    """
+
+    table: Table
+    timeframe: Timeframe
+    incomplete: Incomplete
+    require: Require
+    settings: LakeSettings | None
+    clock: Clock
+
+
 def load(
     symbol: str,
     start: datetime,
     end: datetime,
     columns: Sequence[str] | None = None,
-    *,
-    timeframe: Timeframe = "1m",
-    incomplete: Incomplete = "mark",
-    require: Require = "any",
-    settings: LakeSettings | None = None,
-    clock: Clock = system_clock,
+    **options: Unpack[LoadOptions],
 ) -> Loaded:
-    """Minutes or longer bars of `[start, end)` with their quality certificate.
+    """Rows or longer bars of `[start, end)` with their quality certificate.
 
     `frame, certificate = load("BTCUSDT", start, end, ["close"], require="clean")`
 
     Args:
         symbol: e.g. `BTCUSDT`.
-        start: first minute, timezone-aware.
-        end: first minute after it, timezone-aware.
-        columns: columns of the minute table, default all (of bars: all that can be derived); `timestamp` comes first.
-        timeframe: `1m`, or bars of `5m`, `15m`, `1h`, `1d` aligned to UTC midnight, with the further columns `minutes`
-            and `complete` next to the time.
-        incomplete: bars that lack a minute have `complete` false and the sums of the minutes that are there, or are
-            left out (`omit`); they are never filled.
-        require: `clean` refuses a window with holes that no known hole of the exchange explains, and one in which a
-            column is NULL because its stream had no source. Columns that only a collector can know count where
-            `columns` names them.
-        settings: default the environment's.
-        clock: says which minutes must exist by now.
+        start: first row, timezone-aware.
+        end: first row after it, timezone-aware.
+        columns: columns of the table, default all (of bars: all that can be derived); the time comes first.
+        options: see `LoadOptions`.
 
     Raises:
         NotClean: the window is not clean, and `require` says so; the message names the holes.
-        SettingsError: no lake, no window of whole minutes, or a column that cannot be had.
+        SettingsError: no lake, no window of whole rows, or a column that cannot be had.
     """
-    settings = settings or LakeSettings()
-    store = _open(settings)
-    request = SliceRequest(start, end, timeframe, None if columns is None else tuple(columns), incomplete, require)
-    request.chosen()
+    settings, table = options.get("settings") or LakeSettings(), options.get("table", UM_MINUTE)
+    store, require = _open(settings, table), options.get("require", "any")
+    request = ExportRequest(
+        start,
+        end,
+        options.get("timeframe") or own_timeframe(table),
+        None if columns is None else tuple(columns),
+        options.get("incomplete", "mark"),
+        require,
+    )
+    request.chosen(table)
     certificate = certify(
         store, symbol, start, end,
-        now=clock(), lag_minutes=settings.safety_lag_minutes, columns=request.named(),
+        now=options.get("clock", system_clock)(), lag_minutes=settings.safety_lag_minutes,
+        columns=request.named(table),
     )  # fmt: skip
     if require == "clean":
         require_clean(certificate)
-    return Loaded(scan_slice(store, symbol, request), certificate)
+    return Loaded(scan_export(store, symbol, request), certificate)
 
 
 def verify(certificate: Certificate, *, settings: LakeSettings | None = None) -> None:
     """Hold a certificate against the lake as it is now; call it once the rows are collected.
 
-    It passes where the same hours are committed as when the window was certified, and every file of them has the bytes
-    that were committed. It reads and hashes those files.
+    It passes where the same partitions are committed as when the window was certified, and every file of them has the
+    bytes that were committed. It reads and hashes those files.
 
     Args:
         certificate: of `load`.
         settings: as given to `load`.
 
     Raises:
-        StorageError: hours of the window were committed since, or a file is gone or has other bytes.
+        StorageError: partitions of the window were committed since, or a file is gone or has other bytes.
     """
-    store = _open(settings or LakeSettings())
+    store = _open(settings or LakeSettings(), certificate.table)
     certificates.verify(store, certificate)
 
 
-def _open(settings: LakeSettings) -> Store:
+def _open(settings: LakeSettings, table: Table) -> TableStore:
     if not settings.lake_root.is_dir():
         raise SettingsError(
             f"there is no lake at {settings.lake_root}",
             remedy="Run `make demo` or `make up` first, or set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean",
         )
-    return store_of(settings)
+    return store_of(settings, table)

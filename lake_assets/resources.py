@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
+from lake_assets.at_rest import table_store
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.io_managers import LakeParquetIOManager, ledger_url_of, shown_ledger_url
 from lake_assets.lake import Lake
@@ -24,7 +25,6 @@ from lake_resources.input_limits import InputLimits
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.root import claim_root
-from lake_resources.storage.store import open_store
 
 
 class BinanceRestResource(dg.ConfigurableResource[Any]):
@@ -86,7 +86,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
         """Open the lake; refuses a root that holds data of another exchange."""
         claim_root(Path(self.root), self.exchange)
         return Lake(
-            store=open_store(Path(self.root), ledger_url_of(self.ledger_url), UM_MINUTE.layout),
+            store=table_store(Path(self.root), ledger_url_of(self.ledger_url), UM_MINUTE),
             clock=system_clock,
             safety_lag_minutes=self.safety_lag_minutes,
             rest=self.rest.open(),

@@ -13,6 +13,7 @@ from typing import Literal
 
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import SettingsError
+from lake_resources.layout import TableLayout
 
 Band = Literal["hot", "warm", "cold"]
 
@@ -38,20 +39,21 @@ def floor_minute(instant: datetime) -> datetime:
     return instant.replace(second=0, microsecond=0)
 
 
-def expected_end(hour: datetime, now: datetime, lag_minutes: int) -> datetime:
-    """The end (half-open) of those minutes of an hour that must exist at `now`.
+def expected_end(layout: TableLayout, start: datetime, now: datetime, lag_minutes: int) -> datetime:
+    """The end (half-open) of those rows of a partition that must exist at `now`.
 
-    A minute must exist once it is closed for `lag_minutes`.
+    A row must exist once it is closed for `lag_minutes`.
 
     Args:
-        hour: start of the hour, UTC.
+        layout: the table's grain and partitions.
+        start: start of the partition, UTC.
         now: the moment of asking, UTC.
         lag_minutes: safety lag.
 
     Returns:
-        An instant in `[hour, hour + 1 h]`; `hour` itself means that no minute must exist yet.
+        An instant from `start` to the end of the partition; `start` itself means that no row must exist yet.
     """
-    return min(max(floor_minute(now - timedelta(minutes=lag_minutes)), hour), hour + HOUR)
+    return min(max(layout.row_start(now - timedelta(minutes=lag_minutes)), start), start + layout.step)
 
 
 def hours_between(start: datetime, end: datetime) -> list[datetime]:
@@ -59,14 +61,22 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
     return [start + index * HOUR for index in range(-((start - end) // HOUR))]
 
 
-def runs_of(hours: Iterable[datetime], *, longest: int | None = None) -> Iterator[tuple[datetime, datetime]]:
-    """Contiguous runs of hours as half-open intervals, in order, none of more than `longest` hours."""
+def runs_of(
+    starts: Iterable[datetime], *, longest: int | None = None, step: timedelta = HOUR
+) -> Iterator[tuple[datetime, datetime]]:
+    """Contiguous runs of hours, or of partitions of another length, as half-open intervals, in order.
+
+    Args:
+        starts: starts of the partitions, in any order.
+        longest: no run holds more of them.
+        step: length of a partition.
+    """
     start = end = None
-    for hour in sorted(set(hours)):
-        if start is not None and end is not None and (hour != end or end - start == (longest or 0) * HOUR):
+    for each in sorted(set(starts)):
+        if start is not None and end is not None and (each != end or end - start == (longest or 0) * step):
             yield start, end
             start = None
-        start, end = start or hour, hour + HOUR
+        start, end = start or each, each + step
     if start is not None and end is not None:
         yield start, end
 

@@ -14,7 +14,7 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.rulepack_bars import check_minutes
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.dagster_names import symbol_name
 from lake_assets.materialized import materialized_hours
@@ -102,7 +102,7 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
         if start is None:
             report = AuditReport(symbol, end, end, ())
         else:
-            report = audit_hours(
+            report = audit_partitions(
                 opened.store,
                 symbol,
                 start,

@@ -55,9 +55,9 @@ def build_report_card_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDef
             metadata={
                 "verdict": found.verdict,
                 "completeness_pct": facts.completeness_pct,
-                "expected_minutes": facts.expected_minutes,
-                "present_minutes": facts.present_minutes,
-                "unexplained_minutes": facts.unexplained_minutes,
+                "expected_minutes": facts.expected_rows,
+                "present_minutes": facts.present_rows,
+                "unexplained_minutes": facts.unexplained_rows,
                 "revised_values": facts.revised_values,
                 "report": dg.MetadataValue.md(render(found, image)),
                 "dagster/uri": dg.MetadataValue.path(str(path)),

@@ -17,18 +17,19 @@ from pathlib import Path
 
 from lake_assets.audit.files import FileFacts
 from lake_assets.schema.known_holes import Hole
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.schema.table import Table
 from lake_resources.errors import StorageError
 
 AUDIT_VERSION = "3"
 """Raised by hand when the same file would get other codes."""
 _TABLES = """
-DROP TABLE IF EXISTS facts;  -- of an earlier version
-CREATE TABLE IF NOT EXISTS hour_facts (
-  symbol TEXT, hour INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL,
-  content_hash TEXT NOT NULL, row_count INTEGER NOT NULL, minutes INTEGER NOT NULL, first INTEGER,
+DROP TABLE IF EXISTS facts;  -- of earlier versions
+DROP TABLE IF EXISTS hour_facts;
+CREATE TABLE IF NOT EXISTS file_facts (
+  name TEXT, symbol TEXT, start INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, version TEXT NOT NULL,
+  content_hash TEXT NOT NULL, row_count INTEGER NOT NULL, present INTEGER NOT NULL, first INTEGER,
   last INTEGER, codes TEXT NOT NULL,
-  PRIMARY KEY (symbol, hour)
+  PRIMARY KEY (name, symbol, start)
 ) WITHOUT ROWID;
 """
 _BUSY_S = 60.0
@@ -42,14 +43,14 @@ class Stamp:
     mtime_ns: int
 
 
-def rules_version(holes: Sequence[Hole]) -> str:
+def rules_version(table: Table, holes: Sequence[Hole]) -> str:
     """Identity of everything that a verdict on an unchanged file of an hour depends on; `holes` touch that hour."""
     known = sorted(f"{h.stream}|{h.symbol}|{h.start}|{h.end}" for h in holes)
-    return hashlib.sha256("\n".join((AUDIT_VERSION, UM_MINUTE.schema_hash, *known)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join((AUDIT_VERSION, table.schema_hash, *known)).encode()).hexdigest()[:16]
 
 
 class AuditCache:
-    """Facts by symbol and hour.
+    """Facts by table, symbol and partition.
 
     Args:
         path: the SQLite file; created at the first use.
@@ -58,13 +59,15 @@ class AuditCache:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def load(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, tuple[str, Stamp, FileFacts]]:
+    def load(
+        self, table: Table, symbol: str, start: datetime, end: datetime
+    ) -> dict[datetime, tuple[str, Stamp, FileFacts]]:
         """Facts of hours in `[start, end)`, each with the version of the rules under which they were found."""
         query = (
-            "SELECT hour, version, size, mtime_ns, content_hash, row_count, minutes, first, last, codes"
-            " FROM hour_facts WHERE symbol = ? AND hour >= ? AND hour < ?"
+            "SELECT start, version, size, mtime_ns, content_hash, row_count, present, first, last, codes"
+            " FROM file_facts WHERE name = ? AND symbol = ? AND start >= ? AND start < ?"
         )
-        bounds = (symbol, int(start.timestamp()), int(end.timestamp()))
+        bounds = (table.name, symbol, int(start.timestamp()), int(end.timestamp()))
         with self._connected() as connection:
             rows = connection.execute(query, bounds).fetchall()
         return {
@@ -78,25 +81,25 @@ class AuditCache:
             for hour, version, size, mtime_ns, digest, count, minutes, first, last, codes in rows
         }
 
-    def store(self, symbol: str, found: Mapping[datetime, tuple[str, Stamp, FileFacts]]) -> None:
+    def store(self, table: Table, symbol: str, found: Mapping[datetime, tuple[str, Stamp, FileFacts]]) -> None:
         """Keep facts, in one transaction."""
         rows = [
             (
-                symbol, int(hour.timestamp()), stamp.size, stamp.mtime_ns, version, facts.content_hash,
+                table.name, symbol, int(hour.timestamp()), stamp.size, stamp.mtime_ns, version, facts.content_hash,
                 facts.row_count, facts.minutes, _seconds(facts.first), _seconds(facts.last),
                 json.dumps(facts.codes) if facts.codes else "",
             )
             for hour, (version, stamp, facts) in found.items()
         ]  # fmt: skip
         with self._connected() as connection:
-            connection.executemany("INSERT OR REPLACE INTO hour_facts VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO file_facts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
 
-    def forget(self, symbol: str, hours: Iterable[datetime]) -> None:
+    def forget(self, table: Table, symbol: str, hours: Iterable[datetime]) -> None:
         """Drop facts of hours."""
         with self._connected() as connection:
             connection.executemany(
-                "DELETE FROM hour_facts WHERE symbol = ? AND hour = ?",
-                [(symbol, int(hour.timestamp())) for hour in hours],
+                "DELETE FROM file_facts WHERE name = ? AND symbol = ? AND start = ?",
+                [(table.name, symbol, int(hour.timestamp())) for hour in hours],
             )
 
     @contextmanager

@@ -1,6 +1,6 @@
-"""Hour files as they lie on the disk: bytes, hash, schema, rows.
+"""Files of partitions as they lie on the disk: bytes, hash, schema, rows.
 
-Belongs here: reading many hour files quickly and judging each alone. Does not belong here: ledger, Dagster (`scan`).
+Belongs here: reading many files quickly and judging each alone. Does not belong here: ledger, Dagster (`scan`).
 
 Sound files are the rule. A batch of them is read in one scan and judged by the gate at once; every file that is odd in
 any way is then read alone and gets its codes from `partition_audit`.
@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.schema.known_holes import Hole
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.schema.table import Table
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.partition_audit import partition_audit
@@ -33,8 +33,8 @@ _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 @dataclass(frozen=True)
-class HourFile:
-    """Where an hour should lie, and the minutes `[start, end)` of it that must be there.
+class AuditedFile:
+    """Where a partition should lie, and the rows `[start, end)` of it that must be there.
 
     Attributes:
         path: its own file, or the day or month file that serves it.
@@ -71,16 +71,17 @@ class FileFacts:
     codes: tuple[str, ...]
 
 
-def read_facts(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
+def read_facts(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
     """Facts of each hour whose file exists.
 
     Args:
-        files: hours of one symbol, each once; those in shared files in any order.
+        table: whose files.
+        files: partitions of one symbol, each once; those in shared files in any order.
         holes: known holes of the symbol.
     """
     facts: dict[datetime, FileFacts] = {}
     for path in dict.fromkeys(file.path for file in files if file.shared):
-        facts |= _shared([file for file in files if file.path == path], holes)
+        facts |= _shared(table, [file for file in files if file.path == path], holes)
     contents: dict[datetime, bytes] = {}
     own = [file for file in files if not file.shared]
     for file in own:
@@ -90,11 +91,11 @@ def read_facts(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetim
         elif content is not None:
             contents[file.hour] = content
     present = [file for file in own if file.hour in contents]
-    usual = [f for f in present if _footer(contents[f.hour]).startswith(_schema_bytes()) and f.start == f.hour]
-    facts |= _sound(usual, contents, holes)
+    usual = [f for f in present if _footer(contents[f.hour]).startswith(_schema_bytes(table)) and f.start == f.hour]
+    facts |= _sound(table, usual, contents, holes)
     for file in present:
         if file.hour not in facts:
-            facts[file.hour] = _alone(file, contents[file.hour], holes)
+            facts[file.hour] = _alone(table, file, contents[file.hour], holes)
     return facts
 
 
@@ -108,7 +109,7 @@ def _content(path: Path) -> bytes | FileFacts | None:
         return FileFacts("", -1, 0, None, None, (f"unreadable_parquet:{type(error).__name__}",))
 
 
-def _shared(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
+def _shared(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
     """Facts of the hours of one day or month file; rows of hours that it holds but does not serve are left alone."""
     content = _content(files[0].path)
     if not isinstance(content, bytes):
@@ -117,26 +118,31 @@ def _shared(files: Sequence[HourFile], holes: Sequence[Hole]) -> dict[datetime, 
     rows = _read(content, digest)
     if isinstance(rows, FileFacts):
         return dict.fromkeys((file.hour for file in files), rows)
-    time = pl.col("timestamp")
+    time = pl.col(table.layout.time_column)
     parts: dict[object, pl.DataFrame] = {}
-    if rows.schema.get("timestamp") == UM_MINUTE.polars_schema["timestamp"]:
-        by_hour = rows.with_columns(time.dt.truncate("1h").alias(_FILE)).partition_by(_FILE, as_dict=True)
+    if _has_times(table, rows):
+        by_hour = rows.with_columns(time.dt.truncate(table.layout.every).alias(_FILE)).partition_by(_FILE, as_dict=True)
         parts = {key[0]: part.drop(_FILE) for key, part in by_hour.items()}
     served = [file for file in files if file.hour in parts and file.start == file.hour]
     verdicts = {}
     if served:
         frame = pl.concat([parts[file.hour] for file in served])
-        verdicts = gate(UM_MINUTE, frame, [PartitionWindow(file.hour, file.end) for file in served], holes)
+        verdicts = gate(table, frame, [PartitionWindow(file.hour, file.end) for file in served], holes)
     return {
         file.hour: _facts(
-            file, parts.get(file.hour, rows.clear()), digest, holes, sound=passes(verdicts.get(file.hour, _NOT_JUDGED))
+            table,
+            file,
+            parts.get(file.hour, rows.clear()),
+            digest,
+            holes,
+            sound=passes(verdicts.get(file.hour, _NOT_JUDGED)),
         )
         for file in files
     }
 
 
 def _sound(
-    files: Sequence[HourFile], contents: dict[datetime, bytes], holes: Sequence[Hole]
+    table: Table, files: Sequence[AuditedFile], contents: dict[datetime, bytes], holes: Sequence[Hole]
 ) -> dict[datetime, FileFacts]:
     """Facts of those files that have nothing wrong, read in one scan; empty when a file does not read."""
     if not files:
@@ -147,16 +153,14 @@ def _sound(
         ).collect()
     except _UNREADABLE:
         return {}
-    time = pl.col("timestamp")
+    time = pl.col(table.layout.time_column)
     stats = rows.group_by(_FILE).agg(pl.len(), time.min().alias("first"), time.max().alias("last"))
     by_path = {path: rest for path, *rest in stats.iter_rows()}
     inside = [f for f in files if str(f.path) in by_path and _within(f, by_path[str(f.path)])]
     if len(inside) < len(files):
         rows = rows.filter(pl.col(_FILE).is_in([str(file.path) for file in inside]))
     # A chunk per file would cost the gate five times as much.
-    verdicts = gate(
-        UM_MINUTE, rows.drop(_FILE).rechunk(), [PartitionWindow(file.hour, file.end) for file in inside], holes
-    )
+    verdicts = gate(table, rows.drop(_FILE).rechunk(), [PartitionWindow(file.hour, file.end) for file in inside], holes)
     found = {}
     for file in inside:
         if passes(verdicts[file.hour]):
@@ -166,15 +170,15 @@ def _sound(
     return found
 
 
-def _within(file: HourFile, stats: Iterable[object]) -> bool:
+def _within(file: AuditedFile, stats: Iterable[object]) -> bool:
     _, first, last = stats
     return isinstance(first, datetime) and isinstance(last, datetime) and file.hour <= first and last < file.end
 
 
-def _alone(file: HourFile, content: bytes, holes: Sequence[Hole]) -> FileFacts:
+def _alone(table: Table, file: AuditedFile, content: bytes, holes: Sequence[Hole]) -> FileFacts:
     digest = _sha256(content)
     rows = _read(content, digest)
-    return rows if isinstance(rows, FileFacts) else _facts(file, rows, digest, holes, sound=False)
+    return rows if isinstance(rows, FileFacts) else _facts(table, file, rows, digest, holes, sound=False)
 
 
 def _read(content: bytes, digest: str) -> pl.DataFrame | FileFacts:
@@ -184,15 +188,17 @@ def _read(content: bytes, digest: str) -> pl.DataFrame | FileFacts:
         return FileFacts(digest, -1, 0, None, None, (f"unreadable_parquet:{type(error).__name__}",))
 
 
-def _facts(file: HourFile, rows: pl.DataFrame, digest: str, holes: Sequence[Hole], *, sound: bool) -> FileFacts:
-    codes = [] if sound else partition_audit(UM_MINUTE, rows, file.hour, file.start, file.end, holes=holes)
+def _facts(
+    table: Table, file: AuditedFile, rows: pl.DataFrame, digest: str, holes: Sequence[Hole], *, sound: bool
+) -> FileFacts:
+    codes = [] if sound else partition_audit(table, rows, file.hour, file.start, file.end, holes=holes)
     first = last = None
     minutes = 0
-    if rows.schema.get("timestamp") == UM_MINUTE.polars_schema["timestamp"] and rows.height:
-        time = pl.col("timestamp")
+    if _has_times(table, rows) and rows.height:
+        time = pl.col(table.layout.time_column)
         first, last = rows.select(time.min().alias("a"), time.max().alias("b")).row(0)
-        inside = time.is_between(file.start, file.end, closed="left") & (time == time.dt.truncate("1m"))
-        minutes = rows.filter(inside)["timestamp"].n_unique()
+        inside = time.is_between(file.start, file.end, closed="left") & (time == time.dt.truncate(table.layout.grain))
+        minutes = rows.filter(inside)[table.layout.time_column].n_unique()
     return FileFacts(digest, rows.height, minutes, first, last, tuple(code for code in codes if code != "ok"))
 
 
@@ -209,13 +215,13 @@ def _footer(content: bytes) -> bytes:
 
 
 @cache
-def _schema_bytes() -> bytes:
+def _schema_bytes(table: Table) -> bytes:
     """How a footer of exactly the declared columns begins.
 
     Format version and schema come first in it, the number of rows next: what the footers of files of no row and of one
     row share is the schema. Comparing it costs a hundredth of parsing the footer.
     """
-    empty = UM_MINUTE.empty()
+    empty = table.empty()
     footers = []
     for frame in (empty, pl.DataFrame([[None]] * empty.width, schema=empty.schema)):
         buffer = io.BytesIO()
@@ -224,3 +230,8 @@ def _schema_bytes() -> bytes:
     empty_footer, other = footers
     same = next(index for index, pair in enumerate(zip(empty_footer, other, strict=False)) if pair[0] != pair[1])
     return empty_footer[:same]
+
+
+def _has_times(table: Table, rows: pl.DataFrame) -> bool:
+    time = table.layout.time_column
+    return rows.schema.get(time) == table.polars_schema[time]

@@ -111,14 +111,14 @@ def is_due(hour: datetime, held: HotHour | None, now: datetime, lag_minutes: int
         now: the moment of asking, UTC.
         lag_minutes: safety lag.
     """
-    closed_until = expected_end(hour, now - JUST_CLOSED, 0)
+    closed_until = expected_end(UM_MINUTE.layout, hour, now - JUST_CLOSED, 0)
     if closed_until <= hour:
         return False
     if held is None:
         return True
     if held.complete:
         return held.unsettled and now >= hour + HOUR + SETTLED_AFTER
-    return held.rows_until < closed_until or expected_end(hour, now, lag_minutes) == hour + HOUR
+    return held.rows_until < closed_until or expected_end(UM_MINUTE.layout, hour, now, lag_minutes) == hour + HOUR
 
 
 def plan_tick(

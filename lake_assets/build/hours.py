@@ -108,8 +108,10 @@ def _build_day(
     lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report, provisional: bool, force: bool
 ) -> DayResult:
     lag = 0 if provisional else lake.safety_lag_minutes
-    ends = {hour: expected_end(hour, now, lag) for hour in hours}
-    windows = [PartitionWindow(hour, expected_end(hour, now, lake.safety_lag_minutes)) for hour in hours]
+    ends = {hour: expected_end(lake.store.layout, hour, now, lag) for hour in hours}
+    windows = [
+        PartitionWindow(hour, expected_end(lake.store.layout, hour, now, lake.safety_lag_minutes)) for hour in hours
+    ]
     ready = [window for window in windows if ends[window.start] > window.start]
     waiting = [
         HourResult(window.start, "not_yet", reason=f"no minute is closed for {lag} minutes yet")

@@ -20,7 +20,7 @@ from rich.table import Table
 from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import Progress as Told
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
@@ -87,7 +87,7 @@ def run_audit(
     """Audit with a progress bar on the terminal."""
     materialized = None if dagster == "no" else dagster_hours(settings, symbol, required=dagster == "yes")
     with _progress(symbol, quiet=quiet) as progress:
-        return audit_hours(
+        return audit_partitions(
             lake.store,
             symbol,
             start,

@@ -14,7 +14,7 @@ import typer
 from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.options import INSTANT, Symbols, chosen_symbols, end_minute, first_minute
 from lake_assets.cli.printing import terminal
-from lake_assets.exports.export import Format, SliceRequest, write_slices
+from lake_assets.exports.export import ExportRequest, ExportTarget, Format, write_exports
 from lake_assets.quality.certificate import Require
 from lake_assets.transforms.rollup import Incomplete, Timeframe
 from lake_resources.settings import LakeSettings
@@ -53,19 +53,17 @@ def slice_(
     lake = open_at_rest(settings)
     console = terminal()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
-    request = SliceRequest(start, end, tf, wanted or None, incomplete, require)
-    for written in write_slices(
+    request = ExportRequest(start, end, tf, wanted or None, incomplete, require)
+    for written in write_exports(
         lake.store,
         chosen_symbols(symbols, settings),
         request,
-        out,
-        form=form,
-        exchange=settings.exchange,
+        ExportTarget(out, form, settings.exchange),
         now=lake.clock(),
         lag_minutes=settings.safety_lag_minutes,
     ):
         found = written.certificate
-        state = "clean" if found.clean else f"{found.unexplained_minutes} minutes missing without an explanation"
+        state = "clean" if found.clean else f"{found.unexplained_rows} minutes missing without an explanation"
         if found.unexplained_gaps:
             state += (
                 f"; NULL for lack of a source: {', '.join(dict.fromkeys(g.column for g in found.unexplained_gaps))}"
@@ -73,6 +71,6 @@ def slice_(
         if written.incomplete_bars:
             state += f"; {written.incomplete_bars:,} bars lack minutes (complete is false)"
         console.print(
-            f"{written.path}: {written.row_count:,} rows; {found.present_minutes:,} of {found.expected_minutes:,}"
+            f"{written.path}: {written.row_count:,} rows; {found.present_rows:,} of {found.expected_rows:,}"
             f" minutes ({found.completeness_pct:.2f} %), {state}"
         )

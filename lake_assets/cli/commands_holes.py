@@ -58,7 +58,7 @@ def holes(
     else:
         for window, others in found:
             terminal().print(_table(window, [] if unexplained else others, only_unexplained=unexplained))
-    if any(window.unexplained_minutes for window, _ in found):
+    if any(window.unexplained_rows for window, _ in found):
         raise typer.Exit(1)
 
 
@@ -72,7 +72,7 @@ def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
     streams = [{**vars(hole), **{name: getattr(hole, name).isoformat() for name in times}} for hole in others]
     names = ("symbol", "start", "end", "expected_minutes", "present_minutes", "completeness_pct")
     values = window.as_json()
-    if not window.expected_minutes:
+    if not window.expected_rows:
         values["completeness_pct"] = None
     damage = [
         asdict(each) | {"first_day": each.first_day.isoformat(), "last_day": each.last_day.isoformat()}
@@ -88,10 +88,10 @@ def _damage(window: Certificate) -> list[Damage]:
 
 def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -> Table:
     counts = (
-        f"{window.present_minutes:,} of {window.expected_minutes:,} minutes ({window.completeness_pct:.2f} %), "
-        f"{window.unexplained_minutes:,} unexplained"
+        f"{window.present_rows:,} of {window.expected_rows:,} minutes ({window.completeness_pct:.2f} %), "
+        f"{window.unexplained_rows:,} unexplained"
     )
-    if not window.expected_minutes:
+    if not window.expected_rows:
         counts = "nothing to look at, the symbol is not traded in this range"
     title = f"{window.symbol}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC: {counts}"
     table = Table(title=title, title_justify="left")

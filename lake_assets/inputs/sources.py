@@ -22,7 +22,7 @@ from lake_assets.inputs.rest_answers import capture_hours, reachable
 from lake_assets.inputs.trade_id_steps import read_gaps
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
-from lake_assets.windows import expected_end
+from lake_assets.windows import floor_minute
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
 from lake_resources.storage.ledger.ledger import Archive, Capture
@@ -227,10 +227,11 @@ def _on_disk(lake: Lake, row: Archive | Capture, report: Report) -> bool:
 
 def _suffices(lake: Lake, capture: Capture, now: datetime) -> bool:
     """Whether an answer holds all minutes that must exist now: then they had to exist when it was taken, too."""
-    lag = lake.safety_lag_minutes
-    return capture.complete or expected_end(capture.hour, capture.captured_at, lag) >= expected_end(
-        capture.hour, now, lag
+    then, today = (
+        min(max(floor_minute(at - timedelta(minutes=lake.safety_lag_minutes)), capture.hour), capture.hour + HOUR)
+        for at in (capture.captured_at, now)
     )
+    return capture.complete or then >= today
 
 
 def _out_of_reach(lake: Lake, use: StreamUse) -> str:

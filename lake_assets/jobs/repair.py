@@ -14,7 +14,7 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day, require_begun, require_order
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.dagster_names import REPAIR_TAG, hour_key, repair_tags
 from lake_assets.materialized import materialized_hours
 from lake_assets.metadata import minute_key
@@ -79,7 +79,7 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 context.log.warning(f"{symbol} is not traded between {start} and {end}: nothing was looked at")
                 untraded.append(symbol)
                 continue
-            report = audit_hours(
+            report = audit_partitions(
                 opened.store,
                 symbol,
                 first,

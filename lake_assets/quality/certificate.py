@@ -1,7 +1,7 @@
 """The quality certificate of a window: what is there, where it came from, what is missing and why.
 
 Belongs here: the record, finding it from the ledger, refusing what is not clean. Does not belong here: the rows
-themselves, writing files (`slices`).
+themselves, writing files (`exports`).
 """
 
 from __future__ import annotations
@@ -9,55 +9,56 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from lake_assets.quality.holes import WindowHole, find_holes, untraded_hours
+from lake_assets.at_rest import TableStore
+from lake_assets.quality.holes import WindowHole, find_holes, untraded_partitions
 from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
-from lake_assets.windows import floor_minute
-from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
-from lake_resources.storage.catalog import floor_hour, utc
+from lake_resources.layout import TableLayout
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger, PartitionFile
-from lake_resources.storage.store import Store
 
 Require = Literal["any", "clean"]
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about the minutes `[start, end)` of one symbol.
+    """What is known about the rows `[start, end)` of one symbol.
 
     Attributes:
-        symbol: whose minutes.
+        table: whose rows: its grain says what a row is, its span what a partition is.
+        symbol: the symbol.
         start, end: the window, half-open, UTC.
-        as_of: later minutes are not expected; before `end` where the window reaches into the present.
-        present_minutes: rows of the expected minutes.
+        as_of: later rows are not expected; before `end` where the window reaches into the present.
+        present_rows: expected rows that are there.
         holes: the others, with causes.
-        source_gaps: minutes that are there while a column of those asked for is NULL for lack of a source.
-        untraded_hours: hours before the listing or after the delivery: none of their minutes is expected.
-        sources: by stream, minutes that are there by kind of source; `none` means that nothing was ingested for the
-            hour, so that its columns are NULL where no earlier value is carried in.
+        source_gaps: rows that are there while a column of those asked for is NULL for lack of a source.
+        untraded: partitions before the listing or after the delivery: none of their rows is expected.
+        sources: by stream, rows that are there by kind of source; `none` means that nothing was ingested for the
+            partition, so that its columns are NULL where no earlier value is carried in.
         revised_values: values that a better source gave differently than the one before it.
-        data_version: hash of the committed hours; equal means the same rows.
+        data_version: hash of the committed partitions; equal means the same rows.
         code_versions: of the transforms that made them.
     """
 
+    table: Table = field(repr=False)
     symbol: str
     start: datetime
     end: datetime
     as_of: datetime
-    present_minutes: int
+    present_rows: int
     holes: tuple[WindowHole, ...]
     source_gaps: tuple[SourceGap, ...]
-    untraded_hours: tuple[datetime, ...]
+    untraded: tuple[datetime, ...]
     sources: Mapping[str, Mapping[str, int]]
     revised_values: int
     data_version: str
@@ -65,29 +66,29 @@ class Certificate:
     schema_hashes: tuple[str, ...]
 
     @property
-    def missing_minutes(self) -> int:
-        """Expected minutes without a row."""
-        return sum(hole.minutes for hole in self.holes)
+    def missing_rows(self) -> int:
+        """Expected rows that are not there."""
+        return sum(hole.rows for hole in self.holes)
 
     @property
-    def unexplained_minutes(self) -> int:
+    def unexplained_rows(self) -> int:
         """Those that no known hole of the exchange names."""
-        return sum(hole.minutes for hole in self.holes if not hole.explained)
+        return sum(hole.rows for hole in self.holes if not hole.explained)
 
     @property
-    def expected_minutes(self) -> int:
-        """Minutes that must exist."""
-        return self.present_minutes + self.missing_minutes
+    def expected_rows(self) -> int:
+        """Rows that must exist."""
+        return self.present_rows + self.missing_rows
 
     @property
     def completeness_pct(self) -> float:
-        """Percent of the expected minutes, never rounded up."""
-        return completeness_pct(self.present_minutes, self.expected_minutes)
+        """Percent of the expected rows, never rounded up."""
+        return completeness_pct(self.present_rows, self.expected_rows)
 
     @property
     def clean(self) -> bool:
         """Whether every hole and every gap of a column is explained, up to the end of the window."""
-        return not self.unexplained_minutes and not self.unexplained_gaps and self.as_of >= self.end
+        return not self.unexplained_rows and not self.unexplained_gaps and self.as_of >= self.end
 
     @property
     def unexplained_gaps(self) -> tuple[SourceGap, ...]:
@@ -95,21 +96,23 @@ class Certificate:
         return tuple(gap for gap in self.source_gaps if not gap.explained)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values; times in ISO 8601 UTC."""
+        """JSON values; times in ISO 8601 UTC, counts named by what a row and a partition of the table are."""
+        word, span = self.table.row_word, self.table.layout.span
         return {
+            "table": self.table.name,
             "symbol": self.symbol,
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "as_of": self.as_of.isoformat(),
             "clean": self.clean,
-            "expected_minutes": self.expected_minutes,
-            "present_minutes": self.present_minutes,
+            f"expected_{word}s": self.expected_rows,
+            f"present_{word}s": self.present_rows,
             "completeness_pct": self.completeness_pct,
-            "untraded_hours": len(self.untraded_hours),
-            "explained_minutes": self.missing_minutes - self.unexplained_minutes,
-            "unexplained_minutes": self.unexplained_minutes,
-            "holes": [hole.as_json() for hole in self.holes],
-            "null_for_lack_of_source": [gap.as_json() for gap in self.source_gaps],
+            f"untraded_{span}s": len(self.untraded),
+            f"explained_{word}s": self.missing_rows - self.unexplained_rows,
+            f"unexplained_{word}s": self.unexplained_rows,
+            "holes": [hole.as_json(word) for hole in self.holes],
+            "null_for_lack_of_source": [gap.as_json(word) for gap in self.source_gaps],
             "sources": {stream: dict(kinds) for stream, kinds in self.sources.items()},
             "revised_values": self.revised_values,
             "data_version": self.data_version,
@@ -119,7 +122,7 @@ class Certificate:
 
 
 def certify(
-    store: Store,
+    store: TableStore,
     symbol: str,
     start: datetime,
     end: datetime,
@@ -128,59 +131,56 @@ def certify(
     lag_minutes: int,
     columns: Sequence[str] | None = None,
 ) -> Certificate:
-    """The certificate of a window, from the ledger; only hours that lack minutes or sources are read.
+    """The certificate of a window, from the ledger; only partitions that lack rows or sources are read.
 
     Args:
         store: the table.
-        symbol: whose minutes.
-        start: first minute, UTC.
-        end: first minute after the window, UTC.
-        now: minutes that are not closed for `lag_minutes` by now are not expected.
+        symbol: whose rows.
+        start: first row, UTC.
+        end: time after the last row of the window, UTC.
+        now: rows that are not closed for `lag_minutes` by now are not expected.
         lag_minutes: safety lag.
-        columns: columns of the minute table that are asked for by name: each must have had its source, also those that
-            only a collector can know. None is all columns, of which those need not.
+        columns: columns of the table that are asked for by name: each must have had its source, also those that only a
+            collector can know. None is all columns, of which those need not.
 
     Raises:
-        SettingsError: the window is empty, or not one of whole minutes.
+        SettingsError: the window is empty, or not one of whole rows.
     """
-    start, end = utc(start), utc(end)
-    if start >= end or floor_minute(start) != start or floor_minute(end) != end:
+    table, layout, start, end = store.table, store.layout, utc(start), utc(end)
+    if start >= end or layout.row_start(start) != start or layout.row_start(end) != end:
         raise SettingsError(
-            f"[{start.isoformat()}, {end.isoformat()}) is no window of whole minutes",
-            remedy="Give the first minute and the first minute after the window",
+            f"[{start.isoformat()}, {end.isoformat()}) is no window of whole {table.row_word}s",
+            remedy=f"Give the first {table.row_word} and the first {table.row_word} after the window",
         )
-    as_of = min(end, max(start, floor_minute(utc(now) - timedelta(minutes=lag_minutes))))
-    hours = committed_hours(store.ledger, symbol, start, end)
-    holes = tuple(find_holes(store, symbol, start, as_of, hours))
-    present = _present(hours, holes, start, as_of)
-    sources = {hour.start: orjson.loads(hour.sources) for hour in hours}
-    untraded = sorted(untraded_hours(store.ledger, symbol, start, end, {hour.start for hour in hours}))
-    absent = sum(hole.minutes for hole in holes) + sum(_minutes(hour, start, as_of) for hour in untraded)
+    as_of = min(end, max(start, layout.row_start(utc(now) - timedelta(minutes=lag_minutes))))
+    files = store.ledger.partition_files(symbol, start, end)
+    holes = tuple(find_holes(store, symbol, start, as_of, files))
+    present = _present(layout, files, holes, start, as_of)
+    sources = {file.start: orjson.loads(file.sources) for file in files}
+    untraded = sorted(untraded_partitions(store, symbol, start, end, {file.start for file in files}))
+    absent = sum(hole.rows for hole in holes) + sum(_rows(layout, each, start, as_of) for each in untraded)
     return Certificate(
+        table=table,
         symbol=symbol,
         start=start,
         end=end,
         as_of=as_of,
-        present_minutes=(as_of - start) // MINUTE - absent,
+        present_rows=(as_of - start) // layout.grain - absent,
         holes=holes,
         source_gaps=tuple(find_source_gaps(store, symbol, start, as_of, sources, present, columns)),
-        untraded_hours=tuple(untraded),
-        sources=_sources(sources, present),
+        untraded=tuple(untraded),
+        sources=_sources(table, sources, present),
         revised_values=len(store.ledger.revisions(symbol, start, end)),
-        data_version=data_version(hours),
-        code_versions=tuple(sorted({hour.code_version for hour in hours})),
-        schema_hashes=tuple(sorted({hour.schema_hash for hour in hours})),
+        data_version=data_version(files),
+        code_versions=tuple(sorted({file.code_version for file in files})),
+        schema_hashes=tuple(sorted({file.schema_hash for file in files})),
     )
 
 
-def committed_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[PartitionFile]:
-    """Committed hours that overlap `[start, end)`, in order."""
-    return ledger.partition_files(symbol, start, end)
-
-
-def data_version(hours: Sequence[PartitionFile]) -> str:
-    """Hash of what is committed: hours and their contents."""
-    return hashlib.sha256("\n".join(f"{h.start:%Y-%m-%dT%H} {h.content_hash}" for h in hours).encode()).hexdigest()
+def data_version(files: Sequence[PartitionFile]) -> str:
+    """Hash of what is committed: partitions and their contents."""
+    lines = [f"{file.start:%Y-%m-%dT%H} {file.content_hash}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def require_clean(certificate: Certificate) -> None:
@@ -191,25 +191,26 @@ def require_clean(certificate: Certificate) -> None:
     """
     if certificate.clean:
         return
+    text, word = certificate.table.row_text, certificate.table.row_word
     found = [hole for hole in certificate.holes if not hole.explained]
-    shown = [f"{hole.start:%Y-%m-%d %H:%M} to {hole.end:%Y-%m-%d %H:%M} ({hole.cause})" for hole in found[:3]]
+    shown = [f"{text(hole.start)} to {text(hole.end)} ({hole.cause})" for hole in found[:3]]
     if certificate.as_of < certificate.end:
-        shown.append(f"minutes from {certificate.as_of:%Y-%m-%d %H:%M} on need not exist yet")
+        shown.append(f"{word}s from {text(certificate.as_of)} on need not exist yet")
     gaps = certificate.unexplained_gaps
-    shown += [f"{gap.column} is NULL in {gap.minutes:,} minutes ({gap.stream}: {gap.cause})" for gap in gaps[:5]]
+    shown += [f"{gap.column} is NULL in {gap.rows:,} {word}s ({gap.stream}: {gap.cause})" for gap in gaps[:5]]
     if len(gaps) > 5:
         shown.append(f"{len(gaps) - 5} more columns")
     raise NotClean(
-        f"{certificate.symbol} [{certificate.start:%Y-%m-%d %H:%M}, {certificate.end:%Y-%m-%d %H:%M}) is not clean:"
-        f" {certificate.unexplained_minutes} minutes without an explanation in {len(found)} hole(s):"
+        f"{certificate.symbol} [{text(certificate.start)}, {text(certificate.end)}) is not clean:"
+        f" {certificate.unexplained_rows} {word}s without an explanation in {len(found)} hole(s):"
         f" {'; '.join(shown)}",
-        remedy="Backfill the window, declare the hole if the exchange lacks these minutes, ask for other columns, or"
+        remedy="Backfill the window, declare the hole if the exchange lacks these rows, ask for other columns, or"
         " ask without `clean`",
     )
 
 
-def verify(store: Store, certificate: Certificate) -> None:
-    """Hold a certificate against the lake as it is now: the same committed hours, and files with their bytes.
+def verify(store: TableStore, certificate: Certificate) -> None:
+    """Hold a certificate against the lake as it is now: the same committed partitions, and files with their bytes.
 
     Raises:
         StorageError: hours of the window were committed since, or a file is gone or has other bytes.
@@ -228,15 +229,15 @@ def verify(store: Store, certificate: Certificate) -> None:
 def _expected_files(ledger: Ledger, certificate: Certificate) -> dict[str, str]:
     """Content hash by path, relative to the root, of every file that the window is read from."""
     symbol, start, end = certificate.symbol, certificate.start, certificate.end
-    segments = ledger.compacted_files(symbol, floor_hour(start), end)
-    hours = committed_hours(ledger, symbol, start, end)
-    if data_version(hours) != certificate.data_version:
+    compacted_files = ledger.compacted_files(symbol, start, end)
+    files = ledger.partition_files(symbol, start, end)
+    if data_version(files) != certificate.data_version:
         raise StorageError(f"{symbol}: hours of the window were committed since it was certified", remedy="Load again")
-    served = {hour: segment for segment in segments for hour in segment.served}
-    return {found.path: found.content_hash for hour in hours for found in [served.get(hour.start, hour)]}
+    served = {start: compacted for compacted in compacted_files for start in compacted.served}
+    return {found.path: found.content_hash for file in files for found in [served.get(file.start, file)]}
 
 
-def _first_other(store: Store, expected: Mapping[str, str]) -> Path | None:
+def _first_other(store: TableStore, expected: Mapping[str, str]) -> Path | None:
     """The first file that is not there with these bytes."""
     for relative, content_hash in expected.items():
         path = store.catalog.absolute(relative)
@@ -249,34 +250,32 @@ def _first_other(store: Store, expected: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _minutes(hour: datetime, start: datetime, end: datetime) -> int:
-    """How many minutes of an hour lie in `[start, end)`."""
-    return max(0, (min(hour + HOUR, end) - max(hour, start)) // MINUTE)
+def _rows(layout: TableLayout, partition: datetime, start: datetime, end: datetime) -> int:
+    """How many rows of a partition lie in `[start, end)`."""
+    return max(0, (min(partition + layout.step, end) - max(partition, start)) // layout.grain)
 
 
 def _present(
-    hours: Sequence[PartitionFile], holes: Sequence[WindowHole], start: datetime, end: datetime
+    layout: TableLayout, files: Sequence[PartitionFile], holes: Sequence[WindowHole], start: datetime, end: datetime
 ) -> dict[datetime, int]:
-    """Minutes of `[start, end)` that each committed hour has."""
-    found = {hour.start: _minutes(hour.start, start, end) for hour in hours}
+    """Rows of `[start, end)` that each committed partition has."""
+    found = {file.start: _rows(layout, file.start, start, end) for file in files}
     for hole in holes:
-        hour = floor_hour(hole.start)
-        while hour < hole.end:
-            if hour in found:
-                found[hour] -= _minutes(hour, hole.start, hole.end)
-            hour += HOUR
+        for partition in layout.between(hole.start, hole.end):
+            if partition in found:
+                found[partition] -= _rows(layout, partition, hole.start, hole.end)
     return found
 
 
 def _sources(
-    sources_of: Mapping[datetime, Mapping[str, Any]], present: Mapping[datetime, int]
+    table: Table, sources_of: Mapping[datetime, Mapping[str, Any]], present: Mapping[datetime, int]
 ) -> dict[str, dict[str, int]]:
     counted: Counter[tuple[str, str]] = Counter()
-    for hour, refs in sources_of.items():
-        for stream in {*UM_MINUTE.uses, *refs}:
-            counted[stream, refs[stream]["kind"] if stream in refs else "none"] += present[hour]
+    for partition, refs in sources_of.items():
+        for stream in {*table.uses, *refs}:
+            counted[stream, refs[stream]["kind"] if stream in refs else "none"] += present[partition]
     found: dict[str, dict[str, int]] = {}
-    for (stream, kind), minutes in sorted(counted.items()):
-        if minutes:
-            found.setdefault(stream, {})[kind] = minutes
+    for (stream, kind), rows in sorted(counted.items()):
+        if rows:
+            found.setdefault(stream, {})[kind] = rows
     return found

@@ -1,4 +1,4 @@
-"""Minutes that a window lacks, and why.
+"""Rows that a window lacks, and why.
 
 Belongs here: finding them from ledger and files, attributing each to a cause. Does not belong here: excusing more than
 the known holes do: whatever no known hole names is unexplained.
@@ -12,139 +12,141 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from lake_assets.at_rest import TableStore
 from lake_assets.audit.excuses import holes_known
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
-from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.windows import hours_between
-from lake_resources.clock import HOUR, MINUTE
-from lake_resources.storage.catalog import floor_hour
-from lake_resources.storage.ledger.ledger import Ledger, PartitionFile, QuarantineEntry
+from lake_assets.schema.table import Table
+from lake_resources.storage.ledger.ledger import PartitionFile, QuarantineEntry
 from lake_resources.storage.reader import reading, scan
-from lake_resources.storage.store import Store
-
-_FULL = 60
 
 Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True)
 class WindowHole:
-    """Consecutive minutes `[start, end)` without a row, of one cause.
+    """The rows of `[start, end)`, none of which is there, of one cause.
 
     Attributes:
-        explained: a known hole of the exchange names these minutes.
+        rows: how many they are.
+        explained: a known hole of the exchange names all of them.
         reference: where the cause is written; empty for an unexplained one.
     """
 
     start: datetime
     end: datetime
+    rows: int
     cause: str
     explained: bool
     reference: str = ""
 
-    @property
-    def minutes(self) -> int:
-        """How many."""
-        return (self.end - self.start) // MINUTE
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON values; times in ISO 8601 UTC."""
-        return asdict(self) | {"start": self.start.isoformat(), "end": self.end.isoformat(), "minutes": self.minutes}
+    def as_json(self, row_word: str) -> dict[str, Any]:
+        """JSON values; times in ISO 8601 UTC, the count named by what a row is, e.g. `minutes`."""
+        values = asdict(self) | {"start": self.start.isoformat(), "end": self.end.isoformat()}
+        return {name: value for name, value in values.items() if name != "rows"} | {f"{row_word}s": self.rows}
 
 
 def find_holes(
-    store: Store, symbol: str, start: datetime, end: datetime, hours: Sequence[PartitionFile]
+    store: TableStore, symbol: str, start: datetime, end: datetime, files: Sequence[PartitionFile]
 ) -> list[WindowHole]:
-    """Minutes of `[start, end)` that no committed hour has, in order.
+    """Rows of `[start, end)` that no committed partition has, in order; only partitions that lack rows are read.
 
     Args:
-        catalog: paths of the lake; only hours with fewer than 60 rows are read.
-        ledger: its ledger.
-        symbol: whose minutes.
-        start: first minute, UTC.
-        end: first minute after the window, UTC; later than it nothing is expected.
-        hours: the committed hours that overlap the window, in order.
+        store: the table.
+        symbol: whose rows.
+        start: first row, UTC.
+        end: time after the last row of the window, UTC; later than it nothing is expected.
+        files: the committed partitions that overlap the window, in order.
 
-    Hours in which the symbol is not traded (`untraded_hours`) are no holes.
+    Partitions in which the symbol is not traded (`untraded_partitions`) are no holes.
     """
     if start >= end:
         return []
-    absent = list(_absent(store, symbol, start, end, hours))
+    absent = list(_absent(store, symbol, start, end, files))
     if not absent:
         return []
-    known = [hole for hole in holes_known(store.ledger, symbol, start, end) if hole.stream == UM_MINUTE.row_stream]
-    damage = [each for each in damage_of(known_damage(), symbol, start, end) if each.stream in UM_MINUTE.row_makers]
-    rejected = {entry.start: entry for entry in store.ledger.quarantined(symbol, floor_hour(start), end)}
-    committed = {hour.start for hour in hours}
-    untraded = untraded_hours(store.ledger, symbol, start, end, committed)
-    parts = (part for span in absent for part in _by_cause(span, known, rejected, committed))
-    named = (_with_damage(part, damage) for part in parts if floor_hour(part.start) not in untraded)
+    table, layout = store.table, store.layout
+    known = [hole for hole in holes_known(store.ledger, symbol, start, end) if hole.stream == table.row_stream]
+    damage = [each for each in damage_of(known_damage(), symbol, start, end) if each.stream in table.row_makers]
+    rejected = {entry.start: entry for entry in store.ledger.quarantined(symbol, layout.start_of(start), end)}
+    committed = {file.start for file in files}
+    untraded = untraded_partitions(store, symbol, start, end, committed)
+    parts = (part for span in absent for part in _by_cause(table, span, known, rejected, committed))
+    named = (_with_damage(part, damage) for part in parts if layout.start_of(part.start) not in untraded)
     return list(_joined(named))
 
 
-def untraded_hours(
-    ledger: Ledger, symbol: str, start: datetime, end: datetime, committed: Collection[datetime]
+def untraded_partitions(
+    store: TableStore, symbol: str, start: datetime, end: datetime, committed: Collection[datetime]
 ) -> set[datetime]:
-    """Hours of `[start, end)` before the symbol's listing or after its delivery, of which nothing is committed."""
-    listing = ledger.listing(symbol)
-    return set() if listing is None else listing.untraded(hours_between(floor_hour(start), end)) - set(committed)
+    """Partitions of `[start, end)` that lie before the symbol's listing or after its delivery, none of them committed.
+
+    One that the listing or the delivery falls into is none of them.
+    """
+    listing = store.ledger.listing(symbol)
+    if listing is None:
+        return set()
+    starts = store.layout.between(start, end)
+    return {at for at in starts if listing.is_untraded(store.layout, at)} - set(committed)
 
 
 def _absent(
-    store: Store, symbol: str, start: datetime, end: datetime, hours: Sequence[PartitionFile]
+    store: TableStore, symbol: str, start: datetime, end: datetime, files: Sequence[PartitionFile]
 ) -> Iterator[Span]:
-    at = start
-    for hour in hours:
-        first, last = max(hour.start, start), min(hour.start + HOUR, end)
+    at, layout = start, store.layout
+    for file in files:
+        first, last = max(file.start, start), min(file.start + layout.step, end)
         if first >= last:
             continue
         if at < first:
             yield at, first
-        if hour.row_count != _FULL:
+        if file.row_count != layout.rows_per_partition:
             yield from _within(store, symbol, first, last)
         at = last
     if at < end:
         yield at, end
 
 
-def _within(store: Store, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
+def _within(store: TableStore, symbol: str, start: datetime, end: datetime) -> Iterator[Span]:
     with reading(store.layout, symbol, start, end):
-        rows = scan(store, symbol, start, end, ["timestamp"]).collect()
+        rows = scan(store, symbol, start, end, [store.layout.time_column]).collect()
     at = start
-    for minute in rows["timestamp"].to_list():
-        if at < minute:
-            yield at, minute
-        at = minute + MINUTE
+    for found in rows[store.layout.time_column].to_list():
+        if at < found:
+            yield at, found
+        at = found + store.layout.grain
     if at < end:
         yield at, end
 
 
 def _by_cause(
-    span: Span, known: Sequence[Hole], rejected: dict[datetime, QuarantineEntry], committed: set[datetime]
+    table: Table,
+    span: Span,
+    known: Sequence[Hole],
+    rejected: dict[datetime, QuarantineEntry],
+    committed: set[datetime],
 ) -> Iterator[WindowHole]:
-    """Cut a span at the bounds of hours and known holes; each part has one cause."""
-    start, end = span
+    """Cut a span at the bounds of partitions and known holes; each part has one cause."""
+    layout, (start, end) = table.layout, span
     cuts = {start, end}
     cuts |= {bound for hole in known for bound in (hole.start, hole.end) if start < bound < end}
-    hour = floor_hour(start) + HOUR
-    while hour < end:
-        cuts.add(hour)
-        hour += HOUR
+    cuts |= {at for at in layout.between(start, end) if at > start}
     ordered = sorted(cuts)
     for first, last in pairwise(ordered):
+        rows = (last - first) // layout.grain
         excuse = next((hole for hole in known if hole.start <= first and last <= hole.end), None)
         if excuse is not None:
-            yield WindowHole(first, last, excuse.cause, explained=True, reference=excuse.reference)
+            yield WindowHole(first, last, rows, excuse.cause, explained=True, reference=excuse.reference)
             continue
-        entry = rejected.get(floor_hour(first))
-        if floor_hour(first) in committed:
-            cause = "minutes missing from a committed hour"
+        partition = layout.start_of(first)
+        entry = rejected.get(partition)
+        if partition in committed:
+            cause = f"{table.row_word}s missing from a committed {layout.span}"
         elif entry is not None:
-            cause = f"hour in quarantine: {', '.join(entry.codes)}"
+            cause = f"{layout.span} in quarantine: {', '.join(entry.codes)}"
         else:
-            cause = "hour not committed"
-        yield WindowHole(first, last, cause, explained=False)
+            cause = f"{layout.span} not committed"
+        yield WindowHole(first, last, rows, cause, explained=False)
 
 
 def _with_damage(part: WindowHole, damage: Sequence[Damage]) -> WindowHole:
@@ -157,7 +159,7 @@ def _joined(parts: Iterable[WindowHole]) -> Iterator[WindowHole]:
     last: WindowHole | None = None
     for part in parts:
         if last is not None and last.end == part.start and (last.cause, last.reference) == (part.cause, part.reference):
-            last = WindowHole(last.start, part.end, last.cause, last.explained, last.reference)
+            last = replace(last, end=part.end, rows=last.rows + part.rows)
             continue
         if last is not None:
             yield last

@@ -17,17 +17,18 @@ from uuid import uuid4
 
 from PIL import Image, ImageDraw
 
+from lake_assets.at_rest import TableStore
 from lake_assets.audit.excuses import holes_known
 from lake_assets.quality.certificate import Certificate, certify
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.schema.column import LIVE
+from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
 from lake_assets.validation.rules import all_excused
-from lake_resources.clock import HOUR, MINUTE
+from lake_resources.clock import DAY
 from lake_resources.storage.catalog import Catalog, utc
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger.ledger import CompactedFile, Partition, Revision
-from lake_resources.storage.store import Store
 
 CellState = Literal["whole", "explained", "lacking", "not expected"]
 
@@ -48,11 +49,11 @@ class ReportCard:
 
     Attributes:
         certificate: completeness, sources, holes.
-        checks: by check, hours by `passed` and `failed`.
+        checks: by check, partitions by `passed` and `failed`.
         revisions: revised values by stream and column.
-        rejected: open quarantine entries as lines; without those of hours that known holes explain.
-        files: how many hour, day and month files the hours are read from.
-        cells: state of each hour of the month, in order.
+        rejected: open quarantine entries as lines; without those of partitions that known holes explain.
+        files: how many files of partitions, days and months the rows are read from.
+        cells: state of each partition of the month, in order.
     """
 
     certificate: Certificate
@@ -66,19 +67,19 @@ class ReportCard:
     def verdict(self) -> str:
         """`CLEAN`, `OPEN` (the month is not over) or `LOOK`."""
         failed = any(counts["failed"] for name, counts in self.checks.items() if CHECKS[name].severity == "error")
-        if self.certificate.unexplained_minutes or self.certificate.unexplained_gaps or self.rejected or failed:
+        if self.certificate.unexplained_rows or self.certificate.unexplained_gaps or self.rejected or failed:
             return "LOOK"
         return "CLEAN" if self.certificate.clean else "OPEN"
 
 
-def report_card(store: Store, symbol: str, month: datetime, *, now: datetime, lag_minutes: int) -> ReportCard:
+def report_card(store: TableStore, symbol: str, month: datetime, *, now: datetime, lag_minutes: int) -> ReportCard:
     """The report card of the UTC month that holds `month`.
 
     Args:
         store: the table.
-        symbol: whose minutes.
+        symbol: whose rows.
         month: any instant of the month.
-        now: decides which minutes must exist.
+        now: decides which rows must exist.
         lag_minutes: safety lag.
     """
     start, end = month_window(month)
@@ -92,9 +93,9 @@ def report_card(store: Store, symbol: str, month: datetime, *, now: datetime, la
         rejected=tuple(
             f"{entry.start:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
             for entry in store.ledger.quarantined(symbol, start, end)
-            if not all_excused(known, UM_MINUTE.row_stream, entry.start, entry.start + HOUR)
+            if not all_excused(known, store.table.row_stream, entry.start, entry.start + store.layout.step)
         ),
-        files=_files(partitions, store.ledger.compacted_files(symbol, start, end)),
+        files=_files(store.layout.span, partitions, store.ledger.compacted_files(symbol, start, end)),
         cells=tuple(_cells(certificate)),
     )
 
@@ -113,30 +114,31 @@ def render(card: ReportCard, picture: str) -> str:
         picture: file name or `data:` URI of the picture.
     """
     found = card.certificate
+    table, word, span = found.table, found.table.row_word, found.table.layout.span
     lines = [
         f"# {found.symbol}, {found.start:%B %Y}: {card.verdict}",
         "",
-        f"{found.present_minutes:,} of {found.expected_minutes:,} minutes ({found.completeness_pct:.2f} %);"
-        f" {found.missing_minutes - found.unexplained_minutes:,} missing minutes are explained,"
-        f" {found.unexplained_minutes:,} are not."
-        + (f" Expected up to {found.as_of:%Y-%m-%d %H:%M} UTC." if found.as_of < found.end else ""),
+        f"{found.present_rows:,} of {found.expected_rows:,} {word}s ({found.completeness_pct:.2f} %);"
+        f" {found.missing_rows - found.unexplained_rows:,} missing {word}s are explained,"
+        f" {found.unexplained_rows:,} are not."
+        + (f" Expected up to {table.row_text(found.as_of)} UTC." if found.as_of < found.end else ""),
         "",
-        f"![a row per day, a cell per hour]({picture})",
+        f"![a row per day, a cell per {span}]({picture})",
         "",
-        "Green: all minutes. Yellow: only known holes of the exchange. Red: minutes are missing.",
+        f"Green: all {word}s. Yellow: only known holes of the exchange. Red: {word}s are missing.",
         "Grey: not due yet, or not traded.",
         "",
-        "## Sources (minutes)",
+        f"## Sources ({word}s)",
         "",
         *_table(("stream", *_KINDS, "with a source"), _source_rows(found)),
         "",
-        "Only a collector hears `book_ticker` (outside of 2023-05-16 to 2024-03-30) and `live`: they need no source.",
+        _collected(table),
         "",
         "## Columns that are NULL for lack of a source",
         "",
         *_gaps(found),
         "",
-        "## Checks (hours)",
+        f"## Checks ({span}s)",
         "",
         *_table(
             ("check", "passed", "failed", "severity"),
@@ -171,15 +173,24 @@ def render(card: ReportCard, picture: str) -> str:
     return "\n".join(lines)
 
 
+def _collected(table: Table) -> str:
+    """Which streams need no source, because only a collector hears them at times; nothing where there is none."""
+    if LIVE not in table.origins.values():
+        return ""
+    ended = [use.stream for use in table.streams if use.stream.archive and use.stream.archive.last_day]
+    spans = [f"`{each.name}` (outside of {each.files.first_day} to {each.files.last_day})" for each in ended]
+    return f"Only a collector hears {' and '.join([*spans, f'`{LIVE}`'])}: they need no source."
+
+
 def picture(card: ReportCard) -> bytes:
-    """A PNG: a row per day, a cell per hour."""
-    width, height = _CELL_PX
-    image = Image.new("P", (24 * width, len(card.cells) // 24 * height), 0)
+    """A PNG: a row per day, a cell per partition."""
+    (width, height), per_day = _CELL_PX, DAY // card.certificate.table.layout.step
+    image = Image.new("P", (per_day * width, len(card.cells) // per_day * height), 0)
     states = list(_COLOURS)
     image.putpalette([255, 255, 255, *(part for state in states for part in _COLOURS[state])])
     draw = ImageDraw.Draw(image)
     for index, state in enumerate(card.cells):
-        left, top = index % 24 * width, index // 24 * height
+        left, top = index % per_day * width, index // per_day * height
         draw.rectangle((left, top, left + width - 2, top + height - 2), fill=1 + states.index(state))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
@@ -218,22 +229,23 @@ def _checks(partitions: Sequence[Partition]) -> dict[str, Counter[str]]:
     return totals
 
 
-def _files(partitions: Sequence[Partition], compacted: Sequence[CompactedFile]) -> dict[str, int]:
+def _files(span: str, partitions: Sequence[Partition], compacted: Sequence[CompactedFile]) -> dict[str, int]:
     held = {partition.start for partition in partitions}
-    served = {hour for file in compacted for hour in file.served}
-    tiers = Counter(file.tier for file in compacted)
-    return {"month": tiers["month"], "day": tiers["day"], "hour": len(held - served)}
+    served = {start for file in compacted for start in file.served}
+    tiers: Counter[str] = Counter(file.tier for file in compacted)
+    return {"month": tiers["month"], "day": tiers["day"]} | {span: tiers[span] + len(held - served)}
 
 
 def _cells(certificate: Certificate) -> list[CellState]:
-    count = (certificate.end - certificate.start) // HOUR
-    expected = -((certificate.start - certificate.as_of) // HOUR)
+    step, grain = certificate.table.layout.step, certificate.table.layout.grain
+    count = (certificate.end - certificate.start) // step
+    expected = -((certificate.start - certificate.as_of) // step)
     cells: list[CellState] = ["whole" if index < expected else "not expected" for index in range(count)]
-    for hour in certificate.untraded_hours:
-        cells[(hour - certificate.start) // HOUR] = "not expected"
+    for partition in certificate.untraded:
+        cells[(partition - certificate.start) // step] = "not expected"
     for hole in certificate.holes:
-        first = (hole.start - certificate.start) // HOUR
-        last = (hole.end - MINUTE - certificate.start) // HOUR
+        first = (hole.start - certificate.start) // step
+        last = (hole.end - grain - certificate.start) // step
         for index in range(first, last + 1):
             if cells[index] != "lacking":
                 cells[index] = "explained" if hole.explained else "lacking"
@@ -244,43 +256,46 @@ def _source_rows(certificate: Certificate) -> list[tuple[str, ...]]:
     rows = []
     for stream, found in certificate.sources.items():
         total = sum(found.values())
-        # A stream that is named for some hours only is the collector.
-        percent = completeness_pct(total - found.get("none", 0), max(total, certificate.present_minutes))
+        # A stream that is named for some partitions only is the collector.
+        percent = completeness_pct(total - found.get("none", 0), max(total, certificate.present_rows))
         rows.append((stream, *(f"{found.get(kind, 0):,}" for kind in _KINDS), f"{percent:.2f} %"))
     return rows
 
 
 def _gaps(certificate: Certificate) -> list[str]:
-    """A line per stream, cause and number of minutes, with the columns that they concern."""
+    """A line per stream, cause and number of rows, with the columns that they concern."""
     columns: dict[tuple[str, str, int, bool], list[str]] = {}
     for gap in certificate.source_gaps:
-        columns.setdefault((gap.stream, gap.cause, gap.minutes, gap.explained), []).append(gap.column)
+        columns.setdefault((gap.stream, gap.cause, gap.rows, gap.explained), []).append(gap.column)
     rows = [
-        (stream, cause, f"{minutes:,}", ", ".join(names), "yes" if explained else "no")
-        for (stream, cause, minutes, explained), names in sorted(
-            columns.items(), key=lambda item: (item[0][3], item[0])
-        )
+        (stream, cause, f"{count:,}", ", ".join(names), "yes" if explained else "no")
+        for (stream, cause, count, explained), names in sorted(columns.items(), key=lambda item: (item[0][3], item[0]))
     ]
-    return _table(("stream", "cause", "minutes", "columns", "explained"), rows) if rows else ["none"]
+    return (
+        _table(("stream", "cause", f"{certificate.table.row_word}s", "columns", "explained"), rows)
+        if rows
+        else ["none"]
+    )
 
 
 def _holes(certificate: Certificate) -> list[str]:
     if not certificate.holes:
         return ["none"]
+    table = certificate.table
     by_cause: dict[tuple[str, bool, str], list[int]] = {}
     for hole in certificate.holes:
-        by_cause.setdefault((hole.cause, hole.explained, hole.reference), []).append(hole.minutes)
+        by_cause.setdefault((hole.cause, hole.explained, hole.reference), []).append(hole.rows)
     rows = [
-        (cause, f"{len(minutes):,}", f"{sum(minutes):,}", reference if explained else "unexplained")
-        for (cause, explained, reference), minutes in sorted(by_cause.items(), key=lambda item: -sum(item[1]))
+        (cause, f"{len(counts):,}", f"{sum(counts):,}", reference if explained else "unexplained")
+        for (cause, explained, reference), counts in sorted(by_cause.items(), key=lambda item: -sum(item[1]))
     ]
-    longest = sorted(certificate.holes, key=lambda hole: (-hole.minutes, hole.start))[:_SHOWN_HOLES]
+    longest = sorted(certificate.holes, key=lambda hole: (-hole.rows, hole.start))[:_SHOWN_HOLES]
     return [
-        *_table(("cause", "holes", "minutes", "reference"), rows),
+        *_table(("cause", "holes", f"{table.row_word}s", "reference"), rows),
         "",
         "Longest:",
         "",
-        *(f"- {hole.start:%Y-%m-%d %H:%M}, {hole.minutes:,} minutes: {hole.cause}" for hole in longest),
+        *(f"- {table.row_text(hole.start)}, {hole.rows:,} {table.row_word}s: {hole.cause}" for hole in longest),
     ]
 
 

@@ -26,9 +26,9 @@ def numbered(*columns: Column) -> tuple[Column, ...]:
     return tuple(replace(column, position=position) for position, column in enumerate(columns, start=1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColumnSet:
-    """The columns of a table, in file order."""
+    """The columns of a table, in file order; one declaration is equal to itself alone."""
 
     columns: tuple[Column, ...]
 

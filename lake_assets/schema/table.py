@@ -18,7 +18,7 @@ from lake_resources.layout import TableLayout
 _WORDS = {timedelta(seconds=1): "second", MINUTE: "minute", HOUR: "hour"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Table(ColumnSet):
     """A table of the lake.
 
@@ -28,12 +28,14 @@ class Table(ColumnSet):
         streams: how it uses each of its streams, in the order in which messages name them.
         primary_key: columns that identify a row; `symbol` is in the path, not in the file.
         sort_order: columns a file is sorted by.
+        export_mark: what names of exported files say besides the symbol; empty where that is enough.
     """
 
     layout: TableLayout
     streams: tuple[StreamUse, ...]
     primary_key: tuple[str, ...]
     sort_order: tuple[str, ...]
+    export_mark: str = ""
 
     @property
     def name(self) -> str:

@@ -37,6 +37,11 @@ def count_column(table: Table) -> str:
     return f"{table.row_word}s"
 
 
+def own_timeframe(table: Table) -> Timeframe:
+    """The timeframe whose bars are the table's own rows."""
+    return next(name for name, length in TIMEFRAMES.items() if length == table.layout.grain)
+
+
 def is_grain(table: Table, timeframe: Timeframe) -> bool:
     """Whether rows of that timeframe are the table's own.
 
@@ -67,10 +72,9 @@ def rolled_columns(table: Table, columns: Sequence[str] | None = None) -> tuple[
                 f"the {table.layout.title} has no column {name!r}", remedy="See docs/data-dictionary.md"
             )
         if table.column(name).rollup.build is None:
-            own = next(name for name, length in TIMEFRAMES.items() if length == table.layout.grain)
             raise SettingsError(
                 f"{name} has no value for bars longer than a {table.row_word}",
-                remedy=f"Ask for it in the timeframe {own}",
+                remedy=f"Ask for it in the timeframe {own_timeframe(table)}",
             )
     return tuple(wanted)
 

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from lake_assets.audit.cache import AuditCache
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rulepack import rulepack
@@ -122,7 +122,7 @@ def main() -> None:
     cache.path.unlink(missing_ok=True)
 
     def audit() -> None:
-        report = audit_hours(store, SYMBOL, FIRST, end, now=end + HOUR, lag_minutes=3, cache=cache)
+        report = audit_partitions(store, SYMBOL, FIRST, end, now=end + HOUR, lag_minutes=3, cache=cache)
         assert len(report.hours) == hours, report.counts
         assert not report.wrong, report.counts
 

@@ -68,7 +68,7 @@ def commit_day(store: Store, frame: pl.DataFrame, start: datetime) -> None:
             raise SystemExit([outcome.text() for outcome in verdicts[hour]])
         candidates.append(
             PartitionCandidate(
-                hour=hour,
+                start=hour,
                 frame=frame.slice(number * 60, 60),
                 metadata={"lake.symbol": SYMBOL, "lake.hour": hour.isoformat()},
                 sources=_SOURCES,

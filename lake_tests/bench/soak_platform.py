@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.dagster_names import hour_of
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
@@ -140,7 +140,7 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
             if found.status == "MATERIALIZED"
             for at in _hours(hour_of(found.start), hour_of(found.end))
         }
-        report = audit_hours(
+        report = audit_partitions(
             lake.store, symbol, first, now, now=now, lag_minutes=settings.safety_lag_minutes,
             materialized=materialized,
         )  # fmt: skip

@@ -18,7 +18,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake, open_lake
 from lake_assets.live.row_files import LiveRows
@@ -200,7 +200,7 @@ def test_nothing_is_half_visible(outage: Outage) -> None:
     lake, now = outage.lake, outage.looked
     first = lake.ledger.first_partition(SYMBOL)
     assert first is not None
-    report = audit_hours(lake.store, SYMBOL, first, now, now=now, lag_minutes=3)
+    report = audit_partitions(lake.store, SYMBOL, first, now, now=now, lag_minutes=3)
     assert len(report.hours) >= len(outage.committed)
     assert report.wrong == []
     _age_temp_files(lake)

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from lake_assets.audit.cache import AuditCache
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError, StorageError
@@ -57,7 +57,7 @@ class Lake:
 
     def audit(self, **given: object) -> AuditReport:
         window = {"start": FIRST, "end": FIRST + HOURS * HOUR, "now": NOW, "lag_minutes": LAG} | given
-        return audit_hours(self.store, SYMBOL, **window)  # type: ignore[arg-type]
+        return audit_partitions(self.store, SYMBOL, **window)  # type: ignore[arg-type]
 
     @property
     def path(self) -> Path:
@@ -344,9 +344,9 @@ def test_minutes_that_need_not_exist_yet_are_not_missing(tmp_path: Path) -> None
     rows = sound_rows(hour, 1).head(31)
     commit_partitions(store, SYMBOL, [candidate(hour, rows, expected=31)], clock=lambda: NOW)
     end = hour + 5 * HOUR
-    now = audit_hours(store, SYMBOL, hour, end, now=NOW, lag_minutes=LAG)
+    now = audit_partitions(store, SYMBOL, hour, end, now=NOW, lag_minutes=LAG)
     assert [(verdict.hour, verdict.codes) for verdict in now.hours] == [(hour, ())]
-    later = audit_hours(store, SYMBOL, hour, end, now=NOW + M, lag_minutes=LAG)
+    later = audit_partitions(store, SYMBOL, hour, end, now=NOW + M, lag_minutes=LAG)
     assert codes_of(later) == {hour: ("row_count_mismatch:expected=32:actual=31:window=12:00-12:32",)}
 
 

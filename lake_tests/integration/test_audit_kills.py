@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lake_assets.audit.cache import AuditCache
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
@@ -33,7 +33,7 @@ def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
 
     def audited(cache: AuditCache | None) -> AuditReport:
         end = FIRST + HOURS * HOUR
-        return audit_hours(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG, cache=cache)
+        return audit_partitions(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG, cache=cache)
 
     expected = audited(None).hours
     moment = random.Random(7)

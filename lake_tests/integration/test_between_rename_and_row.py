@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.build.compaction import run_compaction
 from lake_assets.cli.lake_tables import hours_table
 from lake_assets.reading import load, verify
@@ -59,13 +59,13 @@ def loaded(settings, end, require="any"):
     frame, certificate = load(SYMBOL, FIRST, end, ["close"], require=require, settings=settings, clock=lambda: NOW)
     rows = frame.collect()
     verify(certificate, settings=settings)
-    assert rows.height == certificate.present_minutes
+    assert rows.height == certificate.present_rows
     return rows.height
 
 
 def audited(settings, end):
     store = open_files(settings.lake_root)
-    report = audit_hours(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG)
+    report = audit_partitions(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG)
     assert report.hours
     return {verdict.hour: verdict.names for verdict in report.wrong}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lake_assets.audit.listing import traded_window
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.month_card import render, report_card
@@ -41,7 +41,7 @@ def lake(tmp_path: Path) -> Store:
 
 
 def audited(lake: Store, **given: object) -> AuditReport:
-    return audit_hours(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG, **given)  # type: ignore[arg-type]
+    return audit_partitions(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG, **given)  # type: ignore[arg-type]
 
 
 def certified(lake: Store) -> Certificate:
@@ -54,14 +54,14 @@ def test_only_hours_of_trading_are_missed(lake: Store) -> None:
     assert len(report.hours) == HELD + 2
     found = certified(lake)
     assert [(hole.start, hole.end) for hole in found.holes] == [(FIRST - 2 * HOUR, FIRST)]
-    assert (found.present_minutes, found.expected_minutes) == (HELD * 60, (HELD + 2) * 60)
+    assert (found.present_rows, found.expected_rows) == (HELD * 60, (HELD + 2) * 60)
     assert found.as_json()["untraded_hours"] == 7 + 24
 
 
 def test_a_symbol_that_goes_on_is_expected_to(lake: Store) -> None:
     lake.ledger.record_listing(replace(DELISTED, end=None), at=NOW)
     assert len(audited(lake).wrong) == 2 + 24
-    assert certified(lake).unexplained_minutes == (2 + 24) * 60
+    assert certified(lake).unexplained_rows == (2 + 24) * 60
 
 
 def test_what_is_there_outside_is_judged(lake: Store) -> None:
@@ -87,7 +87,7 @@ def test_the_report_card_expects_nothing_of_the_rest(lake: Store) -> None:
     assert (card.verdict, card.cells.count("whole"), card.cells.count("not expected")) == ("CLEAN", HELD, 744 - HELD)
     assert "360 of 360 minutes (100.00 %)" in render(card, "p.png")
     later = report_card(lake, SYMBOL, month - timedelta(days=1), now=NOW, lag_minutes=LAG)
-    assert (later.verdict, later.certificate.expected_minutes) == ("CLEAN", 0)
+    assert (later.verdict, later.certificate.expected_rows) == ("CLEAN", 0)
 
 
 ONBOARD, DELIVERY = datetime(2026, 10, 1, 7, 15, tzinfo=UTC), datetime(2026, 11, 10, 9, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.inputs import vintages
 from lake_assets.lake import open_lake
 from lake_resources.errors import StorageError
@@ -357,6 +357,6 @@ def test_a_known_hole_of_whole_hours_is_no_defect(bench: Bench) -> None:
     assert statuses(results) == ["committed"] * 5
     assert [result.row_count for result in results] == [60, 30, 0, 30, 60]
     lake, until = bench.lake, DAY + 14 * HOUR
-    report = audit_hours(lake.store, SYMBOL, DAY + 9 * HOUR, until, now=bench.now, lag_minutes=3)
+    report = audit_partitions(lake.store, SYMBOL, DAY + 9 * HOUR, until, now=bench.now, lag_minutes=3)
     assert [(verdict.hour, verdict.codes) for verdict in report.wrong] == []
     assert (report.present_rows, report.expected_rows) == (180, 300)

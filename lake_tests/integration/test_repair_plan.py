@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lake_assets.assets.minute import build_minute_asset
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import hour_key, repair_tags
@@ -42,7 +42,7 @@ def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
 
 def audited(bench: Bench, start: object = DAY, end: object = NEXT) -> AuditReport:
     lake = bench.lake
-    return audit_hours(lake.store, SYMBOL, start, end, now=bench.now, lag_minutes=3)  # type: ignore[arg-type]
+    return audit_partitions(lake.store, SYMBOL, start, end, now=bench.now, lag_minutes=3)  # type: ignore[arg-type]
 
 
 def planned(bench: Bench, report: AuditReport, **given: object) -> RepairPlan:

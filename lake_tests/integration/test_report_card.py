@@ -70,7 +70,7 @@ def test_planted_defects_are_on_the_page(here):
     found = card(here)
     assert found.verdict == "LOOK"
     assert (found.cells[50], found.cells[151]) == ("explained", "lacking")
-    assert (found.certificate.unexplained_minutes, found.certificate.missing_minutes) == (60, 90)
+    assert (found.certificate.unexplained_rows, found.certificate.missing_rows) == (60, 90)
     page = render(found, "p.png")
     for line in (
         "| halt | 1 | 30 | issue 1 |",

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lake_assets.cli.main import app
-from lake_assets.exports.export import SliceRequest, write_slice
+from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.quality.certificate import certify
 from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -52,13 +52,13 @@ def certificate(here, start=FIRST, end=END, now=NOW):
 
 
 def holes(found):
-    return [(hole.start, hole.minutes, hole.cause, hole.explained) for hole in found.holes]
+    return [(hole.start, hole.rows, hole.cause, hole.explained) for hole in found.holes]
 
 
 def test_a_whole_window_is_clean(here):
     commit_sound(here, FIRST, 48)
     found = certificate(here)
-    assert (found.clean, found.completeness_pct, found.present_minutes, found.holes) == (True, 100.0, 2880, ())
+    assert (found.clean, found.completeness_pct, found.present_rows, found.holes) == (True, 100.0, 2880, ())
     assert found.sources["klines_1m"] == {"archive": 2880}
 
 
@@ -78,7 +78,7 @@ def test_every_hole_has_its_cause(here):
         (FIRST + 10 * HOUR, 60, "hour in quarantine: ohlc", False),
         (FIRST + 46 * HOUR, 120, "hour not committed", False),
     ]
-    assert (found.expected_minutes, found.missing_minutes, found.unexplained_minutes) == (2880, 187, 182)
+    assert (found.expected_rows, found.missing_rows, found.unexplained_rows) == (2880, 187, 182)
     assert found.completeness_pct == 93.5
     only_known = certificate(here, FIRST + 3 * HOUR, known + 5 * MINUTE_)
     assert only_known.clean
@@ -89,7 +89,7 @@ def test_a_window_into_the_present_expects_what_is_closed_and_is_not_clean(here)
     commit_sound(here, FIRST, 5)
     now = FIRST + 5 * HOUR + 4 * MINUTE_ + timedelta(seconds=30)
     found = certificate(here, FIRST, FIRST + 6 * HOUR, now)
-    assert (found.as_of, found.expected_minutes, found.missing_minutes) == (FIRST + 301 * MINUTE_, 301, 1)
+    assert (found.as_of, found.expected_rows, found.missing_rows) == (FIRST + 301 * MINUTE_, 301, 1)
     assert not found.clean
     assert certificate(here, FIRST, FIRST + 5 * HOUR, now).clean
 
@@ -109,7 +109,7 @@ def test_clean_refuses_and_names_the_holes(here):
     commit(here, FIRST, 48, without=[77])
     with pytest.raises(NotClean, match=r"1 minutes without .* 2026-01-15 01:17 to 2026-01-15 01:18"):
         load(SYMBOL, FIRST, END, require="clean", clock=lambda: NOW)
-    assert load(SYMBOL, FIRST, END, clock=lambda: NOW).certificate.unexplained_minutes == 1
+    assert load(SYMBOL, FIRST, END, clock=lambda: NOW).certificate.unexplained_rows == 1
     with pytest.raises(NotClean, match="need not exist yet"):
         load(SYMBOL, FIRST + 2 * HOUR, END, require="clean", clock=lambda: END)
 
@@ -127,8 +127,8 @@ def test_compaction_does_not_change_a_certificate_or_a_slice(here, tmp_path):
 
 
 def slice_(here, out, form="parquet", symbol=SYMBOL, **given):
-    request = SliceRequest(FIRST, END, **given)
-    return write_slice(here, symbol, request, out, form=form, exchange="simulator", now=NOW, lag_minutes=3)
+    request = ExportRequest(FIRST, END, **given)
+    return write_export(here, symbol, request, ExportTarget(out, form, "simulator"), now=NOW, lag_minutes=3)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -156,8 +156,8 @@ def test_a_slice_and_its_certificate_lie_side_by_side(here, tmp_path, form):
 def test_minutes_of_all_columns_and_months_are_written_as_they_are(here, tmp_path):
     start = FIRST + 17 * DAY - 3 * HOUR
     commit_sound(here, start, 6)
-    request = SliceRequest(start + 7 * MINUTE_, start + 6 * HOUR - MINUTE_)
-    written = write_slice(here, SYMBOL, request, tmp_path, form="parquet", exchange="x", now=NOW, lag_minutes=3)
+    request = ExportRequest(start + 7 * MINUTE_, start + 6 * HOUR - MINUTE_)
+    written = write_export(here, SYMBOL, request, ExportTarget(tmp_path, "parquet", "x"), now=NOW, lag_minutes=3)
     expected = scan_minutes(SYMBOL, request.start, request.end, settings=LakeSettings()).collect()
     assert pl.read_parquet(written.path).drop("symbol").equals(expected)
     assert expected.height == 352
@@ -238,18 +238,18 @@ def test_a_certificate_does_not_vouch_for_rows_that_are_not_there(here, tmp_path
 def test_minutes_that_are_not_due_yet_may_be_there(here, tmp_path):
     commit_sound(here, FIRST, 48)
     for timeframe in ("1m", "1h"):
-        request = SliceRequest(FIRST, END, timeframe, ("close",))
+        request = ExportRequest(FIRST, END, timeframe, ("close",))
         now = END - 10 * MINUTE_
-        written = write_slice(here, SYMBOL, request, tmp_path, form="csv", exchange="x", now=now, lag_minutes=3)
-        assert written.certificate.present_minutes == 2867
+        written = write_export(here, SYMBOL, request, ExportTarget(tmp_path, "csv", "x"), now=now, lag_minutes=3)
+        assert written.certificate.present_rows == 2867
 
 
 def test_sources_count_the_minutes_that_are_there(here):
     commit(here, FIRST, 2, without=range(20))
     found = certificate(here, FIRST, FIRST + 20 * MINUTE_)
-    assert (found.present_minutes, found.sources) == (0, {})
+    assert (found.present_rows, found.sources) == (0, {})
     found = certificate(here, FIRST + 10 * MINUTE_, FIRST + 90 * MINUTE_)
-    assert (found.present_minutes, found.sources["klines_1m"]) == (70, {"archive": 70})
+    assert (found.present_rows, found.sources["klines_1m"]) == (70, {"archive": 70})
 
 
 def test_a_loaded_window_can_be_verified(here):
@@ -276,14 +276,16 @@ def test_another_zone_cuts_no_bar_and_names_the_file_in_utc(here, tmp_path):
     start, end = edge - 2 * DAY, edge + 2 * DAY
     commit_sound(here, start, 96)
     zone = timezone(timedelta(hours=5, minutes=30))
-    given = {"form": "csv", "exchange": "x", "now": NOW, "lag_minutes": 3}
-    local = SliceRequest(start.astimezone(zone), end.astimezone(zone), "1d", ("close",))
-    written = write_slice(here, SYMBOL, local, tmp_path / "local", **given)
+    given = {"now": NOW, "lag_minutes": 3}
+    local = ExportRequest(start.astimezone(zone), end.astimezone(zone), "1d", ("close",))
+    written = write_export(here, SYMBOL, local, ExportTarget(tmp_path / "local", "csv", "x"), **given)
     assert written.row_count == 4
-    plain = write_slice(here, SYMBOL, SliceRequest(start, end, "1d", ("close",)), tmp_path / "utc", **given)
+    plain = write_export(
+        here, SYMBOL, ExportRequest(start, end, "1d", ("close",)), ExportTarget(tmp_path / "utc", "csv", "x"), **given
+    )
     assert (plain.path.name, plain.path.read_bytes()) == (written.path.name, written.path.read_bytes())
     with pytest.raises(ValueError, match="no time zone"):
-        SliceRequest(start.replace(tzinfo=None), end)
+        ExportRequest(start.replace(tzinfo=None), end)
 
 
 def test_another_slice_has_another_name(here, tmp_path):
@@ -318,8 +320,8 @@ def test_what_is_half_written_is_hidden_and_goes_away(here, tmp_path, monkeypatc
 
     monkeypatch.setattr(pl.LazyFrame, "collect", collect)
     with pytest.raises(KeyboardInterrupt):
-        write_slice(
-            here, SYMBOL, SliceRequest(start, start + 6 * HOUR), out, form=form, exchange="x", now=NOW, lag_minutes=3
+        write_export(
+            here, SYMBOL, ExportRequest(start, start + 6 * HOUR), ExportTarget(out, form, "x"), now=NOW, lag_minutes=3
         )
     assert seen[0] == set()
     assert [name[0] for name in seen[1]] == ["."], "what a killed process leaves is no file of this directory"

@@ -84,7 +84,7 @@ def certified(lake: Lake, *columns: str, hours: int = 1, **given: Any) -> Certif
 def gaps(found: Certificate) -> dict[str, list[tuple[int, str, bool]]]:
     told: dict[str, list[tuple[int, str, bool]]] = {}
     for gap in found.source_gaps:
-        told.setdefault(gap.column, []).append((gap.minutes, gap.cause, gap.explained))
+        told.setdefault(gap.column, []).append((gap.rows, gap.cause, gap.explained))
     return told
 
 
@@ -197,7 +197,7 @@ def test_hours_that_were_built_are_clean_and_a_stream_that_failed_is_told(tmp_pa
         rows = pl.concat([bench.rows(hour) for hour in built(8, 14)])
         for gap in found.unexplained_gaps:
             if gap.column != "transact_time":  # NULL also in a minute without a trade
-                assert gap.minutes == rows[gap.column].null_count() >= 120, gap
+                assert gap.rows == rows[gap.column].null_count() >= 120, gap
         assert gaps(found)["transact_time"] == [(240, NO_SOURCE, False)]
         assert rows["transact_time"].null_count() > 240
         assert rows["oi_contracts"].null_count() < 240, "the last value before is carried in"

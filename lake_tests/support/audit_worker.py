@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from lake_assets.audit.cache import AuditCache
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, open_files
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     for number in count():
         if number % 2:
             cache.forget(SYMBOL, [FIRST + n * HOUR for n in range(hours)])
-        audit_hours(store, SYMBOL, FIRST, FIRST + hours * HOUR, now=NOW, lag_minutes=LAG, cache=cache)
+        audit_partitions(store, SYMBOL, FIRST, FIRST + hours * HOUR, now=NOW, lag_minutes=LAG, cache=cache)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from lake_assets.at_rest import TableStore, table_store
+from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.layout import TableLayout
-from lake_resources.storage.store import Store, open_store
 
 
-def store_at(root: Path, layout: TableLayout = UM_MINUTE.layout) -> Store:
+def store_at(root: Path, table: Table = UM_MINUTE) -> TableStore:
     """The table of the lake at `root`, its ledger beside its files as the settings have it."""
-    return open_store(root, f"sqlite:///{root / 'ledger.sqlite'}", layout)
+    return table_store(root, f"sqlite:///{root / 'ledger.sqlite'}", table)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import backfill_window, band, expected_end
 from lake_resources.errors import SettingsError
 
@@ -73,4 +74,4 @@ def test_a21_other_presets_are_refused_with_the_remedy(preset: str) -> None:
     ],
 )
 def test_a_minute_is_expected_once_it_is_closed_for_the_lag(now: datetime, end: datetime) -> None:
-    assert expected_end(utc(2026, 2, 15, 12), now, LAG) == end
+    assert expected_end(UM_MINUTE.layout, utc(2026, 2, 15, 12), now, LAG) == end

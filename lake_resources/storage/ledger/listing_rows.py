@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from lake_resources.clock import HOUR
+from lake_resources.layout import TableLayout
 from lake_resources.storage.catalog import floor_hour, utc
 from lake_resources.storage.ledger.table_rows import TableRows
 from lake_resources.storage.ledger.tables import LISTINGS
@@ -47,6 +48,11 @@ class Listing:
         """Those of the hours (their starts) that cannot be whole, because the symbol is not traded then."""
         first, end = self.first_whole_hour, self.last_whole_hour_end
         return {hour for hour in hours if (first is not None and hour < first) or (end is not None and hour >= end)}
+
+    def is_untraded(self, layout: TableLayout, start: datetime) -> bool:
+        """Whether every hour of a partition is one in which the symbol is not traded."""
+        hours = [start + index * HOUR for index in range(layout.step // HOUR)]
+        return len(self.untraded(hours)) == len(hours)
 
 
 class ListingRows(TableRows):

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.build.compaction import plan_compaction
 from lake_assets.lake import Lake
 from lake_assets.quality.certificate import certify
@@ -40,7 +40,7 @@ def audit_findings(
     lake: Lake, span: Span, symbol: str, materialized: Collection[datetime], now: datetime
 ) -> Iterator[Finding]:
     """Wrong hours, with their codes."""
-    report = audit_hours(
+    report = audit_partitions(
         lake.store,
         symbol,
         span.start,
@@ -144,9 +144,9 @@ def card_findings(lake: Lake, span: Span, symbol: str) -> Iterator[Finding]:
             symbol,
             month,
             card.verdict,
-            expected=found.expected_minutes,
-            explained=found.missing_minutes - found.unexplained_minutes,
-            unexplained=found.unexplained_minutes,
+            expected=found.expected_rows,
+            explained=found.missing_rows - found.unexplained_rows,
+            unexplained=found.unexplained_rows,
             revised=sum(card.revisions.values()),
             rejected=len(card.rejected),
         )
