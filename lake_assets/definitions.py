@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lake_assets.assets.compacted import build_compacted_asset
 from lake_assets.assets.feed_1h import build_feed_asset
-from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset
+from lake_assets.assets.table_list import build_table_assets
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.jobs.job_list import build_jobs
 from lake_assets.resources import build_resources
@@ -27,8 +26,7 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         for symbol in settings.symbols
         for asset in (
             *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings)),
-            build_minute_asset(symbol, settings),
-            build_compacted_asset(symbol, settings),
+            *build_table_assets(symbol, settings),
             *build_quality_assets(symbol),
             build_report_card_asset(symbol, settings),
         )

@@ -1,4 +1,4 @@
-"""The job that makes one file of each closed day and month of the minute tables.
+"""The job that makes one file of each closed day and month of the tables.
 
 Belongs here: its name and what it selects. Does not belong here: when it runs (`schedules`), the asset
 (`assets.compacted`).
@@ -6,6 +6,7 @@ Belongs here: its name and what it selects. Does not belong here: when it runs (
 
 from __future__ import annotations
 
+from lake_assets.assets.table_list import TABLE_ASSETS
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import compacted_key
 from lake_resources.settings import LakeSettings
@@ -14,9 +15,9 @@ COMPACTION_JOB = "compact_minutes"
 
 
 def build_compaction_job(settings: LakeSettings) -> AssetJob:
-    """The job over the compacted files of all symbols."""
+    """The job over the compacted files of all tables and symbols."""
     return asset_job(
         COMPACTION_JOB,
-        [compacted_key(symbol) for symbol in settings.symbols],
+        [compacted_key(symbol, shown.table.layout) for symbol in settings.symbols for shown in TABLE_ASSETS],
         "Closed days and months become one file each; with `remove: true` the hour files go.",
     )

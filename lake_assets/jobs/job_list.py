@@ -10,9 +10,9 @@ from lake_assets.jobs.asset_job import Job
 from lake_assets.jobs.closed_periods import build_compaction_job
 from lake_assets.jobs.feed_hours import build_feed_job
 from lake_assets.jobs.history_pruning import build_prune_job
-from lake_assets.jobs.minute_hours import build_minute_job
 from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
+from lake_assets.jobs.table_partitions import build_table_jobs
 from lake_resources.settings import LakeSettings
 
 
@@ -29,5 +29,5 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
 
 
 def build_sensor_jobs(settings: LakeSettings) -> list[Job]:
-    """The jobs that sensors launch: hours of the minute tables, and archive files."""
-    return [build_minute_job(settings), *build_archive_jobs(settings)]
+    """The jobs that sensors launch: partitions of the tables, and archive files."""
+    return [*build_table_jobs(settings), *build_archive_jobs(settings)]

@@ -31,8 +31,8 @@ from lake_assets.inputs.archives import DAMAGED_ROWS
 from lake_assets.inputs.trade_id_steps import torn_hours
 from lake_assets.jobs.archive_files import vision_job
 from lake_assets.jobs.asset_job import Job
-from lake_assets.jobs.minute_hours import MINUTE_JOB
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
+from lake_assets.jobs.table_partitions import MINUTE_JOB
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_resources.binance.archives.vision_client import VisionClient

@@ -14,8 +14,8 @@ from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import HealableHour, heal_start, healable_hours, plan_healing
 from lake_assets.automation.hot import hot_start
 from lake_assets.build.open_hours import open_hours
-from lake_assets.jobs.minute_hours import MINUTE_JOB
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
+from lake_assets.jobs.table_partitions import MINUTE_JOB
 from lake_assets.metadata import minute_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_resources.binance.market import UM

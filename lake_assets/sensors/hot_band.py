@@ -12,8 +12,8 @@ import dagster as dg
 
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.hot import HotHour, hot_hours, hot_window, plan_tick
-from lake_assets.jobs.minute_hours import MINUTE_JOB
 from lake_assets.jobs.run_tags import HOT_RUN_LONGEST, hour_range_tags, runs_at_work
+from lake_assets.jobs.table_partitions import MINUTE_JOB
 from lake_assets.live.row_files import LiveRows
 from lake_assets.metadata import minute_key
 from lake_assets.sensors.one_by_one import default_status, look_at_each

@@ -1,6 +1,6 @@
 """The watchdog: a small process that looks at the platform from outside every minute and writes what it sees.
 
-Belongs here: the process, writing the heartbeat. Does not belong here: finding the facts (`facts`), the verdict
+Belongs here: the process, writing the heartbeat. Does not belong here: finding the facts (`look`), the verdict
 (`automation.health`), what is told to the webhook (`telling`).
 """
 
@@ -38,7 +38,7 @@ def heartbeat_path(settings: LakeSettings) -> Path:
 
 
 def report_path(settings: LakeSettings) -> Path:
-    """The same as a page."""
+    """The same as a Markdown page for people."""
     return settings.lake_root / "reports" / "health.md"
 
 
@@ -99,7 +99,7 @@ def _write(settings: LakeSettings, facts: Facts, health: Health) -> Health:
 
 
 def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
-    """When the watchdog wrote last, and whether it said goodbye."""
+    """When the watchdog wrote its last heartbeat, UTC, and whether that one said that the platform was stopped."""
     try:
         beat = json.loads(heartbeat_path(settings).read_text())
         return datetime.fromisoformat(beat["ts_utc"]), "the platform was stopped" in beat["problems"]

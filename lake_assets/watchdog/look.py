@@ -148,7 +148,7 @@ def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
 
 
 def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
-    """What the newest live rows tell: frames by symbol and route, and event to arrival over all symbols."""
+    """The collector's last frame of each symbol and socket, and how long frames of all symbols took to arrive, ms."""
     catalog = store_of(settings).catalog
     if not settings.collector and not catalog.live_records_dir.is_dir():
         return CollectorFacts()
@@ -179,7 +179,10 @@ def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | Non
 
 
 def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -> HoleFacts:
-    """What healing is to try again, without what is declared; the watermark tells of anything older."""
+    """A symbol's missing and refused hours that no declared hole explains, and its watermark.
+
+    Only hours that healing tries again are looked at; the watermark tells of older ones.
+    """
     first, mark = ledger.first_partition(symbol), ledger.watermark(symbol)
     if first is None:
         return HoleFacts()
@@ -204,7 +207,7 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
 
 
 def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:
-    """Archives of the last month that are an alarm, one text per file."""
+    """Archive files of the last 31 days that are so late that people are told, one text per file."""
     days = {f"{now - timedelta(days=back):%Y-%m-%d}": (now - timedelta(days=back)).date() for back in range(31)}
     return [
         f"{row.stream} of {row.symbol} for {row.period} is not published"

@@ -14,7 +14,7 @@ from lake_resources.messages.outbox import Outbox
 
 
 class Teller:
-    """Tells the webhook what changed, and whatever else waits for it.
+    """Posts to the webhook when the platform's problems change, and delivers older messages that it did not take.
 
     Args:
         outbox: of the lake.
@@ -28,7 +28,10 @@ class Teller:
         self._trouble = ""
 
     def tell(self, health: Health) -> None:
-        """Post the verdict if its problems are others than those told; deliver what was not delivered before."""
+        """Post the verdict if its problems are others than those posted last; else deliver what still waits.
+
+        A platform that is starting is not judged. What cannot be posted is said in the log and tried at the next look.
+        """
         kinds = self._told if health.status == "STARTING" else tuple(sorted(map(_kind, health.problems)))
         try:
             if kinds == self._told:
@@ -56,5 +59,5 @@ def _alert(health: Health) -> Alert:
 
 
 def _kind(problem: str) -> str:
-    """A problem without the figures that change every minute."""
+    """The first 60 characters of a problem without digits: the same problem with other figures is no news."""
     return "".join(letter for letter in problem if not letter.isdigit())[:60]
