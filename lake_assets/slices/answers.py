@@ -77,7 +77,7 @@ def read_file(content: bytes) -> tuple[dict[str, Any], Any]:
 
 def utc_text(instant: datetime) -> str:
     """An instant as the manifest writes it: `2025-01-01T00:01:23Z`."""
-    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,7 @@ here: the ledger, requests (`loop`), what an answer is worth (`judgement`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from lake_assets.slices.judgement import Reason, Status
@@ -46,19 +46,27 @@ def compute_missing_slices(expected: Iterable[SliceKey], known_statuses: Mapping
 
 
 def due(
-    expected: Sequence[SliceKey], known: Iterable[Standing], now: datetime, *, pause: timedelta = PAUSE
+    expected: Iterable[SliceKey],
+    known: Iterable[Standing],
+    now: datetime,
+    *,
+    pause: timedelta = PAUSE,
+    whole: Container[int] = (),
 ) -> list[SliceKey]:
     """The slices to ask for now: what was never asked or cannot be used, then failures, then the rest; newest first.
 
     Args:
         expected: all slices that should exist.
-        known: where the known ones stand.
+        known: where the known ones stand that are not `ok`.
         now: the moment, UTC.
         pause: how long the same gap, empty answer or failure is left alone; the growing slice is always asked for.
+        whole: where the slices start that are `ok`.
     """
     standing = {each.start: each for each in known}
     found: list[tuple[int, int, SliceKey]] = []
     for key in expected:
+        if key.start in whole:
+            continue
         held = standing.get(key.start)
         if held is None:
             found.append((0, -key.start, key))

@@ -89,7 +89,9 @@ def run_round(
     last = frontier if until is None else min(frontier, until)
     expected = endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), last)
     done.expected = len(expected)
-    for key in due(expected, slices.rows.standings(of), slices.clock(), pause=slices.pause)[:most]:
+    whole = slices.rows.starts(of, Status.OK)
+    open_ones = slices.rows.standings(of, but=[Status.OK])
+    for key in due(expected, open_ones, slices.clock(), pause=slices.pause, whole=whole)[:most]:
         row, stop = fetch(slices, endpoint, of, key, frontier)
         done.asked += 1
         done.changed[row.status] += 1

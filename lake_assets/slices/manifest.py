@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -88,10 +88,9 @@ def _key(of: SliceSet, row: SliceRow) -> SliceKey:
 
 
 def _entry(of: SliceSet, row: SliceRow) -> dict[str, Any]:
-    below = PurePosixPath(directory(of))
     return {
         "slice_id": _key(of, row).slice_id,
-        "relative_path": None if row.path is None else str(PurePosixPath(row.path).relative_to(below)),
+        "relative_path": None if row.path is None else row.path.removeprefix(f"{directory(of)}/"),
         "status": row.status,
         "status_reason": row.reason,
         "http_status": row.http_status,

@@ -150,12 +150,18 @@ class SliceRows(LedgerEngine):
         with self.reading() as connection:
             return [SliceRow(*row) for row in connection.execute(query)]
 
-    def standings(self, of: SliceSet) -> list[Standing]:
-        """Where all slices stand, in order: what the diff needs and no more."""
+    def standings(self, of: SliceSet, *, but: Sequence[str] = ()) -> list[Standing]:
+        """Where slices stand, in order, without those of some statuses: what the diff needs and no more."""
         c = SLICES.c
         query = sa.select(c.start, c.status, c.reason, c.completed_at_utc).where(_of(of)).order_by(c.start)
         with self.reading() as connection:
-            return [Standing(*row) for row in connection.execute(query)]
+            return [Standing(*row) for row in connection.execute(query.where(c.status.not_in(but)))]
+
+    def starts(self, of: SliceSet, status: str) -> set[int]:
+        """Where the slices of a status start."""
+        query = sa.select(SLICES.c.start).where(_of(of), SLICES.c.status == status)
+        with self.reading() as connection:
+            return set(connection.execute(query).scalars())
 
     def slice_sets(self) -> list[SliceSet]:
         """Endpoints, symbols and intervals of which there are slices."""
