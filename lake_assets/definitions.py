@@ -8,6 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from lake_assets.assets.feed_1h import build_feed_asset
+from lake_assets.assets.kline_slices import build_kline_slices_asset
 from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset
 from lake_assets.assets.table_list import build_table_assets
@@ -31,9 +32,14 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
             build_report_card_asset(symbol, settings),
         )
     ]
+    raw = [
+        build_kline_slices_asset(symbol, interval, settings)
+        for symbol in settings.slice_symbols
+        for interval in settings.slice_intervals
+    ]
     jobs = build_jobs(settings)
     return dg.Definitions(
-        assets=[*assets, build_feed_asset(settings)],
+        assets=[*assets, *raw, build_feed_asset(settings)],
         jobs=jobs,
         sensors=build_sensors(settings, jobs),
         schedules=build_schedules(settings),

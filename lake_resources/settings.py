@@ -129,6 +129,15 @@ class LakeSettings(BaseSettings):
         24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
     )
     limits: InputLimits = Field(InputLimits(), description="What a stranger can make this machine hold or wait for.")
+    slice_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Spot symbols whose raw klines are kept as slices by Dagster, comma separated; default none."
+    )
+    slice_intervals: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("1m",), description="Intervals of these slices, comma separated: `1m`, `1s`."
+    )
+    slice_requests_per_run: int = Field(
+        200, ge=1, description="Slices that the completeness sensor asks for in one run, at most."
+    )
     slices_root: Path | None = Field(
         None,
         validation_alias=AliasChoices("LAKE_SLICES_ROOT", "QLIR_DATA_ROOT", "slices_root"),
@@ -143,21 +152,21 @@ class LakeSettings(BaseSettings):
     slices_poll_s: float = Field(10.0, gt=0, description="Seconds between two rounds of `lake slices run --forever`.")
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
-    @field_validator("symbols", mode="before")
+    @field_validator("symbols", "slice_symbols", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(dict.fromkeys(part.strip().upper() for part in value.split(",") if part.strip()))
         return value
 
-    @field_validator("web_hosts", mode="before")
+    @field_validator("web_hosts", "slice_intervals", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(dict.fromkeys(part.strip().lower() for part in value.split(",") if part.strip()))
         return value
 
-    @field_validator("root", "governor_path", "feed_duckdb", "feed_persist_dir", mode="before")
+    @field_validator("root", "governor_path", "feed_duckdb", "feed_persist_dir", "slices_root", mode="before")
     @classmethod
     def _once_for_all(cls, value: object) -> object:
         """Absolute from the start: a child process has another working directory. Empty means the default."""
@@ -175,13 +184,20 @@ class LakeSettings(BaseSettings):
         file, question, options = path.partition("?")
         return f"{scheme}:///{Path(file).resolve()}{question}{options}"
 
-    @field_validator("symbols")
+    @field_validator("symbols", "slice_symbols")
     @classmethod
     def _are_names(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
         """Symbols become directories and parts of URLs; letters of any script, digits and `_` is all Binance uses."""
         wrong = [symbol for symbol in symbols if not symbol.replace("_", "x").isalnum()]
-        if wrong or not symbols:
-            raise ValueError(f"{', '.join(wrong) or 'none'}: give symbols such as BTCUSDT, comma separated")
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: give symbols such as BTCUSDT, comma separated")
+        return symbols
+
+    @field_validator("symbols")
+    @classmethod
+    def _are_some(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        if not symbols:
+            raise ValueError("none: give symbols such as BTCUSDT, comma separated")
         return symbols
 
     @property

@@ -12,6 +12,7 @@ from lake_assets.jobs.feed_hours import build_feed_job
 from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
+from lake_assets.jobs.slice_days import build_slice_jobs
 from lake_assets.jobs.table_partitions import build_table_jobs
 from lake_resources.settings import LakeSettings
 
@@ -25,6 +26,7 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
         *build_report_jobs(settings),
         build_compaction_job(settings),
         build_repair_job(settings),
+        *build_slice_jobs(settings),
     ]
 
 

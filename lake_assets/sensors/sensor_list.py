@@ -15,6 +15,7 @@ from lake_assets.sensors.archive_promotion import build_promote_sensor
 from lake_assets.sensors.hole_healing import build_heal_sensor
 from lake_assets.sensors.hot_band import build_hot_sensor
 from lake_assets.sensors.run_alerts import build_alert_sensor
+from lake_assets.sensors.slice_completeness import build_slice_sensors
 from lake_resources.clock import Clock, system_clock
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
@@ -36,4 +37,5 @@ def build_sensors(
         build_heal_sensor(settings, store.ledger, clock),
         build_promote_sensor(settings, store, outbox, clock, jobs),
         build_alert_sensor(settings, outbox, clock),
+        *build_slice_sensors(settings, clock),
     ]

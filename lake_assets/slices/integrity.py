@@ -7,7 +7,7 @@ lost (`loop`): a slice that is found damaged goes back to `needs_refresh`, and t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,20 +47,23 @@ class Defect:
 def check(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Iterator[Defect]:
     """Everything that is wrong with the slices of an endpoint, symbol and interval; reads and hashes every answer."""
     rows = slices.rows.slice_rows(of)
-    first = slices.rows.origin(of)
-    span = endpoint.step(of.interval) * (rows[0].record_limit if rows else 1)
-    named = set[str]()
-    for row in rows:
-        key = SliceKey(of.symbol, of.interval, row.start, row.record_limit)
-        if first is not None and (row.start < first or (row.start - first) % span):
-            yield Defect("off_lattice", key.composite, f"the lattice starts at {first}")
-        if row.path is not None:
-            named.add(row.path.partition("#")[0])
-        yield from _of_row(slices, endpoint, key, row)
+    yield from check_rows(slices, endpoint, of, rows)
+    named = {row.path.partition("#")[0] for row in rows if row.path is not None}
     for path in slices.store.files(f"{directory(of)}/responses"):
         if path not in named:
             yield Defect("orphan_response_file", path)
     yield from _of_manifest(slices.root / directory(of) / NAME, of, rows)
+
+
+def check_rows(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, rows: Sequence[SliceRow]) -> Iterator[Defect]:
+    """What is wrong with some slices and their answers; reads and hashes each."""
+    first = slices.rows.origin(of)
+    span = endpoint.step(of.interval) * (rows[0].record_limit if rows else 1)
+    for row in rows:
+        key = SliceKey(of.symbol, of.interval, row.start, row.record_limit)
+        if first is not None and (row.start < first or (row.start - first) % span):
+            yield Defect("off_lattice", key.composite, f"the lattice starts at {first}")
+        yield from _of_row(slices, endpoint, key, row)
 
 
 def mend(slices: Slices, of: SliceSet, defects: list[Defect]) -> int:

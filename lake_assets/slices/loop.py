@@ -67,7 +67,13 @@ class Round:
 
 
 def run_round(
-    slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None, most: int | None = None
+    slices: Slices,
+    endpoint: SliceEndpoint,
+    of: SliceSet,
+    *,
+    until: int | None = None,
+    starts: tuple[int, int] | None = None,
+    most: int | None = None,
 ) -> Round:
     """Ask once for every slice that is due, newest and failed first, and write the manifest.
 
@@ -78,6 +84,7 @@ def run_round(
         endpoint: which endpoint.
         of: its name, symbol and interval.
         until: last position that is wanted, inclusive; default as far as the exchange has records by now.
+        starts: ask only for slices that start in `[first, end)`; the manifest has all.
         most: requests at most.
 
     Raises:
@@ -91,7 +98,8 @@ def run_round(
     done.expected = len(expected)
     whole = slices.rows.starts(of, Status.OK)
     open_ones = slices.rows.standings(of, but=[Status.OK])
-    for key in due(expected, open_ones, slices.clock(), pause=slices.pause, whole=whole)[:most]:
+    asked_of = expected if starts is None else [key for key in expected if starts[0] <= key.start < starts[1]]
+    for key in due(asked_of, open_ones, slices.clock(), pause=slices.pause, whole=whole)[:most]:
         row, stop = fetch(slices, endpoint, of, key, frontier)
         done.asked += 1
         done.changed[row.status] += 1

@@ -1,0 +1,173 @@
+"""Slices by day: a slice belongs to the UTC day of its start. What a day's run does, and what its checks say.
+
+Belongs here: the days of a set of slices, a run over some of them, three checks per day.
+Does not belong here: the steps of a round (`loop`), Dagster.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+
+from lake_assets.slices.endpoint import SliceEndpoint
+from lake_assets.slices.expected import PAUSE, due
+from lake_assets.slices.integrity import Defect, check_rows
+from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.loop import Slices, frontier_of, origin, run_round
+from lake_assets.validation.outcome import CheckOutcome, CheckSpec
+from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
+
+_DAY = timedelta(days=1)
+
+SLICE_CHECKS: dict[str, CheckSpec] = {
+    spec.name: spec
+    for spec in (
+        CheckSpec("slices_complete", "error", gate=False, text="Every slice of the day that is over is ok"),
+        CheckSpec(
+            "manifest_integrity",
+            "error",
+            gate=False,
+            text="Every answer of the day is on the disk with its bytes, is that of its slice, and is worth its status",
+        ),
+        CheckSpec(
+            "open_times_exact",
+            "error",
+            gate=False,
+            text="The records of the day's slices are exactly those of the grid; what the exchange has not is named",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class SliceDay:
+    """The slices of one day as they stand.
+
+    Attributes:
+        day: UTC day of their starts.
+        expected: slices that the lattice has there by now.
+        rows: those that the ledger knows.
+        asked: requests of the run.
+        stopped: why the run ended early; empty where it did not.
+        defects: what is wrong with their answers.
+    """
+
+    day: date
+    expected: int
+    rows: tuple[SliceRow, ...]
+    asked: int = 0
+    stopped: str = ""
+    defects: tuple[Defect, ...] = field(default=())
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Slices by status; those that were never asked for are pending."""
+        found = Counter(row.status for row in self.rows)
+        found[Status.PENDING] += self.expected - len(self.rows)
+        return found
+
+    @property
+    def growing(self) -> int:
+        """Slices that are not over yet."""
+        return sum(row.reason == Reason.STILL_FORMING for row in self.rows)
+
+    def outcomes(self) -> list[CheckOutcome]:
+        """The checks of the day; a day without a slice that is over has nothing to be judged by."""
+        over = self.expected - self.growing
+        if over <= 0:
+            return []
+        ok = self.counts[Status.OK]
+        none = sum(row.reason == Reason.EXCHANGE_HAS_NONE for row in self.rows)
+        lacking = {
+            row.start: len(row.missing.split(","))
+            for row in self.rows
+            if row.missing and row.reason not in (Reason.EXCHANGE_HAS_NONE, Reason.STILL_FORMING)
+        }
+        damaged = len({each.subject for each in self.defects})
+        unread = over - sum(row.path is not None and row.reason != Reason.STILL_FORMING for row in self.rows)
+        return [
+            _outcome("slices_complete", ok == over, {"slices": over, "ok": ok, "exchange_has_none": none}),
+            _outcome(
+                "manifest_integrity",
+                not damaged,
+                {
+                    "answers": over - unread,
+                    "damaged": damaged,
+                    "first": f"{self.defects[0].code}: {self.defects[0].subject}" if self.defects else None,
+                },
+            ),
+            _outcome(
+                "open_times_exact",
+                not lacking and not damaged and not unread,
+                {"slices": over, "not_read": unread, "missing_records": sum(lacking.values())},
+            ),
+        ]
+
+
+def run_day(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, *, most: int | None = None) -> SliceDay:
+    """Ask for the day's slices that are due and look at all of its answers.
+
+    Raises:
+        ExchangeError, SettingsError: as `run_round`.
+    """
+    span = _span(day)
+    done = run_round(slices, endpoint, of, starts=span, most=most)
+    found = _stand(slices, endpoint, of, day, frontier_of(slices, endpoint, of))
+    return SliceDay(day, found.expected, found.rows, done.asked, done.stopped, found.defects)
+
+
+def days_to_run(
+    rows: SliceRows, endpoint: SliceEndpoint, of: SliceSet, first: date, now: datetime, *, pause: timedelta = PAUSE
+) -> list[date]:
+    """Days of which a slice is due, the newest first.
+
+    Args:
+        rows: the ledger that knows the slices.
+        endpoint: which endpoint; one whose records lie on a line of instants.
+        of: its name, symbol and interval.
+        first: days before it are left alone.
+        now: the moment, UTC.
+        pause: how long the same gap, failure, empty answer or growing slice is left alone.
+    """
+    begin = rows.origin(of)
+    if begin is None:
+        return [now.date()]  # the first run asks where the lattice starts
+    held = {each.start: each for each in rows.standings(of, but=[Status.OK])}
+    expected = endpoint.keys(of.symbol, of.interval, begin, _ms(now))
+    wanted = due(expected, held.values(), now, pause=pause, whole=rows.starts(of, Status.OK))
+    days = {
+        datetime.fromtimestamp(key.start / 1000, UTC).date()
+        for key in wanted
+        if key.start not in held or not _grows_since(held[key.start], endpoint.end(key), now, pause)
+    }
+    return sorted((day for day in days if day >= first), reverse=True)
+
+
+def _grows_since(held: Standing, end_ms: int, now: datetime, pause: timedelta) -> bool:
+    """Whether a growing slice was asked for lately and is not over since."""
+    at = held.completed_at_utc
+    lately = held.reason == Reason.STILL_FORMING and at is not None and now - at < pause
+    return lately and _ms(now) <= end_ms
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _stand(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, frontier: int) -> SliceDay:
+    first, end = _span(day)
+    keys = endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), min(frontier, end - 1))
+    expected = sum(first <= key.start < end for key in keys)
+    rows = slices.rows.slice_rows(of, (first, end))
+    return SliceDay(day, expected, tuple(rows), defects=tuple(check_rows(slices, endpoint, of, rows)))
+
+
+def _span(day: date) -> tuple[int, int]:
+    start = datetime.combine(day, time(), UTC)
+    return _ms(start), _ms(start + _DAY)
+
+
+def _outcome(name: str, passed: bool, metadata: Mapping[str, int | float | str | None]) -> CheckOutcome:
+    return CheckOutcome(name, passed, SLICE_CHECKS[name].severity, metadata)
