@@ -1,6 +1,6 @@
-"""Hours of the minute table, day by day: sources → rows → gate → commit.
+"""Partitions of a table, day by day: sources → rows → gate → commit.
 
-Belongs here: the order of these steps, what is skipped, what an hour's identity is made of.
+Belongs here: the order of these steps, what is skipped, what a partition's identity is made of.
 Does not belong here: formulas (`transforms`), rules (`validation`), bytes (`lake_resources.storage`).
 """
 
@@ -13,25 +13,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
+from typing import TypedDict, Unpack
 
 import polars as pl
 
-from lake_assets.build.reconcile import reconcile
+from lake_assets.build.builder import Builder, Inputs, Made
+from lake_assets.build.reconcile import Compared, reconcile, source_of
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
 from lake_assets.lake import CODE_VERSION, Lake
-from lake_assets.live.proof import LiveHours, read_live
+from lake_assets.live.proof import NOTHING, LiveHours, read_live
 from lake_assets.live.row_files import LiveRows
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import Hole, holes_of, known_holes
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.provisional import with_provisional
 from lake_assets.windows import expected_end, hours_between, runs_of
-from lake_resources.clock import HOUR
+from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import (
     CommitOutcome,
     PartitionCandidate,
@@ -49,12 +50,30 @@ _TRADES = "agg_trades"
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """An hour that can be built: its minutes, its sources, and the hash of everything its rows depend on.
+class _Order:
+    """What is to be built, and how: the same for all partitions of one call."""
 
-    Minutes from `window.expected_end` to `end` are provisional: taken where they are there, not required.
+    lake: Lake
+    builder: Builder
+    symbol: str
+    now: datetime
+    report: Report
+    provisional: bool
+    force: bool
+
+    @property
+    def layout(self) -> TableLayout:
+        return self.lake.store.layout
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A partition that can be built: its rows, its sources, and the hash of everything its rows depend on.
+
+    Rows from `window.expected_end` to `end` are provisional: taken where they are there, not required.
     """
 
+    layout: TableLayout
     window: PartitionWindow
     end: datetime
     sources: Mapping[str, SourceRef]
@@ -66,11 +85,71 @@ class _Plan:
 
     @property
     def expected_rows(self) -> int:
-        return (self.window.expected_end - self.window.start) // timedelta(minutes=1)
+        return (self.window.expected_end - self.window.start) // self.layout.grain
 
     @property
     def closed(self) -> bool:
-        return self.window.expected_end == self.window.start + HOUR
+        return self.window.expected_end == self.window.start + self.layout.step
+
+
+class BuildOptions(TypedDict, total=False):
+    """What a build takes by name, all of it optional.
+
+    Attributes:
+        provisional: also take closed rows that are younger than the safety lag, where all required streams have them.
+            They lie at and after `Ledger.provisional_from`, and the watermark does not pass them.
+        force: also build partitions that are committed from the same inputs.
+    """
+
+    provisional: bool
+    force: bool
+
+
+def build_partitions(
+    lake: Lake,
+    builder: Builder,
+    symbol: str,
+    starts: Sequence[datetime],
+    *,
+    now: datetime,
+    report: Report,
+    **options: Unpack[BuildOptions],
+) -> Iterator[DayResult]:
+    """Build and commit partitions of one symbol, one UTC day after the other; each day parses its archives once.
+
+    A partition that fails does not touch its neighbours. What is committed from the same inputs is left as it is.
+
+    Args:
+        lake: on the table that is built (`Lake.of`).
+        builder: makes its rows.
+        symbol: whose partitions.
+        starts: starts of partitions, UTC, any order.
+        now: the instant that decides what is closed, and what REST still reaches.
+        report: takes a line of progress or warning.
+        options: see `BuildOptions`.
+
+    Yields:
+        One result per day, durable when it is yielded.
+    """
+    recover_unless_busy(lake.store)
+    provisional, force = options.get("provisional", False), options.get("force", False)
+    order = _Order(lake, builder, symbol, now, report, provisional, force)
+    for start, end in runs_of(starts, step=order.layout.step):
+        for _, day in groupby(order.layout.between(start, end), key=lambda at: at.date()):
+            yield _build_day(order, list(day))
+
+
+def _compare_minutes(
+    lake: Lake, symbol: str, inputs: Inputs, made: Made, compared: Compared
+) -> dict[datetime, list[CheckOutcome]]:
+    return reconcile(
+        lake, symbol, inputs.sources, compared.windows, compared.frame, made.beside["trades"], made.beside["klines"],
+        inputs.live, compared.holes, compared.now,
+    )  # fmt: skip
+
+
+MINUTE_ROWS = Builder(build_rows, _compare_minutes, collected=True)
+"""How the minute table is made."""
 
 
 def build_hours(
@@ -80,68 +159,55 @@ def build_hours(
     *,
     now: datetime,
     report: Report,
-    provisional: bool = False,
-    force: bool = False,
+    **options: Unpack[BuildOptions],
 ) -> Iterator[DayResult]:
-    """Build and commit hours of one symbol, one UTC day after the other; each day parses its archives once.
-
-    An hour that fails does not touch its neighbours. What is committed from the same inputs is left as it is.
-
-    Args:
-        hours: starts of hours, UTC, any order.
-        now: the instant that decides what is closed, and what REST still reaches.
-        report: takes a line of progress or warning.
-        provisional: also take closed minutes that are younger than the safety lag, where all required streams have
-            them. They lie at and after `Ledger.provisional_from`, and the watermark does not pass them.
-        force: also build hours that are committed from the same inputs.
-
-    Yields:
-        One result per day, durable when it is yielded.
-    """
-    recover_unless_busy(lake.store)
-    for start, end in runs_of(hours):
-        for _, day_hours in groupby(hours_between(start, end), key=lambda hour: hour.date()):
-            yield _build_day(lake, symbol, list(day_hours), now, report, provisional, force)
+    """Build and commit hours of the minute table: `build_partitions` with its builder."""
+    return build_partitions(lake, MINUTE_ROWS, symbol, hours, now=now, report=report, **options)
 
 
-def _build_day(
-    lake: Lake, symbol: str, hours: list[datetime], now: datetime, report: Report, provisional: bool, force: bool
-) -> DayResult:
-    lag = 0 if provisional else lake.safety_lag_minutes
-    ends = {hour: expected_end(lake.store.layout, hour, now, lag) for hour in hours}
-    windows = [
-        PartitionWindow(hour, expected_end(lake.store.layout, hour, now, lake.safety_lag_minutes)) for hour in hours
-    ]
+def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
+    lake, symbol, layout, now = order.lake, order.symbol, order.layout, order.now
+    lag = 0 if order.provisional else lake.safety_lag_minutes
+    ends = {start: expected_end(layout, start, now, lag) for start in starts}
+    windows = [PartitionWindow(start, expected_end(layout, start, now, lake.safety_lag_minutes)) for start in starts]
     ready = [window for window in windows if ends[window.start] > window.start]
     waiting = [
-        HourResult(window.start, "not_yet", reason=f"no minute is closed for {lag} minutes yet")
+        HourResult(window.start, "not_yet", reason=f"no {lake.table.row_word} is closed for {lag} minutes yet")
         for window in windows
         if ends[window.start] <= window.start
     ]
     if not ready:
         return DayResult(tuple(waiting), ())
-    ready_hours = [window.start for window in ready]
-    used = UM_MINUTE.uses_carrying(lake.max_ffill_minutes)
+    until = ready[-1].start + layout.step
+    # Raw inputs are kept by hours, whatever the length of a partition.
+    ready_hours = [hour for window in ready for hour in hours_between(window.start, window.start + layout.step)]
+    used = lake.table.uses_carrying(lake.max_ffill_minutes)
     due = due_archives(lake, symbol, used, ready_hours, now)
     archives = list(ingest_archives(lake, symbol, due))
-    required = {window.start: window.expected_end for window in ready}
-    look_back = timedelta(minutes=lake.max_ffill_minutes)
     sources = {
-        name: find_sources(lake, symbol, use, ready_hours, now, report) for name, use in used.items() if name != _TRADES
+        name: find_sources(lake, symbol, use, ready_hours, now, order.report)
+        for name, use in used.items()
+        if name != _TRADES
     }
-    klines = partial(sources["klines_1m"].frame, ready_hours[0], ready_hours[-1] + HOUR)
-    live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
-    # Last, for what the collector has whole is not asked for.
-    sources[_TRADES] = find_sources(lake, symbol, used[_TRADES], ready_hours, now, report, heard=live.heard)
+    live = NOTHING
+    if order.builder.collected:
+        required = {window.start: window.expected_end for window in ready}
+        look_back = timedelta(minutes=lake.max_ffill_minutes)
+        klines = partial(sources[layout.row_stream].frame, ready[0].start, until)
+        live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
+    if _TRADES in used:
+        # Last, for what the collector has whole is not asked for.
+        trades = used[_TRADES]
+        sources[_TRADES] = find_sources(lake, symbol, trades, ready_hours, now, order.report, heard=live.heard)
     plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]
-    held = {row.start: row for row in lake.ledger.partitions(symbol, ready_hours[0], ready_hours[-1] + HOUR)}
-    same = [] if force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
+    held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}
+    same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
     done = [result for result in same if result is not None]
     current = {result.hour for result in done}
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
     todo = [plan for plan in plans if plan.hour not in current]
-    built = _build(lake, symbol, todo, sources, live, now) if todo else []
+    built = _build(order, todo, sources, live) if todo else []
     results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
     return DayResult(tuple(results), tuple(archives))
 
@@ -149,13 +215,14 @@ def _build_day(
 def _plan(
     lake: Lake, window: PartitionWindow, end: datetime, sources: Mapping[str, StreamSources], live: LiveHours
 ) -> _Plan:
-    refs = {name: found.ref_with_look_back(window.start) for name, found in sources.items()}
+    hours = hours_between(window.start, window.start + lake.store.layout.step)
+    refs = {name: source_of(found, hours) for name, found in sources.items()}
     if window.start in live.refs:
         refs[LIVE] = live.refs[window.start]
     identity = json.dumps(
         [
             CODE_VERSION,
-            UM_MINUTE.schema_hash,
+            lake.table.schema_hash,
             lake.max_ffill_minutes,
             window.start.isoformat(),
             window.expected_end.isoformat(),
@@ -163,17 +230,18 @@ def _plan(
             *([end.isoformat()] if end > window.expected_end else []),
         ]
     )
-    return _Plan(window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
+    return _Plan(lake.store.layout, window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
 
 
 def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | None:
-    """The hour as it is committed; None where it is not, from other inputs, or not as the ledger says."""
+    """The partition as it is committed; None where it is not, from other inputs, or not as the ledger says."""
     if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.store, held):
         return None
     frame = read_partition(lake.store, held)
-    found = (frame.height, frame["timestamp"].min(), frame["timestamp"].max(), plan.closed, plan.expected_rows)
+    times = frame[plan.layout.time_column]
+    found = (frame.height, times.min(), times.max(), plan.closed, plan.expected_rows)
     told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
-    if found != told or held.schema_hash != UM_MINUTE.schema_hash:
+    if found != told or held.schema_hash != lake.table.schema_hash:
         return None
     return HourResult(
         plan.hour,
@@ -190,39 +258,38 @@ def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | 
 
 
 def _build(
-    lake: Lake,
-    symbol: str,
-    plans: list[_Plan],
-    sources: Mapping[str, StreamSources],
-    live: LiveHours,
-    now: datetime,
+    order: _Order, plans: list[_Plan], sources: Mapping[str, StreamSources], live: LiveHours
 ) -> list[HourResult]:
+    lake, symbol, now, table = order.lake, order.symbol, order.now, order.lake.table
     start, end = plans[0].hour, plans[-1].end
     holes = [
         *holes_of(known_holes(), symbol, start, end),
         *(Hole(**vars(hole)) for hole in lake.ledger.known_holes(symbol, start, end)),
     ]
     hours = [plan.hour for plan in plans]
-    built = build_rows(sources, hours, start, end, live=live, max_ffill_minutes=lake.max_ffill_minutes)
-    frame, windows = with_provisional(UM_MINUTE, built.frame, [plan.window for plan in plans])
-    verdicts = gate(UM_MINUTE, frame, windows, holes)
-    further = reconcile(lake, symbol, sources, windows, frame, built.trades, built.klines, live, holes, now)
+    inputs = Inputs(sources, hours, start, end, lake.max_ffill_minutes, live)
+    made = order.builder.rows(inputs)
+    frame, windows = with_provisional(table, made.frame, [plan.window for plan in plans])
+    verdicts = gate(table, frame, windows, holes)
+    further = order.builder.compare(lake, symbol, inputs, made, Compared(windows, frame, holes, now))
     outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
-    parts = _by_hour(frame, hours)
-    missing = {plan.hour: _missing_required(sources, plan.hour) for plan in plans}
+    parts = _by_partition(order.layout, frame, hours)
+    missing = {plan.hour: _missing_required(sources, plan) for plan in plans}
     passed = [
         plan
         for plan in plans
         if not missing[plan.hour] and passes(outcomes[plan.hour]) and (plan.expected_rows or parts[plan.hour].height)
     ]
-    candidates = [_candidate(symbol, plan, parts[plan.hour], outcomes[plan.hour]) for plan in passed]
+    candidates = [_candidate(lake, symbol, plan, parts[plan.hour], outcomes[plan.hour]) for plan in passed]
     committed = {
         outcome.start: outcome for outcome in commit_partitions(lake.store, symbol, candidates, clock=lake.clock)
     }
     results = []
     for plan in plans:
         if not plan.expected_rows and not parts[plan.hour].height:
-            results.append(HourResult(plan.hour, "not_yet", reason="no closed minute has all required streams yet"))
+            results.append(
+                HourResult(plan.hour, "not_yet", reason=f"no closed {table.row_word} has all required streams yet")
+            )
             continue
         base = HourResult(
             plan.hour,
@@ -242,19 +309,19 @@ def _build(
     return results
 
 
-def _by_hour(frame: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, pl.DataFrame]:
-    """Rows of each hour; the frame is sorted by time, so they are slices of it."""
-    times = frame["timestamp"]
-    edges = pl.Series([*hours, *(hour + HOUR for hour in hours)], dtype=times.dtype)
+def _by_partition(layout: TableLayout, frame: pl.DataFrame, starts: Sequence[datetime]) -> dict[datetime, pl.DataFrame]:
+    """Rows of each partition; the frame is sorted by time, so they are slices of it."""
+    times = frame[layout.time_column]
+    edges = pl.Series([*starts, *(start + layout.step for start in starts)], dtype=times.dtype)
     at = times.search_sorted(edges, side="left").to_list()
     return {
-        hour: frame.slice(first, end - first)
-        for hour, first, end in zip(hours, at[: len(hours)], at[len(hours) :], strict=True)
+        start: frame.slice(first, end - first)
+        for start, first, end in zip(starts, at[: len(starts)], at[len(starts) :], strict=True)
     }
 
 
-def _missing_required(sources: Mapping[str, StreamSources], hour: datetime) -> list[str]:
-    return [name for name, found in sources.items() if found.use.required and not found.covered(hour)]
+def _missing_required(sources: Mapping[str, StreamSources], plan: _Plan) -> list[str]:
+    return [name for name, found in sources.items() if found.use.required and plan.sources[name].kind == "none"]
 
 
 def _source_missing(
@@ -265,10 +332,12 @@ def _source_missing(
     sources: Mapping[str, StreamSources],
     now: datetime,
 ) -> HourResult:
-    """The hour waits for its source. Once that should be there it is accounted for, so that the lake can go on."""
+    """The partition waits for its source. Once that should be there it is accounted for, so that the lake can go on."""
     reasons: dict[str, list[str]] = {}
     for name in names:
-        reasons.setdefault(sources[name].absent[base.hour], []).append(name)
+        hours = hours_between(base.hour, base.hour + lake.store.layout.step)
+        absent = next(sources[name].absent[hour] for hour in hours if hour in sources[name].absent)
+        reasons.setdefault(absent, []).append(name)
     text = "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in reasons.items())
     if all(sources[name].use.archive_due(base.hour.date(), now) for name in names):
         detail = f"no source has {', '.join(names)}"
@@ -277,11 +346,13 @@ def _source_missing(
     return replace(base, reason=f"no source has {text}")
 
 
-def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]) -> PartitionCandidate:
+def _candidate(
+    lake: Lake, symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]
+) -> PartitionCandidate:
     metadata = {
         "lake.symbol": symbol,
-        "lake.hour": plan.hour.isoformat(),
-        "lake.schema_hash": UM_MINUTE.schema_hash,
+        f"lake.{plan.layout.span}": plan.hour.isoformat(),
+        "lake.schema_hash": lake.table.schema_hash,
         "lake.code_version": CODE_VERSION,
     }
     return PartitionCandidate(
@@ -292,7 +363,7 @@ def _candidate(symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[Chec
         complete=plan.closed,
         expected_rows=plan.expected_rows,
         inputs_hash=plan.inputs_hash,
-        schema_hash=UM_MINUTE.schema_hash,
+        schema_hash=lake.table.schema_hash,
         code_version=CODE_VERSION,
         checks=outcomes_to_json(outcomes),
     )

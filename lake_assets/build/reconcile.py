@@ -6,8 +6,9 @@ Does not belong here: the rules themselves (`validation.parity`, `validation.sou
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -24,9 +25,11 @@ from lake_assets.validation.gate import PartitionWindow
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
+from lake_assets.windows import hours_between
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import Capture, Revision
+from lake_resources.storage.provenance import SourceKind, SourceRef
 
 _FEATURES = replace(AGG_TRADES, columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp")
 """The features of aggTrades as a stream of minutes, to compare those that were heard with those of the archive."""
@@ -90,6 +93,74 @@ def reconcile(
         ]
         for hour in hours
     }
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Built partitions, as the comparisons of their sources see them.
+
+    Attributes:
+        windows: the partitions in order.
+        frame: their rows.
+        holes: known holes of the symbol.
+        now: when differences are noticed.
+    """
+
+    windows: Sequence[PartitionWindow]
+    frame: pl.DataFrame
+    holes: Sequence[Hole]
+    now: datetime
+
+
+def compare_sources(
+    lake: Lake, symbol: str, sources: Mapping[str, StreamSources], compared: Compared
+) -> dict[datetime, list[CheckOutcome]]:
+    """Coverage and archive parity of each partition of a table.
+
+    Args:
+        lake: on the table.
+        symbol: whose partitions.
+        sources: by stream, for all hours of the partitions.
+        compared: the partitions.
+    """
+    table, layout, time = lake.table, lake.store.layout, lake.store.layout.time_column
+    parts = compared.frame.with_columns(_part=pl.col(time).dt.truncate(layout.every)).partition_by(
+        "_part", as_dict=True
+    )
+    rows = {key[0]: part for key, part in parts.items()}
+    hours = {window.start: hours_between(window.start, window.start + layout.step) for window in compared.windows}
+    parities = _parities(lake, symbol, sources, [hour for part in hours.values() for hour in part], compared.now)
+    damage, never = known_damage(), [n for n, found in sources.items() if not found.use.stream.exists_for(symbol)]
+    return {
+        start: [
+            source_coverage(
+                table,
+                start,
+                {name: source_of(found, part).kind for name, found in sources.items()},
+                rows.get(start),
+                holes=compared.holes,
+                damage=damage_of(damage, symbol, start, start + layout.step),
+                never=never,
+            ),
+            archive_parity([each for hour in part for each in parities[hour]]),
+        ]
+        for start, part in hours.items()
+    }
+
+
+def source_of(found: StreamSources, hours: Sequence[datetime]) -> SourceRef:
+    """Where a partition has a stream from, in one reference: the source of its hour, or what its hours' add up to.
+
+    The kind of several hours is theirs where they have one, `none` where an hour has none, and else `archive+rest`
+    where archives and answers were put together.
+    """
+    refs = [found.ref_with_look_back(hour) for hour in hours]
+    if all((ref.kind, ref.reference) == (refs[0].kind, refs[0].reference) for ref in refs):
+        return refs[0]
+    kinds = {ref.kind for ref in refs}
+    kind: SourceKind = "none" if "none" in kinds else refs[0].kind if len(kinds) == 1 else "archive+rest"
+    lines = "\n".join(f"{ref.kind} {ref.reference} {ref.detail}" for ref in refs)
+    return SourceRef(found.use.name, kind, hashlib.sha256(lines.encode()).hexdigest())
 
 
 def heard_parity(live: LiveHours, trades: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, StreamParity]:

@@ -6,15 +6,11 @@ Does not belong here: which file is read (`sources`), formulas (`transforms`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 import polars as pl
 
-from lake_assets.inputs.sources import StreamSources
-from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.build.builder import Inputs, Made
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
@@ -23,45 +19,12 @@ from lake_assets.transforms.trades import trade_features
 from lake_resources.clock import HOUR
 
 
-@dataclass(frozen=True)
-class Built:
-    """Rows of the minute table, and what the checks beyond the gate need of their making.
+def build_rows(inputs: Inputs) -> Made:
+    """Rows of the minute table; beside them `klines` (wire frame of `klines_1m`) and `trades` (`trade_features`)."""
+    sources, hours, live = inputs.sources, inputs.starts, inputs.live
+    start, end = inputs.start, inputs.end
 
-    Attributes:
-        frame: rows of the minute table.
-        klines: wire frame of `klines_1m`.
-        trades: `trade_features`, empty where there are none.
-    """
-
-    frame: pl.DataFrame
-    klines: pl.DataFrame
-    trades: pl.DataFrame
-
-
-def build_rows(
-    sources: Mapping[str, StreamSources],
-    hours: Sequence[datetime],
-    start: datetime,
-    end: datetime,
-    *,
-    live: LiveHours = NOTHING,
-    max_ffill_minutes: int,
-) -> Built:
-    """Rows of some hours of a day.
-
-    Args:
-        sources: by stream, for all hours in `[start, end)` and their look-back.
-        hours: starts of the hours that are wanted; there may be others between them.
-        start: first instant, UTC.
-        end: instant after the last minute.
-        live: what the collector has for them.
-        max_ffill_minutes: how long a slow series may be carried forward.
-    """
-
-    def rows(name: str) -> pl.DataFrame:
-        return sources[name].frame(start - sources[name].use.look_back_hours * HOUR, end)
-
-    klines = rows("klines_1m")
+    klines = inputs.frame("klines_1m")
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
     filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind not in ("none", "ws")]
     trades = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_features, "transact_time")
@@ -76,13 +39,13 @@ def build_rows(
             start=start,
             end=end,
             klines=klines,
-            mark=rows("mark_price_klines_1m"),
-            index=rows("index_price_klines_1m"),
-            premium=rows("premium_index_klines_1m"),
+            mark=inputs.frame("mark_price_klines_1m"),
+            index=inputs.frame("index_price_klines_1m"),
+            premium=inputs.frame("premium_index_klines_1m"),
             trades=trades,
             book=book if book.width > 1 else None,
-            metrics=rows("metrics"),
-            funding=rows("funding_rate"),
+            metrics=inputs.frame("metrics"),
+            funding=inputs.frame("funding_rate"),
             coverage=pl.DataFrame(
                 {
                     "hour": list(hours),
@@ -93,9 +56,9 @@ def build_rows(
             ),
             live=live.live,
         ),
-        max_ffill_minutes=max_ffill_minutes,
+        max_ffill_minutes=inputs.max_ffill_minutes,
     )
     frame = without_lost_trades(frame, sources["agg_trades"].losses(hours))
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
-    return Built(wanted, klines, trades)
+    return Made(wanted, {"klines": klines, "trades": trades})

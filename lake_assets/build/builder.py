@@ -1,0 +1,76 @@
+"""What makes the rows of a table: the one function that each table brings along.
+
+Belongs here: what such a function is given and gives, and how it is named beside the checks that compare its sources.
+Does not belong here: any table's function (`rows` has the minute table's), the order of a build (`hours`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.build.reconcile import Compared, compare_sources
+from lake_assets.inputs.sources import StreamSources
+from lake_assets.lake import Lake
+from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.validation.outcome import CheckOutcome
+from lake_resources.clock import HOUR
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the rows of some partitions are made from.
+
+    Attributes:
+        sources: by stream, for all hours in `[start, end)` and their look-back.
+        starts: starts of the partitions that are wanted, UTC; there may be others between them.
+        start: first instant, UTC.
+        end: time after the last row.
+        max_ffill_minutes: how long a slow series may be carried forward.
+        live: what the collector has for them.
+    """
+
+    sources: Mapping[str, StreamSources]
+    starts: Sequence[datetime]
+    start: datetime
+    end: datetime
+    max_ffill_minutes: int
+    live: LiveHours = NOTHING
+
+    def frame(self, stream: str) -> pl.DataFrame:
+        """Wire rows of a stream in the window, and those before it that may reach into it, sorted by the key."""
+        found = self.sources[stream]
+        return found.frame(self.start - found.use.look_back_hours * HOUR, self.end)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Rows of a table, and frames beside them that its comparisons of sources need.
+
+    Attributes:
+        frame: rows of the table, sorted by time; rows of partitions that nobody asked for are left out.
+        beside: further frames by name.
+    """
+
+    frame: pl.DataFrame
+    beside: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """How the rows of a table are made, and how its sources are compared.
+
+    Attributes:
+        rows: a pure function of its inputs; same inputs, same rows.
+        compare: the checks of each partition beside the gate's; by default coverage and the archive's parity.
+        collected: what the lake's collector heard is one of the sources.
+    """
+
+    rows: Callable[[Inputs], Made]
+    compare: Callable[[Lake, str, Inputs, Made, Compared], dict[datetime, list[CheckOutcome]]] = field(
+        default=lambda lake, symbol, inputs, _, compared: compare_sources(lake, symbol, inputs.sources, compared)
+    )
+    collected: bool = False
