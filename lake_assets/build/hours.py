@@ -107,10 +107,10 @@ class BuildOptions(TypedDict, total=False):
 
 def build_partitions(
     lake: Lake,
-    builder: Builder,
     symbol: str,
     starts: Sequence[datetime],
     *,
+    builder: Builder,
     now: datetime,
     report: Report,
     **options: Unpack[BuildOptions],
@@ -121,9 +121,9 @@ def build_partitions(
 
     Args:
         lake: on the table that is built (`Lake.of`).
-        builder: makes its rows.
         symbol: whose partitions.
         starts: starts of partitions, UTC, any order.
+        builder: makes the rows.
         now: the instant that decides what is closed, and what REST still reaches.
         report: takes a line of progress or warning.
         options: see `BuildOptions`.
@@ -162,7 +162,7 @@ def build_hours(
     **options: Unpack[BuildOptions],
 ) -> Iterator[DayResult]:
     """Build and commit hours of the minute table: `build_partitions` with its builder."""
-    return build_partitions(lake, MINUTE_ROWS, symbol, hours, now=now, report=report, **options)
+    return build_partitions(lake, symbol, hours, builder=MINUTE_ROWS, now=now, report=report, **options)
 
 
 def _build_day(order: _Order, starts: list[datetime]) -> DayResult:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lake_assets.build.builder import Inputs
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.sources import HourSource, StreamSources, find_sources
 from lake_assets.schema.stream_use import StreamUse
@@ -53,7 +54,7 @@ class Raw:
         if change is not None:
             sources = {name: changed(found, change) for name, found in sources.items()}
         end = wanted[-1] + HOUR
-        return build_rows(sources, wanted, wanted[0], end, max_ffill_minutes=max_ffill).frame
+        return build_rows(Inputs(sources, wanted, wanted[0], end, max_ffill)).frame
 
     def day(self, max_ffill: int) -> pl.DataFrame:
         if max_ffill not in self.days:
@@ -128,7 +129,7 @@ def test_a_day_at_once_equals_its_hours_in_any_groups(raw: Raw, cuts: set[int], 
 def test_hours_between_those_that_are_wanted_do_not_show(raw: Raw, wanted: set[int]) -> None:
     chosen = [DAY + hour * HOUR for hour in sorted(wanted)]
     span = hours(min(wanted), max(wanted) + 1, DAY)
-    frame = build_rows(raw.sources(span, 60), chosen, chosen[0], chosen[-1] + HOUR, max_ffill_minutes=60).frame
+    frame = build_rows(Inputs(raw.sources(span, 60), chosen, chosen[0], chosen[-1] + HOUR, 60)).frame
     assert frame.equals(raw.day(60).filter(pl.col("timestamp").dt.truncate("1h").is_in(chosen)))
 
 
