@@ -17,6 +17,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.root import claim_root, require_lake
 
 CODE_VERSION = "1"
@@ -55,7 +56,8 @@ def open_rest(
 ) -> BinanceRest:
     """The REST client of a market, behind the host's weight governor."""
     path = settings.resolved_governor_path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(f"create {path.parent}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return BinanceRest(
         settings.rest_url_of(market),
         governor=WeightGovernor(path, clock=clock, share=settings.weight_share, sleep=sleep),

@@ -26,6 +26,7 @@ Does not belong here: catching, retrying, exit codes.
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       NotClean                 a window has holes that nothing explains, and a clean one was asked for
+      UnexpectedError          a fault of the project itself, told at the boundary of a process
       NotYet                   nothing of what was asked for exists by now: there is nothing to look at
 """
 
@@ -200,6 +201,10 @@ class RowsOutOfOrder(LakeError):
 
 class NotClean(LakeError):
     """A window has holes that nothing explains, and a clean one was asked for."""
+
+
+class UnexpectedError(LakeError):
+    """A fault of the project itself, as the last boundary of a process tells it."""
 
 
 class NotYet(LakeError):

@@ -208,8 +208,12 @@ class WeightGovernor:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             what = f"weight governor {self._path}: {error}"
+            if error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+                raise StorageError(
+                    what, remedy="Remove the file: it holds the requests of the last minutes, and bans that still last"
+                ) from error
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise DiskFull(what, remedy="Free space there, then materialize the partition again") from error
             raise StorageError(what, remedy="Check the file and its directory (LAKE_GOVERNOR_PATH)") from error

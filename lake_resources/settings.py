@@ -7,20 +7,36 @@ Does not belong here: any use of a setting. Nothing else in the project reads th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSettings
 
 from lake_resources.binance.market import ARCHIVES_URL, SPOT, UM, Market
+from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
+from lake_resources.instants import parse_day
+from lake_resources.secrets import masked
+from lake_resources.symbols import parse_symbol
+
+_Found = TypeVar("_Found")
+
+SECRETS = frozenset({"ledger_url", "webhook_url"})
+"""Settings whose values are never shown: a password, or an address that is one."""
 
 
 class LakeSettings(BaseSettings):
-    """All settings of the lake. Instances are frozen; unknown `LAKE_` keys in `.env` are refused."""
+    """All settings of the lake. Instances are frozen; unknown `LAKE_` keys in `.env` are refused.
+
+    Raises:
+        SettingsError: a value is not what its setting takes; the text names the variable and never a secret.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="LAKE_", env_file=".env", env_nested_delimiter="__", frozen=True, extra="forbid"
@@ -152,12 +168,20 @@ class LakeSettings(BaseSettings):
     slices_poll_s: float = Field(10.0, gt=0, description="Seconds between two rounds of `lake slices run --forever`.")
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
+    if not TYPE_CHECKING:  # type checkers know the arguments of the generated one
+
+        def __init__(self, **values: object) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _refused(error) from None
+            except (UnreadableSettings, UnicodeDecodeError, OSError) as error:
+                raise SettingsError(f"the file .env cannot be read: {error}", remedy="Mend or remove it") from error
+
     @field_validator("symbols", "slice_symbols", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(dict.fromkeys(part.strip().upper() for part in value.split(",") if part.strip()))
-        return value
+        return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("web_hosts", "slice_intervals", mode="before")
     @classmethod
@@ -177,28 +201,54 @@ class LakeSettings(BaseSettings):
     @field_validator("ledger_url")
     @classmethod
     def _absolute_file(cls, url: str) -> str:
-        """The same for the file of a SQLite ledger."""
-        scheme, mark, path = url.partition(":///")
-        if not mark or not scheme.startswith("sqlite") or not path or path.startswith((":memory:", "file:")):
+        """The same for the file of the ledger, which is SQLite's.
+
+        Raises:
+            SettingsError: it is no file of SQLite; the URL is not shown, for it may hold a password.
+        """
+        if not url:
             return url
+        scheme, mark, path = url.partition(":///")
         file, question, options = path.partition("?")
+        if (
+            not mark
+            or scheme not in {"sqlite", "sqlite+pysqlite"}
+            or not file
+            or file.startswith((":memory:", "file:"))
+        ):
+            raise SettingsError(
+                f"LAKE_LEDGER_URL ({url.partition(':')[0][:20]!r} …) is no file of SQLite",
+                remedy="Leave it empty, or set it to sqlite:////path/ledger.sqlite on a local disk",
+            )
         return f"{scheme}:///{Path(file).resolve()}{question}{options}"
 
     @field_validator("symbols", "slice_symbols")
     @classmethod
     def _are_names(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        """Symbols become directories and parts of URLs; letters of any script, digits and `_` is all Binance uses."""
-        wrong = [symbol for symbol in symbols if not symbol.replace("_", "x").isalnum()]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)}: give symbols such as BTCUSDT, comma separated")
-        return symbols
+        """Symbols become directories and parts of URLs."""
+        return tuple(dict.fromkeys(_named("LAKE_SYMBOLS", parse_symbol, symbol) for symbol in symbols))
 
     @field_validator("symbols")
     @classmethod
     def _are_some(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
         if not symbols:
-            raise ValueError("none: give symbols such as BTCUSDT, comma separated")
+            raise SettingsError("LAKE_SYMBOLS names no symbol", remedy="Give symbols such as BTCUSDT, comma separated")
         return symbols
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _is_day(cls, value: object) -> object:
+        return _named("LAKE_START", parse_day, value) if isinstance(value, str) else value
+
+    @field_validator("rest_url", "vision_url", "webhook_url")
+    @classmethod
+    def _is_web(cls, url: str) -> str:
+        return _with_scheme(url, ("http", "https"))
+
+    @field_validator("ws_url")
+    @classmethod
+    def _is_socket(cls, url: str) -> str:
+        return _with_scheme(url, ("ws", "wss"))
 
     @property
     def lake_root(self) -> Path:
@@ -274,6 +324,42 @@ class LakeSettings(BaseSettings):
     def start_utc(self) -> datetime:
         """First instant of every partition set."""
         return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
+
+
+def _named(variable: str, parse: Callable[[str], _Found], text: str) -> _Found:
+    try:
+        return parse(text)
+    except SettingsError as error:
+        raise SettingsError(f"{variable}: {error.what}", remedy=error.remedy) from None
+
+
+def _with_scheme(url: str, schemes: tuple[str, ...]) -> str:
+    try:
+        found = urlsplit(url)
+        sound = found.scheme in schemes and bool(found.hostname) and (found.port is None or found.port > 0)
+    except ValueError:
+        sound = False
+    if url and not sound:
+        raise ValueError(f"give an address such as {schemes[-1]}://host")
+    return url
+
+
+def _refused(error: ValidationError) -> SettingsError:
+    """What pydantic says of the first wrong value, as one sentence that names the variable."""
+    found = error.errors(include_url=False, include_context=False)
+    first = found[0]
+    name = "__".join(part for part in first["loc"] if isinstance(part, str)) or "settings"
+    variable = name.upper() if name.lower().startswith("lake_") else f"LAKE_{name.upper()}"
+    why = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return SettingsError(
+            f"there is no setting {variable}", remedy="docs/settings.md lists all; correct the file .env"
+        )
+    shown = "" if name in SECRETS else f" is {masked(str(first['input']))[:80]!r}"
+    more = f" ({len(found) - 1} more settings are wrong)" if len(found) > 1 else ""
+    return SettingsError(
+        f"{variable}{shown}: {why[:1].lower()}{why[1:]}{more}", remedy="docs/settings.md says what each setting takes"
+    )
 
 
 def settings_page() -> str:

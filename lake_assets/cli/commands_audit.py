@@ -5,7 +5,6 @@ Belongs here: the command, its table, its JSON and its exit code. Does not belon
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,7 +23,7 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
-from lake_assets.cli.printing import messages, terminal
+from lake_assets.cli.printing import coloured, messages, show_json, terminal
 from lake_assets.dagster_names import hour_of, minute_names
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.validation.completeness import completeness_pct
@@ -65,7 +64,7 @@ def audit(
         first, last = audit_window(lake, symbol, start, end, years)
         reports.append(run_audit(lake, settings, symbol, first, last, full=full, dagster=dagster, quiet=as_json))
     if as_json:
-        typer.echo(json.dumps([report.as_json() for report in reports], indent=2))
+        show_json([report.as_json() for report in reports])
     else:
         for report in reports:
             print_report(console, report, limit)
@@ -118,7 +117,7 @@ def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set
             what = f"Dagster at {address} does not show {symbol} of the lake {settings.lake_root}"
             if required:
                 raise LakeError(what, remedy="Set LAKE_WEBSERVER_PORT to that of this lake")
-            messages().print(f"[yellow]not compared with Dagster[/]: {what}")
+            messages().print(coloured("not compared with Dagster", "yellow", f": {what}"))
             return None
         ranges = api.statuses(minute_names(symbol)).partitions
     except httpx.HTTPError as error:
@@ -137,15 +136,15 @@ def print_report(console: Console, report: AuditReport, limit: int) -> None:
     """A summary line, the codes found, and the first wrong hours."""
     percent = completeness_pct(report.present_rows, report.expected_rows)
     wrong = report.wrong
-    verdict = "[green]consistent[/]" if not wrong else f"[red]{len(wrong):,} hours wrong[/]"
-    window = f"[bold]{report.symbol}[/] {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC"
+    verdict = ("consistent", "green") if not wrong else (f"{len(wrong):,} hours wrong", "red")
+    window = f" {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC: "
+    head = coloured(report.symbol, "bold", window)
     if not report.hours:
-        console.print(f"{window}: [yellow]nothing to look at[/], the symbol is not traded in this range")
+        console.print(head.append("nothing to look at", "yellow").append(", the symbol is not traded in this range"))
         return
-    console.print(
-        f"{window}: {len(report.hours):,} hours, {verdict}; {report.present_rows:,} of {report.expected_rows:,} minutes"
-        f" ({percent:.2f} %); {'compared' if report.dagster_compared else 'not compared'} with Dagster"
-    )
+    head.append(f"{len(report.hours):,} hours, ").append(*verdict)
+    head.append(f"; {report.present_rows:,} of {report.expected_rows:,} minutes ({percent:.2f} %); ")
+    console.print(head.append(f"{'compared' if report.dagster_compared else 'not compared'} with Dagster"))
     if not wrong:
         return
     console.print(_codes_table(report))

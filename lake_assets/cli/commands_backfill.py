@@ -6,7 +6,6 @@ Belongs here: the commands, the plan as a table, the progress bar. Does not belo
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,9 +24,9 @@ from lake_assets.audit.ranges import archived_days, from_first_day
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.commands_audit import run_audit
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
-from lake_assets.cli.printing import messages, terminal
+from lake_assets.cli.printing import coloured, messages, show_json, terminal
 from lake_assets.dagster_names import REPAIR_TAG, hour_key, minute_names, repair_tags
-from lake_assets.lake import Lake, open_lake
+from lake_assets.lake import Lake, open_existing, open_lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.windows import backfill_window
@@ -87,7 +86,7 @@ def backfill_years(
     Examples: `lake backfill-years --years 1 --dry-run` · `lake backfill-years BTCUSDT --max-missing-hours 500`
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = _lake(settings, dry_run=dry_run)
     start, end = audit_window(lake, "", None, None, years)
     choice = _Choice(max_missing_hours, force_repair, full, vision_only, dry_run, follow, as_json)
     _repair(settings, lake, symbols, start, end, choice)
@@ -118,10 +117,15 @@ def backfill_range(
     Examples: `lake backfill-range --start 2024-01-01 --end 2024-02-01 --dry-run` · `lake backfill-range --preset 2024`
     """
     settings = LakeSettings()
-    lake = open_lake(settings)
+    lake = _lake(settings, dry_run=dry_run)
     first, last = _range(lake, start, end, preset)
     choice = _Choice(max_missing_hours, force_repair, full, vision_only, dry_run, follow, as_json)
     _repair(settings, lake, symbols, first, last, choice)
+
+
+def _lake(settings: LakeSettings, *, dry_run: bool) -> Lake:
+    """The lake of the settings; a dry run begins none."""
+    return open_existing(settings) if dry_run else open_lake(settings)
 
 
 def _range(lake: Lake, start: datetime | None, end: datetime | None, preset: str | None) -> tuple[datetime, datetime]:
@@ -154,12 +158,12 @@ def _repair(
     asked, start = start, from_first_day(start, end, settings.start_utc)
     log = messages()
     if start > asked:
-        log.print(f"[yellow]LAKE_START is {start:%Y-%m-%d}[/]: what lies before it is not looked at")
+        log.print(coloured(f"LAKE_START is {start:%Y-%m-%d}", "yellow", ": what lies before it is not looked at"))
     plans = []
     windows = {symbol: traded_window(lake, symbol, start, end) for symbol in symbols}
     for symbol, (first, last) in windows.items():
         if first >= last:
-            log.print(f"[yellow]{symbol} is not traded in this range[/]: nothing of it is looked at")
+            log.print(coloured(f"{symbol} is not traded in this range", "yellow", ": nothing of it is looked at"))
             continue
         if (first, last) != (start, end):
             log.print(f"{symbol} is traded from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} of this range")
@@ -180,12 +184,12 @@ def _repair(
             f"nothing was looked at: {', '.join(symbols)} is not traded in this range", remedy="Give another range"
         )
     if choice.as_json:
-        typer.echo(json.dumps([plan.as_json() for plan in plans], indent=2))
+        show_json([plan.as_json() for plan in plans])
     else:
         terminal().print(plan_table(plans))
     todo = [plan for plan in plans if plan.hours]
     if choice.dry_run or not todo:
-        log.print("nothing is launched (--dry-run)" if todo else "[green]nothing to repair[/]")
+        log.print("nothing is launched (--dry-run)" if todo else coloured("nothing to repair", "green"))
         return
     with _dagster(settings, log) as api:
         launched = _launch(api, todo, choice=choice, console=log)
@@ -301,4 +305,4 @@ def _follow(api: DagsterApi, launched: Mapping[str, str], console: Console) -> N
                 time.sleep(_POLL_S)
     for symbol, found in ended.items():
         if found.error:
-            console.print(f"[red]{symbol}: backfill ended {found.status}: {found.error}[/]")
+            console.print(coloured(f"{symbol}: backfill ended {found.status}: {found.error}", "red"))

@@ -5,7 +5,6 @@ Belongs here: the command, its table and its JSON. Does not belong here: which d
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.build.compaction import Step, plan_compaction, run_compaction
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
-from lake_assets.cli.printing import show_error, terminal
+from lake_assets.cli.printing import show_error, show_json, terminal
 from lake_assets.cli.view_warnings import show_views
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.errors import LedgerError
+from lake_resources.errors import LedgerError, NotYet
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Cleared, clear
 from lake_resources.storage.duckdb_views import remake_views
@@ -59,7 +58,7 @@ def compact(
     lake = open_at_rest(settings)
     console = Console(quiet=True) if as_json else terminal()
     found, damaged = [], False
-    for symbol in chosen_symbols(symbols, settings):
+    for symbol in _held(lake, symbols, settings):
         now = lake.clock()
         steps = list(plan_compaction(UM_MINUTE, lake.ledger, symbol, now=now))
         result = _counts(symbol, steps, dry_run)
@@ -78,9 +77,25 @@ def compact(
         damaged |= bool(errors)
         found.append(result | {"errors": errors})
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        show_json(found)
     if damaged:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _held(lake: LakeAtRest, symbols: list[str] | None, settings: LakeSettings) -> tuple[str, ...]:
+    """The chosen symbols; one that is named must have an hour, and at least one of the settings'.
+
+    Raises:
+        NotYet: no hour of it is committed.
+    """
+    chosen = chosen_symbols(symbols, settings)
+    empty = [symbol for symbol in chosen if lake.ledger.first_partition(symbol) is None]
+    if empty and (symbols or len(empty) == len(chosen)):
+        raise NotYet(
+            f"nothing was looked at: no hour of {', '.join(empty)} is committed in {lake.catalog.root}",
+            remedy="Name symbols of this lake, or backfill first",
+        )
+    return chosen
 
 
 @contextmanager

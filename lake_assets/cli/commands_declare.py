@@ -71,4 +71,4 @@ def declare_hole(
         show_json([vars(hole)])
     else:
         span = f"{hole.start:%Y-%m-%d %H:%M} to {hole.end:%Y-%m-%d %H:%M}"
-        terminal().print(f"{stream} {hole.symbol} {span} is a known hole now", markup=False)
+        terminal().print(f"{stream} {hole.symbol} {span} is a known hole now")

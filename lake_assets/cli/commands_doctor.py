@@ -5,17 +5,16 @@ Belongs here: the command and its table. Does not belong here: what is looked at
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from lake_assets.cli.doctor import PATIENCE_S, examine
 from lake_assets.cli.options import AsJson
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.lake import open_existing
+from lake_resources.secrets import masked
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -37,14 +36,14 @@ def doctor(as_json: AsJson = False) -> None:
     )
     findings = list(examine(settings, open_existing(impatient)))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        show_json([replace(finding, text=masked(finding.text)) for finding in findings])
     else:
         table = Table(title=f"{settings.exchange} at {settings.lake_root}", title_justify="left")
         for heading in ("what", "state", "found"):
             table.add_column(heading)
         for finding in findings:
             color = _COLORS[finding.status]
-            table.add_row(finding.name, f"[{color}]{finding.status}[/]", escape(finding.text))
+            table.add_row(finding.name, coloured(finding.status, color), masked(finding.text))
         terminal().print(table)
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(1)

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from lake_assets.at_rest import open_at_rest
-from lake_assets.cli.options import Symbols, chosen_symbols
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
+from lake_assets.cli.printing import show_json, terminal
 from lake_assets.cli.view_warnings import show_views
 from lake_assets.exports.view_queries import QUERIES
 from lake_resources.settings import LakeSettings
@@ -27,6 +27,7 @@ def materialize_duckdb(
     symbols: Symbols = None,
     db_path: Annotated[Path | None, typer.Option(help="default {root}/minute.duckdb")] = None,
     write_queries: Annotated[bool, typer.Option(help="also write starter queries beside it")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Write a DuckDB file with a view over all committed hours.
 
@@ -41,9 +42,13 @@ def materialize_duckdb(
     lake = open_at_rest(settings)
     path = (db_path or lake.catalog.root / "minute.duckdb").resolve()
     made = write_view(lake.store, chosen_symbols(symbols, settings), path)
-    terminal().print(f"{path}: view `minute` over {made.files:,} files")
     show_views([made, *(view for view in remake_views(lake.store) if view.path != path)])
-    if write_queries:
-        queries = path.with_suffix(".queries.sql")
+    queries = path.with_suffix(".queries.sql") if write_queries else None
+    if queries is not None:
         replace_text(queries, QUERIES)
+    if as_json:
+        show_json([{"path": path, "files": made.files, "queries": queries}])
+        return
+    terminal().print(f"{path}: view `minute` over {made.files:,} files")
+    if queries is not None:
         terminal().print(f"{queries}: starter queries")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lake_assets.at_rest import open_at_rest
-from lake_assets.cli.options import INSTANT, Symbols, chosen_symbols, end_minute, first_minute
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.options import INSTANT, AsJson, Symbols, chosen_symbols, end_minute, first_minute
+from lake_assets.cli.printing import show_json, terminal
 from lake_assets.exports.export import ExportRequest, ExportTarget, Format, write_exports
 from lake_assets.quality.certificate import Require
 from lake_assets.transforms.rollup import Incomplete, Timeframe
@@ -40,6 +40,7 @@ def slice_(
         Require, typer.Option(help="clean: refuse a window with unexplained holes or lost columns")
     ] = "any",
     incomplete: Annotated[Incomplete, typer.Option(help="bars that lack a minute: mark them, or omit them")] = "mark",
+    as_json: AsJson = False,
 ) -> None:
     """Write minutes or longer bars of a range as files with certificates.
 
@@ -51,7 +52,7 @@ def slice_(
     """
     settings = LakeSettings()
     lake = open_at_rest(settings)
-    console = terminal()
+    console, files = terminal(), list[dict[str, Any]]()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
     request = ExportRequest(start, end, tf, wanted or None, incomplete, require)
     for written in write_exports(
@@ -63,6 +64,12 @@ def slice_(
         lag_minutes=settings.safety_lag_minutes,
     ):
         found = written.certificate
+        if as_json:
+            files.append(
+                {"path": written.path, "rows": written.row_count, "incomplete_bars": written.incomplete_bars}
+                | found.as_json()
+            )
+            continue
         state = "clean" if found.clean else f"{found.unexplained_rows} minutes missing without an explanation"
         if found.unexplained_gaps:
             state += (
@@ -74,3 +81,5 @@ def slice_(
             f"{written.path}: {written.row_count:,} rows; {found.present_rows:,} of {found.expected_rows:,}"
             f" minutes ({found.completeness_pct:.2f} %), {state}"
         )
+    if as_json:
+        show_json(files)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from lake_assets.cli.exits import Exit, exit_of
-from lake_assets.cli.options import INSTANT, first_minute
-from lake_assets.cli.printing import messages, show_error, terminal
+from lake_assets.cli.options import INSTANT, AsJson, first_minute
+from lake_assets.cli.printing import messages, show_error, show_json, terminal
 from lake_assets.feed_1h.bars import naive, target_hour
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
@@ -26,7 +26,7 @@ from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
-from lake_resources.storage.root import claim_root
+from lake_resources.storage.root import claim_root, require_lake
 
 app = typer.Typer()
 
@@ -42,6 +42,7 @@ class Choice:
         watch_s: seconds between two looks; None runs once.
         dry_run: files only.
         debug: print verdicts and checks of every hour.
+        as_json: print what became of the hours as JSON instead of lines.
     """
 
     catch_up: bool = False
@@ -50,6 +51,7 @@ class Choice:
     watch_s: float | None = None
     dry_run: bool = False
     debug: bool = False
+    as_json: bool = False
 
 
 @app.command("feed-1h")
@@ -72,6 +74,7 @@ def feed_1h(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="write the files, not the table")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="print verdict and checks of every hour")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Append the newest closed hour to the 1H table, write its files.
 
@@ -89,6 +92,7 @@ def feed_1h(
         sleep_sec if watch else None,
         dry_run,
         debug,
+        as_json,
     )
     try:
         default = feed_options(settings)
@@ -100,7 +104,7 @@ def feed_1h(
             persist_dir=persist_dir or default.persist_dir,
             dataset=default.dataset if dataset is None else dataset,
         )
-        feed = open_feed(settings, options, duckdb)
+        feed = open_feed(settings, options, duckdb, dry_run=dry_run)
         code = run_command(feed, choice, console)
     except LakeError as error:
         show_error(error)
@@ -109,13 +113,14 @@ def feed_1h(
         raise typer.Exit(code)
 
 
-def open_feed(settings: LakeSettings, options: FeedOptions, duckdb: Path | None) -> Feed:
+def open_feed(settings: LakeSettings, options: FeedOptions, duckdb: Path | None, *, dry_run: bool = False) -> Feed:
     """The feed of the settings, with the options given.
 
     Raises:
-        SettingsError: the root holds data of another exchange.
+        SettingsError: the root holds data of another exchange, or a dry run would have to create it.
     """
-    claim_root(settings.lake_root, settings.exchange)
+    root = require_lake if dry_run else claim_root
+    root(settings.lake_root, settings.exchange)
     return Feed(BarsTable(duckdb or settings.resolved_feed_duckdb), open_rest(settings), system_clock, options)
 
 
@@ -127,6 +132,8 @@ def run_command(feed: Feed, choice: Choice, console: Console, *, sleep: Callable
     """
     if choice.rebuild and choice.dry_run:
         raise SettingsError("--rebuild changes the table, --dry-run does not", remedy="Give one of them")
+    if choice.as_json and choice.watch_s is not None:
+        raise SettingsError("--json is one answer, --watch goes on for ever", remedy="Give one of them")
     if choice.rebuild:
         _set_aside(feed, console)
         choice = replace(choice, rebuild=False, catch_up=True)
@@ -164,21 +171,40 @@ def _once(feed: Feed, choice: Choice, console: Console, *, quiet: bool = False) 
         return Exit.DONE
     hours = due_hours(feed, now, catch_up=choice.catch_up, seed_from=choice.seed_from)
     done = run_feed(feed, hours, dry_run=choice.dry_run)
-    console.print(f"{now:%Y-%m-%d %H:%M:%S} {done.stats}", markup=False)
+    if choice.as_json:
+        show_json(_json(done))
+        return exit_code(done)
+    console.print(f"{now:%Y-%m-%d %H:%M:%S} {done.stats}")
     for warning in done.warnings:
-        messages().print(f"warning: {warning}", markup=False)
+        messages().print(f"warning: {warning}")
     told: set[str] = set()
     for hour in done.hours:
         reason = hour.verdict.reason
         if choice.debug:
             found = "; ".join(check.text() for check in hour.outcomes)
-            console.print(f"{hour.verdict.hour:%Y-%m-%d %H:%M} {hour.verdict.status}: {found}", markup=False)
+            console.print(f"{hour.verdict.hour:%Y-%m-%d %H:%M} {hour.verdict.status}: {found}")
         elif reason and hour.verdict.code not in told:
-            console.print(f"{hour.verdict.hour:%Y-%m-%d %H:%M} {hour.verdict.status}: {reason}", markup=False)
+            console.print(f"{hour.verdict.hour:%Y-%m-%d %H:%M} {hour.verdict.status}: {reason}")
             told.add(hour.verdict.code)
     if choice.debug or choice.dry_run:
-        console.print(f"files: {done.artifacts.api_pull}, {done.artifacts.inference}", markup=False, soft_wrap=True)
+        console.print(f"files: {done.artifacts.api_pull}, {done.artifacts.inference}", soft_wrap=True)
     return exit_code(done)
+
+
+def _json(done: FeedRun) -> list[dict[str, Any]]:
+    files = {"api_pull": done.artifacts.api_pull, "for_inference": done.artifacts.inference}
+    return [
+        {
+            "hour": hour.verdict.hour.replace(tzinfo=UTC),
+            "status": hour.verdict.status,
+            "code": hour.verdict.code or None,
+            "reason": hour.verdict.reason or None,
+            "checks": [{"name": check.name, "passed": check.passed, "text": check.text()} for check in hour.outcomes],
+            "dry_run": done.dry_run,
+            "files": files,
+        }
+        for hour in done.hours
+    ]
 
 
 def _up_to_date(feed: Feed, now: datetime) -> bool:
@@ -195,7 +221,7 @@ def _set_aside(feed: Feed, console: Console) -> None:
     feed.rest.server_time()
     aside = feed.table.set_aside(f"{feed.clock().astimezone(UTC):%Y%m%d_%H%M%SZ}")
     if aside is not None:
-        console.print(f"the old table is kept as {aside}", markup=False, soft_wrap=True)
+        console.print(f"the old table is kept as {aside}", soft_wrap=True)
 
 
 def _hour(given: datetime | None) -> datetime | None:

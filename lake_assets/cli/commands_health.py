@@ -5,27 +5,26 @@ Belongs here: what is printed, the exit code. Does not belong here: the verdict 
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lake_assets.automation.health_page import heartbeat
+from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.local_stack.places import dagster_home
 from lake_assets.watchdog.heartbeat import look
 from lake_resources.clock import system_clock
+from lake_resources.secrets import masked
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.root import require_lake
 
 app = typer.Typer()
-_console = Console(highlight=False)
 
 
 @app.command()
 def health(
-    as_json: Annotated[bool, typer.Option("--json", help="print the heartbeat as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the heartbeat as JSON instead of lines")] = False,
 ) -> None:
     """Look once whether daemon, sensors, data and collector are well. Exit code 1 when not.
 
@@ -36,12 +35,13 @@ def health(
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
     facts, verdict = look(settings, system_clock())
     if as_json:
-        typer.echo(json.dumps(heartbeat(facts, verdict), indent=2))
+        show_json(heartbeat(facts, verdict))
     else:
-        colour = "green" if verdict.well else "red"
-        _console.print(f"[{colour}]{verdict.status}[/] at {verdict.at:%Y-%m-%d %H:%M:%S} UTC")
+        console = terminal()
+        color = "green" if verdict.well else "red"
+        console.print(coloured(verdict.status, color, f" at {verdict.at:%Y-%m-%d %H:%M:%S} UTC"))
         for problem in verdict.problems:
-            _console.print(f"- {problem}", markup=False)
+            console.print(f"- {masked(problem)}")
         for symbol, until in facts.minutes.items():
-            _console.print(f"{symbol}: newest minute ended at {until:%Y-%m-%d %H:%M}" if until else f"{symbol}: empty")
+            console.print(f"{symbol}: newest minute ended at {until:%Y-%m-%d %H:%M}" if until else f"{symbol}: empty")
     raise typer.Exit(0 if verdict.well else 1)

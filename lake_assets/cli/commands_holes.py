@@ -5,7 +5,6 @@ Belongs here: the command and its table. Does not belong here: finding holes (`q
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.audit.excuses import holes_known
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
@@ -54,7 +53,7 @@ def holes(
         window = certify(lake.store, symbol, first, last, now=lake.clock(), lag_minutes=lag, columns=())
         found.append((window, _other_streams(lake, window)))
     if as_json:
-        typer.echo(json.dumps([_json(*each) for each in found], indent=2))
+        show_json([_json(*each) for each in found])
     else:
         for window, others in found:
             terminal().print(_table(window, [] if unexplained else others, only_unexplained=unexplained))
@@ -103,7 +102,7 @@ def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -
         if not (only_unexplained and hole.explained)
     ] + [(hole.start, hole.end, hole.stream, True, hole.cause, hole.reference) for hole in others]
     for first, last, stream, explained, cause, reference in sorted(rows):
-        mark = "[green]yes[/]" if explained else "[red]no[/]"
+        mark = coloured("yes", "green") if explained else coloured("no", "red")
         length = f"{(last - first).total_seconds() / 60:,.0f}"
         text = f"{cause} ({reference})" if reference else cause
         table.add_row(f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", length, stream, mark, text)

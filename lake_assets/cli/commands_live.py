@@ -5,7 +5,6 @@ Belongs here: the command and its tables. Does not belong here: the spans (`coll
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +12,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.live.folding import epoch_minute
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import floor_minute
@@ -81,7 +79,7 @@ def live(
     journal.close()
     frames = _refused(lake.catalog, first, last) if refused else None
     if as_json:
-        typer.echo(json.dumps(_json(first, last, connections, silent, gaps, frames), indent=2))
+        show_json(_json(first, last, connections, silent, gaps, frames))
     else:
         _print(terminal(), (first, last), connections, silent, gaps, frames)
     if any(gap.status != "healed" for gap in gaps):
@@ -133,7 +131,7 @@ def _print(
     table = _table(title, "route", "opened", "last frame", "closed", "frames", "reason")
     for row in connections:
         times = (_time(row.opened_at), _time(row.last_frame_at), _time(row.closed_at) or "open")
-        table.add_row(row.route, *times, f"{row.frames:,}", escape(row.reason or ""))
+        table.add_row(row.route, *times, f"{row.frames:,}", row.reason or "")
     console.print(table)
     table = _table("Without a connection", "route", "from", "to", "seconds")
     for each in silent:
@@ -143,13 +141,13 @@ def _print(
     table = _table("aggTrades that no socket brought", *headings)
     for gap in gaps:
         ids = (str(gap.first_id), str(gap.last_id), f"{gap.last_id - gap.first_id + 1:,}")
-        became = f"[{_GAP_COLORS[gap.status]}]{gap.status}[/]"
-        table.add_row(gap.symbol, *ids, _time(gap.found_at), became, escape(gap.detail))
+        became = coloured(gap.status, _GAP_COLORS[gap.status])
+        table.add_row(gap.symbol, *ids, _time(gap.found_at), became, gap.detail)
     console.print(table)
     if frames is not None:
         table = _table("Frames that could not be used", "received", "socket", "frame")
         for frame in frames:
-            table.add_row(_time(frame.received_at), str(frame.conn), escape(frame.frame[:_SHOWN_CHARACTERS]))
+            table.add_row(_time(frame.received_at), str(frame.conn), frame.frame[:_SHOWN_CHARACTERS])
         console.print(table)
 
 

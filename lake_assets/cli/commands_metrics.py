@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from lake_assets.cli.options import symbol_name, utc_day
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.exits import Exit
+from lake_assets.cli.options import AsJson, symbol_name, utc_day
+from lake_assets.cli.printing import coloured, messages, show_json, terminal
 from lake_resources.binance.archives.archive_zip import member_pieces
 from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
 from lake_resources.binance.um_streams import METRICS
@@ -35,6 +35,7 @@ def inspect_metrics_columns(
     symbol: Annotated[
         str | None, typer.Option(parser=symbol_name, metavar="SYMBOL", help="default: the first of LAKE_SYMBOLS")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the columns of a metrics archive with those read.
 
@@ -52,16 +53,23 @@ def inspect_metrics_columns(
             vision.close()
         header = _header(found, settings.limits)
     expected = list(METRICS.columns)
-    table = Table(title=f"{found.url}", title_justify="left", caption=f"sha256 {found.sha256}")
+    if as_json:
+        show_json([{"url": found.url, "sha256": found.sha256, "in_archive": header, "read_by_lake": expected}])
+    else:
+        terminal().print(_table(header, expected, found.url, found.sha256))
+    if header != expected:
+        messages().print(coloured("the columns differ", "red"))
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _table(header: list[str], expected: list[str], url: str, sha256: str) -> Table:
+    table = Table(title=url, title_justify="left", caption=f"sha256 {sha256}")
     for heading in ("#", "in the archive", "read by the lake"):
         table.add_column(heading)
     for number in range(max(len(header), len(expected))):
         pair = [names[number] if number < len(names) else "-" for names in (header, expected)]
-        table.add_row(str(number + 1), *map(escape, pair))
-    terminal().print(table)
-    if header != expected:
-        terminal().print("[red]the columns differ[/]")
-        raise typer.Exit(1)
+        table.add_row(str(number + 1), *pair)
+    return table
 
 
 def _header(found: VerifiedZip, limits: InputLimits) -> list[str]:

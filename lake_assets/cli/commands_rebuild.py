@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from lake_assets.at_rest import store_of
-from lake_assets.cli.options import INSTANT, Symbol, end_minute, first_minute
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.options import INSTANT, AsJson, Symbol, end_minute, first_minute
+from lake_assets.cli.printing import show_json, terminal
 from lake_assets.live.folding import epoch_minute, rebuild
 from lake_assets.live.row_files import LiveRows
 from lake_resources.errors import SettingsError
@@ -32,6 +32,7 @@ def rebuild_live(
     end: Annotated[
         datetime, typer.Argument(parser=end_minute, metavar="END", help="first minute after it; seconds round up")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Fold live rows anew from the raw records on disk.
 
@@ -44,4 +45,8 @@ def rebuild_live(
     catalog = store_of(settings).catalog
     first, last = (epoch_minute(instant) for instant in (start, end))
     rows = rebuild(catalog.live_records_dir, LiveRows(catalog), symbol, first, last)
-    terminal().print(f"{symbol}: {rows.height} live rows from {start:%Y-%m-%d %H:%M} to {end:%H:%M}")
+    if as_json:
+        show_json([{"symbol": symbol, "start": start, "end": end, "rows": rows.height}])
+    else:
+        span = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+        terminal().print(f"{symbol}: {rows.height} live rows from {span}")

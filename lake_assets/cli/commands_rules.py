@@ -5,19 +5,21 @@ Belongs here: the command and its report file. Does not belong here: rules (`val
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from lake_assets.at_rest import open_at_rest
 from lake_assets.audit.rulepack_bars import check_file, check_klines, check_minutes, parse_step
 from lake_assets.cli.asked_range import audit_window
-from lake_assets.cli.options import End, Start, Symbols, chosen_symbols
-from lake_assets.cli.printing import terminal
+from lake_assets.cli.exits import Exit
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import RULES, RulepackResult
 from lake_assets.windows import floor_minute
@@ -40,6 +42,7 @@ def validate_rules(
     file: Annotated[Path | None, typer.Option(help="a Parquet or CSV file with OHLC instead of the lake")] = None,
     tf: Annotated[str, typer.Option(help="distance of the bars of --file: 1s, 1m, 1h …")] = "1m",
     report: Annotated[Path | None, typer.Option(help="write the Markdown report to this file")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check bars against R1 to R7 and say PASS, INVESTIGATE or FAIL. Changes nothing but the report file.
 
@@ -52,7 +55,7 @@ def validate_rules(
     settings = LakeSettings()
     if file is not None:
         step = parse_step(tf)
-        results = [check_file(file, None if start is None else start, None if end is None else end, step)]
+        results = [check_file(file, start, end, step)]
     elif tf != "1m":
         raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
     else:
@@ -63,19 +66,27 @@ def validate_rules(
             latest = floor_minute(lake.clock() - timedelta(minutes=lake.safety_lag_minutes))
             first, last = audit_window(lake, symbol, start, end, None, latest=latest)
             results.append(check(lake, symbol, first, last))
-    console = terminal()
-    for result in results:
-        console.print(_table(result))
-        if result.cause:
-            console.print(f"[red]cause[/]: {escape(result.cause)}")
     verdict = overall(results)
     if report is not None:
         page = render(results, timeframe=tf, source=str(file or source), generated=system_clock())
         replace_text(report, page)
-        console.print(f"report: {report}")
-    console.print({"PASS": "[green]PASS[/]", "INVESTIGATE": "[yellow]INVESTIGATE[/]", "FAIL": "[red]FAIL[/]"}[verdict])
+    if as_json:
+        show_json([asdict(result) | {"verdict": result.verdict} for result in results])
+    else:
+        _print(results, verdict, report)
     if verdict == "FAIL":
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _print(results: Sequence[RulepackResult], verdict: str, report: Path | None) -> None:
+    console = terminal()
+    for result in results:
+        console.print(_table(result))
+        if result.cause:
+            console.print(coloured("cause", "red", f": {result.cause}"))
+    if report is not None:
+        console.print(f"report: {report}")
+    console.print(coloured(verdict, {"PASS": "green", "INVESTIGATE": "yellow", "FAIL": "red"}[verdict]))
 
 
 def _table(result: RulepackResult) -> Table:

@@ -8,17 +8,17 @@ backfill-range` or a materialization there.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from lake_assets.build.hours import build_hours
-from lake_assets.cli.options import INSTANT, Symbols, chosen_symbols, first_minute
-from lake_assets.cli.printing import messages, show_error, terminal
+from lake_assets.cli.exits import Exit
+from lake_assets.cli.options import INSTANT, AsJson, Symbols, chosen_symbols, first_minute
+from lake_assets.cli.printing import coloured, messages, show_error, show_json, terminal
+from lake_assets.inputs.results import HourResult
 from lake_assets.lake import Lake, open_lake
 from lake_assets.windows import floor_minute, hours_between
 from lake_resources.clock import MINUTE
@@ -38,7 +38,7 @@ MaxHours = Annotated[int, typer.Option(min=1, max=24, help="build at most so man
 
 
 @app.command("run-once")
-def run_once(symbols: Symbols = None, at: At = None, max_hours: MaxHours = 24) -> None:
+def run_once(symbols: Symbols = None, at: At = None, max_hours: MaxHours = 24, as_json: AsJson = False) -> None:
     """Build the hours from the watermark to now, once, without Dagster. Exit code 1 if one failed.
 
     Examples: `lake run-once` · `lake run-once BTCUSDT --max-hours 1` · `lake run-once --at 2026-01-31T12:00`
@@ -52,11 +52,15 @@ def run_once(symbols: Symbols = None, at: At = None, max_hours: MaxHours = 24) -
                 f"--at {at:%Y-%m-%d %H:%M} UTC lies in the future", remedy=f"It is {now:%Y-%m-%d %H:%M} UTC"
             )
         now = at
-    failed = 0
+    done = []
     for symbol in chosen_symbols(symbols, settings):
-        failed += _advance(lake, symbol, now, max_hours, terminal())
-    if failed:
-        raise typer.Exit(1)
+        done.append(_advance(lake, symbol, now, max_hours))
+        if not as_json:
+            terminal().print(done[-1].text(lake, now))
+    if as_json:
+        show_json([advance.as_json() for advance in done])
+    if any(advance.failed for advance in done):
+        raise typer.Exit(Exit.REFUSED)
 
 
 @app.command("run-daemon")
@@ -83,7 +87,8 @@ def run_daemon(
                 time.sleep(poll_seconds - lake.clock().timestamp() % poll_seconds)
             for symbol in chosen_symbols(symbols, settings):
                 try:
-                    _advance(lake, symbol, lake.clock(), max_hours, console)
+                    now = lake.clock()
+                    console.print(_advance(lake, symbol, now, max_hours).text(lake, now))
                 except (ExchangeError, PartitionBusy) as error:
                     show_error(error, symbol)
                 except StorageError as error:
@@ -103,20 +108,43 @@ def due_hours(lake: Lake, symbol: str, now: datetime) -> list[datetime]:
     return hours_between(floor_hour(start), target) if start < target else []
 
 
-def _advance(lake: Lake, symbol: str, now: datetime, max_hours: int, console: Console) -> int:
+@dataclass(frozen=True)
+class _Advance:
+    """What one symbol became: its watermarks before and after, and the hours that were built."""
+
+    symbol: str
+    before: datetime | None
+    after: datetime | None
+    hours: tuple[HourResult, ...]
+
+    @property
+    def failed(self) -> int:
+        """Hours that failed."""
+        return sum(result.failed for result in self.hours)
+
+    def text(self, lake: Lake, now: datetime) -> str:
+        """One line for a terminal or a log."""
+        built = ", ".join(f"{result.hour:%m-%d %H:%M} {result.status}" for result in self.hours) or "nothing due"
+        marks = f"watermark {_text(self.before)} → {_text(self.after)}, target {_text(_target(lake, now))}"
+        return f"{self.symbol}: {built}; {marks}"
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        hours = [{"hour": each.hour, "status": each.status, "reason": each.reason or None} for each in self.hours]
+        marks = {"watermark_before": self.before, "watermark": self.after}
+        return {"symbol": self.symbol, **marks, "failed": self.failed, "hours": hours}
+
+
+def _advance(lake: Lake, symbol: str, now: datetime, max_hours: int) -> _Advance:
     before = lake.ledger.watermark(symbol)
     hours = due_hours(lake, symbol, now)[:max_hours]
     log = messages()
-    days = build_hours(lake, symbol, hours, now=now, report=partial(log.print, markup=False)) if hours else ()
-    results = [result for day in days for result in day.hours]
-    after = lake.ledger.watermark(symbol)
-    built = ", ".join(f"{result.hour:%m-%d %H:%M} {result.status}" for result in results) or "nothing due"
-    console.print(f"{symbol}: {built}; watermark {_text(before)} → {_text(after)}, target {_text(_target(lake, now))}")
+    days = build_hours(lake, symbol, hours, now=now, report=log.print) if hours else ()
+    results = tuple(result for day in days for result in day.hours)
     for result in results:
         if result.failed:
-            failed = f"[red]{symbol} {result.hour:%Y-%m-%d %H:%M} {result.status}[/]"
-            log.print(f"{failed}: {escape(str(result.reason))}")
-    return sum(result.failed for result in results)
+            log.print(coloured(f"{symbol} {result.hour:%Y-%m-%d %H:%M} {result.status}", "red", f": {result.reason}"))
+    return _Advance(symbol, before, lake.ledger.watermark(symbol), results)
 
 
 def _target(lake: Lake, now: datetime) -> datetime:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
@@ -76,7 +75,7 @@ def slices(
                 told.append(found.as_json())
                 line = found.text()
             if not as_json:
-                terminal().print(escape(line), soft_wrap=True)
+                terminal().print(line, soft_wrap=True)
     if as_json:
         show_json(told)
     if bad:

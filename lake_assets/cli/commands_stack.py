@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from lake_assets.cli.demo import run_demo
-from lake_assets.cli.printing import messages, terminal
+from lake_assets.cli.printing import coloured, messages, terminal
 from lake_assets.lake import open_lake
 from lake_assets.local_stack.stack import local_stack, watch
 from lake_resources.settings import LakeSettings
@@ -28,7 +28,7 @@ def up() -> None:
     settings, console = LakeSettings(), messages()
     with local_stack(settings, say=console.print) as stack:
         console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
-        console.print(f"Dagster is up: [bold]{stack.address}[/]  (Ctrl+C stops it; logs in {stack.logs})")
+        console.print(f"Dagster is up: {stack.address}  (Ctrl+C stops it; logs in {stack.logs})")
         try:
             watch(stack, say=console.print)
         except KeyboardInterrupt:
@@ -48,4 +48,4 @@ def demo() -> None:
     console = terminal()
     with local_stack(settings, say=messages().print) as stack:
         run_demo(settings, open_lake(settings), stack, console)
-    console.print("[green]demo passed[/]; `make up` shows it in Dagster's UI")
+    console.print(coloured("demo passed", "green", "; `make up` shows it in Dagster's UI"))

@@ -68,9 +68,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     ]
     past_hours = [_hours(symbol, archive_day, archive_day + 23 * HOUR) for symbol in settings.symbols]
     recent_hours = [_hours(symbol, today, newest_hour(now, settings)) for symbol in settings.symbols]
-    console.print(
-        f"archives and hours of [bold]{archive_day:%Y-%m-%d}[/], and {today:%Y-%m-%d %H:%M} until now from REST"
-    )
+    console.print(f"archives and hours of {archive_day:%Y-%m-%d}, and {today:%Y-%m-%d %H:%M} until now from REST")
     launched = {
         "archive day": api.launch_backfill([*archives, *past_hours], title=f"demo: {archive_day:%Y-%m-%d} from Vision"),
         "today so far": api.launch_backfill(recent_hours, title="demo: today so far from REST"),
@@ -102,7 +100,7 @@ def follow(api: DagsterApi, stack: Stack, launched: dict[str, str], console: Con
         progress = {name: api.backfill(backfill_id) for name, backfill_id in launched.items()}
         line = "; ".join(f"{name}: {_progress_text(found)}" for name, found in progress.items())
         if line != last:
-            console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/] {line}")
+            console.print(f"{datetime.now(UTC):%H:%M:%S} {line}")
             last = line
         if all(found.finished for found in progress.values()):
             break

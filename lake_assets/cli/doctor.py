@@ -26,7 +26,6 @@ from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import newest_minute
 from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError, PartitionBusy
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 
 Status = Literal["ok", "warn", "fail"]
@@ -73,12 +72,12 @@ def _disk(lake: Lake) -> Finding:
 
 
 def _schema(settings: LakeSettings, lake: Lake) -> Finding:
+    found = _asked("schema", lambda: _schemas(settings, lake))
+    return found if isinstance(found, Finding) else Finding("schema", *found)
+
+
+def _schemas(settings: LakeSettings, lake: Lake) -> tuple[Status, str]:
     version = lake.ledger.schema_version()
-    if version != LEDGER_VERSION:
-        remedy = "update minute-lake" if version > LEDGER_VERSION else "use the version that made it"
-        return Finding(
-            "schema", "fail", f"the ledger has schema version {version}, this code reads {LEDGER_VERSION}: {remedy}"
-        )
     older: dict[str, int] = {}
     now = lake.clock()
     for symbol in settings.symbols:
@@ -88,9 +87,9 @@ def _schema(settings: LakeSettings, lake: Lake) -> Finding:
             older[symbol] = count
     found = f"ledger {version}, minute table {UM_MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
     if not older:
-        return Finding("schema", "ok", f"{found}; every hour was committed under it")
+        return "ok", f"{found}; every hour was committed under it"
     counts = ", ".join(f"{symbol} {count:,}" for symbol, count in older.items())
-    return Finding("schema", "warn", f"{found}; hours of another schema: {counts}. `lake backfill-range` rebuilds them")
+    return "warn", f"{found}; hours of another schema: {counts}. `lake backfill-range` rebuilds them"
 
 
 def _rest(lake: Lake) -> Finding:

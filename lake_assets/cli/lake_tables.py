@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
+from lake_assets.cli.printing import coloured
 from lake_assets.validation.outcome import CHECK_NAMES, outcomes_from_json
 from lake_resources.binance.um_streams import AGG_TRADES, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.storage.catalog import Catalog
@@ -43,7 +45,11 @@ def hours_table(store: Store, symbol: str, start: datetime, end: datetime) -> Ta
         if hour in rejected:
             entry = rejected[hour]
             table.add_row(
-                f"{hour:%m-%d %H:%M}", "-", *["-"] * 4, f"[red]quarantine: {', '.join(entry.codes)}[/]", entry.path
+                f"{hour:%m-%d %H:%M}",
+                "-",
+                *["-"] * 4,
+                coloured(f"quarantine: {', '.join(entry.codes)}", "red"),
+                entry.path,
             )
     return table
 
@@ -84,12 +90,13 @@ def check_totals(rows: Iterable[Partition]) -> dict[str, Counter[str]]:
     return totals
 
 
-def _checks(row: Partition) -> str:
+def _checks(row: Partition) -> Text:
     outcomes = outcomes_from_json(row.checks)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     if not failed:
-        return f"[green]{len(outcomes)} passed[/]"
-    return f"[yellow]{len(outcomes) - len(failed)} passed, failed: {', '.join(outcome.name for outcome in failed)}[/]"
+        return coloured(f"{len(outcomes)} passed", "green")
+    names = ", ".join(outcome.name for outcome in failed)
+    return coloured(f"{len(outcomes) - len(failed)} passed, failed: {names}", "yellow")
 
 
 def _short(catalog: Catalog, path: Path) -> str:

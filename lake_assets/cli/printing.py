@@ -12,9 +12,10 @@ from datetime import date, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lake_resources.errors import LakeError
+from lake_resources.secrets import masked
 
 LOG_WIDTH = 140
 
@@ -29,10 +30,16 @@ def messages() -> Console:
     return _console(stderr=True)
 
 
+def coloured(text: str, color: str, rest: str = "") -> Text:
+    """Text in a color, and more text after it without one."""
+    return Text.assemble((text, color), rest)
+
+
 def show_error(error: LakeError, about: str = "") -> None:
-    """One line on standard error; the text is printed as it is, brackets and all."""
-    name = f"{escape(about)}: {type(error).__name__}" if about else type(error).__name__
-    messages().print(f"[red]{name}[/]: {escape(' '.join(str(error).split()))}", soft_wrap=True)
+    """One line on standard error, without passwords; the text is printed as it is, brackets and all."""
+    name = f"{about}: {type(error).__name__}" if about else type(error).__name__
+    text = masked(" ".join(str(error).split()))
+    messages().print(coloured(name, "red", f": {text}"), soft_wrap=True)
 
 
 def show_json(value: object) -> None:
@@ -51,5 +58,8 @@ def _plain(value: object) -> object:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(highlight=False, stderr=stderr)
-    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=LOG_WIDTH)
+    # Text of strangers may look like markup, so none is read; what has a color is a `Text`.
+    console = Console(highlight=False, markup=False, emoji=False, stderr=stderr)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    return console

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-
-from lake_assets.cli.printing import messages
+from lake_assets.cli.printing import coloured, messages
 from lake_resources.storage.duckdb_views import View
 
 
@@ -17,4 +15,4 @@ def show_views(views: Sequence[View]) -> None:
     """Print the warning of each file that has one, on standard error."""
     for view in views:
         if view.warning:
-            messages().print(f"[yellow]{escape(str(view.path))}[/]: {escape(view.warning)}", soft_wrap=True)
+            messages().print(coloured(str(view.path), "yellow", f": {view.warning}"), soft_wrap=True)

@@ -27,6 +27,7 @@ from lake_assets.exports.view_queries import QUERIES
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
+from lake_resources.binance.market import UM
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
@@ -34,6 +35,7 @@ from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.ledger import KnownHole
+from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
@@ -190,7 +192,7 @@ def test_doctor_names_a_websocket_host_that_is_gone_or_says_nothing(bench: Bench
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         with pytest.raises(TransportError, match=r"no acknowledgement of btcusdt@markPrice@1s within 0\.2 s"):
-            acknowledged_in(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", SYMBOL, timeout_s=0.2)
+            acknowledged_in(UM, f"ws://127.0.0.1:{server.socket.getsockname()[1]}", SYMBOL, timeout_s=0.2)
         server.shutdown()
         thread.join()
 
@@ -229,14 +231,12 @@ def test_doctor_does_not_take_a_held_lock_for_a_living_collector(bench: Bench) -
 def test_doctor_reads_the_version_of_the_ledger(bench: Bench) -> None:
     bench.build(hours(0, 1))
     path = bench.settings.lake_root / "ledger.sqlite"
-    with sqlite3.connect(path) as ledger:
-        ledger.execute("DROP TABLE ledger_version")
-    bench.lake.ledger.close()
-    assert finding(bench, "schema").text.startswith("ledger 1, "), "a ledger of before gets one"
+    assert finding(bench, "schema").text.startswith(f"ledger {LEDGER_VERSION}, ")
+    bench.lake.close()
     with sqlite3.connect(path) as ledger:
         ledger.execute("UPDATE ledger_version SET version = 99")
     newer = finding(bench, "schema")
-    assert (newer.status, "schema version 99" in newer.text, "update minute-lake" in newer.text) == ("fail", True, True)
+    assert (newer.status, "has version 99" in newer.text, "a newer one" in newer.text) == ("fail", True, True)
 
 
 @pytest.mark.parametrize(
