@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from lake_assets.audit.cache import AuditCache, Stamp, rules_version
 from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.files import AuditedFile, FileFacts, read_facts
 from lake_assets.audit.verdict import AuditReport, HourVerdict
+from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.rules import all_excused
@@ -102,13 +104,18 @@ def audit_partitions(
             known = {f.hour: known[f.hour] for f in files if f.hour in known and not reread_due(f, reread_on)}
     facts, cached = _facts(table, symbol, files, holes, known, options)
     quarantine = {entry.start: entry.codes for entry in store.ledger.quarantined(symbol, first, last)}
+    doubts = doubted_hours(store.ledger, symbol, first, last)
 
     def verdict(file: AuditedFile) -> HourVerdict:
         row, found = rows.get(file.hour), facts.get(file.hour)
         if row is None and found is None and all_excused(holes, table.row_stream, file.start, file.end):
             codes = _dagster(file.hour, False, materialized)
             return HourVerdict(file.hour, codes, _expected(table, file), 0, untried=file.hour not in quarantine)
-        return _verdict(table, file, row, found, quarantine.get(file.hour), materialized)
+        judged = _verdict(table, file, row, found, quarantine.get(file.hour), materialized)
+        doubt = doubts.get(file.hour)
+        if doubt is None or row is None or not row.complete:
+            return judged
+        return replace(judged, codes=(*judged.codes, f"{doubt.kind}:{'; '.join(doubt.reasons)}"))
 
     verdicts = {file.hour: verdict(file) for file in files}
     # A commit may have run since the ledger was read: what is wrong is looked at again, until the ledger says the same

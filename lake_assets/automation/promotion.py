@@ -188,8 +188,8 @@ def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
 def _settled(state: DayState, partition: Partition, stream: str, archive: Archive) -> bool:
     """Whether building the hour again would take nothing from the archive."""
     source = partition.sources[stream]
-    whole_elsewhere = source.kind in {"rest", "ws"} and partition.start in state.torn.get(stream, ())
-    return whole_elsewhere or source.reference.startswith(archive.sha256)
+    not_taken = not source.kind.startswith("archive") and partition.start in state.torn.get(stream, ())
+    return not_taken or source.reference.startswith(archive.sha256)
 
 
 def _gathered(state: DayState, now: datetime) -> bool:

@@ -2,8 +2,9 @@
 
 Belongs here: the rules of closing, the order of the work. Does not belong here: files (`lake_resources.storage`).
 
-A day is closed when each of its partitions is complete and built from the archives; a month when all its days are.
-Partitions before the first and after the last committed one are not missed. What is not closed keeps its own files.
+A day is closed when each of its partitions is complete, built from the archives and not in doubt; a month when all its
+days are. Partitions before the first and after the last committed one are not missed. What is not closed keeps its own
+files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.schema.table import Table
+from lake_assets.validation.hour_verdict import Verdict
 from lake_resources.clock import DAY, Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.commit import recover_unless_busy
@@ -24,7 +27,7 @@ from lake_resources.storage.store import Store
 
 WAIT_FOR_BETTER = timedelta(days=7)
 """After that nothing better is expected for a stream that a partition can be built without, or for a rejected one."""
-_ARCHIVED = {"archive", "archive+rest"}
+_ARCHIVED = {"archive", "archive+rest", "archive+ws", "archive+rest+ws"}
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,11 @@ class _Closing:
         found = self.ledger.partition_files(self.symbol, period.start, period.end)
         by_day = {day: list(group) for day, group in groupby(found, key=lambda file: _day(file.start))}
         rejected = {entry.start for entry in self.ledger.quarantined(self.symbol, period.start, period.end)}
+        doubts = doubted_hours(self.ledger, self.symbol, period.start, period.end)
         open_days = {
             day: reason
             for day in _days(max(period.start, self.span[0]), min(period.end, self.span[1] + DAY))
-            if (reason := self._open_because(day, by_day.get(day, []), rejected))
+            if (reason := self._open_because(day, by_day.get(day, []), rejected) or self._doubted(day, doubts))
         }
         reason = self._month_open_because(period, found, open_days)
         if "month" in tiers and ("day" not in tiers or not reason):
@@ -153,6 +157,14 @@ class _Closing:
             reason = self._provisional_source(json.loads(file.sources), file.start, waited=waited)
             if reason:
                 return f"{reason} in the {span} {file.start:%H:%M}"
+        return ""
+
+    def _doubted(self, day: datetime, doubts: Mapping[datetime, Verdict]) -> str:
+        """The verdict that keeps a day open: a contradiction always, anything else while something better may come."""
+        waited = self.now >= day + DAY + WAIT_FOR_BETTER
+        for start, verdict in doubts.items():
+            if day <= start < day + DAY and (verdict.kind == "contradicted" or not waited):
+                return f"the {self.table.layout.span} {start:%H:%M} is {verdict.text}"
         return ""
 
     def _provisional_source(self, sources: Mapping[str, Mapping[str, str]], start: datetime, *, waited: bool) -> str:

@@ -18,17 +18,20 @@ from typing import TypedDict, Unpack
 import polars as pl
 
 from lake_assets.build.builder import Builder, Inputs, Made
+from lake_assets.build.judging import evidence_of, judged
 from lake_assets.build.reconcile import Compared, reconcile, source_of
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
+from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.proof import NOTHING, LiveHours, read_live
 from lake_assets.live.row_files import LiveRows
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import Hole, holes_of, known_holes
 from lake_assets.validation.gate import PartitionWindow, gate, passes
+from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.provisional import with_provisional
 from lake_assets.windows import expected_end, hours_between, runs_of
@@ -196,12 +199,13 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         klines = partial(sources[layout.row_stream].frame, ready[0].start, until)
         live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
     if _TRADES in used:
-        # Last, for what the collector has whole is not asked for.
-        trades = used[_TRADES]
-        sources[_TRADES] = find_sources(lake, symbol, trades, ready_hours, now, order.report, heard=live.heard)
+        # Last, for what the collector has whole is not asked for, and the bars are their witness.
+        bars = sources[layout.row_stream].frame(ready[0].start, until)
+        asking = TradesAsked(ready_hours, bars, _heard(live), now, order.report, again=order.force)
+        sources[_TRADES] = find_trades(lake, symbol, used[_TRADES], asking)
     plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]
     held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}
-    same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour)) for plan in plans]
+    same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour), sources) for plan in plans]
     done = [result for result in same if result is not None]
     current = {result.hour for result in done}
     # Other inputs may have been refused since, and these are back.
@@ -210,6 +214,12 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     built = _build(order, todo, sources, live) if todo else []
     results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
     return DayResult(tuple(results), tuple(archives))
+
+
+def _heard(live: LiveHours) -> Heard:
+    """What the collector proves of aggTrades."""
+    proven = [] if live.live is None else live.live.filter("has_agg_trades")["timestamp"].to_list()
+    return Heard(live.heard, frozenset(proven), live.refs)
 
 
 def _plan(
@@ -233,9 +243,13 @@ def _plan(
     return _Plan(lake.store.layout, window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
 
 
-def _unchanged(lake: Lake, plan: _Plan, held: Partition | None) -> HourResult | None:
-    """The partition as it is committed; None where it is not, from other inputs, or not as the ledger says."""
+def _unchanged(
+    lake: Lake, plan: _Plan, held: Partition | None, sources: Mapping[str, StreamSources]
+) -> HourResult | None:
+    """The partition as it is committed; None where it is not, from other inputs, or not as ledger and evidence say."""
     if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.store, held):
+        return None
+    if evidence_told(held.verdict_detail) != evidence_text(evidence_of(plan.layout, sources, plan.hour)):
         return None
     frame = read_partition(lake.store, held)
     times = frame[plan.layout.time_column]
@@ -272,7 +286,9 @@ def _build(
     frame, windows = with_provisional(table, made.frame, [plan.window for plan in plans])
     verdicts = gate(table, frame, windows, holes)
     further = order.builder.compare(lake, symbol, inputs, made, Compared(windows, frame, holes, now))
-    outcomes = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
+    checked = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
+    evidence = {w.start: judged(order.layout, checked[w.start], sources, w) for w in windows}
+    outcomes = {start: [*found, verdict_outcome(evidence[start][0])] for start, found in checked.items()}
     parts = _by_partition(order.layout, frame, hours)
     missing = {plan.hour: _missing_required(sources, plan) for plan in plans}
     passed = [
@@ -280,7 +296,9 @@ def _build(
         for plan in plans
         if not missing[plan.hour] and passes(outcomes[plan.hour]) and (plan.expected_rows or parts[plan.hour].height)
     ]
-    candidates = [_candidate(lake, symbol, plan, parts[plan.hour], outcomes[plan.hour]) for plan in passed]
+    candidates = [
+        _candidate(lake, symbol, plan, parts[plan.hour], outcomes[plan.hour], evidence[plan.hour]) for plan in passed
+    ]
     committed = {
         outcome.start: outcome for outcome in commit_partitions(lake.store, symbol, candidates, clock=lake.clock)
     }
@@ -347,7 +365,12 @@ def _source_missing(
 
 
 def _candidate(
-    lake: Lake, symbol: str, plan: _Plan, rows: pl.DataFrame, outcomes: list[CheckOutcome]
+    lake: Lake,
+    symbol: str,
+    plan: _Plan,
+    rows: pl.DataFrame,
+    outcomes: list[CheckOutcome],
+    evidence: tuple[Verdict, str],
 ) -> PartitionCandidate:
     metadata = {
         "lake.symbol": symbol,
@@ -366,6 +389,8 @@ def _candidate(
         schema_hash=lake.table.schema_hash,
         code_version=CODE_VERSION,
         checks=outcomes_to_json(outcomes),
+        verdict=evidence[0].kind,
+        verdict_detail=evidence[1],
     )
 
 

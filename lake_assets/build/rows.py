@@ -6,17 +6,21 @@ Does not belong here: which file is read (`sources`), formulas (`transforms`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import polars as pl
 
 from lake_assets.build.builder import Inputs, Made
+from lake_assets.inputs.sources import StreamSources, read_raw
+from lake_assets.live.proof import LiveHours
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.lost_trades import without_lost_trades
 from lake_assets.transforms.trades import trade_features
-from lake_resources.clock import HOUR
+from lake_resources.clock import HOUR, MINUTE
 
 
 def build_rows(inputs: Inputs) -> Made:
@@ -30,6 +34,7 @@ def build_rows(inputs: Inputs) -> Made:
     trades = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_features, "transact_time")
     heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
     trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard
+    trades = _by_minute(trades, sources["agg_trades"], hours, live)
     book_start = start - sources["book_ticker"].use.look_back_hours * HOUR
     book = features_in_one_pass(
         partial(sources["book_ticker"].batches, book_start, end), book_features, "transaction_time"
@@ -58,7 +63,40 @@ def build_rows(inputs: Inputs) -> Made:
         ),
         max_ffill_minutes=inputs.max_ffill_minutes,
     )
-    frame = without_lost_trades(frame, sources["agg_trades"].losses(hours))
+    lost = [(first, end - MINUTE) for first, end in sources["agg_trades"].losses(hours)]
+    frame = without_lost_trades(frame, lost)
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
     return Made(wanted, {"klines": klines, "trades": trades})
+
+
+def _by_minute(
+    trades: pl.DataFrame, sources: StreamSources, hours: Sequence[datetime], live: LiveHours
+) -> pl.DataFrame:
+    """Features, of hours that are put together from several sources each minute from the one it is taken from.
+
+    Args:
+        trades: `trade_features` as the first source of each hour gives them.
+        sources: of aggTrades.
+        hours: starts of the hours that are wanted.
+        live: what the collector has for them.
+    """
+    hour_of = pl.col("timestamp").dt.truncate("1h")
+    mixed = {hour: sources.takes[hour] for hour in hours if hour in sources.takes}
+    lost = pl.Series(
+        "timestamp", [each for hour in hours for each in sources.lost_minutes(hour)], trades.schema["timestamp"]
+    )
+    if not mixed:
+        return trades.filter(~pl.col("timestamp").is_in(lost.implode())) if lost.len() else trades
+    parts = [trades.filter(~hour_of.is_in(list(mixed)))]
+    for hour, takes in mixed.items():
+        for index, take in enumerate(takes):
+            if take.path is None:
+                rows = live.trades
+            elif index == 0:
+                rows = trades.filter(hour_of == hour)
+            else:
+                wire = read_raw(take.path, sources.use.stream, hour, hour + HOUR)
+                rows = trade_features(wire)
+            parts.append(rows.filter(pl.col("timestamp").is_in(list(take.minutes))))
+    return pl.concat(parts).filter(~pl.col("timestamp").is_in(lost.implode())).sort("timestamp")

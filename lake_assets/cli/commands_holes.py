@@ -20,6 +20,7 @@ from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.known_holes import Hole
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -34,7 +35,10 @@ def holes(
     unexplained: Annotated[bool, typer.Option("--unexplained", help="only those that nothing explains")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List every hole of the minute table, explained and unexplained. Exit code 1 when one is unexplained.
+    """List every hole of the minute table, explained and unexplained.
+
+    Hours that are in doubt are listed as well: two sources contradict each other, or a stream lacks minutes. Exit code
+    1 when there is one, or when a hole is unexplained.
 
     Exit code 3 when nothing of the range must exist yet: then nothing was looked at.
 
@@ -57,7 +61,7 @@ def holes(
     else:
         for window, others in found:
             terminal().print(_table(window, [] if unexplained else others, only_unexplained=unexplained))
-    if any(window.unexplained_rows for window, _ in found):
+    if any(window.unexplained_rows or window.doubts for window, _ in found):
         raise typer.Exit(1)
 
 
@@ -77,7 +81,7 @@ def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
         asdict(each) | {"first_day": each.first_day.isoformat(), "last_day": each.last_day.isoformat()}
         for each in _damage(window)
     ]
-    found = {name: values[name] for name in (*names, "unexplained_minutes", "holes")}
+    found = {name: values[name] for name in (*names, "unexplained_minutes", "holes", "verdicts")}
     return found | {"other_streams": streams, "known_damage": damage}
 
 
@@ -101,6 +105,7 @@ def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -
         for hole in window.holes
         if not (only_unexplained and hole.explained)
     ] + [(hole.start, hole.end, hole.stream, True, hole.cause, hole.reference) for hole in others]
+    rows += [(hour, hour + HOUR, doubt.kind, False, doubt.text, "") for hour, doubt in window.doubts.items()]
     for first, last, stream, explained, cause, reference in sorted(rows):
         mark = coloured("yes", "green") if explained else coloured("no", "red")
         length = f"{(last - first).total_seconds() / 60:,.0f}"

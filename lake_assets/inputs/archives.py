@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from lake_assets.inputs.missing import asked_lately
+from lake_assets.inputs.missing import DAMAGED_ROWS, asked_lately
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.trade_id_steps import GapFinder
+from lake_assets.inputs.trade_tallies import TradeTally
 from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
@@ -39,8 +40,6 @@ Wanted = tuple[Stream, str]
 """A stream and a period of it."""
 
 _STALE_DOWNLOADS = timedelta(hours=6)
-DAMAGED_ROWS = "archive rows"
-"""Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
 
 
 @dataclass(frozen=True)
@@ -233,19 +232,24 @@ def _typed(
     frames: Iterator[pl.DataFrame], stream: Stream, temp_dir: Path, metadata: dict[str, str]
 ) -> TypedArchive | None:
     """Frames as one staged file, or None where they are not in order."""
-    gaps = GapFinder()
-    if stream.key == ("agg_trade_id",):
-        frames = _watched(frames, gaps)
+    gaps, tallies = GapFinder(), TradeTally()
+    trades = stream.key == ("agg_trade_id",)
+    if trades:
+        frames = _watched(frames, gaps, tallies)
     with StagingWriter(temp_dir, stream.columns, metadata) as writer:
         bounds = _write_in_order(writer, frames, stream)
-        return None if bounds is None else TypedArchive(writer.finish(gaps.metadata()), *bounds, gaps.summary())
+        if bounds is None:
+            return None
+        witness = gaps.metadata() | tallies.metadata() if trades else {}
+        return TypedArchive(writer.finish(witness), *bounds, gaps.summary())
 
 
-def _watched(frames: Iterator[pl.DataFrame], gaps: GapFinder) -> Iterator[pl.DataFrame]:
-    """The frames as they are; `gaps` looks at each after it was found to be in order."""
+def _watched(frames: Iterator[pl.DataFrame], gaps: GapFinder, tallies: TradeTally) -> Iterator[pl.DataFrame]:
+    """The frames as they are; each is looked at after it was found to be in order."""
     for frame in frames:
         yield frame
         gaps.see(frame)
+        tallies.see(frame)
 
 
 def _type_metrics(found: Metrics, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:

@@ -6,13 +6,41 @@ Belongs here: opening and closing rows of `missing_sources`. Does not belong her
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from lake_assets.lake import Lake
 
 ASK_AGAIN_AFTER = timedelta(minutes=10)
 """The minute tables are built every few seconds while they are hot; Vision is not asked for the same absent file
 as often. The archive's own asset always asks."""
+
+
+NOT_WHOLE = "not whole"
+"""How a reason begins where REST did answer, and no witness calls the answer whole: it is asked again after a pause."""
+DAMAGED_ROWS = "archive rows"
+"""Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=6)
+
+
+def may_ask_again(lake: Lake, symbol: str, stream: str, hour: datetime, now: datetime) -> bool:
+    """Whether REST may be asked for an hour again: pauses double after each answer that was not whole."""
+    for row in lake.ledger.missing_sources(symbol, stream):
+        if row.source == "rest" and row.period == _period(hour) and row.reason.startswith(NOT_WHOLE):
+            pause = min(_FIRST_PAUSE * 2 ** min(row.attempts - 1, 20), _LONGEST_PAUSE)
+            return now - row.last_seen >= pause or now < row.last_seen
+    return True
+
+
+def note_damaged(
+    lake: Lake, symbol: str, stream: str, hours: Iterable[datetime], torn: dict[datetime, str], now: datetime
+) -> None:
+    """Record hours of which an archive lacks rows, whoever replaces them, and close the record of sound ones."""
+    open_rows = {r.period: r.reason for r in lake.ledger.missing_sources(symbol, stream) if r.source == DAMAGED_ROWS}
+    for hour, reason in torn.items():
+        if open_rows.get(_period(hour)) != reason:
+            lake.ledger.record_missing(symbol, stream, _period(hour), DAMAGED_ROWS, reason, at=now)
+    for period in sorted({_period(hour) for hour in hours if hour not in torn} & open_rows.keys()):
+        lake.ledger.resolve_missing(symbol, stream, period, DAMAGED_ROWS, at=now)
 
 
 def note_missing(
@@ -50,6 +78,16 @@ def asked_lately(lake: Lake, symbol: str, stream: str, period: str, now: datetim
         row.source == "archive" and row.period == period and timedelta(0) <= now - row.last_seen < ASK_AGAIN_AFTER
         for row in lake.ledger.missing_sources(symbol, stream)
     )
+
+
+def hours_of(rows: Iterable[tuple[str, str]], stream: str, day: date) -> list[datetime]:
+    """Hours of a day among the (stream, period) of missing sources."""
+    prefix = f"{day:%Y-%m-%d}T"
+    return [
+        datetime.strptime(period, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+        for name, period in rows
+        if name == stream and period.startswith(prefix)
+    ]
 
 
 def _period(hour: datetime) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,19 +18,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.inputs.missing import note_missing
-from lake_assets.inputs.rest_answers import capture_hours, reachable
-from lake_assets.inputs.trade_id_steps import read_gaps
+from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.windows import floor_minute
+from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR
+from lake_resources.clock import MINUTE as ONE_MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.storage.ledger.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
 _BATCH_ROWS = 65_536
-_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,57 @@ class HourSource:
     paths: tuple[Path, ...]
 
 
+Span = tuple[datetime, datetime]
+"""Minutes from the first to the one after the last, UTC."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """What an hour that is put together from several sources takes from one of them.
+
+    Attributes:
+        kind: `archive`, `rest` or `ws`.
+        path: its file; None for what the collector heard, whose features are no file's.
+        minutes: starts of the minutes that are taken from it.
+    """
+
+    kind: str
+    path: Path | None
+    minutes: tuple[datetime, ...]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What speaks against a source of one hour.
+
+    Attributes:
+        kind: what it makes of the hour; `provisional` where all that is doubted was taken from another source.
+        text: stream, minutes and both values, in words.
+    """
+
+    kind: VerdictKind
+    text: str
+
+
 @dataclass(frozen=True)
 class StreamSources:
-    """Sources of one stream for a run of hours and the look-back before it; `absent` says why an hour has none."""
+    """Sources of one stream for a run of hours and the look-back before it.
+
+    Attributes:
+        use: the stream as the table uses it.
+        by_hour: the source of each hour.
+        absent: why an hour has none.
+        takes: hours that are put together from several sources, the best first; others are read from one.
+        lost: minutes of an hour that no source proves; they are NULL.
+        doubts: what speaks against a source of an hour.
+    """
 
     use: StreamUse
     by_hour: Mapping[datetime, HourSource]
     absent: Mapping[datetime, str]
+    takes: Mapping[datetime, tuple[Take, ...]] = field(default_factory=dict)
+    lost: Mapping[datetime, tuple[Span, ...]] = field(default_factory=dict)
+    doubts: Mapping[datetime, tuple[Doubt, ...]] = field(default_factory=dict)
 
     def ref(self, hour: datetime) -> SourceRef:
         """Source of an hour."""
@@ -78,7 +123,7 @@ class StreamSources:
         if not paths:
             return pl.DataFrame(schema=stream.columns)
         time = pl.col(stream.time_column)
-        with _reading(paths):
+        with reading_raw(paths):
             rows = pl.scan_parquet(paths).filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
         if len(paths) > 1:
             rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
@@ -89,7 +134,7 @@ class StreamSources:
         stream = self.use.stream
         time = pl.col(stream.time_column)
         for path in self._paths(start, end):
-            with _reading([path]), pq.ParquetFile(path) as file:
+            with reading_raw([path]), pq.ParquetFile(path) as file:
                 column = file.schema_arrow.get_field_index(stream.time_column)
                 for index in range(file.num_row_groups):
                     bounds = _bounds(file.metadata.row_group(index).column(column).statistics)
@@ -104,27 +149,15 @@ class StreamSources:
                     # Aggregating needs several times the memory of the rows it sees at once.
                     yield from rows.iter_slices(_BATCH_ROWS)
 
-    def losses(self, hours: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
-        """Where the archives that these hours are read from lack aggTrades, cut at the edges of each hour."""
-        found = []
-        for path, own in self._archived(hours).items():
-            with _reading([path]):
-                gaps = read_gaps([path])
-            found += [
-                (max(start, hour), min(end, hour + HOUR - _INSTANT))
-                for hour in own
-                for start, end in gaps
-                if start < hour + HOUR and end >= hour
-            ]
-        return found
+    def losses(self, hours: Sequence[datetime]) -> list[Span]:
+        """Minutes of these hours that no source proves, as half-open spans."""
+        return [span for hour in hours for span in self.lost.get(hour, ())]
 
-    def _archived(self, hours: Sequence[datetime]) -> dict[Path, list[datetime]]:
-        """The hours that come from an archive, by its file."""
-        found: dict[Path, list[datetime]] = {}
-        for hour in hours:
-            if hour in self.by_hour and self.by_hour[hour].ref.kind == "archive":
-                found.setdefault(self.by_hour[hour].paths[0], []).append(hour)
-        return found
+    def lost_minutes(self, hour: datetime) -> list[datetime]:
+        """Starts of the minutes of an hour that no source proves."""
+        return [
+            first + n * ONE_MINUTE for first, end in self.lost.get(hour, ()) for n in range((end - first) // ONE_MINUTE)
+        ]
 
     def _paths(self, start: datetime, end: datetime) -> list[Path]:
         """Files of the hours in the window, each once: archives first, so that they win over captures."""
@@ -135,14 +168,7 @@ class StreamSources:
 
 
 def find_sources(
-    lake: Lake,
-    symbol: str,
-    use: StreamUse,
-    hours: Sequence[datetime],
-    now: datetime,
-    report: Report,
-    *,
-    heard: Mapping[datetime, SourceRef] | None = None,
+    lake: Lake, symbol: str, use: StreamUse, hours: Sequence[datetime], now: datetime, report: Report
 ) -> StreamSources:
     """Choose a source for each hour and for the look-back hours before them, asking REST where that is the best.
 
@@ -151,10 +177,61 @@ def find_sources(
     Args:
         hours: starts of contiguous hours, in order.
         report: takes a line of progress or warning.
-        heard: hours that the collector has whole; they are not asked for, and their rows are in no file.
     """
-    heard = heard or {}
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
+    held = held_inputs(lake, symbol, use, wanted, report)
+    captures = dict(held.captures)
+    found = {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}
+    archived = StreamSources(use, found, {})
+    gaps = _hours_with_gaps(archived) if use.stream.is_klines else []
+    ask = [
+        hour
+        for hour in wanted
+        if (hour not in found or hour in gaps)
+        and not (hour in captures and captures[hour].complete)
+        and reachable(lake, use, hour, now)
+    ]
+    asked = ask_rest(lake, symbol, use, ask, now, captures, report)
+    captures |= asked.kept
+    repaired: dict[datetime, HourSource] = {}
+    for hour in wanted:
+        capture = captures.get(hour)
+        if capture is None or not _suffices(lake, capture, now):
+            continue
+        if hour not in found:
+            repaired[hour] = from_capture(lake, capture)
+        elif hour in gaps and _has_more(lake, archived, capture):
+            repaired[hour] = _repaired(lake, found[hour], capture)
+    chosen = dict.fromkeys(wanted, nothing(use)) | found | repaired
+    absent = {
+        hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
+    }
+    tell_missing(lake, symbol, use, hours, absent, asked, now)
+    return StreamSources(use, chosen, absent)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the lake has of a stream by now, by hour."""
+
+    archives: Mapping[datetime, Archive]
+    captures: Mapping[datetime, Capture]
+
+
+def read_raw(path: Path, stream: Stream, start: datetime, end: datetime) -> pl.DataFrame:
+    """Rows in `[start, end)` of one raw file, as the stream's wire columns.
+
+    Raises:
+        StorageError: the file does not read.
+    """
+    time = pl.col(stream.time_column)
+    with reading_raw([path]):
+        rows = pl.scan_parquet(path, glob=False).filter((time >= start) & (time < end))
+        return rows.select(list(stream.columns)).collect()
+
+
+def held_inputs(lake: Lake, symbol: str, use: StreamUse, wanted: Sequence[datetime], report: Report) -> Held:
+    """Archives and answers of some hours whose files are on the disk; a lost file counts as never fetched."""
     start, end = wanted[0], wanted[-1] + HOUR
     archives = {
         row.period: row
@@ -166,44 +243,36 @@ def find_sources(
         for row in lake.ledger.captures_between(symbol, use.name, start, end)
         if _on_disk(lake, row, report)
     }
-    found = {
-        hour: _from_archive(lake, archives[use.period(hour.date())])
-        for hour in wanted
-        if use.period(hour.date()) in archives
-    }
-    archived = StreamSources(use, found, {})
-    gaps = _hours_with_gaps(archived) if use.stream.is_klines else []
-    lossy = _hours_with_losses(archived)
-    ask = [
-        hour
-        for hour in wanted
-        if (hour not in found or hour in gaps or hour in lossy)
-        and not (hour in captures and captures[hour].complete)
-        and hour not in heard
-        and reachable(lake, use, hour, now)
-    ]
-    asked = capture_hours(lake, symbol, use, ask, now, captures)
+    by_hour = {hour: archives[use.period(hour.date())] for hour in wanted if use.period(hour.date()) in archives}
+    return Held(by_hour, captures)
+
+
+def ask_rest(
+    lake: Lake,
+    symbol: str,
+    use: StreamUse,
+    hours: Sequence[datetime],
+    now: datetime,
+    held: Mapping[datetime, Capture],
+    report: Report,
+) -> Asked:
+    """Fetch hours from REST and tell of those for which it gave nothing."""
+    asked = capture_hours(lake, symbol, use, hours, now, held)
     for text in dict.fromkeys(asked.failures.values()):
-        report(f"{symbol} {use.name}: REST gave nothing for {len(asked.failures)} of {len(ask)} hours: {text}")
-    captures |= asked.kept
-    repaired: dict[datetime, HourSource] = {}
-    for hour in wanted:
-        capture = captures.get(hour)
-        if capture is None or not _suffices(lake, capture, now):
-            continue
-        if hour not in found:
-            repaired[hour] = _from_capture(lake, capture)
-        elif hour in gaps and _has_more(lake, archived, capture):
-            repaired[hour] = _repaired(lake, found[hour], capture)
-        elif hour in lossy and capture.complete:  # what REST gave is whole: ids are held to be contiguous
-            repaired[hour] = _from_capture(lake, capture)
-    nothing = HourSource(SourceRef(use.name, "none", "none"), ())
-    live = {hour: HourSource(ref, ()) for hour, ref in heard.items()}
-    whole = {hour: source for hour, source in found.items() if hour not in lossy}
-    chosen = dict.fromkeys(wanted, nothing) | found | live | whole | repaired
-    absent = {
-        hour: asked.failures.get(hour) or _out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
-    }
+        report(f"{symbol} {use.name}: REST gave nothing for {len(asked.failures)} of {len(hours)} hours: {text}")
+    return asked
+
+
+def tell_missing(
+    lake: Lake,
+    symbol: str,
+    use: StreamUse,
+    hours: Sequence[datetime],
+    absent: Mapping[datetime, str],
+    asked: Asked,
+    now: datetime,
+) -> None:
+    """Record hours without a source as missing ones, and those that have one now as found."""
     if lake.ask_rest and use.stream.rest is not None:
         note_missing(
             lake,
@@ -214,7 +283,11 @@ def find_sources(
             found=[hour for hour in hours if hour not in absent],
             now=now,
         )
-    return StreamSources(use, chosen, absent)
+
+
+def nothing(use: StreamUse) -> HourSource:
+    """No source at all."""
+    return HourSource(SourceRef(use.name, "none", "none"), ())
 
 
 def _on_disk(lake: Lake, row: Archive | Capture, report: Report) -> bool:
@@ -234,17 +307,20 @@ def _suffices(lake: Lake, capture: Capture, now: datetime) -> bool:
     return capture.complete or then >= today
 
 
-def _out_of_reach(lake: Lake, use: StreamUse) -> str:
+def out_of_reach(lake: Lake, use: StreamUse) -> str:
+    """Why an hour without a source was not asked for."""
     rest = "REST does not keep the hour" if lake.ask_rest else "REST is not asked (archives only)"
     return f"there is no archive of {use.name} (yet), and {rest}"
 
 
-def _from_archive(lake: Lake, archive: Archive) -> HourSource:
+def from_archive(lake: Lake, archive: Archive) -> HourSource:
+    """An hour that is read from the archive of its day or month."""
     ref = SourceRef(archive.stream, "archive", archive.sha256)
     return HourSource(ref, (lake.catalog.absolute(archive.path),))
 
 
-def _from_capture(lake: Lake, capture: Capture) -> HourSource:
+def from_capture(lake: Lake, capture: Capture) -> HourSource:
+    """An hour that is read from what REST said of it."""
     ref = SourceRef(capture.stream, "rest", capture.content_hash)
     return HourSource(ref, (lake.catalog.absolute(capture.path),))
 
@@ -253,7 +329,7 @@ def _has_more(lake: Lake, archived: StreamSources, capture: Capture) -> bool:
     """Whether REST has minutes of an hour that the archive lacks."""
     key = list(archived.use.stream.key)
     path = lake.catalog.absolute(capture.path)
-    with _reading([path]):
+    with reading_raw([path]):
         captured = pl.read_parquet(path, columns=key)
     rows = archived.frame(capture.hour, capture.hour + HOUR)
     return not captured.join(rows, on=key, how="anti").is_empty()
@@ -274,15 +350,6 @@ def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
     return [hour for hour in sources.by_hour if counts.get(hour, 0) < sources.use.rows_per_hour]
 
 
-def _hours_with_losses(sources: StreamSources) -> set[datetime]:
-    """Archived hours that lack aggTrades: REST may have kept them, or the lake what it said."""
-    try:
-        losses = sources.losses(list(sources.by_hour))
-    except StorageError:
-        return set()  # a damaged file is told of when its rows are needed, which may be never
-    return {start.replace(minute=0, second=0, microsecond=0) for start, _ in losses}
-
-
 def _bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | None:
     """First and last time of a row group, where its writer noted them."""
     if statistics is None or not statistics.has_min_max:
@@ -294,7 +361,12 @@ def _bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | Non
 
 
 @contextmanager
-def _reading(paths: Sequence[Path]) -> Iterator[None]:
+def reading_raw(paths: Sequence[Path]) -> Iterator[None]:
+    """Name the raw file that does not read.
+
+    Raises:
+        StorageError: one of them does not.
+    """
     try:
         yield
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:

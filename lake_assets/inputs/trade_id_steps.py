@@ -13,10 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
-
-from lake_resources.clock import HOUR
 
 _KEY = "lake.id_gaps"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,21 +64,6 @@ def read_gaps(paths: Iterable[Path]) -> list[tuple[datetime, datetime]]:
         text = (pq.read_metadata(path).metadata or {}).get(_KEY.encode())
         found += [] if text is None else [(_at(start), _at(end)) for start, end, _ in json.loads(text)]
     return found
-
-
-def torn_hours(path: Path) -> frozenset[datetime]:
-    """Hours that a typed file lacks trades of, by their starts; none where it cannot be read."""
-    try:
-        gaps = read_gaps([path])
-    except (pa.ArrowException, OSError):
-        return frozenset()  # who needs its rows will tell
-    found = set()
-    for start, end in gaps:
-        hour = start.replace(minute=0, second=0, microsecond=0)
-        while hour <= end:
-            found.add(hour)
-            hour += HOUR
-    return frozenset(found)
 
 
 def _at(microseconds: int) -> datetime:

@@ -17,10 +17,12 @@ from typing import Any, Literal
 import orjson
 
 from lake_assets.at_rest import TableStore
+from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.quality.holes import WindowHole, find_holes, untraded_partitions
 from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
 from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
+from lake_assets.validation.hour_verdict import Verdict
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.layout import TableLayout
 from lake_resources.storage.catalog import utc
@@ -28,6 +30,7 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger, PartitionFile
 
 Require = Literal["any", "clean"]
+_REFUSED = frozenset({"contradicted", "provisional"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Certificate:
         present_rows: expected rows that are there.
         holes: the others, with causes.
         source_gaps: rows that are there while a column of those asked for is NULL for lack of a source.
+        doubts: verdicts of the partitions of the window that are neither clean nor explained.
         untraded: partitions before the listing or after the delivery: none of their rows is expected.
         sources: by stream, rows that are there by kind of source; `none` means that nothing was ingested for the
             partition, so that its columns are NULL where no earlier value is carried in.
@@ -58,6 +62,7 @@ class Certificate:
     present_rows: int
     holes: tuple[WindowHole, ...]
     source_gaps: tuple[SourceGap, ...]
+    doubts: Mapping[datetime, Verdict]
     untraded: tuple[datetime, ...]
     sources: Mapping[str, Mapping[str, int]]
     revised_values: int
@@ -87,8 +92,14 @@ class Certificate:
 
     @property
     def clean(self) -> bool:
-        """Whether every hole and every gap of a column is explained, up to the end of the window."""
-        return not self.unexplained_rows and not self.unexplained_gaps and self.as_of >= self.end
+        """Whether all holes and gaps of columns are explained, nothing in doubt, up to the end of the window."""
+        explained = not self.unexplained_rows and not self.unexplained_gaps and not self.refused
+        return explained and self.as_of >= self.end
+
+    @property
+    def refused(self) -> Mapping[datetime, Verdict]:
+        """Partitions that are not handed out as clean whatever the columns; what a stream lacks its gaps say."""
+        return {start: found for start, found in self.doubts.items() if found.kind in _REFUSED}
 
     @property
     def unexplained_gaps(self) -> tuple[SourceGap, ...]:
@@ -112,6 +123,7 @@ class Certificate:
             f"explained_{word}s": self.missing_rows - self.unexplained_rows,
             f"unexplained_{word}s": self.unexplained_rows,
             "holes": [hole.as_json(word) for hole in self.holes],
+            "verdicts": {start.isoformat(): found.text for start, found in self.doubts.items()},
             "null_for_lack_of_source": [gap.as_json(word) for gap in self.source_gaps],
             "sources": {stream: dict(kinds) for stream, kinds in self.sources.items()},
             "revised_values": self.revised_values,
@@ -168,6 +180,7 @@ def certify(
         present_rows=(as_of - start) // layout.grain - absent,
         holes=holes,
         source_gaps=tuple(find_source_gaps(store, symbol, start, as_of, sources, present, columns)),
+        doubts=_doubts(store.ledger, symbol, start, as_of, files),
         untraded=tuple(untraded),
         sources=_sources(table, sources, present),
         revised_values=len(store.ledger.revisions(symbol, start, end)),
@@ -196,6 +209,7 @@ def require_clean(certificate: Certificate) -> None:
     shown = [f"{text(hole.start)} to {text(hole.end)} ({hole.cause})" for hole in found[:3]]
     if certificate.as_of < certificate.end:
         shown.append(f"{word}s from {text(certificate.as_of)} on need not exist yet")
+    shown += [f"{text(start)} is {doubt.text}" for start, doubt in [*certificate.refused.items()][:3]]
     gaps = certificate.unexplained_gaps
     shown += [f"{gap.column} is NULL in {gap.rows:,} {word}s ({gap.stream}: {gap.cause})" for gap in gaps[:5]]
     if len(gaps) > 5:
@@ -248,6 +262,14 @@ def _first_other(store: TableStore, expected: Mapping[str, str]) -> Path | None:
         if found != content_hash:
             return path
     return None
+
+
+def _doubts(
+    ledger: Ledger, symbol: str, start: datetime, end: datetime, files: Sequence[PartitionFile]
+) -> dict[datetime, Verdict]:
+    """Verdicts of complete partitions; of an open one the end of the window says enough."""
+    complete = {file.start for file in files if file.complete}
+    return {each: found for each, found in doubted_hours(ledger, symbol, start, end).items() if each in complete}
 
 
 def _rows(layout: TableLayout, partition: datetime, start: datetime, end: datetime) -> int:

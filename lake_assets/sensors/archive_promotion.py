@@ -27,8 +27,7 @@ from lake_assets.automation.promotion import (
 )
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
-from lake_assets.inputs.archives import DAMAGED_ROWS
-from lake_assets.inputs.trade_id_steps import torn_hours
+from lake_assets.inputs.missing import DAMAGED_ROWS, hours_of
 from lake_assets.jobs.archive_files import vision_job
 from lake_assets.jobs.asset_job import Job
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
@@ -138,11 +137,7 @@ def _days(store: Store, symbol: str, now: datetime, *, first: datetime) -> list[
                 tuple(row for row in partitions if row.start.date() == day),
                 held,
                 {row.stream: row for row in missing if row.period == period},
-                {
-                    name: torn_hours(store.catalog.absolute(row.path))
-                    for name, row in held.items()
-                    if (name, period) in damaged
-                },
+                {name: frozenset(hours_of(damaged, name, day)) for name in held},
                 tuple(hour for hour in absent if hour.date() == day),
             )
         )

@@ -44,6 +44,7 @@ CHECKS: dict[str, CheckSpec] = {
         CheckSpec("source_coverage", "warn", gate=False, text="Every stream that can have a source has one"),
         CheckSpec("archive_parity", "error", gate=False, text="What REST gave equals what the archive says, exactly"),
         CheckSpec("trades_vs_klines", "error", gate=False, text="aggTrades add up to the volume of the klines"),
+        CheckSpec("evidence", "error", gate=False, text="Every minute of every stream is proven whole, or explained"),
     )
 }
 CHECK_NAMES = tuple(CHECKS)

@@ -28,7 +28,7 @@ def source_coverage(
     damage: Sequence[Damage] = (),
     never: Collection[str] = (),
 ) -> CheckOutcome:
-    """Warn where a stream that can have a source has none, a slow series ran out, or an archive lacks aggTrades.
+    """Warn where a stream that can have a source has none, a slow series ran out, or aggTrades of minutes are nowhere.
 
     A stream without a source is excused by known holes of it that cover the whole partition, rows without ticks by
     known holes that name them. Known damage of the day excuses nothing, it is named.
@@ -44,7 +44,7 @@ def source_coverage(
 
     Returns:
         An outcome with the number of streams without a source, the rows in which a carried column is NULL, and those
-        whose ticks the archive has in part only.
+        whose ticks no source has whole.
     """
     end = start + table.layout.step
     expected = [use.name for use in table.streams if use.name not in never and use.could_have_archive(start.date())]
@@ -72,11 +72,13 @@ def source_coverage(
 
 
 def _without_ticks(table: Table, rows: pl.DataFrame, kinds: Mapping[str, str], holes: Sequence[Hole]) -> dict[str, int]:
-    """By stream of ticks that comes from an archive, the rows that it does not hold whole and no known hole names."""
+    """By stream of ticks that has a source, the rows that no source holds whole and no known hole names."""
     found = {}
     for use in table.streams:
         counted = table.of_stream(use.name, "zero")
-        if use.silence == "lost" and counted and kinds.get(use.name) == "archive":
-            absent = table.absent(counted[0].name) & ~in_hole(holes, use.name, table.layout.time_column)
-            found[use.name] = rows.select(absent.sum()).item()
+        if use.silence == "lost" and counted and kinds.get(use.name, "none") != "none":
+            absent = table.absent(counted[0].name)
+            if set(absent.meta.root_names()) <= set(rows.columns):
+                absent = absent & ~in_hole(holes, use.name, table.layout.time_column)
+                found[use.name] = rows.select(absent.sum()).item()
     return found

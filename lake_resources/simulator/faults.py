@@ -36,6 +36,7 @@ ARCHIVE_KINDS = (
     "unix_lines",
     "inflating",
     "crowded",
+    "scaled",
 )
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
 ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds")
@@ -68,6 +69,7 @@ class Fault:
         since: `republished`: exchange time from which the new content is served; None from the start.
         start, end: `missing_minutes`: half-open range of row times; for other row faults, and for `garbled` (one
             value of each row is no number), an optional restriction.
+        column, by: `scaled`: the values of this column of the file, of each `every`-th row of the range, times that.
         every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame;
             `inflating`: 0 makes it one line.
         size_mib: `packed`, `inflating`: what it inflates to.
@@ -99,6 +101,8 @@ class Fault:
     end: datetime | None = None
     every: int = 10
     size_mib: int = 64
+    column: str = ""
+    by: float = 0.0
     matching: bool = False
     stream: str = ""
     after_s: float = 0.0

@@ -345,7 +345,7 @@ def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
     ranks = _row_rank(layout, held), _row_rank(layout, new)
     if new.complete and not held.complete and new.row_count >= held.row_count and ranks[1] >= ranks[0]:
         return ""
-    lower = lower_ranked(held.sources, new.sources)
+    lower = lower_ranked(held.sources, new.sources, judged=held.verdict is not None)
     if lower:
         return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
     if held.complete and not new.complete:

@@ -12,11 +12,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-SourceKind = Literal["archive", "archive+rest", "rest", "ws", "none"]
+SourceKind = Literal[
+    "archive", "archive+rest", "archive+ws", "archive+rest+ws", "rest", "rest+ws", "ws", "none"
+]  # fmt: skip
 
-# An archive with minutes repaired from REST ranks as the archive does: either may replace the other, and then the
-# number of rows decides. The same holds for what was captured from REST and from the WebSocket.
-_RANK: dict[str, int] = {"none": 0, "ws": 1, "rest": 1, "archive+rest": 2, "archive": 2}
+# An archive with minutes repaired from elsewhere ranks as the archive does: either may replace the other, and then what
+# is proven and the number of rows decide. The same holds for what was captured from REST and from the WebSocket.
+_RANK: dict[str, int] = {"none": 0} | {
+    kind: 2 if kind.startswith("archive") else 1 for kind in get_args(SourceKind) if kind != "none"
+}
+
+LOST = "lost"
+"""In the detail of a reference: minutes of the hour that no source proves, e.g. `10-14,59`; absent where all are."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,54 @@ def sources_from_json(text: str) -> dict[str, SourceRef]:
     }
 
 
-def lower_ranked(before: Mapping[str, SourceRef], after: Mapping[str, SourceRef]) -> list[str]:
-    """Streams whose source in `after` ranks lower than in `before`; a stream that is gone ranks as `none`."""
+def minutes_text(minutes: Iterable[int]) -> str:
+    """Minutes of an hour as text, `10-14,59`; the inverse of `minutes_of`."""
+    runs: list[list[int]] = []
+    for minute in sorted(set(minutes)):
+        if runs and minute == runs[-1][1] + 1:
+            runs[-1][1] = minute
+        else:
+            runs.append([minute, minute])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def minutes_of(text: str) -> set[int]:
+    """Minutes of an hour that `minutes_text` names."""
+    found: set[int] = set()
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def lost_minutes(sources: Mapping[str, SourceRef], stream: str) -> set[int]:
+    """Minutes of the hour that the source of a stream does not prove; all of them where there is no source."""
+    if stream not in sources or sources[stream].kind == "none":
+        return set(range(60))
+    return minutes_of(str(sources[stream].detail.get(LOST, "")))
+
+
+def lower_ranked(before: Mapping[str, SourceRef], after: Mapping[str, SourceRef], *, judged: bool = True) -> list[str]:
+    """Streams of which `after` loses something that `before` has: minutes that are proven, else a better source.
+
+    Args:
+        before: sources of what is there.
+        after: sources of what would replace it; a stream that is gone is one without a source.
+        judged: whether the sources of `before` were held against their witnesses; else only kinds are compared where
+            those of `after` lack minutes, because nobody knows which minutes `before` lacks.
+    """
 
     def level(sources: Mapping[str, SourceRef], stream: str) -> int:
         return rank(sources[stream].kind) if stream in sources else 0
 
-    return sorted(stream for stream in before if level(after, stream) < level(before, stream))
+    def worse(stream: str) -> bool:
+        held, new = lost_minutes(before, stream), lost_minutes(after, stream)
+        lower = level(after, stream) < level(before, stream)
+        if held == new or (not judged and level(after, stream)):
+            return lower
+        return not new < held
+
+    return sorted(stream for stream in before if worse(stream))
 
 
 def describe(sources: Mapping[str, SourceRef], streams: Iterable[str]) -> str:

@@ -165,6 +165,13 @@ LEDGER_DEFECTS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "an open hour": ({"complete": False}, "ledger_incomplete"),
     "an older schema": ({"schema_hash": "older"}, "schema_hash_mismatch"),
+    **{
+        f"an hour that is {kind}": (
+            {"verdict": kind, "verdict_detail": '{"reasons":["metrics: so it is"]}'},
+            f"{kind}:metrics: so it is",
+        )
+        for kind in ("contradicted", "partial", "unproven", "provisional")
+    },
 }
 
 

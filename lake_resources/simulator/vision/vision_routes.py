@@ -25,6 +25,7 @@ from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order, touched
 from lake_resources.simulator.market.bars import INTERVAL_MINUTES
 from lake_resources.simulator.market.feed import DayCache, SymbolFeed
+from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.vision.archive_rows import TYPES, ArchiveType, Table, day_start_ms
 
 _PATH = re.compile(
@@ -112,6 +113,16 @@ def _revise(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     return frame.with_columns(pl.concat([revised, frame[column][1:]]))
 
 
+def _scaled(frame: pl.DataFrame, fault: Fault, time_ms: Ints) -> pl.DataFrame:
+    """Change a column's values by a factor, as a producer that writes another number would."""
+    inside = pl.Series(touched(fault, time_ms))
+    chosen = inside & (inside.cast(pl.Int64).cum_sum() % max(fault.every, 1) == 0)
+    dtype = frame.schema[fault.column]
+    other = pl.col(fault.column).cast(pl.Float64) * fault.by
+    value = other.round().cast(dtype) if dtype.is_integer() else other.cast(dtype)
+    return frame.with_columns(pl.when(chosen).then(value).otherwise(fault.column).alias(fault.column))
+
+
 def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> bytes:
     frame = table.frame
     kinds = {fault.kind for fault in faults}
@@ -122,6 +133,8 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
             spoilt = pl.Series(touched(fault, table.time_ms))
             value = pl.col(want.kind.revised).cast(pl.String)
             frame = frame.with_columns(pl.when(spoilt).then(pl.lit(GARBLED)).otherwise(value).alias(want.kind.revised))
+        if fault.kind == "scaled":
+            frame = _scaled(frame, fault, table.time_ms)
     rows = [fault for fault in faults if fault.kind in ROW_KINDS and fault.kind != "microseconds"]
     if rows:
         frame = frame[damaged_order(rows, table.time_ms)]

@@ -5,6 +5,7 @@ Belongs here: those readings of `partitions`. Does not belong here: writing it (
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
@@ -48,6 +49,23 @@ class FactRows(TableRows):
         )  # fmt: skip
         with self.reading() as connection:
             return [PartitionFacts(*row) for row in connection.execute(self.within(columns, symbol, start, end))]
+
+    def verdicts(
+        self, symbol: str, start: datetime, end: datetime, leaving_out: Collection[str] = ()
+    ) -> dict[datetime, tuple[str, str | None]]:
+        """Verdict and its detail by start of the committed partitions that overlap `[start, end)`, in order.
+
+        Args:
+            symbol: whose partitions.
+            start: first instant, UTC.
+            end: first instant after the window, UTC.
+            leaving_out: verdicts that are of no interest; partitions that were never judged are none either.
+        """
+        c = PARTITIONS.c
+        query = self.within(sa.select(c.start_utc, c.verdict, c.verdict_detail), symbol, start, end)
+        query = query.where(c.verdict.is_not(None), c.verdict.not_in(sorted(leaving_out)))
+        with self.reading() as connection:
+            return {row.start_utc: (row.verdict, row.verdict_detail) for row in connection.execute(query)}
 
     def partitions_with_checks(self, symbol: str, start: datetime, end: datetime, text: str) -> set[datetime]:
         """Starts of the committed partitions that overlap `[start, end)` and whose checks, as JSON, contain a text."""

@@ -1,0 +1,26 @@
+"""Committed hours whose verdict is not clean, read from the ledger: the one place that everybody asks.
+
+Belongs here: that one reading. Does not belong here: making a verdict (`validation.hour_verdict`), what follows of it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from lake_assets.validation.hour_verdict import CLEAN, Verdict, verdict_of
+from lake_resources.storage.ledger.ledger import Ledger
+
+
+def doubted_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> dict[datetime, Verdict]:
+    """Verdicts of the committed hours that overlap `[start, end)` and are neither clean nor explained, in order.
+
+    Hours of a lake of before, which were never judged, are none of them: `lake judge` judges them.
+
+    Args:
+        ledger: ledger of the table.
+        symbol: whose hours.
+        start: first instant, UTC.
+        end: first instant after the window, UTC.
+    """
+    found = ledger.verdicts(symbol, start, end, CLEAN)
+    return {hour: verdict_of(kind, detail) for hour, (kind, detail) in found.items()}

@@ -1,0 +1,403 @@
+"""Which source each minute of aggTrades comes from: the best among those that hold every trade of it.
+
+Belongs here: holding archive, answers of REST and the socket against ids and klines, the choice minute by minute.
+Does not belong here: the verdict on one source (`validation.trade_evidence`), downloading, features.
+
+The order is archive > captured before > REST now > heard. What nobody proves is lost: NULL with a reason, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
+from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
+from lake_assets.inputs.sources import (
+    Doubt,
+    Held,
+    HourSource,
+    Report,
+    Span,
+    StreamSources,
+    Take,
+    ask_rest,
+    from_archive,
+    from_capture,
+    held_inputs,
+    nothing,
+    out_of_reach,
+    read_raw,
+    reading_raw,
+    tell_missing,
+)
+from lake_assets.inputs.trade_id_steps import read_gaps
+from lake_assets.inputs.trade_tallies import joined, tallies_of
+from lake_assets.lake import Lake
+from lake_assets.schema.stream_use import StreamUse
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
+from lake_resources.clock import HOUR, MINUTE
+from lake_resources.errors import StorageError
+from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
+
+_WHOLE = pl.col("standing") == "whole"
+_ORDER = ("archive", "rest", "ws")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the collector proved of aggTrades.
+
+    Attributes:
+        hours: hours of which it has every required minute.
+        minutes: starts of the minutes that it has whole.
+        refs: where the live rows of an hour come from.
+    """
+
+    hours: Mapping[datetime, SourceRef] = field(default_factory=dict)
+    minutes: Collection[datetime] = frozenset()
+    refs: Mapping[datetime, SourceRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TradesAsked:
+    """Hours of aggTrades that are wanted, and what is known beside them.
+
+    Attributes:
+        hours: starts of contiguous hours, in order.
+        klines: wire frame of `klines_1m` of these hours, the witness.
+        heard: what the collector has; its rows are in no file.
+        now: the instant of asking, UTC.
+        report: takes a line of progress or warning.
+        again: ask REST also for hours whose last answer was not whole a moment ago.
+    """
+
+    hours: Sequence[datetime]
+    klines: pl.DataFrame
+    heard: Heard
+    now: datetime
+    report: Report
+    again: bool = False
+
+
+def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) -> StreamSources:
+    """Choose the sources of each hour of aggTrades by minute, asking REST for hours that nothing in the lake proves.
+
+    Args:
+        lake: the lake.
+        symbol: whose hours.
+        use: aggTrades as the table uses them.
+        wanted: which hours.
+    """
+    hours, klines, heard, now = wanted.hours, wanted.klines, wanted.heard, wanted.now
+    report, again = wanted.report, wanted.again
+    around = [hours[0] - HOUR, *hours, hours[-1] + HOUR]
+    held = held_inputs(lake, symbol, use, around, report)
+    from_files = _judged_archives(lake, held, klines, hours)
+    from_files, disputed = _by_other_voice(
+        lake, symbol, from_files, klines, lambda bars, own: _judged_archives(lake, held, bars, own), now
+    )
+    whole = _whole_hours(from_files, hours)
+    doubtful = [hour for hour in hours if hour not in whole or hour not in held.archives]
+    captured = _judged_captures(lake, held, klines, doubtful)
+    answered = _whole_hours(captured, doubtful)
+    ask = [
+        hour
+        for hour in doubtful
+        if not (hour in held.captures and held.captures[hour].complete and hour in answered)
+        and hour not in heard.hours
+        and reachable(lake, use, hour, now)
+        and (again or may_ask_again(lake, symbol, use.name, hour, now))
+    ]
+    asked = ask_rest(lake, symbol, use, ask, now, held.captures, report)
+    if asked.kept:
+        held = Held(held.archives, {**held.captures, **asked.kept})
+        captured = _judged_captures(lake, held, klines, doubtful)
+    captured, also = _by_other_voice(
+        lake, symbol, captured, klines, lambda bars, own: _judged_captures(lake, held, bars, own), now
+    )
+    chosen = _Choice(lake, use, held, from_files, captured, klines, heard, disputed={**also, **disputed})
+    for hour in hours:
+        chosen.take(hour)
+    absent = {
+        hour: asked.failures.get(hour) or chosen.why_absent(hour) or out_of_reach(lake, use)
+        for hour in hours
+        if chosen.by_hour[hour].ref.kind == "none"
+    }
+    _tell(lake, symbol, use, hours, chosen, absent, asked, now)
+    return StreamSources(use, chosen.by_hour, absent, chosen.takes, chosen.lost, chosen.doubts)
+
+
+def _judged_archives(lake: Lake, held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
+    """The standing of each minute in the archives of its day; a file that does not read is told of when it is read."""
+    paths = list(dict.fromkeys(lake.catalog.absolute(row.path) for row in held.archives.values()))
+    own = [hour for hour in hours if hour in held.archives]
+    if not own:
+        return pl.DataFrame(schema=JUDGED)
+    try:
+        with reading_raw(paths):
+            tallies = joined(tallies_of(path, hours[0], hours[-1] + HOUR) for path in paths)
+            gaps = read_gaps(paths)
+    except StorageError:
+        return pl.DataFrame(schema=JUDGED)
+    return judge_trades(tallies, klines, gaps, own)
+
+
+def _judged_captures(lake: Lake, held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
+    """The standing of each minute in what REST said of its hour, beside what is known of the hours around it."""
+    own = [hour for hour in hours if hour in held.captures]
+    if not own:
+        return pl.DataFrame(schema=JUDGED)
+    around = [hour for hour in sorted(held.captures) if {hour - HOUR, hour, hour + HOUR} & set(own)]
+    paths = [lake.catalog.absolute(held.captures[hour].path) for hour in around]
+    tallies = [_own_hour(tallies_of(path, hour, hour + HOUR), hour) for hour, path in zip(around, paths, strict=True)]
+    others = {hour: row for hour, row in held.archives.items() if hour not in around}
+    beside = [
+        _own_hour(tallies_of(lake.catalog.absolute(row.path), hour, hour + HOUR), hour)
+        for hour, row in others.items()
+        if {hour - HOUR, hour + HOUR} & set(own)
+    ]
+    return judge_trades(joined([*tallies, *beside]), klines, (), own)
+
+
+def _by_other_voice(
+    lake: Lake,
+    symbol: str,
+    judged: pl.DataFrame,
+    klines: pl.DataFrame,
+    judge: Callable[[pl.DataFrame, Sequence[datetime]], pl.DataFrame],
+    now: datetime,
+) -> tuple[pl.DataFrame, dict[datetime, Doubt]]:
+    """What contradicts the klines that are taken is held against what REST said of these klines: they may be the wrong.
+
+    Returns:
+        The verdicts, with the minutes that fit the other klines whole, and per hour of these what the klines differ in.
+    """
+    contradicted = judged.filter(pl.col("standing").is_in(["contradicted", "disputed"]))
+    hours = contradicted.select(pl.col("timestamp").dt.truncate("1h").unique().sort()).to_series().to_list()
+    if not hours:
+        return judged, {}
+    others = _klines_of_rest(lake, symbol, hours, now)
+    if others.is_empty():
+        return judged, {}
+    bars = pl.concat([klines.join(others, on="open_time", how="anti"), others]).sort("open_time")
+    again = judge(bars, hours).filter(_WHOLE).join(contradicted, on="timestamp", how="semi")
+    again = again.filter(pl.col("timestamp").is_in(others["open_time"].implode()))
+    if again.is_empty():
+        return judged, {}
+    told = {}
+    for hour in hours:
+        fits = _of(again, hour)
+        beside = _of(contradicted, hour).join(fits.select("timestamp"), on="timestamp", how="semi")
+        if beside.height:
+            said, first = fits.select(pl.col("kline_quantity").sum()).item() / UNITS, beside["timestamp"][0]
+            volume = beside.select(pl.col("kline_quantity").sum()).item() / UNITS
+            told[hour] = Doubt(
+                "contradicted",
+                f"klines_1m: volume {volume:g} in {beside.height} minute(s) from {first:%Y-%m-%d %H:%M} is neither what"
+                f" REST said ({said:g}) nor what aggTrades add up to",
+            )
+    kept = judged.join(again.select("timestamp"), on="timestamp", how="anti")
+    return pl.concat([kept, again]).sort("timestamp"), told
+
+
+def _klines_of_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -> pl.DataFrame:
+    """What REST said of the klines of some hours; it is asked where the lake does not know."""
+    use = UM_MINUTE.uses["klines_1m"]
+    held = held_inputs(lake, symbol, use, hours, lambda _: None).captures
+    ask = [hour for hour in hours if hour not in held and reachable(lake, use, hour, now)]
+    known = {**held, **capture_hours(lake, symbol, use, ask, now, {}).kept}
+    frames = [
+        read_raw(lake.catalog.absolute(known[hour].path), use.stream, hour, hour + HOUR)
+        for hour in hours
+        if hour in known
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=use.stream.columns)
+
+
+def _own_hour(tallies: pl.DataFrame, hour: datetime) -> pl.DataFrame:
+    return tallies.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
+
+
+def _whole_hours(judged: pl.DataFrame, hours: Sequence[datetime]) -> set[datetime]:
+    """Hours of which no minute is in doubt."""
+    hour = pl.col("timestamp").dt.truncate("1h")
+    return set(hours) - set(judged.filter(~_WHOLE).select(hour.unique()).to_series().to_list())
+
+
+@dataclass
+class _Choice:
+    """The sources that are taken, hour by hour."""
+
+    lake: Lake
+    use: StreamUse
+    held: Held
+    archived: pl.DataFrame
+    captured: pl.DataFrame
+    klines: pl.DataFrame
+    heard: Heard
+    disputed: Mapping[datetime, Doubt]
+    by_hour: dict[datetime, HourSource] = field(default_factory=dict)
+    takes: dict[datetime, tuple[Take, ...]] = field(default_factory=dict)
+    lost: dict[datetime, tuple[Span, ...]] = field(default_factory=dict)
+    doubts: dict[datetime, tuple[Doubt, ...]] = field(default_factory=dict)
+
+    def take(self, hour: datetime) -> None:
+        """Choose the sources of one hour."""
+        of_hour = pl.col("open_time").is_between(hour, hour + HOUR, closed="left")
+        minutes = self.klines.filter(of_hour)["open_time"].unique().sort().to_list()
+        archive, capture = self.held.archives.get(hour), self.held.captures.get(hour)
+        filed, said = _of(self.archived, hour), _of(self.captured, hour)
+        if hour in self.disputed:
+            self.doubts[hour] = (self.disputed[hour],)
+        if archive is not None and (filed.is_empty() or filed.select(_WHOLE.all()).item()):
+            self.by_hour[hour] = from_archive(self.lake, archive)
+            return
+        parts: list[tuple[SourceKind, HourSource, set[datetime]]] = []
+        if archive is not None:
+            parts.append(("archive", from_archive(self.lake, archive), _minutes(filed, "whole")))
+        if capture is not None:
+            parts.append(("rest", from_capture(self.lake, capture), _minutes(said, "whole")))
+        if hour in self.heard.refs:
+            ref = self.heard.hours.get(hour) or SourceRef(self.use.name, "ws", self.heard.refs[hour].reference)
+            parts.append(("ws", HourSource(ref, ()), {each for each in minutes if each in self.heard.minutes}))
+        if archive is not None:
+            parts.append(("archive", from_archive(self.lake, archive), _minutes(filed, "disputed")))
+        self._put_together(hour, minutes, parts)
+        self._doubt(hour, filed, said)
+
+    def why_absent(self, hour: datetime) -> str:
+        """Why a source that is there was not taken at all."""
+        return "; ".join(doubt.text for doubt in self.doubts.get(hour, ()))
+
+    def _put_together(
+        self, hour: datetime, minutes: Sequence[datetime], parts: Sequence[tuple[SourceKind, HourSource, set[datetime]]]
+    ) -> None:
+        if not minutes:
+            # Without klines nothing can be said of any source, and the hour has no row.
+            self.by_hour[hour] = parts[0][1] if parts else nothing(self.use)
+            return
+        left, used = set(minutes), list[tuple[SourceKind, HourSource, list[datetime]]]()
+        for kind, source, whole in parts:
+            taken = sorted(left & whole)
+            if not taken:
+                continue
+            left -= set(taken)
+            if used and used[0][0] == kind:  # minutes of the best source that nothing better has
+                used[0] = (kind, source, sorted({*used[0][2], *taken}))
+            else:
+                used.append((kind, source, taken))
+        used.sort(key=lambda part: _ORDER.index(part[0]))
+        if not used or used[0][0] == "ws":
+            # Of an hour without a file the live rows say themselves which minutes they have.
+            known = self.heard.hours.get(hour)
+            self.by_hour[hour] = nothing(self.use) if known is None else HourSource(known, ())
+            return
+        detail = {LOST: minutes_text(each.minute for each in left)} if left else {}
+        if len(used) == 1:
+            _, source, _ = used[0]
+            ref = source.ref
+            self.by_hour[hour] = HourSource(SourceRef(ref.stream, ref.kind, ref.reference, detail), source.paths)
+        else:
+            kinds: SourceKind = "+".join(kind for kind, _, _ in used)  # type: ignore[assignment]
+            reference = "+".join(source.ref.reference for _, source, _ in used)
+            detail |= {name: minutes_text(each.minute for each in taken) for name, _, taken in used}
+            paths = [path for _, source, _ in used for path in source.paths][:1]
+            self.by_hour[hour] = HourSource(SourceRef(self.use.name, kinds, reference, detail), tuple(paths))
+            self.takes[hour] = tuple(
+                Take(name, source.paths[0] if source.paths else None, tuple(taken)) for name, source, taken in used
+            )
+        if left:
+            self.lost[hour] = _spans(left)
+
+    def _doubt(self, hour: datetime, filed: pl.DataFrame, said: pl.DataFrame) -> None:
+        lost = {minute for start, end in self.lost.get(hour, ()) for minute in _each(start, end)}
+        if self.by_hour[hour].ref.kind == "none":
+            lost = set(_each(hour, hour + HOUR))
+        disputed = _minutes(filed, "disputed") - _minutes(said, "whole") - set(self.heard.minutes)
+        found = []
+        for name, judged in (("the archive", filed), ("the answer of REST", said)):
+            bad = judged.filter(~_WHOLE)
+            if bad.height:
+                found.append(
+                    Doubt(
+                        "contradicted" if set(bad["timestamp"]) & (lost | disputed) else "provisional",
+                        _doubt_text(self.use.name, name, bad),
+                    )
+                )
+        if found:
+            self.doubts[hour] = (*self.doubts.get(hour, ()), *found)
+
+
+def _tell(
+    lake: Lake,
+    symbol: str,
+    use: StreamUse,
+    hours: Sequence[datetime],
+    chosen: _Choice,
+    absent: Mapping[datetime, str],
+    asked: Asked,
+    now: datetime,
+) -> None:
+    """Note in the ledger which hours lack trades, and that their archive does, whoever may replace it."""
+    lacking = dict(absent) | {
+        hour: f"{NOT_WHOLE}: " + (chosen.why_absent(hour) or "minutes of the hour are in no source")
+        for hour in chosen.lost
+    }
+    tried = Asked(asked.kept, {**asked.failures, **{h: lacking[h] for h in asked.kept if h in lacking}})
+    tell_missing(lake, symbol, use, hours, lacking, tried, now)
+    torn = {
+        hour: found[0].text
+        for hour, found in chosen.doubts.items()
+        if hour in chosen.held.archives and _of(chosen.archived, hour).filter(~_WHOLE).height
+    }
+    note_damaged(lake, symbol, use.name, hours, torn, now)
+
+
+def _of(judged: pl.DataFrame, hour: datetime) -> pl.DataFrame:
+    return judged.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
+
+
+def _minutes(judged: pl.DataFrame, standing: str) -> set[datetime]:
+    """Minutes of a standing; none of an hour in which trades happened and the source has none of those."""
+    if (
+        judged["kline_trades"].sum() > 0
+        and not judged.filter(_WHOLE | (pl.col("standing") == "disputed"))["trades"].sum()
+    ):
+        return set()
+    return set(judged.filter(pl.col("standing") == standing)["timestamp"].to_list())
+
+
+def _each(start: datetime, end: datetime) -> list[datetime]:
+    return [start + n * MINUTE for n in range((end - start) // MINUTE)]
+
+
+def _spans(minutes: Collection[datetime]) -> tuple[Span, ...]:
+    """Minutes as half-open spans, in order."""
+    found: list[Span] = []
+    for minute in sorted(minutes):
+        if found and found[-1][1] == minute:
+            found[-1] = (found[-1][0], minute + MINUTE)
+        else:
+            found.append((minute, minute + MINUTE))
+    return tuple(found)
+
+
+def _doubt_text(stream: str, name: str, bad: pl.DataFrame) -> str:
+    """Stream, minutes and both values of what a source has too little or too much of."""
+    totals = bad.select(pl.exclude("timestamp", "standing").sum()).row(0, named=True)
+    first, last = bad["timestamp"][0], bad["timestamp"][-1]
+    texts = [f"trades {totals['trades']} beside {totals['kline_trades']} of the klines"]
+    texts += [
+        f"{measure} {totals[measure] / UNITS:g} beside {totals[f'kline_{measure}'] / UNITS:g}"
+        for measure in ("quantity", "notional")
+        if totals[measure] != totals[f"kline_{measure}"]
+    ]
+    return (
+        f"{stream}: {name} does not hold every trade of {bad.height} minute(s) from {first:%Y-%m-%d %H:%M} to "
+        f"{last:%H:%M}: {', '.join(texts)}"
+    )

@@ -1,0 +1,141 @@
+"""The one verdict on an hour: what its checks and the evidence on its sources come to.
+
+Belongs here: the verdict as a pure function, its form in the ledger, what of it counts as clean.
+Does not belong here: finding the evidence (`inputs`), the checks themselves. Nobody else judges an hour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from lake_assets.validation.outcome import CheckOutcome, outcome
+
+VerdictKind = Literal["clean", "explained", "provisional", "unproven", "partial", "contradicted"]
+"""From the best to the worst. `clean`: every minute of every stream is proven. `explained`: what is missing is a known
+hole. `provisional`: it may still change. `unproven`: there are values that nothing speaks for or against. `partial`: a
+stream lacks minutes, which are NULL. `contradicted`: two sources say what cannot both be true."""
+
+CLEAN: frozenset[str] = frozenset({"clean", "explained"})
+"""What passes where clean data are asked for."""
+EVIDENCE = "evidence"
+"""Name of the check that holds the verdict."""
+_MOST_TEXTS = 6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an hour is worth, and why: one text per reason, each naming the stream."""
+
+    kind: VerdictKind
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Kind and reasons in one line."""
+        return f"{self.kind}: {'; '.join(self.reasons)}" if self.reasons else self.kind
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that keeps an hour from being clean."""
+
+    kind: VerdictKind
+    text: str
+
+
+def hour_verdict(outcomes: Sequence[CheckOutcome], evidence: Collection[Reason], *, closed: bool) -> Verdict:
+    """The verdict on an hour: the worst of its reasons.
+
+    Args:
+        outcomes: what the checks said about its rows.
+        evidence: what is known of its sources.
+        closed: all its minutes must exist by now; an hour that is open is at best provisional.
+    """
+    found = [*evidence, *(reason for each in outcomes for reason in _of_check(each))]
+    if not closed:
+        # What REST said of a minute that has just ended is asked for again anyway.
+        worst = [each for each in found if each.kind in ("provisional", "explained")]
+        return Verdict("provisional", ("the hour is open", *(each.text for each in worst)))
+    if not found:
+        return Verdict("clean")
+    order = get_args(VerdictKind)
+    ranked = sorted(found, key=lambda each: -order.index(each.kind))
+    texts = list(dict.fromkeys(each.text for each in ranked))
+    shown = texts[:_MOST_TEXTS]
+    if len(texts) > len(shown):
+        shown.append(f"{len(texts) - len(shown)} more")
+    return Verdict(ranked[0].kind, tuple(shown))
+
+
+def verdict_outcome(verdict: Verdict) -> CheckOutcome:
+    """The verdict as the check `evidence` of its hour."""
+    passed = verdict.kind in CLEAN or verdict.kind == "provisional"
+    values: dict[str, int | float | str | None] = {
+        "verdict": verdict.kind,
+        "reasons": "; ".join(verdict.reasons) or None,
+    }
+    return outcome(EVIDENCE, passed=passed, metadata=values)
+
+
+def verdict_detail(verdict: Verdict, evidence: Collection[Reason]) -> str:
+    """Reasons and evidence as JSON, as the ledger keeps them beside the verdict."""
+    found = {"reasons": list(verdict.reasons), "evidence": evidence_text(evidence)}
+    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def verdict_of(kind: str, detail: str | None) -> Verdict:
+    """The verdict that the ledger keeps with an hour."""
+    reasons = json.loads(detail or "{}").get("reasons", ())
+    return Verdict(kind, tuple(reasons))  # type: ignore[arg-type]
+
+
+def evidence_told(detail: str | None) -> str:
+    """The evidence that a verdict was made from, as `evidence_text` gives it."""
+    return str(json.loads(detail or "{}").get("evidence", ""))
+
+
+def evidence_text(evidence: Collection[Reason]) -> str:
+    """What is known of the sources of an hour: with another text there is another verdict."""
+    return "; ".join(f"{each.kind} {each.text}" for each in evidence)
+
+
+def _of_check(check: CheckOutcome) -> list[Reason]:
+    values = check.metadata
+    if check.name == "continuity" and values.get("excused"):
+        return [Reason("explained", f"{values['excused']} minute(s) are known holes: {values.get('excuse')}")]
+    if check.name == "required_columns" and values.get("excused"):
+        return [Reason("explained", f"{values['excused']} value(s) are known holes: {values.get('excuse')}")]
+    if check.name == "source_coverage":
+        return _of_coverage(check)
+    if check.name == "trades_vs_klines" and not check.passed:
+        return [
+            Reason(
+                "contradicted",
+                f"agg_trades: quantity {values['agg_quantity']} beside volume {values['kline_volume']} of klines_1m,"
+                f" {values['minutes_off']} minute(s) off, first {values['first']}",
+            )
+        ]
+    if check.name == "archive_parity" and not check.passed:
+        # aggTrades have a witness of their own, which says which of the two is whole; rows that only one side has are
+        # no contradiction, the other fills them in.
+        streams = {name.partition(".")[0] for name in str(values.get("columns") or "").split(", ")}
+        others = sorted(streams - {"agg_trades", ""})
+        text = f"{', '.join(others)}: archive and REST differ ({values['columns']}), first {values['first']}"
+        return [Reason("contradicted", text)] if others else []
+    return []
+
+
+def _of_coverage(check: CheckOutcome) -> list[Reason]:
+    values, found = check.metadata, []
+    if values.get("absent_streams"):
+        found.append(Reason("partial", f"no source of {values['absent_streams']}"))
+    if values.get("lost_trade_minutes"):
+        found.append(Reason("partial", f"agg_trades: {values['lost_trade_minutes']} minute(s) are in no source"))
+    if values.get("stale_columns"):
+        found.append(Reason("partial", f"minutes without a value that is recent enough: {values['stale_columns']}"))
+    if values.get("excused_streams"):
+        found.append(Reason("explained", f"known holes of {values['excused_streams']}"))
+    return found
