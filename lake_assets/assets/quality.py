@@ -13,7 +13,7 @@ import dagster as dg
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
-from lake_assets.audit.rulepack_bars import check_minutes
+from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.dagster_names import symbol_name
@@ -145,7 +145,7 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         start = instant(config.start) or max(end - timedelta(days=_RULE_DAYS), first)
         if start >= end:
             raise SettingsError(f"the window {start} to {end} is empty", remedy="Give another start or end")
-        found = check_minutes(opened, symbol, start, end)
+        found = check_bars(opened, symbol, start, end)
         page = render([found], timeframe="1m", source="bars", generated=now)
         counts = {rule.rule: rule.violations for rule in found.rules}
         metadata = {"report": dg.MetadataValue.md(page), "verdict": found.verdict, "rows": found.rows} | counts

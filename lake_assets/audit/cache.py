@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lake_assets.audit.files import FileFacts
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_resources.errors import StorageError
+from lake_resources.known_hole import KnownHole
 
 AUDIT_VERSION = "3"
 """Raised by hand when the same file would get other codes."""
@@ -43,7 +43,7 @@ class Stamp:
     mtime_ns: int
 
 
-def rules_version(table: Table, holes: Sequence[Hole]) -> str:
+def rules_version(table: Table, holes: Sequence[KnownHole]) -> str:
     """Identity of everything that a verdict on an unchanged file of an hour depends on; `holes` touch that hour."""
     known = sorted(f"{h.stream}|{h.symbol}|{h.start}|{h.end}" for h in holes)
     return hashlib.sha256("\n".join((AUDIT_VERSION, table.schema_hash, *known)).encode()).hexdigest()[:16]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from lake_assets.schema.known_holes import Hole, holes_of, known_holes
+from lake_assets.schema.known_holes import holes_of, known_holes
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.ledger.ledger import Ledger
 
 
-def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[Hole]:
+def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[KnownHole]:
     """Holes that come with the project and those declared in the ledger, touching `[start, end)`."""
-    declared = (Hole(**vars(hole)) for hole in ledger.known_holes(symbol, start, end))
-    return [*holes_of(known_holes(), symbol, start, end), *declared]
+    return [*holes_of(known_holes(), symbol, start, end), *ledger.known_holes(symbol, start, end)]

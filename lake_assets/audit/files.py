@@ -18,11 +18,11 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.partition_audit import partition_audit
+from lake_resources.known_hole import KnownHole
 
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8
@@ -71,7 +71,7 @@ class FileFacts:
     codes: tuple[str, ...]
 
 
-def read_facts(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
+def read_facts(table: Table, files: Sequence[AuditedFile], holes: Sequence[KnownHole]) -> dict[datetime, FileFacts]:
     """Facts of each hour whose file exists.
 
     Args:
@@ -109,7 +109,7 @@ def _content(path: Path) -> bytes | FileFacts | None:
         return FileFacts("", -1, 0, None, None, (f"unreadable_parquet:{type(error).__name__}",))
 
 
-def _shared(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]) -> dict[datetime, FileFacts]:
+def _shared(table: Table, files: Sequence[AuditedFile], holes: Sequence[KnownHole]) -> dict[datetime, FileFacts]:
     """Facts of the hours of one day or month file; rows of hours that it holds but does not serve are left alone."""
     content = _content(files[0].path)
     if not isinstance(content, bytes):
@@ -142,7 +142,7 @@ def _shared(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]) -
 
 
 def _sound(
-    table: Table, files: Sequence[AuditedFile], contents: dict[datetime, bytes], holes: Sequence[Hole]
+    table: Table, files: Sequence[AuditedFile], contents: dict[datetime, bytes], holes: Sequence[KnownHole]
 ) -> dict[datetime, FileFacts]:
     """Facts of those files that have nothing wrong, read in one scan; empty when a file does not read."""
     if not files:
@@ -175,7 +175,7 @@ def _within(file: AuditedFile, stats: Iterable[object]) -> bool:
     return isinstance(first, datetime) and isinstance(last, datetime) and file.hour <= first and last < file.end
 
 
-def _alone(table: Table, file: AuditedFile, content: bytes, holes: Sequence[Hole]) -> FileFacts:
+def _alone(table: Table, file: AuditedFile, content: bytes, holes: Sequence[KnownHole]) -> FileFacts:
     digest = _sha256(content)
     rows = _read(content, digest)
     return rows if isinstance(rows, FileFacts) else _facts(table, file, rows, digest, holes, sound=False)
@@ -189,7 +189,7 @@ def _read(content: bytes, digest: str) -> pl.DataFrame | FileFacts:
 
 
 def _facts(
-    table: Table, file: AuditedFile, rows: pl.DataFrame, digest: str, holes: Sequence[Hole], *, sound: bool
+    table: Table, file: AuditedFile, rows: pl.DataFrame, digest: str, holes: Sequence[KnownHole], *, sound: bool
 ) -> FileFacts:
     codes = [] if sound else partition_audit(table, rows, file.hour, file.start, file.end, holes=holes)
     first = last = None

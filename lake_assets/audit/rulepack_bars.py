@@ -16,16 +16,13 @@ from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.bar_files import PRICES, read_bars
 from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.ranges import require_order
-from lake_assets.schema.known_holes import Hole
-from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.validation.rulepack import RulepackResult, grid_floor, rulepack
-from lake_resources.binance.um_streams import KLINES_1M
+from lake_assets.validation.rulepack import BarColumns, RulepackResult, grid_floor, rulepack
 from lake_resources.errors import SettingsError, StorageError
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.reader import reading, scan
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KLINE_SCHEMA = {name: UM_MINUTE.polars_schema[name] for name in ("timestamp", *PRICES)}
 
 
 def parse_step(text: str) -> timedelta:
@@ -40,42 +37,40 @@ def parse_step(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def check_minutes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> RulepackResult:
-    """The rulepack on the minute table, compared with the raw klines it was built from."""
-    wanted = ["timestamp", *PRICES]
-    with reading(lake.store.layout, symbol, start, end):
-        rows = scan(lake.store, symbol, start, end, wanted, schema=UM_MINUTE.polars_schema).collect()
-    found = raw_klines(lake, symbol, start, end)
+def check_bars(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> RulepackResult:
+    """The rulepack on the rows of a table of bars, compared with the raw klines that they were built from."""
+    layout, prices = lake.store.layout, lake.table.prices
+    wanted = [layout.time_column, *prices]
+    with reading(layout, symbol, start, end):
+        rows = scan(lake.store, symbol, start, end, wanted, schema=lake.table.polars_schema).collect()
     # Klines are due: where the lake has none of them any more, that is for the verdict to say.
-    reference = pl.DataFrame(schema=_KLINE_SCHEMA) if found is None else found
-    holes = _bar_holes(lake, symbol, start, end)
-    minute = timedelta(minutes=1)
-    return rulepack(rows, symbol, start, end, minute, reference=reference, holes=holes)
+    reference = raw_klines(lake, symbol, start, end)
+    columns, holes = BarColumns(layout.time_column, *prices), _bar_holes(lake, symbol, start, end)
+    return rulepack(rows, symbol, start, end, layout.grain, columns=columns, reference=reference, holes=holes)
 
 
 def check_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> RulepackResult:
-    """The rulepack on the raw klines themselves."""
-    rows = raw_klines(lake, symbol, start, end)
-    found = pl.DataFrame(schema=_KLINE_SCHEMA) if rows is None else rows
-    holes = _bar_holes(lake, symbol, start, end)
-    return rulepack(found, symbol, start, end, timedelta(minutes=1), holes=holes)
+    """The rulepack on the raw klines themselves that the table's rows are built from."""
+    rows, holes = raw_klines(lake, symbol, start, end), _bar_holes(lake, symbol, start, end)
+    return rulepack(rows, symbol, start, end, lake.store.layout.grain, holes=holes)
 
 
-def _bar_holes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> list[Hole]:
+def _bar_holes(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> list[KnownHole]:
     known = holes_known(lake.ledger, symbol, start, end)
-    return [hole for hole in known if hole.stream == UM_MINUTE.row_stream]
+    return [hole for hole in known if hole.stream == lake.table.row_stream]
 
 
-def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> pl.DataFrame | None:
-    """Klines of `[start, end)` as archives and, where there is none, captures have them; None where nothing has any.
+def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
+    """Klines of the table's row stream in `[start, end)` as archives and, where there is none, captures have them.
 
-    Columns: `timestamp`, `open`, `high`, `low`, `close`, each minute once.
+    Columns: `timestamp`, `open`, `high`, `low`, `close`, each bar once; no row where the lake has none.
     """
-    archives = [row.path for row in lake.ledger.archives_between(symbol, KLINES_1M.name, start, end)]
-    captures = [row.path for row in lake.ledger.captures_between(symbol, KLINES_1M.name, start, end)]
+    stream = lake.table.row_stream
+    archives = [row.path for row in lake.ledger.archives_between(symbol, stream, start, end)]
+    captures = [row.path for row in lake.ledger.captures_between(symbol, stream, start, end)]
     paths = [path for relative in archives + captures if (path := lake.catalog.absolute(relative)).is_file()]
     if not paths:
-        return None
+        return pl.DataFrame(schema={"timestamp": pl.Datetime("us", "UTC"), **dict.fromkeys(PRICES, pl.Float64())})
     try:
         rows = (
             pl.scan_parquet(paths, glob=False)

@@ -22,11 +22,11 @@ from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.files import AuditedFile, FileFacts, read_facts
 from lake_assets.audit.verdict import AuditReport, HourVerdict
 from lake_assets.inputs.doubted_hours import doubted_hours
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.rules import all_excused
 from lake_assets.windows import expected_end
 from lake_resources.errors import SettingsError
+from lake_resources.known_hole import KnownHole
 from lake_resources.layout import TableLayout
 from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.ledger import PartitionFacts
@@ -189,7 +189,7 @@ def _facts(
     table: Table,
     symbol: str,
     files: Sequence[AuditedFile],
-    holes: Sequence[Hole],
+    holes: Sequence[KnownHole],
     known: Mapping[datetime, tuple[str, Stamp, FileFacts]],
     options: AuditOptions,
 ) -> tuple[dict[datetime, FileFacts], int]:
@@ -225,7 +225,7 @@ def _facts(
     return facts, cached
 
 
-def _versions(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]) -> dict[datetime, str]:
+def _versions(table: Table, files: Sequence[AuditedFile], holes: Sequence[KnownHole]) -> dict[datetime, str]:
     """For each partition the version of the rules, by the holes that touch it and no others."""
     layout = table.layout
     versions = dict.fromkeys((file.hour for file in files), rules_version(table, ()))
@@ -238,7 +238,7 @@ def _versions(table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole])
 
 
 def _read_batches(
-    table: Table, files: Sequence[AuditedFile], holes: Sequence[Hole]
+    table: Table, files: Sequence[AuditedFile], holes: Sequence[KnownHole]
 ) -> Iterator[tuple[Sequence[AuditedFile], dict[datetime, FileFacts]]]:
     own = [file for file in files if not file.shared]
     shared: dict[Path, list[AuditedFile]] = {}

@@ -29,7 +29,7 @@ from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.proof import NOTHING, LiveHours, read_live
 from lake_assets.live.row_files import LiveRows
 from lake_assets.schema.column import LIVE
-from lake_assets.schema.known_holes import Hole, holes_of, known_holes
+from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
@@ -145,10 +145,8 @@ def build_partitions(
 def _compare_minutes(
     lake: Lake, symbol: str, inputs: Inputs, made: Made, compared: Compared
 ) -> dict[datetime, list[CheckOutcome]]:
-    return reconcile(
-        lake, symbol, inputs.sources, compared.windows, compared.frame, made.beside["trades"], made.beside["klines"],
-        inputs.live, compared.holes, compared.now,
-    )  # fmt: skip
+    trades, klines = made.beside["trades"], made.beside["klines"]
+    return reconcile(lake, symbol, inputs.sources, compared, trades, klines, inputs.live)
 
 
 MINUTE_ROWS = Builder(build_rows, _compare_minutes, collected=True)
@@ -278,7 +276,7 @@ def _build(
     start, end = plans[0].hour, plans[-1].end
     holes = [
         *holes_of(known_holes(), symbol, start, end),
-        *(Hole(**vars(hole)) for hole in lake.ledger.known_holes(symbol, start, end)),
+        *lake.ledger.known_holes(symbol, start, end),
     ]
     hours = [plan.hour for plan in plans]
     inputs = Inputs(sources, hours, start, end, lake.max_ffill_minutes, live)

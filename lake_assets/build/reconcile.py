@@ -18,7 +18,6 @@ from lake_assets.inputs.sources import StreamSources
 from lake_assets.lake import Lake
 from lake_assets.live.proof import LiveHours
 from lake_assets.schema.known_damage import damage_of, known_damage
-from lake_assets.schema.known_holes import Hole
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_assets.validation.gate import PartitionWindow
@@ -28,6 +27,7 @@ from lake_assets.validation.source_coverage import source_coverage
 from lake_assets.windows import hours_between
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.ledger.ledger import Capture, Revision
 from lake_resources.storage.provenance import SourceKind, SourceRef
 
@@ -35,30 +35,41 @@ _FEATURES = replace(AGG_TRADES, columns=TRADE_FEATURES, key=("timestamp",), time
 """The features of aggTrades as a stream of minutes, to compare those that were heard with those of the archive."""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Built partitions, as the comparisons of their sources see them.
+
+    Attributes:
+        windows: the partitions in order.
+        frame: their rows.
+        holes: known holes of the symbol.
+        now: when differences are noticed.
+    """
+
+    windows: Sequence[PartitionWindow]
+    frame: pl.DataFrame
+    holes: Sequence[KnownHole]
+    now: datetime
+
+
 def reconcile(
     lake: Lake,
     symbol: str,
     sources: Mapping[str, StreamSources],
-    windows: Sequence[PartitionWindow],
-    frame: pl.DataFrame,
+    compared: Compared,
     trades: pl.DataFrame,
     klines: pl.DataFrame,
     live: LiveHours,
-    holes: Sequence[Hole],
-    now: datetime,
 ) -> dict[datetime, list[CheckOutcome]]:
     """Coverage, archive parity and aggTrades against klines, for each hour.
 
     Args:
-        windows: hours in order.
-        frame: their assembled rows.
+        compared: the hours, with their assembled rows.
         trades: `trade_features` of the hours that have aggTrades.
         klines: wire frame of `klines_1m`.
         live: what the collector has for these hours.
-        holes: known holes of the symbol.
-        now: when differences are noticed.
     """
-    hours = [window.start for window in windows]
+    hours, frame, now = [window.start for window in compared.windows], compared.frame, compared.now
     parities = _parities(lake, symbol, sources, hours, now)
     filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind.startswith("archive")]
     for hour, parity in heard_parity(live, trades, filed).items():
@@ -84,7 +95,7 @@ def reconcile(
                 hour,
                 kinds[hour],
                 rows.get(hour),
-                holes=holes,
+                holes=compared.holes,
                 damage=damage_of(damage, symbol, hour, hour + HOUR),
                 never=never,
             ),
@@ -93,23 +104,6 @@ def reconcile(
         ]
         for hour in hours
     }
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Built partitions, as the comparisons of their sources see them.
-
-    Attributes:
-        windows: the partitions in order.
-        frame: their rows.
-        holes: known holes of the symbol.
-        now: when differences are noticed.
-    """
-
-    windows: Sequence[PartitionWindow]
-    frame: pl.DataFrame
-    holes: Sequence[Hole]
-    now: datetime
 
 
 def compare_sources(

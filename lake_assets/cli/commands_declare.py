@@ -15,8 +15,9 @@ from lake_assets.cli.options import INSTANT, AsJson, refusing, whole_minute
 from lake_assets.cli.printing import show_json, terminal
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import ANY_SYMBOL, KnownHole
+from lake_resources.storage.ledger.ledger import ANY_SYMBOL
 from lake_resources.symbols import parse_symbol
 
 app = typer.Typer()

@@ -18,9 +18,9 @@ from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
 from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
-from lake_assets.schema.known_holes import Hole
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -50,7 +50,7 @@ def holes(
     """
     settings = LakeSettings()
     lake = open_at_rest(settings)
-    found: list[tuple[Certificate, list[Hole]]] = []
+    found: list[tuple[Certificate, list[KnownHole]]] = []
     for symbol in chosen_symbols(symbols, settings):
         first, last = audit_window(lake, symbol, start, end, years)
         lag = lake.safety_lag_minutes
@@ -65,12 +65,12 @@ def holes(
         raise typer.Exit(1)
 
 
-def _other_streams(lake: LakeAtRest, window: Certificate) -> list[Hole]:
+def _other_streams(lake: LakeAtRest, window: Certificate) -> list[KnownHole]:
     known = holes_known(lake.ledger, window.symbol, window.start, window.end)
     return [hole for hole in known if hole.stream != UM_MINUTE.row_stream]
 
 
-def _json(window: Certificate, others: list[Hole]) -> dict[str, Any]:
+def _json(window: Certificate, others: list[KnownHole]) -> dict[str, Any]:
     times = ("start", "end")
     streams = [{**vars(hole), **{name: getattr(hole, name).isoformat() for name in times}} for hole in others]
     names = ("symbol", "start", "end", "expected_minutes", "present_minutes", "completeness_pct")
@@ -89,7 +89,7 @@ def _damage(window: Certificate) -> list[Damage]:
     return damage_of(known_damage(), window.symbol, window.start, window.end)
 
 
-def _table(window: Certificate, others: list[Hole], *, only_unexplained: bool) -> Table:
+def _table(window: Certificate, others: list[KnownHole], *, only_unexplained: bool) -> Table:
     counts = (
         f"{window.present_rows:,} of {window.expected_rows:,} minutes ({window.completeness_pct:.2f} %), "
         f"{window.unexplained_rows:,} unexplained"

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from lake_assets.at_rest import open_at_rest
-from lake_assets.audit.rulepack_bars import check_file, check_klines, check_minutes, parse_step
+from lake_assets.audit.rulepack_bars import check_bars, check_file, check_klines, parse_step
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
@@ -60,7 +60,7 @@ def validate_rules(
         raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
     else:
         lake = open_at_rest(settings)
-        check = check_minutes if source == "bars" else check_klines
+        check = check_bars if source == "bars" else check_klines
         results = []
         for symbol in chosen_symbols(symbols, settings):
             latest = floor_minute(lake.clock() - timedelta(minutes=lake.safety_lag_minutes))

@@ -15,8 +15,8 @@ from typing import Any
 from lake_assets.at_rest import TableStore
 from lake_assets.audit.excuses import holes_known
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.ledger.ledger import PartitionFile, QuarantineEntry
 from lake_resources.storage.reader import reading, scan
 
@@ -122,7 +122,7 @@ def _within(store: TableStore, symbol: str, start: datetime, end: datetime) -> I
 def _by_cause(
     table: Table,
     span: Span,
-    known: Sequence[Hole],
+    known: Sequence[KnownHole],
     rejected: dict[datetime, QuarantineEntry],
     committed: set[datetime],
 ) -> Iterator[WindowHole]:

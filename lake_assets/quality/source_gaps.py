@@ -21,10 +21,10 @@ import polars as pl
 from lake_assets.at_rest import TableStore
 from lake_assets.audit.excuses import holes_known
 from lake_assets.schema.column import LIVE
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import failure_text
 from lake_assets.windows import runs_of
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.reader import reading, scan
 
 NO_SOURCE = "no source"
@@ -160,7 +160,7 @@ def _count(
     names: Sequence[str],
     first: datetime,
     last: datetime,
-    holes: Sequence[Hole],
+    holes: Sequence[KnownHole],
     sourced: set[datetime],
     counted: Mapping[str, Counter[str]],
 ) -> None:

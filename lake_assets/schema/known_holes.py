@@ -10,39 +10,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 
 from lake_resources.errors import SettingsError
 from lake_resources.instants import parse_whole_minute
+from lake_resources.known_hole import KnownHole
 
 ANY_SYMBOL = "*"
 FIELDS = ("stream", "symbol", "start", "end", "cause", "reference")
 
 
-@dataclass(frozen=True)
-class Hole:
-    """Minutes of one stream that the exchange does not have.
-
-    Attributes:
-        stream: name of the stream, e.g. `mark_price_klines_1m`.
-        symbol: symbol, or `*` for all.
-        start: first missing minute, UTC.
-        end: first minute after the hole, UTC (half-open).
-        cause: what is known about it.
-        reference: where that is written.
-    """
-
-    stream: str
-    symbol: str
-    start: datetime
-    end: datetime
-    cause: str
-    reference: str
-
-
-def parse_holes(text: str) -> tuple[Hole, ...]:
+def parse_holes(text: str) -> tuple[KnownHole, ...]:
     """Read the holes from CSV text with the header of `known_holes.csv`; times are ISO 8601 in UTC.
 
     Raises:
@@ -54,7 +33,7 @@ def parse_holes(text: str) -> tuple[Hole, ...]:
     return tuple(_hole(row, reader.line_num) for row in reader)
 
 
-def _hole(row: dict[str, str | None], line: int) -> Hole:
+def _hole(row: dict[str, str | None], line: int) -> KnownHole:
     remedy = "Give both as whole minutes, e.g. 2024-08-12T00:05Z, the end half-open"
     try:
         start, end = (parse_whole_minute(row[field] or "") for field in ("start", "end"))
@@ -65,14 +44,14 @@ def _hole(row: dict[str, str | None], line: int) -> Hole:
     texts = {field: (row[field] or "").strip() for field in ("stream", "symbol", "cause", "reference")}
     if not all(texts.values()):
         raise SettingsError(f"known_holes.csv line {line}: an empty field in {texts}", remedy="Fill every field")
-    return Hole(start=start, end=end, **texts)
+    return KnownHole(start=start, end=end, **texts)
 
 
-def known_holes() -> tuple[Hole, ...]:
+def known_holes() -> tuple[KnownHole, ...]:
     """The holes that come with the project."""
     return parse_holes(resources.files("lake_assets.schema").joinpath("known_holes.csv").read_text("utf-8"))
 
 
-def holes_of(holes: Iterable[Hole], symbol: str, start: datetime, end: datetime) -> list[Hole]:
+def holes_of(holes: Iterable[KnownHole], symbol: str, start: datetime, end: datetime) -> list[KnownHole]:
     """The holes of one symbol that touch `[start, end)`."""
     return [hole for hole in holes if hole.symbol in (symbol, ANY_SYMBOL) and hole.start < end and hole.end > start]

@@ -13,7 +13,6 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, Metadata, outcome
 from lake_assets.validation.rules import (
@@ -24,6 +23,7 @@ from lake_assets.validation.rules import (
     schema_problem,
     value_violations,
 )
+from lake_resources.known_hole import KnownHole
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 _Stats = dict[datetime, dict[str, int | datetime | None]]
@@ -44,7 +44,7 @@ class PartitionWindow:
 
 
 def gate(
-    table: Table, frame: pl.DataFrame, windows: Sequence[PartitionWindow], holes: Sequence[Hole]
+    table: Table, frame: pl.DataFrame, windows: Sequence[PartitionWindow], holes: Sequence[KnownHole]
 ) -> dict[datetime, list[CheckOutcome]]:
     """Judge all partitions of a frame.
 
@@ -175,7 +175,7 @@ def _expected(table: Table, windows: Sequence[PartitionWindow]) -> pl.DataFrame:
 
 
 def _continuity(
-    table: Table, rows: pl.DataFrame, windows: Sequence[PartitionWindow], holes: Sequence[Hole]
+    table: Table, rows: pl.DataFrame, windows: Sequence[PartitionWindow], holes: Sequence[KnownHole]
 ) -> Callable[[datetime], _Verdict]:
     time, expected = table.layout.time_column, _expected(table, windows)
     present = rows.group_by(time).agg(pl.len().cast(pl.Int64).alias("_times"))
@@ -211,7 +211,9 @@ def _continuity(
     return judge
 
 
-def _causes(holes: Sequence[Hole], windows: Sequence[PartitionWindow], streams: set[str]) -> dict[datetime, str | None]:
+def _causes(
+    holes: Sequence[KnownHole], windows: Sequence[PartitionWindow], streams: set[str]
+) -> dict[datetime, str | None]:
     """The holes that touch each partition, by name."""
     relevant = [hole for hole in holes if hole.stream in streams]
     return {
@@ -226,7 +228,7 @@ def _causes(holes: Sequence[Hole], windows: Sequence[PartitionWindow], streams: 
 
 
 def _required(
-    table: Table, rows: pl.DataFrame, windows: Sequence[PartitionWindow], holes: Sequence[Hole]
+    table: Table, rows: pl.DataFrame, windows: Sequence[PartitionWindow], holes: Sequence[KnownHole]
 ) -> Callable[[datetime], _Verdict]:
     absent = absent_values(table, holes)
     excused = [expr.name.prefix("excused ") for expr in excused_values(table, holes)]

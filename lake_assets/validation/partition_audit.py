@@ -11,9 +11,9 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.rules import absent_values, in_hole, ohlc_violations, value_violations
+from lake_resources.known_hole import KnownHole
 
 
 def partition_audit(
@@ -23,7 +23,7 @@ def partition_audit(
     start: datetime,
     end: datetime,
     *,
-    holes: Sequence[Hole] = (),
+    holes: Sequence[KnownHole] = (),
 ) -> list[str]:
     """Reason codes of a partition's file, `["ok"]` where there is nothing to say.
 
@@ -61,7 +61,7 @@ def _columns(table: Table, frame: pl.DataFrame) -> Iterator[str]:
 
 
 def _rows(
-    table: Table, frame: pl.DataFrame, partition: datetime, start: datetime, end: datetime, holes: Sequence[Hole]
+    table: Table, frame: pl.DataFrame, partition: datetime, start: datetime, end: datetime, holes: Sequence[KnownHole]
 ) -> Iterator[str]:
     time = pl.col(table.layout.time_column)
     inside = time.is_between(partition, partition + table.layout.step, closed="left")
@@ -85,7 +85,9 @@ def _rows(
         yield f"ohlc_broken:{ohlc}"
 
 
-def _times(table: Table, window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> Iterator[str]:
+def _times(
+    table: Table, window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[KnownHole]
+) -> Iterator[str]:
     expected = _expected(table, window, start, end, holes)
     if window.height != len(expected):
         yield f"row_count_mismatch:expected={len(expected)}:actual={window.height}:window={start:%H:%M}-{end:%H:%M}"
@@ -93,7 +95,9 @@ def _times(table: Table, window: pl.DataFrame, start: datetime, end: datetime, h
         yield "timestamp_gap_or_order_error"
 
 
-def _expected(table: Table, window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[Hole]) -> pl.Series:
+def _expected(
+    table: Table, window: pl.DataFrame, start: datetime, end: datetime, holes: Sequence[KnownHole]
+) -> pl.Series:
     """The times that must be there, and those of a known hole that are there all the same."""
     time = table.layout.time_column
     grid = pl.select(pl.datetime_range(start, end, table.layout.grain, closed="left").alias(time))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import polars as pl
 
-from lake_assets.schema.known_holes import Hole
 from lake_resources.clock import DAY
+from lake_resources.known_hole import KnownHole
 
 Verdict = Literal["PASS", "INVESTIGATE", "FAIL"]
 
@@ -145,16 +145,28 @@ def _unit(step: timedelta) -> timedelta:
     return step if step % DAY else DAY
 
 
+class RuleInputs(TypedDict, total=False):
+    """What the rulepack takes by name, all of it optional.
+
+    Attributes:
+        columns: names of the columns.
+        reference: the exchange's klines: `timestamp`, `open`, `high`, `low`, `close`. None leaves R7 out; a bar that
+            they lack counts.
+        holes: known holes of the stream that the bars are made of; bars missing in them are excused in R5.
+    """
+
+    columns: BarColumns | None
+    reference: pl.DataFrame | None
+    holes: Sequence[KnownHole]
+
+
 def rulepack(
     frame: pl.DataFrame,
     symbol: str,
     start: datetime,
     end: datetime,
     step: timedelta,
-    *,
-    columns: BarColumns | None = None,
-    reference: pl.DataFrame | None = None,
-    holes: Sequence[Hole] = (),
+    **given: Unpack[RuleInputs],
 ) -> RulepackResult:
     """Judge the bars of one symbol.
 
@@ -164,15 +176,12 @@ def rulepack(
         start: first bar, UTC.
         end: first bar that is not wanted.
         step: distance of bars; the grid is that of `grid_floor`, whatever the bars stand on.
-        columns: names of the columns.
-        reference: the exchange's klines: `timestamp`, `open`, `high`, `low`, `close`. None leaves R7 out; a bar that
-            they lack counts.
-        holes: known holes of the stream that the bars are made of; bars missing in them are excused in R5.
+        given: see `RuleInputs`.
 
     Raises:
         polars.exceptions.ColumnNotFoundError: a named column is not there.
     """
-    names = columns or BarColumns()
+    names, reference, holes = given.get("columns") or BarColumns(), given.get("reference"), given.get("holes", ())
     time = pl.col(names.time).cast(_TIME)
     timed = frame.with_columns(time.alias(names.time))
     bars = timed.filter(pl.col(names.time).is_between(start, end, closed="left"))
@@ -233,7 +242,7 @@ def _grid(
     start: datetime,
     end: datetime,
     step: timedelta,
-    holes: Sequence[Hole],
+    holes: Sequence[KnownHole],
     *,
     no_time: int,
 ) -> RuleResult:

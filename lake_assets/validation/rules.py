@@ -11,8 +11,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
+from lake_resources.known_hole import KnownHole
 
 
 def schema_problem(frame: pl.DataFrame, table: Table) -> str | None:
@@ -78,13 +78,13 @@ def ohlc_violations(table: Table) -> dict[str, pl.Expr]:
     return rules
 
 
-def in_hole(holes: Sequence[Hole], stream: str, time: str) -> pl.Expr:
+def in_hole(holes: Sequence[KnownHole], stream: str, time: str) -> pl.Expr:
     """True where the column `time` lies in a known hole of the stream."""
     inside = [pl.col(time).is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
     return pl.any_horizontal(inside) if inside else pl.lit(value=False)
 
 
-def all_excused(holes: Sequence[Hole], stream: str, start: datetime, end: datetime) -> bool:
+def all_excused(holes: Sequence[KnownHole], stream: str, start: datetime, end: datetime) -> bool:
     """Whether known holes of the stream name every instant of `[start, end)`."""
     at = start
     for hole in sorted((hole for hole in holes if hole.stream == stream), key=lambda hole: hole.start):
@@ -94,12 +94,12 @@ def all_excused(holes: Sequence[Hole], stream: str, start: datetime, end: dateti
     return at >= end
 
 
-def absent_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:
+def absent_values(table: Table, holes: Sequence[KnownHole]) -> list[pl.Expr]:
     """For each required column an expression, named as the column: NULL or NaN, and no known hole excuses it."""
     return [(_empty(table, name) & ~_excuse(table, name, holes)).alias(name) for name in table.required]
 
 
-def excused_values(table: Table, holes: Sequence[Hole]) -> list[pl.Expr]:
+def excused_values(table: Table, holes: Sequence[KnownHole]) -> list[pl.Expr]:
     """For each column that a hole can excuse an expression, named as the column: NULL or NaN, and excused."""
     return [(_empty(table, name) & _excuse(table, name, holes)).alias(name) for name in table.excused_by]
 
@@ -109,7 +109,7 @@ def _empty(table: Table, name: str) -> pl.Expr:
     return value.is_null() | value.is_nan() if table.column(name).dtype.is_float() else value.is_null()
 
 
-def _excuse(table: Table, name: str, holes: Sequence[Hole]) -> pl.Expr:
+def _excuse(table: Table, name: str, holes: Sequence[KnownHole]) -> pl.Expr:
     if name not in table.excused_by:
         return pl.lit(value=False)
     return in_hole(holes, table.excused_by[name], table.layout.time_column)

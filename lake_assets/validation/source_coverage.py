@@ -12,10 +12,10 @@ from datetime import datetime
 import polars as pl
 
 from lake_assets.schema.known_damage import Damage
-from lake_assets.schema.known_holes import Hole
 from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import CheckOutcome, outcome
 from lake_assets.validation.rules import all_excused, in_hole
+from lake_resources.known_hole import KnownHole
 
 
 def source_coverage(
@@ -24,7 +24,7 @@ def source_coverage(
     kinds: Mapping[str, str],
     rows: pl.DataFrame | None = None,
     *,
-    holes: Sequence[Hole] = (),
+    holes: Sequence[KnownHole] = (),
     damage: Sequence[Damage] = (),
     never: Collection[str] = (),
 ) -> CheckOutcome:
@@ -71,7 +71,9 @@ def source_coverage(
     return outcome("source_coverage", passed=not absent and not ran_out and not lost, metadata=metadata)
 
 
-def _without_ticks(table: Table, rows: pl.DataFrame, kinds: Mapping[str, str], holes: Sequence[Hole]) -> dict[str, int]:
+def _without_ticks(
+    table: Table, rows: pl.DataFrame, kinds: Mapping[str, str], holes: Sequence[KnownHole]
+) -> dict[str, int]:
     """By stream of ticks that has a source, the rows that no source holds whole and no known hole names."""
     found = {}
     for use in table.streams:

@@ -18,11 +18,12 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError, StorageError
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.ledger import KnownHole, Ledger
+from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.store import Store
 from lake_tests.support.sound_hours import (
     FIRST,

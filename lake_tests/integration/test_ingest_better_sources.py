@@ -11,7 +11,7 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.inputs import vintages
 from lake_assets.lake import open_lake
 from lake_resources.errors import StorageError
-from lake_resources.storage.ledger.ledger import KnownHole
+from lake_resources.known_hole import KnownHole
 from lake_tests.support.simulated_lake import (
     DAY,
     HOUR,

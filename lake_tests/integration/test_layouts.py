@@ -15,12 +15,13 @@ import polars as pl
 import pytest
 
 from lake_resources.errors import LedgerError, StorageError
+from lake_resources.known_hole import KnownHole
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
 from lake_resources.storage.compaction import Period, clear, compact
 from lake_resources.storage.duckdb_views import remake_views, write_view
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, KnownHole, Listing, Revision
+from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, Listing, Revision
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.placement import is_intact, stretches
 from lake_resources.storage.reader import read_partition, scan

@@ -31,10 +31,10 @@ from lake_resources.binance.market import UM
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
+from lake_resources.known_hole import KnownHole
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.compaction import Period, compact
-from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours

@@ -12,10 +12,11 @@ from lake_assets.jobs.quality_reports import request_report_cards
 from lake_assets.lake import open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.compaction import Period, compact
-from lake_resources.storage.ledger.ledger import KnownHole, Revision
+from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 

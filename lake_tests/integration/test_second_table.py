@@ -14,6 +14,7 @@ import pytest
 
 from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.audit.cache import AuditCache
+from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.build.compaction import run_compaction
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
@@ -24,8 +25,8 @@ from lake_assets.quality.month_card import picture, render, report_card
 from lake_assets.reading import load, scan, verify
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import NotClean, SettingsError
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import KnownHole
 from lake_tests.support.toy_seconds import SECOND, SYMBOL, TOY, TOY_ASSET, build_toy, keep_archive, klines
 
 DAY = timedelta(days=1)
@@ -163,6 +164,15 @@ def test_rows_and_bars_are_exported_with_their_certificate(lake: Lake, tmp_path:
     assert (told["timeframe"], told["present_seconds"], told["explained_seconds"]) == ("1m", 86_390, 10)
     with pytest.raises(SettingsError, match="the minute table has no rows of 1s"):
         ExportRequest(FIRST, END, "1s").chosen(UM_MINUTE)
+
+
+def test_its_bars_pass_the_rulepack_against_their_klines(lake: Lake) -> None:
+    built(lake)
+    result = check_bars(lake, SYMBOL, FIRST, REFUSED)
+    assert (result.verdict, result.rows) == ("PASS", 172_790)
+    by_rule = {rule.rule: rule for rule in result.rules}
+    assert (by_rule["R5"].checked, by_rule["R5"].stats["excused"]) == (172_800, 10)
+    assert by_rule["R7"].checked == 172_790
 
 
 class Opened:

@@ -14,10 +14,10 @@ from lake_assets.quality.certificate import certify
 from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.compaction import Period, clear, compact
-from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.root import claim_root
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
 

@@ -20,8 +20,8 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_to_json
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.errors import NotClean
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.commit import commit_partitions
-from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.provenance import SourceKind, SourceRef
 from lake_resources.storage.root import claim_root
 from lake_resources.storage.store import Store

@@ -30,11 +30,11 @@ from lake_assets.sensors.run_alerts import ALERT_SENSOR
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.watchdog.heartbeat import heartbeat_path, report_path, run
 from lake_assets.watchdog.look import find_facts
+from lake_resources.known_hole import KnownHole
 from lake_resources.messages.alerts import Alert, send
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger import engine as ledger_engine
-from lake_resources.storage.ledger.ledger import KnownHole
 from lake_resources.storage.root import claim_root
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.receiver import Receiver, receiver

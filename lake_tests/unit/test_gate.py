@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.schema.known_holes import Hole
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import assemble
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import CHECK_NAMES, GATE_CHECKS, CheckOutcome
 from lake_assets.validation.partition_audit import partition_audit
+from lake_resources.known_hole import KnownHole
 from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, inputs, kline, wire
 
 NAN = float("nan")
@@ -34,8 +34,8 @@ def frame() -> pl.DataFrame:
     )
 
 
-def hole(stream: str, start: datetime, minutes: int) -> Hole:
-    return Hole(stream, "*", start, start + minutes * MINUTE, "exchange was down", "issue 1")
+def hole(stream: str, start: datetime, minutes: int) -> KnownHole:
+    return KnownHole(stream, "*", start, start + minutes * MINUTE, "exchange was down", "issue 1")
 
 
 def put(frame: pl.DataFrame, minute: int, **values: float | None) -> pl.DataFrame:
@@ -50,7 +50,7 @@ def without(frame: pl.DataFrame, *minutes: int) -> pl.DataFrame:
     return frame.filter(~pl.col("timestamp").is_in([TEN + minute * MINUTE for minute in minutes]))
 
 
-def judged(frame: pl.DataFrame, *holes: Hole, hour: datetime = TEN) -> dict[str, CheckOutcome]:
+def judged(frame: pl.DataFrame, *holes: KnownHole, hour: datetime = TEN) -> dict[str, CheckOutcome]:
     return {check.name: check for check in gate(TABLE, frame, WINDOWS, holes)[hour]}
 
 
@@ -184,7 +184,7 @@ def test_metadata_has_the_same_numbers_whatever_the_verdict(frame: pl.DataFrame)
     }
 
 
-def audit(frame: pl.DataFrame | None, start: int = 0, end: int = 60, *holes: Hole) -> list[str]:
+def audit(frame: pl.DataFrame | None, start: int = 0, end: int = 60, *holes: KnownHole) -> list[str]:
     return partition_audit(TABLE, frame, TEN, TEN + start * MINUTE, TEN + end * MINUTE, holes=holes)
 
 

@@ -12,7 +12,8 @@ from sqlalchemy.dialects import postgresql
 
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import LedgerError, SettingsError
-from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, KnownHole, Revision
+from lake_resources.known_hole import KnownHole
+from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, Revision
 from lake_resources.storage.ledger.tables import METADATA, utc_text
 from lake_resources.storage.store import open_store
 from lake_tests.support.minute_hours import DAY, NOW, SYMBOL, at, partition

@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from lake_assets.schema.known_damage import Damage
-from lake_assets.schema.known_holes import Hole
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import trade_features
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.known_hole import KnownHole
 from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, kline, metrics_row, wire
 
 ELEVEN = TEN + HOUR
@@ -190,8 +190,8 @@ def test_a_ratio_must_round_to_what_rest_publishes() -> None:
     assert compare(metrics(2.24152336), metrics(2.2416), "metrics").columns == {"count_toptrader_long_short_ratio": 1}
 
 
-def hole(stream: str, first: int, last: int) -> Hole:
-    return Hole(stream, "BTCUSDT", TEN + first * MINUTE, TEN + last * MINUTE, "halt", "#1")
+def hole(stream: str, first: int, last: int) -> KnownHole:
+    return KnownHole(stream, "BTCUSDT", TEN + first * MINUTE, TEN + last * MINUTE, "halt", "#1")
 
 
 def test_known_holes_of_the_whole_hour_excuse_a_stream_and_damage_is_only_named() -> None:

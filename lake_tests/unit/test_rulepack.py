@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.schema.known_holes import Hole
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import BarColumns, RulepackResult, rulepack
+from lake_resources.known_hole import KnownHole
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -108,7 +108,7 @@ def test_missing_bars_at_the_ends_count() -> None:
 
 def test_a_known_hole_excuses_its_bars_and_no_others() -> None:
     frame = bars(10, MINUTE).filter(~pl.col("ts").is_between(START + 3 * MINUTE, START + 5 * MINUTE))
-    hole = Hole("klines_1m", "*", START + 3 * MINUTE, START + 5 * MINUTE, "halt", "issue")
+    hole = KnownHole("klines_1m", "*", START + 3 * MINUTE, START + 5 * MINUTE, "halt", "issue")
     result = judged(frame, 10, MINUTE, holes=[hole])
     assert broken(result) == {"R5": 1}
     assert result.rules[4].stats["excused"] == 2

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lake_resources.known_hole import KnownHole
 from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.tables import KNOWN_HOLES, MISSING_SOURCES, QUARANTINE, REVISIONS
 from lake_resources.storage.ledger.watermark_rows import WatermarkRows
@@ -77,18 +78,6 @@ class Revision:
     old_value: float | None
     new_value: float | None
     noticed_at: datetime
-
-
-@dataclass(frozen=True)
-class KnownHole:
-    """A span `[start, end)` that the exchange itself does not have; `symbol` may be `*` for all."""
-
-    stream: str
-    symbol: str
-    start: datetime
-    end: datetime
-    cause: str
-    reference: str
 
 
 class EventRows(WatermarkRows):

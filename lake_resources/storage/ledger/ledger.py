@@ -20,7 +20,6 @@ from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.event_rows import (
     ANY_SYMBOL,
     EventRows,
-    KnownHole,
     MissingSource,
     QuarantineEntry,
     Revision,
@@ -37,7 +36,6 @@ __all__ = [
     "Capture",
     "CompactedFile",
     "Intent",
-    "KnownHole",
     "Ledger",
     "Listing",
     "MissingSource",

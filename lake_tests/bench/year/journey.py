@@ -23,9 +23,9 @@ from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECKS
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.ledger.ledger import KnownHole
 from lake_tests.bench.year.dagster_here import DagsterHere, dagster_on
 from lake_tests.bench.year.damage import damage, remove_strays
 from lake_tests.bench.year.found import (
