@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
+from lake_tests.support.waiting import free_port
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -49,8 +49,8 @@ def main() -> None:
             exchange="simulator",
             symbols=symbols,
             start=datetime.now(UTC).date() - timedelta(days=30),
-            simulator_port=_free_port(),
-            webserver_port=_free_port(),
+            simulator_port=free_port(),
+            webserver_port=free_port(),
             hot_interval_s=given.interval,
         )
         with local_stack(settings, say=lambda line: None) as stack:
@@ -184,12 +184,6 @@ def _size(home: Path) -> dict[str, float]:
             connection.execute("VACUUM")
         connection.close()
     return {"rows": rows, "bytes": sum(path.stat().st_size for path in home.rglob("*") if path.is_file())}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

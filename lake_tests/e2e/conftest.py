@@ -6,7 +6,6 @@ first, and looked at last.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +22,7 @@ from lake_assets.local_stack.supervision import Stack
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
-from lake_tests.support.outage import free_port
+from lake_tests.support.waiting import free_port, wait_until
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,12 @@ class Journey:
 
     def wait(self, what: str, ready: Callable[[], object], *, seconds: float = 300) -> None:
         """Until `ready()` is true; the time is for machines with other work, no test depends on less of it."""
-        deadline = time.monotonic() + seconds
-        while not ready():
+
+        def meanwhile() -> None:
             self.stack.check()
             self.stack.tend()
-            assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
-            time.sleep(0.5)
+
+        wait_until(ready, what, seconds=seconds, every_s=0.5, meanwhile=meanwhile)
 
 
 _LAST = ("test_backfill_over_graphql", "test_hot_band")

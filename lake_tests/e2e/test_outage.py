@@ -35,12 +35,12 @@ from lake_tests.support.outage import (
     MINUTE,
     HourOnDisk,
     Strike,
-    free_port,
     hours_on_disk,
     instance_of,
     strike,
     trade_ids,
 )
+from lake_tests.support.waiting import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -88,11 +88,7 @@ def _say(text: str) -> None:
 
 
 def _wait(stack: Stack, what: str, seconds: float, ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        stack.check()
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
-        time.sleep(0.2)
+    wait_until(ready, what, seconds=seconds, every_s=0.2, meanwhile=stack.check)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from lake_assets.cli.main import app
 from lake_resources.errors import LakeError
 from lake_resources.storage.root import claim_root
 from lake_tests.support.sound_hours import FIRST, HOUR, SYMBOL, commit_sound, open_files
+from lake_tests.support.waiting import free_port
 
 RANGE = ["--start", f"{FIRST:%Y-%m-%d}", "--end", f"{FIRST + 6 * HOUR:%Y-%m-%dT%H:%M}"]
 
@@ -26,10 +26,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     claim_root(root, "simulator")
     commit_sound(store, FIRST, 6)
     store.ledger.close()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for name, value in {"ROOT": root, "SYMBOLS": SYMBOL, "WEBSERVER_PORT": port}.items():
+    for name, value in {"ROOT": root, "SYMBOLS": SYMBOL, "WEBSERVER_PORT": free_port()}.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
     return root
 

@@ -36,6 +36,8 @@ from lake_tests.support.sound_hours import (
     sound_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 END = FIRST + 3 * HOUR
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINUTE = timedelta(minutes=1)

@@ -22,6 +22,8 @@ from lake_resources.storage.commit import Rejection, commit_partitions, quaranti
 from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
+pytestmark = pytest.mark.slow
+
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MONTH = datetime(2026, 2, 1, tzinfo=UTC)
 NEXT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -31,6 +31,7 @@ from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.observers import SilentObserver
 from lake_tests.support.stores import store_at
+from lake_tests.support.waiting import wait_until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -98,9 +99,7 @@ def process(root: Path, sim: SimulatorServer, rest_url: str) -> Iterator[subproc
     with (root / "log").open("wb") as log:
         running = subprocess.Popen(command, env=given, cwd=root, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not list(root.rglob("*.open")):
-            time.sleep(0.1)
+        wait_until(lambda: list(root.rglob("*.open")), "a record")
         time.sleep(1.0)
         yield running
     finally:

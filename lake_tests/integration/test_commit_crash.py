@@ -1,6 +1,5 @@
 """A writer killed at random points, again and again: no half-visible hour, no lost row, the next run repairs."""
 
-import json
 import logging
 import os
 import random
@@ -13,22 +12,12 @@ import pytest
 
 from lake_resources.storage.commit import commit_partitions, recover
 from lake_resources.storage.hashing import file_hash
-from lake_tests.support.commit_nursery import nursery
+from lake_tests.support.commit_nursery import acknowledged, nursery
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
+from lake_tests.support.waiting import wait_until
 
 LOG = logging.getLogger(__name__)
 HOURS = 6
-
-
-def acknowledged(root):
-    """Newest version of each hour whose commit had returned, and the newest version of all."""
-    log = root / "acknowledged"
-    newest, last = {}, 0
-    for line in log.read_text().splitlines() if log.exists() else []:
-        version, hours = json.loads(line)
-        newest |= dict.fromkeys(hours, version)
-        last = version
-    return newest, last
 
 
 def whole_version(path):
@@ -37,14 +26,6 @@ def whole_version(path):
     assert rows.height == 60
     (version,) = rows["close"].unique().to_list()
     return version
-
-
-def wait_for_a_commit(root, last):
-    """Until a version newer than `last` is acknowledged."""
-    deadline = time.monotonic() + 30
-    while acknowledged(root)[1] == last:
-        assert time.monotonic() < deadline, "the writer does not write"
-        time.sleep(0.001)
 
 
 @pytest.mark.slow
@@ -62,7 +43,7 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
             newest, last = acknowledged(tmp_path)
             (process,) = writers.start(["forever", str(tmp_path), kill, last])
             if kill % 5:  # four in five die in a later commit, the others perhaps before or in their first
-                wait_for_a_commit(tmp_path, last)
+                wait_until(lambda last=last: acknowledged(tmp_path)[1] != last, "a commit", every_s=0.001)
             time.sleep(chance.uniform(0, 0.06))
             os.kill(process, signal.SIGKILL)
             assert writers.wait() == [-signal.SIGKILL]

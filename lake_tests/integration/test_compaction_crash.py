@@ -3,7 +3,6 @@
 The hours have all columns of the minute table and lie on both sides of a month's end.
 """
 
-import json
 import logging
 import os
 import random
@@ -18,23 +17,13 @@ import pytest
 from lake_resources.storage.commit import recover
 from lake_resources.storage.compaction import clear, compact
 from lake_resources.storage.reader import scan
-from lake_tests.support.commit_nursery import nursery
+from lake_tests.support.commit_nursery import acknowledged, nursery
 from lake_tests.support.compacted_hours import MONTHS, START
 from lake_tests.support.minute_hours import SYMBOL, clock, lake
+from lake_tests.support.waiting import wait_until
 
 LOG = logging.getLogger(__name__)
 FIRST, END = MONTHS[0].start, MONTHS[-1].end
-
-
-def acknowledged(root):
-    """Newest version of each hour whose commit had returned, and the newest version of all."""
-    log = root / "acknowledged"
-    newest, last = {}, 0
-    for line in log.read_text().splitlines() if log.exists() else []:
-        version, hours = json.loads(line)
-        newest |= dict.fromkeys(hours, version)
-        last = version
-    return newest, last
 
 
 def versions(store):
@@ -62,10 +51,8 @@ def test_a_compaction_killed_anywhere_loses_nothing(tmp_path, kills):
             assert kill < 20 * kills, f"a state was never met: {states}"
             (process,) = writers.start(["compact", str(tmp_path), kill, acknowledged(tmp_path)[1]])
             if kill % 5:  # four in five die after their first commit: in a compaction, a removal or a later commit
-                last, deadline = acknowledged(tmp_path)[1], time.monotonic() + 30
-                while acknowledged(tmp_path)[1] == last:
-                    assert time.monotonic() < deadline, "the writer does not write"
-                    time.sleep(0.001)
+                last = acknowledged(tmp_path)[1]
+                wait_until(lambda last=last: acknowledged(tmp_path)[1] != last, "a commit", every_s=0.001)
             time.sleep(chance.uniform(0, 0.15))
             os.kill(process, signal.SIGKILL)
             assert writers.wait() == [-signal.SIGKILL]

@@ -28,6 +28,8 @@ from lake_tests.bench.feed_1h import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[FeedBench]:

@@ -28,6 +28,8 @@ from lake_tests.support.simulated_lake import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 REST = "^/(fapi|futures)"
 VISION = "^/data/"
 BEFORE, DISTURBED = DAY + 10 * HOUR, DAY + 11 * HOUR

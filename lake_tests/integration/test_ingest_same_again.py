@@ -27,6 +27,8 @@ from lake_tests.support.simulated_lake import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 MINUTES = timedelta(minutes=1)
 
 

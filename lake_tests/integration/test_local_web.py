@@ -25,7 +25,7 @@ from websockets.sync.client import connect
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.outage import free_port
+from lake_tests.support.waiting import free_port
 
 pytestmark = pytest.mark.slow
 

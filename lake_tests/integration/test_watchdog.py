@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +40,7 @@ from lake_tests.support.automated_lake import automated
 from lake_tests.support.receiver import Receiver, receiver
 from lake_tests.support.simulated_lake import DAY, HOUR, Bench, bench_on
 from lake_tests.support.stores import store_at
+from lake_tests.support.waiting import wait_until
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 
@@ -66,13 +67,6 @@ def settings(tmp_path: Path, **given: object) -> LakeSettings:
 
 def beat(instance: dg.DagsterInstance, at: datetime) -> None:
     instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), "SENSOR", "x", None))
-
-
-def until(ready: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, f"it did not come within {seconds} s"
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -238,10 +232,10 @@ def test_the_process_outlives_a_look_that_failed(
     with ExitStack() as lock:
         lock.enter_context(locked(chosen))
         with watching(chosen) as lines:
-            until(lambda: hook.bodies)
+            wait_until(lambda: hook.bodies)
             assert json.loads(heartbeat_path(chosen).read_text())["status"] == "ERROR"
             lock.close()
-            until(lambda: len(hook.bodies) == 2)
+            wait_until(lambda: len(hook.bodies) == 2)
             assert json.loads(heartbeat_path(chosen).read_text())["status"] == "HEALTHY"
     assert [body["kind"] for body in hook.bodies] == ["unhealthy", "healthy_again"]
     assert "could not read the ledger" in hook.bodies[0]["detail"]
@@ -253,7 +247,7 @@ def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, 
     chosen.lake_root.mkdir()
     (chosen.lake_root / "logs").write_text("in the way")
     with watching(chosen):
-        until(lambda: hook.bodies)
+        wait_until(lambda: hook.bodies)
     assert "the heartbeat could not be written" in hook.bodies[0]["detail"]
 
 
@@ -334,7 +328,7 @@ def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
 ) -> None:
     chosen = settings(tmp_path, webhook_url=hook.url)
     with watching(chosen):
-        until(lambda: hook.bodies)
+        wait_until(lambda: hook.bodies)
         found = json.loads(heartbeat_path(chosen).read_text())
     assert found["status"] == "STOPPED"
     assert [body["kind"] for body in hook.bodies] == ["unhealthy"]

@@ -64,13 +64,13 @@ def test_the_reader_sees_the_last_version_that_was_not_worse(tmp_path_factory, b
 @given(order=st.permutations(range(6)), cuts=st.lists(st.integers(1, 5), max_size=3, unique=True))
 def test_hours_committed_in_any_order_and_batching_are_the_same_bytes(tmp_path_factory, order, cuts):
     store = lake(tmp_path_factory.mktemp("lake"))
-    whole_catalog, whole_ledger = lake(tmp_path_factory.mktemp("lake"))
+    whole = lake(tmp_path_factory.mktemp("lake"))
     edges = [0, *sorted(cuts), 6]
     for first, last in itertools.pairwise(edges):
         commit_partitions(store, SYMBOL, [candidate(at(hour)) for hour in order[first:last]], clock=clock)
-    commit_partitions(whole_catalog, whole_ledger, SYMBOL, [candidate(at(hour)) for hour in range(6)], clock=clock)
-    assert store.ledger.partitions(SYMBOL, at(0), at(6)) == whole_ledger.partitions(SYMBOL, at(0), at(6))
+    commit_partitions(whole, SYMBOL, [candidate(at(hour)) for hour in range(6)], clock=clock)
+    assert store.ledger.partitions(SYMBOL, at(0), at(6)) == whole.ledger.partitions(SYMBOL, at(0), at(6))
     for row in store.ledger.partitions(SYMBOL, at(0), at(6)):
-        assert store.catalog.absolute(row.path).read_bytes() == whole_catalog.absolute(row.path).read_bytes()
+        assert store.catalog.absolute(row.path).read_bytes() == whole.catalog.absolute(row.path).read_bytes()
     store.ledger.close()
-    whole_ledger.close()
+    whole.ledger.close()

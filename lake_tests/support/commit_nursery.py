@@ -50,3 +50,15 @@ def nursery() -> Iterator[Nursery]:
         yield Nursery(process)
         process.stdin.close()
         process.wait(timeout=30)
+
+
+def acknowledged(root: Path) -> tuple[dict[int, int], int]:
+    """Newest version of each hour whose commit had returned, and the newest version of all."""
+    log = root / "acknowledged"
+    newest: dict[int, int] = {}
+    last = 0
+    for line in log.read_text().splitlines() if log.exists() else []:
+        version, hours = json.loads(line)
+        newest |= dict.fromkeys(hours, version)
+        last = version
+    return newest, last

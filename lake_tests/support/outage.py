@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -53,13 +52,6 @@ class HourOnDisk:
     promised_hash: str
     found_hash: str
     minutes: frozenset[datetime]
-
-
-def free_port() -> int:
-    """A port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,0 +1,59 @@
+"""Waiting for conditions, never for seconds, and what processes and ports are free or gone.
+
+Belongs here: what tests with processes of their own ask of the machine. Does not belong here: what they prove.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait_until(
+    ready: Callable[[], object],
+    what: str = "it",
+    *,
+    seconds: float = 120,
+    every_s: float = 0.02,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> None:
+    """Return when `ready()` is true. The time is for machines with other work: no test depends on less of it.
+
+    Raises:
+        AssertionError: it did not come within so many seconds; names what.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        meanwhile()
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
+        time.sleep(every_s)
+
+
+def gone(process_id: int) -> bool:
+    """Whether a process has ended; one that nobody has asked for its exit code yet has."""
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def group_gone(group: int) -> bool:
+    """The same of every process of a group."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _parent, its_group = (directory / "stat").read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_group) == group and state not in "ZX":
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
