@@ -30,7 +30,7 @@ class CommandLine:
 _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Run it": (
         ("up", "commands_stack", "Start webserver, daemon, live collector and simulator; stay until Ctrl+C."),
-        ("demo", "commands_stack", "Backfill two days on the simulator and print what was written."),
+        ("demo", "commands_demo", "Backfill two days on the simulator and print what was written."),
         ("init-state", "commands_init", "Create the lake's directory and ledger; what is there is left alone."),
         ("run-once", "commands_run", "Build the hours from the watermark to now, once, without Dagster."),
         ("run-daemon", "commands_run", "Do what `run-once` does, again and again until Ctrl+C."),

@@ -1,15 +1,13 @@
-"""`lake up` and `lake demo`: Dagster, collector and simulator on this machine.
+"""`lake up`: Dagster, collector and simulator on this machine.
 
-Belongs here: the commands. Does not belong here: the processes (`local_stack`), what the demo does (`demo`).
+Belongs here: the command. Does not belong here: the processes (`local_stack`).
 """
 
 from __future__ import annotations
 
 import typer
 
-from lake_assets.cli.demo import run_demo
-from lake_assets.cli.printing import coloured, messages, terminal
-from lake_assets.lake import open_lake
+from lake_assets.cli.printing import messages
 from lake_assets.local_stack.stack import local_stack, watch
 from lake_resources.settings import LakeSettings
 
@@ -33,19 +31,3 @@ def up() -> None:
             watch(stack, say=console.print)
         except KeyboardInterrupt:
             console.print("stopping ...")
-
-
-@app.command()
-def demo() -> None:
-    """Backfill two days on the simulator and print what was written.
-
-    The days are the newest one whose archives are published, and today so far. Exit code 4 when something is missing.
-
-    Example: `lake demo`
-    """
-    # What it prints is what it launched: nothing else runs meanwhile.
-    settings = LakeSettings(exchange="simulator", automation=False, collector=False)
-    console = terminal()
-    with local_stack(settings, say=messages().print) as stack:
-        run_demo(settings, open_lake(settings), stack, console)
-    console.print(coloured("demo passed", "green", "; `make up` shows it in Dagster's UI"))

@@ -88,11 +88,12 @@ def find_schedules(
 def _declared(settings: LakeSettings) -> tuple[tuple[_Declared, ...], tuple[_Declared, ...]]:
     """Sensors and schedules of the code location."""
     # Half a second that only who looks at health should wait for, not every command.
-    from lake_assets.definitions import build_definitions
+    from lake_assets.jobs.job_list import build_jobs
+    from lake_assets.schedules import build_schedules
+    from lake_assets.sensors.sensor_list import build_sensors
 
-    definitions = build_definitions(settings)
-    sensors = [each for each in definitions.sensors or () if isinstance(each, dg.SensorDefinition)]
-    schedules = [each for each in definitions.schedules or () if isinstance(each, dg.ScheduleDefinition)]
+    sensors = build_sensors(settings, build_jobs(settings))
+    schedules = build_schedules(settings)
     return (
         tuple(
             _Declared(

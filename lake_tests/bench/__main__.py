@@ -130,6 +130,15 @@ def klines(rounds: int) -> None:
             report(f"klines-{figure}-{latency_ms}ms", ratio, "x", "<=", target)
 
 
+def startup(_rounds: int) -> None:
+    """CPU of starting small commands, bytecode caches warm."""
+    say("starting commands ...")
+    found = measure("startup")
+    for name, target in (("help", 0.5), ("show", 0.8), ("missing", 0.8), ("holes", 0.8), ("show-watermark", 0.8)):
+        report(f"startup-{name}", found[name], " s", "<=", target)
+    report("startup-health", found["health"], " s", "<=", 2)
+
+
 def audit(_rounds: int) -> None:
     """Five years of hours audited, cold and unchanged; the rulepack over a symbol-year."""
     say("auditing 43,800 hours ...")
@@ -181,8 +190,8 @@ def hot(_rounds: int) -> None:
 
 
 PARTS: dict[str, Callable[[int], None]] = {
-    "day": day, "commit": commit, "dagster": dagster, "klines": klines, "audit": audit, "reading": reading,
-    "collector": collector,
+    "startup": startup, "day": day, "commit": commit, "dagster": dagster, "klines": klines, "audit": audit,
+    "reading": reading, "collector": collector,
 }  # fmt: skip
 LONG_PARTS: dict[str, Callable[[int], None]] = {"hot": hot}
 
