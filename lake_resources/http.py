@@ -1,13 +1,12 @@
 """One pooled HTTP/1.1 client and the retry rule of all calls of the exchange.
 
-Belongs here: connections, time-outs, TLS, answers as bytes, what a broken connection becomes, back-off.
+Belongs here: connections, time-outs, TLS, answers as bytes, what a broken connection becomes, which failures repeat.
 Does not belong here: what a status or a body means to an exchange; any name of Binance.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ import certifi
 import tenacity
 import urllib3
 
+from lake_resources.backoff import Backoff
 from lake_resources.errors import ExchangeError, OverLimit, RateLimited, TransportError
 from lake_resources.input_limits import DEFAULT_LIMITS, HEADER_BYTES, InputLimits
 from lake_resources.metered_http import Meter, metered
@@ -28,8 +28,7 @@ from lake_resources.metered_http import Meter, metered
 Query = Mapping[str, str | int]
 Sleep = Callable[[float], None]
 
-BACKOFF_FIRST_S = 0.25
-BACKOFF_MAX_S = 30.0
+_BACKOFF = Backoff(0.25, 30.0, jitter=0.25)
 STREAM_BYTES = 1 << 18
 _DRAINED_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 300
@@ -224,8 +223,7 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, RateLimited):
         return error.retry_after_s
-    backoff: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (state.attempt_number - 1))
-    return backoff * random.uniform(1.0, 1.25)
+    return _BACKOFF.after_s(state.attempt_number)
 
 
 def _target(path: str, query: Query | None) -> str:

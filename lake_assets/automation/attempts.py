@@ -1,6 +1,6 @@
 """What was tried lately, so that nothing is tried twice within its backoff.
 
-Belongs here: the memory of attempts as a sensor's cursor, the backoff rule. Does not belong here: what is worth trying.
+Belongs here: the memory of attempts as a sensor's cursor. Does not belong here: what is worth trying.
 """
 
 from __future__ import annotations
@@ -8,22 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-
-@dataclass(frozen=True)
-class Backoff:
-    """Waiting times that double: `first`, 2 × `first`, … up to `longest`."""
-
-    first: timedelta
-    longest: timedelta
-
-    def after(self, count: int) -> timedelta:
-        """How long to wait after `count` attempts in vain; nothing after none."""
-        if count <= 0:
-            return timedelta(0)
-        doubled: int = 2 ** min(count - 1, 30)
-        return min(self.first * doubled, self.longest)
+from lake_resources.backoff import Backoff
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.automation.attempts import Attempts
 from lake_assets.build.open_hours import OpenHours
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.backoff import Backoff
 from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import MissingSource
 
-BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
+BACKOFF = Backoff(5 * 60.0, 6 * 3600.0)
 
 Cause = Literal["missing", "incomplete", "quarantined", "source"]
 

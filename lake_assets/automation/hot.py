@@ -13,9 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.automation.attempts import Attempts
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import expected_end
+from lake_resources.backoff import Backoff
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.ledger.ledger import Capture, Partition
 
@@ -23,7 +24,7 @@ JUST_CLOSED = timedelta(seconds=2)
 """A minute is asked for this long after its end: the exchange needs a moment to close its klines."""
 SETTLED_AFTER = max(feed.settle for feed in UM_MINUTE.uses.values())
 """After the end of an hour; then an answer to any stream does not change any more."""
-BACKOFF = Backoff(timedelta(seconds=20), timedelta(minutes=5))
+BACKOFF = Backoff(20.0, 5 * 60.0)
 """Between attempts on an hour that changed nothing: the exchange is down, or the gate refuses the rows."""
 
 

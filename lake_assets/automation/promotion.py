@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.automation.attempts import Attempts
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.backoff import Backoff
 from lake_resources.clock import DAY
 from lake_resources.storage.ledger.ledger import Archive, MissingSource, Partition
 
@@ -24,7 +25,7 @@ RECHECKED_FOR = timedelta(days=10)
 RECHECK_EVERY = timedelta(hours=6)
 GRACE = timedelta(hours=1)
 """A day with some of its archives waits this long for the others, so that it is rebuilt once."""
-BACKOFF = Backoff(timedelta(minutes=5), timedelta(hours=6))
+BACKOFF = Backoff(5 * 60.0, 6 * 3600.0)
 
 _POLL_EVERY = (
     (timedelta(hours=4), timedelta(minutes=5)),
@@ -159,7 +160,7 @@ def _rechecks(state: DayState, now: datetime, attempts: Attempts) -> list[Poll]:
         return []
     if now - max(row.fetched_at for row in known.values()) < RECHECK_EVERY:
         return []
-    pause = Backoff(RECHECK_EVERY, RECHECK_EVERY)
+    pause = Backoff(RECHECK_EVERY.total_seconds(), RECHECK_EVERY.total_seconds())
     return [
         Poll(state.symbol, name, state.period, known_sha256=row.sha256)
         for name, row in sorted(known.items())

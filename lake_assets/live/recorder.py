@@ -116,6 +116,7 @@ def _open(
         max_age=timedelta(hours=settings.segment_max_age_hours),
         max_bytes=int(settings.segment_max_gib * (1 << 30)),
         limits=limits,
+        frame_bytes=settings.limits.frame_bytes,
     )
     recovered = recover(catalog.live_records_dir)
     journal = Journal(settings.resolved_ledger_url, catalog.layout.market, busy_ms=_JOURNAL_BUSY_MS)

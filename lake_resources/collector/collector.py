@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from lake_resources.backoff import Backoff, Reconnecting
 from lake_resources.binance.market import UM, Market
-from lake_resources.binance.ws.stream_session import Backoff, SessionLimits, StreamSession
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.binance.ws.subscriptions import routes
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
@@ -29,12 +30,15 @@ from lake_resources.collector.segments import prune
 from lake_resources.collector.snapshots import BookSource, Snapshots
 from lake_resources.collector.threads import DaemonThreads
 from lake_resources.errors import SettingsError
+from lake_resources.input_limits import DEFAULT_LIMITS
 
 log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
 FLUSH_BYTES = 8 << 20
 HOUSEKEEPING_S = 60.0
+RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.5, 60.0
+"""Binance allows 300 attempts to connect in 5 minutes per address."""
 JOURNAL_S, JOURNAL_RETRY_S = 0.5, 5.0
 STOP_S = 8.0
 """Its end takes no longer, whatever hangs; two more are for the process around it."""
@@ -61,6 +65,7 @@ class CollectorSettings:
         max_bytes: of all segments together.
         limits: deadlines of connections.
         market: whose streams are collected.
+        frame_bytes: a larger frame ends its connection.
 
     Raises:
         SettingsError: more symbols than one socket can carry.
@@ -74,6 +79,7 @@ class CollectorSettings:
     max_bytes: int = 20 << 30
     limits: SessionLimits = field(default_factory=SessionLimits)
     market: Market = UM
+    frame_bytes: int = DEFAULT_LIMITS.frame_bytes
 
     def __post_init__(self) -> None:
         kinds, most = max(map(len, routes(self.market.name).values())), self.market.streams_per_socket
@@ -207,7 +213,7 @@ class Collector:
         return True
 
     async def _route(self, route: str) -> None:
-        backoff = Backoff()
+        waits = Reconnecting(Backoff(RECONNECT_FIRST_S, RECONNECT_LONGEST_S, jitter=0.25))
         current: Connection | None = None
         successor: Connection | None = None
         try:
@@ -221,7 +227,7 @@ class Collector:
                 await self._close(ended, reason)
                 lived_s = self._now_s() - ended.session.opened_s
                 if current is None and not self._stopping.is_set():
-                    await self._pause(backoff.after(lived_s if ended.verified_s is not None else 0.0))
+                    await self._pause(waits.after_s(lived_s if ended.verified_s is not None else 0.0))
                 successor = None
         finally:
             left = [each for each in (current, successor) if each is not None]
@@ -260,7 +266,14 @@ class Collector:
         self._numbers += 1
         session = StreamSession(route, self.settings.symbols, self.settings.limits, self.settings.market)
         session.begin(self._now_s())
-        connection = Connection(self._numbers, self.settings.ws_url, session, self.intake, self._now_s)
+        connection = Connection(
+            self._numbers,
+            self.settings.ws_url,
+            session,
+            self.intake,
+            self._now_s,
+            frame_bytes=self.settings.frame_bytes,
+        )
         self._connections.add(connection)
         self._notebook.note(connection.row)
         return connection

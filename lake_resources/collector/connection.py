@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from lake_resources.binance.ws.stream_session import StreamSession
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow
+from lake_resources.input_limits import DEFAULT_LIMITS
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
-MAX_FRAME_BYTES = 8 << 20
 _QUEUED_FRAMES = 4096
 
 
@@ -33,10 +33,18 @@ class Connection:
         session: its state machine, new.
         intake: takes the frames.
         now_s: steady clock.
+        frame_bytes: a larger frame ends the connection.
     """
 
     def __init__(
-        self, number: int, base_url: str, session: StreamSession, intake: Intake, now_s: Callable[[], float]
+        self,
+        number: int,
+        base_url: str,
+        session: StreamSession,
+        intake: Intake,
+        now_s: Callable[[], float],
+        *,
+        frame_bytes: int = DEFAULT_LIMITS.frame_bytes,
     ) -> None:
         self.number = number
         self.session = session
@@ -45,6 +53,7 @@ class Connection:
         self._url = session.market.socket_url(base_url, session.route)
         self._intake = intake
         self._now_s = now_s
+        self._frame_bytes = frame_bytes
         self._frames = 0
         self._last_ns = 0
         self._task = asyncio.create_task(self._run(), name=f"{session.route} socket {number}")
@@ -87,7 +96,7 @@ class Connection:
                 self._url,
                 compression=None,
                 proxy=None,
-                max_size=MAX_FRAME_BYTES,
+                max_size=self._frame_bytes,
                 max_queue=_QUEUED_FRAMES,
                 ping_interval=None,
                 open_timeout=OPEN_TIMEOUT_S,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from lake_resources.binance.ws.stream_session import Backoff
+from lake_resources.backoff import Backoff
 from lake_resources.collector.intake import Intake
 from lake_resources.errors import ExchangeError, StorageError
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 WAIT_MAX_S = 60.0
 CALM_S = 120.0
+_LOST_AGAIN = Backoff(2.0, WAIT_MAX_S)
+_FAILED = Backoff(1.0, WAIT_MAX_S, jitter=0.25)
 
 
 class BookSource(Protocol):
@@ -66,17 +68,18 @@ class Snapshots:
         last_s, times = self._asked.get(symbol, (-CALM_S, 0))
         times = times + 1 if self.now_s() - last_s < CALM_S else 0
         self._asked[symbol] = (self.now_s(), times)
-        return min(WAIT_MAX_S, 2.0 ** (times - 2)) if times > 2 else 0.0
+        return _LOST_AGAIN.after_s(times - 2)
 
     async def _ask(self, symbol: str, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        backoff = Backoff(first_s=1.0, max_s=WAIT_MAX_S)
+        failures = 0
         while True:
             try:
                 body = await self.in_thread(partial(self.rest.depth, symbol))
             except (ExchangeError, StorageError) as error:  # the governor's file may be locked
                 log.warning("%s: no order book snapshot: %s", symbol, error)
-                await asyncio.sleep(backoff.after(0.0))
+                failures += 1
+                await asyncio.sleep(_FAILED.after_s(failures))
             else:
                 self.intake.snapshot(symbol, body)
                 return

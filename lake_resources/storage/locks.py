@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lake_resources.backoff import Backoff
 from lake_resources.errors import PartitionBusy
 from lake_resources.storage.disk import disk_errors
 
 DEFAULT_TIMEOUT_S = 120.0
+_POLLED = Backoff(0.001, 0.05)
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def writer_lock(path: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator
 
 def _wait(descriptor: int, path: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    pause_s = 0.001
+    tries = 0
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +57,7 @@ def _wait(descriptor: int, path: Path, timeout_s: float) -> None:
                     f"lock {path}: another writer held it for {timeout_s:g} s",
                     remedy="Let the other run finish, then materialize this partition again",
                 ) from None
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 0.05)
+            tries += 1
+            time.sleep(_POLLED.after_s(tries))
         else:
             return

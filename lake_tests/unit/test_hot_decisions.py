@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.attempts import Attempts, Backoff
+from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.hot import BACKOFF, SETTLED_AFTER, HotHour, hot_hours, hot_window, is_due, plan_tick
+from lake_resources.backoff import Backoff
 from lake_tests.support.minute_hours import partition
 
 HOUR = timedelta(hours=1)
@@ -163,7 +164,7 @@ def test_the_memory_survives_as_text_and_forgets() -> None:
 
 
 def test_backoff_doubles_up_to_its_longest() -> None:
-    backoff = Backoff(timedelta(seconds=20), timedelta(minutes=5))
+    backoff = Backoff(20.0, 300.0)
     waits = [backoff.after(count).total_seconds() for count in (0, 1, 2, 3, 4, 5, 6, 500)]
     assert waits == [0, 20, 40, 80, 160, 300, 300, 300]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from lake_resources.backoff import Backoff, Reconnecting
 from lake_resources.binance.market import UM
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, MARK_PRICE
-from lake_resources.binance.ws.stream_session import Backoff, SessionLimits, StreamSession
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.binance.ws.subscriptions import names_of
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -159,13 +160,14 @@ def test_trades_of_one_symbol_may_rest_those_of_all_may_not() -> None:
 
 
 def test_backoff_doubles_and_is_forgotten_after_a_healthy_connection() -> None:
-    backoff = Backoff(first_s=0.5, max_s=60.0, healthy_s=60.0, jitter=lambda: 0.0)
+    waits = Reconnecting(Backoff(0.5, 60.0), healthy_s=60.0)
 
-    assert [backoff.after(0.0) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert backoff.after(59.0) == 60
-    assert backoff.after(61.0) == 0.5
-    assert backoff.after(0.0) == 1.0
+    assert [waits.after_s(0.0) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert waits.after_s(59.0) == 60
+    assert waits.after_s(61.0) == 0.5
+    assert waits.after_s(0.0) == 1.0
 
 
 def test_jitter_spreads_by_a_quarter() -> None:
-    assert Backoff(jitter=lambda: 1.0).after(0.0) == 0.5 * 1.25
+    spread = Backoff(0.5, 60.0, jitter=0.25, chance=lambda: 1.0)
+    assert [spread.after_s(failures) for failures in (0, 1, 2, 10_000)] == [0.0, 0.625, 1.25, 75.0]

@@ -7,8 +7,7 @@ frames (`frames`). Seconds are those of any steady clock; the caller passes them
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +100,8 @@ class StreamSession:
         self._last_s = now_s
         stream = kind, symbol
         known = stream in self.heard
+        if not known and symbol not in self.symbols:  # names of strangers must not fill memory
+            return
         self.heard[stream] = now_s
         if kind == BOOK_TICKER:
             self._awaited.setdefault(symbol, now_s)
@@ -172,35 +173,3 @@ class StreamSession:
 
     def _verify(self) -> None:
         self.verified = self._acknowledged_s is not None and not self._silent_kinds()
-
-
-class Backoff:
-    """Waiting times between attempts to connect: doubling with jitter, forgotten after a healthy connection.
-
-    Args:
-        first_s: first wait.
-        max_s: longest wait; 300 attempts in 5 minutes are allowed per address.
-        healthy_s: a connection that lived this long counts as healthy.
-        jitter: returns a factor's random part in [0, 1).
-    """
-
-    def __init__(
-        self,
-        first_s: float = 0.5,
-        max_s: float = 60.0,
-        healthy_s: float = 60.0,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._first_s = first_s
-        self._max_s = max_s
-        self._healthy_s = healthy_s
-        self._jitter = jitter
-        self._failures = 0
-
-    def after(self, lived_s: float) -> float:
-        """Seconds to wait after a connection that lived `lived_s` (0 when it could not be opened)."""
-        if lived_s >= self._healthy_s:
-            self._failures = 0
-        wait_s: float = min(self._max_s, self._first_s * 2.0 ** min(self._failures, 16))
-        self._failures += 1
-        return wait_s * (1.0 + 0.25 * self._jitter())
