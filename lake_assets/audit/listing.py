@@ -12,6 +12,7 @@ from lake_assets.lake import Lake
 from lake_resources.errors import ExchangeError
 from lake_resources.storage.ledger.ledger import Listing
 
+_YEAR_10000_MS = 253_402_300_800_000
 _PERPETUAL_DELIVERY = datetime(2100, 1, 1, tzinfo=UTC)
 """Perpetual contracts carry a delivery date of 2100-12-25; a nearer one is the end of trading."""
 
@@ -56,4 +57,6 @@ def refresh_listing(lake: Lake, symbol: str) -> None:
 
 
 def _instant(epoch_ms: object) -> datetime | None:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC) if isinstance(epoch_ms, int) and epoch_ms > 0 else None
+    if not isinstance(epoch_ms, int) or not 0 < epoch_ms < _YEAR_10000_MS:
+        return None
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)

@@ -22,6 +22,7 @@ from lake_assets.validation.trade_evidence import TALLIES, UNITS
 
 _KEY = b"lake.trade_tallies"
 _MINUTE_US = 60_000_000
+_MOST_UNITS = 2.0**53
 _ONE_MINUTE = timedelta(minutes=1)
 
 
@@ -43,8 +44,8 @@ def tally(agg_trades: pl.DataFrame) -> pl.DataFrame:
         first="first_trade_id",
         last="last_trade_id",
         single=single,
-        quantity=(pl.col("quantity") * UNITS).round().cast(pl.Int64),
-        notional=(pl.col("price") * pl.col("quantity") * UNITS).round().cast(pl.Int64),
+        quantity=_units(pl.col("quantity")),
+        notional=_units(pl.col("price") * pl.col("quantity")),
     )
     head, tail = pl.col("within") < STRADDLE_US, pl.col("within") >= _MINUTE_US - STRADDLE_US
     measures = {"single": "trades", "quantity": "quantity", "notional": "notional"}
@@ -66,6 +67,11 @@ def tally(agg_trades: pl.DataFrame) -> pl.DataFrame:
         .cast(TALLIES)  # type: ignore[arg-type]
         .sort("timestamp")
     )  # fmt: skip
+
+
+def _units(value: pl.Expr) -> pl.Expr:
+    """Whole units; a value that no trade has is as large as they can be, which no kline agrees with."""
+    return (value * UNITS).fill_nan(_MOST_UNITS).round().clip(-_MOST_UNITS, _MOST_UNITS).cast(pl.Int64)
 
 
 def joined(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -161,7 +161,7 @@ class _Reader:
         if frame.to_series(0).null_count():  # the exchange has no such row, an editor or a joined file has
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
         frame = self._with_times(frame)
-        self._refuse_nulls(frame)
+        self._refuse_unreadable(frame)
         self._lines += lines
         return frame
 
@@ -213,11 +213,14 @@ class _Reader:
             column = column.zip_with(column >= MICROSECONDS_FROM, column * 1000)
         return column.cast(UTC_US)
 
-    def _refuse_nulls(self, frame: pl.DataFrame) -> None:
+    def _refuse_unreadable(self, frame: pl.DataFrame) -> None:
         for column in frame:
             if column.null_count() and column.name not in _NULLABLE:
                 row = column.is_null().arg_true()[0]
                 raise self._corrupt(f"line {self._lines + row + 1}: no readable {column.name}", b"")
+            if column.dtype == pl.Float64 and not column.is_finite().all():
+                row = (~column.is_finite()).arg_true()[0]
+                raise self._corrupt(f"line {self._lines + row + 1}: {column.name} is {column[row]}", b"")
 
     def _corrupt(self, found: str, block: bytes) -> ArchiveCorrupt:
         where = f"after line {self._lines}"

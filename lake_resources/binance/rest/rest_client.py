@@ -135,12 +135,11 @@ class BinanceRest:
 
     def server_time(self) -> datetime:
         """The exchange's clock."""
-        body = self._object(self.market.time)
-        return datetime.fromtimestamp(int(body["serverTime"]) / 1000, UTC)
+        return self.call(self.market.time, {}, rest_payloads.server_time)
 
     def exchange_info(self) -> dict[str, Any]:
         """Symbols and limits, as sent."""
-        return self._object(self.market.exchange_info)
+        return self.call(self.market.exchange_info, {}, rest_payloads.exchange_info)
 
     def funding_info(self) -> list[dict[str, Any]]:
         """Symbols with adjusted funding settings, as sent."""

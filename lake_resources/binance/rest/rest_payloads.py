@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,8 @@ from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, FUNDING_RATE_
 from lake_resources.errors import MalformedAnswer
 
 KLINE_FIELDS = 12
+LATEST_MS = 4_102_444_800_000  # 2100-01-01
+_SHOWN_CHARACTERS = 200
 _NOTHING = ("", None, "NaN", "null")
 _AGG_TRADE_FIELDS = {
     "agg_trade_id": "a",
@@ -74,7 +77,33 @@ def agg_trade_rows(body: object, endpoint: str, *, first_id: int, last_id: int) 
     if len(ids) and ids[0] != first_id:
         raise MalformedAnswer(endpoint, f"asked for aggTrade ids from {first_id}, got them from {ids[0]}")
     rows = {row["a"]: row for row in _list(body, endpoint)}
+    if any(type(row[name]) is not int for row in rows.values() for name in ("a", "T")):
+        raise MalformedAnswer(endpoint, "an id or time that is no whole number")
     return [{name: row[name] for name in _AGG_TRADE_FIELDS.values()} for a, row in sorted(rows.items()) if a <= last_id]
+
+
+def server_time(body: object, endpoint: str) -> datetime:
+    """The exchange's clock, UTC: `{serverTime}`.
+
+    Raises:
+        MalformedAnswer: another shape, or no time of this century.
+    """
+    told = body.get("serverTime") if isinstance(body, dict) else None
+    if type(told) is not int or not 0 <= told < LATEST_MS:
+        raise MalformedAnswer(endpoint, f"expected serverTime, got {_shown(body)}")
+    return datetime.fromtimestamp(told / 1000, UTC)
+
+
+def exchange_info(body: object, endpoint: str) -> dict[str, Any]:
+    """Symbols and limits, as sent: an object whose `symbols` is a list of objects.
+
+    Raises:
+        MalformedAnswer: another shape.
+    """
+    symbols = body.get("symbols") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(symbols, list) or not all(isinstance(row, dict) for row in symbols):
+        raise MalformedAnswer(endpoint, f"expected an object with symbols, got {_shown(body)}")
+    return body
 
 
 def depth(body: object, endpoint: str) -> dict[str, Any]:
@@ -83,8 +112,11 @@ def depth(body: object, endpoint: str) -> dict[str, Any]:
     Raises:
         MalformedAnswer: another shape.
     """
-    if not isinstance(body, dict) or not isinstance(body.get("lastUpdateId"), int):
+    if not isinstance(body, dict) or type(body.get("lastUpdateId")) is not int:
         raise MalformedAnswer(endpoint, "expected an order book with lastUpdateId")
+    for name in ("E", "T"):
+        if name in body and not (type(body[name]) is int and 0 <= body[name] < LATEST_MS):
+            raise MalformedAnswer(endpoint, f"{name} is {_shown(body[name])}, which is no time")
     for side in ("bids", "asks"):
         levels = body.get(side)
         if not isinstance(levels, list) or any(not isinstance(level, list) or len(level) != 2 for level in levels):
@@ -178,7 +210,7 @@ def _typed(
         values = named[name]
         try:
             if dtype == UTC_US:
-                stamps = pl.Series(name, [_integer(value) for value in values], pl.Int64)
+                stamps = pl.Series(name, [_millisecond(value) for value in values], pl.Int64)
                 series.append(stamps.cast(pl.Datetime("ms", "UTC")).cast(UTC_US))
                 continue
             parse = _PARSERS[type(dtype)]
@@ -186,7 +218,7 @@ def _typed(
             parsed = [None if nullable and value in _NOTHING else parse(value) for value in values]
             series.append(pl.Series(name, parsed, dtype))
         except (ValueError, TypeError, OverflowError) as error:
-            raise MalformedAnswer(endpoint, f"field {name}: {error}") from error
+            raise MalformedAnswer(endpoint, f"field {name}: {str(error)[:_SHOWN_CHARACTERS]}") from error
     return pl.DataFrame(series)
 
 
@@ -205,6 +237,18 @@ def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError(f"{value!r} is not an integer")
     return int(value)
+
+
+def _millisecond(value: object) -> int:
+    """Epoch ms of an instant between 1970 and 2100: what lies beyond is in another unit, or no time."""
+    number = _integer(value)
+    if not 0 <= number < LATEST_MS:
+        raise ValueError(f"{number!r} is no time in ms")
+    return number
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:_SHOWN_CHARACTERS]
 
 
 def _boolean(value: object) -> bool:

@@ -1,0 +1,290 @@
+"""Mutated zips, CSVs, REST answers, CHECKSUMs and frames: none may escape the error tree, hang or fill memory.
+
+Belongs here: reading each mutant as the lake reads it, judging what came of it. Does not belong here: samples
+(`fuzz_samples`), the changes (`mutations`). `python -m lake_tests.bench.fuzz --n 20000`; exit code 1 when any escapes.
+A case is named by its kind and number and is the same for the same seed: `--kind zip --only 4711` repeats one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import random
+import socketserver
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from lake_assets.inputs.archives import type_archive
+from lake_assets.live.folding import LiveRecorder
+from lake_assets.live.row_files import LiveRows
+from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.collector.intake import Intake
+from lake_resources.collector.segments import SegmentWriter
+from lake_resources.errors import LakeError
+from lake_resources.governor import WeightGovernor
+from lake_resources.input_limits import InputLimits
+from lake_tests.bench import fuzz_samples
+from lake_tests.bench.fuzz_samples import DAY, Samples
+from lake_tests.bench.mutations import mutated, near_the_directory, zipped
+from lake_tests.support.live_frames import START_MS, SYMBOL
+from lake_tests.support.stores import store_at
+
+SLOWEST_S = 5.0
+"""A case takes milliseconds; this is the limit of a transfer here, and then some."""
+STRICT = InputLimits(answer_s=1.0, download_s=1.0, slow_s=1.0)
+MOST_MIB = 300
+_HOUR = timedelta(hours=1)
+Case = Callable[[random.Random], str]
+"""Mutates and reads; returns a word of what came of it, or raises an error of the tree."""
+
+
+@dataclass
+class Found:
+    """What came of the cases of one kind."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    escaped: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether every case ended in its time, with rows or with an error of the tree."""
+        return not self.escaped and not self.slow
+
+
+class _Host:
+    """Answers every request with the bytes of the moment, then closes."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+        host = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                self.request.settimeout(5)
+                with suppress(OSError):
+                    self.request.recv(65_536)
+                    self.request.sendall(host.answer)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _archives(samples: Samples, root: Path) -> Iterator[tuple[str, Case]]:
+    path, temp = root / "x.zip", root / "typed"
+
+    def read(name: str, body: bytes) -> str:
+        path.write_bytes(body)
+        typed = type_archive(path, UM_STREAMS[name], temp, {}, STRICT)
+        typed.file.discard()
+        return "rows" if typed.file.row_count else "no rows"
+
+    def of_zip(rng: random.Random) -> str:
+        name, body = rng.choice(samples.zips)
+        change = near_the_directory if rng.random() < 0.3 else lambda r, b: mutated(r, b, [z for _, z in samples.zips])
+        return read(name, change(rng, body))
+
+    def of_csv(rng: random.Random) -> str:
+        name, csv = rng.choice(samples.csvs)
+        return read(name, zipped("x.csv", mutated(rng, csv, [other for _, other in samples.csvs])))
+
+    yield "zip", of_zip
+    yield "csv", of_csv
+
+
+def _answers(samples: Samples, root: Path, host: _Host) -> Iterator[tuple[str, Case]]:
+    now = DAY + timedelta(days=1, hours=9)
+    start, end = now - 2 * _HOUR, now - _HOUR
+
+    def of_answer(rng: random.Random) -> str:
+        call, answer = rng.choice(samples.answers)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if rng.random() < 0.7:  # the length agrees, so that the body is read
+            body = mutated(rng, body, ())
+            lines = [
+                line for line in head.split(b"\r\n") if not line.lower().startswith((b"content-length", b"transfer"))
+            ]
+            host.answer = b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"Connection: close", b"", body])
+        else:
+            host.answer = mutated(rng, head, ()) + b"\r\n\r\n" + body
+        # What one answer says of bans and limits must not stop the next.
+        for old in root.glob("governor.sqlite*"):
+            old.unlink()
+        governor = WeightGovernor(root / "governor.sqlite", lambda: now, share=1.0, sleep=lambda _: None)
+        rest = BinanceRest(
+            host.url, governor=governor, clock=lambda: now, timeout_s=1, attempts=2, sleep=lambda _: None, limits=STRICT
+        )
+        try:
+            return _asked(rest, call, (start, end))
+        finally:
+            rest.close()
+            governor.close()
+
+    def of_checksum(rng: random.Random) -> str:
+        host.answer = mutated(rng, rng.choice(samples.checksums), ())
+        vision = VisionClient(host.url, timeout_s=1, attempts=2, sleep=lambda _: None, limits=STRICT)
+        try:
+            return "hash" if vision.checksum(UM_STREAMS["klines_1m"], SYMBOL, "2026-11-18") else "nothing"
+        finally:
+            vision.close()
+
+    yield "answer", of_answer
+    yield "checksum", of_checksum
+
+
+def _asked(rest: BinanceRest, call: str, window: tuple[object, object]) -> str:
+    if call in UM_STREAMS and call != "depth":
+        start, end = window
+        return "rows" if rest.fetch(call, SYMBOL, start, end).height else "no rows"  # type: ignore[arg-type]
+    if call == "time":
+        return "answer" if rest.server_time() else "nothing"
+    if call == "depth":
+        return "answer" if rest.depth(SYMBOL) else "nothing"
+    if call == "premium_index":
+        return "answer" if rest.premium_index(SYMBOL) else "nothing"
+    return "answer" if rest.exchange_info() else "nothing"
+
+
+def _frames(samples: Samples, root: Path) -> Iterator[tuple[str, Case]]:
+    clock_ms = START_MS
+    catalog = store_at(root / "lake").catalog
+
+    def clock_ns() -> int:
+        return clock_ms * 1_000_000
+
+    recorder = LiveRecorder([SYMBOL], catalog.live_records_dir, LiveRows(catalog), clock_ns)
+    intake = Intake([SYMBOL], SegmentWriter(catalog.live_records_dir), recorder, clock_ns, 1)
+    session = StreamSession("public", (SYMBOL,), SessionLimits())
+    count = 0
+
+    def of_frame(rng: random.Random) -> str:
+        nonlocal count, clock_ms
+        count += 1
+        clock_ms += 7
+        before = intake.counts.malformed
+        intake.frame(1 + count // 500, session, mutated(rng, rng.choice(samples.frames), samples.frames), count / 100)
+        if intake.snapshots_due:
+            book = {"lastUpdateId": count, "E": clock_ms, "bids": [["99.9", "1"]], "asks": [["100.1", "2"]]}
+            intake.snapshot(intake.snapshots_due.popleft(), book)
+        if count % 500 == 0:
+            intake.connection("closed", count // 500, route="public")
+            session.verdict(count / 100)
+            session.due(count / 100)
+            intake.writer.flush()
+            if (write := recorder.work()) is not None:
+                write()
+        return "refused" if intake.counts.malformed > before else "taken"
+
+    yield "frame", of_frame
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """Ends the process with all its stacks where a case hangs for good."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def run(count: int, seed: int = 7, *, kind: str = "", only: int | None = None) -> dict[str, Found]:
+    """Read `count` mutants, the kinds in turn.
+
+    Args:
+        count: of all kinds together.
+        seed: same seed, same mutants.
+        kind: this kind alone.
+        only: this case of each kind alone (a frame then meets a collector that heard nothing before).
+    """
+    results: dict[str, Found] = {}
+    samples, host = fuzz_samples.collect(), _Host()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        cases = [*_archives(samples, root), *_answers(samples, root, host), *_frames(samples, root)]
+        chosen = [(name, case) for name, case in cases if kind in ("", name)]
+        for name, case in chosen:
+            numbers = [only] if only is not None else range(count // len(chosen))
+            results[name] = Found()
+            for number in numbers:
+                _one(results[name], f"{name} {number}", case, random.Random(f"{seed}/{name}/{number}"))
+    host.close()
+    return results
+
+
+def _one(found: Found, label: str, case: Case, rng: random.Random) -> None:
+    began = time.monotonic()
+    try:
+        with _no_longer_than(60):
+            found.outcomes[case(rng)] += 1
+    except LakeError as error:
+        unforeseen = " (unforeseen)" if "it cannot be read (" in str(error) else ""
+        found.outcomes[type(error).__name__ + unforeseen] += 1
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        found.escaped.append(f"{label}: {type(error).__name__}: {str(error)[:160]} ({where.filename}:{where.lineno})")
+    took_s = time.monotonic() - began
+    found.slowest_s = max(found.slowest_s, took_s)
+    if took_s > SLOWEST_S:
+        found.slow.append(f"{label}: {took_s:.1f} s")
+
+
+def peak_mib() -> int:
+    """The most memory this process had, MiB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) // 1024
+
+
+def main() -> None:
+    """Run and print a line per kind; exit code 1 when anything escaped, hung or filled memory."""
+    parser = argparse.ArgumentParser(prog="python -m lake_tests.bench.fuzz", description=__doc__)
+    parser.add_argument("--n", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--kind", default="")
+    parser.add_argument("--only", type=int)
+    given = parser.parse_args()
+    logging.disable(logging.WARNING if given.only is None else logging.NOTSET)
+    began = time.monotonic()
+    results = run(given.n, given.seed, kind=given.kind, only=given.only)
+    for name, found in results.items():
+        counts = ", ".join(f"{what} {count:,}" for what, count in found.outcomes.most_common())
+        total = found.outcomes.total() + len(found.escaped)
+        sys.stdout.write(
+            f"{name:<9} {total:>7,} read, {len(found.escaped)} escaped, {len(found.slow)} over {SLOWEST_S:g} s, "
+            f"slowest {found.slowest_s:.2f} s: {counts}\n"
+        )
+        for line in [*found.escaped[:20], *found.slow[:20]]:
+            sys.stdout.write(f"  {line}\n")
+    peak = peak_mib()
+    sys.stdout.write(f"{time.monotonic() - began:.0f} s, at most {peak} MiB\n")
+    if peak > MOST_MIB or not all(found.sound for found in results.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
