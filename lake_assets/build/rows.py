@@ -15,7 +15,7 @@ import polars as pl
 from lake_assets.build.builder import Inputs, Made
 from lake_assets.inputs.sources import StreamSources, read_raw
 from lake_assets.live.proof import LiveHours
-from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
+from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.lost_trades import without_lost_trades
@@ -44,9 +44,7 @@ def build_rows(inputs: Inputs) -> Made:
             start=start,
             end=end,
             klines=klines,
-            mark=inputs.frame("mark_price_klines_1m"),
-            index=inputs.frame("index_price_klines_1m"),
-            premium=inputs.frame("premium_index_klines_1m"),
+            bars={name: inputs.frame(name) for name in BARS},
             trades=trades,
             book=book if book.width > 1 else None,
             metrics=inputs.frame("metrics"),

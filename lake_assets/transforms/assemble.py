@@ -6,6 +6,7 @@ Does not belong here: aggregation of ticks (`trades`, `book`), verdicts (`valida
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +27,15 @@ COVERAGE_SCHEMA: dict[str, pl.DataType] = {
 }
 """What `assemble` reads of the coverage: hours not listed are not covered, further columns are ignored."""
 
+BARS = tuple(
+    dict.fromkeys(
+        column.stream
+        for column in COLUMNS.columns
+        if column.wire and column.quiet != "carried" and column.stream != "klines_1m"
+    )
+)
+"""Streams beside the klines that have a row per minute, and whose columns are taken as they are."""
+
 _ZERO_WITHOUT_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades", "zero")]
 _FLOATS = [column.name for column in COLUMNS.columns if column.dtype == pl.Float64]
 
@@ -38,9 +48,7 @@ class MinuteInputs:
         start: first minute of the window, UTC.
         end: first minute after it, UTC (half-open).
         klines: wire frame of `klines_1m`, closed candles only.
-        mark: wire frame of `mark_price_klines_1m`, or None where there is no source.
-        index: wire frame of `index_price_klines_1m`, or None.
-        premium: wire frame of `premium_index_klines_1m`, or None.
+        bars: wire frames of the streams in `BARS`; one that is not there, or None, has no source.
         trades: `trade_features`, or None.
         book: `book_features`, with `max_ffill_minutes` of look-back before `start`, or None.
         metrics: wire frame of `metrics`, with `max_ffill_minutes` + 5 minutes of look-back, or None.
@@ -55,9 +63,7 @@ class MinuteInputs:
     start: datetime
     end: datetime
     klines: pl.DataFrame
-    mark: pl.DataFrame | None
-    index: pl.DataFrame | None
-    premium: pl.DataFrame | None
+    bars: Mapping[str, pl.DataFrame | None]
     trades: pl.DataFrame | None
     book: pl.DataFrame | None
     metrics: pl.DataFrame | None
@@ -86,9 +92,7 @@ def assemble(inputs: MinuteInputs, *, max_ffill_minutes: int = 60) -> pl.DataFra
     parts = [
         _covered(minutes, inputs.coverage, live),
         live.select("timestamp", *COLUMNS.collected),
-        _verbatim("mark_price_klines_1m", inputs.mark),
-        _verbatim("index_price_klines_1m", inputs.index),
-        _verbatim("premium_index_klines_1m", inputs.premium),
+        *(_verbatim(name, inputs.bars.get(name)) for name in BARS),
         _trades(inputs.trades),
         *_book(inputs.book, live, minutes, max_ffill_minutes),
         *([] if inputs.metrics is None else [metrics_by_minute(inputs.metrics, minutes, max_ffill_minutes)]),

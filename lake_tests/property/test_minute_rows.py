@@ -16,7 +16,7 @@ from lake_assets.transforms.assemble import MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.trades import trade_features
-from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, kline, metrics_row, wire
+from lake_tests.support.wire_frames import BARS, HOUR, MINUTE, TEN, agg_trade, coverage, kline, metrics_row, wire
 
 START, END = TEN - HOUR, TEN + 3 * HOUR
 LOOK_BACK = START - 2 * HOUR
@@ -48,12 +48,14 @@ class Market:
     def inputs(self, start: datetime, end: datetime) -> MinuteInputs:
         given = dict(self.frames)
         trades, book = given.pop("agg_trades"), given.pop("book_ticker")
+        bars = {name: given.pop(short) for name, short in BARS.items()}
         return MinuteInputs(
             start=start,
             end=end,
             trades=None if trades is None else trade_features(trades),
             book=None if book is None else book_features(book),
             coverage=self.coverage,
+            bars=bars,
             **given,  # type: ignore[arg-type]
         )
 

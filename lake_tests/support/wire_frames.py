@@ -58,6 +58,14 @@ def coverage(hours: Iterable[datetime], *, agg_trades: bool = True, book_ticker:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+BARS = {
+    "mark_price_klines_1m": "mark",
+    "index_price_klines_1m": "index",
+    "premium_index_klines_1m": "premium",
+}
+"""Short names of the bars beside the klines."""
+
+
 def inputs(start: datetime, end: datetime, **streams: pl.DataFrame | None) -> MinuteInputs:
     """Inputs of a window; ticks may be given raw as `agg_trades` and `book_ticker`, streams not given are absent."""
     trades, book = streams.get("agg_trades"), streams.get("book_ticker")
@@ -69,9 +77,7 @@ def inputs(start: datetime, end: datetime, **streams: pl.DataFrame | None) -> Mi
         start=start,
         end=end,
         klines=wire("klines_1m") if klines is None else klines,
-        mark=streams.get("mark"),
-        index=streams.get("index"),
-        premium=streams.get("premium"),
+        bars={name: streams.get(short) for name, short in BARS.items()},
         trades=None if trades is None else trade_features(trades),
         book=None if book is None else book_features(book),
         metrics=streams.get("metrics"),

@@ -224,9 +224,8 @@ def test_repeated_klines_count_once_and_contradicting_ones_stay_visible() -> Non
 
 
 def test_wire_frames_in_milliseconds_join_all_the_same() -> None:
-    given = minimal()
-    coarse = (
-        given.mark.with_columns(pl.col("open_time").cast(pl.Datetime("ms", "UTC"))) if given.mark is not None else None
-    )
+    mark = minimal().bars["mark_price_klines_1m"]
+    assert mark is not None
+    coarse = mark.with_columns(pl.col("open_time").cast(pl.Datetime("ms", "UTC")))
     row = first(inputs(TEN, TEN + MINUTE, klines=klines(1), mark=coarse))
     assert row["mark_price_open"] == 100.1

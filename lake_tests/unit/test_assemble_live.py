@@ -29,7 +29,7 @@ def assembled(live: pl.DataFrame | None, trades: pl.DataFrame | None = None, *, 
         ),
     )
     coverage = pl.DataFrame({"hour": [START], "agg_trades": [filed], "book_ticker": [False]}, schema=COVERAGE_SCHEMA)
-    none: dict[str, Any] = dict.fromkeys(("mark", "index", "premium", "book", "metrics", "funding"))
+    none: dict[str, Any] = {"bars": {}} | dict.fromkeys(("book", "metrics", "funding"))
     return assemble(
         MinuteInputs(
             START, START + timedelta(minutes=COUNT), klines, trades=trades, coverage=coverage, live=live, **none

@@ -33,7 +33,7 @@ def rows() -> pl.DataFrame:
         start=TEN,
         end=TEN + HOUR,
         klines=wire("klines_1m", [kline(TEN + n * MINUTE) for n in range(10)]),
-        mark=None, index=None, premium=None, book=None, metrics=None, funding=None,
+        bars={}, book=None, metrics=None, funding=None,
         trades=trade_features(wire("agg_trades", trades)),
         coverage=coverage([TEN]),
     )  # fmt: skip
