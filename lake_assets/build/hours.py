@@ -186,7 +186,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     due = due_archives(lake, symbol, used, ready_hours, now)
     archives = list(ingest_archives(lake, symbol, due))
     sources = {
-        name: find_sources(lake, symbol, use, ready_hours, now, order.report)
+        name: find_sources(lake, symbol, use, ready_hours, now, order.report, again=order.force)
         for name, use in used.items()
         if name != _TRADES
     }

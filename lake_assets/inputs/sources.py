@@ -17,13 +17,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake_assets.inputs.missing import note_missing
+from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
+from lake_assets.inputs.schedule_evidence import lacking_hours
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.windows import floor_minute
 from lake_resources.binance.stream import Stream
+from lake_resources.binance.witness import NoWitness
 from lake_resources.clock import HOUR
 from lake_resources.clock import MINUTE as ONE_MINUTE
 from lake_resources.errors import StorageError
@@ -32,6 +34,8 @@ from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
 _BATCH_ROWS = 65_536
+_AHEAD = 9 * HOUR
+"""A settlement that comes so long after an hour says whether one was missed in it."""
 
 
 @dataclass(frozen=True)
@@ -168,46 +172,88 @@ class StreamSources:
 
 
 def find_sources(
-    lake: Lake, symbol: str, use: StreamUse, hours: Sequence[datetime], now: datetime, report: Report
+    lake: Lake,
+    symbol: str,
+    use: StreamUse,
+    hours: Sequence[datetime],
+    now: datetime,
+    report: Report,
+    *,
+    again: bool = False,
 ) -> StreamSources:
     """Choose a source for each hour and for the look-back hours before them, asking REST where that is the best.
 
-    A stream that could have had a source and has none is recorded in the ledger as a missing source.
+    An hour that lacks rows which its witness makes due is asked for again, with growing pauses: that a source is there,
+    and how old its answer is, proves nothing. A stream that could have had a source and has none, or lacks rows, is
+    recorded in the ledger as a missing source.
 
     Args:
         hours: starts of contiguous hours, in order.
         report: takes a line of progress or warning.
+        again: ask REST also for hours whose last answer lacked rows a moment ago.
     """
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
     held = held_inputs(lake, symbol, use, wanted, report)
-    captures = dict(held.captures)
-    found = {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}
-    archived = StreamSources(use, found, {})
-    gaps = _hours_with_gaps(archived) if use.stream.is_klines else []
+    before = _chosen(lake, use, held, wanted, now)
+    lacking = _lacking(use, before, wanted, now)
     ask = [
         hour
         for hour in wanted
-        if (hour not in found or hour in gaps)
-        and not (hour in captures and captures[hour].complete)
+        if (
+            (hour in lacking and (again or may_ask_again(lake, symbol, use.name, hour, now)))
+            if hour in lacking or hour in held.archives
+            else not (hour in held.captures and held.captures[hour].complete)
+        )
         and reachable(lake, use, hour, now)
     ]
-    asked = ask_rest(lake, symbol, use, ask, now, captures, report)
-    captures |= asked.kept
+    asked = ask_rest(lake, symbol, use, ask, now, held.captures, report)
+    chosen = before
+    if asked.kept:
+        chosen = _chosen(lake, use, Held(held.archives, {**held.captures, **asked.kept}), wanted, now)
+        lacking = _lacking(use, chosen, wanted, now)
+    absent = {
+        hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
+    }
+    untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in lacking.items() if hour not in absent}
+    told = Asked(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
+    named = [hour for hour in wanted if hour in hours or hour in untold]
+    tell_missing(lake, symbol, use, named, {**absent, **untold}, told, now)
+    # Without the rows of a stream that is required there is no row, which the gate sees.
+    doubts = {hour: (Doubt("partial", text),) for hour, text in lacking.items() if not use.required}
+    return StreamSources(use, chosen, absent, doubts=doubts)
+
+
+def _chosen(
+    lake: Lake, use: StreamUse, held: Held, wanted: Sequence[datetime], now: datetime
+) -> dict[datetime, HourSource]:
+    """The best source of each hour of those that the lake has."""
+    found = {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}
+    archived = StreamSources(use, found, {})
+    gaps = _hours_with_gaps(archived) if use.rows_per_hour else []
     repaired: dict[datetime, HourSource] = {}
     for hour in wanted:
-        capture = captures.get(hour)
+        capture = held.captures.get(hour)
         if capture is None or not _suffices(lake, capture, now):
             continue
         if hour not in found:
             repaired[hour] = from_capture(lake, capture)
         elif hour in gaps and _has_more(lake, archived, capture):
             repaired[hour] = _repaired(lake, found[hour], capture)
-    chosen = dict.fromkeys(wanted, nothing(use)) | found | repaired
-    absent = {
-        hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
-    }
-    tell_missing(lake, symbol, use, hours, absent, asked, now)
-    return StreamSources(use, chosen, absent)
+    return dict.fromkeys(wanted, nothing(use)) | found | repaired
+
+
+def _lacking(
+    use: StreamUse, chosen: Mapping[datetime, HourSource], wanted: Sequence[datetime], now: datetime
+) -> dict[datetime, str]:
+    """Hours whose source lacks rows that are due; of a file that does not read who needs its rows will tell."""
+    own = [hour for hour in wanted if chosen[hour].ref.kind != "none"]
+    if isinstance(use.stream.witness, NoWitness) or not own:
+        return {}
+    try:
+        rows = StreamSources(use, chosen, {}).frame(wanted[0], wanted[-1] + HOUR + _AHEAD)
+    except StorageError:
+        return {}
+    return lacking_hours(use, rows, own, now)
 
 
 @dataclass(frozen=True)
@@ -341,11 +387,15 @@ def _repaired(lake: Lake, archived: HourSource, capture: Capture) -> HourSource:
 
 
 def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
-    """Archived hours of a kline stream that lack minutes: REST may still have them."""
+    """Archived hours of a grid that lack rows: REST may still have them."""
     if not sources.by_hour:
         return []
     start, end = min(sources.by_hour), max(sources.by_hour) + HOUR
-    times = sources.frame(start, end).select(pl.col("open_time").dt.truncate("1h").alias("hour"))
+    time = sources.use.stream.time_column
+    try:
+        times = sources.frame(start, end).select(pl.col(time).dt.truncate("1h").alias("hour"))
+    except StorageError:
+        return []  # who needs its rows will tell
     counts = dict(times.group_by("hour").len().iter_rows())
     return [hour for hour in sources.by_hour if counts.get(hour, 0) < sources.use.rows_per_hour]
 

@@ -124,7 +124,7 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     for hour in hours:
         chosen.take(hour)
     absent = {
-        hour: asked.failures.get(hour) or chosen.why_absent(hour) or out_of_reach(lake, use)
+        hour: asked.failures.get(hour) or _why(chosen.why_absent(hour)) or out_of_reach(lake, use)
         for hour in hours
         if chosen.by_hour[hour].ref.kind == "none"
     }
@@ -345,8 +345,7 @@ def _tell(
 ) -> None:
     """Note in the ledger which hours lack trades, and that their archive does, whoever may replace it."""
     lacking = dict(absent) | {
-        hour: f"{NOT_WHOLE}: " + (chosen.why_absent(hour) or "minutes of the hour are in no source")
-        for hour in chosen.lost
+        hour: _why(chosen.why_absent(hour) or "minutes of the hour are in no source") for hour in chosen.lost
     }
     tried = Asked(asked.kept, {**asked.failures, **{h: lacking[h] for h in asked.kept if h in lacking}})
     tell_missing(lake, symbol, use, hours, lacking, tried, now)
@@ -356,6 +355,11 @@ def _tell(
         if hour in chosen.held.archives and _of(chosen.archived, hour).filter(~_WHOLE).height
     }
     note_damaged(lake, symbol, use.name, hours, torn, now)
+
+
+def _why(text: str) -> str:
+    """The reason of an hour that was answered, and is not whole all the same."""
+    return f"{NOT_WHOLE}: {text}" if text else ""
 
 
 def _of(judged: pl.DataFrame, hour: datetime) -> pl.DataFrame:

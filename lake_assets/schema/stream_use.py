@@ -12,14 +12,11 @@ from typing import Literal
 
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.witness import Grid
-from lake_resources.clock import DAY, HOUR
+from lake_resources.clock import HOUR
 
 Silence = Literal["refused", "nothing", "lost"]
 """What it means that rows of an hour which has the stream hold no value of it: the gate refuses them (`refused`),
 nothing was published (`nothing`), or it ran out or was lost, which the check `source_coverage` counts (`lost`)."""
-
-_FULL_ANSWER_AFTER = DAY
-"""A kline hour with missing minutes is asked for again until it is this old; then the exchange lacks them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +82,4 @@ class StreamUse:
 
     def is_final(self, hour: datetime, rows: int, asked_at: datetime) -> bool:
         """Whether a REST answer for an hour, taken at `asked_at`, needs no second request."""
-        age = asked_at - (hour + HOUR)
-        if self.stream.is_klines and rows < self.rows_per_hour:
-            return age >= _FULL_ANSWER_AFTER
-        return age >= self.settle
+        return rows >= self.rows_per_hour and asked_at - (hour + HOUR) >= self.settle

@@ -80,10 +80,11 @@ def metrics_by_minute(metrics: pl.DataFrame, minutes: pl.DataFrame, max_minutes:
 
 
 def funding_by_minute(funding_rate: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
-    """The last settled funding rate of each minute: a step, held for its interval and one hour.
+    """The last settled funding rate of each minute: a step, held until the next settlement that is known.
 
-    The settlement time carries some ms of jitter and is rounded to the minute. The interval is the published one, else
-    the distance to the settlement before (at most 8 h), else 8 h.
+    The settlement time carries some ms of jitter and is rounded to the minute. Binance lengthens intervals by rule, so
+    a rate is held for the longest there is and one hour; whether a settlement is missed in between is a matter of
+    evidence (`inputs.schedule_evidence`).
 
     Args:
         funding_rate: wire frame of `funding_rate`, in any order, repeated rows allowed, with look-back.
@@ -93,9 +94,6 @@ def funding_by_minute(funding_rate: pl.DataFrame, minutes: pl.DataFrame) -> pl.D
         One row per minute: `timestamp` and `funding_rate` (fraction per interval).
     """
     settled = pl.col("settled")
-    hours_since_last = (
-        (settled.diff().dt.total_minutes() / 60).round().cast(pl.Int64).clip(1, LONGEST_FUNDING_INTERVAL_H)
-    )
     settlements = (
         funding_rate.select(
             pl.col("calc_time").cast(_TIMESTAMP).dt.round("1m").alias("settled"),
@@ -106,11 +104,8 @@ def funding_by_minute(funding_rate: pl.DataFrame, minutes: pl.DataFrame) -> pl.D
         # NULL sorts first: of a REST row and an archive row the latter, which knows the interval, is kept.
         .sort("settled", "funding_interval_hours", "funding_rate")
         .unique("settled", keep="last", maintain_order=True)
-        .with_columns(
-            interval=pl.coalesce("funding_interval_hours", hours_since_last, pl.lit(LONGEST_FUNDING_INTERVAL_H))
-        )
     )
-    held = pl.col("timestamp") - settled <= pl.duration(hours=pl.col("interval") + 1)
+    held = pl.col("timestamp") - settled <= pl.duration(hours=LONGEST_FUNDING_INTERVAL_H + 1)
     return (
         minutes.select("timestamp")
         .join_asof(settlements.set_sorted("settled"), left_on="timestamp", right_on="settled", strategy="backward")

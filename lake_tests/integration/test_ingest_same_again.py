@@ -236,7 +236,9 @@ def test_how_far_a_value_is_carried_does_not_depend_on_what_is_built_with_it(
         bench_on(exchange_here, tmp_path / "day", **given) as day,
     ):
         # Metrics stop at 03:00.
-        one.at(PUBLISHED).fault("missing_minutes", "/metrics/", start=DAY + 3 * HOUR, end=DAY + 24 * HOUR)
+        one.at(PUBLISHED).fault(
+            "missing_minutes", "/(metrics|futures/data)/", start=DAY + 3 * HOUR, end=DAY + 24 * HOUR
+        )
         for hour in hours(0, 9):
             one.build([hour])
         day.build(hours(0, 9))

@@ -178,25 +178,31 @@ def rates(settlements: pl.DataFrame, minutes: int) -> list[float | None]:
     return frame["funding_rate"].to_list()
 
 
-def test_funding_is_a_step_for_its_interval_and_an_hour() -> None:
+def test_a_settled_rate_holds_until_the_next_that_is_known() -> None:
     jitter = timedelta(milliseconds=2)
-    assert rates(funding((5 * MINUTE + jitter, 1, 0.01)), 130) == [None] * 5 + [0.01] * 121 + [None] * 4
     step = rates(funding((jitter, 8, 0.01), (3 * MINUTE - jitter, 8, 0.02)), 5)
     assert step == [0.01, 0.01, 0.01, 0.02, 0.02]
+    assert rates(funding((5 * MINUTE + jitter, 1, 0.01)), 7) == [None] * 5 + [0.01] * 2
 
 
-def test_the_funding_interval_is_learned_from_the_settlement_before() -> None:
-    every_4_h = funding((-4 * HOUR, None, 0.01), (timedelta(), None, 0.02))
-    assert rates(every_4_h, 302) == [0.02] * 301 + [None]
-    alone = funding((-8 * HOUR, None, 0.01))
-    assert rates(alone, 62) == [0.01] * 61 + [None]
-    after_a_gap = funding((-40 * HOUR, None, 0.03), (-8 * HOUR, None, 0.01))
-    assert rates(after_a_gap, 62) == [0.01] * 61 + [None]
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 8), (1, 8)])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_longer_interval_leaves_no_minute_without_its_rate(before: int, after: int, told: bool) -> None:
+    settled = [-after - before, -after, 0]
+    known = [before, before, after] if told else [None] * 3
+    given = funding(*((hours * HOUR, each, hours / 100) for hours, each in zip(settled, known, strict=True)))
+    earlier = given.filter(pl.col("calc_time") < TEN)
+    assert rates(earlier, 59) == [-after / 100] * 59, "whether or not the next is known yet"
+    assert rates(given, 2) == [0.0] * 2
+
+
+def test_no_rate_is_held_for_longer_than_the_longest_interval_and_an_hour() -> None:
+    assert rates(funding((-8 * HOUR, None, 0.01)), 62) == [0.01] * 61 + [None]
 
 
 def test_the_archive_row_of_a_settlement_wins_over_the_rest_row() -> None:
     twice = funding((timedelta(), 1, 0.01), (timedelta(milliseconds=3), None, 0.02))
-    assert rates(twice, 122) == rates(twice.reverse(), 122) == [0.01] * 121 + [None]
+    assert rates(twice, 5) == rates(twice.reverse(), 5) == [0.01] * 5
 
 
 def test_frame_is_exact_sorted_and_free_of_nan() -> None:

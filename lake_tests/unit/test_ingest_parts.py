@@ -60,7 +60,7 @@ def test_the_declared_feeds_are_those_of_an_hour_of_carrying() -> None:
         ("klines_1m", 60, 2 * MINUTE, False),
         ("klines_1m", 60, 3 * MINUTE, True),
         ("klines_1m", 59, 23 * HOUR, False),
-        ("klines_1m", 59, 24 * HOUR, True),
+        ("klines_1m", 59, 24 * HOUR, False),
         ("agg_trades", 0, 3 * MINUTE, True),
         ("metrics", 12, 14 * MINUTE, False),
         ("metrics", 12, 15 * MINUTE, True),
