@@ -178,6 +178,15 @@ def collector(_rounds: int) -> None:
         report(f"{name}-lost", found["lost"], "", "<=", 0)
 
 
+def slices(_rounds: int) -> None:
+    """100,000 slices: their diff against the ledger and their manifest; 200 of them fetched beside a bare client."""
+    say("slices: 100,000 known, 200 fetched ...")
+    found = measure("slices", SCRATCH / "slices")
+    report("slices-diff", found["diff_s"], " s", "<=", 0.5)
+    report("slices-manifest", found["manifest_s"], " s", "<=", 2)
+    report("slices-fetch", found["fetch_s"] / found["bare_s"], "x", "<=", 1.2)
+
+
 def hot(_rounds: int) -> None:
     """The hot band on the whole stack, half an hour each; not among the default parts."""
     for symbols in ("BTCUSDT,ETHUSDT,SOLUSDT", ",".join(f"{base}USDT" for base in BASES.split()[:20])):
@@ -191,7 +200,7 @@ def hot(_rounds: int) -> None:
 
 PARTS: dict[str, Callable[[int], None]] = {
     "startup": startup, "day": day, "commit": commit, "dagster": dagster, "klines": klines, "audit": audit,
-    "reading": reading, "collector": collector,
+    "reading": reading, "collector": collector, "slices": slices,
 }  # fmt: skip
 LONG_PARTS: dict[str, Callable[[int], None]] = {"hot": hot}
 

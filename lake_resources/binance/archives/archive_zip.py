@@ -79,7 +79,7 @@ def _only_member(zip_path: Path, file: BinaryIO, limits: InputLimits) -> zipfile
         if error.errno != errno.EINVAL:  # of the disk
             raise
         raise zipfile.BadZipFile("a directory that names a place before the file") from error
-    members = [entry for entry in entries if not entry.is_dir()]
+    members = [entry for entry in entries if not entry.filename.endswith("/")]  # a name may be empty
     if len(entries) > limits.members or len(members) != 1:
         names = ", ".join(ascii(entry.filename[:80])[1:-1] for entry in members[:5])
         raise ArchiveCorrupt(str(zip_path), f"{len(members)} members instead of one: {names}")
