@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 from lake_assets.at_rest import LakeAtRest, store_of
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.market import UM, Market
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import Clock, system_clock
-from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
+from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.root import claim_root, require_lake
 
 CODE_VERSION = "1"
@@ -47,29 +45,6 @@ class Lake(LakeAtRest):
         super().close()
 
 
-def open_rest(
-    settings: LakeSettings,
-    *,
-    market: Market = UM,
-    clock: Clock = system_clock,
-    sleep: Callable[[float], None] = time.sleep,
-) -> BinanceRest:
-    """The REST client of a market, behind the host's weight governor."""
-    path = settings.resolved_governor_path
-    with disk_errors(f"create {path.parent}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return BinanceRest(
-        settings.rest_url_of(market),
-        governor=WeightGovernor(path, clock=clock, share=settings.weight_share, sleep=sleep),
-        market=market,
-        clock=clock,
-        timeout_s=settings.rest_timeout_s,
-        attempts=settings.rest_attempts,
-        sleep=sleep,
-        limits=settings.limits,
-    )
-
-
 def open_lake(
     settings: LakeSettings, *, clock: Clock = system_clock, sleep: Callable[[float], None] = time.sleep
 ) -> Lake:
@@ -83,7 +58,7 @@ def open_lake(
         store=store_of(settings),
         clock=clock,
         safety_lag_minutes=settings.safety_lag_minutes,
-        rest=open_rest(settings, clock=clock, sleep=sleep),
+        rest=rest_access(settings).open(clock=clock, sleep=sleep),
         vision=VisionClient(
             settings.resolved_vision_url,
             connections=settings.vision_connections,

@@ -20,8 +20,8 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import system_clock
-from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import InputLimits
+from lake_resources.rest_access import RestAccess
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.root import claim_root
@@ -39,17 +39,14 @@ class BinanceRestResource(dg.ConfigurableResource[Any]):
 
     def open(self) -> BinanceRest:
         """Open the client."""
-        path = Path(self.governor_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        governor = WeightGovernor(path, clock=system_clock, share=self.weight_share)
-        return BinanceRest(
+        return RestAccess(
             self.base_url,
-            governor=governor,
-            clock=system_clock,
-            timeout_s=self.timeout_s,
-            attempts=self.attempts,
-            limits=InputLimits(**self.limits),
-        )
+            Path(self.governor_path),
+            self.weight_share,
+            self.timeout_s,
+            self.attempts,
+            InputLimits(**self.limits),
+        ).open()
 
 
 class BinanceVisionResource(dg.ConfigurableResource[Any]):

@@ -52,8 +52,8 @@ def build_rows(inputs: Inputs) -> Made:
             coverage=pl.DataFrame(
                 {
                     "hour": list(hours),
-                    "agg_trades": [hour in filed for hour in hours],
-                    "book_ticker": [sources["book_ticker"].covered(hour) for hour in hours],
+                    "trades_filed": [hour in filed for hour in hours],
+                    "book_filed": [sources["book_ticker"].covered(hour) for hour in hours],
                 },
                 schema=COVERAGE_SCHEMA,
             ),

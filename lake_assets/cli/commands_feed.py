@@ -21,9 +21,9 @@ from lake_assets.cli.printing import messages, show_error, show_json, terminal
 from lake_assets.feed_1h.bars import naive, target_hour
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
-from lake_assets.lake import open_rest
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError, SettingsError
+from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.root import claim_root, require_lake
@@ -121,7 +121,7 @@ def open_feed(settings: LakeSettings, options: FeedOptions, duckdb: Path | None,
     """
     root = require_lake if dry_run else claim_root
     root(settings.lake_root, settings.exchange)
-    return Feed(BarsTable(duckdb or settings.resolved_feed_duckdb), open_rest(settings), system_clock, options)
+    return Feed(BarsTable(duckdb or settings.resolved_feed_duckdb), rest_access(settings).open(), system_clock, options)
 
 
 def run_command(feed: Feed, choice: Choice, console: Console, *, sleep: Callable[[float], None] = time.sleep) -> Exit:

@@ -11,13 +11,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from lake_assets.at_rest import store_of
 from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
-from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.ws.stream_session import SessionLimits
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
@@ -25,7 +24,7 @@ from lake_resources.collector.journal import Journal
 from lake_resources.collector.left_off import left_off
 from lake_resources.collector.segments import Recovered, SegmentWriter, recover
 from lake_resources.errors import TransportError
-from lake_resources.governor import WeightGovernor
+from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.locks import writer_lock
@@ -100,14 +99,8 @@ def _open(
     sleep: Callable[[float], None],
     clock_ns: Callable[[], int],
 ) -> Parts:
-    rest = BinanceRest(
-        settings.resolved_rest_url,
-        governor=WeightGovernor(settings.resolved_governor_path, share=settings.weight_share, sleep=sleep),
-        timeout_s=min(settings.rest_timeout_s, _REST_TIMEOUT_S),
-        attempts=1,
-        sleep=sleep,
-        limits=settings.limits,
-    )
+    access = rest_access(settings)
+    rest = replace(access, timeout_s=min(access.timeout_s, _REST_TIMEOUT_S), attempts=1).open(sleep=sleep)
     how = CollectorSettings(
         settings.symbols,
         settings.resolved_ws_url,

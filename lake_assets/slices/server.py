@@ -13,12 +13,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from lake_assets.lake import open_rest
 from lake_assets.slices.endpoints import ENDPOINTS, endpoint_of
 from lake_assets.slices.loop import Round, Slices, run_round
 from lake_assets.slices.manifest import directory
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import ExchangeError, PartitionBusy
+from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 from lake_resources.storage.locks import writer_lock
@@ -48,7 +48,7 @@ def open_slices(
     markets = {endpoint.market.name: endpoint.market for endpoint in ENDPOINTS.values()}
     with ExitStack() as opened:
         rest = {
-            name: opened.enter_context(closing(open_rest(settings, market=market, clock=clock, sleep=sleep)))
+            name: opened.enter_context(closing(rest_access(settings, market).open(clock=clock, sleep=sleep)))
             for name, market in markets.items()
         }
         rows = opened.enter_context(closing(SliceRows(settings.resolved_slices_ledger_url)))

@@ -22,8 +22,8 @@ _TIMESTAMP = pl.Datetime("us", "UTC")
 
 COVERAGE_SCHEMA: dict[str, pl.DataType] = {
     "hour": _TIMESTAMP,
-    "agg_trades": pl.Boolean(),
-    "book_ticker": pl.Boolean(),
+    "trades_filed": pl.Boolean(),
+    "book_filed": pl.Boolean(),
 }
 """What `assemble` reads of the coverage: hours not listed are not covered, further columns are ignored."""
 
@@ -129,7 +129,7 @@ def _verbatim(stream: str, klines: pl.DataFrame | None) -> pl.DataFrame:
 
 def _covered(minutes: pl.DataFrame, coverage: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:
     hours = coverage.select(
-        _utc("hour").alias("_hour"), _has_trades=pl.col("agg_trades"), _has_book=pl.col("book_ticker")
+        _utc("hour").alias("_hour"), _has_trades=pl.col("trades_filed"), _has_book=pl.col("book_filed")
     )
     return (
         minutes.with_columns(_hour=pl.col("timestamp").dt.truncate("1h"))

@@ -12,10 +12,11 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
+from lake_resources.binance.streams import rest_memories
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import GapRow, KnownRow
 from lake_resources.collector.notebook import Notebook
@@ -30,8 +31,6 @@ KNOWN_S = 10.0
 PAGE_PAUSE_S = 1.0
 """At most 60 pages a minute: half of the exchange's weight, and the governor's share is for others, too."""
 RETRY_FIRST_S, RETRY_MAX_S = 5.0, 300.0
-RETENTION = timedelta(hours=48)
-"""REST keeps aggTrades so long. A gap is found after its trades happened, so they are gone so long after that."""
 
 
 class TradeSource(Protocol):
@@ -87,6 +86,7 @@ class Healer:
     _known_next: tuple[int, list[KnownRow]] | None = None
 
     def __post_init__(self) -> None:
+        self._memory = rest_memories(self.intake.market.name)["agg_trades"]
         # In the order in which they are served; who was served goes to the end.
         self._symbols = {symbol: _Patience() for symbol in self.intake.trades}
         self._attempts = {symbol: [] for symbol in self.intake.trades}
@@ -191,7 +191,8 @@ class Healer:
         return kept
 
     def _failed(self, symbol: str, gap: Gap, attempt: _Attempt, patience: _Patience, why: str) -> None:
-        if self._now() - attempt.row.found_at >= RETENTION:
+        # A gap is found after its trades happened: so long after that REST has forgotten them.
+        if self._memory is not None and self._now() - attempt.row.found_at >= self._memory:
             self._lost(symbol, gap, attempt, why)
             return
         patience.later(self.now_s())

@@ -21,9 +21,9 @@ from lake_assets.feed_1h.bars import BAR_COLUMNS, target_hour
 from lake_assets.feed_1h.feed import Feed, feed_options
 from lake_assets.feed_1h.outcomes import FEED_CHECKS
 from lake_assets.jobs.feed_hours import FEED_JOB, build_feed_job, request_feed_hours, request_hours
-from lake_assets.lake import open_rest
 from lake_assets.schedules import build_schedules
 from lake_resources.clock import HOUR
+from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.market.replay import load
@@ -133,7 +133,7 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
         )  # type: ignore[arg-type]
         duck = DuckDBResource(database=str(settings.resolved_feed_duckdb))
         table = BarsTable(settings.resolved_feed_duckdb, duck.get_connection)
-        rest = open_rest(settings, clock=lambda: now[0])
+        rest = rest_access(settings).open(clock=lambda: now[0])
         ui = Ui(Feed(table, rest, lambda: now[0], feed_options(settings)), settings, instance)
 
         last_seeded = FIRST + (SEEDED - 1) * HOUR

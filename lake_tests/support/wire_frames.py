@@ -54,7 +54,7 @@ def metrics_row(
 def coverage(hours: Iterable[datetime], *, agg_trades: bool = True, book_ticker: bool = True) -> pl.DataFrame:
     """The same coverage for all hours."""
     rows = [(hour, agg_trades, book_ticker) for hour in hours]
-    schema = {"hour": pl.Datetime("us", "UTC"), "agg_trades": pl.Boolean(), "book_ticker": pl.Boolean()}
+    schema = {"hour": pl.Datetime("us", "UTC"), "trades_filed": pl.Boolean(), "book_filed": pl.Boolean()}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

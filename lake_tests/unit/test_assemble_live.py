@@ -28,7 +28,7 @@ def assembled(live: pl.DataFrame | None, trades: pl.DataFrame | None = None, *, 
             if name != "open_time"
         ),
     )
-    coverage = pl.DataFrame({"hour": [START], "agg_trades": [filed], "book_ticker": [False]}, schema=COVERAGE_SCHEMA)
+    coverage = pl.DataFrame({"hour": [START], "trades_filed": [filed], "book_filed": [False]}, schema=COVERAGE_SCHEMA)
     none: dict[str, Any] = {"bars": {}} | dict.fromkeys(("book", "metrics", "funding"))
     return assemble(
         MinuteInputs(

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from lake_resources.binance.streams import STREAMS
+
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lake_assets", "lake_resources")
 LONGEST = 500
+DECLARATIONS = ("binance/um_streams.py", "binance/spot_streams.py", "schema/minute_columns.py", "lake_assets/tables/")
+"""Where names of streams may stand side by side."""
 
 
 def modules(package: str) -> list[Path]:
@@ -61,3 +65,26 @@ def test_the_architecture_page_lists_the_layers_of_the_import_contract() -> None
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `lake_")]
     told = [set(re.findall(r"`(lake_[\w.]+)`", row)) for row in rows]
     assert told == declared
+
+
+def test_no_list_of_streams_stands_outside_of_the_declarations() -> None:
+    names = {name for streams in STREAMS.values() for name in streams}
+    paths = [path for package in PACKAGES for path in modules(package) if not any(d in str(path) for d in DECLARATIONS)]
+    lists = [
+        f"{path.relative_to(PROJECT)}:{node.lineno}: {', '.join(sorted(found))}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.expr) and len(found := names & _literals(node)) > 1
+    ]
+    assert len(names) > 10
+    assert lists == []
+
+
+def _literals(node: ast.expr) -> set[str]:
+    """Literal texts of a tuple, list, set or dict."""
+    parts: list[ast.expr | None] = []
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        parts = [*node.elts]
+    elif isinstance(node, ast.Dict):
+        parts = [*node.keys, *node.values]
+    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}

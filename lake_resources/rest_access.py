@@ -1,0 +1,78 @@
+"""Opening the REST client of a market: the one place where it meets the host's weight governor.
+
+Belongs here: what a client needs to be opened. Does not belong here: calls (`rest_client`), counting (`governor`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lake_resources.binance.market import UM, Market
+from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.clock import Clock, system_clock
+from lake_resources.governor import WeightGovernor
+from lake_resources.input_limits import InputLimits
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.disk import disk_errors
+
+
+@dataclass(frozen=True)
+class RestAccess:
+    """How a market's REST is reached.
+
+    Attributes:
+        base_url: e.g. `https://fapi.binance.com`.
+        governor_path: SQLite file of the weight governor, which all processes of the host share.
+        weight_share: part of each limit that may be used, in (0, 1].
+        timeout_s: seconds for a connection and for each wait on the socket.
+        attempts: calls at most, for failures that a retry can help.
+        limits: how much an answer may hold.
+        market: whose REST it is.
+    """
+
+    base_url: str
+    governor_path: Path
+    weight_share: float
+    timeout_s: float
+    attempts: int
+    limits: InputLimits
+    market: Market = UM
+
+    def open(self, *, clock: Clock = system_clock, sleep: Callable[[float], None] = time.sleep) -> BinanceRest:
+        """Open the client.
+
+        Args:
+            clock: the current instant.
+            sleep: takes seconds.
+
+        Raises:
+            StorageError: the directory of the governor's file cannot be made.
+        """
+        with disk_errors(f"create {self.governor_path.parent}"):
+            self.governor_path.parent.mkdir(parents=True, exist_ok=True)
+        return BinanceRest(
+            self.base_url,
+            governor=WeightGovernor(self.governor_path, clock=clock, share=self.weight_share, sleep=sleep),
+            market=self.market,
+            clock=clock,
+            timeout_s=self.timeout_s,
+            attempts=self.attempts,
+            sleep=sleep,
+            limits=self.limits,
+        )
+
+
+def rest_access(settings: LakeSettings, market: Market = UM) -> RestAccess:
+    """How the settings say that a market's REST is reached."""
+    return RestAccess(
+        settings.rest_url_of(market),
+        settings.resolved_governor_path,
+        settings.weight_share,
+        settings.rest_timeout_s,
+        settings.rest_attempts,
+        settings.limits,
+        market,
+    )
