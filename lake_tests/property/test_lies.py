@@ -1,0 +1,19 @@
+"""Sources that lie with a sound checksum or with status 200: a part of `python -m lake_tests.bench.lies`."""
+
+from __future__ import annotations
+
+import pytest
+
+from lake_tests.bench.lies import run
+
+
+@pytest.mark.slow
+def test_no_lie_ends_as_clean_and_the_truth_ends_every_one() -> None:
+    score = run(25, seed=11)
+    assert score.told == 25
+    assert score.found > 5
+    assert score.clean_but_wrong == []
+    assert score.not_converged == []
+    assert score.false_alarms == []
+    # A kline's archive is the last word also where its trades contradict it: it is told of, and not replaced.
+    assert [text for text in score.better_replaced if not text.startswith("klines_1m archive")] == []
