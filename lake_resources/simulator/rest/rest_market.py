@@ -134,14 +134,30 @@ def _aggregates_from(feed: SymbolFeed, minute: int, now_ms: int, keep_from: tupl
 
 
 def agg_trades(query: Query) -> tuple[list[Json], Ints]:
-    """Rows of `aggTrades`: by id, from a start time, up to an end time, or the most recent."""
+    """Rows of futures' `aggTrades`, with the quantity of normal orders; the last 2 days of them are kept."""
+    found = _aggregates(query, kept_ms=AGG_TRADE_RETENTION_MS)
+    feed = query.feed()
+    normal = texts(found.quantity - retail_quantity(feed, found), feed.spec.quantity_digits)
+    return [
+        row | {"nq": shown} for row, shown in zip(_aggregate_rows(feed, found), normal, strict=True)
+    ], found.agg_time
+
+
+def spot_agg_trades(query: Query) -> tuple[list[Json], Ints]:
+    """Rows of spot's `aggTrades`, all of which are kept; each was the best match."""
+    found = _aggregates(query, kept_ms=None)
+    return [row | {"M": True} for row in _aggregate_rows(query.feed(), found)], found.agg_time
+
+
+def _aggregates(query: Query, kept_ms: int | None) -> Trades:
+    """Aggregates by id, from a start time, up to an end time, or the most recent."""
     feed = query.feed()
     limit = query.limit(500, 1000)
     from_id = query.number("fromId")
     start, end = query.window()
     if start is not None and end is not None and end - start > AGG_TRADE_WINDOW_MS:
         raise ApiError(WINDOW_TOO_LONG, "More than 1 hours between startTime and endTime.")
-    oldest = query.now_ms - AGG_TRADE_RETENTION_MS
+    oldest = 0 if kept_ms is None else query.now_ms - kept_ms
     too_old = ApiError(WINDOW_TOO_OLD, "Search window is restricted to recent 2 days only.")
     if (start is not None and start < oldest) or (start is None and end is not None and end < oldest):
         raise too_old
@@ -158,15 +174,17 @@ def agg_trades(query: Query) -> tuple[list[Json], Ints]:
         found = found.aggregates(np.arange(len(found.agg_id)) >= len(found.agg_id) - limit)
     if end is not None:
         found = found.aggregates(found.agg_time <= end)
-    found = found.aggregates(np.arange(len(found.agg_id)) < limit)
+    return found.aggregates(np.arange(len(found.agg_id)) < limit)
+
+
+def _aggregate_rows(feed: SymbolFeed, found: Trades) -> list[dict[str, Json]]:
     spec = feed.spec
-    normal = found.quantity - retail_quantity(feed, found)
     columns = zip(
         found.agg_id.tolist(), texts(found.price, spec.price_digits), texts(found.quantity, spec.quantity_digits),
-        texts(normal, spec.quantity_digits), found.first_id.tolist(), found.last_id.tolist(),
-        found.agg_time.tolist(), found.buyer_maker.tolist(), strict=True,
+        found.first_id.tolist(), found.last_id.tolist(), found.agg_time.tolist(), found.buyer_maker.tolist(),
+        strict=True,
     )  # fmt: skip
-    return [dict(zip(("a", "p", "q", "nq", "f", "l", "T", "m"), row, strict=True)) for row in columns], found.agg_time
+    return [dict(zip(("a", "p", "q", "f", "l", "T", "m"), row, strict=True)) for row in columns]
 
 
 def recent_trades(query: Query) -> tuple[list[Json], Ints]:

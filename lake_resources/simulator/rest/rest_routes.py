@@ -112,6 +112,7 @@ ENDPOINTS = (
     Endpoint("/api/v3/exchangeInfo", rest_info.spot_exchange_info, _flat(20), SPOT_BUCKET),
     Endpoint("/api/v3/depth", rest_market.spot_depth, spot_depth_weight, SPOT_BUCKET),
     Endpoint("/api/v3/klines", rest_market.spot_klines, _flat(2), SPOT_BUCKET),
+    Endpoint("/api/v3/aggTrades", rest_market.spot_agg_trades, _flat(4), SPOT_BUCKET),
 )
 
 
