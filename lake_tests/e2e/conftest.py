@@ -69,7 +69,18 @@ def archive_ranges(settings: LakeSettings, day: datetime, now: datetime) -> list
 
 
 @pytest.fixture(scope="session")
-def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+def started_once(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Callable[[str], None]:
+    """Refuses the second start of a stack in one run of the tests, in whatever worker."""
+
+    def start(name: str) -> None:
+        (tmp_path_factory.getbasetemp().parent / f"{name}-{testrun_uid}").touch(exist_ok=False)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory: pytest.TempPathFactory, started_once: Callable[[str], None]) -> Iterator[Journey]:
+    started_once("journey")
     settings = LakeSettings(
         root=tmp_path_factory.mktemp("lake"),
         exchange="simulator",

@@ -107,8 +107,9 @@ def _lake(root: Path) -> Iterator[Outage]:
 
 
 @pytest.fixture(scope="module")
-def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
+def outage(tmp_path_factory: pytest.TempPathFactory, started_once: Callable[[str], None]) -> Iterator[Outage]:
     """The whole course of it; the tests look at what it left."""
+    started_once("outage")
     with _lake(tmp_path_factory.mktemp("outage")) as found:
         _until_the_kill(found)
         _meanwhile(found)
