@@ -59,6 +59,7 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("rebuild-live", "commands_rebuild", "Fold live rows anew from the raw records on disk."),
     ),
     "Hand it out": (
+        ("export", "commands_export", "Write minutes or longer bars of a range as files with certificates."),
         ("slice", "commands_export", "Write minutes or longer bars of a range as files with certificates."),
         ("materialize-duckdb", "commands_duckdb", "Write a DuckDB file with a view over all committed hours."),
         ("feed-1h", "commands_feed", "Append the newest closed hour to the 1H table, write its files."),

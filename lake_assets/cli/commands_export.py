@@ -1,4 +1,4 @@
-"""`lake slice`: rows of the minute table as files, each with its quality certificate.
+"""`lake export`, also `lake slice`: rows of the minute table as files, each with its quality certificate.
 
 Belongs here: the command. Does not belong here: reading and writing (`exports.export`).
 """
@@ -22,14 +22,14 @@ from lake_resources.settings import LakeSettings
 app = typer.Typer()
 
 
-@app.command("slice")
-def slice_(
+@app.command()
+def export(
     start: Annotated[
         datetime, typer.Option(parser=first_minute, metavar="TIME", help=f"first minute; {INSTANT}; seconds round down")
     ],
     end: Annotated[
         datetime,
-        typer.Option(parser=end_minute, metavar="TIME", help="first minute after the slice; seconds round up"),
+        typer.Option(parser=end_minute, metavar="TIME", help="first minute after the range; seconds round up"),
     ],
     symbols: Symbols = None,
     tf: Annotated[Timeframe, typer.Option(help="length of a row")] = "1m",
@@ -47,8 +47,8 @@ def slice_(
     The range is half-open; each symbol has a file and its certificate beside it. The certificate says how complete the
     rows are, where they came from, what is missing and why, and their hash.
 
-    Examples: `lake slice BTCUSDT --start 2024-01-01 --end 2024-02-01 --tf 1h --format csv` ·
-    `lake slice --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`
+    Examples: `lake export BTCUSDT --start 2024-01-01 --end 2024-02-01 --tf 1h --format csv` ·
+    `lake export --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`
     """
     settings = LakeSettings()
     lake = open_at_rest(settings)
@@ -83,3 +83,7 @@ def slice_(
         )
     if as_json:
         show_json(files)
+
+
+# The name by which it was known first; scripts of users have it.
+app.command("slice", help=(export.__doc__ or "").replace("`lake export ", "`lake slice "))(export)
