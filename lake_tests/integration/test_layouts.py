@@ -38,10 +38,10 @@ from lake_tests.support.layouts import (
     candidates,
     clock,
     frame,
+    layout_store,
     schema,
     starts,
 )
-from lake_tests.support.stores import store_at
 
 END = MONTH + timedelta(days=28)
 WHOLE = Period(SYMBOL, "month", MONTH, END)
@@ -49,7 +49,7 @@ WHOLE = Period(SYMBOL, "month", MONTH, END)
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.name)
 def store(request: pytest.FixtureRequest, tmp_path: Path):
-    opened = store_at(tmp_path, request.param)
+    opened = layout_store(tmp_path, request.param)
     yield opened
     opened.close()
 
@@ -242,7 +242,7 @@ def test_a_view_shows_the_rows_of_its_table(store: Store) -> None:
 
 def test_tables_and_markets_of_one_lake_share_no_rows(tmp_path: Path) -> None:
     """The same symbol in both: what is said of one is not said of the other."""
-    minutes = store_at(tmp_path, MINUTES)
+    minutes = layout_store(tmp_path, MINUTES)
     seconds = minutes.of(SECONDS)
     for store in (minutes, seconds):
         commit(store, candidate(store.layout, MONTH))
@@ -285,7 +285,7 @@ def test_tables_and_markets_of_one_lake_share_no_rows(tmp_path: Path) -> None:
 
 def test_no_two_tables_share_a_place(tmp_path: Path) -> None:
     def places(layout: TableLayout) -> set[Path]:
-        catalog = store_at(tmp_path, layout).catalog
+        catalog = layout_store(tmp_path, layout).catalog
         return {
             catalog.partition_path(SYMBOL, MONTH), catalog.compacted_dir(SYMBOL), catalog.lock_path(SYMBOL),
             catalog.quarantine_path(SYMBOL, MONTH, "c" * 64), catalog.report_path(SYMBOL, MONTH), catalog.views_path,
@@ -293,7 +293,7 @@ def test_no_two_tables_share_a_place(tmp_path: Path) -> None:
         }  # fmt: skip
 
     def of_market(layout: TableLayout) -> set[Path]:
-        catalog = store_at(tmp_path, layout).catalog
+        catalog = layout_store(tmp_path, layout).catalog
         return {
             catalog.live_lock_path(SYMBOL), catalog.live_records_dir, catalog.live_rows_path(SYMBOL, MONTH),
             catalog.collector_lock_path, catalog.capture_path("s", SYMBOL, MONTH, "c" * 64),

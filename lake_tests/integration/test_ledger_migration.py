@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from lake_assets.at_rest import store_of
-from lake_assets.audit.scan import audit_hours
+from lake_assets.audit.scan import audit_partitions
 from lake_assets.reading import scan_minutes
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LedgerError, LedgerVersion, StorageError
@@ -155,7 +155,7 @@ def test_nothing_is_lost_and_no_file_is_touched(root: Path, store: Store) -> Non
 
 def test_the_audit_finds_the_archived_day_consistent(store: Store) -> None:
     day, end = datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 19, tzinfo=UTC)
-    report = audit_hours(store, "BTCUSDT", day, end, now=NOW, lag_minutes=3)
+    report = audit_partitions(store, "BTCUSDT", day, end, now=NOW, lag_minutes=3)
     assert (len(report.hours), report.wrong) == (24, [])
 
 

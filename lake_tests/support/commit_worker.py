@@ -20,7 +20,6 @@ from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.compaction import clear, compact
 from lake_tests.support import compacted_hours, layouts
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
-from lake_tests.support.stores import store_at
 
 HOURS = 6
 
@@ -68,7 +67,7 @@ def compact_forever(root: Path, seed: int, version: int) -> None:
 def write_table(root: Path, name: str, version: int) -> None:
     """Commit ever newer versions of three partitions of a table for ever; a version is noted once it is committed."""
     (layout,) = [layout for layout in layouts.LAYOUTS if layout.name == name]
-    store = store_at(root, layout)
+    store = layouts.layout_store(root, layout)
     log = os.open(root / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     while True:
         version += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import PartitionCandidate
 from lake_resources.storage.provenance import SourceKind, SourceRef
+from lake_resources.storage.store import Store, open_store
 
 MINUTES = UM_MINUTE.layout
 SECONDS = TableLayout(
@@ -33,6 +35,11 @@ LAYOUTS = (MINUTES, SECONDS)
 SYMBOL = "BTCUSDT"
 MONTH = datetime(2026, 2, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 20, 12, 34, 56, tzinfo=UTC)
+
+
+def layout_store(root: Path, layout: TableLayout) -> Store:
+    """A table of the lake at `root` of which nothing but the layout is declared."""
+    return open_store(root, f"sqlite:///{root / 'ledger.sqlite'}", layout)
 
 
 def clock() -> datetime:
