@@ -107,7 +107,7 @@ class HttpClient:
         meter = Meter(HEADER_BYTES + most, limits.answer_s, limits)
         with self._opened(target, meter) as answer:
             with self._errors(target, meter):
-                body = answer.read(most + 1)
+                body = _body(answer, most + 1)
             if len(body) > most:
                 raise self._over(target, f"a body of more than {most:,} bytes")
             return Answer(answer.status, _lower(answer.headers), body)
@@ -131,7 +131,8 @@ class HttpClient:
         def pieces() -> Iterator[bytes]:
             size_bytes = 0
             with self._errors(target, meter):
-                while piece := answer.read(STREAM_BYTES):
+                packed = "content-encoding" in answer.headers
+                while piece := answer.read(STREAM_BYTES, decode_content=packed):
                     size_bytes += len(piece)
                     if size_bytes > most:  # a host may compress what it sends
                         raise self._over(target, f"a body of more than {most:,} bytes")
@@ -150,7 +151,8 @@ class HttpClient:
     @contextmanager
     def _opened(self, target: str, meter: Meter) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer whose body is not read yet; one that is left unread closes its connection."""
-        with self._errors(target, meter), meter.running():
+        meter.run()
+        with self._errors(target, meter):
             answer = self._pool.request("GET", self._prefix + target, preload_content=False)
         try:
             yield answer
@@ -224,6 +226,16 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
     if isinstance(error, RateLimited):
         return error.retry_after_s
     return _BACKOFF.after_s(state.attempt_number)
+
+
+def _body(answer: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
+    """The body as far as `most_bytes`; what is not packed passes by the library's buffers."""
+    if "content-encoding" in answer.headers:
+        return answer.read(most_bytes)
+    body = answer.read(most_bytes, decode_content=False)
+    while answer.length_remaining and len(body) < most_bytes:  # a body that was cut raises at the next read
+        body += answer.read(most_bytes - len(body), decode_content=False)
+    return body
 
 
 def _target(path: str, query: Query | None) -> str:

@@ -11,8 +11,6 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPResponse
 from typing import Any
 
@@ -41,14 +39,9 @@ class Meter:
         self._began_s = time.monotonic()
         self._bytes = 0
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Answers that this thread opens in the block are counted by this meter."""
+    def run(self) -> None:
+        """The next answer that this thread opens is counted by this meter."""
         _asked.meter = self
-        try:
-            yield
-        finally:
-            _asked.meter = None
 
     def left_s(self) -> float:
         """Seconds until the answer must be complete, or must have brought more.
@@ -80,7 +73,7 @@ class _MeteredSocket(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, meter: Meter) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
         self._meter = meter
         self._wait_s = sock.gettimeout()
 
@@ -91,7 +84,7 @@ class _MeteredSocket(io.RawIOBase):
         left_s = self._meter.left_s()
         self._sock.settimeout(left_s if self._wait_s is None else min(left_s, self._wait_s))
         try:
-            found = self._raw.readinto(buffer) or 0
+            found = self._sock.recv_into(buffer)
         except TimeoutError:
             self._meter.left_s()
             raise
@@ -116,8 +109,7 @@ class _Opener:
 
 
 def _response(sock: socket.socket, *given: Any, **named: Any) -> HTTPResponse:
-    meter: Meter | None = getattr(_asked, "meter", None)
-    return HTTPResponse(sock if meter is None else _Opener(sock, meter), *given, **named)  # type: ignore[arg-type]
+    return HTTPResponse(_Opener(sock, _asked.meter), *given, **named)  # type: ignore[arg-type]
 
 
 def metered(connection: type[Any]) -> type[Any]:

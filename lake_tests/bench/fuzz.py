@@ -185,15 +185,17 @@ def _frames(samples: Samples, root: Path) -> Iterator[tuple[str, Case]]:
         count += 1
         clock_ms += 7
         before = intake.counts.malformed
-        intake.frame(1 + count // 500, session, mutated(rng, rng.choice(samples.frames), samples.frames), count / 100)
+        intake.frame(1 + count // 50, session, mutated(rng, rng.choice(samples.frames), samples.frames), count / 100)
         if intake.snapshots_due:
             book = {"lastUpdateId": count, "E": clock_ms, "bids": [["99.9", "1"]], "asks": [["100.1", "2"]]}
             intake.snapshot(intake.snapshots_due.popleft(), book)
-        if count % 500 == 0:
-            intake.connection("closed", count // 500, route="public")
+        if count % 50 == 0:  # as the collector does it, after a silence in which all minutes are closed
+            intake.connection("closed", count // 50, route="public")
             session.verdict(count / 100)
             session.due(count / 100)
-            intake.writer.flush()
+            seq = intake.next_seq
+            intake.writer.write(intake.writer.take()[0], seq)
+            clock_ms += 300_000
             if (write := recorder.work()) is not None:
                 write()
         return "refused" if intake.counts.malformed > before else "taken"

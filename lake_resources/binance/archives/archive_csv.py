@@ -6,6 +6,7 @@ Belongs here: header and epoch unit sniffed from the data, CSV text to typed col
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,7 +219,8 @@ class _Reader:
             if column.null_count() and column.name not in _NULLABLE:
                 row = column.is_null().arg_true()[0]
                 raise self._corrupt(f"line {self._lines + row + 1}: no readable {column.name}", b"")
-            if column.dtype == pl.Float64 and not column.is_finite().all():
+            # A sum is finite where all of it is, and costs a tenth of looking at each.
+            if column.dtype == pl.Float64 and not math.isfinite(column.sum()) and not column.is_finite().all():
                 row = (~column.is_finite()).arg_true()[0]
                 raise self._corrupt(f"line {self._lines + row + 1}: {column.name} is {column[row]}", b"")
 
