@@ -31,7 +31,9 @@ class InputLimits(BaseModel):
     rows: int = Field(1_000_000_000, gt=0, description="Rows of one archive of single events.")
     grid_rows: int = Field(10_000_000, gt=0, description="Rows of one archive of a grid (a month of seconds: 2.7 M).")
     unordered_rows: int = Field(
-        1_200_000, gt=0, description="Rows of an archive that is out of order over many blocks: it is sorted in memory."
+        400_000,
+        gt=0,
+        description="Rows of an archive out of order that are sorted in memory; more go over the disk.",
     )
     line_bytes: int = Field(64 * KIB, gt=0, description="Bytes of one line of a CSV (real: below 300).")
     metrics_bytes: int = Field(

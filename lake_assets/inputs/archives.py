@@ -19,12 +19,13 @@ import polars as pl
 
 from lake_assets.inputs.missing import DAMAGED_ROWS, asked_lately
 from lake_assets.inputs.results import ArchiveResult
+from lake_assets.inputs.spilled_order import frames_in_order
 from lake_assets.inputs.trade_id_steps import GapFinder
 from lake_assets.inputs.trade_tallies import TradeTally
 from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
-from lake_resources.binance.archives.archive_csv import read_all, read_frames
+from lake_resources.binance.archives.archive_csv import read_frames
 from lake_resources.binance.archives.metrics_csv import Metrics, read_metrics
 from lake_resources.binance.archives.vision_client import VerifiedZip
 from lake_resources.binance.stream import Stream
@@ -213,7 +214,7 @@ def type_archive(
 ) -> TypedArchive:
     """Type one zip into a staged Parquet file, sorted by the stream's key, each key once, in bounded memory.
 
-    Files out of order between two chunks (some are) are read whole instead: correct, at the price of memory.
+    Files out of order between two chunks (some are) are sorted first: correct, at the price of reading them twice.
 
     Raises:
         ArchiveCorrupt: the zip or its rows cannot be read, two rows share a key and differ, or there is more of
@@ -223,8 +224,9 @@ def type_archive(
         return _type_metrics(read_metrics(zip_path, limits), stream, temp_dir, metadata)
     typed = _typed(read_frames(zip_path, stream, limits=limits), stream, temp_dir, metadata)
     if typed is None:
-        typed = _typed(iter([read_all(zip_path, stream, limits)]), stream, temp_dir, metadata)
-        assert typed is not None, "read_all returns rows in order"
+        typed = _typed(frames_in_order(zip_path, stream, temp_dir, limits), stream, temp_dir, metadata)
+    if typed is None:
+        raise ArchiveCorrupt(str(zip_path), f"different rows share a key ({', '.join(stream.key)})")
     return typed
 
 

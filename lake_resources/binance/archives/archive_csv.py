@@ -74,14 +74,17 @@ def read_all(
     """The whole archive of a small stream, sorted by `stream.key`, identical duplicates dropped.
 
     Raises:
-        ArchiveCorrupt: as `read_frames`, two different rows of one key, or more rows than are sorted in memory.
+        ArchiveCorrupt: as `read_frames`, or two different rows of one key.
     """
-    frames, rows = [], 0
-    for frame in read_frames(zip_path, stream, limits=limits):
-        frames.append(frame)
-        rows += frame.height
-        if rows > limits.unordered_rows:
-            raise ArchiveCorrupt(str(zip_path), f"more than {limits.unordered_rows:,} rows to be sorted in memory")
+    return sorted_once(zip_path, stream, list(read_frames(zip_path, stream, limits=limits)))
+
+
+def sorted_once(zip_path: Path, stream: Stream, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Frames of one archive as one, sorted by `stream.key`, identical rows once.
+
+    Raises:
+        ArchiveCorrupt: two different rows of one key.
+    """
     if not frames:
         return pl.DataFrame(schema=stream.columns)
     frame = pl.concat(frames)
