@@ -19,7 +19,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -168,7 +168,7 @@ def _asked(rest: BinanceRest, call: str, window: tuple[object, object]) -> str:
     return "answer" if rest.exchange_info() else "nothing"
 
 
-def _frames(samples: Samples, root: Path) -> Iterator[tuple[str, Case]]:
+def _frames(samples: Samples, root: Path, at_end: ExitStack) -> Iterator[tuple[str, Case]]:
     clock_ms = START_MS
     catalog = store_at(root / "lake").catalog
 
@@ -177,6 +177,7 @@ def _frames(samples: Samples, root: Path) -> Iterator[tuple[str, Case]]:
 
     recorder = LiveRecorder([SYMBOL], catalog.live_records_dir, LiveRows(catalog), clock_ns)
     intake = Intake([SYMBOL], SegmentWriter(catalog.live_records_dir), recorder, clock_ns, 1)
+    at_end.callback(intake.writer.close_before, None)
     session = StreamSession("public", (SYMBOL,), SessionLimits())
     count = 0
 
@@ -224,16 +225,16 @@ def run(count: int, seed: int = 7, *, kind: str = "", only: int | None = None) -
     """
     results: dict[str, Found] = {}
     samples, host = fuzz_samples.collect(), _Host()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as at_end:
+        at_end.callback(host.close)
         root = Path(folder)
-        cases = [*_archives(samples, root), *_answers(samples, root, host), *_frames(samples, root)]
+        cases = [*_archives(samples, root), *_answers(samples, root, host), *_frames(samples, root, at_end)]
         chosen = [(name, case) for name, case in cases if kind in ("", name)]
         for name, case in chosen:
             numbers = [only] if only is not None else range(count // len(chosen))
             results[name] = Found()
             for number in numbers:
                 _one(results[name], f"{name} {number}", case, random.Random(f"{seed}/{name}/{number}"))
-    host.close()
     return results
 
 
