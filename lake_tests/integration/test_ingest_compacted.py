@@ -48,8 +48,8 @@ def test_the_same_inputs_leave_a_compacted_day_as_it_is(compacted: Bench) -> Non
 
 def test_a_corrected_archive_reopens_the_day(compacted: Bench) -> None:
     before = read(compacted)
-    compacted.fault("republished", "daily/klines/.*2026-11-18")
-    compacted.archives("klines_1m", "2026-11-18")
+    compacted.fault("scaled", "daily/markPriceKlines/.*2026-11-18", column="close", by=1.0001)
+    compacted.archives("mark_price_klines_1m", "2026-11-18")
     results = compacted.build(hours(0, 24))
     assert set(statuses(results)) == {"committed"}
     shown = read(compacted)
