@@ -168,8 +168,11 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
         fetched_at=lake.clock(),
     )
     changed = before is not None and before.sha256 != zip_file.sha256
-    uncompared = record_changes(lake, stream, before, row, typed.file) if before is not None and changed else ""
-    typed.file.publish(path)
+    try:
+        uncompared = record_changes(lake, stream, before, row, typed.file) if before is not None and changed else ""
+        typed.file.publish(path)
+    finally:
+        typed.file.discard()  # where it was not published: a full disk must not keep what it has no room for
     lake.ledger.record_archive(row)
     lake.ledger.resolve_missing(symbol, stream.name, period, at=lake.clock())
     if defects:

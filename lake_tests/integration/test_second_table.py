@@ -189,17 +189,17 @@ class Opened:
 def test_its_asset_materializes_and_checks_each_partition(lake: Lake, settings: LakeSettings) -> None:
     asset = build_table_asset(TOY_ASSET, SYMBOL, settings)
     assert asset.key == dg.AssetKey(["spot", SYMBOL, "toy_seconds"])
-    instance = dg.DagsterInstance.ephemeral()
-    given = {"instance": instance, "resources": {"lake": Opened(lake)}, "raise_on_error": False}
-    whole = dg.materialize([asset], partition_key="2025-11-29", **given)
-    assert whole.success
-    checks = {each.check_name: each.passed for each in whole.get_asset_check_evaluations()}
-    assert checks == dict.fromkeys(TOY_ASSET.checks, True)
-    event = instance.fetch_materializations(asset.key, limit=1).records[0]
-    assert event.partition_key == "2025-11-29"
-    assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["dagster/partition_row_count"].value == 86_400
-    refused = dg.materialize([asset], partition_key="2025-12-01", **given)
-    assert not refused.success
-    failed = [each.check_name for each in refused.get_asset_check_evaluations() if not each.passed]
-    assert failed == ["continuity"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        given = {"instance": instance, "resources": {"lake": Opened(lake)}, "raise_on_error": False}
+        whole = dg.materialize([asset], partition_key="2025-11-29", **given)
+        assert whole.success
+        checks = {each.check_name: each.passed for each in whole.get_asset_check_evaluations()}
+        assert checks == dict.fromkeys(TOY_ASSET.checks, True)
+        event = instance.fetch_materializations(asset.key, limit=1).records[0]
+        assert event.partition_key == "2025-11-29"
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["dagster/partition_row_count"].value == 86_400
+        refused = dg.materialize([asset], partition_key="2025-12-01", **given)
+        assert not refused.success
+        failed = [each.check_name for each in refused.get_asset_check_evaluations() if not each.passed]
+        assert failed == ["continuity"]

@@ -374,8 +374,7 @@ def test_a_failed_run_and_a_late_archive_reach_the_webhook(
 
 
 def _fail_and_be_late(bench: Bench) -> None:
-    instance = dg.DagsterInstance.ephemeral()
-    with automated(bench, instance) as lake:
+    with dg.DagsterInstance.ephemeral() as instance, automated(bench, instance) as lake:
         bench.build([DAY + 3 * HOUR])
         bench.fault("5xx", "/fapi/")
         request = next(iter(lake.tick("hot_band", DAY + 15.5 * HOUR).run_requests or ()))

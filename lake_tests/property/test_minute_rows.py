@@ -220,11 +220,11 @@ def test_how_ticks_are_chunked_does_not_matter(market: Market, size: int, in_ord
 def test_null_means_not_ingested_and_zero_means_nothing_happened(market: Market) -> None:
     rows = market.rows().with_columns(hour=pl.col("timestamp").dt.truncate("1h"))
     covered = rows.join(market.coverage, on="hour", how="left").with_columns(
-        pl.col("agg_trades", "book_ticker").fill_null(value=False)
+        pl.col("trades_filed", "book_filed").fill_null(value=False)
     )
-    ticks = covered.select("agg_trades", *(pl.col(name).is_null() for name in TICKS))
-    assert ticks.filter(pl.any_horizontal(pl.col(TICKS) == pl.col("agg_trades"))).is_empty()
-    unseen = covered.filter(~pl.col("book_ticker"))
+    ticks = covered.select("trades_filed", *(pl.col(name).is_null() for name in TICKS))
+    assert ticks.filter(pl.any_horizontal(pl.col(TICKS) == pl.col("trades_filed"))).is_empty()
+    unseen = covered.filter(~pl.col("book_filed"))
     assert (
         unseen.select("micro_price_close", "avg_spread_usdt", "spread_pct").null_count().row(0) == (unseen.height,) * 3
     )
