@@ -38,7 +38,7 @@ from lake_tests.bench.year.found import (
     open_days,
     value_findings,
 )
-from lake_tests.bench.year.must import CAUSE, Context, Finding, expected
+from lake_tests.bench.year.must import CAUSE, Context, Finding, expected, follows
 from lake_tests.bench.year.planted import END, HOUR, MINUTE, Plant, Span, Stage, faults, plants
 from lake_tests.support.simulated_lake import Bench
 
@@ -55,7 +55,7 @@ class Verdict:
 
     Attributes:
         promised: findings by plant.
-        others: findings that follow from all plants together (the report cards).
+        others: findings that follow from all plants together: the report cards, and that a plant's day is not whole.
         found: what the tools said.
     """
 
@@ -158,11 +158,12 @@ class Journey:
     def _judge(self, stage: Stage) -> None:
         with self._step(f"look ({stage.name.lower()})"):
             promised = expected(self.planted, Context(stage, self.bench.sim.exchange))
-            others: set[Finding] = set()
+            found = set(self._found(stage))
+            others = {finding for finding in found if follows(finding, self.planted)}
             if stage == Stage.COMPACTED:
-                promises = set().union(*promised.values())
-                others = {each for symbol in self.span.symbols for each in _cards(self.span, symbol, promises)}
-            verdict = Verdict(stage, promised, others, set(self._found(stage)))
+                promises = set().union(others, *promised.values())
+                others |= {each for symbol in self.span.symbols for each in _cards(self.span, symbol, promises)}
+            verdict = Verdict(stage, promised, others, found)
         self.verdicts.append(verdict)
         self.say(
             f"{stage.name.lower()}: {len(verdict.found)} findings, {len(verdict.missed)} missed, "

@@ -62,6 +62,25 @@ def expected(planted: Sequence[Plant], context: Context) -> dict[Plant, set[Find
     }
 
 
+def follows(finding: Finding, planted: Sequence[Plant]) -> bool:
+    """Whether a finding says that a plant's day is not whole: verdicts by evidence, and what was asked because of it.
+
+    They lie in the days of plants of the same symbol and nowhere else; which hours of a day they name is held by the
+    tests of the evidence itself.
+    """
+    days = {f"{hour:%Y-%m-%d}" for plant in planted if plant.symbol == finding.symbol for hour in plant.hours}
+    if not any(day in finding.where for day in days):
+        return False
+    said = finding.what
+    return {
+        "audit": set(said.split(",")) <= {"partial", "contradicted", "provisional", "unproven"},
+        "checks": said in {"evidence", "archive_parity"},
+        "missing sources": said.startswith(("archive rows: ", "rest: not whole: ")),
+        "revisions": said.endswith(": rest to archive"),
+        "compaction": "is contradicted" in said,
+    }.get(finding.tool, False)
+
+
 def minute(instant: datetime) -> str:
     """How a minute is written in a finding."""
     return f"{instant:%Y-%m-%d %H:%M}"
@@ -131,7 +150,9 @@ def _late(plant: Plant, context: Context) -> Iterator[tuple[str, str, str]]:
 def _lost_trades(plant: Plant, context: Context) -> Iterator[tuple[str, str, str]]:
     yield "missing sources", f"agg_trades {plant.period}", "archive rows: lost ids"
     first, last = _trades_around(plant, context.exchange)
-    yield "values", f"{VALUES['agg_trades']} {stretch(first, last + MINUTE)}", "NULL"
+    # A minute whose klines say that nothing was traded is proven quiet: it has lost nothing.
+    for start, end in _traded(plant, context.exchange):
+        yield "values", f"{VALUES['agg_trades']} {stretch(start, end)}", "NULL"
     hours = Plant(plant.kind, plant.symbol, plant.stream, first, last + MINUTE).hours
     for hour in hours:
         yield "checks", minute(hour), "source_coverage"
@@ -146,10 +167,24 @@ def _trades_around(plant: Plant, exchange: Exchange) -> tuple[datetime, datetime
     return datetime.fromtimestamp(before * 60, UTC), datetime.fromtimestamp(after * 60, UTC)
 
 
-def _lost_trades_kept(plant: Plant, _: Context) -> Iterator[tuple[str, str, str]]:
+def _traded(plant: Plant, exchange: Exchange) -> Iterator[tuple[datetime, datetime]]:
+    """Stretches of the plant's minutes in which there were trades."""
+    start, end = (int(each.timestamp()) // 60 for each in (plant.start, plant.end))
+    found = sorted(set((exchange.feeds[plant.symbol].trades(start, end).agg_time // 60_000).tolist()))
+    for index, at in enumerate(found):
+        if index and found[index - 1] == at - 1:
+            continue
+        last = at
+        while last + 1 in found:
+            last += 1
+        yield datetime.fromtimestamp(at * 60, UTC), datetime.fromtimestamp((last + 1) * 60, UTC)
+
+
+def _lost_trades_kept(plant: Plant, context: Context) -> Iterator[tuple[str, str, str]]:
     yield "missing sources", f"agg_trades {plant.period}", "archive rows: lost ids"
     for hour in plant.hours:
-        yield "sources", f"agg_trades {minute(hour)}", "rest"
+        # The archive has the rest of the hour, and REST the minutes that it lacks.
+        yield "sources", f"agg_trades {minute(hour)}", "archive+rest" if context.stage >= Stage.PROMOTED else "rest"
 
 
 def _garbled(plant: Plant, _: Context) -> Iterator[tuple[str, str, str]]:
