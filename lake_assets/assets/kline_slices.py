@@ -17,10 +17,12 @@ from lake_assets.slices.days import SLICE_CHECKS, SliceDay, run_day
 from lake_assets.slices.endpoints import endpoint_of
 from lake_assets.slices.judgement import Status
 from lake_assets.slices.klines_endpoint import KLINES
+from lake_assets.slices.loop import lattice_of, publish_manifest
 from lake_assets.slices.manifest import NAME, directory
-from lake_assets.slices.server import open_slices
+from lake_assets.slices.server import alone, open_slices
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
 
 _TEXT = """\
 What the exchange answered about {interval} candles of {symbol} (spot), byte for byte: one answer per window of 1,000
@@ -65,19 +67,23 @@ def build_kline_slices_asset(symbol: str, interval: str, settings: LakeSettings)
     def kline_slices(context: dg.AssetExecutionContext) -> Iterator[Any]:
         endpoint = endpoint_of(of.endpoint, of.interval)
         lost: list[str] = []
-        with open_slices(settings) as slices:
-            for number, partition in enumerate(context.partition_keys, start=1):
-                found = run_day(slices, endpoint, of, date.fromisoformat(partition))
-                context.log.info(
-                    f"{number}/{len(context.partition_keys)} {symbol} {interval} {partition}: {_line(found)}"
-                )
-                events = {partition: _metadata(settings, of, found)} if found.rows else {}
-                yield from record_partitions(context, key, events, [(partition, found.outcomes())])
-                if found.counts[Status.FAILED]:
-                    lost.append(f"{partition}: {_line(found)}")
-                if found.stopped:
-                    lost.append(f"{partition}: stopped: {found.stopped}")
-                    break
+        with open_slices(settings) as slices, alone(slices, of, timeout_s=DEFAULT_TIMEOUT_S):
+            lattice = lattice_of(slices, endpoint, of)
+            try:
+                for number, partition in enumerate(context.partition_keys, start=1):
+                    found = run_day(slices, endpoint, of, date.fromisoformat(partition), lattice)
+                    context.log.info(
+                        f"{number}/{len(context.partition_keys)} {symbol} {interval} {partition}: {_line(found)}"
+                    )
+                    events = {partition: _metadata(settings, of, found)} if found.rows else {}
+                    yield from record_partitions(context, key, events, [(partition, found.outcomes())])
+                    if found.counts[Status.FAILED]:
+                        lost.append(f"{partition}: {_line(found)}")
+                    if found.stopped:
+                        lost.append(f"{partition}: stopped: {found.stopped}")
+                        break
+            finally:
+                publish_manifest(slices, of, lattice.keys)
         yield from close_checks(key, SLICE_CHECKS)
         if lost:
             raise dg.Failure(f"{'/'.join(key.path)}: slices failed; the others were kept.\n" + "\n".join(lost[:20]))

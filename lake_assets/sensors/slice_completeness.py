@@ -5,6 +5,7 @@ Belongs here: what a tick looks at and asks for. Does not belong here: which day
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import date, timedelta
 
 import dagster as dg
@@ -14,14 +15,14 @@ from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, RANGE_END, RANGE_STA
 from lake_assets.jobs.slice_days import slice_job
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_assets.slices.days import days_to_run
+from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_assets.slices.klines_endpoint import KLINES
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 
 KIND = "slices"
-SLICES_PER_DAY = {"1m": 2, "1s": 87}
-"""Slices that begin on a day, at most."""
+_DAY_MS = 86_400_000
 
 
 def build_slice_sensors(settings: LakeSettings, clock: Clock) -> list[dg.SensorDefinition]:
@@ -33,7 +34,8 @@ def build_slice_sensors(settings: LakeSettings, clock: Clock) -> list[dg.SensorD
 
 def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDefinition:
     pause = timedelta(seconds=settings.slices_pause_s)
-    most_days = max(1, settings.slice_requests_per_run // (SLICES_PER_DAY[interval] * len(settings.slice_symbols)))
+    per_day = -(-_DAY_MS // (interval_ms(interval) * LIMIT))  # slices that begin on a day, at most
+    most_days = max(1, settings.slice_requests_per_run // (per_day * len(settings.slice_symbols)))
 
     @dg.sensor(
         name=f"slices_{interval}",
@@ -47,14 +49,14 @@ def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDef
         busy = runs_at_work(context.instance, f"{KIND}_{interval}", now, longest=LAUNCHED_RUN_LONGEST)
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
-        rows = SliceRows(settings.resolved_slices_ledger_url)
-        found = look_at_each(
-            settings.slice_symbols,
-            lambda symbol: days_to_run(
-                rows, KLINES, SliceSet(KLINES.name, symbol, interval), settings.start, now, pause=pause
-            ),
-            context.log.warning,
-        )
+        with closing(SliceRows(settings.resolved_slices_ledger_url)) as rows:
+            found = look_at_each(
+                settings.slice_symbols,
+                lambda symbol: days_to_run(
+                    rows, KLINES, SliceSet(KLINES.name, symbol, interval), settings.start, now, pause=pause
+                ),
+                context.log.warning,
+            )
         days = sorted({day for each in found.values() for day in each}, reverse=True)
         if not days:
             return dg.SkipReason("every slice is there")

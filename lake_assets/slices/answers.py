@@ -6,12 +6,16 @@ Belongs here: making such a file and reading one. Does not belong here: where it
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from lake_assets.slices.keys import SliceKey, parse_key
+
+_END = re.compile(r"(:\d+)-\d+(?=:)")
 _DATA = b',"data":'
 _FIELDS = ("url", "slice", "slice_actual", "slice_id", "http_status", "n_items", "requested_at", "fetched_at")
 
@@ -73,6 +77,29 @@ def read_file(content: bytes) -> tuple[dict[str, Any], Any]:
     if not isinstance(decoded, dict) or not isinstance(decoded.get("meta"), dict) or "data" not in decoded:
         raise ValueError("a file without the parts `meta` and `data`")
     return decoded["meta"], decoded["data"]
+
+
+def key_in(meta: dict[str, Any]) -> SliceKey:
+    """The slice that an answer's file says it is, in the words of this program or of others.
+
+    Others name it `slice_comp_key`, and write `slice` with the window's end: `SYMBOL:interval:start-end:limit`.
+
+    Raises:
+        ValueError: the file names no slice.
+    """
+    text = str(meta.get("slice_comp_key") or meta.get("slice"))
+    return parse_key(_END.sub(r"\1", text))
+
+
+def instant_of(meta: dict[str, Any], *names: str) -> datetime | None:
+    """The first of some instants in an answer's file that can be read, UTC; None where none can."""
+    for name in names:
+        try:
+            found = datetime.fromisoformat(str(meta.get(name)))
+        except ValueError:
+            continue
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return None
 
 
 def utc_text(instant: datetime) -> str:

@@ -15,7 +15,7 @@ from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.expected import PAUSE, due
 from lake_assets.slices.integrity import Defect, check_rows
 from lake_assets.slices.judgement import Reason, Status
-from lake_assets.slices.loop import Slices, frontier_of, origin, run_round
+from lake_assets.slices.loop import Lattice, Slices, ask_for
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
 
@@ -87,7 +87,7 @@ class SliceDay:
         }
         damaged = len({each.subject for each in self.defects})
         unread = over - sum(row.path is not None and row.reason != Reason.STILL_FORMING for row in self.rows)
-        return [
+        complete = [
             _outcome("slices_complete", ok == over, {"slices": over, "ok": ok, "exchange_has_none": none}),
             _outcome(
                 "manifest_integrity",
@@ -104,18 +104,25 @@ class SliceDay:
                 {"slices": over, "not_read": unread, "missing_records": sum(lacking.values())},
             ),
         ]
+        return [each for each in complete if each.name != "manifest_integrity" or over > unread]
 
 
-def run_day(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, *, most: int | None = None) -> SliceDay:
-    """Ask for the day's slices that are due and look at all of its answers.
+def run_day(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, lattice: Lattice) -> SliceDay:
+    """Ask for the day's slices that are due and look at all of its answers; the manifest is the caller's to write.
 
-    Raises:
-        ExchangeError, SettingsError: as `run_round`.
+    Args:
+        slices: the data root.
+        endpoint: which endpoint.
+        of: its name, symbol and interval.
+        day: UTC day of the slices' starts.
+        lattice: all slices by now, also of other days.
     """
-    span = _span(day)
-    done = run_round(slices, endpoint, of, starts=span, most=most)
-    found = _stand(slices, endpoint, of, day, frontier_of(slices, endpoint, of))
-    return SliceDay(day, found.expected, found.rows, done.asked, done.stopped, found.defects)
+    first, end = _span(day)
+    here = [key for key in lattice.keys if first <= key.start < end]
+    done = ask_for(slices, endpoint, of, here, lattice.frontier)
+    rows = slices.rows.slice_rows(of, (first, end))
+    defects = tuple(check_rows(slices, endpoint, of, rows))
+    return SliceDay(day, len(here), tuple(rows), done.asked, done.stopped, defects)
 
 
 def days_to_run(
@@ -154,14 +161,6 @@ def _grows_since(held: Standing, end_ms: int, now: datetime, pause: timedelta) -
 
 def _ms(instant: datetime) -> int:
     return int(instant.timestamp() * 1000)
-
-
-def _stand(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, frontier: int) -> SliceDay:
-    first, end = _span(day)
-    keys = endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), min(frontier, end - 1))
-    expected = sum(first <= key.start < end for key in keys)
-    rows = slices.rows.slice_rows(of, (first, end))
-    return SliceDay(day, expected, tuple(rows), defects=tuple(check_rows(slices, endpoint, of, rows)))
 
 
 def _span(day: date) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Belongs here: reading answers for people and models. Does not belong here: fetch
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -115,6 +116,11 @@ def synthetic_fills(
 def _candles(slices: Slices, row: SliceRow) -> pl.DataFrame:
     assert row.path is not None
     content = slices.store.get(row.path)
+    if hashlib.sha256(content).hexdigest() != row.sha256:
+        raise StorageError(
+            f"raw answer {row.path} has other bytes than were kept",
+            remedy="`lake slices verify --mend` sends it back to be asked for again",
+        )
     try:
         _, data = read_file(content)
     except ValueError as error:

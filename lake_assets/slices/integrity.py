@@ -7,12 +7,13 @@ lost (`loop`): a slice that is found damaged goes back to `needs_refresh`, and t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lake_assets.slices.answers import read_file
+from lake_assets.slices.answers import instant_of, key_in, read_file
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey, parse_key
@@ -87,7 +88,9 @@ def mend(slices: Slices, of: SliceSet, defects: list[Defect]) -> int:
     return len(changed) + len(off)
 
 
-def rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, frontier: int) -> tuple[int, list[Defect]]:
+def rebuild(
+    slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, frontier: int, but: Container[int] = ()
+) -> tuple[int, list[Defect]]:
     """Make the ledger's rows anew from the answers on the disk.
 
     Args:
@@ -95,6 +98,7 @@ def rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, frontier: 
         endpoint: which endpoint.
         of: its name, symbol and interval.
         frontier: how far the line reaches by now: the exchange's clock in epoch ms, or the newest id.
+        but: starts of slices whose rows stay as they are.
 
     Returns:
         How many slices were taken, and what could not be.
@@ -108,16 +112,22 @@ def rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, frontier: 
                 rows.append(_row_of(endpoint, of, where, content, frontier))
             except ValueError as error:
                 refused.append(Defect("torn_response", where, str(error)))
-    newest = {row.start: row for row in rows}
+    newest = {row.start: row for row in sorted(rows, key=_worth)}  # a slice may lie in a pack and in a file of its own
     if newest and slices.rows.origin(of) is None:
         slices.rows.keep_origin(of, min(newest), slices.clock())
-    slices.rows.put_slices(of, newest.values())
-    return len(newest), refused
+    taken = [row for start, row in newest.items() if start not in but]
+    slices.rows.put_slices(of, taken)
+    return len(taken), refused
+
+
+def _worth(row: SliceRow) -> tuple[bool, int, datetime]:
+    """Of two answers of a slice the whole one counts, then the one that holds more, then the younger one."""
+    return row.status == Status.OK, row.n_items, row.completed_at_utc or datetime.min.replace(tzinfo=UTC)
 
 
 def _row_of(endpoint: SliceEndpoint, of: SliceSet, path: str, content: bytes, frontier: int) -> SliceRow:
     meta, data = read_file(content)
-    key = parse_key(str(meta.get("slice")))
+    key = key_in(meta)
     name = path.rpartition("#")[2].rpartition("/")[2].partition(".")[0]
     if (key.symbol, key.interval) != (of.symbol, of.interval) or key.slice_id != name:
         raise ValueError(f"it says that it is {key.composite}")
@@ -136,6 +146,8 @@ def _row_of(endpoint: SliceEndpoint, of: SliceSet, path: str, content: bytes, fr
         first_ts=found[0] if found else None,
         last_ts=found[-1] if found else None,
         requested_url=str(meta.get("url")),
+        requested_at_utc=instant_of(meta, "requested_at"),
+        completed_at_utc=instant_of(meta, "fetched_at", "completed_at"),
         error=verdict.detail or None,
         fetches=1,
         missing=",".join(str(each) for each in verdict.missing),
@@ -160,12 +172,12 @@ def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRo
         return
     try:
         meta, data = read_file(content)
-        found = endpoint.positions(data)
+        said, found = key_in(meta), endpoint.positions(data)
     except ValueError as error:
         yield Defect("torn_response", key.composite, str(error))
         return
-    if meta.get("slice") != key.composite:
-        yield Defect("slice_key_mismatch", key.composite, str(meta.get("slice")))
+    if said != key:
+        yield Defect("slice_key_mismatch", key.composite, said.composite)
     elif row.status == Status.OK:
         lacking = tuple(int(each) for each in row.missing.split(",") if each)
         verdict = endpoint.judge(key, found, _END_OF_TIME, lacking or None)

@@ -6,20 +6,24 @@ Belongs here: these actions and what each tells. Does not belong here: asking th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lake_assets.slices.answers import key_in, read_file
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.endpoints import endpoint_of
 from lake_assets.slices.integrity import Defect, check, rebuild
 from lake_assets.slices.integrity import mend as send_back
 from lake_assets.slices.judgement import Status
-from lake_assets.slices.loop import Slices, frontier_of
-from lake_assets.slices.manifest import directory, write_manifest
+from lake_assets.slices.keys import SliceKey
+from lake_assets.slices.loop import Slices, frontier_of, publish_manifest
+from lake_assets.slices.manifest import directory
+from lake_assets.slices.server import alone
 from lake_resources.errors import SettingsError
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
 from lake_resources.storage.raw_store import Kept
 
 PER_PACK = 100
@@ -72,20 +76,23 @@ def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: P
     endpoint = endpoint_of(of.endpoint, of.interval)
     if action == "show":
         return Told(of, dict(Counter(row.status for row in slices.rows.slice_rows(of))))
-    if action == "verify":
-        return _verify(slices, endpoint, of, mend=mend)
-    if action == "rebuild":
-        return _rebuild(slices, endpoint, of)
-    if action == "pack":
-        return Told(of, {"packed": pack_sealed(slices, of)})
-    if action == "import":
-        if tree is None:
-            raise SettingsError("no tree to import is given", remedy="Name its directory with --tree")
-        return import_tree(slices, endpoint, of, tree)
+    if action == "verify" and not mend:
+        return _verify(slices, endpoint, of)
+    with alone(slices, of, timeout_s=DEFAULT_TIMEOUT_S):
+        if action == "verify":
+            return _mended(slices, endpoint, of)
+        if action == "rebuild":
+            return _rebuild(slices, endpoint, of)
+        if action == "pack":
+            return Told(of, {"packed": pack_sealed(slices, endpoint, of)})
+        if action == "import":
+            if tree is None:
+                raise SettingsError("no tree to import is given", remedy="Name its directory with --tree")
+            return import_tree(slices, endpoint, of, tree)
     raise SettingsError(f"there is no action {action!r}", remedy="show, verify, rebuild, pack or import")
 
 
-def pack_sealed(slices: Slices, of: SliceSet) -> int:
+def pack_sealed(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
     """Put complete slices into packs of 100 with their bytes unchanged, then remove the single files.
 
     The ledger names the pack before a single file goes, so that a kill at any point loses nothing.
@@ -99,7 +106,7 @@ def pack_sealed(slices: Slices, of: SliceSet) -> int:
         slices.rows.put_slices(of, [replace(row, path=each.path) for row, each in zip(rows, where, strict=True)])
         slices.store.remove(each.path for each in kept)
         packed += len(rows)
-    _manifest(slices, of)
+    _manifest(slices, endpoint, of)
     return packed
 
 
@@ -119,27 +126,53 @@ def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Pat
     found = sorted({*source.glob("responses/*.json"), *source.glob("limit=1000/responses/*.json")})
     if not found:
         raise SettingsError(f"{source} has no answers", remedy="Name the directory above `binance/`")
+    whole = slices.rows.starts(of, Status.OK)
+    refused = []
     for path in found:
-        slices.store.put(f"{directory(of)}/responses", path.stem, path.read_bytes())
-    return _rebuild(slices, endpoint, of)
+        content = path.read_bytes()
+        try:
+            key = _key_of(of, content)
+        except ValueError as error:
+            refused.append(Defect("torn_response", str(path), str(error)))
+            continue
+        if key.start not in whole:  # what is kept and whole is never replaced
+            slices.store.put(f"{directory(of)}/responses", key.slice_id, content)
+    told = _rebuild(slices, endpoint, of, but=whole)
+    return replace(told, defects=[*refused, *told.defects], wrong=told.wrong or bool(refused))
 
 
-def _verify(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, mend: bool) -> Told:
+def _key_of(of: SliceSet, content: bytes) -> SliceKey:
+    key = key_in(read_file(content)[0])
+    if (key.symbol, key.interval) != (of.symbol, of.interval):
+        raise ValueError(f"it says that it is {key.composite}")
+    return key
+
+
+def _verify(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
     defects = list(check(slices, endpoint, of))
     counts = {"slices": len(slices.rows.standings(of)), "defects": len(defects)}
-    if mend:
-        counts["sent back"] = send_back(slices, of, defects)
-        _manifest(slices, of)
     return Told(of, counts, defects, wrong=bool(defects))
 
 
-def _rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
-    count, refused = rebuild(slices, endpoint, of, frontier=frontier_of(slices, endpoint, of))
-    _manifest(slices, of)
+def _mended(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
+    told = _verify(slices, endpoint, of)
+    sent_back = send_back(slices, of, list(told.defects))
+    _manifest(slices, endpoint, of)
+    return replace(told, counts=told.counts | {"sent back": sent_back})
+
+
+def _rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, but: Container[int] = ()) -> Told:
+    count, refused = rebuild(slices, endpoint, of, frontier=frontier_of(slices, endpoint, of), but=but)
+    _manifest(slices, endpoint, of)
     distrusted: list[SliceRow] = [row for row in slices.rows.slice_rows(of) if row.status != Status.OK]
     notes = [Defect(row.reason, f"{of.symbol}:{of.interval}:{row.start}", row.error or "") for row in distrusted]
     return Told(of, {"taken": count, "not complete": len(distrusted)}, [*refused, *notes], wrong=bool(refused))
 
 
-def _manifest(slices: Slices, of: SliceSet) -> None:
-    write_manifest(slices.root, of, slices.rows.slice_rows(of), now=slices.clock())
+def _manifest(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> None:
+    """Write the manifest without asking the exchange: slices that should exist by this machine's clock are pending."""
+    first = slices.rows.origin(of)
+    expected: list[SliceKey] = []
+    if first is not None and endpoint.newest_query is None:
+        expected = endpoint.keys(of.symbol, of.interval, first, int(slices.clock().timestamp() * 1000))
+    publish_manifest(slices, of, expected)

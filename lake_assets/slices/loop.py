@@ -7,7 +7,7 @@ the worth of an answer (`judgement`), HTTP and limits (the client), rounds witho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,66 +51,130 @@ class Slices:
 
 @dataclass
 class Round:
-    """What a round did: slices by status as they stand after it, and those that were asked for."""
+    """What a round did: slices by status as they stand after it, and those that were asked for.
+
+    Attributes:
+        expected: slices that the lattice has by now.
+        asked: requests.
+        changed, standing: slices by status, of those asked for and of all.
+        open: slices that lack something, but for one that grows and for those of which the exchange has nothing.
+        stopped: why the round ended early; empty where it did not.
+    """
 
     of: SliceSet
     expected: int = 0
     asked: int = 0
     changed: Counter[str] = field(default_factory=Counter)
     standing: Counter[str] = field(default_factory=Counter)
+    open: int = 0
     stopped: str = ""
 
     @property
     def complete(self) -> bool:
-        """Whether every slice but the growing one is `ok`, or is empty because the exchange has nothing."""
-        return self.expected > 0 and not self.stopped and self.standing[Status.OK] >= self.expected - 1
+        """Whether every slice is `ok`, grows, or is empty because the exchange said twice that it has nothing."""
+        return self.expected > 0 and not self.stopped and not self.open
 
 
-def run_round(
-    slices: Slices,
-    endpoint: SliceEndpoint,
-    of: SliceSet,
-    *,
-    until: int | None = None,
-    starts: tuple[int, int] | None = None,
-    most: int | None = None,
-) -> Round:
-    """Ask once for every slice that is due, newest and failed first, and write the manifest.
+@dataclass(frozen=True)
+class Lattice:
+    """The slices of a set that should exist by now.
 
-    A slice that fails does not keep the others from being asked for; a ban or a limit ends the round.
+    Attributes:
+        keys: all of them, in order.
+        frontier: how far the line reaches: epoch ms of the exchange's clock, or the newest id.
+    """
+
+    keys: list[SliceKey]
+    frontier: int
+
+
+def lattice_of(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None) -> Lattice:
+    """Ask the exchange how far the line reaches by now, and (once) where it starts.
 
     Args:
         slices: the data root.
         endpoint: which endpoint.
         of: its name, symbol and interval.
         until: last position that is wanted, inclusive; default as far as the exchange has records by now.
-        starts: ask only for slices that start in `[first, end)`; the manifest has all.
-        most: requests at most.
 
     Raises:
         ExchangeError: the first or newest record, or the exchange's clock, could not be asked for.
         SettingsError: the exchange knows no record of the symbol.
     """
-    done = Round(of)
     frontier = frontier_of(slices, endpoint, of)
     last = frontier if until is None else min(frontier, until)
-    expected = endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), last)
-    done.expected = len(expected)
+    return Lattice(endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), last), frontier)
+
+
+def run_round(
+    slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None, most: int | None = None
+) -> Round:
+    """Ask once for every slice that is due, newest and failed first, and write the manifest.
+
+    Args:
+        slices: the data root.
+        endpoint: which endpoint.
+        of: its name, symbol and interval.
+        until: last position that is wanted, inclusive; default as far as the exchange has records by now.
+        most: requests at most.
+
+    Raises:
+        ExchangeError, SettingsError: as `lattice_of`.
+    """
+    lattice = lattice_of(slices, endpoint, of, until=until)
+    try:
+        done = ask_for(slices, endpoint, of, lattice.keys, lattice.frontier, most=most)
+    finally:
+        rows = publish_manifest(slices, of, lattice.keys)
+    done.standing.update(row.status for row in rows)
+    done.open = sum(not _settled(row) for row in rows)
+    return done
+
+
+def ask_for(
+    slices: Slices,
+    endpoint: SliceEndpoint,
+    of: SliceSet,
+    keys: Sequence[SliceKey],
+    frontier: int,
+    *,
+    most: int | None = None,
+) -> Round:
+    """Ask once for those of some slices that are due; the manifest is the caller's to write.
+
+    A slice that fails does not keep the others from being asked for; a ban or a limit ends the round.
+    """
+    done = Round(of, expected=len(keys))
     whole = slices.rows.starts(of, Status.OK)
     open_ones = slices.rows.standings(of, but=[Status.OK])
-    asked_of = expected if starts is None else [key for key in expected if starts[0] <= key.start < starts[1]]
-    for key in due(asked_of, open_ones, slices.clock(), pause=slices.pause, whole=whole)[:most]:
+    for key in due(keys, open_ones, slices.clock(), pause=slices.pause, whole=whole)[:most]:
         row, stop = fetch(slices, endpoint, of, key, frontier)
         done.asked += 1
         done.changed[row.status] += 1
         if stop:
             done.stopped = stop
             break
-    known = {row.start: row for row in slices.rows.slice_rows(of)}
-    rows = [known.get(key.start) or _pending(key) for key in expected]
-    done.standing.update(row.status for row in rows)
-    write_manifest(slices.root, of, rows, now=slices.clock())
     return done
+
+
+def publish_manifest(slices: Slices, of: SliceSet, expected: Iterable[SliceKey]) -> list[SliceRow]:
+    """Write the manifest of all slices that are known or expected; those that were never asked for are pending in it.
+
+    Returns:
+        The slices as it has them, in order.
+    """
+    rows = {row.start: row for row in slices.rows.slice_rows(of)}
+    rows |= {key.start: _pending(key) for key in expected if key.start not in rows}
+    ordered = [rows[start] for start in sorted(rows)]
+    write_manifest(slices.root, of, ordered, now=slices.clock())
+    return ordered
+
+
+def _settled(row: SliceRow) -> bool:
+    """Whether nothing is wrong with a slice: it is whole, still grows, or holds nothing because nothing exists."""
+    if row.status == Status.EMPTY:
+        return row.reason == Reason.EXCHANGE_HAS_NONE
+    return row.status == Status.OK or row.reason == Reason.STILL_FORMING
 
 
 def origin(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:

@@ -57,6 +57,18 @@ def open_slices(
         )
 
 
+@contextmanager
+def alone(slices: Slices, of: SliceSet, *, timeout_s: float = 0) -> Iterator[None]:
+    """Nobody else writes slices of this endpoint, symbol and interval meanwhile: no loop, no Dagster run, no command.
+
+    Raises:
+        PartitionBusy: another process is at work on them, and was for all of the time-out.
+    """
+    lock = slices.root / ".locks" / f"slices-{of.endpoint}-{of.symbol}-{of.interval}.lock"
+    with writer_lock(lock, timeout_s=timeout_s):
+        yield
+
+
 def run_once(slices: Slices, of: SliceSet, *, until: int | None = None, most: int | None = None) -> Round:
     """One round over the slices of an endpoint, symbol and interval; no other process works on them meanwhile.
 
@@ -65,8 +77,7 @@ def run_once(slices: Slices, of: SliceSet, *, until: int | None = None, most: in
         ExchangeError, SettingsError: as `run_round`.
     """
     endpoint = endpoint_of(of.endpoint, of.interval)
-    lock = slices.root / ".locks" / f"slices-{of.endpoint}-{of.symbol}-{of.interval}.lock"
-    with writer_lock(lock, timeout_s=0):
+    with alone(slices, of):
         return run_round(slices, endpoint, of, until=until, most=most)
 
 

@@ -13,6 +13,7 @@ from lake_assets.assets.kline_slices import build_kline_slices_asset, slices_key
 from lake_assets.definitions import build_definitions
 from lake_assets.slices.days import days_to_run
 from lake_assets.slices.klines_endpoint import KLINES
+from lake_assets.slices.manifest import NAME, directory, read_manifest
 from lake_assets.slices.server import open_slices
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
@@ -86,6 +87,24 @@ def test_a_slice_that_fails_fails_its_day_and_no_other(settings: LakeSettings, s
             "slices_complete": False, "manifest_integrity": True, "open_times_exact": False,
         }  # fmt: skip
         assert verdicts(instance, DAYS[1])["slices_complete"]
+
+
+def test_a_day_without_an_answer_has_no_row_that_says_its_answers_are_sound(
+    settings: LakeSettings, sim: SimulatorServer
+) -> None:
+    sim.faults.add(Fault("5xx", "/api/v3/klines"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        run(settings, instance, fails=True)
+        assert verdicts(instance, DAYS[0]) == {"slices_complete": False, "open_times_exact": False}
+
+
+def test_a_run_that_a_ban_ends_leaves_a_manifest_of_all_slices(settings: LakeSettings, sim: SimulatorServer) -> None:
+    sim.faults.add(Fault("418", "/api/v3/klines", times=1, skip=1, retry_after_s=300))
+    with dg.DagsterInstance.ephemeral() as instance:
+        run(settings, instance, fails=True)
+    found = read_manifest(settings.resolved_slices_root / directory(OF) / NAME)["summary"]
+    counts = {name: found[f"{name}_slices"] for name in ("total", "ok", "failed", "pending")}
+    assert counts == {"total": 4, "ok": 1, "failed": 1, "pending": 2}
 
 
 def test_the_sensor_looks_at_what_is_due_and_leaves_the_growing_slice_alone_for_the_pause(

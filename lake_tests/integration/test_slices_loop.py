@@ -23,7 +23,7 @@ from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.loop import Round, Slices
 from lake_assets.slices.manifest import directory, read_manifest
 from lake_assets.slices.server import open_slices, run_once
-from lake_resources.errors import PartitionBusy
+from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -261,7 +261,7 @@ def test_sealed_slices_are_packed_with_their_bytes_and_read_as_before(
     monkeypatch.setattr(keeping, "PER_PACK", 3)
     bench.run()
     before = {index: bench.slices.store.get(bench.row(index).path or "") for index in range(4)}
-    assert keeping.pack_sealed(bench.slices, OF) == 3
+    assert keeping.pack_sealed(bench.slices, KLINES, OF) == 3
     assert {index: bench.slices.store.get(bench.row(index).path or "") for index in range(4)} == before
     assert "#" in (bench.row(0).path or "")
     assert len(bench.slices.store.files(f"{directory(OF)}/responses")) == 2
@@ -273,20 +273,66 @@ def test_sealed_slices_are_packed_with_their_bytes_and_read_as_before(
     assert [row.sha256 for row in bench.slices.rows.slice_rows(OF)] == [row.sha256 for row in before_rows]
 
 
-def test_a_tree_of_another_program_is_judged_by_what_it_holds(bench: Bench, tmp_path: Path) -> None:
+def test_an_older_slice_that_fails_is_not_hidden_by_newer_ones(bench: Bench) -> None:
+    bench.sim.faults.add(Fault("5xx", "/api/v3/klines", query=f"startTime={ms(FIRST)}"))
+    done = bench.run()
+    assert dict(done.standing) == {"ok": 2, "partial": 1, "failed": 1}
+    assert not done.complete
+
+
+def test_an_answer_that_was_changed_on_the_disk_is_not_read(bench: Bench) -> None:
     bench.run()
-    responses = tmp_path / "old" / directory(OF) / "limit=1000" / "responses"
+    path = bench.slices.store.absolute(bench.row(0).path or "")
+    path.write_bytes(path.read_bytes().replace(b'"data":[[', b'"data": [[', 1))
+    with pytest.raises(StorageError, match="other bytes"):
+        read_slices(bench.slices, "BTCUSDT", "1m", FIRST, FIRST + SPAN)
+
+
+def foreign_tree(bench: Bench, tree: Path, indices: range) -> list[Path]:
+    """Answers as the other program keeps them: with its key, and with the window's end in its `slice`."""
+    responses = tree / directory(OF) / "limit=1000" / "responses"
     responses.mkdir(parents=True)
-    for index in range(3):
-        content = bench.slices.store.get(bench.row(index).path or "")
-        (responses / Path(bench.row(index).path or "").name).write_bytes(content if index else content[:-40])
+    paths = []
+    for index in indices:
+        meta, data = read_file(bench.slices.store.get(bench.row(index).path or ""))
+        key, end = meta.pop("slice"), bench.row(index).start + 1000 * MINUTE_MS - 1
+        named = {"slice_comp_key": key} if index % 2 else {"slice": key.replace(":1000", f"-{end}:1000")}
+        paths.append(responses / f"{meta['slice_id']}.json")
+        paths[-1].write_bytes(orjson.dumps({"meta": meta | named, "data": data}))
+    return paths
+
+
+def forget(bench: Bench) -> None:
+    """As if nothing had ever been kept."""
     rows = bench.slices.rows.slice_rows(OF)
     bench.slices.rows.forget_slices(OF, [row.start for row in rows])
-    for row in rows:
-        bench.slices.store.remove([row.path or ""])
+    bench.slices.store.remove([row.path or "" for row in rows])
+
+
+def test_a_tree_of_another_program_is_judged_by_what_it_holds(bench: Bench, tmp_path: Path) -> None:
+    bench.run()
+    torn, *_ = foreign_tree(bench, tmp_path / "old", range(4))
+    torn.write_bytes(torn.read_bytes()[:-40])
+    forget(bench)
     told = keeping.do(bench.slices, OF, "import", tree=tmp_path / "old")
-    assert (told.counts["taken"], [each.code for each in told.defects]) == (2, ["torn_response"])
-    assert bench.run().complete
+    assert (told.counts["taken"], told.counts["not complete"]) == (3, 1)
+    assert [each.code for each in told.defects] == ["torn_response", Reason.STILL_FORMING]
+    assert told.wrong
+    done = bench.run()
+    assert (done.asked, done.complete) == (2, True)
+    assert bench.defects() == []
+
+
+def test_what_is_kept_and_whole_is_not_replaced_by_another_programs_answer(bench: Bench, tmp_path: Path) -> None:
+    hole = FIRST + timedelta(minutes=500)
+    bench.sim.faults.add(Fault("missing_minutes", "/api/v3/klines", start=hole, end=hole + timedelta(minutes=3)))
+    bench.run()
+    bench.at(bench.slices.clock() + bench.slices.pause).run()
+    before = [bench.row(index) for index in range(3)]
+    foreign_tree(bench, tmp_path / "old", range(3))
+    assert keeping.do(bench.slices, OF, "import", tree=tmp_path / "old").counts["taken"] == 1
+    assert [bench.row(index) for index in range(3)] == before
+    assert bench.defects() == []
 
 
 def test_other_endpoints_are_kept_by_the_same_loop(bench: Bench) -> None:
