@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.simulator.ws.recording import Recording, Replay, read_recording
+from lake_resources.simulator.ws.recording import Recording, Replay, read_recording, recorded_name
 from lake_tests.support.ws_client import LocalBook, Socket
 
 NAMES = "btcusdt@depth@100ms/btcusdt@trade"
@@ -66,24 +66,42 @@ def recording(tmp_path: Path, name: str, frames: list[tuple[float, str, Any]]) -
     return path
 
 
-def test_its_own_timing_a_faster_one_and_the_other_symbols(tmp_path: Path) -> None:
-    path = recording(tmp_path, "a.txt", [(n / 2, "btcusdt@depth@0ms", {"pu": n, "u": n}) for n in range(5)])
+@pytest.mark.parametrize("speed", [1.0, 2.0])
+def test_the_pace_is_the_recorded_one_times_the_speed(tmp_path: Path, speed: float) -> None:
+    path = recording(tmp_path, "a.txt", [(n / 2, "btcusdt@depth@0ms", {"u": n}) for n in range(5)])
+    replay = Replay(read_recording([path]), speed=speed, settle_s=0.2)
+    assert replay.due(50.0) == [], "it waits for somebody who listens"
+    replay.subscribed(100.0)
+    replay.subscribed(101.0)
+    assert replay.due(100.1) == []
+    for n in range(5):
+        due = 100.2 + n / 2 / speed
+        assert replay.due(due - 0.01) == []
+        assert replay.due(due + 0.01) == [("btcusdt@depth", b'{"u":%d}' % n)]
+    assert replay.done
+    assert replay.due(200.0) == []
+
+
+def test_frames_in_their_order_and_the_other_symbols(tmp_path: Path) -> None:
+    path = recording(tmp_path, "a.txt", [(n / 10, "btcusdt@depth@0ms", {"pu": n, "u": n}) for n in range(5)])
     replay = Replay(read_recording([path]), speed=2.0, settle_s=0.2)
-    with SimulatorServer(symbols=("BTCUSDT", "ETHUSDT"), ws_replay=replay, rate_per_min=600) as sim:
-        time.sleep(0.3)
-        names = "btcusdt@depth/btcusdt@bookTicker/ethusdt@bookTicker"
-        with (
-            Socket(f"{sim.ws_url}/public/stream?streams={names}") as socket,
-            Socket(f"{sim.ws_url}/market/ws/btcusdt@aggTrade") as market,
-        ):
-            began = time.monotonic()
-            frames = socket.until(lambda frame: frame["data"]["u"] == 4)
-            assert 1.1 < time.monotonic() - began < 2.1, "twice as fast as the two seconds that were recorded"
-            mine = [frame for frame in frames if frame["stream"] == "btcusdt@depth"]
-            assert [frame["data"]["pu"] for frame in mine] == list(range(5))
-            others = {frame["stream"] for frame in frames} - {"btcusdt@depth"}
-            assert others == {"ethusdt@bookTicker"}, "a recorded symbol shows only what was recorded"
-            assert market.silent(0.1)
+    names = "btcusdt@depth/btcusdt@bookTicker/ethusdt@bookTicker"
+    with (
+        SimulatorServer(symbols=("BTCUSDT", "ETHUSDT"), ws_replay=replay, rate_per_min=600) as sim,
+        Socket(f"{sim.ws_url}/public/stream?streams={names}") as socket,
+        Socket(f"{sim.ws_url}/market/ws/btcusdt@aggTrade") as market,
+    ):
+        seen: Counter[str] = Counter()
+
+        def both(frame: Any) -> bool:
+            seen[frame["stream"]] += 1
+            return seen["btcusdt@depth"] == 5 and seen["ethusdt@bookTicker"] >= 3
+
+        frames = socket.until(both)
+        mine = [frame for frame in frames if frame["stream"] == "btcusdt@depth"]
+        assert [frame["data"]["pu"] for frame in mine] == list(range(5))
+        assert set(seen) == {"btcusdt@depth", "ethusdt@bookTicker"}, "a recorded symbol shows only what was recorded"
+        assert market.silent(0.1)
 
 
 def test_two_files_are_one_recording_and_the_wrong_route_stays_silent(tmp_path: Path) -> None:
@@ -110,13 +128,15 @@ def test_a_line_that_is_no_frame_is_refused(tmp_path: Path, line: str) -> None:
 
 def test_the_recorded_spot_book_syncs_over_midnight(recorded: Callable[[str], Path]) -> None:
     files = [recorded(f"ws/spot__btcusdt_2024080{day}.gz") for day in (8, 9)]
+    whole = read_recording(files)
     with (
-        SimulatorServer(symbols=("BTCUSDT",), ws_replay=Replay(read_recording(files), speed=0)) as sim,
+        SimulatorServer(symbols=("BTCUSDT",), ws_replay=Replay(whole, speed=0)) as sim,
         Socket(f"{sim.ws_url}/spot/stream?streams=btcusdt@depth@100ms") as socket,
     ):
         socket.take(1)
         last = depth_of(sim, "/api/v3/depth")["lastUpdateId"]
-        events = [frame["data"] for frame in socket.frames(0.5)]
+        recorded_events = sum(recorded_name(name) == "btcusdt@depth" for name in whole.name)
+        events = [frame["data"] for frame in socket.take(recorded_events - 1)]
         used = [event for event in events if event["u"] > last]
         assert used[0]["U"] <= last + 1 <= used[0]["u"]
         assert all(late["U"] == early["u"] + 1 for early, late in pairwise(used))
