@@ -48,6 +48,7 @@ class Exchange:
         replay: Replay | None = None,
         listings: Mapping[str, Listing] | None = None,
     ) -> None:
+        self.seed = seed
         self.clock = SimClock(clock, speed)
         self.limits = RateLimits(lambda: int(limit_clock().timestamp() * 1000), enabled=limits_enabled)
         self.faults = FaultBook()

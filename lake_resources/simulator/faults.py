@@ -46,7 +46,9 @@ SOCKET_REFUSED = ("ws_refuse",)
 SOCKET_KINDS = ("ws_drop", "ws_stall", "ws_hold", "ws_flood", "ws_skew", "ws_gap", "ws_reorder", "ws_duplicate")
 """An open WebSocket goes wrong. The first five begin once per connection, `after_s` after it opened (or as soon as
 they are added to an older one), and `times` counts connections; the last three hit each n-th matching frame."""
-KINDS = RESPONSE_KINDS + ARCHIVE_KINDS + ROW_KINDS + SOCKET_REFUSED + SOCKET_KINDS
+CHART_KINDS = ("empty",)
+"""Yahoo's chart API answers without any minute."""
+KINDS = RESPONSE_KINDS + CHART_KINDS + ARCHIVE_KINDS + ROW_KINDS + SOCKET_REFUSED + SOCKET_KINDS
 
 
 @dataclass(frozen=True)

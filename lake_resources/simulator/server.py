@@ -38,6 +38,7 @@ from lake_resources.simulator.ws.hub import Hub
 from lake_resources.simulator.ws.protocol import Wire
 from lake_resources.simulator.ws.recording import Replay
 from lake_resources.simulator.ws.session import WsLimits
+from lake_resources.simulator.yahoo.chart import YahooChart
 
 LOG_SIZE = 50_000
 
@@ -114,12 +115,13 @@ def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001
 
 
 def build_app(exchange: Exchange, seen: deque[Seen], hub: Hub, *, publish_time: time = time(8, 35)) -> ASGIApp:
-    """The ASGI application: REST, Vision, WebSocket and the control endpoints, behind the scripted faults."""
+    """The ASGI application: the exchange, Yahoo's charts and the control endpoints, behind the scripted faults."""
     routes = [
         *rest.routes(exchange),
         *VisionSite(exchange, publish_time=publish_time).routes(),
         *Control(exchange, seen, hub).routes(),
         *Endpoint(hub).routes(),
+        *YahooChart(exchange).routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     # Its streams and answers are anybody's to read, as the real exchange's are; its controls are this machine's.
