@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -34,6 +34,12 @@ from lake_resources.symbols import parse_symbol
 
 _Found = TypeVar("_Found")
 
+_LARGE = (
+    "BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "SUI", "LINK", "AVAX",
+    "DOT", "LTC", "NEAR", "TRX", "UNI", "ATOM", "APT", "ARB", "OP",
+)  # fmt: skip
+SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
+"""Words that stand for a list of spot symbols."""
 SECRETS = frozenset({"ledger_url", "webhook_url"})
 """Settings whose values are never shown: a password, or an address that is one."""
 
@@ -58,6 +64,10 @@ class LakeSettings(BaseSettings):
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("BTCUSDT", "ETHUSDT"), description="USD-M symbols, comma separated; each becomes a family of assets."
     )
+    spot_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("SOLUSDT", "SUIUSDT", "ADAUSDT"),
+        description="Spot symbols, comma separated; `preset19` stands for 19 large ones, nothing switches spot off.",
+    )
     start: date = Field(date(2020, 1, 1), description="First UTC day of every asset's partitions.")
     exchange: str = Field(
         "simulator",
@@ -80,6 +90,7 @@ class LakeSettings(BaseSettings):
     spot_rest_url: str = Field("", description="Base URL of spot REST; empty follows `exchange`.")
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
     ws_url: str = Field("", description="Base URL of USD-M WebSocket streams; empty follows `exchange`.")
+    spot_ws_url: str = Field("", description="Base URL of spot WebSocket streams; empty follows `exchange`.")
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
     max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
     weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
@@ -204,7 +215,7 @@ class LakeSettings(BaseSettings):
             except (UnreadableSettings, UnicodeDecodeError, OSError) as error:
                 raise SettingsError(f"the file .env cannot be read: {error}", remedy="Mend or remove it") from error
 
-    @field_validator("symbols", "slice_symbols", mode="before")
+    @field_validator("symbols", "spot_symbols", "slice_symbols", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -248,11 +259,19 @@ class LakeSettings(BaseSettings):
             )
         return f"{scheme}:///{Path(file).resolve()}{question}{options}"
 
-    @field_validator("symbols", "slice_symbols")
+    @field_validator("spot_symbols", mode="before")
     @classmethod
-    def _are_names(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    def _preset(cls, value: object) -> object:
+        """The name of a preset as its symbols."""
+        return SPOT_PRESETS.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+    @field_validator("symbols", "spot_symbols", "slice_symbols")
+    @classmethod
+    def _are_names(cls, symbols: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         """Symbols become directories and parts of URLs."""
-        return tuple(dict.fromkeys(_named("LAKE_SYMBOLS", parse_symbol, symbol) for symbol in symbols))
+        return tuple(
+            dict.fromkeys(_named(f"LAKE_{str(info.field_name).upper()}", parse_symbol, symbol) for symbol in symbols)
+        )
 
     @field_validator("symbols")
     @classmethod
@@ -266,12 +285,12 @@ class LakeSettings(BaseSettings):
     def _is_day(cls, value: object) -> object:
         return _named("LAKE_START", parse_day, value) if isinstance(value, str) else value
 
-    @field_validator("rest_url", "vision_url", "webhook_url")
+    @field_validator("rest_url", "spot_rest_url", "vision_url", "webhook_url")
     @classmethod
     def _is_web(cls, url: str) -> str:
         return _with_scheme(url, ("http", "https"))
 
-    @field_validator("ws_url")
+    @field_validator("ws_url", "spot_ws_url")
     @classmethod
     def _is_socket(cls, url: str) -> str:
         return _with_scheme(url, ("ws", "wss"))
@@ -313,8 +332,17 @@ class LakeSettings(BaseSettings):
     @property
     def resolved_ws_url(self) -> str:
         """Base URL of USD-M WebSocket streams (the part before `/market/ws` and `/public/ws`)."""
-        simulated = f"ws://127.0.0.1:{self.simulator_port}"
-        return self.ws_url or (simulated if self.exchange == "simulator" else UM.ws_url)
+        return self.ws_url_of(UM)
+
+    def ws_url_of(self, market: Market) -> str:
+        """Base URL of a market's WebSocket streams; the simulator has those of spot below `/spot`."""
+        given, below = {UM.name: (self.ws_url, ""), SPOT.name: (self.spot_ws_url, "/spot")}[market.name]
+        simulated = f"ws://127.0.0.1:{self.simulator_port}{below}"
+        return given or (simulated if self.exchange == "simulator" else market.ws_url)
+
+    def symbols_of(self, market: Market) -> tuple[str, ...]:
+        """Symbols of a market that the lake holds; none of spot where it is switched off."""
+        return {UM.name: self.symbols, SPOT.name: self.spot_symbols}[market.name]
 
     @property
     def resolved_ledger_url(self) -> str:

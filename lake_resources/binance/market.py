@@ -68,6 +68,8 @@ class Market:
         rest_url: base URL of its REST API.
         ws_url: base URL of its WebSocket streams.
         ws_routes: path of each route of sockets, by name; a market with one route has the name `""`.
+        combined: its sockets are opened at `/stream`, where each frame comes with the name of its stream: some of its
+            frames do not say by themselves what they are.
         streams_per_socket: names of streams that one socket may carry; one more loses all of them.
         budget: its request weight per clock minute.
         time: endpoint of its clock.
@@ -90,6 +92,7 @@ class Market:
     agg_trades: Endpoint
     depth: Endpoint
     microseconds_from: date | None = None
+    combined: bool = False
 
     def pair(self, symbol: str) -> str:
         """The pair that a symbol is a contract of: delivery contracts carry their date behind it.
@@ -101,7 +104,7 @@ class Market:
 
     def socket_url(self, base_url: str, route: str) -> str:
         """URL of a socket of a route, e.g. `wss://fstream.binance.com/market/ws`."""
-        return f"{base_url.rstrip('/')}{self.ws_routes[route]}/ws"
+        return f"{base_url.rstrip('/')}{self.ws_routes[route]}/{'stream' if self.combined else 'ws'}"
 
 
 def kline_weight(limit: int) -> int:
@@ -172,6 +175,7 @@ SPOT = Market(
     agg_trades=Endpoint("/api/v3/aggTrades", SPOT_WEIGHT, 4, page=1000),
     depth=Endpoint("/api/v3/depth", SPOT_WEIGHT, 250, page=5000),
     microseconds_from=date(2025, 1, 1),
+    combined=True,
 )
 SPOT_KLINES = Endpoint("/api/v3/klines", SPOT_WEIGHT, 2, page=1000)
 

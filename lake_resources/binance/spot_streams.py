@@ -15,6 +15,8 @@ from lake_resources.binance.witness import ContiguousIds, Grid, NoWitness, Total
 from lake_resources.binance.ws import frames
 
 _FIRST_DAY = date(2017, 8, 17)
+_BYTES = {"1s": 2_500_000, "1m": 60_000}
+"""About how large a day's file of a large symbol is; of longer intervals it is smaller."""
 _INTERVALS = {
     "1s": (timedelta(seconds=1), "one second"),
     "1m": (timedelta(minutes=1), "one minute"),
@@ -35,7 +37,7 @@ def _klines(interval: str) -> Stream:
         time_column="open_time",
         text=f"{text} of trading: OHLC, volumes, taker buys",
         witness=Grid(step),
-        archive=ArchiveFiles("klines", interval, "daily", 12, _FIRST_DAY),
+        archive=ArchiveFiles("klines", interval, "daily", 12, _FIRST_DAY, typical_bytes=_BYTES.get(interval, 20_000)),
         rest=RestHistory(SPOT_KLINES, "grid", interval=interval),
     )
 
@@ -59,7 +61,7 @@ AGG_TRADES = Stream(
         totals=(Total(("quantity",), "volume"), Total(("price", "quantity"), "quote_volume")),
     ),
     # The eighth column says whether it was the best match, which is always true.
-    archive=ArchiveFiles("aggTrades", None, "daily", 8, _FIRST_DAY),
+    archive=ArchiveFiles("aggTrades", None, "daily", 8, _FIRST_DAY, typical_bytes=12_000_000),
     rest=RestHistory(SPOT.agg_trades, "ids"),
 )
 TRADES = Stream(
@@ -77,7 +79,7 @@ TRADES = Stream(
         fills="count",
         totals=(Total(("qty",), "volume"), Total(("quote_qty",), "quote_volume")),
     ),
-    archive=ArchiveFiles("trades", None, "daily", 7, _FIRST_DAY),
+    archive=ArchiveFiles("trades", None, "daily", 7, _FIRST_DAY, typical_bytes=30_000_000),
     socket=SocketFrames("trade", "trade", frames.TRADE, "", together_s=120.0),
 )
 BOOK_TICKER = Stream(

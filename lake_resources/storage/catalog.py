@@ -95,6 +95,41 @@ class LakePaths:
 
 
 @dataclass(frozen=True)
+class MarketPaths(LakePaths):
+    """The paths of what is collected of one market, whatever its tables.
+
+    Args:
+        market: name of the market, e.g. `spot`.
+    """
+
+    market: str
+
+    @property
+    def live_records_dir(self) -> Path:
+        """Directory of the collector's raw records; retention takes the oldest of them."""
+        return self.root / "live_records" / self.market
+
+    @property
+    def imported_records_dir(self) -> Path:
+        """Directory of raw records that were imported; nothing of them is ever taken away."""
+        return self.root / "imported_records" / self.market
+
+    @property
+    def collector_lock_path(self) -> Path:
+        """Lock file of the one collector of the market."""
+        return self._lock(f"collector{self._suffix}")
+
+    @property
+    def import_lock_path(self) -> Path:
+        """Lock file of the one importer of the market's raw records."""
+        return self._lock(f"import-{self.market}")
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.market == FIRST_MARKET else f"-{self.market}"
+
+
+@dataclass(frozen=True)
 class Catalog(LakePaths):
     """The paths of one table, and of the raw inputs of its market.
 
@@ -144,7 +179,12 @@ class Catalog(LakePaths):
     @property
     def live_records_dir(self) -> Path:
         """Directory of the collector's raw records."""
-        return self.root / "live_records" / self.layout.market
+        return self.of_market.live_records_dir
+
+    @property
+    def of_market(self) -> MarketPaths:
+        """What is collected of the table's market."""
+        return MarketPaths(self.root, self.layout.market)
 
     def quarantine_path(self, symbol: str, start: datetime, content_hash: str) -> Path:
         """Rows of a partition that broke the gate."""
@@ -172,7 +212,7 @@ class Catalog(LakePaths):
     @property
     def collector_lock_path(self) -> Path:
         """Lock file of the one collector of a market."""
-        return self._lock(f"collector{self._market_suffix}")
+        return self.of_market.collector_lock_path
 
     @property
     def _market_dir(self) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lake_resources.binance.market import SPOT
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings, settings_page
 
@@ -50,3 +51,18 @@ def test_an_unknown_exchange_is_refused() -> None:
 
 def test_the_page_is_fresh() -> None:
     assert PAGE.read_text() == settings_page(), "run `make docs`"
+
+
+def test_spot_symbols_are_a_list_a_preset_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAKE_SPOT_SYMBOLS", raising=False)
+    assert settings().symbols_of(SPOT) == ("SOLUSDT", "SUIUSDT", "ADAUSDT")
+    assert len(set(settings(spot_symbols="preset19").spot_symbols)) == 19
+    assert settings(spot_symbols="").symbols_of(SPOT) == ()
+    with pytest.raises(SettingsError, match="LAKE_SPOT_SYMBOLS"):
+        settings(spot_symbols="SOL/USDT")
+
+
+def test_streams_of_spot_come_from_their_own_host_or_the_simulators_route() -> None:
+    assert settings(simulator_port=9000).ws_url_of(SPOT) == "ws://127.0.0.1:9000/spot"
+    assert settings(exchange="binance").ws_url_of(SPOT) == SPOT.ws_url
+    assert settings(spot_ws_url="ws://h:1").ws_url_of(SPOT) == "ws://h:1"

@@ -88,7 +88,7 @@ def event_ms(kind: int, data: dict[str, Any]) -> int:
         KeyError: the frame lacks its time.
         TypeError: `o` of a forceOrder is no object.
     """
-    if kind in (AGG_TRADE, BOOK_TICKER):
+    if kind in (AGG_TRADE, BOOK_TICKER, TRADE):
         return int(data["T"])
     if kind == FORCE_ORDER:
         return int(data["o"]["T"])
