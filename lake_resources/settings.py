@@ -40,6 +40,8 @@ _LARGE = (
 )  # fmt: skip
 SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
 """Words that stand for a list of spot symbols."""
+BUCKET = "s3://"
+"""How the URL of a bucket begins."""
 SECRETS = frozenset({"ledger_url", "webhook_url"})
 """Settings whose values are never shown: a password, or an address that is one."""
 
@@ -172,10 +174,11 @@ class LakeSettings(BaseSettings):
     slice_requests_per_run: int = Field(
         200, ge=1, description="Slices that the completeness sensor asks for in one run, at most."
     )
-    slices_root: Path | None = Field(
+    slices_root: str | Path | None = Field(
         None,
         validation_alias=AliasChoices("LAKE_SLICES_ROOT", "QLIR_DATA_ROOT", "slices_root"),
-        description="Data root of the raw slices, also read from `QLIR_DATA_ROOT`; default `{root}/slices`.",
+        description="Data root of the raw slices: a directory, or `s3://bucket/prefix` (with the usual `AWS_*` "
+        "variables); also read from `QLIR_DATA_ROOT`; default `{root}/slices`.",
     )
     slices_form: Literal["json", "json.zst"] = Field(
         "json", description="How answers of slices are kept: as they came, or compressed (`json.zst`)."
@@ -227,7 +230,12 @@ class LakeSettings(BaseSettings):
             return tuple(dict.fromkeys(part.strip().lower() for part in value.split(",") if part.strip()))
         return value
 
-    @field_validator("root", "governor_path", "feed_duckdb", "feed_persist_dir", "slices_root", "config", mode="before")
+    @field_validator("slices_root", mode="before")
+    @classmethod
+    def _place(cls, value: object) -> object:
+        return data_root_of(value) if isinstance(value, str | Path) else value
+
+    @field_validator("root", "governor_path", "feed_duckdb", "feed_persist_dir", "config", mode="before")
     @classmethod
     def _once_for_all(cls, value: object) -> object:
         """Absolute from the start: a child process has another working directory. Empty means the default."""
@@ -312,13 +320,20 @@ class LakeSettings(BaseSettings):
         return given or (simulated if self.exchange == "simulator" else market.rest_url)
 
     @property
+    def slices_bucket(self) -> str:
+        """URL of the bucket and prefix that are the data root of the raw slices; empty where it is a directory."""
+        return self.slices_root if isinstance(self.slices_root, str) else ""
+
+    @property
     def resolved_slices_root(self) -> Path:
-        """Data root of the raw slices."""
+        """Data root of the raw slices; where that is a bucket, the local directory of its ledger and locks."""
+        if isinstance(self.slices_root, str):
+            return self.lake_root / "slices-in-buckets" / self.slices_root.removeprefix(BUCKET)
         return (self.slices_root or self.lake_root / "slices").resolve()
 
     @property
     def resolved_slices_ledger_url(self) -> str:
-        """SQLAlchemy URL of the ledger that knows the slices: it lies with a data root that is not the lake's."""
+        """SQLAlchemy URL of the ledger that knows the slices: one of its own for a data root that is not the lake's."""
         if self.slices_root is None:
             return self.resolved_ledger_url
         return f"sqlite:///{self.resolved_slices_root / 'binance' / 'slices.sqlite'}"
@@ -378,6 +393,21 @@ class LakeSettings(BaseSettings):
     def start_utc(self) -> datetime:
         """First instant of every partition set."""
         return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
+
+
+def data_root_of(value: Path | str) -> Path | str | None:
+    """A data root as it is kept: the URL of a bucket without a slash at its end, an absolute path, or None for empty.
+
+    Raises:
+        SettingsError: the URL names no bucket, or has parts that are no prefix.
+    """
+    text = str(value).strip()
+    if not text.startswith(BUCKET):
+        return Path(text).resolve() if text else None
+    bucket, *prefix = text.removeprefix(BUCKET).rstrip("/").split("/")
+    if not bucket or {"", ".", ".."}.intersection(prefix) or set("?#%").intersection(text):
+        raise SettingsError(f"{text!r} is no place for slices", remedy="Give s3://bucket or s3://bucket/prefix")
+    return text.rstrip("/")
 
 
 def _named(variable: str, parse: Callable[[str], _Found], text: str) -> _Found:

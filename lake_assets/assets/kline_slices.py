@@ -104,5 +104,11 @@ def _metadata(settings: LakeSettings, of: SliceSet, found: SliceDay) -> dict[str
         "bytes": sum(row.size_bytes for row in found.rows),
         "requests": found.asked,
         "weight": found.asked * weight,
-        "manifest": dg.MetadataValue.path(str(settings.resolved_slices_root / directory(of) / NAME)),
+        "manifest": _place(settings, f"{directory(of)}/{NAME}"),
     }
+
+
+def _place(settings: LakeSettings, path: str) -> dg.MetadataValue:
+    if settings.slices_bucket:
+        return dg.MetadataValue.url(f"{settings.slices_bucket}/{path}")
+    return dg.MetadataValue.path(str(settings.resolved_slices_root / path))

@@ -39,7 +39,10 @@ def slices(
     symbols: Symbols = None,
     endpoint: Annotated[str, typer.Option(help="klines, fundingRate or aggTrades")] = "klines",
     interval: Annotated[str, typer.Option(help="1m or 1s of klines, 1h of fundingRate, id of aggTrades")] = "1m",
-    data_root: Annotated[Path | None, typer.Option(help="default QLIR_DATA_ROOT, else below the lake's root")] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="directory or s3://bucket/prefix; default QLIR_DATA_ROOT, else below the lake's root"),
+    ] = None,
     forever: Annotated[bool, typer.Option("--forever/--once", help="run: rounds until Ctrl+C, or one")] = False,
     most: Annotated[int | None, typer.Option(min=1, help="run --once: requests at most")] = None,
     mend: Annotated[bool, typer.Option("--mend", help="verify: ask for damaged slices again at the next run")] = False,

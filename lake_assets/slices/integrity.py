@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from lake_assets.slices.answers import instant_of, key_in, read_file
@@ -20,6 +19,7 @@ from lake_assets.slices.keys import SliceKey, parse_key
 from lake_assets.slices.loop import Slices
 from lake_assets.slices.manifest import NAME, directory, read_manifest
 from lake_resources.errors import StorageError
+from lake_resources.storage.blobs import Blobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 CODES = {
@@ -53,11 +53,12 @@ def check(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Iterator[Def
     for path in slices.store.files(f"{directory(of)}/responses"):
         if path not in named:
             yield Defect("orphan_response_file", path)
-    yield from _of_manifest(slices.root / directory(of) / NAME, of, rows)
+    yield from _of_manifest(slices.store.blobs, of, rows)
 
 
 def check_rows(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, rows: Sequence[SliceRow]) -> Iterator[Defect]:
     """What is wrong with some slices and their answers; reads and hashes each."""
+    slices.store.fresh()
     first = slices.rows.origin(of)
     span = endpoint.step(of.interval) * (rows[0].record_limit if rows else 1)
     for row in rows:
@@ -105,19 +106,29 @@ def rebuild(
     """
     rows, refused = [], []
     for path in slices.store.files(f"{directory(of)}/responses"):
-        members = slices.store.members(path) if path.endswith(".tar.zst") else [(path, slices.store.get(path))]
-        for name, content in members:
-            where = path if name == path else f"{path}#{name}"
-            try:
-                rows.append(_row_of(endpoint, of, where, content, frontier))
-            except ValueError as error:
-                refused.append(Defect("torn_response", where, str(error)))
+        try:
+            for where, content in _contents(slices, path):
+                try:
+                    rows.append(_row_of(endpoint, of, where, content, frontier))
+                except ValueError as error:
+                    refused.append(Defect("torn_response", where, str(error)))
+        except StorageError as error:
+            refused.append(Defect("torn_response", path, error.what))
     newest = {row.start: row for row in sorted(rows, key=_worth)}  # a slice may lie in a pack and in a file of its own
     if newest and slices.rows.origin(of) is None:
         slices.rows.keep_origin(of, min(newest), slices.clock())
     taken = [row for start, row in newest.items() if start not in but]
     slices.rows.put_slices(of, taken)
     return len(taken), refused
+
+
+def _contents(slices: Slices, path: str) -> Iterator[tuple[str, bytes]]:
+    """Where each answer of a file lies, and its bytes; a pack has many."""
+    if path.endswith(".tar.zst"):
+        for name, content in slices.store.members(path):
+            yield f"{path}#{name}", content
+    else:
+        yield path, slices.store.get(path)
 
 
 def _worth(row: SliceRow) -> tuple[bool, int, datetime]:
@@ -164,7 +175,7 @@ def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRo
         return
     try:
         content = slices.store.get(row.path)
-    except (StorageError, KeyError) as error:
+    except StorageError as error:
         yield Defect("missing_response_file", key.composite, str(error))
         return
     if hashlib.sha256(content).hexdigest() != row.sha256:
@@ -189,15 +200,16 @@ _END_OF_TIME = 1 << 62
 """An answer that was final once is judged without a clock."""
 
 
-def _of_manifest(path: Path, of: SliceSet, rows: list[SliceRow]) -> Iterator[Defect]:
+def _of_manifest(blobs: Blobs, of: SliceSet, rows: list[SliceRow]) -> Iterator[Defect]:
+    path = f"{directory(of)}/{NAME}"
     try:
-        found: dict[str, Any] = read_manifest(path)
+        found: dict[str, Any] = read_manifest(blobs, of)
     except StorageError as error:
         if rows:
-            yield Defect("manifest_unreadable", str(path), error.what)
+            yield Defect("manifest_unreadable", path, error.what)
         return
     told = {key: each.get("status") for key, each in found["slices"].items() if isinstance(each, dict)}
     known = {SliceKey(of.symbol, of.interval, row.start, row.record_limit).composite: row.status for row in rows}
     wrong = [key for key, status in known.items() if told.get(key) != status]
     if wrong:
-        yield Defect("manifest_differs", str(path), f"{len(wrong)} slices, the first is {wrong[0]}")
+        yield Defect("manifest_differs", path, f"{len(wrong)} slices, the first is {wrong[0]}")

@@ -33,9 +33,9 @@ class Slices:
     """The slices of a data root: where answers and statuses lie, and who is asked.
 
     Attributes:
-        root: data root; answers lie below `binance/<endpoint>/raw/`.
-        rows: the ledger that lies with them.
-        store: the answers.
+        root: local directory of the locks; the data root itself where that is a directory.
+        rows: the ledger.
+        store: the answers, below `binance/<endpoint>/raw/` of the data root; the manifests lie there, too.
         rest: who is asked, by market.
         clock: the current instant, for stamps and pauses; what is final is decided by the exchange's clock.
         pause: how long the same gap is left alone.
@@ -166,7 +166,7 @@ def publish_manifest(slices: Slices, of: SliceSet, expected: Iterable[SliceKey])
     rows = {row.start: row for row in slices.rows.slice_rows(of)}
     rows |= {key.start: _pending(key) for key in expected if key.start not in rows}
     ordered = [rows[start] for start in sorted(rows)]
-    write_manifest(slices.root, of, ordered, now=slices.clock())
+    write_manifest(slices.store.blobs, of, ordered, now=slices.clock())
     return ordered
 
 

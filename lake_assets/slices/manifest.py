@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,7 +17,7 @@ from lake_assets.slices.answers import utc_text
 from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_resources.errors import StorageError
-from lake_resources.storage.disk import disk_errors, replace_text
+from lake_resources.storage.blobs import Blobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 VERSION = 1
@@ -30,19 +29,23 @@ def directory(of: SliceSet) -> str:
     return f"binance/{of.endpoint}/raw/{of.symbol}/{of.interval}"
 
 
-def write_manifest(root: Path, of: SliceSet, rows: Sequence[SliceRow], *, now: datetime) -> Path:
+def write_manifest(blobs: Blobs, of: SliceSet, rows: Sequence[SliceRow], *, now: datetime) -> str:
     """Write the manifest in one step: a reader sees the one before or this one.
 
     Args:
-        root: the data root.
+        blobs: the data root.
         of: endpoint, symbol and interval.
         rows: all its slices as the ledger knows them.
         now: the moment of evaluation, UTC.
+
+    Returns:
+        Its path.
+
+    Raises:
+        DiskFull, StorageError: it cannot be written; the one before stays.
     """
-    path = root / directory(of) / NAME
-    with disk_errors(f"manifest {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, orjson.dumps(document(of, rows, now=now), option=orjson.OPT_INDENT_2).decode() + "\n")
+    path = f"{directory(of)}/{NAME}"
+    blobs.write(path, orjson.dumps(document(of, rows, now=now), option=orjson.OPT_INDENT_2) + b"\n")
     return path
 
 
@@ -64,16 +67,15 @@ def document(of: SliceSet, rows: Sequence[SliceRow], *, now: datetime) -> dict[s
     }
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The document of a manifest, of ours or of another program.
+def read_manifest(blobs: Blobs, of: SliceSet) -> dict[str, Any]:
+    """The manifest of an endpoint, symbol and interval.
 
     Raises:
         StorageError: it is not there, torn, or no manifest.
     """
-    with disk_errors(f"manifest {path}"):
-        content = path.read_bytes()
+    path = f"{directory(of)}/{NAME}"
     try:
-        found = orjson.loads(content)
+        found = orjson.loads(blobs.read(path))
     except orjson.JSONDecodeError as error:
         raise StorageError(
             f"manifest {path} is no whole JSON ({error})", remedy="`lake slices rebuild` writes it from the answers"

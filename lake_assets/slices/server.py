@@ -19,11 +19,12 @@ from lake_assets.slices.manifest import directory
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import ExchangeError, PartitionBusy
 from lake_resources.rest_access import rest_access
-from lake_resources.settings import LakeSettings
+from lake_resources.settings import LakeSettings, data_root_of
+from lake_resources.storage.blobs import open_blobs
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.raw_store import RawStore
-from lake_resources.storage.root import claim_root
+from lake_resources.storage.root import claim_blobs, claim_root
 
 Say = Callable[[str], None]
 
@@ -32,19 +33,23 @@ Say = Callable[[str], None]
 def open_slices(
     settings: LakeSettings,
     *,
-    data_root: Path | None = None,
+    data_root: Path | str | None = None,
     clock: Clock = system_clock,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Slices]:
     """The slices of a data root: the argument, else `QLIR_DATA_ROOT` or `LAKE_SLICES_ROOT`, else below the lake's root.
 
     Raises:
-        SettingsError: the root holds data of another exchange.
+        SettingsError: the root holds data of another exchange, or is the URL of no bucket.
+        StorageError: the bucket cannot be reached.
     """
     if data_root is not None:
-        settings = settings.model_copy(update={"slices_root": data_root})
+        settings = settings.model_copy(update={"slices_root": data_root_of(data_root)})
     root = settings.resolved_slices_root
     claim_root(settings.lake_root if settings.slices_root is None else root, settings.exchange)
+    blobs = open_blobs(settings.slices_bucket or root)
+    if settings.slices_bucket:
+        claim_blobs(blobs, settings.exchange)
     markets = {endpoint.market.name: endpoint.market for endpoint in ENDPOINTS.values()}
     with ExitStack() as opened:
         rest = {
@@ -53,7 +58,7 @@ def open_slices(
         }
         rows = opened.enter_context(closing(SliceRows(settings.resolved_slices_ledger_url)))
         yield Slices(
-            root, rows, RawStore(root, settings.slices_form), rest, clock, timedelta(seconds=settings.slices_pause_s)
+            root, rows, RawStore(blobs, settings.slices_form), rest, clock, timedelta(seconds=settings.slices_pause_s)
         )
 
 
@@ -86,7 +91,7 @@ def start_data_server(
     intervals: Sequence[str] = ("1m",),
     *,
     endpoint: str = "klines",
-    data_root: Path | None = None,
+    data_root: Path | str | None = None,
     settings: LakeSettings | None = None,
     rounds: int | None = None,
     say: Say = print,
@@ -97,7 +102,7 @@ def start_data_server(
         symbols: e.g. `["BTCUSDT"]`; default those of the settings.
         intervals: of the endpoint, e.g. `1m`, `1s`.
         endpoint: `klines`, `fundingRate` or `aggTrades`.
-        data_root: default `QLIR_DATA_ROOT`, else below the lake's root.
+        data_root: a directory or `s3://bucket/prefix`; default `QLIR_DATA_ROOT`, else below the lake's root.
         settings: default the environment's.
         rounds: end after so many; default never.
         say: takes a line per set of slices and round.

@@ -1,7 +1,7 @@
-"""Raw answers as files: one answer per name, whole or not at all, compressed or packed without changing a byte.
+"""Raw answers: one answer per name, whole or not at all, compressed or packed without changing a byte.
 
-Belongs here: writing, reading and packing bytes below one directory. Does not belong here: what an answer means, its
-status (`slice_rows`), its name's making.
+Belongs here: their forms, packs and what proves them. Does not belong here: a directory or a bucket (`blobs`), what an
+answer means, its status (`slice_rows`), its name's making.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import io
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Literal
-from uuid import uuid4
 
 import pyarrow as pa
 
 from lake_resources.errors import StorageError
-from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
+from lake_resources.storage.blobs import Blobs
 
 Form = Literal["json", "json.zst"]
 _MOST_BYTES = 1 << 30
@@ -41,16 +39,21 @@ class Kept:
 
 
 class RawStore:
-    """Answers below a directory.
+    """Answers below a data root.
 
     Args:
-        root: the directory.
+        blobs: the directory or bucket.
         form: `json` keeps answers as they are, `json.zst` compresses each.
     """
 
-    def __init__(self, root: Path, form: Form = "json") -> None:
-        self.root = root
+    def __init__(self, blobs: Blobs, form: Form = "json") -> None:
+        self.blobs = blobs
         self._form = form
+        self._pack: tuple[str, dict[str, bytes]] = ("", {})
+
+    def fresh(self) -> None:
+        """Forget what was read of a pack, so that the next look is at the disk."""
+        self._pack = ("", {})
 
     def put(self, directory: str, name: str, content: bytes) -> Kept:
         """Keep an answer under a name; an earlier one of the same name is replaced in one step.
@@ -60,7 +63,7 @@ class RawStore:
         """
         relative = f"{directory}/{name}.{self._form}"
         data = content if self._form == "json" else _compressed(content)
-        self._write(relative, data)
+        self.blobs.write(relative, data)
         return Kept(relative, hashlib.sha256(content).hexdigest(), len(content))
 
     def get(self, path: str) -> bytes:
@@ -70,10 +73,13 @@ class RawStore:
             StorageError: it is not there or does not read.
         """
         file, _, member = path.partition("#")
-        with disk_errors(f"raw answer {path}"):
-            data = self.absolute(file).read_bytes()
         if member:
-            return dict(_members(path, data))[member]
+            if self._pack[0] != file:  # neighbours lie in the same pack; a pack never changes
+                self._pack = (file, dict(self.members(file)))
+            if member not in self._pack[1]:
+                raise StorageError(f"pack {file} has no {member}", remedy="`lake slices verify --mend`")
+            return self._pack[1][member]
+        data = self.blobs.read(file)
         return _inflated(path, data) if file.endswith(".zst") else data
 
     def pack(self, directory: str, name: str, kept: Sequence[Kept]) -> list[Kept]:
@@ -81,14 +87,14 @@ class RawStore:
 
         Args:
             directory: where the pack lies.
-            name: its name without the ending.
+            name: how its name begins; a digest of its bytes follows.
             kept: the answers, each as it lies now.
 
         Returns:
             The same answers as they lie in the pack, in order.
 
         Raises:
-            StorageError: an answer does not have the bytes that were kept, or the pack does not read back.
+            DiskFull, StorageError: an answer does not have the bytes that were kept, or the pack does not read back.
         """
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -102,54 +108,31 @@ class RawStore:
                 info = tarfile.TarInfo(_plain_name(each.path))  # no time, no owner: equal answers are equal bytes
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-        relative = f"{directory}/{name}.tar.zst"
-        self._write(relative, _compressed(buffer.getvalue()))
+        data = _compressed(buffer.getvalue())
+        # Named by its bytes and never replaced: an answer that was fetched anew must not take the place of ninety-nine.
+        relative = f"{directory}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.tar.zst"
+        self.blobs.write(relative, data, create=True)
         found = {member: hashlib.sha256(data).hexdigest() for member, data in self.members(relative)}
         if [found.get(_plain_name(each.path)) for each in kept] != [each.sha256 for each in kept]:
             raise StorageError(f"pack {relative} does not read back", remedy="Check the disk, then pack again")
         return [Kept(f"{relative}#{_plain_name(each.path)}", each.sha256, each.size_bytes) for each in kept]
 
     def members(self, path: str) -> Iterator[tuple[str, bytes]]:
-        """Name and bytes of each answer in a pack."""
-        with disk_errors(f"pack {path}"):
-            data = self.absolute(path).read_bytes()
-        yield from _members(path, data)
+        """Name and bytes of each answer in a pack.
+
+        Raises:
+            StorageError: it is not there or does not read.
+        """
+        yield from _members(path, self.blobs.read(path))
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove single files; those that are gone already are no error."""
         for path in paths:
-            self.absolute(path).unlink(missing_ok=True)
+            self.blobs.remove(path)
 
     def files(self, directory: str) -> list[str]:
         """Paths of the files in a directory, in order; none where it is not there."""
-        found = self.absolute(directory)
-        if not found.is_dir():
-            return []
-        return sorted(f"{directory}/{path.name}" for path in found.iterdir() if not path.name.startswith("."))
-
-    def absolute(self, path: str) -> Path:
-        """The file of a relative path.
-
-        Raises:
-            ValueError: the path would leave the root.
-        """
-        relative = PurePosixPath(path)
-        if relative.is_absolute() or ".." in relative.parts:
-            raise ValueError(f"path {path!r} leaves {self.root}")
-        return self.root / relative
-
-    def _write(self, relative: str, data: bytes) -> None:
-        path = self.absolute(relative)
-        temp = path.with_name(f".{path.name}-{uuid4().hex}")
-        with disk_errors(f"raw answer {path}"):
-            fsync_dirs(make_dirs(path.parent))
-            try:
-                temp.write_bytes(data)
-                fsync_file(temp)
-                temp.replace(path)
-            finally:
-                temp.unlink(missing_ok=True)
-            fsync_dirs([path.parent])
+        return self.blobs.names(directory)
 
 
 def _plain_name(path: str) -> str:

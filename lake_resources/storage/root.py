@@ -11,7 +11,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from lake_resources.errors import SettingsError
+from lake_resources.errors import SettingsError, StorageError
+from lake_resources.storage.blobs import Blobs
 from lake_resources.storage.disk import disk_errors
 
 _MARKER = "EXCHANGE"
@@ -53,11 +54,28 @@ def claim_root(root: Path, exchange: str) -> None:
     _require_exchange(root, exchange)
 
 
+def claim_blobs(blobs: Blobs, exchange: str) -> None:
+    """Mark a bucket as holding data of one exchange, as `claim_root` does with a directory.
+
+    Raises:
+        SettingsError: it holds data of another one.
+        StorageError: it cannot be read or marked.
+    """
+    if _MARKER not in blobs.names(""):
+        with suppress(StorageError):  # two first users at once: what stands there afterwards decides
+            blobs.write(_MARKER, f"{exchange}\n".encode(), create=True)
+    _require_same(blobs.where(""), blobs.read(_MARKER).decode(errors="replace").strip(), exchange)
+
+
 def _require_exchange(root: Path, exchange: str) -> None:
     with disk_errors(f"read {root / _MARKER}"):
         found = (root / _MARKER).read_text(encoding="utf-8", errors="replace").strip()
+    _require_same(str(root), found, exchange)
+
+
+def _require_same(where: str, found: str, exchange: str) -> None:
     if found != exchange:
         raise SettingsError(
-            f"{root} holds data of the exchange {found[:40]!r}, the settings say {exchange!r}",
+            f"{where} holds data of the exchange {found[:40]!r}, the settings say {exchange!r}",
             remedy="Set LAKE_ROOT to another directory: simulated and real rows are never mixed",
         )

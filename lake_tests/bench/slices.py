@@ -19,6 +19,7 @@ from lake_assets.slices.manifest import write_manifest
 from lake_assets.slices.server import open_slices, run_once
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.blobs import LocalBlobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet
 from lake_tests.bench.meter import metered
 
@@ -48,7 +49,7 @@ def known(root: Path, count: int) -> tuple[float, float]:
     diff_s = time.perf_counter() - began
     assert len(found) == 10
     began = time.perf_counter()
-    write_manifest(root, OF, [row for row in rows.slice_rows(OF) if row.path], now=NOW)
+    write_manifest(LocalBlobs(root), OF, [row for row in rows.slice_rows(OF) if row.path], now=NOW)
     return diff_s, time.perf_counter() - began
 
 

@@ -13,11 +13,12 @@ from lake_assets.assets.kline_slices import build_kline_slices_asset, slices_key
 from lake_assets.definitions import build_definitions
 from lake_assets.slices.days import days_to_run
 from lake_assets.slices.klines_endpoint import KLINES
-from lake_assets.slices.manifest import NAME, directory, read_manifest
+from lake_assets.slices.manifest import read_manifest
 from lake_assets.slices.server import open_slices
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.blobs import LocalBlobs
 from lake_resources.storage.ledger.slice_rows import SliceSet
 from lake_tests.support.simulated_lake import exchange
 
@@ -102,7 +103,7 @@ def test_a_run_that_a_ban_ends_leaves_a_manifest_of_all_slices(settings: LakeSet
     sim.faults.add(Fault("418", "/api/v3/klines", times=1, skip=1, retry_after_s=300))
     with dg.DagsterInstance.ephemeral() as instance:
         run(settings, instance, fails=True)
-    found = read_manifest(settings.resolved_slices_root / directory(OF) / NAME)["summary"]
+    found = read_manifest(LocalBlobs(settings.resolved_slices_root), OF)["summary"]
     counts = {name: found[f"{name}_slices"] for name in ("total", "ok", "failed", "pending")}
     assert counts == {"total": 4, "ok": 1, "failed": 1, "pending": 2}
 

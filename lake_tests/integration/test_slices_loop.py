@@ -30,16 +30,9 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.simulated_lake import exchange
+from lake_tests.support.sliced import FIRST, MINUTE_MS, OF, SPAN, ms
 
-OF = SliceSet("klines", "BTCUSDT", "1m")
 KLINES = ENDPOINTS["klines"]
-FIRST = datetime(2026, 11, 17, tzinfo=UTC)
-SPAN = timedelta(minutes=1000)
-MINUTE_MS = 60_000
-
-
-def ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
 
 
 @dataclass
@@ -62,7 +55,7 @@ class Bench:
         return found
 
     def manifest(self) -> dict:
-        return read_manifest(self.slices.root / directory(OF) / "manifest.json")
+        return read_manifest(self.slices.store.blobs, OF)
 
     def defects(self) -> list[str]:
         return [each.code for each in check(self.slices, KLINES, OF)]
@@ -180,9 +173,9 @@ def test_damage_is_found_named_and_healed_by_the_loop(bench: Bench) -> None:
     bench.run()
     store = bench.slices.store
     torn, gone = bench.row(0), bench.row(1)
-    store.absolute(torn.path).write_bytes(store.get(torn.path)[:-100])
+    (bench.slices.root / torn.path).write_bytes(store.get(torn.path)[:-100])
     store.remove([gone.path])
-    (store.absolute(torn.path).parent / "0000.json").write_bytes(b"{}")
+    (bench.slices.root / torn.path).with_name("0000.json").write_bytes(b"{}")
     found = list(check(bench.slices, KLINES, OF))
     assert sorted(each.code for each in found) == ["missing_response_file", "orphan_response_file", "sha256_mismatch"]
     assert mend(bench.slices, OF, found) == 2
@@ -282,7 +275,7 @@ def test_an_older_slice_that_fails_is_not_hidden_by_newer_ones(bench: Bench) -> 
 
 def test_an_answer_that_was_changed_on_the_disk_is_not_read(bench: Bench) -> None:
     bench.run()
-    path = bench.slices.store.absolute(bench.row(0).path or "")
+    path = bench.slices.root / (bench.row(0).path or "")
     path.write_bytes(path.read_bytes().replace(b'"data":[[', b'"data": [[', 1))
     with pytest.raises(StorageError, match="other bytes"):
         read_slices(bench.slices, "BTCUSDT", "1m", FIRST, FIRST + SPAN)

@@ -1,0 +1,194 @@
+"""Bytes by relative path below a directory of this machine, or below a bucket of an S3 service.
+
+Belongs here: one form of reading, writing, removing and listing for both; each write is whole or not there.
+Does not belong here: what the bytes are (`raw_store`, the manifest), the ledger and locks, which are always local.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from lake_resources.errors import SettingsError, StorageError
+from lake_resources.settings import BUCKET
+from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
+
+_BUCKET_REMEDY = "Check the bucket, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID …), then run again"
+
+
+class Blobs(Protocol):
+    """Bytes by relative path; every path has `/` and stays below the root."""
+
+    def where(self, path: str) -> str:
+        """The path as people find it: of the file, or the URL."""
+
+    def read(self, path: str) -> bytes:
+        """The bytes.
+
+        Raises:
+            StorageError: they are not there or cannot be read.
+        """
+
+    def write(self, path: str, data: bytes, *, create: bool = False) -> None:
+        """Write in one step: a reader sees what was there before, or all of this.
+
+        Args:
+            path: where.
+            data: the bytes.
+            create: refuse to replace other bytes that are there; the same bytes are no error.
+
+        Raises:
+            DiskFull, StorageError: it cannot be written, or other bytes are there; those stay.
+        """
+
+    def remove(self, path: str) -> None:
+        """Remove; what is gone already is no error."""
+
+    def names(self, directory: str) -> list[str]:
+        """Paths of the files directly in a directory (empty: the root), in order; none where it is not there."""
+
+
+def open_blobs(root: Path | str) -> Blobs:
+    """The bytes below a directory, or below `s3://bucket/prefix`.
+
+    Raises:
+        SettingsError: the URL names no bucket.
+    """
+    if isinstance(root, str) and root.startswith(BUCKET):
+        return BucketBlobs(root)
+    return LocalBlobs(Path(root))
+
+
+class LocalBlobs:
+    """Files below a directory: a temporary file, fsync, rename, fsync of the directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def where(self, path: str) -> str:
+        """The file of a relative path.
+
+        Raises:
+            ValueError: the path would leave the root.
+        """
+        return str(self._file(path))
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file."""
+        with disk_errors(f"read {path}"):
+            return self._file(path).read_bytes()
+
+    def write(self, path: str, data: bytes, *, create: bool = False) -> None:
+        """A file in one step."""
+        file = self._file(path)
+        temp = file.with_name(f".{file.name[:40]}-{uuid4().hex}")
+        with disk_errors(f"write {file}"):
+            fsync_dirs(make_dirs(file.parent))
+            try:
+                temp.write_bytes(data)
+                fsync_file(temp)
+                if create:
+                    _link(temp, file, data)
+                else:
+                    temp.replace(file)
+            finally:
+                temp.unlink(missing_ok=True)
+            fsync_dirs([file.parent])
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with disk_errors(f"remove {path}"):
+            self._file(path).unlink(missing_ok=True)
+
+    def names(self, directory: str) -> list[str]:
+        """Files of a directory; temporary ones are none."""
+        found = self._file(directory)
+        if not found.is_dir():
+            return []
+        names = (path.name for path in found.iterdir() if path.is_file())
+        return sorted(str(PurePosixPath(directory, name)) for name in names if not name.startswith("."))
+
+    def _file(self, path: str) -> Path:
+        relative = PurePosixPath(path)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"path {path!r} leaves {self.root}")
+        return self.root / relative
+
+
+class BucketBlobs:
+    """Objects of a bucket; who may use it and where it is say the usual `AWS_*` variables, which obstore reads."""
+
+    def __init__(self, url: str) -> None:
+        # Only here: a lake on a local disk does not pay for loading it.
+        from obstore.store import S3Store
+
+        parts = urlsplit(url)
+        if not parts.netloc or parts.query or parts.fragment:
+            raise SettingsError(f"{url} names no bucket", remedy="Give s3://bucket or s3://bucket/prefix")
+        self.url = url.rstrip("/")
+        with self._errors("open"):
+            self._store = S3Store(parts.netloc, prefix=parts.path.strip("/") or None)
+
+    def where(self, path: str) -> str:
+        """URL of an object."""
+        return f"{self.url}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """The bytes of an object."""
+        with self._errors(path):
+            return self._store.get(path).bytes().to_bytes()
+
+    def write(self, path: str, data: bytes, *, create: bool = False) -> None:
+        """An object in one step."""
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            with self._errors(path, AlreadyExistsError):
+                self._store.put(path, data, mode="create" if create else "overwrite")
+        except AlreadyExistsError:
+            if self.read(path) != data:
+                raise _other_bytes(self.where(path)) from None
+
+    def remove(self, path: str) -> None:
+        """Remove an object."""
+        with self._errors(path):
+            self._store.delete(path)
+
+    def names(self, directory: str) -> list[str]:
+        """Objects below a prefix, without those of deeper ones."""
+        with self._errors(directory):
+            found = self._store.list_with_delimiter(f"{directory}/" if directory else None)
+            return sorted(each["path"] for each in found["objects"])
+
+    @contextmanager
+    def _errors(self, path: str, *but: type[Exception]) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError, PermissionError) as error:
+            if isinstance(error, but):
+                raise
+            raise StorageError(f"{self.url}/{path}: {_first_line(error)}", remedy=_BUCKET_REMEDY) from error
+
+
+def _link(temp: Path, file: Path, data: bytes) -> None:
+    """Give a file its name where nothing has it; unlike a rename, a link never replaces."""
+    try:
+        os.link(temp, file)
+    except FileExistsError:
+        if file.read_bytes() != data:
+            raise _other_bytes(str(file)) from None
+
+
+def _other_bytes(where: str) -> StorageError:
+    return StorageError(f"{where} exists with other bytes", remedy="Nothing was replaced; `lake slices verify` looks")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
