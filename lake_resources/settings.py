@@ -26,6 +26,7 @@ from pydantic_settings import SettingsError as UnreadableSettings
 
 from lake_resources.binance.market import ARCHIVES_URL, SPOT, UM, Market
 from lake_resources.config_file import BECAME, NOT_NEEDED, ConfigFileSource
+from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
@@ -40,8 +41,6 @@ _LARGE = (
 )  # fmt: skip
 SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
 """Words that stand for a list of spot symbols."""
-BUCKET = "s3://"
-"""How the URL of a bucket begins."""
 SECRETS = frozenset({"ledger_url", "webhook_url"})
 """Settings whose values are never shown: a password, or an address that is one."""
 
@@ -393,21 +392,6 @@ class LakeSettings(BaseSettings):
     def start_utc(self) -> datetime:
         """First instant of every partition set."""
         return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
-
-
-def data_root_of(value: Path | str) -> Path | str | None:
-    """A data root as it is kept: the URL of a bucket without a slash at its end, an absolute path, or None for empty.
-
-    Raises:
-        SettingsError: the URL names no bucket, or has parts that are no prefix.
-    """
-    text = str(value).strip()
-    if not text.startswith(BUCKET):
-        return Path(text).resolve() if text else None
-    bucket, *prefix = text.removeprefix(BUCKET).rstrip("/").split("/")
-    if not bucket or {"", ".", ".."}.intersection(prefix) or set("?#%").intersection(text):
-        raise SettingsError(f"{text!r} is no place for slices", remedy="Give s3://bucket or s3://bucket/prefix")
-    return text.rstrip("/")
 
 
 def _named(variable: str, parse: Callable[[str], _Found], text: str) -> _Found:

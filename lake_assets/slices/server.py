@@ -17,9 +17,10 @@ from lake_assets.slices.endpoints import ENDPOINTS, endpoint_of
 from lake_assets.slices.loop import Round, Slices, run_round
 from lake_assets.slices.manifest import directory
 from lake_resources.clock import Clock, system_clock
+from lake_resources.data_root import data_root_of
 from lake_resources.errors import ExchangeError, PartitionBusy
 from lake_resources.rest_access import rest_access
-from lake_resources.settings import LakeSettings, data_root_of
+from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import open_blobs
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 from lake_resources.storage.locks import writer_lock

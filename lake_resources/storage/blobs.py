@@ -14,8 +14,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from lake_resources.data_root import BUCKET
 from lake_resources.errors import SettingsError, StorageError
-from lake_resources.settings import BUCKET
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
 
 _BUCKET_REMEDY = "Check the bucket, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID …), then run again"

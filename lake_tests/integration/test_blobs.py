@@ -15,8 +15,9 @@ from lake_assets.slices.frames import read_slices
 from lake_assets.slices.integrity import check
 from lake_assets.slices.manifest import read_manifest
 from lake_assets.slices.server import open_slices, run_once
+from lake_resources.data_root import data_root_of
 from lake_resources.errors import SettingsError, StorageError
-from lake_resources.settings import LakeSettings, data_root_of
+from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import Blobs, open_blobs
 from lake_tests.support.s3_server import BUCKET, s3_server
 from lake_tests.support.simulated_lake import exchange
