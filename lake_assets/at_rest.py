@@ -66,7 +66,7 @@ class LakeAtRest:
         return self.store.ledger
 
     def of(self, table: Table) -> Self:
-        """The same lake for work on another table of the same market."""
+        """The same lake for work on another table, which may be one of another market."""
         return replace(self, store=self.store.beside(table))
 
     def close(self) -> None:

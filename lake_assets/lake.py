@@ -6,11 +6,12 @@ Belongs here: composing them. Does not belong here: any work with them, the lake
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lake_assets.at_rest import LakeAtRest, store_of
 from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.market import MARKETS
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import Clock, system_clock
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
@@ -27,20 +28,28 @@ class Lake(LakeAtRest):
     """Everything that building an hour needs: the lake at rest, and the exchange.
 
     Attributes:
+        rest_of: REST of each market, by its name.
+        vision: the archives of all markets.
         max_ffill_minutes: how long a slow series may be carried forward.
         ask_rest: without it hours are built from archives, and from what REST said before.
         limits: how much a file of strangers may hold.
     """
 
-    rest: BinanceRest
+    rest_of: Mapping[str, BinanceRest]
     vision: VisionClient
     max_ffill_minutes: int
     ask_rest: bool = True
     limits: InputLimits = DEFAULT_LIMITS
 
+    @property
+    def rest(self) -> BinanceRest:
+        """REST of the market whose table the work is on."""
+        return self.rest_of[self.store.layout.market]
+
     def close(self) -> None:
         """Close connections and threads; the lake on the disk is not touched."""
-        self.rest.close()
+        for rest in self.rest_of.values():
+            rest.close()
         self.vision.close()
         super().close()
 
@@ -58,7 +67,9 @@ def open_lake(
         store=store_of(settings),
         clock=clock,
         safety_lag_minutes=settings.safety_lag_minutes,
-        rest=rest_access(settings).open(clock=clock, sleep=sleep),
+        rest_of={
+            name: rest_access(settings, market).open(clock=clock, sleep=sleep) for name, market in MARKETS.items()
+        },
         vision=VisionClient(
             settings.resolved_vision_url,
             connections=settings.vision_connections,

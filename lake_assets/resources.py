@@ -18,6 +18,7 @@ from lake_assets.io_managers import LakeParquetIOManager, ledger_url_of, shown_l
 from lake_assets.lake import Lake
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
+from lake_resources.binance.market import MARKETS, SPOT, UM, Market
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import system_clock
 from lake_resources.input_limits import InputLimits
@@ -28,8 +29,9 @@ from lake_resources.storage.root import claim_root
 
 
 class BinanceRestResource(dg.ConfigurableResource[Any]):
-    """Binance USD-M REST, behind the weight governor that all processes of the host share."""
+    """Binance REST of one market, behind the weight governor that all processes of the host share."""
 
+    market: str
     base_url: str
     governor_path: str
     weight_share: float
@@ -46,6 +48,7 @@ class BinanceRestResource(dg.ConfigurableResource[Any]):
             self.timeout_s,
             self.attempts,
             InputLimits(**self.limits),
+            MARKETS[self.market],
         ).open()
 
 
@@ -72,6 +75,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
     """The lake: files below `root`, ledger, and the clients that feed it."""
 
     rest: BinanceRestResource
+    spot_rest: BinanceRestResource
     vision: BinanceVisionResource
     exchange: str
     root: str
@@ -86,7 +90,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
             store=table_store(Path(self.root), ledger_url_of(self.ledger_url), UM_MINUTE),
             clock=system_clock,
             safety_lag_minutes=self.safety_lag_minutes,
-            rest=self.rest.open(),
+            rest_of={each.market: each.open() for each in (self.rest, self.spot_rest)},
             vision=self.vision.open(),
             max_ffill_minutes=self.max_ffill_minutes,
             limits=InputLimits(**self.vision.limits),
@@ -133,14 +137,7 @@ class FeedResource(dg.ConfigurableResource[Any]):
 
 def build_resources(settings: LakeSettings) -> dict[str, object]:
     """All resources of the code location, by key."""
-    rest = BinanceRestResource(
-        base_url=settings.resolved_rest_url,
-        governor_path=str(settings.resolved_governor_path),
-        weight_share=settings.weight_share,
-        timeout_s=settings.rest_timeout_s,
-        attempts=settings.rest_attempts,
-        limits=settings.limits.model_dump(),
-    )
+    rest, spot_rest = (_rest(settings, market) for market in (UM, SPOT))
     vision = BinanceVisionResource(
         base_url=settings.resolved_vision_url,
         connections=settings.vision_connections,
@@ -148,6 +145,7 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
     )
     lake = LakeResource(
         rest=rest,
+        spot_rest=spot_rest,
         vision=vision,
         exchange=settings.exchange,
         root=str(settings.lake_root),
@@ -174,4 +172,23 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         ledger_url=shown_ledger_url(settings),
         base_dir=str(settings.lake_root / "derived"),
     )
-    return {"io_manager": frames, "binance_rest": rest, "binance_vision": vision, "lake": lake, "feed": feed}
+    return {
+        "io_manager": frames,
+        "binance_rest": rest,
+        "binance_spot_rest": spot_rest,
+        "binance_vision": vision,
+        "lake": lake,
+        "feed": feed,
+    }
+
+
+def _rest(settings: LakeSettings, market: Market) -> BinanceRestResource:
+    return BinanceRestResource(
+        market=market.name,
+        base_url=settings.rest_url_of(market),
+        governor_path=str(settings.resolved_governor_path),
+        weight_share=settings.weight_share,
+        timeout_s=settings.rest_timeout_s,
+        attempts=settings.rest_attempts,
+        limits=settings.limits.model_dump(),
+    )

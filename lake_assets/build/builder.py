@@ -31,6 +31,7 @@ class Inputs:
         end: time after the last row.
         max_ffill_minutes: how long a slow series may be carried forward.
         live: what the collector has for them.
+        symbol: whose rows; of tables whose rows name it.
     """
 
     sources: Mapping[str, StreamSources]
@@ -39,6 +40,7 @@ class Inputs:
     end: datetime
     max_ffill_minutes: int
     live: LiveHours = NOTHING
+    symbol: str = ""
 
     def frame(self, stream: str) -> pl.DataFrame:
         """Wire rows of a stream in the window, and those before it that may reach into it, sorted by the key."""

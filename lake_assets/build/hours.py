@@ -279,7 +279,7 @@ def _build(
         *lake.ledger.known_holes(symbol, start, end),
     ]
     hours = [plan.hour for plan in plans]
-    inputs = Inputs(sources, hours, start, end, lake.max_ffill_minutes, live)
+    inputs = Inputs(sources, hours, start, end, lake.max_ffill_minutes, live, symbol)
     made = order.builder.rows(inputs)
     frame, windows = with_provisional(table, made.frame, [plan.window for plan in plans])
     verdicts = gate(table, frame, windows, holes)

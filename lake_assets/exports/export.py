@@ -285,7 +285,9 @@ def _chunks(store: TableStore, symbol: str, request: ExportRequest, tally: _Tall
         end = min(midnight + DAY if short else (midnight.replace(day=1) + _CHUNK).replace(day=1), request.end)
         part = ExportRequest(start, end, request.timeframe, request.columns)
         with reading(store.layout, symbol, start, end):
-            rows = scan_export(store, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.all()).collect()
+            rows = (
+                scan_export(store, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.exclude("symbol")).collect()
+            )
         tally.count_rows(rows)
         yield rows.filter(COMPLETE) if request.incomplete == "omit" and COMPLETE in rows.columns else rows
         start = end

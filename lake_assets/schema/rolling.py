@@ -42,12 +42,42 @@ def ratio(top: str, bottom: str, otherwise: pl.Expr) -> pl.Expr:
     return if_known(pl.when(total > 0).then(pl.col(top).sum() / total).otherwise(otherwise), top, bottom)
 
 
+def exact_total(column: str) -> pl.Expr:
+    """Sum of doubles that have 8 decimals or fewer, as the decimals add up: without the error of adding doubles."""
+    return pl.col(column).cast(pl.Decimal(38, 8)).sum().cast(pl.Float64)
+
+
 FIRST = Rollup("of the first row", lambda column: pl.col(column).first())
 LAST = Rollup("of the last row", lambda column: pl.col(column).last())
 HIGHEST = Rollup("largest; NULL if a row's is", lambda column: if_known(pl.col(column).max(), column))
 LOWEST = Rollup("smallest; NULL if a row's is", lambda column: if_known(pl.col(column).min(), column))
 LATEST = Rollup("largest of those rows that have one", lambda column: pl.col(column).max())
 EARLIEST = Rollup("smallest of those rows that have one", lambda column: pl.col(column).min())
+
+
+def of_traded(text: str, column: str, count: str, pick: Callable[[pl.Expr], pl.Expr]) -> Rollup:
+    """A price of the rows in which something was traded; where nothing was in any, the one that they carry.
+
+    A quiet row repeats the price before it, which may lie outside of what was traded in the bar.
+
+    Args:
+        text: the rule in words.
+        column: the price.
+        count: column of the number of trades.
+        pick: the price of a bar from those of its rows.
+    """
+    traded = pl.col(count) > 0
+
+    def build(name: str) -> pl.Expr:
+        value = pl.col(name)
+        return if_known(pl.coalesce(pick(value.filter(traded)), pick(value)), name, count)
+
+    return Rollup(f"{text} row with trades; of quiet rows alone what they carry", build, needs=(column, count))
+
+
+EXACT_SUM = Rollup(
+    "sum of the decimals as they are printed; NULL if a row's is", lambda column: if_known(exact_total(column), column)
+)
 SUM = Rollup("sum; NULL if a row's is", lambda column: if_known(pl.col(column).sum(), column))
 MEAN = Rollup("mean of the rows; NULL if a row's is", lambda column: if_known(pl.col(column).mean(), column))
 ALL_TRUE = Rollup("true in every row", lambda column: if_known(pl.col(column).all(), column))

@@ -28,6 +28,8 @@ class Table(ColumnSet):
         streams: how it uses each of its streams, in the order in which messages name them.
         primary_key: columns that identify a row; `symbol` is in the path, not in the file.
         sort_order: columns a file is sorted by.
+        sparse: a row that no source has is no row, and the verdict of its partition says so; else the gate refuses a
+            partition that lacks a row.
         export_mark: what names of exported files say besides the symbol; empty where that is enough.
     """
 
@@ -35,6 +37,7 @@ class Table(ColumnSet):
     streams: tuple[StreamUse, ...]
     primary_key: tuple[str, ...]
     sort_order: tuple[str, ...]
+    sparse: bool = False
     export_mark: str = ""
 
     @property

@@ -42,8 +42,3 @@ def from_units(units: pl.Series, decimals: int) -> pl.Series:
     divisor = 10**decimals
     found = [None if each is None else each / divisor for each in units.to_list()]
     return pl.Series(units.name, found, dtype=pl.Float64)
-
-
-def exact_sum(column: str) -> pl.Expr:
-    """Sum of a column of doubles that have 8 decimals or fewer, without the error of adding doubles up."""
-    return pl.col(column).cast(pl.Decimal(38, _MOST_DECIMALS)).sum().cast(pl.Float64)

@@ -1,25 +1,19 @@
-"""Rows of the table of spot seconds from the exchange's klines and placed quotes.
+"""Rows of the spot tables: seconds from the exchange's klines and placed quotes, and klines as they are.
 
-Belongs here: its formulas. Does not belong here: its columns (`schema.second_columns`), folding trades (`trade_fold`),
-placing quotes (`quote_placing`).
+Belongs here: their formulas. Does not belong here: their columns (`schema`), folding trades (`trade_fold`), placing
+quotes (`quote_placing`).
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import polars as pl
 
-_RENAMED = {
-    "open_time": "window_start",
-    "open": "open",
-    "high": "high",
-    "low": "low",
-    "close": "close",
-    "volume": "volume_base",
-    "quote_volume": "volume_quote",
-    "count": "trade_count",
-    "taker_buy_volume": "taker_buy_base",
-    "taker_buy_quote_volume": "taker_buy_quote",
-}
+from lake_assets.schema.second_columns import COLUMNS
+from lake_assets.schema.table import Table
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def second_bars(symbol: str, klines: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
@@ -34,7 +28,7 @@ def second_bars(symbol: str, klines: pl.DataFrame, quotes: pl.DataFrame) -> pl.D
         The columns of the table without an order; `vwap` is the quote volume by the base volume, and the close where
         nothing was traded.
     """
-    bars = klines.select(pl.col(wire).alias(name) for wire, name in _RENAMED.items())
+    bars = klines.select(pl.col(wire).alias(name) for name, wire in COLUMNS.verbatim("klines_1s").items())
     traded, base = pl.col("trade_count") > 0, pl.col("volume_base")
     return pl.concat([bars, quotes], how="horizontal").with_columns(
         symbol=pl.lit(symbol),
@@ -43,3 +37,13 @@ def second_bars(symbol: str, klines: pl.DataFrame, quotes: pl.DataFrame) -> pl.D
         has_trades=traded,
         has_quotes=pl.col("bid").is_not_null(),
     )
+
+
+def candles(table: Table, klines: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a table of klines from wire klines of its stream.
+
+    The end of a candle is computed: archives in microseconds end it at .999999, REST and archives before 2025 at .999,
+    and the same candle must be the same row from each of them.
+    """
+    rows = klines.select(pl.col(wire).alias(name) for name, wire in table.verbatim(table.row_stream).items())
+    return rows.with_columns(close_time=pl.col("open_time") + table.layout.grain - _MILLISECOND)

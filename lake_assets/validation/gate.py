@@ -202,7 +202,9 @@ def _continuity(
     def judge(start: datetime) -> _Verdict:
         zero = dict.fromkeys(("expected", "present", "missing", "duplicated", "outside", "excused", "unordered"), 0)
         counts = zero | _counts(stats, start) | _counts(outside, start) | _counts(unordered, start)
-        sound = not any(counts[name] for name in ("missing", "duplicated", "outside", "unordered"))
+        sound = not any(counts[name] for name in ("duplicated", "outside", "unordered"))
+        # A partition of nothing at all is no partition of a sparse table either.
+        sound &= not counts["missing"] or (table.sparse and counts["present"] > 0)
         return sound, counts | {
             "first_missing": _row_text(table, stats.get(start, {}).get("first_missing")),
             "excuse": causes[start] if counts["excused"] else None,

@@ -104,8 +104,8 @@ def evidence_text(evidence: Collection[Reason]) -> str:
 
 def _of_check(check: CheckOutcome) -> list[Reason]:
     values = check.metadata
-    if check.name == "continuity" and values.get("excused"):
-        return [Reason("explained", f"{values['excused']} minute(s) are known holes: {values.get('excuse')}")]
+    if check.name == "continuity":
+        return _of_continuity(check)
     if check.name == "required_columns" and values.get("excused"):
         return [Reason("explained", f"{values['excused']} value(s) are known holes: {values.get('excuse')}")]
     if check.name == "source_coverage":
@@ -126,6 +126,17 @@ def _of_check(check: CheckOutcome) -> list[Reason]:
         text = f"{', '.join(others)}: archive and REST differ ({values['columns']}), first {values['first']}"
         return [Reason("contradicted", text)] if others else []
     return []
+
+
+def _of_continuity(check: CheckOutcome) -> list[Reason]:
+    values, found = check.metadata, []
+    if values.get("excused"):
+        found.append(Reason("explained", f"{values['excused']} minute(s) are known holes: {values.get('excuse')}"))
+    if check.passed and values.get("missing"):
+        # Of a table whose unknown rows are no rows: the gate let it pass, and it is not whole.
+        text = f"{values['missing']} row(s) are in no source, first {values.get('first_missing')}"
+        found.append(Reason("partial", text))
+    return found
 
 
 def _of_coverage(check: CheckOutcome) -> list[Reason]:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_assets.transforms.exact_sums import decimals_of, exact_sum
+from lake_assets.schema.rolling import exact_total
+from lake_assets.transforms.exact_sums import decimals_of
 from lake_assets.transforms.trade_fold import (
     FILLS,
     Heard,
@@ -149,7 +150,7 @@ def test_decimals_are_found_and_sums_of_a_column_do_not_drift() -> None:
         0, 2, 8, 0,
     ]  # fmt: skip
     tenths = pl.DataFrame({"x": [0.1] * 86_400})
-    assert tenths.select(exact_sum("x")).item() == 8640.0
+    assert tenths.select(exact_total("x")).item() == 8640.0
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_seconds_of_the_recording_roll_up_to_the_same_minutes(heard: pl.DataFram
             pl.col("low").min(),
             pl.col("close").last(),
             pl.col("count").sum(),
-            *(exact_sum(name) for name in ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")),
+            *(exact_total(name) for name in ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")),
         )
         .filter(pl.col("len") == 60)
         .drop("len")
