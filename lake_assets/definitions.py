@@ -17,6 +17,7 @@ from lake_assets.jobs.job_list import build_jobs
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
 from lake_assets.sensors.sensor_list import build_sensors
+from lake_resources.binance.market import MARKETS
 from lake_resources.settings import LakeSettings
 
 
@@ -24,13 +25,17 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     """The code location of the given settings."""
     assets = [
         asset
-        for symbol in settings.symbols
+        for market in MARKETS.values()
+        for symbol in settings.symbols_of(market)
         for asset in (
-            *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings)),
-            *build_table_assets(symbol, settings),
-            *build_quality_assets(symbol),
-            build_report_card_asset(symbol, settings),
+            *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings, market.name)),
+            *build_table_assets(symbol, settings, market),
         )
+    ]
+    reports = [
+        asset
+        for symbol in settings.symbols
+        for asset in (*build_quality_assets(symbol), build_report_card_asset(symbol, settings))
     ]
     raw = [
         build_kline_slices_asset(symbol, interval, settings)
@@ -39,7 +44,7 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     ]
     jobs = build_jobs(settings)
     return dg.Definitions(
-        assets=[*assets, *raw, build_feed_asset(settings)],
+        assets=[*assets, *reports, *raw, build_feed_asset(settings)],
         jobs=jobs,
         sensors=build_sensors(settings, jobs),
         schedules=build_schedules(settings),

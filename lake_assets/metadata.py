@@ -37,6 +37,7 @@ Picture = Callable[[pl.DataFrame], str]
 """Draws rows as a `data:` URI."""
 _PICTURE_SIZE_PX = (240, 64)
 _VOLUME_SHARE = 0.35
+_MOST_BARS = 60
 
 
 def minute_key(symbol: str) -> dg.AssetKey:
@@ -141,22 +142,31 @@ def _expected_rows_there(result: HourResult, layout: TableLayout) -> int:
 
 def hour_picture(frame: pl.DataFrame) -> str:
     """Close (line) and volume (bars) of an hour's minutes as a `data:` URI of a small PNG."""
+    return bars_picture(frame, UM_MINUTE)
+
+
+def bars_picture(frame: pl.DataFrame, table: Table) -> str:
+    """Close (line) and volume (bars) of a partition's rows as a `data:` URI of a small PNG; seconds as minutes."""
     width, height = _PICTURE_SIZE_PX
     image = Image.new("P", (width, height), 0)
     image.putpalette([255, 255, 255, 190, 205, 225, 20, 70, 140])
     draw = ImageDraw.Draw(image)
-    minutes = frame["timestamp"].dt.minute().to_list()
-    volumes, closes = frame["volume_btc"].to_list(), frame["close"].to_list()
-    step = width / 60
+    time, close, volume = table.layout.time_column, table.prices[3], table.volumes[0]
+    shown = max(table.layout.rows_per_partition // _MOST_BARS, 1) * table.layout.grain
+    bars = frame.group_by_dynamic(time, every=shown).agg(pl.col(close).last(), pl.col(volume).sum())
+    first = table.layout.start_of(frame[time][0])
+    places = [(instant - first) // shown for instant in bars[time].to_list()]
+    volumes, closes = bars[volume].to_list(), bars[close].to_list()
+    step = width / (table.layout.step // shown)
     most = max(volumes) or 1.0
-    for minute, volume in zip(minutes, volumes, strict=True):
-        top = height - 1 - volume / most * height * _VOLUME_SHARE
-        draw.rectangle((minute * step, top, (minute + 1) * step - 2, height - 1), fill=1)
+    for place, amount in zip(places, volumes, strict=True):
+        top = height - 1 - amount / most * height * _VOLUME_SHARE
+        draw.rectangle((place * step, top, (place + 1) * step - 2, height - 1), fill=1)
     low, high = min(closes), max(closes)
     span = (high - low) or 1.0
     room = height * (1 - _VOLUME_SHARE) - 4
     points = [
-        ((minute + 0.5) * step, 2 + (high - close) / span * room) for minute, close in zip(minutes, closes, strict=True)
+        ((place + 0.5) * step, 2 + (high - price) / span * room) for place, price in zip(places, closes, strict=True)
     ]
     draw.line(points, fill=2, width=1)
     buffer = io.BytesIO()

@@ -164,6 +164,9 @@ class LakeSettings(BaseSettings):
         24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
     )
     limits: InputLimits = Field(InputLimits(), description="What a stranger can make this machine hold or wait for.")
+    spot_kline_intervals: Annotated[tuple[Literal["1s", "1m", "5m", "15m", "1h", "1d"], ...], NoDecode] = Field(
+        ("1m",), description="Intervals of the tables of spot klines, comma separated: `1s,1m,5m,15m,1h,1d`."
+    )
     slice_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Spot symbols whose raw klines are kept as slices by Dagster, comma separated; default none."
     )
@@ -222,7 +225,7 @@ class LakeSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("web_hosts", "slice_intervals", mode="before")
+    @field_validator("web_hosts", "slice_intervals", "spot_kline_intervals", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         if isinstance(value, str):

@@ -4,21 +4,41 @@ Belongs here: the list, and what each table has beside its own asset. Does not b
 (an asset module each), its declaration (`lake_assets.tables`).
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 
+from lake_assets.assets.bars_1s import BARS_1S_ASSET
 from lake_assets.assets.compacted import build_compacted_asset
+from lake_assets.assets.klines import KLINE_ASSETS
 from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.table_asset import TableAsset, build_table_asset
+from lake_assets.schema.table import Table
+from lake_resources.binance.market import MARKETS, Market
 from lake_resources.settings import LakeSettings
 
-TABLE_ASSETS: tuple[TableAsset, ...] = (MINUTE_ASSET,)
+TABLE_ASSETS: tuple[TableAsset, ...] = (MINUTE_ASSET, BARS_1S_ASSET, *KLINE_ASSETS.values())
 
 
-def build_table_assets(symbol: str, settings: LakeSettings) -> list[dg.AssetsDefinition]:
-    """Every table of a symbol, each with its files of many partitions."""
+def offered_tables(settings: LakeSettings) -> list[TableAsset]:
+    """The tables that the settings ask for: those of markets with symbols, klines of the intervals that are named."""
+    left_out = {
+        shown.table.name for interval, shown in KLINE_ASSETS.items() if interval not in settings.spot_kline_intervals
+    }
+    return [shown for shown in TABLE_ASSETS if symbols_of(shown.table, settings) and shown.table.name not in left_out]
+
+
+def symbols_of(table: Table, settings: LakeSettings) -> Sequence[str]:
+    """Symbols whose rows a table holds."""
+    return settings.symbols_of(MARKETS[table.layout.market])
+
+
+def build_table_assets(symbol: str, settings: LakeSettings, market: Market) -> list[dg.AssetsDefinition]:
+    """Every table of a symbol of a market, each with its files of many partitions."""
     return [
         asset
-        for shown in TABLE_ASSETS
+        for shown in offered_tables(settings)
+        if shown.table.layout.market == market.name
         for asset in (
             build_table_asset(shown, symbol, settings),
             build_compacted_asset(symbol, settings, shown.table),

@@ -6,7 +6,7 @@ Belongs here: its name and what it selects. Does not belong here: when it runs (
 
 from __future__ import annotations
 
-from lake_assets.assets.table_list import TABLE_ASSETS
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import compacted_key
 from lake_resources.settings import LakeSettings
@@ -18,6 +18,10 @@ def build_compaction_job(settings: LakeSettings) -> AssetJob:
     """The job over the compacted files of all tables and symbols."""
     return asset_job(
         COMPACTION_JOB,
-        [compacted_key(symbol, shown.table.layout) for symbol in settings.symbols for shown in TABLE_ASSETS],
+        [
+            compacted_key(symbol, shown.table.layout)
+            for shown in offered_tables(settings)
+            for symbol in symbols_of(shown.table, settings)
+        ],
         "Closed days and months become one file each; with `remove: true` the hour files go.",
     )

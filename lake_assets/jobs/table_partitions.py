@@ -6,7 +6,7 @@ Belongs here: their names and what they select. Does not belong here: when they 
 
 from __future__ import annotations
 
-from lake_assets.assets.table_list import TABLE_ASSETS
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.dagster_names import table_job
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import table_key
@@ -20,9 +20,10 @@ def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:
     """A job per table, over all symbols."""
     return [
         asset_job(
-            table_job(layout),
-            [table_key(layout, symbol) for symbol in settings.symbols],
-            f"{layout.span.capitalize()}s of the {layout.title}s: hot band, holes, days whose archives appeared.",
+            table_job(table.layout),
+            [table_key(table.layout, symbol) for symbol in symbols_of(table, settings)],
+            f"{table.layout.span.capitalize()}s of the {table.layout.title}s: hot band, holes, days whose archives "
+            "appeared.",
         )
-        for layout in (shown.table.layout for shown in TABLE_ASSETS)
+        for table in (shown.table for shown in offered_tables(settings))
     ]

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+TRADES_VS_KLINES = "trades_vs_klines"
+"""Name of the check of aggTrades, which tables that are not made of them do not have."""
 Severity = Literal["error", "warn"]
 Metadata = Mapping[str, int | float | str | None]
 
