@@ -96,7 +96,7 @@ class LiveRows:
         directory = self.path(symbol, _ANY_HOUR).parent.parent
         for path in sorted(directory.glob("date=*/*.parquet"), reverse=True):
             try:
-                newest = pl.read_parquet(path, columns=["last_agg_trade_id"])["last_agg_trade_id"].max()
+                newest = pl.read_parquet(path.read_bytes(), columns=["last_agg_trade_id"])["last_agg_trade_id"].max()
             except pl.exceptions.PolarsError:  # an older one will do: trades since then are asked for again
                 continue
             if isinstance(newest, int):
@@ -126,7 +126,8 @@ class LiveRows:
             return pl.DataFrame(schema=LIVE_ROWS)
         remedy = f"Run `lake rebuild-live {symbol} {hour:%Y-%m-%dT%H:%M} {hour + HOUR:%Y-%m-%dT%H:%M}`"
         try:
-            held = pl.read_parquet(path, hive_partitioning=False)
+            # Read at once: polars opens a path twice, and the collector may put a new file there in between.
+            held = pl.read_parquet(path.read_bytes(), hive_partitioning=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise StorageError(f"live rows {path} do not read back: {error}", remedy=remedy) from error
         foreign = [name for name, dtype in held.schema.items() if LIVE_ROWS.get(name) != dtype]

@@ -110,4 +110,5 @@ class Connection:
             "subscriptions": list(self.session.names),
             "delivering": list(self.lines),
             "sent": self.sent,
+            "owes_pong": self._wire.pinged_at is not None,
         }
