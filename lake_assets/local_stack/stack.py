@@ -54,7 +54,9 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
             seed = str(settings.simulator_seed)
             symbols = dict.fromkeys([*settings.symbols, SYMBOL])  # the 1H feed has its own symbol
             simulator = ["lake_resources.simulator", "--port", str(settings.simulator_port), "--seed", seed]
-            stack.start("simulator", [*simulator, "--symbols", ",".join(symbols)], environment)
+            spot = dict.fromkeys([*symbols, *settings.spot_symbols, *settings.slice_symbols])
+            simulator += ["--symbols", ",".join(symbols), "--spot-symbols", ",".join(spot)]
+            stack.start("simulator", simulator, environment)
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.live.process"], environment)
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)

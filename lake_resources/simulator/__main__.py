@@ -22,6 +22,9 @@ def main(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8900,
     seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 7,
     symbols: Annotated[str, typer.Option(help="Symbols that trade, comma separated.")] = ",".join(DEFAULT_SYMBOLS),
+    spot_symbols: Annotated[
+        str | None, typer.Option(help="Symbols that trade on spot; those of futures where not given.")
+    ] = None,
     rate: Annotated[float, typer.Option(help="Mean aggregate trades per minute.")] = 15.0,
     replay_files: Annotated[
         list[Path] | None, typer.Option("--replay", help="CSV of 1m or 1h klines that becomes the market; repeatable.")
@@ -36,7 +39,7 @@ def main(
     interval: Annotated[str | None, typer.Option(help="1m or 1h; found out where not given.")] = None,
 ) -> None:
     """Serve the simulated exchange until interrupted. Exit code 2 for a file that cannot be replayed."""
-    names = [name.strip() for name in symbols.split(",") if name.strip()]
+    names = _names(symbols)
     replays: dict[str, Market] = {}
     try:
         if replay_files:
@@ -54,11 +57,16 @@ def main(
         speed=speed,
         liquidations_per_min=liquidations,
         ws_replay=recorded,
+        spot_symbols=None if spot_symbols is None else _names(spot_symbols),
     )
     server.bind()
     sys.stdout.write(f"simulator: {server.base_url} seed {seed}, symbols {', '.join(names)}\n")
     sys.stdout.flush()
     server.serve_forever()
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

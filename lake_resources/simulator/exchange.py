@@ -13,6 +13,7 @@ from lake_resources.simulator.market.book import Book
 from lake_resources.simulator.market.feed import SymbolFeed
 from lake_resources.simulator.market.seeded_market import Market, SeededMarket
 from lake_resources.simulator.market.specs import Listing, listing_of, spec_of
+from lake_resources.simulator.market.spot_market import SpotMarket
 from lake_resources.simulator.rest.limits import RateLimits
 from lake_resources.simulator.sim_clock import SimClock
 from lake_resources.simulator.ws.recording import Replay
@@ -32,6 +33,11 @@ class Exchange:
         speed: seconds of the exchange per second of `clock`.
         replay: recorded streams that replace those of their symbols, with their depth snapshot.
         listings: when seeded symbols trade, where not always.
+        spot_symbols: symbols that trade on spot; None for the perpetuals among `symbols`.
+
+    Attributes:
+        feeds, books: of the futures, by symbol.
+        spot_feeds, spot_books: of the spot market, by symbol.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Exchange:
         speed: float = 1.0,
         replay: Replay | None = None,
         listings: Mapping[str, Listing] | None = None,
+        spot_symbols: Sequence[str] | None = None,
     ) -> None:
         self.seed = seed
         self.clock = SimClock(clock, speed)
@@ -68,6 +75,19 @@ class Exchange:
         by_age = sorted(self.feeds.values(), key=lambda feed: feed.spec.perpetual)
         self.pairs = {feed.spec.pair: feed for feed in by_age}
         self.books = {symbol: Book(feed) for symbol, feed in self.feeds.items()}
+        if spot_symbols is None:
+            spot_symbols = [symbol for symbol, feed in self.feeds.items() if feed.spec.perpetual]
+        self.spot_feeds = {symbol: self._spot_feed(symbol, rate_per_min, replays or {}) for symbol in spot_symbols}
+        self.spot_books = {symbol: Book(feed) for symbol, feed in self.spot_feeds.items()}
+
+    def _spot_feed(self, symbol: str, rate_per_min: float, replays: Mapping[str, Market]) -> SymbolFeed:
+        """A replayed market is the spot one as well: the file does not say which it was."""
+        if symbol in replays:
+            return SymbolFeed(replays[symbol], self.seed, spot=True)
+        futures = self.feeds.get(symbol)
+        if futures is None:
+            futures = SymbolFeed(SeededMarket(spec_of(symbol), self.seed, rate_per_min=rate_per_min), self.seed)
+        return SymbolFeed(SpotMarket(futures, self.seed, rate_per_min=rate_per_min), self.seed, spot=True)
 
     def now_ms(self) -> int:
         """The exchange's time, epoch ms."""

@@ -147,6 +147,7 @@ class SimulatorServer:
         liquidations_per_min: mean liquidations per symbol and minute, before the stream's sampling.
         ws_replay: recorded streams (`ws.recording`) that replace those of their symbols, with their depth snapshot.
         listings: when seeded symbols trade, where not from 2019 on for ever.
+        spot_symbols: symbols that trade on spot; None for the perpetuals among `symbols`.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class SimulatorServer:
         liquidations_per_min: float = 2.0,
         ws_replay: Replay | None = None,
         listings: Mapping[str, Listing] | None = None,
+        spot_symbols: Sequence[str] | None = None,
     ) -> None:
         self.exchange = Exchange(
             seed=seed,
@@ -179,6 +181,7 @@ class SimulatorServer:
             speed=speed,
             replay=ws_replay,
             listings=listings,
+            spot_symbols=spot_symbols,
         )
         if start is not None:
             self.exchange.clock.run_from(start)

@@ -19,6 +19,8 @@ INTERVAL_MINUTES = {
     "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "8h": 480,
     "12h": 720, "1d": 1440, "3d": 4320, "1w": 10080, "1M": None,
 }  # fmt: skip
+SECOND = "1s"
+"""The one interval below a minute; spot alone has it."""
 _FIRST_MONDAY_MINUTE = 4 * 1440
 """Weeks are counted from Monday 1970-01-05."""
 
@@ -70,17 +72,22 @@ def empty_bars() -> Bars:
 
 
 def minute_bars(trades: Trades, start_minute: int, end_minute: int, previous_close: int | None) -> Bars:
-    """Minute bars of [start, end) from fills; a minute without a fill repeats the previous close.
+    """Minute bars of the epoch minutes [start, end) from fills, as `bars_of_fills` makes them."""
+    return bars_of_fills(trades, start_minute, end_minute, previous_close, step_ms=MINUTE_MS)
+
+
+def bars_of_fills(trades: Trades, start: int, end: int, previous_close: int | None, *, step_ms: int) -> Bars:
+    """Bars of [start, end) from fills; a bar without a fill repeats the previous close.
 
     Args:
-        trades: fills that cover the minutes; earlier and later ones are ignored.
-        start_minute: first epoch minute.
-        end_minute: end of the range, exclusive.
-        previous_close: close before the range; None means that trading has not begun, so leading quiet minutes
-            give no bar.
+        trades: fills that cover the range; earlier and later ones are ignored.
+        start: number of the first bar since the epoch.
+        end: end of the range, exclusive.
+        previous_close: close before the range; None means that trading has not begun, so leading quiet bars are none.
+        step_ms: length of a bar.
     """
-    minutes = np.arange(start_minute, end_minute)
-    edges = np.searchsorted(trades.fill_time, np.arange(start_minute, end_minute + 1) * MINUTE_MS)
+    numbers = np.arange(start, end)
+    edges = np.searchsorted(trades.fill_time, np.arange(start, end + 1) * step_ms)
     inside = slice(int(edges[0]), int(edges[-1]))
     price = trades.price[trades.fill_agg[inside]]
     quantity = trades.fill_quantity[inside]
@@ -88,7 +95,7 @@ def minute_bars(trades: Trades, start_minute: int, end_minute: int, previous_clo
     count = np.diff(edges)
     busy = count > 0
     starts = (edges[:-1] - edges[0])[busy]
-    shape = len(minutes)
+    shape = len(numbers)
 
     def reduce(function: np.ufunc, values: Ints) -> Ints:
         out = np.zeros(shape, np.int64)
@@ -104,7 +111,7 @@ def minute_bars(trades: Trades, start_minute: int, end_minute: int, previous_clo
     opened[busy] = price[starts]
     high, low = reduce(np.maximum, price), reduce(np.minimum, price)
     bars = Bars(
-        minutes * MINUTE_MS, opened, np.where(busy, high, close), np.where(busy, low, close), close,
+        numbers * step_ms, opened, np.where(busy, high, close), np.where(busy, low, close), close,
         reduce(np.add, quantity), reduce(np.add, price * quantity), count,
         reduce(np.add, taker), reduce(np.add, price * taker),
     )  # fmt: skip
@@ -113,6 +120,8 @@ def minute_bars(trades: Trades, start_minute: int, end_minute: int, previous_clo
 
 def interval_start_ms(time_ms: int, interval: str) -> int:
     """Open time of the bar that holds a time."""
+    if interval == SECOND:
+        return time_ms // 1000 * 1000
     minutes = INTERVAL_MINUTES[interval]
     if minutes is None:
         moment = datetime.fromtimestamp(time_ms / 1000, UTC)
@@ -123,6 +132,8 @@ def interval_start_ms(time_ms: int, interval: str) -> int:
 
 def interval_end_ms(open_ms: int, interval: str) -> int:
     """End (exclusive) of the bar that opens at a time."""
+    if interval == SECOND:
+        return open_ms + 1000
     minutes = INTERVAL_MINUTES[interval]
     if minutes is None:
         return interval_start_ms(open_ms + 32 * DAY_MS, interval)

@@ -13,7 +13,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from lake_resources.simulator.market.bars import INTERVAL_MINUTES, Bars, concat, empty_bars, minute_bars, roll_up
+from lake_resources.simulator.market.bars import (
+    INTERVAL_MINUTES,
+    SECOND,
+    Bars,
+    bars_of_fills,
+    concat,
+    empty_bars,
+    minute_bars,
+    roll_up,
+)
 from lake_resources.simulator.market.rng import Floats, Ints, Rng
 from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.trades import HOUR_MINUTES, MINUTE_MS, Mask, Trades
@@ -72,13 +81,15 @@ class SymbolFeed:
         market: the symbol's truth.
         seed: seed of what is not in the market: premium, open interest, ratios.
         cached_days: days of minute bars kept in memory.
+        spot: it is the spot market of its symbol, whose series are drawn apart from the futures'.
     """
 
-    def __init__(self, market: Market, seed: int, *, cached_days: int = 200) -> None:
+    def __init__(self, market: Market, seed: int, *, cached_days: int = 200, spot: bool = False) -> None:
         self.market = market
         self.spec = market.spec
-        self.rng = Rng(seed, f"{market.spec.pair}/derived")
+        self.rng = Rng(seed, f"{market.spec.pair}/{'spot derived' if spot else 'derived'}")
         self._days = DayCache(cached_days)
+        self._seconds = DayCache(48)
 
     def ended(self, now_ms: int) -> bool:
         """Whether trading is over at `now_ms`."""
@@ -121,6 +132,8 @@ class SymbolFeed:
 
         The bounds must be edges of the interval. Replayed hours are served as they are in the file.
         """
+        if interval == SECOND:
+            return self.second_bars(start_minute * 60, end_minute * 60, now_ms)
         minutes = INTERVAL_MINUTES[interval] or DAY_MINUTES
         hours = self.market.hours
         if hours is None or minutes < HOUR_MINUTES:
@@ -128,6 +141,29 @@ class SymbolFeed:
         running = max(start_minute, now_ms // HOUR_MS * HOUR_MINUTES)
         whole = hours.between(start_minute * MINUTE_MS, min(end_minute, running) * MINUTE_MS)
         return roll_up(concat([whole, roll_up(self.bars(running, end_minute, now_ms), "1h")]), interval)
+
+    def second_bars(self, start_s: int, end_s: int, now_ms: int) -> Bars:
+        """Bars of the epoch seconds [start, end) as seen at `now_ms`: the running one with the fills so far."""
+        low, high = self.clip(start_s // 60, -(-min(end_s, now_ms // 1000 + 1) // 60))
+        hours = range(low // HOUR_MINUTES, (high - 1) // HOUR_MINUTES + 1) if low < high else range(0)
+        now_hour = now_ms // HOUR_MS
+        parts = [
+            self._seconds.get((hour,), lambda hour=hour: self._hour_of_seconds(hour, None))  # type: ignore[misc]
+            if hour < now_hour
+            else self._hour_of_seconds(hour, now_ms)
+            for hour in hours
+        ]
+        return concat([empty_bars(), *parts]).between(start_s * 1000, min(end_s * 1000, now_ms + 1))
+
+    def _hour_of_seconds(self, hour: int, until_ms: int | None) -> Bars:
+        start, end = self.clip(hour * HOUR_MINUTES, (hour + 1) * HOUR_MINUTES)
+        if start >= end:
+            return empty_bars()
+        before = self.closed_bars(start - 1, start)
+        found = self.market.trades(start - 1, end)
+        if until_ms is not None:
+            found = found.first_fills(int(np.searchsorted(found.fill_time, until_ms, side="right")))
+        return bars_of_fills(found, start * 60, end * 60, int(before.close[-1]) if len(before) else None, step_ms=1000)
 
     def running_bar(self, now_ms: int) -> Bars:
         """The bar of the current minute with the fills up to `now_ms`."""

@@ -29,12 +29,14 @@ class LimitAnswer:
         used: used amount of the bucket's window, this request included.
         retry_after_s: seconds to wait, 0 when served.
         banned_until_ms: end of the ban, 0 without one.
+        limit: what the window allows.
     """
 
     status: int
     used: int
     retry_after_s: int = 0
     banned_until_ms: int = 0
+    limit: int = 2400
 
 
 class RateLimits:
@@ -106,7 +108,7 @@ class RateLimits:
                 self._banned_until_ms = now + length * 1000
                 return self._banned(now, used)
             to_next = ((window + 1) * _WINDOW_MS[bucket] - now + 999) // 1000
-            return LimitAnswer(429, used, retry_after_s=to_next)
+            return LimitAnswer(429, used, retry_after_s=to_next, limit=_LIMIT[bucket])
 
     def _banned(self, now: int, used: int) -> LimitAnswer:
         left = (self._banned_until_ms - now + 999) // 1000

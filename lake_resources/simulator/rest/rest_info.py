@@ -103,7 +103,7 @@ def exchange_info(query: Query) -> Json:
 
 
 def spot_exchange_info(query: Query) -> Json:
-    """`/api/v3/exchangeInfo`: the same symbols as spot pairs."""
+    """`/api/v3/exchangeInfo` of one symbol, of some, or of all."""
     symbols = [
         {
             "symbol": feed.spec.symbol,
@@ -120,8 +120,7 @@ def spot_exchange_info(query: Query) -> Json:
             "permissions": [],
             "permissionSets": [["SPOT"]],
         }
-        for feed in query.exchange.feeds.values()
-        if feed.spec.perpetual
+        for feed in query.feeds()
     ]
     return {
         "timezone": "UTC",

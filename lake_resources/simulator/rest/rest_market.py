@@ -12,13 +12,14 @@ import numpy as np
 from lake_resources.simulator.market.bars import (
     DAY_MS,
     INTERVAL_MINUTES,
+    SECOND,
     Bars,
     interval_end_ms,
     interval_start_ms,
     roll_up,
 )
 from lake_resources.simulator.market.book import Side
-from lake_resources.simulator.market.decimals import text, texts
+from lake_resources.simulator.market.decimals import texts
 from lake_resources.simulator.market.derive import retail_quantity
 from lake_resources.simulator.market.feed import SymbolFeed
 from lake_resources.simulator.market.rng import Ints
@@ -62,6 +63,15 @@ def _window_minutes(query: Query, feed: SymbolFeed, interval: str, limit: int) -
     return low // MINUTE_MS, interval_end_ms(end_open, interval) // MINUTE_MS
 
 
+def _window_seconds(query: Query, feed: SymbolFeed, limit: int) -> tuple[int, int]:
+    """Epoch seconds [start, end) of the bars of one second asked for."""
+    start, end = query.window()
+    last = (query.now_ms if end is None else min(end, query.now_ms)) // 1000
+    first = feed.market.first_minute * 60
+    low = last - limit + 1 if start is None else max(-(-start // 1000), first)
+    return max(low, first), min(last + 1, low + limit)
+
+
 def _select(bars: Bars, query: Query, limit: int) -> Bars:
     start, end = query.window()
     low = start or 0
@@ -75,11 +85,14 @@ def trade_klines(query: Query, largest: int = 1500) -> tuple[list[Json], Ints]:
 
 
 def _trade_rows(query: Query, feed: SymbolFeed, largest: int) -> tuple[list[Json], Ints]:
-    interval = query.choice("interval", tuple(INTERVAL_MINUTES), BAD_INTERVAL)
+    known = (SECOND, *INTERVAL_MINUTES) if query.spot else tuple(INTERVAL_MINUTES)
+    interval = query.choice("interval", known, BAD_INTERVAL)
     limit = query.limit(500, largest)
-    first, end = _window_minutes(query, feed, interval, limit)
-    bars = _select(feed.interval_bars(interval, first, end, query.now_ms), query, limit)
-    spec = feed.spec
+    if interval == SECOND:
+        found = feed.second_bars(*_window_seconds(query, feed, limit), query.now_ms)
+    else:
+        found = feed.interval_bars(interval, *_window_minutes(query, feed, interval, limit), query.now_ms)
+    bars, spec, texts = _select(found, query, limit), feed.spec, query.texts
     price = [texts(values, spec.price_digits) for values in (bars.open, bars.high, bars.low, bars.close)]
     volume, taker = texts(bars.volume, spec.quantity_digits), texts(bars.taker_volume, spec.quantity_digits)
     quote, taker_quote = texts(bars.quote, spec.quote_digits), texts(bars.taker_quote, spec.quote_digits)
@@ -115,11 +128,6 @@ def continuous_klines(query: Query) -> tuple[list[Json], Ints]:
     return _trade_rows(query, feed, 1500)
 
 
-def spot_klines(query: Query) -> tuple[list[Json], Ints]:
-    """Rows of `/api/v3/klines`: the spot market is the same one, with spot's largest limit."""
-    return trade_klines(query, largest=1000)
-
-
 def _aggregates_from(feed: SymbolFeed, minute: int, now_ms: int, keep_from: tuple[str, int], limit: int) -> Trades:
     """The first aggregates at or after an id or a time, finished at `now_ms`, at least `limit` where they exist."""
     name, value = keep_from
@@ -135,21 +143,15 @@ def _aggregates_from(feed: SymbolFeed, minute: int, now_ms: int, keep_from: tupl
 
 def agg_trades(query: Query) -> tuple[list[Json], Ints]:
     """Rows of futures' `aggTrades`, with the quantity of normal orders; the last 2 days of them are kept."""
-    found = _aggregates(query, kept_ms=AGG_TRADE_RETENTION_MS)
+    found = aggregates(query, kept_ms=AGG_TRADE_RETENTION_MS)
     feed = query.feed()
     normal = texts(found.quantity - retail_quantity(feed, found), feed.spec.quantity_digits)
     return [
-        row | {"nq": shown} for row, shown in zip(_aggregate_rows(feed, found), normal, strict=True)
+        row | {"nq": shown} for row, shown in zip(aggregate_rows(query, feed, found), normal, strict=True)
     ], found.agg_time
 
 
-def spot_agg_trades(query: Query) -> tuple[list[Json], Ints]:
-    """Rows of spot's `aggTrades`, all of which are kept; each was the best match."""
-    found = _aggregates(query, kept_ms=None)
-    return [row | {"M": True} for row in _aggregate_rows(query.feed(), found)], found.agg_time
-
-
-def _aggregates(query: Query, kept_ms: int | None) -> Trades:
+def aggregates(query: Query, kept_ms: int | None) -> Trades:
     """Aggregates by id, from a start time, up to an end time, or the most recent."""
     feed = query.feed()
     limit = query.limit(500, 1000)
@@ -177,10 +179,12 @@ def _aggregates(query: Query, kept_ms: int | None) -> Trades:
     return found.aggregates(np.arange(len(found.agg_id)) < limit)
 
 
-def _aggregate_rows(feed: SymbolFeed, found: Trades) -> list[dict[str, Json]]:
+def aggregate_rows(query: Query, feed: SymbolFeed, found: Trades) -> list[dict[str, Json]]:
+    """Aggregates as both markets print them."""
     spec = feed.spec
+    price = query.texts(found.price, spec.price_digits)
     columns = zip(
-        found.agg_id.tolist(), texts(found.price, spec.price_digits), texts(found.quantity, spec.quantity_digits),
+        found.agg_id.tolist(), price, query.texts(found.quantity, spec.quantity_digits),
         found.first_id.tolist(), found.last_id.tolist(), found.agg_time.tolist(), found.buyer_maker.tolist(),
         strict=True,
     )  # fmt: skip
@@ -192,10 +196,14 @@ def recent_trades(query: Query) -> tuple[list[Json], Ints]:
     feed = query.feed()
     limit = query.limit(500, 1000)
     found = feed.trades_until(query.now_ms, limit)
-    price = found.price[found.fill_agg][-limit:]
-    quantity, ids, times = found.fill_quantity[-limit:], found.fill_id[-limit:], found.fill_time[-limit:]
-    maker = found.buyer_maker[found.fill_agg][-limit:]
-    spec = feed.spec
+    return fill_rows(query, feed, found, slice(max(len(found.fill_id) - limit, 0), None))
+
+
+def fill_rows(query: Query, feed: SymbolFeed, found: Trades, chosen: slice) -> tuple[list[Json], Ints]:
+    """Some of the fills as both markets print them."""
+    price, quantity = found.price[found.fill_agg][chosen], found.fill_quantity[chosen]
+    ids, times, maker = found.fill_id[chosen], found.fill_time[chosen], found.buyer_maker[found.fill_agg][chosen]
+    spec, texts = feed.spec, query.texts
     columns = zip(
         ids.tolist(), texts(price, spec.price_digits), texts(quantity, spec.quantity_digits),
         texts(price * quantity, spec.quote_digits), times.tolist(), maker.tolist(), strict=True,
@@ -218,29 +226,25 @@ def depth(query: Query) -> Json:
     limit = 500 if limit is None else limit
     if limit not in DEPTH_LIMITS:
         raise ApiError(BAD_DEPTH_LIMIT, f"Depth limit {limit} is not valid.")
-    return _book(query, limit, spot=False)
+    return order_book(query, limit)
 
 
-def spot_depth(query: Query) -> Json:
-    """The order book of the spot market, which is the same one; without times, up to 5,000 levels asked for."""
-    answer = _book(query, query.limit(100, 5000), spot=True)
-    return {name: answer[name] for name in ("lastUpdateId", "bids", "asks")}
-
-
-def _book(query: Query, limit: int, *, spot: bool) -> Json:
+def order_book(query: Query, limit: int) -> Json:
+    """The order book of a market, with times, or the recorded one where the symbol is replayed."""
     replay = query.exchange.replay
-    if replay is not None and replay.owns(query.required("symbol"), spot=spot):
+    if replay is not None and replay.owns(query.required("symbol"), spot=query.spot):
         recorded = replay.depth(query.required("symbol"), limit)
         if recorded is None:
             raise ApiError(NOT_TRADING, NOT_TRADING_TEXT)
         return recorded
     feed = query.feed()
-    book = query.exchange.books[feed.spec.symbol].snapshot(query.now_ms, limit)
+    book = query.book(feed).snapshot(query.now_ms, limit)
     if book is None:
         raise ApiError(NOT_TRADING, NOT_TRADING_TEXT)
 
     def side(levels: Side) -> list[list[str]]:
-        price, quantity = texts(levels.price, feed.spec.price_digits), texts(levels.quantity, feed.spec.quantity_digits)
+        price = query.texts(levels.price, feed.spec.price_digits)
+        quantity = query.texts(levels.quantity, feed.spec.quantity_digits)
         return [list(pair) for pair in zip(price, quantity, strict=True)]
 
     return {
@@ -253,17 +257,17 @@ def book_ticker(query: Query) -> Json:
     """The best bid and ask now; a list where no symbol is given."""
     rows = []
     for feed in query.feeds():
-        top = query.exchange.books[feed.spec.symbol].updates(query.now_ms, query.now_ms + 1)
+        top = query.book(feed).updates(query.now_ms, query.now_ms + 1)
         if not len(top.update_id):
             continue
         spec = feed.spec
         rows.append(
             {
                 "symbol": spec.symbol,
-                "bidPrice": text(int(top.bid[-1]), spec.price_digits),
-                "bidQty": text(int(top.bid_quantity[-1]), spec.quantity_digits),
-                "askPrice": text(int(top.ask[-1]), spec.price_digits),
-                "askQty": text(int(top.ask_quantity[-1]), spec.quantity_digits),
+                "bidPrice": query.text(int(top.bid[-1]), spec.price_digits),
+                "bidQty": query.text(int(top.bid_quantity[-1]), spec.quantity_digits),
+                "askPrice": query.text(int(top.ask[-1]), spec.price_digits),
+                "askQty": query.text(int(top.ask_quantity[-1]), spec.quantity_digits),
                 "time": int(top.transaction_ms[-1]),
                 "lastUpdateId": int(top.update_id[-1]),
             }
@@ -278,7 +282,7 @@ def last_price(query: Query) -> Json:
         found = feed.trades_until(query.now_ms, 1)
         if not len(found.agg_id):
             continue
-        price = text(int(found.price[-1]), feed.spec.price_digits)
+        price = query.text(int(found.price[-1]), feed.spec.price_digits)
         rows.append({"symbol": feed.spec.symbol, "price": price, "time": int(found.agg_time[-1])})
     return _one_or_all(query, rows)
 
@@ -300,16 +304,16 @@ def day_ticker(query: Query) -> Json:
         rows.append(
             {
                 "symbol": spec.symbol,
-                "priceChange": text(close - opened, spec.price_digits),
+                "priceChange": query.text(close - opened, spec.price_digits),
                 "priceChangePercent": f"{(close - opened) / opened * 100:.3f}",
                 "weightedAvgPrice": f"{mean:.{spec.price_digits}f}",
-                "lastPrice": text(close, spec.price_digits),
-                "lastQty": text(int(last.fill_quantity[-1]), spec.quantity_digits),
-                "openPrice": text(opened, spec.price_digits),
-                "highPrice": text(int(bars.high.max()), spec.price_digits),
-                "lowPrice": text(int(bars.low.min()), spec.price_digits),
-                "volume": text(volume, spec.quantity_digits),
-                "quoteVolume": text(quote, spec.quote_digits),
+                "lastPrice": query.text(close, spec.price_digits),
+                "lastQty": query.text(int(last.fill_quantity[-1]), spec.quantity_digits),
+                "openPrice": query.text(opened, spec.price_digits),
+                "highPrice": query.text(int(bars.high.max()), spec.price_digits),
+                "lowPrice": query.text(int(bars.low.min()), spec.price_digits),
+                "volume": query.text(volume, spec.quantity_digits),
+                "quoteVolume": query.text(quote, spec.quote_digits),
                 "openTime": int(bars.open_ms[0]),
                 "closeTime": query.now_ms,
                 "firstId": int(last.fill_id[-1]) - count + 1,

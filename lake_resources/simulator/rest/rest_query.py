@@ -8,9 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.market.feed import SymbolFeed
+import numpy as np
+import orjson
 
+from lake_resources.simulator.exchange import Exchange
+from lake_resources.simulator.market.book import Book
+from lake_resources.simulator.market.decimals import texts
+from lake_resources.simulator.market.feed import SymbolFeed
+from lake_resources.simulator.market.rng import Ints
+
+ILLEGAL_CHARACTERS = -1100
 MANDATORY_MISSING = -1102
 START_AFTER_END = -1023
 BAD_INTERVAL = -1120
@@ -22,6 +29,7 @@ NOT_TRADING = -4108
 BAD_PAIR = -4144
 NOT_TRADING_TEXT = "Symbol is on delivering or delivered or settling or closed or pre-trading."
 WINDOW_TOO_OLD = -4166
+_SPOT_DECIMALS = 8
 
 
 class ApiError(Exception):
@@ -42,11 +50,30 @@ class Query:
         exchange: the exchange that is asked.
         values: the parameters as sent.
         now_ms: the instant at which the call is answered.
+        spot: the spot market is asked.
     """
 
     exchange: Exchange
     values: Mapping[str, str]
     now_ms: int
+    spot: bool = False
+
+    @property
+    def listed(self) -> Mapping[str, SymbolFeed]:
+        """All symbols of the market that is asked."""
+        return self.exchange.spot_feeds if self.spot else self.exchange.feeds
+
+    def book(self, feed: SymbolFeed) -> Book:
+        """The order book of one of them."""
+        return (self.exchange.spot_books if self.spot else self.exchange.books)[feed.spec.symbol]
+
+    def texts(self, values: Ints, digits: int) -> list[str]:
+        """Numbers as the market prints them: spot has 8 decimals everywhere."""
+        return texts(values, digits, max(_SPOT_DECIMALS - digits, 0) if self.spot else 0)
+
+    def text(self, value: int, digits: int) -> str:
+        """One number as the market prints it."""
+        return self.texts(np.array([value]), digits)[0]
 
     def required(self, name: str) -> str:
         """A parameter that must be there.
@@ -118,13 +145,29 @@ class Query:
             ApiError: -1102 or -1121.
         """
         symbol = self.required("symbol")
-        if symbol not in self.exchange.feeds:
+        if symbol not in self.listed:
             raise ApiError(BAD_SYMBOL, "Invalid symbol.")
-        return self.exchange.feeds[symbol]
+        return self.listed[symbol]
 
     def feeds(self) -> list[SymbolFeed]:
-        """The one symbol asked for, or all symbols where none is given."""
-        return [self.feed()] if self.values.get("symbol") else list(self.exchange.feeds.values())
+        """The one symbol asked for, those of spot's list `symbols`, or all symbols where none is given.
+
+        Raises:
+            ApiError: -1121, or -1100 where the list is none.
+        """
+        if self.values.get("symbol"):
+            return [self.feed()]
+        if not (self.spot and self.values.get("symbols")):
+            return list(self.listed.values())
+        try:
+            named = orjson.loads(self.values["symbols"])
+        except orjson.JSONDecodeError:
+            named = None
+        if not isinstance(named, list):
+            raise ApiError(ILLEGAL_CHARACTERS, "Illegal characters found in parameter 'symbols'.")
+        if any(name not in self.listed for name in named):
+            raise ApiError(BAD_SYMBOL, "Invalid symbol.")
+        return [self.listed[name] for name in named]
 
     def choice(self, name: str, allowed: Sequence[str], code: int) -> str:
         """A parameter out of a fixed list.

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import ROW_KINDS, damaged_order
 from lake_resources.simulator.market.rng import Ints
-from lake_resources.simulator.rest import rest_info, rest_market, rest_slow
+from lake_resources.simulator.rest import rest_info, rest_market, rest_slow, rest_spot
 from lake_resources.simulator.rest.limits import DATA_BUCKET, FUNDING_BUCKET, FUTURES_BUCKET, SPOT_BUCKET, LimitAnswer
 from lake_resources.simulator.rest.rest_market import Json
 from lake_resources.simulator.rest.rest_query import ApiError, Query
@@ -110,9 +110,16 @@ ENDPOINTS = (
     Endpoint("/api/v3/ping", rest_info.ping, _flat(1), SPOT_BUCKET),
     Endpoint("/api/v3/time", rest_info.server_time, _flat(1), SPOT_BUCKET),
     Endpoint("/api/v3/exchangeInfo", rest_info.spot_exchange_info, _flat(20), SPOT_BUCKET),
-    Endpoint("/api/v3/depth", rest_market.spot_depth, spot_depth_weight, SPOT_BUCKET),
-    Endpoint("/api/v3/klines", rest_market.spot_klines, _flat(2), SPOT_BUCKET),
-    Endpoint("/api/v3/aggTrades", rest_market.spot_agg_trades, _flat(4), SPOT_BUCKET),
+    Endpoint("/api/v3/depth", rest_spot.depth, spot_depth_weight, SPOT_BUCKET),
+    Endpoint("/api/v3/klines", rest_spot.klines, _flat(2), SPOT_BUCKET),
+    Endpoint("/api/v3/uiKlines", rest_spot.klines, _flat(2), SPOT_BUCKET),
+    Endpoint("/api/v3/aggTrades", rest_spot.agg_trades, _flat(4), SPOT_BUCKET),
+    Endpoint("/api/v3/trades", rest_spot.recent_trades, _flat(25), SPOT_BUCKET),
+    Endpoint("/api/v3/historicalTrades", rest_spot.historical_trades, _flat(25), SPOT_BUCKET),
+    Endpoint("/api/v3/avgPrice", rest_spot.average_price, _flat(2), SPOT_BUCKET),
+    Endpoint("/api/v3/ticker/bookTicker", rest_spot.book_ticker, _per_symbol(2, 4), SPOT_BUCKET),
+    Endpoint("/api/v3/ticker/price", rest_spot.last_price, _per_symbol(2, 4), SPOT_BUCKET),
+    Endpoint("/api/v3/ticker/24hr", rest_spot.day_ticker, _per_symbol(2, 80), SPOT_BUCKET),
 )
 
 
@@ -127,7 +134,7 @@ def refusal(verdict: LimitAnswer, headers: Mapping[str, str]) -> Response:
         until = verdict.banned_until_ms
         message = f"Way too many requests; IP(127.0.0.1) banned until {until}. {advice} bans."
     else:
-        limit = "current limit of IP(127.0.0.1) is 2400 requests per minute"
+        limit = f"current limit of IP(127.0.0.1) is {verdict.limit} requests per minute"
         message = f"Too many requests; {limit}. {advice} polling the API."
     after = {"Retry-After": str(verdict.retry_after_s)}
     return _json({"code": -1003, "msg": message}, verdict.status, {**headers, **after})
@@ -142,7 +149,7 @@ def _answer(exchange: Exchange, endpoint: Endpoint, request: Request) -> Respons
     if verdict.status != 200:
         return refusal(verdict, headers)
     try:
-        answer = endpoint.handler(Query(exchange, values, exchange.now_ms()))
+        answer = endpoint.handler(Query(exchange, values, exchange.now_ms(), spot=endpoint.bucket == SPOT_BUCKET))
     except ApiError as error:
         return _json({"code": error.code, "msg": error.msg}, error.status, headers)
     if isinstance(answer, tuple):

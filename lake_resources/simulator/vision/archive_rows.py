@@ -62,6 +62,8 @@ class ArchiveType:
         stamps: columns that a microsecond file multiplies by 1000.
         has_interval: whether the files lie in a directory of their interval.
         perpetuals_only: whether delivery contracts have no such files.
+        microseconds_from: first day whose file has its stamps in microseconds; None where they are milliseconds.
+        headerless: no file of it has a header.
     """
 
     name: str
@@ -74,18 +76,36 @@ class ArchiveType:
     stamps: tuple[str, ...] = ()
     has_interval: bool = False
     perpetuals_only: bool = False
+    microseconds_from: date | None = None
+    headerless: bool = False
 
 
-def _kline_table(feed: SymbolFeed, bars: Bars, interval: str, *, reference: bool) -> Table:
+def kline_table(feed: SymbolFeed, bars: Bars, interval: str, *, reference: bool = False, padded: bool = False) -> Table:
+    """Rows of a kline file.
+
+    Args:
+        feed: the symbol.
+        bars: what is printed.
+        interval: of the bars.
+        reference: they are of a price alone, with 8 decimals.
+        padded: every number is printed with 8 decimals, as spot does.
+    """
     spec = feed.spec
     digits = 8 if reference else spec.price_digits
     quantity, quote = (0, 8) if reference else (spec.quantity_digits, spec.quote_digits)
-    close_ms = np.array([interval_end_ms(int(at), interval) - 1 for at in bars.open_ms], np.int64)
+
+    def shown(values: Ints, decimals: int) -> pl.Series:
+        return text_column(values, decimals, max(8 - decimals, 0) if padded else 0)
+
+    if interval == "1M":  # the one whose bars have lengths of their own
+        close_ms = np.array([interval_end_ms(int(at), interval) - 1 for at in bars.open_ms], np.int64)
+    else:
+        close_ms = bars.open_ms + (interval_end_ms(0, interval) - 1)
     columns = (
-        pl.Series(bars.open_ms), text_column(bars.open, digits), text_column(bars.high, digits),
-        text_column(bars.low, digits), text_column(bars.close, digits), text_column(bars.volume, quantity),
-        pl.Series(close_ms), text_column(bars.quote, quote), pl.Series(bars.count),
-        text_column(bars.taker_volume, quantity), text_column(bars.taker_quote, quote),
+        pl.Series(bars.open_ms), shown(bars.open, digits), shown(bars.high, digits),
+        shown(bars.low, digits), shown(bars.close, digits), shown(bars.volume, quantity),
+        pl.Series(close_ms), shown(bars.quote, quote), pl.Series(bars.count),
+        shown(bars.taker_volume, quantity), shown(bars.taker_quote, quote),
         pl.Series(np.zeros(len(bars), np.int64)),
     )  # fmt: skip
     return Table(pl.DataFrame(dict(zip(KLINE_COLUMNS, columns, strict=True))), bars.open_ms)
@@ -94,18 +114,18 @@ def _kline_table(feed: SymbolFeed, bars: Bars, interval: str, *, reference: bool
 def _klines(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:
     # One minute past the end, so that no minute of the range is still running.
     bars = feed.interval_bars(interval, start_ms // MINUTE_MS, end_ms // MINUTE_MS, end_ms + MINUTE_MS)
-    return _kline_table(feed, bars, interval, reference=False)
+    return kline_table(feed, bars, interval)
 
 
 def _reference(kind: str) -> Callable[[SymbolFeed, int, int, str], Table]:
     def rows(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:
         bars = feed.reference_bars(kind, start_ms // MINUTE_MS, end_ms // MINUTE_MS, end_ms + MINUTE_MS)
-        return _kline_table(feed, roll_up(bars, interval), interval, reference=True)
+        return kline_table(feed, roll_up(bars, interval), interval, reference=True)
 
     return rows
 
 
-def _by_hour(rows: Callable[[SymbolFeed, int, int], Table]) -> Callable[[SymbolFeed, int, int, str], Table]:
+def by_hour(rows: Callable[[SymbolFeed, int, int], Table]) -> Callable[[SymbolFeed, int, int, str], Table]:
     """Rows built hour by hour where a day has millions of fills, so that it needs little memory at once."""
 
     def whole(feed: SymbolFeed, start_ms: int, end_ms: int, interval: str) -> Table:  # noqa: ARG001
@@ -262,10 +282,10 @@ TYPES = {
             for name, kind in (("markPrice", "mark"), ("indexPrice", "index"), ("premiumIndex", "premium"))
         ),
         ArchiveType(
-            "aggTrades", _by_hour(_agg_trades), _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "quantity",
+            "aggTrades", by_hour(_agg_trades), _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "quantity",
             ("transact_time",),
         ),
-        ArchiveType("trades", _by_hour(_trades), _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "qty", ("time",)),
+        ArchiveType("trades", by_hour(_trades), _BOTH, date(2019, 12, 31), None, _TRADE_HEADER, "qty", ("time",)),
         ArchiveType(
             "bookTicker", _book_ticker, ("daily",), date(2023, 5, 16), date(2024, 3, 30), None, "best_bid_qty",
             ("transaction_time", "event_time"),

@@ -23,13 +23,14 @@ from starlette.routing import Route
 from lake_resources.simulator import hostile
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order, touched
-from lake_resources.simulator.market.bars import INTERVAL_MINUTES
+from lake_resources.simulator.market.bars import INTERVAL_MINUTES, SECOND
 from lake_resources.simulator.market.feed import DayCache, SymbolFeed
 from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.vision.archive_rows import TYPES, ArchiveType, Table, day_start_ms
+from lake_resources.simulator.vision.spot_rows import SPOT_TYPES
 
 _PATH = re.compile(
-    r"^/data/futures/um/(?P<cadence>daily|monthly)/(?P<type>\w+)/(?P<symbol>[^/]+)/"
+    r"^/data/(?P<market>futures/um|spot)/(?P<cadence>daily|monthly)/(?P<type>\w+)/(?P<symbol>[^/]+)/"
     r"(?:(?P<interval>\w+)/)?(?P<file>[^/]+)\.zip$"
 )
 _LARGE_AGGREGATES = 200_000
@@ -73,10 +74,14 @@ def _period(cadence: str, text: str) -> tuple[date, date] | None:
 def wanted(exchange: Exchange, path: str) -> Wanted | None:
     """The archive file behind a path (without `.CHECKSUM`), None where no such file can ever exist."""
     match = _PATH.match(path)
-    if match is None or match["symbol"] not in exchange.feeds or match["type"] not in TYPES:
+    if match is None:
         return None
-    kind, interval = TYPES[match["type"]], match["interval"] or ""
-    known = interval in INTERVAL_MINUTES or interval == "1mo"
+    spot = match["market"] == "spot"
+    feeds, types = (exchange.spot_feeds, SPOT_TYPES) if spot else (exchange.feeds, TYPES)
+    if match["symbol"] not in feeds or match["type"] not in types:
+        return None
+    kind, interval = types[match["type"]], match["interval"] or ""
+    known = interval in INTERVAL_MINUTES or interval == "1mo" or (spot and interval == SECOND)
     prefix = f"{match['symbol']}-{interval or kind.name}-"
     if match["cadence"] not in kind.cadences or kind.has_interval != bool(interval) or (interval and not known):
         return None
@@ -84,7 +89,7 @@ def wanted(exchange: Exchange, path: str) -> Wanted | None:
     if period is None or not match["file"].startswith(prefix):
         return None
     start, end = period
-    feed = exchange.feeds[match["symbol"]]
+    feed = feeds[match["symbol"]]
     if kind.perpetuals_only and not feed.spec.perpetual:
         return None
     low, high = feed.clip(day_start_ms(start) // 60_000, day_start_ms(end) // 60_000)
@@ -138,12 +143,13 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
     rows = [fault for fault in faults if fault.kind in ROW_KINDS and fault.kind != "microseconds"]
     if rows:
         frame = frame[damaged_order(rows, table.time_ms)]
-    if "microseconds" in kinds:
+    since_day = want.kind.microseconds_from
+    if "microseconds" in kinds or (since_day is not None and want.start >= since_day):
         frame = frame.with_columns(
             pl.col(name) * 1000 + (999 if name == "close_time" else 0) for name in want.kind.stamps
         )
     since = want.kind.header_from
-    header = since is None or want.start >= since
+    header = not want.kind.headerless and (since is None or want.start >= since)
     header = (header or "header" in kinds) and "headerless" not in kinds
     return frame.write_csv(include_header=header).encode()
 

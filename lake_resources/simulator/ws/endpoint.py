@@ -45,10 +45,13 @@ class Endpoint:
         if refused is not None:
             await websocket.send_denial_response(Response(refused.body, refused.status))
             return
-        await websocket.accept()
         wire = cast(Wire, websocket.scope["extensions"][EXTENSION]["wire"])
         route, combined, names = _asked(websocket)
         now_s = wire.loop.time()
+        if route == "spot" and not self._hub.admits(now_s):
+            await websocket.send_denial_response(Response("Too many connection attempts", 429))
+            return
+        await websocket.accept()
         session = Session(route, combined=combined, limits=self._hub.limits, now_s=now_s)
         connection = Connection(websocket, wire, session, self._hub.exchange.faults, now_s)
         self._hub.join(connection)

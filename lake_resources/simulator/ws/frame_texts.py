@@ -25,18 +25,27 @@ Source = Callable[[int, int], list[Frame]]
 """Frames of the market's span [start, end) in the order they are sent; a few are sent after the span's end."""
 
 _FLAG = ("false", "true")
+_SPOT_DECIMALS = 8
+
+
+def printer(stream: Stream) -> Callable[[Ints, int], list[str]]:
+    """How a stream prints numbers: spot with 8 decimals everywhere, futures with those of the symbol."""
+    if not stream.spot:
+        return texts
+    return lambda values, digits: texts(values, digits, max(_SPOT_DECIMALS - digits, 0))
 
 
 def agg_trades(tape: SymbolTape, stream: Stream) -> Source:
     """`aggTrade`: the same ids, prices, quantities and times as REST."""
     head, symbol = '{"e":"aggTrade","E":', f'"s":"{tape.spec.symbol}"'
+    shown = printer(stream)
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         found = tape.aggregates(start_ms, end_ms)
         digits = tape.spec.quantity_digits
         rows = zip(
-            found.event_ms.tolist(), found.agg_id.tolist(), texts(found.price, tape.spec.price_digits),
-            texts(found.quantity, digits), texts(found.normal_quantity, digits), found.first_id.tolist(),
+            found.event_ms.tolist(), found.agg_id.tolist(), shown(found.price, tape.spec.price_digits),
+            shown(found.quantity, digits), shown(found.normal_quantity, digits), found.first_id.tolist(),
             found.last_id.tolist(), found.at_ms.tolist(), found.buyer_maker.tolist(), strict=True,
         )  # fmt: skip
         if stream.spot:
@@ -58,12 +67,13 @@ def trades(tape: SymbolTape, stream: Stream) -> Source:
     """`trade`: single fills; on spot without order ids, as since 2023."""
     head = '{"e":"trade","E":'
     tail = '"M":true}' if stream.spot else '"X":"MARKET"}'
+    shown = printer(stream)
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         found = tape.fills(start_ms, end_ms)
         rows = zip(
-            found.event_ms.tolist(), found.fill_id.tolist(), texts(found.price, tape.spec.price_digits),
-            texts(found.quantity, tape.spec.quantity_digits), found.at_ms.tolist(), found.buyer_maker.tolist(),
+            found.event_ms.tolist(), found.fill_id.tolist(), shown(found.price, tape.spec.price_digits),
+            shown(found.quantity, tape.spec.quantity_digits), found.at_ms.tolist(), found.buyer_maker.tolist(),
             strict=True,
         )  # fmt: skip
         return [
@@ -77,7 +87,7 @@ def trades(tape: SymbolTape, stream: Stream) -> Source:
 
 def book_tickers(tape: SymbolTape, stream: Stream) -> Source:
     """`bookTicker`: each change of the best bid or ask; on spot without any time."""
-    symbol, pair = tape.spec.symbol, tape.spec.pair
+    symbol, pair, shown = tape.spec.symbol, tape.spec.pair, printer(stream)
 
     def frames(start_ms: int, end_ms: int) -> list[Frame]:
         found = tape.book.updates(start_ms, end_ms)
@@ -85,8 +95,8 @@ def book_tickers(tape: SymbolTape, stream: Stream) -> Source:
         found = found.take(found.transaction_ms >= start_ms)
         price, quantity = tape.spec.price_digits, tape.spec.quantity_digits
         rows = zip(
-            found.event_ms.tolist(), found.update_id.tolist(), texts(found.bid, price),
-            texts(found.bid_quantity, quantity), texts(found.ask, price), texts(found.ask_quantity, quantity),
+            found.event_ms.tolist(), found.update_id.tolist(), shown(found.bid, price),
+            shown(found.bid_quantity, quantity), shown(found.ask, price), shown(found.ask_quantity, quantity),
             found.transaction_ms.tolist(), strict=True,
         )  # fmt: skip
         if stream.spot:
@@ -103,9 +113,10 @@ def book_tickers(tape: SymbolTape, stream: Stream) -> Source:
     return frames
 
 
-def _pairs(tape: SymbolTape, side: Side, rows: int) -> list[str]:
+def _pairs(tape: SymbolTape, stream: Stream, side: Side, rows: int) -> list[str]:
     """JSON arrays of price and quantity, one text per row."""
-    prices, quantities = texts(side.price, tape.spec.price_digits), texts(side.quantity, tape.spec.quantity_digits)
+    shown = printer(stream)
+    prices, quantities = shown(side.price, tape.spec.price_digits), shown(side.quantity, tape.spec.quantity_digits)
     pairs = [f'["{price}","{quantity}"]' for price, quantity in zip(prices, quantities, strict=True)]
     edges = np.searchsorted(side.row, np.arange(rows + 1)).tolist()
     return [",".join(pairs[low:high]) for low, high in pairwise(edges)]
@@ -134,7 +145,7 @@ def depth(tape: SymbolTape, stream: Stream) -> Source:
             return []
         count = len(found.end_ms)
         sides = tape.book.tops(found.end_ms, stream.levels) if stream.levels else (found.bids, found.asks)
-        bids, asks = (_pairs(tape, side, count) for side in sides)
+        bids, asks = (_pairs(tape, stream, side, count) for side in sides)
         event = (found.end_ms + 1 + tape.feed.rng.below("depth lag", found.end_ms, 8)).tolist()
         rows = zip(
             event, found.end_ms.tolist(), found.first_id.tolist(), found.last_id.tolist(), found.previous_id.tolist(),

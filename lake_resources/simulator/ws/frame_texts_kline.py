@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from lake_resources.simulator.market.bars import Bars, interval_end_ms, interval_start_ms
-from lake_resources.simulator.market.decimals import text
 from lake_resources.simulator.market.trades import MINUTE_MS
-from lake_resources.simulator.ws.frame_texts import Frame, Source
+from lake_resources.simulator.ws.frame_texts import Frame, Source, printer
 from lake_resources.simulator.ws.names import Stream
 from lake_resources.simulator.ws.tape import SECOND_MS, Fills, SymbolTape
 
@@ -59,9 +58,10 @@ class _Running:
     def _json(self, event_ms: int, start: int, end: int, values: tuple[int, ...], *, closed: bool) -> bytes:
         spec = self._tape.spec
         first, last, opened, close, high, low, volume, count, quote, taker, taker_quote = values
-        o, c, h, low_text = (text(value, spec.price_digits) for value in (opened, close, high, low))
-        v, taker_text = text(volume, spec.quantity_digits), text(taker, spec.quantity_digits)
-        q, taker_quote_text = text(quote, spec.quote_digits), text(taker_quote, spec.quote_digits)
+        shown = printer(self._stream)
+        o, c, h, low_text = shown(np.array([opened, close, high, low]), spec.price_digits)
+        v, taker_text = shown(np.array([volume, taker]), spec.quantity_digits)
+        q, taker_quote_text = shown(np.array([quote, taker_quote]), spec.quote_digits)
         return (
             f'{{"e":"kline","E":{event_ms},"s":"{spec.symbol}","k":{{"t":{start},"T":{end - 1},"s":"{spec.symbol}",'
             f'"i":"{self._stream.interval}","f":{first},"L":{last},"o":"{o}","c":"{c}","h":"{h}","l":"{low_text}",'

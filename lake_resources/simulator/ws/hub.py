@@ -85,6 +85,8 @@ class Hub:
         self.sent = 0
         self.reached_ms = 0
         self._tapes = {symbol: SymbolTape(book, liquidations_per_min) for symbol, book in exchange.books.items()}
+        self._spot_tapes = {symbol: SymbolTape(book) for symbol, book in exchange.spot_books.items()}
+        self._attempts: deque[float] = deque()
         self._lines: dict[tuple[str, bool], Line] = {}
         self._recorded: dict[str, dict[tuple[Connection, str], None]] = {}
         self._connections: dict[Connection, None] = {}
@@ -95,9 +97,16 @@ class Hub:
         """Open connections, oldest first."""
         return list(self._connections)
 
-    def tape(self, symbol: str) -> SymbolTape:
+    def tape(self, symbol: str, *, spot: bool = False) -> SymbolTape:
         """What the streams of a symbol are cut from; shows also what they leave out."""
-        return self._tapes[symbol]
+        return (self._spot_tapes if spot else self._tapes)[symbol]
+
+    def admits(self, now_s: float) -> bool:
+        """Count an attempt to connect to spot; False where it is one too many."""
+        while self._attempts and now_s - self._attempts[0] >= self.limits.spot_attempts_s:
+            self._attempts.popleft()
+        self._attempts.append(now_s)
+        return len(self._attempts) <= self.limits.spot_attempts
 
     def join(self, connection: Connection) -> None:
         """A connection has opened."""
@@ -123,7 +132,8 @@ class Hub:
         for name in wanted:
             if name in connection.lines:
                 continue
-            stream = stream_of(name, connection.session.route, self._tapes)
+            route = connection.session.route
+            stream = stream_of(name, route, self._spot_tapes if route == "spot" else self._tapes)
             # A recorded symbol shows what was recorded and nothing else: two markets would contradict each other.
             if stream is not None and (replay is None or not replay.owns(stream.symbol, spot=stream.spot)):
                 line = self._line(stream)
@@ -142,7 +152,8 @@ class Hub:
     def _line(self, stream: Stream) -> Line:
         key = (stream.name, stream.spot)
         if key not in self._lines:
-            self._lines[key] = Line(stream.name, source_of(stream, self._tapes), self.exchange.now_ms())
+            tapes = self._spot_tapes if stream.spot else self._tapes
+            self._lines[key] = Line(stream.name, source_of(stream, tapes), self.exchange.now_ms())
         return self._lines[key]
 
     def _detach(self, connection: Connection, names: Iterable[str]) -> None:

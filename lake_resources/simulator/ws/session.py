@@ -28,6 +28,8 @@ class WsLimits:
         lifetime_s: age at which the connection is closed.
         ping_s, pong_timeout_s: distance of server pings, and how long one may stay unanswered.
         spot_ping_s, spot_pong_timeout_s: the same on the spot route.
+        spot_burst, spot_rate_per_s: `burst` and `rate_per_s` on the spot route, where 5 a second are allowed.
+        spot_attempts, spot_attempts_s: connections to spot of one address, and within how long; one more is refused.
     """
 
     burst: int = 15
@@ -38,6 +40,10 @@ class WsLimits:
     pong_timeout_s: float = 600.0
     spot_ping_s: float = 20.0
     spot_pong_timeout_s: float = 60.0
+    spot_burst: int = 5
+    spot_rate_per_s: float = 5.0
+    spot_attempts: int = 300
+    spot_attempts_s: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,16 @@ class Session:
         self.combined = combined
         self.limits = limits
         self.names: dict[str, None] = {}
-        self._tokens = float(limits.burst)
+        spot = route == "spot"
+        self._burst = limits.spot_burst if spot else limits.burst
+        self._rate_per_s = limits.spot_rate_per_s if spot else limits.rate_per_s
+        self._tokens = float(self._burst)
         self._earned_at = now_s
 
     def count_message(self, now_s: float) -> bool:
         """Count one message or control frame; False where it is one too many."""
-        earned = (now_s - self._earned_at) * self.limits.rate_per_s
-        self._tokens = min(self._tokens + earned, float(self.limits.burst))
+        earned = (now_s - self._earned_at) * self._rate_per_s
+        self._tokens = min(self._tokens + earned, float(self._burst))
         self._earned_at = now_s
         if self._tokens < 1:
             return False
