@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.expected import PAUSE, due
 from lake_assets.slices.integrity import Defect, check_rows
 from lake_assets.slices.judgement import Reason, Status
-from lake_assets.slices.loop import Lattice, Slices, ask_for
+from lake_assets.slices.loop import Lattice, ask_for
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
 

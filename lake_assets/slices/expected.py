@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import LIMIT, SliceKey, interval_ms, lattice
-from lake_resources.storage.ledger.slice_rows import Standing
+from lake_resources.storage.ledger.slice_rows import SliceRow, Standing
 
 PAUSE = timedelta(minutes=10)
 """So long the exchange is given before a gap or an empty answer is asked for again."""
@@ -47,7 +47,7 @@ def compute_missing_slices(expected: Iterable[SliceKey], known_statuses: Mapping
 
 def due(
     expected: Iterable[SliceKey],
-    known: Iterable[Standing],
+    known: Iterable[Standing | SliceRow],
     now: datetime,
     *,
     pause: timedelta = PAUSE,
@@ -75,7 +75,7 @@ def due(
     return [key for _, _, key in sorted(found, key=lambda each: each[:2])]
 
 
-def _wanted(held: Standing, now: datetime, pause: timedelta) -> bool:
+def _wanted(held: Standing | SliceRow, now: datetime, pause: timedelta) -> bool:
     status, reason = Status(held.status), Reason(held.reason)
     if status is Status.OK or (status is Status.EMPTY and reason is Reason.EXCHANGE_HAS_NONE):
         return False

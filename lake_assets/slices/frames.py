@@ -13,9 +13,9 @@ from typing import Literal
 import polars as pl
 
 from lake_assets.slices.answers import read_file
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import LIMIT, interval_ms
-from lake_assets.slices.loop import Slices
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.errors import SettingsError, StorageError

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lake_assets.slices.answers import instant_of, key_in, read_file
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey, parse_key
-from lake_assets.slices.loop import Slices
 from lake_assets.slices.manifest import NAME, directory, read_manifest
 from lake_resources.errors import StorageError
 from lake_resources.storage.blobs import Blobs

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lake_assets.slices.answers import key_in, read_file
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.endpoints import endpoint_of
 from lake_assets.slices.integrity import Defect, check, rebuild
 from lake_assets.slices.integrity import mend as send_back
 from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import SliceKey
-from lake_assets.slices.loop import Slices, frontier_of, publish_manifest
+from lake_assets.slices.loop import frontier_of, publish_manifest
 from lake_assets.slices.manifest import directory
 from lake_assets.slices.server import alone
 from lake_resources.errors import SettingsError

@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoints import ENDPOINTS, endpoint_of
-from lake_assets.slices.loop import Round, Slices, run_round
+from lake_assets.slices.loop import Round, run_round
 from lake_assets.slices.manifest import directory
 from lake_resources.clock import Clock, system_clock
 from lake_resources.data_root import data_root_of

@@ -6,7 +6,11 @@ Belongs here: making a ledger of many slices, the measured calls, their figures 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,10 +22,10 @@ from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.manifest import write_manifest
 from lake_assets.slices.server import open_slices, run_once
 from lake_resources.settings import LakeSettings
-from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.blobs import LocalBlobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet
 from lake_tests.bench.meter import metered
+from lake_tests.bench.processes import PROJECT
 
 OF = SliceSet("klines", "BTCUSDT", "1s")
 FIRST_MS = 1_502_942_428_000
@@ -54,26 +58,46 @@ def known(root: Path, count: int) -> tuple[float, float]:
 
 
 def fetched(root: Path, count: int) -> tuple[float, float]:
-    """Seconds of fetching and keeping slices of one minute candles, and of the same requests by a bare client."""
+    """Seconds of fetching and keeping slices of one minute candles, and of the same requests by a bare client.
+
+    The bare client asks once before, so that the simulator has made its days, and once after: the mean counts.
+    """
     first = datetime(2026, 1, 1, tzinfo=UTC)
-    now = first + count * timedelta(minutes=1000) + timedelta(hours=1)
-    with SimulatorServer(seed=7, symbols=("BTCUSDT",), clock=lambda: now, rate_per_min=1.0, limits=False) as sim:
-        settings = LakeSettings(root=root / "lake", rest_url=sim.base_url, spot_rest_url=sim.base_url)
-        of = SliceSet("klines", "BTCUSDT", "1m")
+    now = first + count * timedelta(minutes=1000) - timedelta(seconds=30)
+    of = SliceSet("klines", "BTCUSDT", "1m")
+    with _exchange(now) as url:
+        settings = LakeSettings(root=root / f"lake-{time.time_ns()}", rest_url=url, spot_rest_url=url)
         with open_slices(settings, clock=lambda: now) as slices:
-            slices.rows.keep_origin(of, int(first.timestamp() * 1000), now)
-            run_once(slices, of, most=1)
-            with httpx.Client(base_url=sim.base_url, trust_env=False) as client:
-                # Once unmeasured: the simulator makes its days at the first request.
-                for key in ENDPOINTS["klines"].keys("BTCUSDT", "1m", int(first.timestamp() * 1000), _ms(now)):
-                    client.get("/api/v3/klines", params=ENDPOINTS["klines"].query(key, ENDPOINTS["klines"].end(key)))
-                began = time.perf_counter()
-                for key in ENDPOINTS["klines"].keys("BTCUSDT", "1m", int(first.timestamp() * 1000), _ms(now)):
-                    client.get("/api/v3/klines", params=ENDPOINTS["klines"].query(key, ENDPOINTS["klines"].end(key)))
-                bare_s = time.perf_counter() - began
+            slices.rows.keep_origin(of, _ms(first), now)
+            slices.rest["spot"].server_time()
+            _bare(url, first, now)
+            before_s = _bare(url, first, now)
             began = time.perf_counter()
-            run_once(slices, of)
-            return time.perf_counter() - began, bare_s
+            done = run_once(slices, of)
+            fetch_s = time.perf_counter() - began
+            assert done.asked == count
+            return fetch_s, (before_s + _bare(url, first, now)) / 2
+
+
+def _bare(url: str, first: datetime, now: datetime) -> float:
+    klines = ENDPOINTS["klines"]
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        client.get("/api/v3/time")
+        began = time.perf_counter()
+        for key in klines.keys("BTCUSDT", "1m", _ms(first), _ms(now)):
+            client.get("/api/v3/klines", params=klines.query(key, klines.end(key))).raise_for_status()
+        return time.perf_counter() - began
+
+
+@contextmanager
+def _exchange(now: datetime) -> Iterator[str]:
+    command = [sys.executable, "-m", "lake_tests.bench.slices_exchange", now.isoformat()]
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 def _ms(instant: datetime) -> int:
@@ -85,12 +109,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--slices", type=int, default=100_000)
-    parser.add_argument("--fetch", type=int, default=200)
+    parser.add_argument("--fetch", type=int, default=1000)
     given = parser.parse_args()
     given.root.mkdir(parents=True, exist_ok=True)
     with metered() as figures:
-        figures["diff_s"], figures["manifest_s"] = known(given.root, given.slices)
-        figures["fetch_s"], figures["bare_s"] = fetched(given.root, given.fetch)
+        if given.slices:
+            figures["diff_s"], figures["manifest_s"] = known(given.root, given.slices)
+        if given.fetch:
+            figures["fetch_s"], figures["bare_s"] = fetched(given.root, given.fetch)
 
 
 if __name__ == "__main__":

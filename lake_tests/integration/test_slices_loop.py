@@ -15,12 +15,13 @@ import pytest
 
 from lake_assets.slices import keeping
 from lake_assets.slices.answers import body_of, read_file
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.frames import read_slices, synthetic_fills
 from lake_assets.slices.integrity import check, mend, rebuild
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey
-from lake_assets.slices.loop import Round, Slices
+from lake_assets.slices.loop import Round
 from lake_assets.slices.manifest import directory, read_manifest
 from lake_assets.slices.server import open_slices, run_once
 from lake_resources.errors import PartitionBusy, StorageError

@@ -142,11 +142,13 @@ class SliceRows(LedgerEngine):
             found = connection.execute(sa.select(*_COLUMNS).where(_of(of), SLICES.c.start == start)).one_or_none()
         return None if found is None else SliceRow(*found)
 
-    def slice_rows(self, of: SliceSet, starts: tuple[int, int] | None = None) -> list[SliceRow]:
-        """All slices, or those that start in `[first, end)`, in order."""
-        query = sa.select(*_COLUMNS).where(_of(of)).order_by(SLICES.c.start)
-        if starts is not None:
-            query = query.where(SLICES.c.start >= starts[0], SLICES.c.start < starts[1])
+    def slice_rows(
+        self, of: SliceSet, starts: tuple[int, int] | None = None, *, but: Sequence[str] = ()
+    ) -> list[SliceRow]:
+        """All slices, or those that start in `[first, end)`, in order, without those of some statuses."""
+        query = sa.select(*_COLUMNS).where(_of(of), _within(starts)).order_by(SLICES.c.start)
+        if but:
+            query = query.where(SLICES.c.status.not_in(but))
         with self.reading() as connection:
             return [SliceRow(*row) for row in connection.execute(query)]
 
@@ -157,9 +159,9 @@ class SliceRows(LedgerEngine):
         with self.reading() as connection:
             return [Standing(*row) for row in connection.execute(query.where(c.status.not_in(but)))]
 
-    def starts(self, of: SliceSet, status: str) -> set[int]:
-        """Where the slices of a status start."""
-        query = sa.select(SLICES.c.start).where(_of(of), SLICES.c.status == status)
+    def starts(self, of: SliceSet, status: str, starts: tuple[int, int] | None = None) -> set[int]:
+        """Where the slices of a status start, all or those in `[first, end)`."""
+        query = sa.select(SLICES.c.start).where(_of(of), _within(starts), SLICES.c.status == status)
         with self.reading() as connection:
             return set(connection.execute(query).scalars())
 
@@ -195,3 +197,7 @@ class SliceRows(LedgerEngine):
 def _of(of: SliceSet) -> sa.ColumnElement[bool]:
     c = SLICES.c
     return sa.and_(c.endpoint == of.endpoint, c.symbol == of.symbol, c.interval == of.interval)
+
+
+def _within(starts: tuple[int, int] | None) -> sa.ColumnElement[bool]:
+    return sa.true() if starts is None else sa.and_(SLICES.c.start >= starts[0], SLICES.c.start < starts[1])
