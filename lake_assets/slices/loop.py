@@ -7,9 +7,11 @@ Belongs here: the order of these steps, where a line of records starts and ends.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from heapq import merge
+from operator import attrgetter
 
 from lake_assets.slices.asking import STOPPING, ask_each, positions
 from lake_assets.slices.data_root import Slices
@@ -20,7 +22,7 @@ from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.manifest import write_manifest
 from lake_assets.slices.persisting import Persisting, pending
 from lake_resources.errors import MalformedAnswer, SettingsError
-from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+from lake_resources.storage.ledger.slice_rows import SliceSet
 
 
 @dataclass
@@ -99,9 +101,10 @@ def run_round(
     try:
         done = ask_for(slices, endpoint, of, lattice.keys, lattice.frontier, most=most)
     finally:
-        rows = publish_manifest(slices, of, lattice.keys)
-    done.standing.update(row.status for row in rows)
-    done.open = sum(not _settled(row) for row in rows)
+        counts = publish_manifest(slices, of, lattice.keys)
+    for (status, reason), count in counts.items():
+        done.standing[status] += count
+        done.open += 0 if _settled(status, reason) else count
     return done
 
 
@@ -135,24 +138,27 @@ def ask_for(
     return done
 
 
-def publish_manifest(slices: Slices, of: SliceSet, expected: Iterable[SliceKey]) -> list[SliceRow]:
+def publish_manifest(slices: Slices, of: SliceSet, expected: Sequence[SliceKey]) -> Counter[tuple[str, str]]:
     """Write the manifest of all slices that are known or expected; those that were never asked for are pending in it.
 
     Returns:
-        The slices as it has them, in order.
+        Slices by status and reason, as the manifest has them.
     """
-    rows = {row.start: row for row in slices.rows.slice_rows(of)}
-    rows |= {key.start: pending(key) for key in expected if key.start not in rows}
-    ordered = [rows[start] for start in sorted(rows)]
-    write_manifest(slices.store.blobs, of, ordered, now=slices.clock())
-    return ordered
+    known = slices.rows.all_starts(of)
+    new = [key for key in expected if key.start not in known]
+    counts = Counter(slices.rows.counts(of))
+    if new:
+        counts[Status.PENDING, Reason.NOT_ASKED] += len(new)
+    rows = merge(slices.rows.each_row(of), map(pending, new), key=attrgetter("start"))
+    write_manifest(slices.store.blobs, of, counts, rows, now=slices.clock())
+    return counts
 
 
-def _settled(row: SliceRow) -> bool:
+def _settled(status: str, reason: str) -> bool:
     """Whether nothing is wrong with a slice: it is whole, still grows, or holds nothing because nothing exists."""
-    if row.status == Status.EMPTY:
-        return row.reason == Reason.EXCHANGE_HAS_NONE
-    return row.status == Status.OK or row.reason == Reason.STILL_FORMING
+    if status == Status.EMPTY:
+        return reason == Reason.EXCHANGE_HAS_NONE
+    return status == Status.OK or reason == Reason.STILL_FORMING
 
 
 def origin(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:

@@ -7,7 +7,7 @@ answers (`integrity`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 VERSION = 1
 NAME = "manifest.json"
+_INSTANTS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
 
 def directory(of: SliceSet) -> str:
@@ -29,42 +30,52 @@ def directory(of: SliceSet) -> str:
     return f"binance/{of.endpoint}/raw/{of.symbol}/{of.interval}"
 
 
-def write_manifest(blobs: Blobs, of: SliceSet, rows: Sequence[SliceRow], *, now: datetime) -> str:
+Standing = tuple[str, str]
+"""Status and reason of a slice."""
+
+
+def write_manifest(
+    blobs: Blobs, of: SliceSet, counts: Mapping[Standing, int], rows: Iterable[SliceRow], *, now: datetime
+) -> None:
     """Write the manifest in one step: a reader sees the one before or this one.
 
     Args:
         blobs: the data root.
         of: endpoint, symbol and interval.
-        rows: all its slices as the ledger knows them.
+        counts: slices by status and reason; every one counts in exactly one of the summary's numbers.
+        rows: the same slices, in order; they are written as they come and never held together.
         now: the moment of evaluation, UTC.
-
-    Returns:
-        Its path.
 
     Raises:
         DiskFull, StorageError: it cannot be written; the one before stays.
     """
-    path = f"{directory(of)}/{NAME}"
-    blobs.write(path, orjson.dumps(document(of, rows, now=now), option=orjson.OPT_INDENT_2) + b"\n")
-    return path
+    blobs.write_parts(f"{directory(of)}/{NAME}", _parts(of, counts, rows, now))
 
 
-def document(of: SliceSet, rows: Sequence[SliceRow], *, now: datetime) -> dict[str, Any]:
-    """The manifest as JSON values; every slice counts in exactly one of the summary's numbers."""
-    counts = Counter(row.status for row in rows)
-    return {
+def _parts(of: SliceSet, counts: Mapping[Standing, int], rows: Iterable[SliceRow], now: datetime) -> Iterator[bytes]:
+    """The document: its head, then a line per slice."""
+    by_status = Counter[str]()
+    for (status, _), count in counts.items():
+        by_status[status] += count
+    head = {
         "version": VERSION,
         "endpoint": of.endpoint,
         "symbol": of.symbol,
         "interval": of.interval,
         "limit": LIMIT,
         "summary": {
-            "total_slices": len(rows),
-            **{f"{status.value}_slices": counts.get(status.value, 0) for status in Status},
+            "total_slices": by_status.total(),
+            **{f"{status.value}_slices": by_status[status] for status in Status},
             "last_evaluated_at": utc_text(now),
         },
-        "slices": {_key(of, row).composite: _entry(of, row) for row in rows},
     }
+    yield orjson.dumps(head, option=orjson.OPT_INDENT_2).removesuffix(b"\n}") + b',\n  "slices": {'
+    mark, beginning = b"\n    ", f"{directory(of)}/"
+    for row in rows:
+        key = SliceKey(of.symbol, of.interval, row.start, row.record_limit)
+        yield mark + orjson.dumps(key.composite) + b": " + orjson.dumps(_entry(key, row, beginning), option=_INSTANTS)
+        mark = b",\n    "
+    yield b"\n  }\n}\n"
 
 
 def read_manifest(blobs: Blobs, of: SliceSet) -> dict[str, Any]:
@@ -85,14 +96,10 @@ def read_manifest(blobs: Blobs, of: SliceSet) -> dict[str, Any]:
     return found
 
 
-def _key(of: SliceSet, row: SliceRow) -> SliceKey:
-    return SliceKey(of.symbol, of.interval, row.start, row.record_limit)
-
-
-def _entry(of: SliceSet, row: SliceRow) -> dict[str, Any]:
+def _entry(key: SliceKey, row: SliceRow, beginning: str) -> dict[str, Any]:
     return {
-        "slice_id": _key(of, row).slice_id,
-        "relative_path": None if row.path is None else row.path.removeprefix(f"{directory(of)}/"),
+        "slice_id": key.slice_id,
+        "relative_path": None if row.path is None else row.path.removeprefix(beginning),
         "status": row.status,
         "status_reason": row.reason,
         "http_status": row.http_status,
@@ -100,10 +107,10 @@ def _entry(of: SliceSet, row: SliceRow) -> dict[str, Any]:
         "first_ts": row.first_ts,
         "last_ts": row.last_ts,
         "requested_url": row.requested_url,
-        "requested_at": None if row.requested_at_utc is None else utc_text(row.requested_at_utc),
-        "completed_at": None if row.completed_at_utc is None else utc_text(row.completed_at_utc),
+        "requested_at": row.requested_at_utc,
+        "completed_at": row.completed_at_utc,
         "request_count": row.fetches,
-        "missing": [int(each) for each in row.missing.split(",") if each],
+        "missing": [int(each) for each in row.missing.split(",")] if row.missing else [],
         "sha256": row.sha256,
         "error": row.error,
     }

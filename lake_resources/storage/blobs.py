@@ -7,7 +7,7 @@ Does not belong here: what the bytes are (`raw_store`, the manifest), the ledger
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -33,6 +33,9 @@ class Blobs(Protocol):
         Raises:
             StorageError: they are not there or cannot be read.
         """
+
+    def write_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """The same as `write` for what is too large to be held as a whole; what was there before is replaced."""
 
     def write(self, path: str, data: bytes, *, create: bool = False) -> None:
         """Write in one step: a reader sees what was there before, or all of this.
@@ -85,15 +88,23 @@ class LocalBlobs:
 
     def write(self, path: str, data: bytes, *, create: bool = False) -> None:
         """A file in one step."""
+        self._put(path, [data], data if create else None)
+
+    def write_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """A large file in one step."""
+        self._put(path, parts, None)
+
+    def _put(self, path: str, parts: Iterable[bytes], new: bytes | None) -> None:
         file = self._file(path)
         temp = file.with_name(f".{file.name[:40]}-{uuid4().hex}")
         with disk_errors(f"write {file}"):
             fsync_dirs(make_dirs(file.parent))
             try:
-                temp.write_bytes(data)
+                with temp.open("wb") as opened:
+                    opened.writelines(parts)
                 fsync_file(temp)
-                if create:
-                    _link(temp, file, data)
+                if new is not None:
+                    _link(temp, file, new)
                 else:
                     temp.replace(file)
             finally:
@@ -153,6 +164,11 @@ class BucketBlobs:
         except AlreadyExistsError:
             if self.read(path) != data:
                 raise _other_bytes(self.where(path)) from None
+
+    def write_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """A large object in one step: it is there once its last part is."""
+        with self._errors(path):
+            self._store.put(path, iter(parts))
 
     def remove(self, path: str) -> None:
         """Remove an object."""

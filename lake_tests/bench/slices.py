@@ -16,14 +16,16 @@ from pathlib import Path
 
 import httpx
 
+from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.expected import due
 from lake_assets.slices.judgement import Reason, Status
-from lake_assets.slices.manifest import write_manifest
+from lake_assets.slices.loop import publish_manifest
 from lake_assets.slices.server import open_slices, run_once
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import LocalBlobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet
+from lake_resources.storage.raw_store import RawStore
 from lake_tests.bench.meter import metered
 from lake_tests.bench.processes import PROJECT
 
@@ -31,21 +33,14 @@ OF = SliceSet("klines", "BTCUSDT", "1s")
 FIRST_MS = 1_502_942_428_000
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SPAN_MS = 1_000_000
+URL = "https://api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1s&limit=1000&startTime=1502942428000&endTime=1"
 
 
 def known(root: Path, count: int) -> tuple[float, float]:
     """Seconds of the diff of `count` slices against the ledger, and of writing their manifest."""
     rows = SliceRows(f"sqlite:///{root / 'ledger.sqlite'}")
-    rows.put_slices(
-        OF,
-        (
-            SliceRow(
-                FIRST_MS + index * SPAN_MS, 1000, Status.OK, Reason.NONE, path=f"binance/klines/raw/BTCUSDT/1s/{index}",
-                sha256="0" * 64, n_items=1000, completed_at_utc=NOW, requested_at_utc=NOW, fetches=1,
-            )
-            for index in range(count)
-        ),
-    )  # fmt: skip
+    for first in range(0, count, 1000):
+        rows.put_slices(OF, (_row(index) for index in range(first, first + 1000)))
     began = time.perf_counter()
     keys = ENDPOINTS["klines"].keys("BTCUSDT", "1s", FIRST_MS, FIRST_MS + (count + 10) * SPAN_MS - 1)
     whole = rows.starts(OF, Status.OK)
@@ -53,8 +48,17 @@ def known(root: Path, count: int) -> tuple[float, float]:
     diff_s = time.perf_counter() - began
     assert len(found) == 10
     began = time.perf_counter()
-    write_manifest(LocalBlobs(root), OF, [row for row in rows.slice_rows(OF) if row.path], now=NOW)
+    publish_manifest(Slices(root, rows, RawStore(LocalBlobs(root)), {}, lambda: NOW), OF, keys)
     return diff_s, time.perf_counter() - began
+
+
+def _row(index: int) -> SliceRow:
+    return SliceRow(
+        FIRST_MS + index * SPAN_MS, 1000, Status.OK, Reason.NONE, path=f"binance/klines/raw/BTCUSDT/1s/{index}",
+        sha256="0" * 64, size_bytes=120_000, http_status=200, n_items=1000, first_ts=FIRST_MS + index * SPAN_MS,
+        last_ts=FIRST_MS + index * SPAN_MS + 999_000, requested_url=URL, completed_at_utc=NOW, requested_at_utc=NOW,
+        fetches=1,
+    )  # fmt: skip
 
 
 def fetched(root: Path, count: int) -> tuple[float, float]:

@@ -6,7 +6,7 @@ A status change is one row. The manifest of people is written from these rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import NamedTuple
@@ -101,6 +101,8 @@ class SliceRow:
     lacking_since_utc: datetime | None = None
 
 
+_AT_ONCE = 2_000
+"""Rows that are read together where all are."""
 _NAMES = tuple(field.name for field in fields(SliceRow))
 _COLUMNS = [SLICES.c[name] for name in _NAMES]
 
@@ -152,18 +154,39 @@ class SliceRows(LedgerEngine):
         with self.reading() as connection:
             return [SliceRow(*row) for row in connection.execute(query)]
 
+    def each_row(self, of: SliceSet) -> Iterator[SliceRow]:
+        """All slices, in order, read as they are taken: a symbol of seconds has 190,000."""
+        query = sa.select(*_COLUMNS).where(_of(of)).order_by(SLICES.c.start)
+        with self.reading() as connection:
+            for row in connection.execution_options(yield_per=_AT_ONCE).execute(query):
+                yield SliceRow(*row)
+
     def standings(self, of: SliceSet, *, but: Sequence[str] = ()) -> list[Standing]:
         """Where slices stand, in order, without those of some statuses: what the diff needs and no more."""
         c = SLICES.c
         query = sa.select(c.start, c.status, c.reason, c.completed_at_utc).where(_of(of)).order_by(c.start)
+        if but:
+            query = query.where(c.status.not_in(but))
         with self.reading() as connection:
-            return [Standing(*row) for row in connection.execute(query.where(c.status.not_in(but)))]
+            return [Standing(*row) for row in connection.execute(query)]
 
     def starts(self, of: SliceSet, status: str, starts: tuple[int, int] | None = None) -> set[int]:
         """Where the slices of a status start, all or those in `[first, end)`."""
         query = sa.select(SLICES.c.start).where(_of(of), _within(starts), SLICES.c.status == status)
         with self.reading() as connection:
             return set(connection.execute(query).scalars())
+
+    def all_starts(self, of: SliceSet) -> set[int]:
+        """Where all slices start."""
+        with self.reading() as connection:
+            return set(connection.execute(sa.select(SLICES.c.start).where(_of(of))).scalars())
+
+    def counts(self, of: SliceSet) -> dict[tuple[str, str], int]:
+        """Slices by status and reason."""
+        c = SLICES.c
+        query = sa.select(c.status, c.reason, sa.func.count()).where(_of(of)).group_by(c.status, c.reason)
+        with self.reading() as connection:
+            return {(status, reason): count for status, reason, count in connection.execute(query)}
 
     def slice_sets(self) -> list[SliceSet]:
         """Endpoints, symbols and intervals of which there are slices."""
