@@ -62,7 +62,10 @@ def record_partitions(
     events: Mapping[str, Mapping[str, Any]],
     judged: Iterable[tuple[str, Sequence[CheckOutcome]]],
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Log the materialization of each partition in `events` (its metadata), then yield the judged ones' check rows."""
+    """Log the materialization of each partition in `events` (its metadata), then yield the judged ones' check rows.
+
+    A check that compared nothing has no row: Dagster then shows the partition as skipped by it.
+    """
     for partition, metadata in events.items():
         context.log_event(dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata))
     targets = _targets(context, key, list(events))
@@ -70,8 +73,32 @@ def record_partitions(
         if outcomes and partition not in events:
             # A failed check that judges no materialization would leave the hour's last good status in the UI.
             targets |= _targets(context, key, [partition])
-        for outcome in outcomes:
+        for outcome in (each for each in outcomes if not each.empty):
             yield _evaluation(key, partition, outcome, targets.get(partition))
+
+
+def record_unsaid(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    judged: Mapping[str, Sequence[CheckOutcome]],
+    names: Iterable[str],
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Say `nothing to compare` of checks without a row, in a run that is about to fail for other partitions.
+
+    Dagster takes a check without a row for skipped where its run succeeds, and for one that crashed where it fails.
+
+    Args:
+        context: of the step.
+        key: of the asset.
+        judged: outcomes by partition; partitions that nothing is said of are none of them.
+        names: all checks that have a row where they have something to compare.
+    """
+    targets = _targets(context, key, list(judged))
+    for partition, outcomes in judged.items():
+        said = {each.name for each in outcomes if not each.empty}
+        for name in (each for each in names if each not in said):
+            nothing = CheckOutcome(name, passed=False, severity="warn", metadata={"verdict": "nothing to compare"})
+            yield _evaluation(key, partition, nothing, targets.get(partition))
 
 
 def close_checks(key: dg.AssetKey, names: Iterable[str] = CHECKS) -> Iterator[dg.Output[None]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.checks import check_specs, close_checks, record_partitions
+from lake_assets.checks import check_specs, close_checks, record_partitions, record_unsaid
 from lake_assets.dagster_names import hour_key, hour_of
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.feed_1h.outcomes import FEED_CHECKS, recent_rules
@@ -88,6 +88,8 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
             raise _failure(done, failed, allow_retries=True)
         events = {_key(hour): _metadata(done, hour) for hour in done.hours if hour.stored}
         yield from record_partitions(context, FEED_KEY, events, [(_key(hour), hour.outcomes) for hour in done.hours])
+        if failed:
+            yield from record_unsaid(context, FEED_KEY, {_key(hour): hour.outcomes for hour in done.hours}, FEED_CHECKS)
         yield from close_checks(FEED_KEY, FEED_CHECKS)
         yield _rulepack(opened.table)
         if failed:

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 import dagster as dg
 
 from lake_assets.assets.vision import log_archive, offered_streams
-from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_results
+from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_results, record_unsaid
 from lake_assets.dagster_names import (
     AUTOMATION_TAG,
     FORCE_TAG,
     ROOT_METADATA,
     VISION_TAG,
+    partition_key,
     partition_start,
     table_op,
 )
@@ -122,6 +123,9 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
             yield from record_results(context, key, layout, found.hours, now=now, picture=picture)
             results += found.hours
             context.log.info(f"{len(results)}/{len(starts)} {layout.span}s of {symbol} done")
+        if any(result.failed for result in results):
+            told = {partition_key(layout, result.hour): result.outcomes for result in results if result.present}
+            yield from record_unsaid(context, key, told, shown.checks)
         yield from close_checks(key, shown.checks)
         raise_for_failed(symbol, layout, results)
 

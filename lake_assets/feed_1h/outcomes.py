@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import SYMBOL
+from lake_assets.feed_1h.bars import SYMBOL, VALUE_COLUMNS
 from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
 from lake_assets.feed_1h.window import WindowVerdict
 from lake_assets.schema.known_holes import holes_of, known_holes
-from lake_assets.validation.outcome import CheckOutcome, CheckSpec
+from lake_assets.validation.outcome import CheckOutcome, CheckSpec, outcome_of
 from lake_assets.validation.rulepack import RulepackResult, rulepack
 from lake_resources.clock import HOUR
 
@@ -43,6 +43,7 @@ FEED_CHECKS: dict[str, CheckSpec] = {
         CheckSpec(
             "inference_file", "error", gate=False,
             text="The newest hour of a run has an inference file of 720 + buffer + 1 consecutive hours ending with it",
+            counts=("due",),
         ),
     )
 }  # fmt: skip
@@ -98,7 +99,7 @@ def hour_outcomes(
         inference: `problem` and further metadata of the file; None for hours that are not the newest of their run.
     """
     return (
-        _parity(verdict, skew_s),
+        _parity(verdict, found, skew_s),
         _continuity(verdict.hour, found),
         _ohlc(verdict, found),
         _append_only(found),
@@ -106,15 +107,21 @@ def hour_outcomes(
     )
 
 
-def _parity(verdict: WindowVerdict, skew_s: float | None) -> CheckOutcome:
+def _parity(verdict: WindowVerdict, found: TableFindings, skew_s: float | None) -> CheckOutcome:
     first = verdict.differences[0].text() if verdict.differences else None
+    own = 0
+    if found.rows is not None and verdict.bar is not None:
+        # What was appended is read back: also the first row of a table has then been compared.
+        stored = found.rows.filter(pl.col("timestamp") == verdict.hour).select(VALUE_COLUMNS).rows()
+        own = int(stored == [verdict.bar])
     return _outcome(
         "api_db_parity",
-        verdict.status in {"append", "present"},
+        verdict.status in {"append", "present"} and own == 1,
         {
             "outcome": verdict.status,
             "pulled": verdict.pulled,
             "validated": verdict.validated,
+            "own_row": own,
             "mismatches": len(verdict.differences),
             "first_mismatch": first,
             "clock_skew_s": None if skew_s is None else round(skew_s, 3),
@@ -178,4 +185,4 @@ def _inference(found: Mapping[str, int | str | None] | None) -> CheckOutcome:
 
 
 def _outcome(name: str, passed: bool, metadata: Mapping[str, int | float | str | None]) -> CheckOutcome:
-    return CheckOutcome(name, passed, FEED_CHECKS[name].severity, metadata)
+    return outcome_of(FEED_CHECKS[name], passed=passed, metadata=metadata)

@@ -53,6 +53,7 @@ class WindowVerdict:
         pulled: closed bars of the window that the exchange gave, the hour itself included.
         validated: bars before the hour that were compared with the table and are equal.
         differences: what is not equal.
+        bar: the exchange's bar of the hour, where the table has or gets it.
     """
 
     hour: datetime
@@ -62,6 +63,7 @@ class WindowVerdict:
     pulled: int = 0
     validated: int = 0
     differences: tuple[Difference, ...] = ()
+    bar: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def _judge(
     if unsound := unsound_bar(answer.bars[hour]):
         reason = f"the exchange's bar of {_text(hour)} is unsound: {unsound}. Nothing was appended"
         return WindowVerdict(hour, "refused", "ohlc", reason, len(window), validated)
-    return WindowVerdict(hour, "present" if hour in table else "append", pulled=len(window), validated=validated)
+    status: Status = "present" if hour in table else "append"
+    return WindowVerdict(hour, status, pulled=len(window), validated=validated, bar=answer.bars[hour])
 
 
 def unsound_bar(values: Values) -> str | None:

@@ -235,15 +235,18 @@ def _required(
     absent = absent_values(table, holes)
     excused = [expr.name.prefix("excused ") for expr in excused_values(table, holes)]
     totals = rows.select(expr.sum() for expr in (*absent, *excused)).row(0, named=True)
-    stats = _per_partition(rows, [e.sum() for e in (*absent, *excused) if totals[e.meta.output_name()]])
+    suspects = [e.sum() for e in (*absent, *excused) if totals[e.meta.output_name()]]
+    stats = _per_partition(rows, [pl.len().alias("_rows"), *suspects])
     causes = _causes(holes, windows, set(table.excused_by.values()))
 
     def judge(start: datetime) -> _Verdict:
         counts = _counts(stats, start)
+        height = counts.pop("_rows", 0)
         nulls = {name: count for name, count in counts.items() if count and name in table.required}
         holes_used = sum(count for name, count in counts.items() if name not in table.required)
         problem = ", ".join(f"{name}: {count}" for name, count in nulls.items()) or None
         return not nulls, {
+            "rows": height,
             "nulls": sum(nulls.values()),
             "excused": holes_used,
             "problem": problem,

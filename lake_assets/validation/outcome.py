@@ -26,29 +26,43 @@ class CheckSpec:
         severity: of a failure.
         gate: True where a failure keeps the hour from being committed.
         text: what it asserts.
+        counts: numbers of its metadata that say how much it looked at; where all of them are 0 it compared nothing.
     """
 
     name: str
     severity: Severity
     gate: bool
     text: str
+    counts: tuple[str, ...] = ()
 
 
 CHECKS: dict[str, CheckSpec] = {
     spec.name: spec
     for spec in (
         CheckSpec("schema", "error", gate=True, text="Exactly the declared columns, types and order; values in bounds"),
-        CheckSpec("ohlc", "error", gate=True, text="low ≤ open, close ≤ high; prices positive and finite; volumes ≥ 0"),
         CheckSpec(
-            "continuity", "error", gate=True, text="Exactly the expected minutes of the hour, each once, in order"
+            "ohlc", "error", gate=True, text="low ≤ open, close ≤ high; prices positive and finite; volumes ≥ 0",
+            counts=("rows",),
         ),
-        CheckSpec("required_columns", "error", gate=True, text="No NULL or NaN in the 12 required columns"),
+        CheckSpec(
+            "continuity", "error", gate=True, text="Exactly the expected minutes of the hour, each once, in order",
+            counts=("expected", "outside"),
+        ),
+        CheckSpec(
+            "required_columns", "error", gate=True, text="No NULL or NaN in the 12 required columns", counts=("rows",)
+        ),
         CheckSpec("source_coverage", "warn", gate=False, text="Every stream that can have a source has one"),
-        CheckSpec("archive_parity", "error", gate=False, text="What REST gave equals what the archive says, exactly"),
-        CheckSpec("trades_vs_klines", "error", gate=False, text="aggTrades add up to the volume of the klines"),
+        CheckSpec(
+            "archive_parity", "error", gate=False, text="What REST gave equals what the archive says, exactly",
+            counts=("compared", "only_archive", "only_captured"),
+        ),
+        CheckSpec(
+            "trades_vs_klines", "error", gate=False, text="aggTrades add up to the volume of the klines",
+            counts=("compared",),
+        ),
         CheckSpec("evidence", "error", gate=False, text="Every minute of every stream is proven whole, or explained"),
     )
-}
+}  # fmt: skip
 CHECK_NAMES = tuple(CHECKS)
 GATE_CHECKS = tuple(spec.name for spec in CHECKS.values() if spec.gate)
 
@@ -62,12 +76,14 @@ class CheckOutcome:
         passed: the verdict.
         severity: of a failure.
         metadata: the numbers behind it, with the same keys whatever the verdict, so that the UI plots them.
+        empty: it compared nothing, so that it is not told: neither the ledger nor the UI has a row of it.
     """
 
     name: str
     passed: bool
     severity: Severity
     metadata: Metadata
+    empty: bool = False
 
     def text(self) -> str:
         """One line for logs and quarantine, e.g. `continuity: missing=1, first_missing=2026-02-15 10:17`."""
@@ -81,12 +97,18 @@ def outcome(name: str, *, passed: bool, metadata: Metadata) -> CheckOutcome:
     Raises:
         KeyError: there is no such check.
     """
-    return CheckOutcome(name, passed, CHECKS[name].severity, metadata)
+    return outcome_of(CHECKS[name], passed=passed, metadata=metadata)
+
+
+def outcome_of(spec: CheckSpec, *, passed: bool, metadata: Metadata) -> CheckOutcome:
+    """An outcome of a declared check; a failure is never empty, whatever it counted."""
+    empty = passed and bool(spec.counts) and not any(metadata.get(name) for name in spec.counts)
+    return CheckOutcome(spec.name, passed, spec.severity, metadata, empty)
 
 
 def outcomes_to_json(outcomes: Iterable[CheckOutcome]) -> str:
-    """Outcomes as compact JSON, for the ledger."""
-    rows = [{"name": o.name, "passed": o.passed, "metadata": dict(o.metadata)} for o in outcomes]
+    """Outcomes as compact JSON, for the ledger, without those that compared nothing."""
+    rows = [{"name": o.name, "passed": o.passed, "metadata": dict(o.metadata)} for o in outcomes if not o.empty]
     return json.dumps(rows, separators=(",", ":"), allow_nan=False)
 
 
@@ -96,6 +118,7 @@ def failure_text(name: str) -> str:
 
 
 def outcomes_from_json(text: str) -> tuple[CheckOutcome, ...]:
-    """The inverse of `outcomes_to_json`; checks that are no longer declared are left out."""
+    """The inverse of `outcomes_to_json`; what is no longer declared, or compared nothing, is left out."""
     rows = (row for row in json.loads(text) if row["name"] in CHECKS)
-    return tuple(outcome(row["name"], passed=row["passed"], metadata=row["metadata"]) for row in rows)
+    found = (outcome(row["name"], passed=row["passed"], metadata=row["metadata"]) for row in rows)
+    return tuple(each for each in found if not each.empty)

@@ -32,7 +32,9 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
     assert whole_day in statuses.partitions
     assert set(statuses.checks) == set(CHECK_NAMES)
     for name, found in statuses.checks.items():
-        assert KeyRange("SUCCEEDED", hour_key(day), hour_key(last)) in found, (name, found)
+        # Hours that nothing was ever captured of have nothing to compare with their archive.
+        status = "SKIPPED" if name == "archive_parity" else "SUCCEEDED"
+        assert KeyRange(status, hour_key(day), hour_key(last)) in found, (name, found)
     ranges = archive_ranges(journey.settings, day, journey.lake.clock())
     assert ranges
     for key, first, _ in ranges:

@@ -28,6 +28,8 @@ SUCCEEDED, FAILED, PLANNED = (
     AssetCheckExecutionRecordStatus.FAILED,
     AssetCheckExecutionRecordStatus.PLANNED,
 )
+TOLD = tuple(name for name in CHECK_NAMES if name != "archive_parity")
+"""Checks that have something to compare where an hour has one source."""
 Rows = set[tuple[str | None, AssetCheckExecutionRecordStatus]]
 
 
@@ -87,6 +89,17 @@ class Ui:
         )
         return {(record.partition, record.status) for record in records}
 
+    def texts(self, name: str) -> set[tuple[str, object]]:
+        """Severity and verdict of all rows of a check that were evaluated."""
+        records = self.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(KEY, name), limit=1000
+        )
+        return {
+            (record.evaluation.severity.value, record.evaluation.metadata["verdict"].value)
+            for record in records
+            if record.status != PLANNED and record.evaluation is not None
+        }
+
     def shown(self, name: str) -> dict[str | None, AssetCheckExecutionRecordStatus]:
         """The status of each partition as the UI shows it: only of checks that judged the newest materialization."""
         found = self.instance.event_log_storage.get_asset_check_partition_info([dg.AssetCheckKey(KEY, name)])
@@ -115,9 +128,11 @@ def keys(wanted: Sequence[datetime]) -> set[str | None]:
 def test_one_hour_is_one_materialization_and_one_row_per_check(ui: Ui) -> None:
     result = ui.hours(hours(12, 13), single=True)
     assert ui.materialized() == keys(hours(12, 13))
-    for name in CHECK_NAMES:
+    for name in TOLD:
         assert ui.check_rows(name) == {(hour_key(DAY + 12 * HOUR), SUCCEEDED)}
         assert ui.shown(name) == {hour_key(DAY + 12 * HOUR): SUCCEEDED}
+    # Nothing was compared with an archive: no row, which Dagster shows as skipped where the run succeeded.
+    assert ui.check_rows("archive_parity") == {(hour_key(DAY + 12 * HOUR), PLANNED)}
     (materialization,) = result.get_asset_materialization_events()
     shown = materialization.materialization.metadata
     assert shown["dagster/partition_row_count"].value == 60
@@ -132,7 +147,7 @@ def test_a_range_is_one_row_per_hour_and_check(ui: Ui) -> None:
     ui.bench.at(PUBLISHED)
     result = ui.hours(hours(0, 24))
     assert ui.materialized() == keys(hours(0, 24))
-    for name in CHECK_NAMES:
+    for name in TOLD:
         assert ui.check_rows(name) == {(key, SUCCEEDED) for key in keys(hours(0, 24))}, name
         assert ui.shown(name) == dict.fromkeys(keys(hours(0, 24)), SUCCEEDED), name
     hourly = [event for event in result.get_asset_materialization_events() if event.asset_key == KEY]
@@ -160,11 +175,15 @@ def test_a_bad_hour_in_the_middle_fails_the_run_by_name_and_costs_no_neighbour(u
     bad = hour_key(DAY + 11 * HOUR)
     good = keys(hours(10, 14)) - {bad}
     assert ui.materialized() == good
-    for name in CHECK_NAMES:
+    for name in TOLD:
         verdict = FAILED if name == "continuity" else SUCCEEDED
         wanted = {(key, SUCCEEDED) for key in good} | {(bad, verdict)}
         assert ui.check_rows(name) == wanted, name
         assert ui.shown(name) == dict(wanted), name
+    # In a run that fails, a check without a row would look as if it had crashed.
+    unsaid = ui.check_rows("archive_parity")
+    assert unsaid == {(key, FAILED) for key in good} | {(bad, PLANNED)}
+    assert ui.texts("archive_parity") == {("WARN", "nothing to compare")}
     # Repaired, the hour is as any other; what lacked rows is asked for again after a pause.
     ui.bench.sim.faults.clear()
     ui.bench.at(ui.bench.now + timedelta(minutes=5))

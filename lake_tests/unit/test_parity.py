@@ -10,7 +10,7 @@ import pytest
 from lake_assets.schema.known_damage import Damage
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import trade_features
-from lake_assets.validation.outcome import CheckOutcome
+from lake_assets.validation.outcome import CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import UM_STREAMS
@@ -87,10 +87,16 @@ def test_columns_that_rest_does_not_tell_are_not_compared() -> None:
     }
 
 
-def test_nothing_to_compare_passes_and_says_so() -> None:
+def test_nothing_to_compare_is_empty_and_told_to_nobody() -> None:
     check = archive_parity([])
-    assert check.passed
+    assert check.empty
     assert check.metadata["compared"] == 0
+    assert outcomes_to_json([check]) == "[]"
+    # A ledger of before holds such a row as passed; a failure is told whatever it counted.
+    old = '[{"name":"archive_parity","passed":true,"metadata":{"compared":0}}]'
+    assert outcomes_from_json(old) == ()
+    assert len(outcomes_from_json(old.replace("true", "false"))) == 1
+    assert not archive_parity([compare(klines(), klines()[1:])]).empty
     assert set(check.metadata) == set(archive_parity([compare(klines(), klines()[1:])]).metadata)
 
 
@@ -149,7 +155,7 @@ def test_minutes_without_covered_neighbours_are_not_judged() -> None:
 
 def test_an_hour_that_is_not_covered_has_compared_nothing() -> None:
     check = sums(ticks(), klines(), [])
-    assert (check.passed, check.metadata["compared"]) == (True, 0)
+    assert (check.empty, check.metadata["compared"]) == (True, 0)
     assert set(check.metadata) == set(sums(ticks(*EVERY_MINUTE), klines()).metadata)
     assert not sums(ticks(), klines()).passed, "covered and no trade, but klines have volume"
 
