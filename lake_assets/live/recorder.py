@@ -32,6 +32,7 @@ from lake_resources.storage.root import claim_root
 
 _REST_TIMEOUT_S = 5.0
 """An answer that takes longer is asked for again: others wait for the thread, and the book for the answer."""
+_STOPPED_ASKED_S = 0.1
 _JOURNAL_BUSY_MS = 2_000
 """What the database does not take by then is written later."""
 
@@ -63,15 +64,17 @@ def run_collector(
     say: Callable[[str], None],
     limits: SessionLimits | None = None,
     for_s: float | None = None,
+    stopped: Callable[[Collector], bool] | None = None,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Parts:
-    """Collect until SIGTERM or SIGINT (or for some time), then close everything within 10 s.
+    """Collect until SIGTERM or SIGINT (or for some time, or until told), then close everything within 10 s.
 
     Args:
         settings: of the lake.
         say: takes a line of progress.
         limits: deadlines of connections, default Binance's.
         for_s: seconds to run, or None for ever.
+        stopped: asked ten times a second, with the collector, whether to end.
         clock_ns: local time, epoch ns.
 
     Raises:
@@ -88,7 +91,7 @@ def run_collector(
             say(f"closed {parts.recovered.files} segments left open, {parts.recovered.lost_bytes} torn bytes cut")
         # All that was made so far lives as long as the process: the collector of garbage need not look at it again.
         gc.freeze()
-        asyncio.run(_run(parts.collector, sleep, for_s))
+        asyncio.run(_run(parts.collector, sleep, for_s, stopped))
     return parts
 
 
@@ -130,7 +133,9 @@ def _open(
     return Parts(collector, journal, rows, recovered)
 
 
-async def _run(collector: Collector, sleep: _Interruptible, for_s: float | None) -> None:
+async def _run(
+    collector: Collector, sleep: _Interruptible, for_s: float | None, stopped: Callable[[Collector], bool] | None
+) -> None:
     stop = asyncio.Event()
 
     def end() -> None:
@@ -143,4 +148,10 @@ async def _run(collector: Collector, sleep: _Interruptible, for_s: float | None)
             loop.add_signal_handler(number, end)
     if for_s is not None:
         loop.call_later(for_s, end)
+
+    def ask() -> None:
+        if stopped is not None:
+            end() if stopped(collector) else loop.call_later(_STOPPED_ASKED_S, ask)
+
+    ask()
     await collector.run(stop)

@@ -20,17 +20,16 @@ from typing import Any
 import pytest
 
 from lake_assets.live.recorder import run_collector
-from lake_resources.binance.ws.frames import AGG_TRADE
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow, Journal
-from lake_resources.collector.segments import SegmentWriter, newest_minute, read_records
+from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.collecting import collect_until, records_of
 from lake_tests.support.observers import SilentObserver
-from lake_tests.support.stores import store_at
 from lake_tests.support.waiting import wait_until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -78,12 +77,12 @@ def trickling() -> Iterator[str]:
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[sqlite3.Connection]:
     """Another process keeps the ledger for itself."""
-    other = sqlite3.connect(root / "ledger.sqlite", isolation_level=None, timeout=10)
+    other = sqlite3.connect(root / "ledger.sqlite", isolation_level=None, timeout=60, check_same_thread=False)
     try:
         other.execute("BEGIN IMMEDIATE")
-        yield
+        yield other
     finally:
         other.close()
 
@@ -212,26 +211,23 @@ def test_a_locked_ledger_keeps_no_record_and_no_row(sim: SimulatorServer, tmp_pa
     given: dict[str, Any] = {"_env_file": None}
     settings = LakeSettings(root=tmp_path, rest_url=sim.base_url, ws_url=sim.ws_url, symbols=SYMBOLS, **given)
     run_collector(settings, say=lambda _: None, for_s=0.5)
-    kept_ns: list[int] = []
+    journal = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "um")
 
-    def keep() -> None:
-        with locked(tmp_path):
-            kept_ns.append(time.time_ns())
-            time.sleep(8.0)
-            kept_ns.append(time.time_ns())
+    def spans_four_seconds() -> bool:
+        heard_ns = [frame.received_ns for frame in records_of(tmp_path, "BTCUSDT") if frame.received_ns > began_ns]
+        return len(heard_ns) > 1 and heard_ns[-1] - heard_ns[0] > 4_000_000_000
 
-    holder = threading.Thread(target=keep)
-    holder.start()
+    def recorded_while_locked() -> None:
+        wait_until(spans_four_seconds, "records, which do not wait for the ledger", every_s=0.2)
+        assert holder.in_transaction
+        holder.rollback()
+        wait_until(lambda: journal.gaps("healed"), "the healed gap", every_s=0.1)
+
     sim.faults.add(Fault("ws_gap", stream="btcusdt@aggTrade", every=5, count=2, times=1))
-    parts = run_collector(settings, say=lambda _: None, for_s=14.0)
-    holder.join()
+    with locked(tmp_path) as holder:
+        began_ns = time.time_ns()
+        parts = collect_until(settings, recorded_while_locked)
 
-    segments = store_at(tmp_path).catalog.live_records_dir
-    newest = newest_minute(segments)
-    assert newest is not None
-    heard = [f for f in read_records(segments, "BTCUSDT", newest - 3, newest + 1) if f.kind == AGG_TRADE]
-    meanwhile = [frame.received_ns for frame in heard if kept_ns[0] < frame.received_ns < kept_ns[1]]
-    assert meanwhile[-1] - meanwhile[0] > 4_000_000_000, "records do not wait for the ledger"
     assert [row.reason for row in parts.journal.connections()] == ["the collector stops"] * 4
     assert {gap.status for gap in parts.journal.gaps()} == {"healed"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ from polars.testing import assert_frame_equal
 
 from lake_assets.build.hours import build_hours
 from lake_assets.lake import open_lake
-from lake_assets.live.recorder import run_collector
+from lake_assets.live.row_files import LiveRows
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER
+from lake_resources.binance.ws.stream_session import SessionLimits
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.collecting import collect_until
+from lake_tests.support.stores import store_at
+from lake_tests.support.waiting import wait_until
 
 SYMBOL = "BTCUSDT"
 HOUR = datetime(2026, 2, 15, 12, tzinfo=UTC)
-SPEED = 30.0
 BOOK = (
     "micro_price_close", "avg_spread_usdt", "bid_ask_imbalance", "avg_bid_depth", "avg_ask_depth", "spread_pct",
 )  # fmt: skip
@@ -34,14 +39,32 @@ def settings_of(sim: SimulatorServer, root: Path) -> LakeSettings:
     )
 
 
+def collect_minutes(
+    sim: SimulatorServer,
+    root: Path,
+    minutes: int,
+    *,
+    limits: SessionLimits | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Collect until there are rows of so many minutes of the hour."""
+    rows = LiveRows(store_at(root).catalog)
+
+    def script() -> None:
+        meanwhile()
+        end = HOUR + timedelta(hours=1)
+        wait_until(lambda: rows.read(SYMBOL, HOUR, end).height >= minutes, "the minutes", every_s=0.2)
+
+    collect_until(settings_of(sim, root), script, limits=limits, paced=sim)
+
+
 @pytest.mark.slow
 def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_path: Path) -> None:
     start = HOUR - timedelta(minutes=2)
-    with SimulatorServer(seed=7, symbols=(SYMBOL,), speed=SPEED, start=start, limits=False, rate_per_min=60) as sim:
+    with SimulatorServer(seed=7, symbols=(SYMBOL,), clock=lambda: start, limits=False, rate_per_min=60) as sim:
         settings = settings_of(sim, tmp_path / "live")
-        run_collector(settings, say=lambda _: None, for_s=16.0, clock_ns=lambda: sim.clock.now_ms() * 1_000_000)
+        collect_minutes(sim, tmp_path / "live", 6)
         now = sim.clock.now()
-        sim.clock.freeze(now)
         sim.clear_requests()
 
         def built(root: str, at: datetime) -> pl.DataFrame:
@@ -99,18 +122,20 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
 @pytest.mark.slow
 def test_a_silent_stream_gives_no_zeros_and_no_stale_book(tmp_path: Path) -> None:
     start = HOUR - timedelta(minutes=2)
-    with SimulatorServer(seed=7, symbols=(SYMBOL,), speed=SPEED, start=start, limits=False, rate_per_min=60) as sim:
-        # Acknowledged, other streams of the sockets flow, and these two bring nothing after four minutes.
-        for route, stream in (("market", "aggTrade"), ("public", "bookTicker")):
-            sim.faults.add(Fault("ws_stall", path=route, stream=stream, after_s=8.0))
-        run_collector(
-            settings_of(sim, tmp_path / "live"),
-            say=lambda _: None,
-            for_s=18.0,
-            clock_ns=lambda: sim.clock.now_ms() * 1_000_000,
-        )
+    with SimulatorServer(seed=7, symbols=(SYMBOL,), clock=lambda: start, limits=False, rate_per_min=60) as sim:
+        silent_from: list[datetime] = []
+
+        def fall_silent() -> None:
+            """Acknowledged, other streams of the sockets flow, and these two bring nothing after four minutes."""
+            wait_until(lambda: sim.clock.now() >= start + timedelta(minutes=4), "four minutes")
+            for route, stream in (("market", "aggTrade"), ("public", "bookTicker")):
+                sim.faults.add(Fault("ws_stall", path=route, stream=stream))
+            silent_from.append(sim.clock.now())
+
+        # No other silence ends a socket meanwhile: its successor would flow for some time.
+        patient = SessionLimits(silence_s={AGG_TRADE: 600.0, BOOK_TICKER: 600.0})
+        collect_minutes(sim, tmp_path / "live", 8, limits=patient, meanwhile=fall_silent)
         now = sim.clock.now()
-        sim.clock.freeze(now)
         frames = {}
         for root in ("live", "rest"):
             lake = open_lake(settings_of(sim, tmp_path / root), clock=lambda: now, sleep=lambda _: None)
@@ -129,6 +154,6 @@ def test_a_silent_stream_gives_no_zeros_and_no_stale_book(tmp_path: Path) -> Non
     assert (live["count_buy_trades"] + live["count_sell_trades"] > 0).all()
     assert live["has_depth"].all()
     assert live["avg_spread_usdt"][0] is not None
-    stalled = live.filter(pl.col("timestamp") >= start + timedelta(minutes=5))
+    stalled = live.filter(pl.col("timestamp") >= silent_from[0] + timedelta(minutes=1))
     assert stalled.height >= 1
     assert stalled.select(pl.col(BOOK).is_null().all()).row(0) == (True,) * len(BOOK)

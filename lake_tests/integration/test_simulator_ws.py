@@ -288,12 +288,14 @@ def _pings(socket: Socket, *, answered: bool) -> list[bytes]:
     found: list[bytes] = []
 
     def noting(data: bytes) -> None:
-        # A server's ping starts with 0x89.
-        if data[:1] == b"\x89":
+        # A server's ping starts with 0x89 and its length; what comes with it must not be lost.
+        while data[:1] == b"\x89":
             found.append(data)
-            if not answered:
-                return
-        receive(data)
+            if answered:
+                break
+            data = data[2 + data[1] :]
+        if data:
+            receive(data)
 
     socket.raw.protocol.receive_data = noting  # type: ignore[method-assign]
     return found
