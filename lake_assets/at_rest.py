@@ -31,6 +31,10 @@ class TableStore(Store):
 
     table: Table
 
+    def beginning(self) -> TableStore:
+        """The same table over a ledger that is made anew from its files: that it is empty is no loss."""
+        return TableStore(self.root, LedgerEngine(self.engine.url, root=self.root, anew=True), self.layout, self.table)
+
     def beside(self, table: Table) -> TableStore:
         """Another table of the same lake, over the same connections."""
         return TableStore(self.root, self.engine, table.layout, table)
@@ -87,7 +91,7 @@ def table_store(root: Path, ledger_url: str, table: Table) -> TableStore:
         ledger_url: SQLAlchemy URL of its ledger, `sqlite:////absolute/path`.
         table: which table.
     """
-    return TableStore(root, LedgerEngine(ledger_url), table.layout, table)
+    return TableStore(root, LedgerEngine(ledger_url, root=root), table.layout, table)
 
 
 def open_at_rest(settings: LakeSettings, *, clock: Clock = system_clock) -> LakeAtRest:
@@ -96,5 +100,5 @@ def open_at_rest(settings: LakeSettings, *, clock: Clock = system_clock) -> Lake
     Raises:
         SettingsError: there is none, or it belongs to another exchange.
     """
-    require_lake(settings.lake_root, settings.exchange)
+    require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
     return LakeAtRest(store_of(settings), clock, settings.safety_lag_minutes)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from dagster import InputContext, OutputContext
 from dagster_polars import PolarsParquetIOManager
 
-from lake_assets.at_rest import table_store
-from lake_assets.dagster_names import table_names
+from lake_assets.at_rest import TableStore, table_store
+from lake_assets.dagster_names import symbol_name, table_names
 from lake_assets.tables.declared import TABLES
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.parquet import stage
@@ -31,6 +31,11 @@ def shown_ledger_url(settings: LakeSettings) -> str:
 def ledger_url_of(configured: str) -> str:
     """The ledger's URL from a resource's configuration: that of the settings where it must not be shown."""
     return configured or LakeSettings().resolved_ledger_url
+
+
+def _symbol_of(store: TableStore, name: str) -> str:
+    """The symbol of the lake that has this name in Dagster, where names are ASCII; the name where none has."""
+    return next((symbol for symbol in store.ledger.symbols() if symbol_name(symbol) == name), name)
 
 
 class LakeParquetIOManager(PolarsParquetIOManager):
@@ -58,7 +63,7 @@ class LakeParquetIOManager(PolarsParquetIOManager):
             return super().load_input(context)
         window = context.asset_partitions_time_window
         store = table_store(Path(self.root), ledger_url_of(self.ledger_url), table)
-        found = scan(store, key[1], window.start, window.end, schema=table.polars_schema)
+        found = scan(store, _symbol_of(store, name), window.start, window.end, schema=table.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 
     def scan_df_from_path(  # the base's signature

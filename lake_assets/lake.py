@@ -33,6 +33,8 @@ class Lake(LakeAtRest):
         max_ffill_minutes: how long a slow series may be carried forward.
         ask_rest: without it hours are built from archives, and from what REST said before.
         limits: how much a file of strangers may hold.
+        judging: nothing is fetched and no file of a partition is written: builds only say of what is committed what
+            its sources say of it.
     """
 
     rest_of: Mapping[str, BinanceRest]
@@ -40,6 +42,7 @@ class Lake(LakeAtRest):
     max_ffill_minutes: int
     ask_rest: bool = True
     limits: InputLimits = DEFAULT_LIMITS
+    judging: bool = False
 
     @property
     def rest(self) -> BinanceRest:
@@ -62,7 +65,7 @@ def open_lake(
     Raises:
         SettingsError: the root belongs to another exchange.
     """
-    claim_root(settings.lake_root, settings.exchange)
+    claim_root(settings.lake_root, settings.exchange, settings.ledger_file)
     return Lake(
         store=store_of(settings),
         clock=clock,
@@ -87,5 +90,5 @@ def open_existing(settings: LakeSettings, *, clock: Clock = system_clock) -> Lak
     Raises:
         SettingsError: there is none, or it belongs to another exchange.
     """
-    require_lake(settings.lake_root, settings.exchange)
+    require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
     return open_lake(settings, clock=clock)

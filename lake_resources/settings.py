@@ -53,7 +53,14 @@ class LakeSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="LAKE_", env_file=".env", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="LAKE_",
+        env_file=".env",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        # By its own name a setting is read from arguments and files; the environment has the prefix.
+        validate_by_name=True,
+        validate_by_alias=True,
     )
 
     root: Path | None = Field(
@@ -178,7 +185,7 @@ class LakeSettings(BaseSettings):
     )
     slices_root: str | Path | None = Field(
         None,
-        validation_alias=AliasChoices("LAKE_SLICES_ROOT", "QLIR_DATA_ROOT", "slices_root"),
+        validation_alias=AliasChoices("LAKE_SLICES_ROOT", "QLIR_DATA_ROOT"),
         description="Data root of the raw slices: a directory, or `s3://bucket/prefix` (with the usual `AWS_*` "
         "variables); also read from `QLIR_DATA_ROOT`; default `{root}/slices`.",
     )
@@ -365,6 +372,11 @@ class LakeSettings(BaseSettings):
     def resolved_ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.lake_root / 'ledger.sqlite'}"
+
+    @property
+    def ledger_file(self) -> Path:
+        """File of the ledger."""
+        return Path(self.resolved_ledger_url.partition(":///")[2].partition("?")[0])
 
     @property
     def resolved_governor_path(self) -> Path:

@@ -6,8 +6,6 @@ Does not belong here: formulas (`transforms`), rules (`validation`), bytes (`lak
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,6 +16,7 @@ from typing import TypedDict, Unpack
 import polars as pl
 
 from lake_assets.build.builder import Builder, Inputs, Made
+from lake_assets.build.inputs_identity import Identity
 from lake_assets.build.judging import evidence_of, judged
 from lake_assets.build.reconcile import Compared, reconcile, source_of
 from lake_assets.build.rows import build_rows
@@ -43,6 +42,7 @@ from lake_resources.storage.commit import (
     commit_partitions,
     quarantine_partition,
     recover_unless_busy,
+    restate_partitions,
 )
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
@@ -183,7 +183,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     # Raw inputs are kept by hours, whatever the length of a partition.
     ready_hours = [hour for window in ready for hour in hours_between(window.start, window.start + layout.step)]
     used = lake.table.uses_carrying(lake.max_ffill_minutes)
-    due = due_archives(lake, symbol, used, ready_hours, now)
+    due = [] if lake.judging else due_archives(lake, symbol, used, ready_hours, now)
     archives = list(ingest_archives(lake, symbol, due))
     sources = {
         name: find_sources(lake, symbol, use, ready_hours, now, order.report, again=order.force)
@@ -227,18 +227,10 @@ def _plan(
     refs = {name: source_of(found, hours) for name, found in sources.items()}
     if window.start in live.refs:
         refs[LIVE] = live.refs[window.start]
-    identity = json.dumps(
-        [
-            CODE_VERSION,
-            lake.table.schema_hash,
-            lake.max_ffill_minutes,
-            window.start.isoformat(),
-            window.expected_end.isoformat(),
-            sources_to_json(refs),
-            *([end.isoformat()] if end > window.expected_end else []),
-        ]
+    identity = Identity(
+        CODE_VERSION, lake.table.schema_hash, lake.max_ffill_minutes, window.start, sources_to_json(refs)
     )
-    return _Plan(lake.store.layout, window, end, refs, hashlib.sha256(identity.encode()).hexdigest())
+    return _Plan(lake.store.layout, window, end, refs, identity.inputs_hash(window.expected_end, end))
 
 
 def _unchanged(
@@ -297,9 +289,8 @@ def _build(
     candidates = [
         _candidate(lake, symbol, plan, parts[plan.hour], outcomes[plan.hour], evidence[plan.hour]) for plan in passed
     ]
-    committed = {
-        outcome.start: outcome for outcome in commit_partitions(lake.store, symbol, candidates, clock=lake.clock)
-    }
+    commit = restate_partitions if lake.judging else commit_partitions
+    committed = {outcome.start: outcome for outcome in commit(lake.store, symbol, candidates, clock=lake.clock)}
     results = []
     for plan in plans:
         if not plan.expected_rows and not parts[plan.hour].height:
@@ -316,8 +307,10 @@ def _build(
             row_count=parts[plan.hour].height,
             frame=parts[plan.hour],
         )
-        if missing[plan.hour]:
+        if missing[plan.hour] and not lake.judging:
             results.append(_source_missing(lake, symbol, base, missing[plan.hour], sources, now))
+        elif lake.judging and plan.hour not in committed:
+            results.append(replace(base, status="kept_better", reason="its sources give no rows that pass the gate"))
         elif plan.hour in committed:
             results.append(_as_committed(lake, symbol, base, committed[plan.hour]))
         else:

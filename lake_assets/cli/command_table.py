@@ -56,6 +56,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "Repair it": (
         ("declare-hole", "commands_declare", "Excuse minutes that the exchange itself does not have."),
+        (
+            "rebuild-ledger",
+            "commands_rebuild_ledger",
+            "Make a lost or damaged ledger anew from the files of the lake; no data file is touched.",
+        ),
         ("rebuild-live", "commands_rebuild", "Fold live rows anew from the raw records on disk."),
     ),
     "Hand it out": (

@@ -120,7 +120,7 @@ def open_feed(settings: LakeSettings, options: FeedOptions, duckdb: Path | None,
         SettingsError: the root holds data of another exchange, or a dry run would have to create it.
     """
     root = require_lake if dry_run else claim_root
-    root(settings.lake_root, settings.exchange)
+    root(settings.lake_root, settings.exchange, settings.ledger_file)
     return Feed(BarsTable(duckdb or settings.resolved_feed_duckdb), rest_access(settings).open(), system_clock, options)
 
 

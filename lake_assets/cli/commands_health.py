@@ -31,7 +31,7 @@ def health(
     Example: lake health || mail -s "lake" me
     """
     settings = LakeSettings()
-    require_lake(settings.lake_root, settings.exchange)
+    require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
     facts, verdict = look(settings, system_clock())
     if as_json:

@@ -39,7 +39,7 @@ def rebuild_live(
     Example: lake rebuild-live BTCUSDT 2026-01-31T12:00 2026-01-31T13:00
     """
     settings = LakeSettings()
-    require_lake(settings.lake_root, settings.exchange)
+    require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
     if end <= start:
         raise SettingsError(f"the range {start} to {end} is empty", remedy="The end is the first minute after it")
     catalog = store_of(settings).catalog

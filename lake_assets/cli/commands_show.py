@@ -19,6 +19,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_assets.windows import floor_minute
 from lake_resources.clock import MINUTE
+from lake_resources.errors import NotYet
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -36,7 +37,13 @@ def show(
 
     Example: lake show BTCUSDT --day 2026-01-31
     """
-    lake = open_at_rest(LakeSettings())
+    settings = LakeSettings()
+    lake = open_at_rest(settings)
+    if symbol not in settings.symbols and not lake.ledger.is_known(symbol):
+        raise NotYet(
+            f"nothing was looked at: the lake {settings.lake_root} knows no {symbol}",
+            remedy="Name a symbol of LAKE_SYMBOLS, or one that `lake show-watermark` lists",
+        )
     start = datetime.combine(day or lake.clock().date(), time(), UTC)
     end = start + timedelta(days=1)
     if not as_json:

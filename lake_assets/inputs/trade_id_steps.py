@@ -7,7 +7,7 @@ Does not belong here: what becomes of the minutes they touch (`transforms.lost_t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +45,11 @@ class GapFinder:
     def metadata(self) -> dict[str, str]:
         """Key-value metadata for the typed file; empty where no id is missing."""
         return {_KEY: json.dumps(self.gaps)} if self.gaps else {}
+
+    @classmethod
+    def told_in(cls, metadata: Mapping[str, str]) -> str:
+        """The summary of a typed file, from its metadata."""
+        return cls([(a, b, count) for a, b, count in json.loads(metadata.get(_KEY, "[]"))]).summary()
 
     def summary(self) -> str:
         """How much is missing, in words; empty where nothing is."""

@@ -83,7 +83,7 @@ def run_collector(
         DiskFull: the disk takes no more records; what was durable stays.
     """
     catalog = store_of(settings).catalog
-    claim_root(catalog.root, settings.exchange)
+    claim_root(catalog.root, settings.exchange, settings.ledger_file)
     with writer_lock(catalog.collector_lock_path, timeout_s=0):
         sleep = _Interruptible()
         parts = _open(settings, catalog, limits or SessionLimits(), sleep, clock_ns)

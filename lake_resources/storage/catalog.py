@@ -141,8 +141,11 @@ class Catalog(LakePaths):
 
     def partition_path(self, symbol: str, start: datetime) -> Path:
         """Hive path of a partition. Readers outside the lake depend on it: zero-padded parts."""
-        directory = self._market_dir / self.layout.directory / f"symbol={_part(symbol)}"
-        return directory / self.layout.hive(start) / "part.parquet"
+        return self.partitions_dir(symbol) / self.layout.hive(start) / "part.parquet"
+
+    def partitions_dir(self, symbol: str) -> Path:
+        """Directory of a symbol's partitions."""
+        return self._market_dir / self.layout.directory / f"symbol={_part(symbol)}"
 
     def compacted_path(self, symbol: str, period: str, content_hash: str) -> Path:
         """Many partitions in one file, `period` being `YYYY-MM-DD` or `YYYY-MM`; each content has a file of its own.
@@ -161,14 +164,24 @@ class Catalog(LakePaths):
 
     def archive_path(self, stream: str, symbol: str, period: str, sha256: str) -> Path:
         """Typed rows of one Vision zip; `sha256` is the zip's, so each re-publication has a file of its own."""
-        directory = self.root / "vision" / self.layout.market_directory / _part(stream) / f"symbol={_part(symbol)}"
+        directory = self.archives_dir / _part(stream) / f"symbol={_part(symbol)}"
         return directory / f"{_part(period)}-{_part(sha256[:12])}.parquet"
 
     def capture_path(self, stream: str, symbol: str, hour: datetime, content_hash: str) -> Path:
         """What REST returned for one hour of one stream; each different answer has a file of its own."""
         hour = whole_hour(hour)
-        directory = self.root / "captures" / "rest" / self.layout.market / _part(stream) / f"symbol={_part(symbol)}"
+        directory = self.captures_dir / _part(stream) / f"symbol={_part(symbol)}"
         return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}-{_part(content_hash[:12])}.parquet"
+
+    @property
+    def archives_dir(self) -> Path:
+        """Directory of the typed archives of the market, by stream."""
+        return self.root / "vision" / self.layout.market_directory
+
+    @property
+    def captures_dir(self) -> Path:
+        """Directory of what REST returned for the market, by stream."""
+        return self.root / "captures" / "rest" / self.layout.market
 
     def live_rows_path(self, symbol: str, hour: datetime) -> Path:
         """What the collector made of one hour of a symbol."""
@@ -186,10 +199,14 @@ class Catalog(LakePaths):
         """What is collected of the table's market."""
         return MarketPaths(self.root, self.layout.market)
 
+    @property
+    def refused_dir(self) -> Path:
+        """Directory of the table's rows that broke the gate, by symbol."""
+        return self.quarantine_dir if self.layout.name == FIRST_TABLE else self.quarantine_dir / self.layout.name
+
     def quarantine_path(self, symbol: str, start: datetime, content_hash: str) -> Path:
         """Rows of a partition that broke the gate."""
-        directory = self.quarantine_dir if self.layout.name == FIRST_TABLE else self.quarantine_dir / self.layout.name
-        return directory / _part(symbol) / f"{self.layout.text(start)}-{_part(content_hash[:12])}.parquet"
+        return self.refused_dir / _part(symbol) / f"{self.layout.text(start)}-{_part(content_hash[:12])}.parquet"
 
     def lock_path(self, symbol: str) -> Path:
         """Lock file of the one writer of a symbol's rows of the table."""

@@ -26,10 +26,12 @@ from lake_resources.layout import TableLayout
 from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent, Partition
+from lake_resources.storage.ledger.restored_rows import LOST
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 from lake_resources.storage.parquet import StagedFile, publish_all, stage, stage_all
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, describe, lower_ranked, rank, sources_to_json
+from lake_resources.storage.reader import read_partition
 from lake_resources.storage.store import Store
 
 STALE_TEMP = timedelta(hours=1)
@@ -156,6 +158,48 @@ def commit_partitions(
     finally:
         for file in ours.values():
             file.discard()
+
+
+def restate_partitions(
+    store: Store,
+    symbol: str,
+    candidates: Sequence[PartitionCandidate],
+    *,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> list[CommitOutcome]:
+    """Say anew of committed partitions what their checks and evidence say; no file of a partition is touched.
+
+    Takes what `commit_partitions` does. A candidate with the rows that are committed refreshes the ledger's row
+    (`unchanged`); any other leaves it as it is (`kept_better`).
+    """
+    outcomes: list[CommitOutcome] = []
+    said: list[Partition] = []
+    staged = stage_all(
+        [(one.frame, _metadata(store.layout, symbol, one)) for one in candidates], store.catalog.temp_dir
+    )
+    try:
+        with writer_lock(store.catalog.lock_path(symbol), timeout_s=timeout_s):
+            for one, file in zip(candidates, staged, strict=True):
+                held = store.ledger.partition(symbol, one.start)
+                if held is None:
+                    continue
+                path = serving_path(store, held)
+                new = _partition(store, symbol, one, file, _span(store.layout, symbol, one), held.committed_at)
+                same = held.content_hash == new.content_hash or (
+                    held.content_hash == LOST and read_partition(store, held).equals(one.frame)
+                )
+                status: CommitStatus = "unchanged" if same else "kept_better"
+                row = new if same else held
+                said += [new] if same else []
+                reason = "" if same else "other rows are committed"
+                outcomes.append(CommitOutcome(row.start, status, path, row.content_hash, row.row_count, reason))
+            store.ledger.restore_partitions(said)
+            store.ledger.restore_watermark(symbol, clock())
+    finally:
+        for file in staged:
+            file.discard()
+    return outcomes
 
 
 def recover(store: Store, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:

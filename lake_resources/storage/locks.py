@@ -37,7 +37,7 @@ def writer_lock(path: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator
     """
     with disk_errors(f"lock {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         _wait(descriptor, path, timeout_s)
         yield

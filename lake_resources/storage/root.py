@@ -1,57 +1,71 @@
 """The directory of a lake: whose it is, and whether there is one.
 
-Belongs here: the file `EXCHANGE` that makes a directory a lake, refusing to mix exchanges in one root.
+Belongs here: the file `EXCHANGE` that makes a directory a lake (its ledger knows it too), refusing to mix exchanges in
+one root.
 Does not belong here: what lies in it (`catalog`, `ledger`).
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.blobs import Blobs
 from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.ledger.identity import EXCHANGE_FILE, exchange_of
 
-_MARKER = "EXCHANGE"
 
-
-def require_lake(root: Path, exchange: str) -> None:
+def require_lake(root: Path, exchange: str, ledger: Path | None = None) -> None:
     """Refuse a root without a lake of the exchange; nothing is written.
+
+    Args:
+        root: directory of the lake.
+        exchange: the exchange of the settings.
+        ledger: file of its ledger, default `ledger.sqlite` in the root; it knows the exchange where the file `EXCHANGE`
+            was lost.
 
     Raises:
         SettingsError: there is no directory, none that a lake was begun in, or it holds data of another exchange.
         StorageError: it cannot be read.
     """
     with disk_errors(f"read {root}"):
-        if not (root / _MARKER).is_file():
+        if _exchange_of(root, ledger) is None:
             what = f"{root} is no lake" if root.is_dir() else f"there is no lake at {root}"
             raise SettingsError(
                 what, remedy="Set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean, or begin one with `lake init-state`"
             )
-    _require_exchange(root, exchange)
+    _require_exchange(root, exchange, ledger)
 
 
-def claim_root(root: Path, exchange: str) -> None:
+def claim_root(root: Path, exchange: str, ledger: Path | None = None) -> None:
     """Mark a root as holding data of one exchange, and create it; simulated and real rows are never mixed.
+
+    A lost mark is written anew where the ledger names the same exchange.
+
+    Args:
+        root, exchange, ledger: as in `require_lake`.
 
     Raises:
         SettingsError: it holds data of another one.
         StorageError: it cannot be created or marked.
     """
-    marker = root / _MARKER
+    marker = root / EXCHANGE_FILE
     with disk_errors(f"claim {root}"):
         root.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            with tempfile.NamedTemporaryFile("w", dir=root, prefix=f".{_MARKER}-") as file:
-                file.write(exchange + "\n")
-                file.flush()
-                # Two first users at once: one of them names the exchange, and neither reads a half-written name.
+            _require_exchange(root, exchange, ledger)
+            # Two first users at once: one of them names the exchange, and neither reads a half-written name.
+            whole = root / f".{EXCHANGE_FILE}-{uuid4().hex}"
+            try:
+                whole.write_text(exchange + "\n", encoding="utf-8")
                 with suppress(FileExistsError):
-                    os.link(file.name, marker)
-    _require_exchange(root, exchange)
+                    os.link(whole, marker)
+            finally:
+                whole.unlink(missing_ok=True)
+    _require_exchange(root, exchange, ledger)
 
 
 def claim_blobs(blobs: Blobs, exchange: str) -> None:
@@ -61,16 +75,25 @@ def claim_blobs(blobs: Blobs, exchange: str) -> None:
         SettingsError: it holds data of another one.
         StorageError: it cannot be read or marked.
     """
-    if _MARKER not in blobs.names(""):
+    if EXCHANGE_FILE not in blobs.names(""):
         with suppress(StorageError):  # two first users at once: what stands there afterwards decides
-            blobs.write(_MARKER, f"{exchange}\n".encode(), create=True)
-    _require_same(blobs.where(""), blobs.read(_MARKER).decode(errors="replace").strip(), exchange)
+            blobs.write(EXCHANGE_FILE, f"{exchange}\n".encode(), create=True)
+    _require_same(blobs.where(""), blobs.read(EXCHANGE_FILE).decode(errors="replace").strip(), exchange)
 
 
-def _require_exchange(root: Path, exchange: str) -> None:
-    with disk_errors(f"read {root / _MARKER}"):
-        found = (root / _MARKER).read_text(encoding="utf-8", errors="replace").strip()
-    _require_same(str(root), found, exchange)
+def _exchange_of(root: Path, ledger: Path | None) -> str | None:
+    """The exchange whose data a root holds, as its mark says, else its ledger; None where neither does."""
+    marker = root / EXCHANGE_FILE
+    if marker.is_file():
+        return marker.read_text(encoding="utf-8", errors="replace").strip()
+    return exchange_of(root / "ledger.sqlite" if ledger is None else ledger)
+
+
+def _require_exchange(root: Path, exchange: str, ledger: Path | None) -> None:
+    with disk_errors(f"read {root / EXCHANGE_FILE}"):
+        found = _exchange_of(root, ledger)
+    if found is not None:
+        _require_same(str(root), found, exchange)
 
 
 def _require_same(where: str, found: str, exchange: str) -> None:

@@ -57,4 +57,4 @@ def open_store(root: Path, ledger_url: str, layout: TableLayout) -> Store:
         ledger_url: SQLAlchemy URL of its ledger, `sqlite:////absolute/path`.
         layout: which table.
     """
-    return Store(root, LedgerEngine(ledger_url), layout)
+    return Store(root, LedgerEngine(ledger_url, root=root), layout)

@@ -38,6 +38,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "holes": (),
     "validate-rules": (),
     "declare-hole": ("klines_1m", SYMBOL, "2026-11-18", "2026-11-19", "--cause", "halt", "--reference", "notice"),
+    "rebuild-ledger": ("--no-judge",),
     "rebuild-live": (SYMBOL, "2026-11-18", "2026-11-19"),
     "export": (*WINDOW, "--out", "slices"),
     "slice": (*WINDOW, "--out", "slices"),

@@ -22,7 +22,7 @@ from sqlalchemy.dialects import sqlite
 
 from lake_resources.errors import LedgerError, PartitionBusy, SettingsError, StorageError
 from lake_resources.storage.disk import disk_errors, disk_full
-from lake_resources.storage.ledger import versions
+from lake_resources.storage.ledger import identity, versions
 from lake_resources.storage.ledger.tables import VERSION
 
 BUSY_TIMEOUT_MS = 60_000
@@ -35,10 +35,15 @@ class LedgerEngine:
     Args:
         url: SQLAlchemy URL, `sqlite:////absolute/path`.
         busy_ms: how long a write waits for another process's; default `BUSY_TIMEOUT_MS`.
+        root: directory of the lake that the ledger is about, default that of the ledger. A ledger that is gone while
+            hours lie there is told instead of begun anew, and the ledger notes whose data the lake holds.
+        anew: it is begun although hours lie there, because it is filled from them.
     """
 
-    def __init__(self, url: str, busy_ms: int | None = None) -> None:
+    def __init__(self, url: str, busy_ms: int | None = None, *, root: Path | None = None, anew: bool = False) -> None:
         self.url = url
+        self._anew = anew
+        self._root = root
         self._busy_ms = BUSY_TIMEOUT_MS if busy_ms is None else busy_ms
         self._engine: sa.Engine | None = None
         self._pid = 0
@@ -83,8 +88,15 @@ class LedgerEngine:
         with self._opening:
             if self._engine is None or self._pid != os.getpid():
                 self.close()
+                if not self._anew:
+                    identity.refuse_lost(sqlite_file(self.url), self._lake_root())
                 self._engine, self._pid = _open(self.url, self._busy_ms), os.getpid()
+                if not versions.may_only_read(sqlite_file(self.url)):
+                    identity.note_exchange(self._engine, self._lake_root())
             return self._engine
+
+    def _lake_root(self) -> Path:
+        return sqlite_file(self.url).parent if self._root is None else self._root
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

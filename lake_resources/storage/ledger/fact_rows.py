@@ -40,6 +40,14 @@ class FactRows(TableRows):
         with self.reading() as connection:
             return connection.execute(query).scalar()
 
+    def last_partition(self, symbol: str) -> datetime | None:
+        """Start of the latest committed partition, or None."""
+        query = sa.select(sa.func.max(PARTITIONS.c.start_utc, type_=PARTITIONS.c.start_utc.type)).where(
+            *self.of_symbol(PARTITIONS, symbol)
+        )
+        with self.reading() as connection:
+            return connection.execute(query).scalar()
+
     def partition_facts(self, symbol: str, start: datetime, end: datetime) -> list[PartitionFacts]:
         """Committed partitions that overlap `[start, end)`, in order."""
         c = PARTITIONS.c

@@ -1,8 +1,8 @@
 """The ledger: what the lake holds of a table, where it came from, what is missing.
 
 Belongs here: the one class the rest of the project uses. Statements live by concern beside it: `partition_rows`,
-`watermark_rows`, `fact_rows`, `compacted_rows`, `event_rows` for the table, `source_rows`, `listing_rows` for the
-streams of its market; tables in `tables`, connections in `engine`, old versions in `versions`.
+`watermark_rows`, `fact_rows`, `compacted_rows`, `restored_rows`, `event_rows` for the table, `source_rows`,
+`listing_rows` for the streams of its market; tables in `tables`, connections in `engine`, old versions in `versions`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from lake_resources.storage.ledger.event_rows import (
 )
 from lake_resources.storage.ledger.fact_rows import FactRows, PartitionFacts
 from lake_resources.storage.ledger.listing_rows import Listing, ListingRows
-from lake_resources.storage.ledger.partition_rows import Intent, Partition, PartitionRows
+from lake_resources.storage.ledger.partition_rows import Intent, Partition
 from lake_resources.storage.ledger.published import as_published
+from lake_resources.storage.ledger.restored_rows import RestoredRows
 from lake_resources.storage.ledger.source_rows import Archive, Capture, SourceRows
+from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES, MISSING_SOURCES, PARTITIONS, QUARANTINE
 
 __all__ = [
     "ANY_SYMBOL",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 
 
-class Ledger(PartitionRows, FactRows, SourceRows, EventRows, ListingRows):
+class Ledger(RestoredRows, FactRows, SourceRows, EventRows, ListingRows):
     """All statements on the ledger, as one table sees it; safe to share between threads, and after a fork.
 
     What a writer has published and not noted yet is read as committed.
@@ -68,6 +70,18 @@ class Ledger(PartitionRows, FactRows, SourceRows, EventRows, ListingRows):
         """A connection for one SELECT."""
         with super().reading() as connection, as_published(connection, self, self._paths):
             yield connection
+
+    def is_known(self, symbol: str) -> bool:
+        """Whether the ledger has heard of a symbol: a partition, a raw input, or a source that had nothing."""
+        tables = [(PARTITIONS, self.layout.name, "table_name"), (QUARANTINE, self.layout.name, "table_name")]
+        tables += [(table, self.layout.market, "market") for table in (ARCHIVES, CAPTURES, MISSING_SOURCES)]
+        with self.reading() as connection:
+            return any(
+                connection.scalar(
+                    sa.select(sa.literal(1)).where(table.c[key] == value, table.c.symbol == symbol).limit(1)
+                )
+                for table, value, key in tables
+            )
 
     def schema_version(self) -> int:
         """Version of the tables that the ledger was made with, to be compared with `LEDGER_VERSION`."""
