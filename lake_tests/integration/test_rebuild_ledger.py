@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,7 +26,7 @@ from lake_assets.lake import open_lake
 from lake_assets.reading import scan_minutes
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import outcomes_from_json
-from lake_resources.errors import LedgerError, LedgerVersion, SettingsError
+from lake_resources.errors import LedgerError, LedgerVersion, NotYet, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Period, clear, compact
@@ -40,7 +42,8 @@ END = NEXT + 24 * HOUR
 BEFORE = DAY - 48 * HOUR
 HOLE = KnownHole("klines_1m", SYMBOL, DAY, DAY + HOUR, "halt", "notice")
 DEAF = "http://127.0.0.1:1"
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+REPOSITORY = Path(__file__).parents[2]
+RUNBOOK = REPOSITORY / "docs" / "runbook.md"
 
 
 @pytest.fixture(scope="module")
@@ -280,3 +283,29 @@ def test_the_ledger_knows_whose_data_a_root_holds(root: Path) -> None:
     assert not (root / "EXCHANGE").exists()
     claim_root(root, "simulator")
     assert (root / "EXCHANGE").read_text() == "simulator\n"
+
+
+def test_a_symbol_that_the_lake_does_not_know_is_told(root: Path) -> None:
+    day = f"{DAY - timedelta(days=9):%Y-%m-%d}"
+    assert CliRunner().invoke(app, ["show", SYMBOL, "--day", day]).exit_code == 0, "a day without anything is a day"
+    result = CliRunner().invoke(app, ["show", "DOGEUSDT", "--json"])
+    assert isinstance(result.exception, NotYet), root
+    assert "knows no DOGEUSDT" in str(result.exception)
+
+
+def test_files_follow_the_umask(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "os.umask(0o027)\n"
+        "from pathlib import Path\n"
+        "from lake_resources.storage.root import claim_root\n"
+        "from lake_tests.support.sound_hours import FIRST, commit_sound, open_files\n"
+        "root = Path(sys.argv[1])\n"
+        "claim_root(root, 'simulator')\n"
+        "commit_sound(open_files(root), FIRST, 1)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lake")], cwd=REPOSITORY, check=True)
+    paths = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
+    assert {"EXCHANGE", "part.parquet", "ledger.sqlite"} <= {path.name for path in paths}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    assert set(modes.values()) == {0o640}, modes

@@ -66,3 +66,11 @@ def test_streams_of_spot_come_from_their_own_host_or_the_simulators_route() -> N
     assert settings(simulator_port=9000).ws_url_of(SPOT) == "ws://127.0.0.1:9000/spot"
     assert settings(exchange="binance").ws_url_of(SPOT) == SPOT.ws_url
     assert settings(spot_ws_url="ws://h:1").ws_url_of(SPOT) == "ws://h:1"
+
+
+def test_the_root_of_slices_is_read_under_the_lakes_own_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QLIR_DATA_ROOT", raising=False)
+    monkeypatch.setenv("SLICES_ROOT", "/another/programs")
+    assert LakeSettings(_env_file=None).slices_root is None  # type: ignore[call-arg]
+    monkeypatch.setenv("LAKE_SLICES_ROOT", "/ours")
+    assert LakeSettings(_env_file=None).slices_root == Path("/ours")  # type: ignore[call-arg]
