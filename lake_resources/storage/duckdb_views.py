@@ -155,7 +155,7 @@ def _select(store: Store, symbol: str, stretch: Stretch) -> str:
     where = f" WHERE {time} >= {_instant(stretch.start)} AND {time} < {_instant(stretch.end)}" if stretch.cut else ""
     # Parts of the path are not taken for columns, nor is a symbol in the rows: they would come twice.
     source = f"read_parquet([{paths}], hive_partitioning = false)"
-    return f"SELECT {_quoted(symbol)} AS symbol, {parts}, COLUMNS(c -> c <> 'symbol') FROM {source}{where}"  # noqa: S608 - all parts are quoted
+    return f"SELECT {_quoted(symbol)} AS symbol, {parts}, COLUMNS(lambda c: c <> 'symbol') FROM {source}{where}"  # noqa: S608 - all parts are quoted
 
 
 def _quoted(text: str) -> str:

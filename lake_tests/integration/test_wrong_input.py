@@ -49,6 +49,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "health": (),
     "doctor": (),
     "compact": (),
+    "config": (),
     "inspect-metrics-columns": ("--trade-date", "2026-11-18"),
 }
 """Arguments with which each command is sound."""
@@ -56,7 +57,7 @@ PROCESSES = {"up", "demo", "collect"}
 """Commands that start or become other processes: they run in a process of their own."""
 BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "feed-1h", "slices"}
 """Commands that begin a lake where none is."""
-NEITHER_LAKE_NOR_LEDGER = {"inspect-metrics-columns", "up", "demo", "collect"}
+NEITHER_LAKE_NOR_LEDGER = {"config", "inspect-metrics-columns", "up", "demo", "collect"}
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ def test_a_dry_run_begins_no_lake(
     assert not (root.parent / "absent").exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES - {"inspect-metrics-columns"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES - {"config", "inspect-metrics-columns"}))
 def test_a_lake_of_another_exchange_is_refused(run: Run, root: Path, name: str) -> None:
     (root / "EXCHANGE").write_bytes(b"\xff[/x]\n")
     before = files(root.parent)
@@ -298,11 +299,13 @@ def test_files_of_random_bytes_are_told_as_damage(run: Run, root: Path, name: st
         assert path.name in found.out + found.err
         assert path.read_bytes() == garbage, "what is damaged is kept for whoever repairs it"
     if damaged == "ledger.sqlite" and name not in {
+        "config",
         "inspect-metrics-columns",
         "feed-1h",
         "health",
         "doctor",
         "rebuild-live",
+        "rebuild-ledger",
     }:
         assert found.code == 4, found
 
