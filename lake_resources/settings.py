@@ -159,6 +159,8 @@ class LakeSettings(BaseSettings):
     feed_retry_delay_s: float = Field(
         30.0, gt=0, description="Wait before the first retry of the 1H feed's run, seconds; doubled for each next one."
     )
+    dashboard: bool = Field(True, description="`lake up` also starts the dashboard.")
+    dashboard_port: int = Field(8501, ge=1, le=65535, description="Port of the dashboard on 127.0.0.1.")
     collector: bool = Field(
         True, description="`lake up` also starts the live collector; without it `lake collect` can be run by itself."
     )

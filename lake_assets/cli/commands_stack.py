@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from lake_assets.cli.printing import messages
-from lake_assets.local_stack.stack import local_stack, watch
+from lake_assets.local_stack.stack import keep_dashboard, local_stack, watch
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -18,15 +18,19 @@ app = typer.Typer()
 def up() -> None:
     """Start webserver, daemon, live collector and simulator; stay until Ctrl+C.
 
-    The simulator is started if it is the exchange of the settings. A collector (LAKE_COLLECTOR=false: none is started)
-    or watchdog that ends is started again; another process that ends takes all down, with the end of its log.
+    The simulator is started if it is the exchange of the settings. A collector (LAKE_COLLECTOR=false: none is started),
+    a dashboard (LAKE_DASHBOARD=false) or a watchdog that ends is started again; another process that ends takes all
+    down, with the end of its log.
 
     Example: LAKE_EXCHANGE=binance lake up
     """
     settings, console = LakeSettings(), messages()
-    with local_stack(settings, say=console.print) as stack:
+    ports = {"LAKE_DASHBOARD_PORT": settings.dashboard_port} if settings.dashboard else {}
+    with local_stack(settings, say=console.print, further_ports=ports) as stack:
         console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
         console.print(f"Dagster is up: {stack.address}  (Ctrl+C stops it; logs in {stack.logs})")
+        if settings.dashboard:
+            console.print(f"the dashboard: {keep_dashboard(stack, settings)}")
         try:
             watch(stack, say=console.print)
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
@@ -25,12 +25,19 @@ from lake_resources.local_web import require_token
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
 
-COLLECTOR, WATCHDOG = "collector", "health"
+COLLECTOR, WATCHDOG, DASHBOARD = "collector", "health", "dashboard"
 
 
 @contextmanager
-def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterator[Stack]:
+def local_stack(
+    settings: LakeSettings, *, say: Callable[[str], None], further_ports: Mapping[str, int] | None = None
+) -> Iterator[Stack]:
     """Start simulator (when it is the exchange), collector, webserver and daemon; stop them at the end.
+
+    Args:
+        settings: of the lake.
+        say: takes lines of progress.
+        further_ports: ports that the caller will need, by the name of their setting: refused at once where taken.
 
     Raises:
         SettingsError: the web UI would listen beyond this machine without a token.
@@ -40,6 +47,7 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
     wanted = {"LAKE_WEBSERVER_PORT": settings.webserver_port}
     if settings.exchange == "simulator":
         wanted["LAKE_SIMULATOR_PORT"] = settings.simulator_port
+    wanted |= further_ports or {}
     require_free(wanted)
     stack = Stack(settings.web_address, settings.lake_root / "logs")
     from lake_resources.dagster_private import DAEMON_MODULE  # Dagster is imported by who starts it alone
@@ -70,6 +78,12 @@ def local_stack(settings: LakeSettings, *, say: Callable[[str], None]) -> Iterat
         stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=120)
         api.close()
         yield stack
+
+
+def keep_dashboard(stack: Stack, settings: LakeSettings) -> str:
+    """Start the dashboard beside the others, and again whenever it ends; returns its address."""
+    stack.keep(DASHBOARD, ["lake_assets.dashboard.web_server"], child_environment(settings))
+    return f"http://127.0.0.1:{settings.dashboard_port}"
 
 
 @contextmanager

@@ -13,13 +13,9 @@ from playwright.sync_api import Page, sync_playwright
 from lake_assets.dagster_names import hour_key
 from lake_assets.metadata import minute_key
 from lake_tests.e2e.conftest import Journey
+from lake_tests.support.chromium import QUIET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-
-_QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -28,7 +24,7 @@ def page() -> Iterator[Page]:
     if chromium is None:
         pytest.skip("no chromium here: Debian's package `chromium` provides it")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_QUIET))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         page = browser.new_page(viewport={"width": 1500, "height": 950})
         page.set_default_timeout(60_000)
         yield page

@@ -32,6 +32,13 @@ class PartitionFacts(NamedTuple):
 class FactRows(TableRows):
     """The readings of `partitions` that an audit needs."""
 
+    def symbols_with_partitions(self) -> list[str]:
+        """Symbols of which the table has committed partitions, in order."""
+        c = PARTITIONS.c
+        query = sa.select(c.symbol).where(c.table_name == self.layout.name).distinct().order_by(c.symbol)
+        with self.reading() as connection:
+            return list(connection.execute(query).scalars())
+
     def first_partition(self, symbol: str) -> datetime | None:
         """Start of the earliest committed partition, or None."""
         query = sa.select(sa.func.min(PARTITIONS.c.start_utc, type_=PARTITIONS.c.start_utc.type)).where(

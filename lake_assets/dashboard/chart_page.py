@@ -1,0 +1,169 @@
+"""The page with the chart: any table, symbol and window, holes as holes, a click tells what a bar is worth.
+
+Belongs here: the page. Does not belong here: the series (`chart_series`), the component (`chart_view`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import polars as pl
+import streamlit as st
+
+from lake_assets.at_rest import store_of
+from lake_assets.dagster_names import partition_key, table_names
+from lake_assets.dashboard.chart_series import Asked, Chart, chart_of, fitting, panes_of
+from lake_assets.dashboard.chart_view import show_chart
+from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, now, telling
+from lake_assets.schema.table import Table
+from lake_assets.transforms.rollup import TIMEFRAMES, Timeframe
+from lake_assets.validation.outcome import outcomes_from_json
+from lake_resources.instants import parse_minute
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.provenance import describe
+
+WINDOWS: dict[str, timedelta] = {
+    "1 hour": timedelta(hours=1), "6 hours": timedelta(hours=6), "1 day": timedelta(days=1),
+    "1 week": timedelta(days=7), "1 month": timedelta(days=30), "1 year": timedelta(days=365),
+}  # fmt: skip
+_OTHER = "from … to …"
+
+
+@telling
+def show() -> None:
+    """The page."""
+    settings = LakeSettings()
+    table = choose_table()
+    symbol = choose_symbol(table, settings)
+    window = _window(table)
+    fit = ["auto", *(name for name, length in TIMEFRAMES.items() if not length % table.layout.grain)]
+    chosen = st.sidebar.selectbox("Bars of", fit, key="timeframe")
+    timeframe = None if chosen == "auto" else cast(Timeframe, chosen)
+    panes = tuple(st.sidebar.multiselect("Beside the price", panes_of(table), key=f"panes-{table.name}"))
+    every = choose_refresh()
+    st.title(f"{symbol}, {table.layout.title}")
+    st.caption("All times are UTC. Red bands: nobody has these rows. Grey bands: a known hole explains them.")
+    subject = f"{table.name} {symbol} {window.name} {chosen}"
+    if st.session_state.get("subject") != subject:
+        st.session_state["subject"] = subject
+        st.session_state.pop("looked_at", None)
+
+    @st.fragment(run_every=every)
+    @telling
+    def drawn() -> None:
+        start, end = window.span()
+        looked_at = st.session_state.get("looked_at")
+        if looked_at and st.button("Back to the whole window"):
+            looked_at = st.session_state.pop("looked_at") and None
+        first, last = looked_at or (start, end)
+        asked = Asked(table, symbol, first, last, timeframe, panes=panes)
+        chart = chart_of(asked, settings=settings, clock=now)
+        _facts(chart)
+        told = show_chart(chart, f"{subject} {looked_at}")
+        if timeframe is None:
+            _follow(told, chart, start, end)
+        if told.get("clicked"):
+            _bar(settings, chart, datetime.fromtimestamp(told["clicked"], UTC))
+        _downloads(chart)
+
+    drawn()
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A window that was chosen: the last so-and-so-long, or fixed."""
+
+    name: str
+    length: timedelta | None = None
+    fixed: tuple[datetime, datetime] | None = None
+
+    def span(self) -> tuple[datetime, datetime]:
+        """It as it is now, UTC."""
+        if self.fixed is not None:
+            return self.fixed
+        end = now()
+        return end - (self.length or timedelta(days=1)), end
+
+
+def _window(table: Table) -> _Window:
+    choice = str(st.sidebar.selectbox("Window", [*WINDOWS, _OTHER], index=2, key="window"))
+    if choice != _OTHER:
+        return _Window(choice, WINDOWS[choice])
+    end = now()
+    first = st.sidebar.text_input("From (UTC, ISO 8601)", f"{end - timedelta(days=1):%F %R}", key="from")
+    last = st.sidebar.text_input("To", f"{end:%F %R}", key="to")
+    start, until = parse_minute(first), parse_minute(last)
+    if start >= until:
+        st.error(f"The window of the {table.layout.title} ends before it begins.")
+        st.stop()
+    return _Window(f"{start} {until}", fixed=(start, until))
+
+
+def _facts(chart: Chart) -> None:
+    found = chart.certificate
+    word = found.table.row_word
+    shown = st.columns(5)
+    # A percentage that is rounded up would say that all is there when it is not.
+    shown[0].metric("Complete", f"{found.completeness_pct} %")
+    shown[1].metric(f"{word}s there", f"{found.present_rows:,}")
+    shown[2].metric("Without explanation", f"{found.unexplained_rows:,}")
+    shown[3].metric("Partitions in doubt", f"{len(found.doubts):,}")
+    shown[4].metric("Bars of", chart.timeframe)
+
+
+def _follow(told: dict[str, float], chart: Chart, start: datetime, end: datetime) -> None:
+    """Load finer bars once the window that is looked at is short enough for them."""
+    if "from" not in told or "to" not in told:
+        return
+    first, last = (datetime.fromtimestamp(told[name], UTC) for name in ("from", "to"))
+    margin = (last - first) / 2
+    wider = max(first - margin, start), min(last + margin, end)
+    finer = fitting(chart.certificate.table, *wider)
+    if TIMEFRAMES[finer] < TIMEFRAMES[chart.timeframe] and wider[0] < wider[1]:
+        st.session_state["looked_at"] = wider
+        st.rerun(scope="fragment")
+
+
+def _bar(settings: LakeSettings, chart: Chart, at: datetime) -> None:
+    """What a bar is worth: the partitions that it is made of."""
+    table = chart.certificate.table
+    layout = table.layout
+    end = at + TIMEFRAMES[chart.timeframe]
+    st.subheader(f"{table.row_text(at)} UTC")
+    for hole in chart.certificate.holes:
+        if hole.start < end and hole.end > at:
+            st.write(f"{hole.rows} {table.row_word}s are not there: {hole.cause} {hole.reference}")
+    store = store_of(settings, table)
+    try:
+        rows = store.ledger.partitions(chart.certificate.symbol, at, end)
+    finally:
+        store.close()
+    names = "/".join(table_names(layout, chart.certificate.symbol))
+    for row in rows[:25]:
+        key = partition_key(layout, row.start)
+        page = f"{settings.web_address}/assets/{names}?view=partitions&partition={key}"
+        failed = [each.text() for each in outcomes_from_json(row.checks) if not each.passed]
+        st.markdown(f"**[{key}]({page})** {row.verdict or 'not judged'}, {row.row_count} of {row.expected_rows} rows")
+        st.caption(describe(row.sources, row.sources) + (f". Failed: {'; '.join(failed)}" if failed else ""))
+
+
+def _downloads(chart: Chart) -> None:
+    found = chart.certificate
+    name = f"{found.symbol}-{chart.timeframe}-{chart.start:%Y%m%dT%H%M}-{chart.end:%Y%m%dT%H%M}"
+    shown = st.columns(3)
+    shown[0].download_button("CSV", chart.frame.write_csv(), f"{name}.csv", "text/csv", on_click="ignore")
+    shown[1].download_button("Parquet", _parquet(chart.frame), f"{name}.parquet", on_click="ignore")
+    certificate = json.dumps(found.as_json(), indent=2)
+    shown[2].download_button(
+        "Certificate", certificate, f"{name}.certificate.json", "application/json", on_click="ignore"
+    )
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    held = io.BytesIO()
+    frame.write_parquet(held)
+    return held.getvalue()

@@ -1,0 +1,54 @@
+"""The chart in the page: a small component around the script of lightweight-charts, which draws on a canvas.
+
+Belongs here: putting its files together and calling it. Does not belong here: what it shows (`chart_series`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import streamlit.components.v1 as components
+
+from lake_assets.dashboard.chart_series import Chart
+from lake_resources.errors import SettingsError
+
+_OWN = Path(__file__).parent / "component"
+_SCRIPT = "lightweight-charts.js"
+
+
+def show_chart(chart: Chart, view: str) -> dict[str, Any]:
+    """Draw a chart.
+
+    Args:
+        chart: what is to be seen.
+        view: names what is looked at: while it stays the same, a redraw keeps the zoom.
+
+    Returns:
+        What the reader did last: `clicked`, epoch second of a bar, or `from` and `to` of the window looked at.
+    """
+    return _component()(series=chart.series, view=view, key="chart", default={}) or {}
+
+
+@cache
+def _component() -> Any:
+    return components.declare_component("minute_lake_chart", path=str(_directory()))
+
+
+def _directory() -> Path:
+    """A directory with our page and the library's script, which lie in different packages."""
+    spec = find_spec("lightweight_charts")
+    # The package itself is not imported: it opens windows of its own.
+    script = Path((spec.submodule_search_locations or [""])[0]) / "js" / _SCRIPT if spec else None
+    if script is None or not script.is_file():
+        raise SettingsError("the script of lightweight-charts is not installed", remedy="Run `make setup`")
+    directory = Path(tempfile.mkdtemp(prefix="minute-lake-chart-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    for file in [*_OWN.iterdir(), script]:
+        shutil.copyfile(file, directory / file.name)
+    return directory

@@ -1,0 +1,71 @@
+"""What every page asks: which table, which symbol, how often to look again; and how it says what went wrong.
+
+Belongs here: widgets that pages share. Does not belong here: any page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+
+import streamlit as st
+
+from lake_assets.at_rest import store_of
+from lake_assets.schema.table import Table
+from lake_assets.tables.declared import TABLES
+from lake_resources.clock import system_clock
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.root import require_lake
+
+REFRESH: dict[str, int | None] = {"15 s": 15, "30 s": 30, "1 min": 60, "2 min": 120, "5 min": 300, "never": None}
+
+
+def telling(page: Callable[[], None]) -> Callable[[], None]:
+    """A page that says in a sentence what it could not show."""
+
+    @wraps(page)
+    def shown() -> None:
+        try:
+            settings = LakeSettings()
+            require_lake(settings.lake_root, settings.exchange)
+            page()
+        except LakeError as error:
+            st.error(" ".join(str(error).split()))
+
+    return shown
+
+
+def now() -> datetime:
+    """The moment, UTC."""
+    return system_clock()
+
+
+def choose_table() -> Table:
+    """The table that was chosen in the sidebar."""
+    name = st.sidebar.selectbox("Table", list(TABLES), key="table", format_func=lambda each: TABLES[each].layout.title)
+    return TABLES[name]
+
+
+def choose_symbol(table: Table, settings: LakeSettings) -> str:
+    """The symbol that was chosen in the sidebar, of those that the table has rows of."""
+    symbols = symbols_of(table, settings)
+    if not symbols:
+        st.info(f"The {table.layout.title} has no rows yet: `make demo`, or materialize its partitions in Dagster.")
+        st.stop()
+    return str(st.sidebar.selectbox("Symbol", symbols, key=f"symbol-{table.name}"))
+
+
+def symbols_of(table: Table, settings: LakeSettings) -> list[str]:
+    """Symbols of which a table has committed partitions, in order."""
+    store = store_of(settings, table)
+    try:
+        return store.ledger.symbols_with_partitions()
+    finally:
+        store.close()
+
+
+def choose_refresh() -> int | None:
+    """Seconds between two looks, None for never."""
+    return REFRESH[st.sidebar.selectbox("Look again every", list(REFRESH), index=2, key="refresh")]

@@ -1,0 +1,62 @@
+"""The pages of the 1H table and of raw slices.
+
+Belongs here: what they hold, as tables. Does not belong here: the protocols themselves (`feed_1h`, `slices`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import polars as pl
+import streamlit as st
+
+from lake_assets.dashboard.choices import telling
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.bars_duckdb import BarsTable
+from lake_resources.storage.ledger.slice_rows import SliceRows
+
+
+@telling
+def show_feed() -> None:
+    """The 1H table: its newest rows, and every difference to the exchange that was ever seen."""
+    settings = LakeSettings()
+    st.title("BTCUSDT, 1 hour")
+    table = BarsTable(settings.resolved_feed_duckdb)
+    rows = table.published().rows
+    if rows.is_empty():
+        st.info("The 1H table has no rows yet: materialize `feed_1h` in Dagster, or run `lake feed-1h`.")
+        return
+    st.metric("Rows", f"{rows.height:,}")
+    st.dataframe(rows.tail(500).reverse())
+    st.download_button("CSV", rows.write_csv(), "ohlcv_btcusdt_1h.csv", "text/csv", on_click="ignore")
+    st.subheader("Restatements")
+    st.caption("Where the exchange says otherwise than it did. The table itself is never changed.")
+    st.dataframe(table.differences())
+
+
+@telling
+def show_slices() -> None:
+    """Raw slices: how many of each set are in which state, and those that are not whole."""
+    settings = LakeSettings()
+    st.title("Raw slices")
+    rows = SliceRows(settings.resolved_slices_ledger_url)
+    try:
+        sets = rows.slice_sets()
+        if not sets:
+            st.info("No slice is kept yet: set `LAKE_SLICE_SYMBOLS`, or run `lake slices run --once`.")
+            return
+        states = {of: rows.slice_rows(of) for of in sets}
+    finally:
+        rows.close()
+    st.dataframe([
+        {"endpoint": of.endpoint, "symbol": of.symbol, "interval": of.interval, **Counter(row.status for row in found)}
+        for of, found in states.items()
+    ])  # fmt: skip
+    st.subheader("Not whole")
+    open_ = [
+        {"symbol": of.symbol, "interval": of.interval, "start": row.start, "status": row.status, "reason": row.reason}
+        for of, found in states.items()
+        for row in found
+        if row.status != "ok"
+    ]
+    st.dataframe(pl.DataFrame(open_).with_columns(pl.from_epoch("start", "ms")) if open_ else open_)

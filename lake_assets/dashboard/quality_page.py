@@ -1,0 +1,80 @@
+"""The page of quality: the one verdict as a calendar, holes by cause, what is missing and how fresh all is.
+
+Belongs here: the page. Does not belong here: the states (`quality_days`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import altair as alt
+import polars as pl
+import streamlit as st
+
+from lake_assets.at_rest import store_of
+from lake_assets.dashboard.choices import choose_symbol, choose_table, now, symbols_of, telling
+from lake_assets.dashboard.quality_days import COLOURS, WORST_LAST, calendar, partition_states, window_of
+from lake_assets.quality.certificate import certify
+from lake_assets.validation.completeness import completeness_pct
+from lake_resources.settings import LakeSettings
+
+_SPANS = {"2 weeks": 14, "1 month": 31, "3 months": 92, "1 year": 366}
+
+
+@telling
+def show() -> None:
+    """The page."""
+    settings = LakeSettings()
+    table = choose_table()
+    symbol = choose_symbol(table, settings)
+    days = _SPANS[st.sidebar.selectbox("Days", list(_SPANS), index=1, key="span")]
+    moment = now()
+    start, end = window_of(days, moment)
+    expected = settings.start_utc, table.layout.start_of(moment - timedelta(minutes=settings.safety_lag_minutes))
+    st.title(f"Quality of the {table.layout.title}")
+    st.caption("The verdict that the ledger holds, the worst of each day. All times are UTC.")
+    store = store_of(settings, table)
+    try:
+        symbols = symbols_of(table, settings)
+        st.altair_chart(_heat(calendar(store, symbols, start, end, expected=expected), "day:O", "symbol:N"))
+        states = partition_states(store, symbol, start, end, expected=expected)
+        st.subheader(symbol)
+        if table.layout.span == "hour":
+            hours = states.with_columns(day=pl.col("start").dt.truncate("1d"), hour=pl.col("start").dt.hour())
+            st.altair_chart(_heat(hours, "day:O", "hour:O"))
+        first = store.ledger.first_partition(symbol)
+        begin = max(start, first) if first else start
+        found = certify(store, symbol, begin, end, now=moment, lag_minutes=settings.safety_lag_minutes)
+        watermark = store.ledger.watermark(symbol)
+        shown = st.columns(4)
+        shown[0].metric("Complete", f"{completeness_pct(found.present_rows, found.expected_rows)} %")
+        shown[1].metric("Without explanation", f"{found.unexplained_rows:,}")
+        shown[2].metric("Revised values", f"{found.revised_values:,}")
+        shown[3].metric("Accounted for until", f"{watermark:%m-%d %H:%M}" if watermark else "nothing yet")
+        st.subheader("Holes")
+        st.dataframe(
+            [{"from": hole.start, "to": hole.end, "rows": hole.rows, "cause": hole.cause, "explained": hole.explained}
+             for hole in found.holes]
+        )  # fmt: skip
+        st.subheader("Doubts")
+        st.dataframe(
+            [{"partition": at, "verdict": doubt.kind, "why": doubt.text} for at, doubt in found.doubts.items()]
+        )
+        st.subheader("Sources that had nothing")
+        st.dataframe([vars(row) for row in store.ledger.missing_sources(symbol)])
+    finally:
+        store.close()
+
+
+def _heat(states: pl.DataFrame, x: str, y: str) -> alt.Chart:
+    plain = states.with_columns(day=pl.col("day").dt.strftime("%Y-%m-%d")).select(pl.exclude("start", "reason"))
+    known = [state for state in WORST_LAST if state in COLOURS]
+    scale = alt.Scale(domain=known, range=[COLOURS[each] for each in known])
+    chart: alt.Chart = alt.Chart(alt.InlineData(values=plain.to_dicts())).mark_rect(stroke="white")
+    shown: alt.Chart = chart.encode(
+        x=alt.X(x, title=None),
+        y=alt.Y(y, title=None),
+        color=alt.Color("state:N", scale=scale, title="verdict"),
+        tooltip=["day:N", "state:N", "rows:Q", "expected:Q"],
+    )
+    return shown

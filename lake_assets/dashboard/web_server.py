@@ -1,0 +1,36 @@
+"""The server of the dashboard, on loopback behind the guard: `python -m lake_assets.dashboard.web_server`.
+
+Belongs here: this one process. Does not belong here: pages, the rules (`lake_resources.local_web`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+import uvicorn
+from streamlit import config
+
+from lake_resources.local_web import Guard, Rules
+from lake_resources.settings import LakeSettings
+
+SCRIPT = Path(__file__).with_name("app.py")
+_OPTIONS = {
+    "browser.gatherUsageStats": False,  # it reports to nobody
+    "client.showErrorDetails": "none",  # a fault of ours is a sentence to the reader; the log has it whole
+    "client.toolbarMode": "minimal",
+    "server.fileWatcherType": "none",
+}
+
+
+def main() -> None:
+    """Serve until interrupted. It listens on 127.0.0.1 alone, whatever the settings say of the web UI."""
+    settings = LakeSettings()
+    for name, value in _OPTIONS.items():
+        config.set_option(name, value)
+    rules = Rules(frozenset(settings.web_hosts), settings.web_token, no_forms=True)
+    uvicorn.run(Guard(st.App(SCRIPT), rules), host="127.0.0.1", port=settings.dashboard_port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The dashboard as a person sees it: its server, a chart with its holes, and nothing from outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from lake_tests.support.chromium import QUIET
+from lake_tests.support.holed_lake import holed_lake
+from lake_tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    root = tmp_path / "lake"
+    holed_lake(root)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ, "LAKE_ROOT": str(root), "LAKE_EXCHANGE": "simulator", "LAKE_DASHBOARD_PORT": str(port),
+        "LAKE_START": "2026-01-15", "HOME": str(tmp_path),
+    }  # fmt: skip
+    log = (tmp_path / "log").open("wb")
+    command = [sys.executable, "-m", "lake_assets.dashboard.web_server"]
+    served = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def listens() -> bool:
+        assert served.poll() is None, (tmp_path / "log").read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(listens, "the dashboard")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        served.terminate()
+        served.wait(60)
+        log.close()
+
+
+def test_holes_are_seen_and_nothing_comes_from_outside(address: str) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here: Debian's package `chromium` provides it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(120_000)
+        outside: list[str] = []
+        page.on("request", lambda asked: None if _local(asked.url, address) else outside.append(asked.url))
+        page.goto(address)
+        page.get_by_label("Window").click()
+        page.get_by_text("from … to …").click()
+        page.get_by_label("From (UTC, ISO 8601)").fill("2026-01-15")
+        page.get_by_label("From (UTC, ISO 8601)").press("Enter")
+        page.get_by_label("To", exact=True).fill("2026-01-16")
+        page.get_by_label("To", exact=True).press("Enter")
+        chart = page.frame_locator("iframe")
+        chart.locator("body[data-bars='1380'][data-holes='60']").wait_for()
+        chart.locator("#charts").click(position={"x": 300, "y": 200})
+        page.get_by_text("of 60 rows").first.wait_for()
+        page.get_by_text("Quality", exact=True).click()
+        page.get_by_text("Quality of the minute table").wait_for()
+        assert outside == []
+        for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example", "Upgrade": "websocket"}):
+            assert page.request.post(address, headers=headers).status == 403
+        browser.close()
+
+
+def _local(url: str, address: str) -> bool:
+    return url.startswith((address, address.replace("http:", "ws:"), "data:", "blob:", "about:"))
