@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -14,6 +15,10 @@ from xdist.scheduler import LoadFileScheduling
 os.environ.setdefault("LAKE_SPOT_SYMBOLS", "")
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# The same examples each time and on any machine: no run may fail for its luck or for its speed.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

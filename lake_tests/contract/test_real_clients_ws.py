@@ -32,7 +32,7 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
     """Run a client to its end; its own warnings are not ours."""
 
     async def limited() -> None:
-        await asyncio.wait_for(work(), 20)
+        await asyncio.wait_for(work(), 120)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -233,7 +233,7 @@ def test_a_commit_between_its_file_and_its_ledger_row_is_no_damage(empty, killed
     vars(halted)["ledger"] = Between(halted.engine, store.layout, store.root)
     with pytest.raises(KeyboardInterrupt) if killed else nullcontext():
         commit_partitions(halted, SYMBOL, [candidate(at(5), value=2.0)], clock=clock)
-    found = compact(empty, day(), stale, clock=clock) if killed else running[0].result(timeout=30)
+    found = compact(empty, day(), stale, clock=clock) if killed else running[0].result(timeout=240)
     assert found.status == "changed_meanwhile"
     recover(store)
     assert compacted(empty, day()).status == "compacted"

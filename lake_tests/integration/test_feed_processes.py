@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lake_resources.clock import HOUR
 from lake_resources.errors import PartitionBusy
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
+from lake_tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
@@ -45,6 +45,8 @@ def exchange() -> SimulatorServer:
 def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_path: Path, hours: int) -> None:
     with exchange() as sim:
         reader = start("read", str(tmp_path), str(hours))
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
         writers = [start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), str(hours)) for _ in range(2)]
         first, second = (ended(writer) for writer in writers)
         assert first.get("append", 0) + second.get("append", 0) == hours
@@ -69,12 +71,12 @@ def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Pat
         for _ in range(kills):
             writer = start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "200")
             before = table.published().rows.height
-            timer = threading.Event()
-            for _ in range(600):
-                if table.published().rows.height > before + 2 or writer.poll() is not None:
-                    break
-                timer.wait(0.05)
-            writer.kill()
+            try:
+                wait_until(
+                    lambda before=before: table.published().rows.height > before + 2, "three hours", every_s=0.05
+                )
+            finally:
+                writer.kill()
             writer.communicate()
             state = table.snapshot()
             assert audit(state.rows, state.chain).changed == ()

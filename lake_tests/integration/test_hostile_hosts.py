@@ -24,6 +24,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 PLAIN = HEAD + b"Connection: close\r\n\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 STRICT = InputLimits(answer_bytes=1 << 20, download_bytes=1 << 20, answer_s=1.0, download_s=1.0, slow_s=0.3)
+SMALL = InputLimits(answer_bytes=1 << 20, download_bytes=1 << 20)
+"""For what ends by itself or by its size, on any machine."""
 PACKED = gzip.compress(bytes(64 << 20), 1)
 
 
@@ -69,12 +71,12 @@ BROKEN = {
 }
 
 
-def client_of(url: str, limits: InputLimits = STRICT) -> HttpClient:
-    return HttpClient(url, timeout_s=0.5, connections=1, gzip=True, limits=limits)
+def client_of(url: str, limits: InputLimits) -> HttpClient:
+    return HttpClient(url, timeout_s=0.5 if limits is STRICT else 30, connections=1, gzip=True, limits=limits)
 
 
-def got(url: str, *, streamed: bool) -> None:
-    client = client_of(url)
+def got(url: str, limits: InputLimits, *, streamed: bool) -> None:
+    client = client_of(url, limits)
     try:
         if streamed:
             with client.stream("/x") as answer:
@@ -89,25 +91,22 @@ def got(url: str, *, streamed: bool) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("name", OVER)
 def test_what_has_no_end_is_given_up_at_a_limit(name: str, streamed: bool) -> None:
-    with hostile(OVER[name]) as url:
-        began = time.monotonic()
-        with pytest.raises(OverLimit, match=r"GET http://127.0.0.1:\d+/x: .*LAKE_LIMITS__"):
-            got(url, streamed=streamed)
-        assert time.monotonic() - began < 5
+    with hostile(OVER[name]) as url, pytest.raises(OverLimit, match=r"GET http://127.0.0.1:\d+/x: .*LAKE_LIMITS__"):
+        got(url, STRICT, streamed=streamed)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_no_http_is_a_transport_error(name: str, streamed: bool) -> None:
     with hostile(BROKEN[name]) as url, pytest.raises(TransportError, match="no complete answer"):
-        got(url, streamed=streamed)
+        got(url, SMALL, streamed=streamed)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_packed_body_is_given_up_where_it_inflates_too_far(streamed: bool) -> None:
     head = HEAD + f"Content-Encoding: gzip\r\nContent-Length: {len(PACKED)}\r\n\r\n".encode()
     with hostile(lambda: [head, PACKED]) as url, pytest.raises(OverLimit, match="more than 1,048,576 bytes"):
-        got(url, streamed=streamed)
+        got(url, SMALL, streamed=streamed)
 
 
 @pytest.mark.parametrize("status", [b"404 Not Found", b"503 Busy", b"302 Found"])
@@ -125,7 +124,7 @@ def test_the_rest_of_a_long_error_body_is_not_read(status: bytes) -> None:
 
 def test_a_checksum_without_end_costs_no_memory_and_names_its_url() -> None:
     with hostile(without_end(PLAIN, b"a" * 65_536)) as url:
-        vision = VisionClient(url, timeout_s=1, attempts=1)
+        vision = VisionClient(url, timeout_s=30, attempts=1)
         with pytest.raises(OverLimit, match=r"BTCUSDT-1m-2024-01-01.zip.CHECKSUM: a body of more than 4,096 bytes"):
             vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", "2024-01-01")
         vision.close()
@@ -136,7 +135,7 @@ def test_a_wait_that_makes_no_sense_is_bounded(wait: str) -> None:
     head = f"HTTP/1.1 429 Slow\r\nRetry-After: {wait}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
     slept: list[float] = []
     with hostile(lambda: [head]) as url:
-        vision = VisionClient(url, timeout_s=1, attempts=2, sleep=slept.append)
+        vision = VisionClient(url, timeout_s=30, attempts=2, sleep=slept.append)
         with pytest.raises(ExchangeError, match="429"):
             vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", "2024-01-01")
         vision.close()
@@ -172,7 +171,7 @@ def bomb(path: Path, block: bytes, blocks: int) -> None:
 
 def measured(path: Path, stream: str, tmp_path: Path) -> tuple[int, str]:
     command = [sys.executable, "-c", MEASURE, str(Path(__file__).parents[2]), str(path), stream, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     peak_mib, _, said = done.stdout.partition(" ")
     return int(peak_mib), said
 

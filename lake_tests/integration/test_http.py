@@ -13,7 +13,7 @@ from lake_tests.support.scripted_exchange import Reply, in_order, scripted
 
 def test_names_of_any_script_and_a_base_path_are_kept() -> None:
     with scripted(in_order(Reply(b"ok"))) as server:
-        client = HttpClient(server.base_url + "/proxy", timeout_s=2, connections=1)
+        client = HttpClient(server.base_url + "/proxy", timeout_s=30, connections=1)
         assert client.get("/币安USDT/x.zip", {"symbol": "币安人生USDT", "limit": 5}).body == b"ok"
         client.close()
     path, query = server.requests[0]
@@ -24,7 +24,7 @@ def test_names_of_any_script_and_a_base_path_are_kept() -> None:
 def test_compressed_answers_are_unpacked_only_where_asked_for() -> None:
     packed = Reply(gzip.compress(b"[1]"), headers={"Content-Encoding": "gzip"})
     with scripted(in_order(packed)) as server:
-        client = HttpClient(server.base_url, timeout_s=2, connections=1, gzip=True)
+        client = HttpClient(server.base_url, timeout_s=30, connections=1, gzip=True)
         assert client.get("/").body == b"[1]"
         client.close()
 
@@ -32,7 +32,7 @@ def test_compressed_answers_are_unpacked_only_where_asked_for() -> None:
 def test_a_stream_gives_the_body_in_pieces_and_finds_the_cut() -> None:
     body = bytes(range(256)) * 4096
     with scripted(in_order(Reply(body), Reply(body, cut=1))) as server:
-        client = HttpClient(server.base_url, timeout_s=2, connections=1)
+        client = HttpClient(server.base_url, timeout_s=30, connections=1)
         with client.stream("/") as answer:
             assert answer.status == 200
             pieces = list(answer.pieces)
@@ -46,7 +46,7 @@ def test_a_stream_gives_the_body_in_pieces_and_finds_the_cut() -> None:
 def test_an_unread_body_does_not_reach_the_next_answer() -> None:
     body = b"x" * (1 << 20)
     with scripted(in_order(Reply(body), Reply(b"gone", 404), Reply(b"next"))) as server:
-        client = HttpClient(server.base_url, timeout_s=2, connections=1)
+        client = HttpClient(server.base_url, timeout_s=30, connections=1)
         with client.stream("/"):
             pass
         with client.stream("/") as answer:
@@ -57,7 +57,7 @@ def test_an_unread_body_does_not_reach_the_next_answer() -> None:
 
 def test_a_server_that_speaks_no_tls_is_a_transport_error() -> None:
     with scripted(in_order(Reply(b"ok"))) as server:
-        client = HttpClient(server.base_url.replace("http:", "https:"), timeout_s=2, connections=1, remedy="Look here")
+        client = HttpClient(server.base_url.replace("http:", "https:"), timeout_s=30, connections=1, remedy="Look here")
         with pytest.raises(TransportError, match=r"SSL.*Look here"):
             client.get("/")
         client.close()

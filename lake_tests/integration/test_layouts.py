@@ -42,6 +42,7 @@ from lake_tests.support.layouts import (
     schema,
     starts,
 )
+from lake_tests.support.waiting import wait_until
 
 END = MONTH + timedelta(days=28)
 WHOLE = Period(SYMBOL, "month", MONTH, END)
@@ -147,10 +148,9 @@ def test_a_writer_killed_anywhere_loses_nothing(store: Store) -> None:
     with nursery() as writers:
         for _ in range(10):
             (process,) = writers.start(["table", str(store.root), store.layout.name, last])
-            deadline = time.monotonic() + 60
-            while not log.exists() or len(log.read_text().splitlines()) == met:
-                assert time.monotonic() < deadline, "the writer does not write"
-                time.sleep(0.001)
+            wait_until(
+                lambda met=met: log.exists() and len(log.read_text().splitlines()) > met, "a commit", every_s=0.001
+            )
             time.sleep(chance.uniform(0, 0.1))
             os.kill(process, signal.SIGKILL)
             assert writers.wait() == [-signal.SIGKILL]

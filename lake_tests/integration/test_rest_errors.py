@@ -54,7 +54,7 @@ def hands() -> Hands:
 def opened(tmp_path: Path, hands: Hands) -> Opened:
     def open_(base_url: str) -> BinanceRest:
         governor = WeightGovernor(tmp_path / "governor.sqlite", hands.clock, sleep=hands.sleep)
-        return BinanceRest(base_url, governor=governor, clock=hands.clock, timeout_s=2, sleep=hands.sleep)
+        return BinanceRest(base_url, governor=governor, clock=hands.clock, timeout_s=30, sleep=hands.sleep)
 
     return open_
 

@@ -100,7 +100,7 @@ def test_a_slow_answer_comes_late_and_whole(sim: SimulatorServer, http: httpx.Cl
     assert time.monotonic() - began >= 0.4
     sim.faults.add(Fault(kind="slow", path=TIME, times=1, delay_s=5))
     with pytest.raises(httpx.ReadTimeout):
-        http.get(TIME, timeout=0.2)
+        http.get(TIME, timeout=httpx.Timeout(30, read=0.2))
 
 
 @pytest.mark.parametrize("path", ["/fapi/v1/klines?symbol=BTCUSDT&interval=1m", KLINES])
@@ -284,7 +284,7 @@ def test_the_command_line_serves() -> None:
             line = process.stdout.readline()
             base = next(word for word in line.split() if word.startswith("http://"))
             assert "seed 7" in line
-            assert httpx.get(f"{base}{TIME}", timeout=20).status_code == 200
+            assert httpx.get(f"{base}{TIME}", timeout=120).status_code == 200
         finally:
             process.terminate()
             process.wait(20)

@@ -31,7 +31,7 @@ _DEAF = [
     "1",
     "-r",
     "1",
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)",
+    "import signal, time; signal.signal(15, lambda *_: print(2, flush=True)); print(1, flush=True); time.sleep(200)",
 ]
 _SLEEPS = ["timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)"]
 
@@ -45,7 +45,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 def _killed(stack: Stack, name: str) -> int:
     process = stack.processes[name]
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(120)
     return process.pid
 
 
@@ -66,23 +66,24 @@ def test_a_kept_process_is_started_again_with_growing_pauses(stack: Stack) -> No
         assert stack.tend() == []
         pauses = []
         for _ in range(2):
+            began = time.monotonic()
             before = _killed(stack, "collector")
             said = _said(stack, "ended with code -9")
             stack.check()
-            began = time.monotonic()
             _said(stack, "was started again")
             pauses.append(time.monotonic() - began)
             assert stack.processes["collector"].pid != before
         assert "collector.log" in said
         assert stack.processes["collector"].poll() is None
-        assert 0.1 < pauses[0] < pauses[1]
+        assert pauses[0] >= 0.2
+        assert pauses[1] >= 0.4
     assert stack.processes["collector"].poll() is not None
 
 
 def test_another_process_that_ends_is_an_error_with_its_log(stack: Stack) -> None:
     with stack:
         stack.start("daemon", ["no_such_module_of_ours"], dict(os.environ))
-        stack.processes["daemon"].wait(20)
+        stack.processes["daemon"].wait(120)
         with pytest.raises(LakeError, match=r"daemon ended with code 1(.|\n)*no_such_module_of_ours"):
             stack.check()
 
@@ -91,7 +92,7 @@ def test_only_the_end_of_a_log_is_told(stack: Stack) -> None:
     (stack.logs / "daemon.log").write_text("old\n" * 1_000_000)
     with stack:
         stack.start("daemon", ["no_such_module_of_ours"], dict(os.environ))
-        stack.processes["daemon"].wait(20)
+        stack.processes["daemon"].wait(120)
         with pytest.raises(LakeError, match=r"no_such_module_of_ours") as ended:
             stack.check()
     assert len(str(ended.value)) < 2_000
@@ -101,35 +102,41 @@ def test_a_kept_process_is_started_again_while_another_is_waited_for(stack: Stac
     with stack:
         stack.keep("collector", _SLEEPS, dict(os.environ))
         before = _killed(stack, "collector")
-        stack.wait_for("it", lambda: stack.processes["collector"].pid != before, timeout_s=10)
+        stack.wait_for("it", lambda: stack.processes["collector"].pid != before, timeout_s=120)
 
 
 def test_children_of_a_dead_process_end_with_the_stack(stack: Stack) -> None:
     with stack:
         stack.start("daemon", _LEAVES_A_CHILD, dict(os.environ))
         group = stack.processes["daemon"].pid
-        stack.processes["daemon"].wait(20)
+        stack.processes["daemon"].wait(120)
         assert not group_gone(group)
     wait_until(lambda: group_gone(group), "the end of the child")
 
 
-def test_a_second_interrupt_kills_at_once(stack: Stack) -> None:
+def test_a_second_interrupt_kills_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STOP_S", 600.0)
+    log = stack.logs / "daemon.log"
+
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     stack.start("daemon", _DEAF, dict(os.environ))
-    stack.wait_for("it", lambda: (stack.logs / "daemon.log").read_text().startswith("1"), timeout_s=20)
+    stack.wait_for("it", lambda: log.read_text().startswith("1"), timeout_s=120)
     before = signal.signal(signal.SIGUSR1, interrupt)
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
-    began = time.monotonic()
+
+    def when_it_is_deaf() -> None:
+        wait_until(lambda: "2" in log.read_text(), "its first signal")
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    beside = threading.Thread(target=when_it_is_deaf)
+    beside.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             stack.stop()
     finally:
-        timer.join()
+        beside.join()
         signal.signal(signal.SIGUSR1, before)
-    assert time.monotonic() - began < module._STOP_S
     assert stack.processes["daemon"].returncode == -signal.SIGKILL
 
 
@@ -158,7 +165,7 @@ def test_processes_end_with_a_stack_that_is_killed(tmp_path: Path) -> None:
         child = int(parent.stdout.readline())
     assert not gone(child)
     parent.kill()
-    parent.wait(10)
+    parent.wait(120)
     wait_until(lambda: gone(child), "the end of the child")
 
 

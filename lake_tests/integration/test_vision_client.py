@@ -45,7 +45,7 @@ def exchange(simulator: SimulatorServer) -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def vision(exchange: SimulatorServer) -> Iterator[VisionClient]:
-    client = VisionClient(exchange.base_url, timeout_s=2, connections=8, sleep=lambda _: None)
+    client = VisionClient(exchange.base_url, timeout_s=30, connections=8, sleep=lambda _: None)
     yield client
     client.close()
 
@@ -170,7 +170,8 @@ def test_network_faults(
     expected: type[Exception],
     calls: int,
 ) -> None:
-    vision = VisionClient(exchange.base_url, timeout_s=0.4, connections=8, sleep=lambda _: None)
+    timeout_s = 0.4 if fault.kind == "slow" else 30
+    vision = VisionClient(exchange.base_url, timeout_s=timeout_s, connections=8, sleep=lambda _: None)
     exchange.faults.add(fault)
     with pytest.raises(expected, match="LAKE_VISION_URL" if expected is not ServerError else "503"):
         vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -86,11 +85,9 @@ def watching(chosen: LakeSettings, started: datetime = NOW) -> Iterator[list[str
     try:
         yield lines
     finally:
-        begun = time.monotonic()
         stop.set()
         thread.join()
     assert failed == []
-    assert time.monotonic() - begun < 60
 
 
 def test_an_alert_is_one_json_message(hook: Receiver) -> None:
@@ -234,6 +231,8 @@ def test_the_process_outlives_a_look_that_failed(
         with watching(chosen) as lines:
             wait_until(lambda: hook.bodies)
             assert json.loads(heartbeat_path(chosen).read_text())["status"] == "ERROR"
+            with dg.DagsterInstance.get() as instance:
+                beat(instance, datetime.now(UTC))
             lock.close()
             wait_until(lambda: len(hook.bodies) == 2)
             assert json.loads(heartbeat_path(chosen).read_text())["status"] == "HEALTHY"

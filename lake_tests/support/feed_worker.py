@@ -48,6 +48,8 @@ def read(root: Path, rows: int) -> None:
     """Open the copy again and again until it has `rows` rows; writes reads and the row counts seen."""
     path = BarsTable(root / "ohlcv.duckdb").published_path
     reads, seen = 0, [0]
+    sys.stdout.write("reading\n")
+    sys.stdout.flush()
     while seen[-1] < rows:
         if not path.exists():
             time.sleep(0.01)

@@ -7,6 +7,7 @@ Run as a script: `python governor_worker.py REPOSITORY hammer|call FILE ...`.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -22,8 +23,12 @@ SPEED = 20
 EPOCH = datetime(2026, 2, 15, 12, 0, tzinfo=UTC)
 
 
-def hammer(path: Path, share: float, began: float, seconds: float) -> None:
-    """Acquire as fast as it goes; tell how much was granted in each minute."""
+def hammer(path: Path, share: float, processes: int, seconds: float) -> None:
+    """Acquire as fast as it goes, once so many are there; tell how much was granted in each minute since then."""
+    (path.parent / f"here-{os.getpid()}").touch()
+    while len(here := list(path.parent.glob("here-*"))) < processes:
+        time.sleep(0.01)
+    began = max(each.stat().st_mtime for each in here)
 
     def clock() -> datetime:
         return EPOCH + timedelta(seconds=(time.time() - began) * SPEED)
@@ -58,6 +63,6 @@ def call(path: Path, base_url: str, calls: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[2] == "hammer":
-        hammer(Path(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5]), float(sys.argv[6]))
+        hammer(Path(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]))
     else:
         call(Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

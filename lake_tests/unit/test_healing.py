@@ -175,10 +175,10 @@ def test_gaps_found_while_an_answer_is_awaited_are_journalled(tmp_path: Path) ->
 
     async def both() -> None:
         tasks = [asyncio.create_task(one.healer.watch()), asyncio.create_task(one.healer.run())]
-        await asyncio.wait_for(asked.wait(), 5.0)
+        await asyncio.wait_for(asked.wait(), 60.0)
         one.hear(7, 9, symbol=OTHER)
         one.now_s += 3.0
-        for _ in range(50):
+        for _ in range(1000):
             await asyncio.sleep(0.05)
             if len(one.rows) == 2:
                 break
