@@ -68,13 +68,29 @@ def record_partitions(
     """
     for partition, metadata in events.items():
         context.log_event(dg.AssetMaterialization(asset_key=key, partition=partition, metadata=metadata))
-    targets = _targets(context, key, list(events))
-    for partition, outcomes in judged:
-        if outcomes and partition not in events:
-            # A failed check that judges no materialization would leave the hour's last good status in the UI.
-            targets |= _targets(context, key, [partition])
+    yield from evaluations(context, key, judged)
+
+
+def evaluations(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    key: dg.AssetKey,
+    judged: Iterable[tuple[str, Sequence[CheckOutcome]]],
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The check rows of partitions, each of the newest materialization that there is of it."""
+    found = list(judged)
+    # A failed check that judges no materialization would leave the hour's last good status in the UI.
+    targets = _targets(context, key, [partition for partition, outcomes in found if outcomes])
+    for partition, outcomes in found:
         for outcome in (each for each in outcomes if not each.empty):
             yield _evaluation(key, partition, outcome, targets.get(partition))
+
+
+def run_partitions(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Sequence[str] | None:
+    """Partitions that a run of checks was asked for; None where it names none, as the UI's button does."""
+    tags = context.run.tags
+    if "dagster/partition" in tags or "dagster/asset_partition_range_start" in tags:
+        return context.op_execution_context.partition_keys
+    return None
 
 
 def record_unsaid(
@@ -126,7 +142,7 @@ def raise_for_failed(symbol: str, layout: TableLayout, results: Sequence[HourRes
 
 
 def _targets(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: list[str]
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, key: dg.AssetKey, partitions: list[str]
 ) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
     if not partitions:
         return {}

@@ -9,6 +9,7 @@ import dagster as dg
 
 from lake_assets.assets.feed_1h import build_feed_asset
 from lake_assets.assets.kline_slices import build_kline_slices_asset
+from lake_assets.assets.parity_check import build_parity_check
 from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset
 from lake_assets.assets.table_list import build_table_assets
@@ -17,6 +18,7 @@ from lake_assets.jobs.job_list import build_jobs
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
 from lake_assets.sensors.sensor_list import build_sensors
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.market import MARKETS
 from lake_resources.settings import LakeSettings
 
@@ -42,8 +44,10 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         for symbol in settings.slice_symbols
         for interval in settings.slice_intervals
     ]
+    parity = [build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols]
     jobs = build_jobs(settings)
     return dg.Definitions(
+        asset_checks=parity,
         assets=[*assets, *reports, *raw, build_feed_asset(settings)],
         jobs=jobs,
         sensors=build_sensors(settings, jobs),

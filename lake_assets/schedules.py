@@ -16,6 +16,7 @@ from lake_assets.jobs.closed_periods import COMPACTION_JOB
 from lake_assets.jobs.feed_hours import FEED_JOB, request_feed_hours
 from lake_assets.jobs.history_pruning import PRUNE_JOB
 from lake_assets.jobs.quality_reports import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB, request_report_cards
+from lake_assets.jobs.table_partitions import API_PARITY_JOB
 from lake_resources.settings import LakeSettings
 
 Request = Callable[[LakeSettings, datetime], dg.RunRequest | dg.SkipReason]
@@ -57,6 +58,13 @@ TIMETABLE = (
         PRUNE_JOB,
         "Deletes what the hot band leaves behind once nothing depends on it.",
         why="Between the feed at minute 2 and the daily reports from minute 40 on.",
+    ),
+    Timed(
+        "api_parity_hourly",
+        "50 * * * *",
+        API_PARITY_JOB,
+        "Compares hours that were not compared since they were committed with the exchange's klines of now.",
+        why="Late in the hour: the hour before is whole and settled, and the reports of minute 40 are under way.",
     ),
     Timed(
         "audit_daily",

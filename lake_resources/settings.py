@@ -102,6 +102,7 @@ class LakeSettings(BaseSettings):
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
     max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
     weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
+    parity_weight_share: float = Field(0.1, gt=0, le=1, description="Share of it that comparing stored hours may take.")
     governor_path: Path | None = Field(
         None,
         description="SQLite file of the weight governor. The exchange counts by IP, so all lakes of a host share "

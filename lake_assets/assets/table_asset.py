@@ -12,7 +12,16 @@ from typing import Any, Protocol
 import dagster as dg
 
 from lake_assets.assets.vision import log_archive, offered_streams
-from lake_assets.checks import check_specs, close_checks, raise_for_failed, record_results, record_unsaid
+from lake_assets.audit.stored_checks import STORED_CHECKS, newest_partitions, stored_outcomes
+from lake_assets.checks import (
+    check_specs,
+    close_checks,
+    evaluations,
+    raise_for_failed,
+    record_results,
+    record_unsaid,
+    run_partitions,
+)
 from lake_assets.dagster_names import (
     AUTOMATION_TAG,
     FORCE_TAG,
@@ -103,10 +112,17 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
         name=table_op(layout, symbol),
         specs=[spec],
         check_specs=check_specs(key, partitions, shown.checks),
+        # So that checks can be executed alone, on what is stored.
+        can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(at_once),
     )
     def partitions_of_table(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open().of(table)
+        if not context.selected_asset_keys:
+            asked = run_partitions(context)
+            yield from _stored(context, opened, symbol, key, asked)
+            yield from close_checks(key, [each.name for each in context.selected_asset_check_keys])
+            return
         if context.run.tags.get(VISION_TAG) == "true":
             opened = replace(opened, ask_rest=False)
         starts = [partition_start(layout, partition) for partition in context.partition_keys]
@@ -126,7 +142,29 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
         if any(result.failed for result in results):
             told = {partition_key(layout, result.hour): result.outcomes for result in results if result.present}
             yield from record_unsaid(context, key, told, shown.checks)
-        yield from close_checks(key, shown.checks)
+        yield from close_checks(key, [each.name for each in context.selected_asset_check_keys])
         raise_for_failed(symbol, layout, results)
 
     return partitions_of_table
+
+
+def _stored(
+    context: dg.AssetExecutionContext, lake: Lake, symbol: str, key: dg.AssetKey, asked: Sequence[str] | None
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Rows of the selected checks about partitions as they are stored; of those that need their sources there is none.
+
+    A run that names no partition, as the UI's button does, is about the newest ones.
+    """
+    layout = lake.store.layout
+    named = [partition_start(layout, partition) for partition in asked or ()]
+    starts = newest_partitions(lake, symbol) if asked is None else named
+    chosen = {each.name for each in context.selected_asset_check_keys}
+    if needing := sorted(chosen - set(STORED_CHECKS)):
+        context.log.info(f"{', '.join(needing)} compare sources: materialize the partition to have them looked at")
+    found = stored_outcomes(lake, symbol, starts)
+    context.log.info(f"{len(found)} of {len(starts)} stored {layout.span}s of {symbol} were looked at")
+    judged = [
+        (partition_key(layout, start), [each for each in outcomes if each.name in chosen])
+        for start, outcomes in found.items()
+    ]
+    yield from evaluations(context, key, judged)

@@ -14,20 +14,17 @@ from typing import Literal
 
 import polars as pl
 
+from lake_assets.audit.api_parity import stored_klines
 from lake_assets.lake import Lake
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.parity import compare_stream
 from lake_assets.validation.rollup_parity import hour_bar_differences
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import Revision
-from lake_resources.storage.reader import scan
 
 SEALED_AFTER = timedelta(hours=24)
 """Before that the exchange may still correct a kline, and a late archive may still replace it."""
 HOUR_BARS = "klines_1h"
-_COLUMNS = UM_MINUTE.verbatim(KLINES_1M.name)
-"""Columns of the minute table that are klines verbatim, and their wire names."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
     revisions: list[Revision] = []
     minutes = bars = only_lake = only_exchange = 0
     for hour in hours:
-        ours = _wire(lake, symbol, hour)
+        ours = stored_klines(lake, symbol, hour, hour + HOUR)
         theirs = lake.rest.fetch(KLINES_1M.name, symbol, hour, hour + HOUR)
         # The lake is the earlier of the two, as a capture is the earlier of it and its archive.
         parity = compare_stream(KLINES_1M, theirs, ours, hour, hour + HOUR)
@@ -106,16 +103,6 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
         lake.ledger.record_revisions(found)
         revisions += found
     return AtRest(symbol, tuple(hours), minutes, bars, only_lake, only_exchange, tuple(revisions))
-
-
-def _wire(lake: Lake, symbol: str, hour: datetime) -> pl.DataFrame:
-    rows = scan(lake.store, symbol, hour, hour + HOUR, list(_COLUMNS)).collect()
-    return (
-        rows.rename(_COLUMNS)
-        .with_columns(close_time=pl.col("open_time") + pl.duration(minutes=1) - pl.duration(milliseconds=1))
-        .select(list(KLINES_1M.columns))
-        .cast(pl.Schema(KLINES_1M.columns))
-    )
 
 
 def _source(lake: Lake, symbol: str, hour: datetime) -> str:

@@ -16,8 +16,8 @@ AssetJob = UnresolvedAssetJobDefinition
 Job = dg.JobDefinition | AssetJob
 
 
-def asset_job(name: str, keys: Iterable[dg.AssetKey], text: str) -> AssetJob:
-    """A job that materializes some assets.
+def asset_job(name: str, keys: Iterable[dg.AssetKey], text: str, *, but: Iterable[dg.AssetCheckKey] = ()) -> AssetJob:
+    """A job that materializes some assets, with their checks.
 
     It executes in one process: a step process of its own would add 3 s of CPU to every run.
 
@@ -25,7 +25,17 @@ def asset_job(name: str, keys: Iterable[dg.AssetKey], text: str) -> AssetJob:
         name: of the job; sensors and schedules launch it by this name.
         keys: the assets, which must all have the same partitions or none.
         text: what the UI says of it.
+        but: checks that are left out.
     """
+    selection: dg.AssetSelection = dg.AssetSelection.assets(*keys)
+    left_out = list(but)
+    if left_out:
+        selection = selection - dg.AssetSelection.checks(*left_out)
+    return dg.define_asset_job(name, selection=selection, executor_def=dg.in_process_executor, description=text)
+
+
+def check_job(name: str, keys: Iterable[dg.AssetCheckKey], text: str) -> AssetJob:
+    """A job that executes some checks and materializes nothing."""
     return dg.define_asset_job(
-        name, selection=dg.AssetSelection.assets(*keys), executor_def=dg.in_process_executor, description=text
+        name, selection=dg.AssetSelection.checks(*keys), executor_def=dg.in_process_executor, description=text
     )

@@ -13,7 +13,7 @@ from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
 from lake_assets.jobs.slice_days import build_slice_jobs
-from lake_assets.jobs.table_partitions import build_table_jobs
+from lake_assets.jobs.table_partitions import build_parity_job, build_table_jobs
 from lake_resources.settings import LakeSettings
 
 
@@ -23,6 +23,7 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
         *build_sensor_jobs(settings),
         build_prune_job(settings),
         build_feed_job(),
+        build_parity_job(settings),
         *build_report_jobs(settings),
         build_compaction_job(settings),
         build_repair_job(settings),

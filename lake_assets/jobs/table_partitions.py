@@ -6,13 +6,17 @@ Belongs here: their names and what they select. Does not belong here: when they 
 
 from __future__ import annotations
 
+import dagster as dg
+
+from lake_assets.assets.parity_check import parity_check_keys
 from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.dagster_names import table_job
-from lake_assets.jobs.asset_job import AssetJob, asset_job
+from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
 from lake_assets.metadata import table_key
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 
+API_PARITY_JOB = "api_parity"
 MINUTE_JOB = table_job(UM_MINUTE.layout)
 
 
@@ -24,6 +28,18 @@ def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:
             [table_key(table.layout, symbol) for symbol in symbols_of(table, settings)],
             f"{table.layout.span.capitalize()}s of the {table.layout.title}s: hot band, holes, days whose archives "
             "appeared.",
+            but=_parity(settings) if table is UM_MINUTE else (),
         )
         for table in (shown.table for shown in offered_tables(settings))
     ]
+
+
+def build_parity_job(settings: LakeSettings) -> AssetJob:
+    """The job of the schedule that compares stored hours with the exchange."""
+    text = "Compares hours that were not compared since they were committed with the exchange's klines of now."
+    return check_job(API_PARITY_JOB, _parity(settings), text)
+
+
+def _parity(settings: LakeSettings) -> list[dg.AssetCheckKey]:
+    """Checks that ask the exchange once more, which the hot band has no time for."""
+    return [key for symbol in settings.symbols for key in parity_check_keys(UM_MINUTE, symbol)]

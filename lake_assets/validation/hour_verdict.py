@@ -86,6 +86,27 @@ def verdict_detail(verdict: Verdict, evidence: Collection[Reason]) -> str:
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
+def with_api_parity(kind: str | None, detail: str | None, difference: str | None) -> tuple[str | None, str | None]:
+    """Verdict and detail of the ledger after an hour was compared with the exchange's API.
+
+    A difference contradicts the hour; what was said before is kept, and said again once both sides are equal.
+
+    Args:
+        kind: the verdict in the ledger, None where nobody judged the hour yet.
+        detail: its detail.
+        difference: how lake and exchange differ, None where they do not.
+    """
+    found = json.loads(detail or "{}")
+    before = found.pop("before_api", {"kind": kind, "reasons": found.get("reasons", [])})
+    if difference is None:
+        if before["kind"] is None:
+            return None, None
+        found["reasons"] = before["reasons"]
+        return before["kind"], json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    found |= {"reasons": [difference, *before["reasons"]], "before_api": before}
+    return "contradicted", json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
 def verdict_of(kind: str, detail: str | None) -> Verdict:
     """The verdict that the ledger keeps with an hour."""
     reasons = json.loads(detail or "{}").get("reasons", ())

@@ -26,6 +26,7 @@ from lake_resources.storage.ledger.event_rows import (
 )
 from lake_resources.storage.ledger.fact_rows import FactRows, PartitionFacts
 from lake_resources.storage.ledger.listing_rows import Listing, ListingRows
+from lake_resources.storage.ledger.parity_rows import ComparedPartition, NewVerdict, ParityRows
 from lake_resources.storage.ledger.partition_rows import Intent, Partition
 from lake_resources.storage.ledger.published import as_published
 from lake_resources.storage.ledger.restored_rows import RestoredRows
@@ -37,10 +38,12 @@ __all__ = [
     "Archive",
     "Capture",
     "CompactedFile",
+    "ComparedPartition",
     "Intent",
     "Ledger",
     "Listing",
     "MissingSource",
+    "NewVerdict",
     "Partition",
     "PartitionFacts",
     "PartitionFile",
@@ -49,7 +52,7 @@ __all__ = [
 ]
 
 
-class Ledger(RestoredRows, FactRows, SourceRows, EventRows, ListingRows):
+class Ledger(RestoredRows, FactRows, SourceRows, EventRows, ListingRows, ParityRows):
     """All statements on the ledger, as one table sees it; safe to share between threads, and after a fork.
 
     What a writer has published and not noted yet is read as committed.

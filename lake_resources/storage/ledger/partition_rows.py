@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lake_resources.storage.ledger.compacted_rows import CompactedRows
-from lake_resources.storage.ledger.tables import INTENTS, PARTITIONS
+from lake_resources.storage.ledger.tables import API_PARITY, INTENTS, PARTITIONS
 from lake_resources.storage.ledger.watermark_rows import WatermarkRows
 from lake_resources.storage.provenance import SourceRef, sources_from_json, sources_to_json
 
@@ -161,6 +161,10 @@ class PartitionRows(CompactedRows, WatermarkRows):
                 sa.delete(PARTITIONS).where(*self.of_symbol(PARTITIONS, symbol), PARTITIONS.c.start_utc.in_(keys))
             )
             connection.execute(sa.insert(PARTITIONS).from_select(names, sa.select(*values).where(*mine)))
+            # What is committed anew has not been compared with the exchange.
+            connection.execute(
+                sa.delete(API_PARITY).where(*self.of_symbol(API_PARITY, symbol), API_PARITY.c.start_utc.in_(keys))
+            )
             connection.execute(sa.delete(INTENTS).where(*mine))
             starts, at = [start for start, _ in found], max(committed_at for _, committed_at in found)
             self.resolve(connection, symbol, starts, at)

@@ -159,6 +159,20 @@ REVISIONS = sa.Table(
     sa.Index("revisions_timestamp", "table_name", "symbol", "timestamp"),
 )
 
+API_PARITY = sa.Table(
+    "api_parity",
+    METADATA,
+    sa.Column("table_name", sa.String, primary_key=True),
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("start_utc", UtcText, primary_key=True),
+    sa.Column("compared", sa.Integer, nullable=False),
+    sa.Column("differing", sa.Integer, nullable=False),
+    sa.Column("only_lake", sa.Integer, nullable=False),
+    sa.Column("only_exchange", sa.Integer, nullable=False),
+    sa.Column("first", sa.Text),
+    sa.Column("compared_at_utc", UtcText, nullable=False),
+)
+
 ARCHIVES = sa.Table(
     "archives",
     METADATA,

@@ -1,0 +1,94 @@
+"""`lake parity`: stored hours against the exchange's klines of now.
+
+Belongs here: the command and what it prints. Does not belong here: comparing (`audit.api_parity`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from lake_assets.audit.api_parity import ParityRun, compare_due, compare_partitions, due_partitions
+from lake_assets.audit.ranges import require_order
+from lake_assets.audit.weight_budget import parity_budget
+from lake_assets.cli.exits import Exit
+from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.printing import show_json, terminal
+from lake_assets.lake import Lake, open_existing
+from lake_assets.windows import runs_of
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+
+
+@app.command("parity")
+def parity(
+    symbols: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="only list the hours that are not compared yet; asks nobody")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare stored hours with the exchange's klines of now, or list what is left.
+
+    Without a range the hours that were not compared since they were committed, the newest days first, as many as
+    LAKE_PARITY_WEIGHT_SHARE lets a run take; a day costs one request. Differences are kept in `revisions` and
+    contradict the verdict on their hour. Exit code 1 where something differs; 0 says nothing of hours that are left.
+
+    Examples: `lake parity` · `lake parity BTCUSDT --start 2024-01-01 --end 2024-02-01` · `lake parity --list`
+    """
+    settings = LakeSettings()
+    lake = open_existing(settings)
+    try:
+        runs = [_run(lake, settings, symbol, (start, end), only_list) for symbol in chosen_symbols(symbols, settings)]
+    finally:
+        lake.close()
+    if as_json:
+        show_json([_json(run) for run in runs])
+    else:
+        for run in runs:
+            _print(run, lake.store.layout.step)
+    if any(run.differing for run in runs):
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _run(
+    lake: Lake, settings: LakeSettings, symbol: str, asked: tuple[datetime | None, datetime | None], only_list: bool
+) -> ParityRun:
+    now, (start, end) = lake.clock(), asked
+    if only_list:
+        left = due_partitions(lake, symbol, now)
+        left = [at for at in left if (start is None or at >= start) and (end is None or at < end)]
+        return ParityRun(symbol, (), (), 0, tuple(left))
+    budget = parity_budget(settings, clock=lake.clock)
+    if start is None and end is None:
+        return compare_due(lake, symbol, now, budget)
+    first = start or lake.ledger.first_partition(symbol) or now
+    require_order(first, end or now)
+    return compare_partitions(lake, symbol, lake.store.layout.between(first, end or now), now, budget)
+
+
+def _json(run: ParityRun) -> dict[str, Any]:
+    return {
+        "symbol": run.symbol,
+        "compared": len(run.compared),
+        "requests": run.requests,
+        "differing": [vars(each) | {"start": each.start.isoformat()} for each in run.differing],
+        "not_compared": [at.isoformat() for at in run.left],
+    }
+
+
+def _print(run: ParityRun, step: Any) -> None:
+    console = terminal()
+    console.print(
+        f"{run.symbol}: {len(run.compared):,} hours compared in {run.requests:,} request(s), {len(run.differing):,} "
+        f"differ, {len(run.left):,} not compared yet"
+    )
+    for each in run.differing:
+        console.print(f"  {each.start:%Y-%m-%d %H:%M}: {each.first}")
+    for first, last in runs_of(run.left, step=step):
+        console.print(f"  not compared: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}")

@@ -1,0 +1,136 @@
+"""What was compared with the exchange's API, in the ledger: the newest comparison of each committed partition.
+
+Belongs here: rows of `api_parity`, and the verdict that a difference makes of its partition. Does not belong here:
+asking the exchange, comparing. A partition that is committed anew has not been compared: its row goes with the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from lake_resources.storage.ledger.table_rows import TableRows
+from lake_resources.storage.ledger.tables import API_PARITY, PARTITIONS
+
+
+@dataclass(frozen=True)
+class ComparedPartition:
+    """One partition as it was compared with the exchange.
+
+    Attributes:
+        start: start of the partition, UTC.
+        compared: rows that both sides have.
+        differing: those of them that are not equal.
+        only_lake: rows that the exchange does not have.
+        only_exchange: rows that the lake does not have.
+        first: the first difference in words, or None.
+        compared_at: when, UTC.
+    """
+
+    symbol: str
+    start: datetime
+    compared: int
+    differing: int
+    only_lake: int
+    only_exchange: int
+    first: str | None
+    compared_at: datetime
+
+    @property
+    def equal(self) -> bool:
+        """Whether rows were compared and all of them are equal."""
+        return bool(self.compared) and not (self.differing or self.only_lake or self.only_exchange)
+
+
+@dataclass(frozen=True)
+class NewVerdict:
+    """Another verdict on a committed partition, as the ledger keeps it.
+
+    Attributes:
+        start: start of the partition, UTC.
+        kind: the verdict in one word, None where there was none.
+        detail: reasons and evidence, as JSON.
+    """
+
+    start: datetime
+    kind: str | None
+    detail: str | None
+
+
+class ParityRows(TableRows):
+    """Statements on `api_parity`, and on the verdicts of partitions that were judged after they were committed."""
+
+    def record_parity(self, found: Sequence[ComparedPartition], verdicts: Sequence[NewVerdict] = ()) -> None:
+        """Keep comparisons and what they make of the verdicts, in one transaction; a newer one replaces the older."""
+        if not found:
+            return
+        rows = [
+            {
+                "table_name": self.layout.name,
+                "symbol": each.symbol,
+                "start_utc": self.layout.whole(each.start),
+                "compared": each.compared,
+                "differing": each.differing,
+                "only_lake": each.only_lake,
+                "only_exchange": each.only_exchange,
+                "first": each.first,
+                "compared_at_utc": each.compared_at,
+            }
+            for each in found
+        ]
+        insert = self.engine.insert(API_PARITY)
+        keys = ["table_name", "symbol", "start_utc"]
+        changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+        with self.engine.writing() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+            self._set_verdicts(connection, found[0].symbol, verdicts)
+
+    def set_verdicts(self, symbol: str, verdicts: Sequence[NewVerdict]) -> None:
+        """Keep verdicts that were found after the commit."""
+        if verdicts:
+            with self.engine.writing() as connection:
+                self._set_verdicts(connection, symbol, verdicts)
+
+    def parities(self, symbol: str, start: datetime, end: datetime) -> list[ComparedPartition]:
+        """The newest comparisons of partitions that overlap `[start, end)`, in order."""
+        c = API_PARITY.c
+        query = (
+            sa.select(*(column for column in API_PARITY.columns if column.name != "table_name"))
+            .where(
+                *self.of_symbol(API_PARITY, symbol),
+                c.start_utc >= self.layout.start_of(start),
+                c.start_utc < end,
+            )
+            .order_by(c.start_utc)
+        )
+        with self.reading() as connection:
+            return [ComparedPartition(*row) for row in connection.execute(query)]
+
+    def not_compared(self, symbol: str, end: datetime) -> list[datetime]:
+        """Starts of complete partitions that begin before `end` and were not compared since their commit, in order."""
+        p, c = PARTITIONS.c, API_PARITY.c
+        done = sa.exists().where(c.table_name == p.table_name, c.symbol == p.symbol, c.start_utc == p.start_utc)
+        query = (
+            sa.select(p.start_utc)
+            .where(*self.of_symbol(PARTITIONS, symbol), p.complete, p.start_utc < end, ~done)
+            .order_by(p.start_utc)
+        )
+        with self.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def unjudged(self, symbol: str, start: datetime, end: datetime) -> list[datetime]:
+        """Starts of committed partitions that overlap `[start, end)` and have no verdict, in order."""
+        query = self.within(sa.select(PARTITIONS.c.start_utc), symbol, start, end)
+        with self.reading() as connection:
+            return list(connection.execute(query.where(PARTITIONS.c.verdict.is_(None))).scalars())
+
+    def _set_verdicts(self, connection: sa.Connection, symbol: str, verdicts: Sequence[NewVerdict]) -> None:
+        for each in verdicts:
+            connection.execute(
+                sa.update(PARTITIONS)
+                .where(*self.of_symbol(PARTITIONS, symbol), PARTITIONS.c.start_utc == self.layout.whole(each.start))
+                .values(verdict=each.kind, verdict_detail=each.detail)
+            )
