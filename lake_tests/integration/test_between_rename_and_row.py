@@ -147,7 +147,7 @@ def test_a_writer_that_goes_on_ends_in_the_same_state(settings):
     with halted_writer(settings.lake_root, signal.SIGSTOP, renames=1) as writer:
         frame, certificate = load(SYMBOL, FIRST, END, ["close"], settings=settings, clock=lambda: NOW)
         writer.send_signal(signal.SIGCONT)
-        assert writer.wait(timeout=60) == 0
+        assert writer.wait(timeout=240) == 0
         assert intents(settings) == []
         assert_new(settings)
         assert frame.collect().height == 120, "what was planned is what is read"

@@ -24,7 +24,7 @@ settings = LakeSettings()
 with Stack(settings.web_address, settings.lake_root / "logs") as stack:
     settings.lake_root.mkdir(parents=True)
     stack.start("health", ["lake_assets.watchdog.heartbeat"], child_environment(settings))
-    stack.wait_for("the heartbeat", heartbeat_path(settings).is_file, timeout_s=60)
+    stack.wait_for("the heartbeat", heartbeat_path(settings).is_file, timeout_s=240)
 print(settings.lake_root)
 """
 

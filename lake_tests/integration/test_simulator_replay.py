@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_replayed_is_one_sentence_and_exit_code_2(tmp_path
     with pytest.raises(ValueError, match=f"saved.csv.*{reason}"):
         load([path], "BTCUSDT")
     command = [sys.executable, "-m", "lake_resources.simulator", "--replay", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 2
     assert "saved.csv" in done.stderr
     assert "Traceback" not in done.stderr

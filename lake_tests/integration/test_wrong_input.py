@@ -92,7 +92,7 @@ def root(built: Path, sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.
     copy = tmp_path / "lake"
     subprocess.run(["cp", "-a", str(built), str(copy)], check=True)
     monkeypatch.chdir(tmp_path)
-    values = {"ROOT": copy, "SYMBOLS": SYMBOL, "WEBSERVER_PORT": 1, "REST_ATTEMPTS": 1, "REST_TIMEOUT_S": 2}
+    values = {"ROOT": copy, "SYMBOLS": SYMBOL, "WEBSERVER_PORT": 1, "REST_ATTEMPTS": 1, "REST_TIMEOUT_S": 20}
     values |= {"REST_URL": sim.base_url, "VISION_URL": sim.base_url, "WS_URL": sim.ws_url}
     for name, value in values.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
@@ -106,7 +106,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     def ended(name: str, *arguments: str) -> Ended:
         if name in PROCESSES:
             command = [sys.executable, "-c", "from lake_assets.cli.main import main; main()", name, *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
             found = Ended(done.returncode, done.stdout, done.stderr)
         else:
             capfd.readouterr()
@@ -235,7 +235,7 @@ WRONG_VALUES = list(wrong_values())
 
 
 def test_the_wrong_values_reach_every_command_that_takes_any() -> None:
-    without_any = {"up", "demo", "init-state", "health", "doctor", "config"}
+    without_any = {"up", "demo", "init-state", "health", "doctor", "config", "rebuild-ledger"}
     assert {name for name, _, _ in WRONG_VALUES} == set(COMMANDS) - without_any
 
 
