@@ -5,14 +5,17 @@ Does not belong here: the protocol (`feed_1h.run`), its rules (`feed_1h.window`,
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from lake_assets.audit.excuses import declared_outages
 from lake_assets.checks import check_specs, close_checks, record_partitions, record_unsaid
 from lake_assets.dagster_names import hour_key, hour_of
 from lake_assets.feed_1h.bars import SYMBOL
+from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.outcomes import FEED_CHECKS, recent_rules
 from lake_assets.feed_1h.run import FeedRun, HourRun, run_feed
 from lake_assets.metadata import symbol_tags
@@ -20,7 +23,7 @@ from lake_assets.partitions import closed_hours
 from lake_assets.resources import FeedOpener
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.bars_duckdb import ROW_SCHEMA, TABLE, BarsTable
+from lake_resources.storage.bars_duckdb import ROW_SCHEMA, TABLE
 
 FEED_KEY = dg.AssetKey(["feed", "btcusdt_1h"])
 MAX_RETRIES = 4
@@ -77,7 +80,7 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
         ),
     )
     def feed_1h(context: dg.AssetExecutionContext, feed: dg.ResourceParam[FeedOpener]) -> Iterator[Any]:
-        opened = feed.open()
+        opened = replace(feed.open(), outages=declared_outages(settings, SYMBOL))
         done = run_feed(opened, [hour_of(key) for key in context.partition_keys], report=context.log.info)
         for warning in done.warnings:
             context.log.warning(warning)
@@ -91,7 +94,7 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
         if failed:
             yield from record_unsaid(context, FEED_KEY, {_key(hour): hour.outcomes for hour in done.hours}, FEED_CHECKS)
         yield from close_checks(FEED_KEY, FEED_CHECKS)
-        yield _rulepack(opened.table)
+        yield _rulepack(opened)
         if failed:
             raise _failure(done, failed, allow_retries=False)
 
@@ -127,15 +130,17 @@ def _metadata(done: FeedRun, hour: HourRun) -> dict[str, Any]:
     return found
 
 
-def _rulepack(table: BarsTable) -> dg.AssetCheckResult:
+def _rulepack(feed: Feed) -> dg.AssetCheckResult:
     """One row per run, not per hour: it judges the table's last days, whatever hours the run was about."""
     try:
-        found = recent_rules(table.published().rows)
+        found = recent_rules(feed.table.published().rows, feed.outages)
     except StorageError as error:
         return dg.AssetCheckResult(
             asset_key=FEED_KEY, check_name=RULEPACK_CHECK, passed=False, metadata={"unavailable": str(error)}
         )
     metadata: dict[str, Any] = {"verdict": found.verdict, "bars": found.rows}
+    if found.dead:
+        metadata["dead_bars"] = dg.MetadataValue.md("\n".join(f"- {each.text}" for each in found.dead))
     for rule in found.rules:
         numbers = {"checked": rule.checked, "violations": rule.violations} | dict(rule.stats)
         metadata[rule.rule] = dg.MetadataValue.json(numbers)

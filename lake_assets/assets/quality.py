@@ -150,7 +150,11 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         counts = {rule.rule: rule.violations for rule in found.rules}
         metadata = {"report": dg.MetadataValue.md(page), "verdict": found.verdict, "rows": found.rows} | counts
         numbers = {"verdict": found.verdict, "rows": found.rows} | counts
-        checks = [_judged(symbol, "verdict", found.verdict, numbers)]
+        said = [*(each.text for each in found.dead), *found.doubts]
+        told: dict[str, Any] = {"dead_bars": len(found.suspicious), "doubted_partitions": len(found.doubts)}
+        if said:
+            told["to_look_at"] = dg.MetadataValue.md("\n".join(f"- {text}" for text in said[:_SHOWN]))
+        checks = [_judged(symbol, "verdict", found.verdict, numbers | told)]
         for rule in found.rules:
             shown = {"checked": rule.checked, "violations": rule.violations, "violations_pct": rule.violations_pct}
             checks.append(_judged(symbol, rule.rule, judge(rule), shown | dict(rule.stats)))

@@ -53,6 +53,9 @@ def read_bars(path: Path) -> tuple[pl.DataFrame, BarColumns, str]:
         )
     quotes = {name: name for name in _QUOTES if name in frame.columns}
     numbers = [_numbers(path, frame[name]) for name in (*PRICES, *quotes)]
+    if "volume" in frame.columns:
+        # No rule needs it: what is no number is not there.
+        numbers.append(frame["volume"].cast(pl.Float64, strict=False))
     bars = pl.DataFrame([_times(path, frame[time]), *numbers])
     return bars, BarColumns(time=time, **quotes), _rounding(frame[time])
 

@@ -5,13 +5,26 @@ Belongs here: joining both. Does not belong here: what a hole excuses (`validati
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
+from lake_assets.at_rest import store_of
 from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_resources.known_hole import KnownHole
+from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger
 
 
 def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[KnownHole]:
     """Holes that come with the project and those declared in the ledger, touching `[start, end)`."""
     return [*holes_of(known_holes(), symbol, start, end), *ledger.known_holes(symbol, start, end)]
+
+
+def declared_outages(settings: LakeSettings, symbol: str) -> list[KnownHole]:
+    """Holes that were declared in the ledger of the settings at any time; a lake is not created by looking at it."""
+    if not settings.ledger_file.is_file():
+        return []
+    store = store_of(settings)
+    try:
+        return store.ledger.known_holes(symbol, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    finally:
+        store.close()

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from lake_assets.audit.excuses import declared_outages
 from lake_assets.cli.exits import Exit, exit_of
 from lake_assets.cli.options import INSTANT, AsJson, first_minute
 from lake_assets.cli.printing import messages, show_error, show_json, terminal
-from lake_assets.feed_1h.bars import naive, target_hour
+from lake_assets.feed_1h.bars import SYMBOL, naive, target_hour
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
 from lake_resources.clock import system_clock
@@ -121,7 +122,9 @@ def open_feed(settings: LakeSettings, options: FeedOptions, duckdb: Path | None,
     """
     root = require_lake if dry_run else claim_root
     root(settings.lake_root, settings.exchange, settings.ledger_file)
-    return Feed(BarsTable(duckdb or settings.resolved_feed_duckdb), rest_access(settings).open(), system_clock, options)
+    table = BarsTable(duckdb or settings.resolved_feed_duckdb)
+    outages = declared_outages(settings, SYMBOL)
+    return Feed(table, rest_access(settings).open(), system_clock, options, outages)
 
 
 def run_command(feed: Feed, choice: Choice, console: Console, *, sleep: Callable[[float], None] = time.sleep) -> Exit:

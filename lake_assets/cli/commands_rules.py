@@ -82,6 +82,8 @@ def _print(results: Sequence[RulepackResult], verdict: str, report: Path | None)
     console = terminal()
     for result in results:
         console.print(_table(result))
+        for text in (*(each.text for each in result.dead), *result.doubts):
+            console.print(coloured("look", "yellow", f": {text}"))
         if result.cause:
             console.print(coloured("cause", "red", f": {result.cause}"))
     if report is not None:

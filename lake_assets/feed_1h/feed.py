@@ -5,6 +5,7 @@ Belongs here: composing them. Does not belong here: the protocol of a run (`run`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from lake_assets.feed_1h.history import LOOKBACK_HOURS
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import Clock
 from lake_resources.errors import SettingsError
+from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 
@@ -57,12 +59,17 @@ class FeedOptions:
 
 @dataclass(frozen=True)
 class Feed:
-    """Everything a run needs."""
+    """Everything a run needs.
+
+    Attributes:
+        outages: declared outages of the exchange, beside those that come with the project.
+    """
 
     table: BarsTable
     rest: BinanceRest
     clock: Clock
     options: FeedOptions
+    outages: Sequence[KnownHole] = ()
 
     @property
     def files(self) -> ArtifactStore:

@@ -6,19 +6,22 @@ Does not belong here: the rules themselves (`window`, `history`), what Dagster m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import SYMBOL, VALUE_COLUMNS
+from lake_assets.feed_1h.bars import BAR_COLUMNS, SYMBOL, VALUE_COLUMNS
 from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
 from lake_assets.feed_1h.window import WindowVerdict
 from lake_assets.schema.known_holes import holes_of, known_holes
+from lake_assets.validation.dead_bars import DeadBars, dead_bars
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec, outcome_of
 from lake_assets.validation.rulepack import RulepackResult, rulepack
+from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
 from lake_resources.clock import HOUR
+from lake_resources.known_hole import KnownHole
 
 _RULES_REACH = timedelta(days=30)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the table: UTC without a zone
@@ -50,11 +53,12 @@ FEED_CHECKS: dict[str, CheckSpec] = {
 """`inference_file` does not fail a run: a young table is sound and only has not enough history yet."""
 
 
-def recent_rules(rows: pl.DataFrame) -> RulepackResult:
+def recent_rules(rows: pl.DataFrame, declared: Sequence[KnownHole] = ()) -> RulepackResult:
     """The rulepack over the last 30 days of the table, as rules that were not written for it.
 
     Args:
         rows: ROW_SCHEMA in order of time; without rows it fails.
+        declared: outages that the lake's ledger knows, beside those that come with the project.
     """
     newest = rows["timestamp"].max()
     end = (newest if isinstance(newest, datetime) else _EPOCH).replace(tzinfo=UTC) + HOUR
@@ -62,8 +66,23 @@ def recent_rules(rows: pl.DataFrame) -> RulepackResult:
     start = end - _RULES_REACH
     if isinstance(first, datetime):
         start = max(start, first.replace(tzinfo=UTC))
-    holes = holes_of(known_holes(), SYMBOL, start, end)
-    return rulepack(rows, "btcusdt_1h", start, end, HOUR, holes=holes)
+    outages = outages_of(declared, start, end)
+    return rulepack(rows, "btcusdt_1h", start, end, HOUR, holes=outages)
+
+
+def outages_of(declared: Sequence[KnownHole], start: datetime, end: datetime) -> list[KnownHole]:
+    """Known holes of the bars, and of the trades that they are made of, that touch `[start, end)`."""
+    known = holes_of([*known_holes(), *declared], SYMBOL, start, end)
+    return [hole for hole in known if hole.stream in {KLINES_1M.name, AGG_TRADES.name}]
+
+
+def dead_hours(rows: pl.DataFrame, hours: Sequence[datetime], declared: Sequence[KnownHole]) -> list[DeadBars]:
+    """Dead bars among hours of the table (UTC-naive, in order) that no known outage excuses."""
+    near = rows.filter(pl.col("timestamp").is_between(hours[0] - 24 * HOUR, hours[-1] + HOUR))
+    outages = outages_of(declared, *(at.replace(tzinfo=UTC) for at in (hours[0] - 24 * HOUR, hours[-1] + 2 * HOUR)))
+    first, last = hours[0].replace(tzinfo=UTC), hours[-1].replace(tzinfo=UTC)
+    found = dead_bars(near, BAR_COLUMNS, HOUR, outages)
+    return [each for each in found if not each.excused and each.start <= last and each.end > first]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from lake_assets.feed_1h.artifacts import PULL_SUFFIX, Artifacts
 from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA, PULL_SCHEMA, hours_through, naive, target_hour
 from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.history import Audit, audit, continuity, inference_bars, inference_problem, running_hashes
-from lake_assets.feed_1h.outcomes import TableFindings, hour_outcomes
+from lake_assets.feed_1h.outcomes import TableFindings, dead_hours, hour_outcomes
 from lake_assets.feed_1h.pull import Pull, pull_bars
 from lake_assets.feed_1h.window import REBUILD, Answer, WindowVerdict, bars_by_hour, judge_hours
 from lake_assets.validation.outcome import CheckOutcome
@@ -145,6 +145,8 @@ def run_feed(feed: Feed, hours: Sequence[datetime], *, dry_run: bool = False, re
         warnings.append(
             f"{len(audited.changed)} earlier rows of the table changed, first {audited.changed[0]:%Y-%m-%d %H:%M}"
         )
+    if state is not None:
+        warnings += [each.text for each in dead_hours(state.rows, targets, feed.outages)]
     flag = _flag(verdicts, state, audited, table_error, target, feed.options.history_hours)
     bars, source, fallback = _inference(feed, state, target, flag)
     problem = inference_problem(bars, target, feed.options.buffer_hours)

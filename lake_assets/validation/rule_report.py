@@ -64,6 +64,10 @@ def render(results: Sequence[RulepackResult], *, timeframe: str, source: str, ge
         lines += ["No rows were found in the window.", ""]
     lines += [line for result in results if result.cause for line in (f"{result.symbol}: {result.cause}.", "")]
     for result in results:
+        lines += [f"- {result.symbol}: {each.text}" for each in result.dead]
+        lines += [f"- {result.symbol}: {text}" for text in result.doubts]
+        if result.dead or result.doubts:
+            lines.append("")
         parity = next((rule for rule in result.rules if rule.rule == "R7"), None)
         if parity is not None and parity.stats.get("only_bars"):
             alone = f"{parity.stats['only_bars']:,} of {result.rows:,} bars of {result.symbol}"

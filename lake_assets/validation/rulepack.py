@@ -13,6 +13,7 @@ from typing import Literal, TypedDict, Unpack
 
 import polars as pl
 
+from lake_assets.validation.dead_bars import DeadBars, dead_bars
 from lake_resources.clock import DAY
 from lake_resources.known_hole import KnownHole
 
@@ -42,7 +43,7 @@ RULES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class BarColumns:
-    """Which columns of a frame are what; a frame without quotes has no `bid`, `ask` and `spread`."""
+    """Which columns of a frame are what; a frame without quotes has no `bid`, `ask` and `spread`; `volume` may lack."""
 
     time: str = "timestamp"
     open: str = "open"
@@ -52,6 +53,7 @@ class BarColumns:
     bid: str | None = None
     ask: str | None = None
     spread: str | None = None
+    volume: str = "volume"
 
     @property
     def prices(self) -> tuple[str, str, str, str]:
@@ -98,6 +100,8 @@ class RulepackResult:
         rows: bars in it.
         rules: R1 to R7.
         cause: why the bars cannot be right, where their source says so; they FAIL whatever the rules say.
+        dead: runs of bars that are suspicious because nothing happened in them.
+        doubts: verdicts of the ledger on partitions of the window that are not proven, in words.
     """
 
     symbol: str
@@ -106,13 +110,23 @@ class RulepackResult:
     rows: int
     rules: tuple[RuleResult, ...]
     cause: str = ""
+    dead: tuple[DeadBars, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def suspicious(self) -> tuple[DeadBars, ...]:
+        """Dead bars that no known outage excuses."""
+        return tuple(each for each in self.dead if not each.excused)
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL without rows or with a cause; else the worst of the rules."""
+        """FAIL without rows or with a cause; else the worst of the rules, and with dead bars or doubts no PASS."""
         if not self.rows or self.cause:
             return "FAIL"
-        return max((judge(rule) for rule in self.rules), key=VERDICTS.index)
+        found = [judge(rule) for rule in self.rules]
+        if self.suspicious or self.doubts:
+            found.append("INVESTIGATE")
+        return max(found, key=VERDICTS.index)
 
 
 def judge(rule: RuleResult) -> Verdict:
@@ -153,11 +167,13 @@ class RuleInputs(TypedDict, total=False):
         reference: the exchange's klines: `timestamp`, `open`, `high`, `low`, `close`. None leaves R7 out; a bar that
             they lack counts.
         holes: known holes of the stream that the bars are made of; bars missing in them are excused in R5.
+        outages: known holes that excuse dead bars; those of `holes` where none are named.
     """
 
     columns: BarColumns | None
     reference: pl.DataFrame | None
     holes: Sequence[KnownHole]
+    outages: Sequence[KnownHole]
 
 
 def rulepack(
@@ -194,7 +210,10 @@ def rulepack(
         _spreads(bars, names),
         _parity(bars, names, reference),
     )
-    return RulepackResult(symbol, start, end, bars.height, rules)
+    dead: list[DeadBars] = []
+    if names.volume in bars.columns:
+        dead = dead_bars(bars, (names.time, *names.prices, names.volume), step, given.get("outages", holes))
+    return RulepackResult(symbol, start, end, bars.height, rules, dead=tuple(dead))
 
 
 def _result(
