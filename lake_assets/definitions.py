@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lake_assets.assets.feed_1h import build_feed_asset
+from lake_assets.assets.feed_1h import build_feed_asset, build_look_back_check
 from lake_assets.assets.kline_slices import build_kline_slices_asset
 from lake_assets.assets.parity_check import build_parity_check
 from lake_assets.assets.quality import build_quality_assets
@@ -47,7 +47,7 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     parity = [build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols]
     jobs = build_jobs(settings)
     return dg.Definitions(
-        asset_checks=parity,
+        asset_checks=[*parity, build_look_back_check()],
         assets=[*assets, *reports, *raw, build_feed_asset(settings)],
         jobs=jobs,
         sensors=build_sensors(settings, jobs),

@@ -13,7 +13,7 @@ from datetime import datetime
 import dagster as dg
 
 from lake_assets.jobs.closed_periods import COMPACTION_JOB
-from lake_assets.jobs.feed_hours import FEED_JOB, request_feed_hours
+from lake_assets.jobs.feed_hours import FEED_JOB, LOOK_BACK_JOB, request_feed_hours
 from lake_assets.jobs.history_pruning import PRUNE_JOB
 from lake_assets.jobs.quality_reports import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB, request_report_cards
 from lake_assets.jobs.table_partitions import API_PARITY_JOB
@@ -86,6 +86,13 @@ TIMETABLE = (
         PARITY_JOB,
         "Compares sampled sealed hours with the exchange's klines of now.",
         why="After the rules; it is the only report that asks the exchange.",
+    ),
+    Timed(
+        "feed_1h_look_back_daily",
+        "20 10 * * *",
+        LOOK_BACK_JOB,
+        "Compares a seventh of the BTCUSDT 1H table with the exchange's bars of now.",
+        why="Beside the other comparison with the exchange's history, away from the feed at minute 2.",
     ),
     Timed(
         "compact_daily",

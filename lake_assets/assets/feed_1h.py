@@ -16,6 +16,7 @@ from lake_assets.checks import check_specs, close_checks, record_partitions, rec
 from lake_assets.dagster_names import hour_key, hour_of
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.feed_1h.feed import Feed
+from lake_assets.feed_1h.look_back import look_back
 from lake_assets.feed_1h.outcomes import FEED_CHECKS, recent_rules
 from lake_assets.feed_1h.run import FeedRun, HourRun, run_feed
 from lake_assets.metadata import symbol_tags
@@ -31,6 +32,12 @@ _FAIL_AFTER, _WARN_AFTER = timedelta(hours=2), timedelta(minutes=70)
 """Hour t is due at t + 1 h, so a last append two hours ago means that the next hour is an hour late."""
 _SHOWN_HOURS = 20
 RULEPACK_CHECK = "rulepack"
+LOOK_BACK_CHECK = "look_back"
+_LOOK_BACK_TEXT = (
+    "The exchange still says what was appended: a seventh of the table each day, in spans of 30 days. What was "
+    "restated is kept with both values; the table stays as it is"
+)
+_SHOWN_DIFFERENCES = 200
 _RULEPACK_TEXT = "R1 to R7 over the last 30 days of the table give PASS (INVESTIGATE warns); numbers by rule"
 
 _TEXT = """\
@@ -99,6 +106,31 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
             raise _failure(done, failed, allow_retries=False)
 
     return feed_1h
+
+
+def build_look_back_check() -> dg.AssetChecksDefinition:
+    """The check `look_back` of the feed's table, which is executed alone."""
+
+    @dg.asset_check(asset=FEED_KEY, name=LOOK_BACK_CHECK, description=_LOOK_BACK_TEXT)
+    def feed_1h_look_back(feed: dg.ResourceParam[FeedOpener]) -> dg.AssetCheckResult:
+        opened = feed.open()
+        found = look_back(opened, opened.clock().date())
+        lines = [f"- {each.text()}" for each in found.differences[:_SHOWN_DIFFERENCES]]
+        lines += [f"- {hour:%Y-%m-%d %H:%M}: the exchange has no such bar now" for hour in found.absent[:_SHOWN_HOURS]]
+        return dg.AssetCheckResult(
+            passed=found.verdict == "equal",
+            severity=dg.AssetCheckSeverity.ERROR if found.verdict == "restated" else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "verdict": found.verdict,
+                "compared": found.compared,
+                "restated_values": len(found.differences),
+                "absent_hours": len(found.absent),
+                "known_differences": found.known,
+                "restated": dg.MetadataValue.md("\n".join(lines) or "nothing"),
+            },
+        )
+
+    return feed_1h_look_back
 
 
 def _key(hour: HourRun) -> str:

@@ -21,6 +21,7 @@ from lake_assets.cli.options import INSTANT, AsJson, first_minute
 from lake_assets.cli.printing import messages, show_error, show_json, terminal
 from lake_assets.feed_1h.bars import SYMBOL, naive, target_hour
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
+from lake_assets.feed_1h.look_back import look_back
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError, SettingsError
@@ -74,6 +75,9 @@ def feed_1h(
         typer.Option("--from", parser=first_minute, metavar="TIME", help=f"first hour of a new table; {INSTANT}"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="write the files, not the table")] = False,
+    look: Annotated[
+        bool, typer.Option("--look-back", help="compare all rows with the exchange of now; appends nothing")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="print verdict and checks of every hour")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -81,7 +85,8 @@ def feed_1h(
 
     The hour of BTCUSDT is validated against the table first; the inference file is written from it. Exit codes: 0 done
     · 1 refused, or a check of the table failed · 2 wrong usage · 3 the exchange does not have the hour (closed) yet,
-    repeat · 4 exchange, table or disk failed. Examples: `lake feed-1h` · `lake feed-1h --catch-up` · `lake feed-1h
+    repeat · 4 exchange, table or disk failed. With --look-back 1 says that the exchange restated rows. Examples:
+    `lake feed-1h` · `lake feed-1h --catch-up` · `lake feed-1h
     --watch --sleep-sec 60`
     """
     console = terminal()
@@ -106,6 +111,9 @@ def feed_1h(
             dataset=default.dataset if dataset is None else dataset,
         )
         feed = open_feed(settings, options, duckdb, dry_run=dry_run)
+        if look:
+            code = _look_back(feed, console, as_json=as_json)
+            raise typer.Exit(code)
         code = run_command(feed, choice, console)
     except LakeError as error:
         show_error(error)
@@ -208,6 +216,24 @@ def _json(done: FeedRun) -> list[dict[str, Any]]:
         }
         for hour in done.hours
     ]
+
+
+def _look_back(feed: Feed, console: Console, *, as_json: bool) -> Exit:
+    """Compare the whole table with the exchange of now; what was restated is recorded, and the exit code says so."""
+    found = look_back(feed)
+    if as_json:
+        told = {"verdict": found.verdict, "compared": found.compared, "known_differences": found.known}
+        told |= {"absent": [hour.replace(tzinfo=UTC) for hour in found.absent]}
+        show_json([told | {"restated": [each.text() for each in found.differences]}])
+    else:
+        console.print(
+            f"look back: {found.verdict}; {found.compared:,} hours compared, {found.known:,} known differences"
+        )
+        for each in found.differences:
+            console.print(f"restated: {each.text()}")
+        for hour in found.absent:
+            console.print(f"the exchange has no bar of {hour:%Y-%m-%d %H:%M} now")
+    return Exit.REFUSED if found.verdict == "restated" else Exit.DONE
 
 
 def _up_to_date(feed: Feed, now: datetime) -> bool:

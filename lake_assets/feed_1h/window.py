@@ -140,7 +140,7 @@ def _judge(
     if problem:
         return WindowVerdict(hour, *problem, pulled=len(window))
     overlap = [at for at in hours_through(start, hour) if at in table]
-    differences = tuple(found for at in overlap for found in _differences(at, table[at], answer.bars[at]))
+    differences = tuple(found for at in overlap for found in differences_of(at, table[at], answer.bars[at]))
     bad = {found.hour for found in differences}
     validated = len([at for at in overlap if at < hour and at not in bad])
     if differences:
@@ -238,7 +238,7 @@ def _other_hours(
     return None
 
 
-def _differences(hour: datetime, table: Values, exchange: Values) -> list[Difference]:
+def differences_of(hour: datetime, table: Values, exchange: Values) -> list[Difference]:
     """Columns that differ, as doubles without any tolerance; a NaN or NULL in the table differs from everything."""
     return [
         Difference(hour, column, ours, theirs)

@@ -10,21 +10,29 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from lake_assets.assets.feed_1h import FEED_KEY
+from lake_assets.assets.feed_1h import FEED_KEY, LOOK_BACK_CHECK
 from lake_assets.dagster_names import hour_key
 from lake_assets.feed_1h.bars import target_hour
-from lake_assets.jobs.asset_job import AssetJob, asset_job
+from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 
-FEED_JOB = "feed_1h_hours"
+FEED_JOB, LOOK_BACK_JOB = "feed_1h_hours", "feed_1h_look_back"
+LOOK_BACK_KEY = dg.AssetCheckKey(FEED_KEY, LOOK_BACK_CHECK)
 
 
 def build_feed_job() -> AssetJob:
     """The job of the feed's hours."""
-    return asset_job(FEED_JOB, [FEED_KEY], "Hours of the BTCUSDT 1H table, appended in order.")
+    text = "Hours of the BTCUSDT 1H table, appended in order."
+    return asset_job(FEED_JOB, [FEED_KEY], text, but=[LOOK_BACK_KEY])
+
+
+def build_look_back_job() -> AssetJob:
+    """The job that compares a part of the whole table with the exchange."""
+    text = "Compares a seventh of the BTCUSDT 1H table with the exchange's bars of now; no row is changed."
+    return check_job(LOOK_BACK_JOB, [LOOK_BACK_KEY], text)
 
 
 def request_feed_hours(settings: LakeSettings, tick: datetime) -> dg.RunRequest | dg.SkipReason:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lake_assets.jobs.archive_files import build_archive_jobs
 from lake_assets.jobs.asset_job import Job
 from lake_assets.jobs.closed_periods import build_compaction_job
-from lake_assets.jobs.feed_hours import build_feed_job
+from lake_assets.jobs.feed_hours import build_feed_job, build_look_back_job
 from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
@@ -23,6 +23,7 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
         *build_sensor_jobs(settings),
         build_prune_job(settings),
         build_feed_job(),
+        build_look_back_job(),
         build_parity_job(settings),
         *build_report_jobs(settings),
         build_compaction_job(settings),
