@@ -70,6 +70,7 @@ class Market:
         ws_routes: path of each route of sockets, by name; a market with one route has the name `""`.
         combined: its sockets are opened at `/stream`, where each frame comes with the name of its stream: some of its
             frames do not say by themselves what they are.
+        messages_per_s: messages that one socket may send in a second.
         streams_per_socket: names of streams that one socket may carry; one more loses all of them.
         budget: its request weight per clock minute.
         time: endpoint of its clock.
@@ -85,6 +86,7 @@ class Market:
     rest_url: str
     ws_url: str
     ws_routes: Mapping[str, str]
+    messages_per_s: int
     streams_per_socket: int
     budget: Bucket
     time: Endpoint
@@ -134,6 +136,7 @@ UM = Market(
     ws_url="wss://fstream.binance.com",
     # Since 2026-04 each class of streams has a route of its own; on a wrong one Binance acknowledges and stays silent.
     ws_routes={"market": "/market", "public": "/public"},
+    messages_per_s=10,
     streams_per_socket=1024,
     budget=UM_WEIGHT,
     time=Endpoint("/fapi/v1/time", UM_WEIGHT, 1),
@@ -168,6 +171,7 @@ SPOT = Market(
     rest_url="https://api.binance.com",
     ws_url="wss://stream.binance.com:9443",
     ws_routes={"": ""},
+    messages_per_s=5,
     streams_per_socket=1024,
     budget=SPOT_WEIGHT,
     time=Endpoint("/api/v3/time", SPOT_WEIGHT, 1),

@@ -80,7 +80,7 @@ TRADES = Stream(
         totals=(Total(("qty",), "volume"), Total(("quote_qty",), "quote_volume")),
     ),
     archive=ArchiveFiles("trades", None, "daily", 7, _FIRST_DAY, typical_bytes=30_000_000),
-    socket=SocketFrames("trade", "trade", frames.TRADE, "", together_s=120.0),
+    socket=SocketFrames("trade", "trade", frames.TRADE, "", together_s=120.0, row_id="t"),
 )
 BOOK_TICKER = Stream(
     "book_ticker",

@@ -112,6 +112,9 @@ class SocketFrames:
         silence_s: a symbol's stream that was heard and is silent for longer has probably been dropped by the exchange;
             None where one may rest for any time.
         together_s: the same of all symbols together, for streams of which one alone may rest for long.
+        row_id: field of a frame with an id that grows by one from frame to frame, so that a jump is a loss; None where
+            there is none.
+        healed_by: fields of an aggTrade of REST with the first and the last of these ids that it stands for.
     """
 
     name: str
@@ -121,6 +124,8 @@ class SocketFrames:
     proves_route: bool = False
     silence_s: float | None = None
     together_s: float | None = None
+    row_id: str | None = None
+    healed_by: tuple[str, str] = ("f", "l")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ AGG_TRADES = Stream(
     ),
     archive=ArchiveFiles("aggTrades", None, "daily", 7, date(2019, 12, 31), typical_bytes=13_000_000),
     rest=RestHistory(UM.agg_trades, "ids", retention=timedelta(hours=48)),
-    socket=SocketFrames("aggTrade", "aggTrade", frames.AGG_TRADE, "market", together_s=120.0),
+    socket=SocketFrames(
+        "aggTrade", "aggTrade", frames.AGG_TRADE, "market", together_s=120.0, row_id="a", healed_by=("a", "a")
+    ),
 )
 # Open interest and account ratios are stamped at the end of their 5 minutes, the taker ratio at the start.
 _METRICS_PARTS = (

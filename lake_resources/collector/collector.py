@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lake_resources.backoff import Backoff, Reconnecting
-from lake_resources.binance.market import UM, Market
+from lake_resources.binance.market import SPOT, UM, Market
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.binance.ws.subscriptions import routes
 from lake_resources.collector.connection import Connection
@@ -84,10 +84,11 @@ class CollectorSettings:
     def __post_init__(self) -> None:
         kinds, most = max(map(len, routes(self.market.name).values())), self.market.streams_per_socket
         if kinds * len(self.symbols) > most:
+            variable = "LAKE_SPOT_SYMBOLS" if self.market is SPOT else "LAKE_SYMBOLS"
             raise SettingsError(
                 f"{len(self.symbols)} symbols are {kinds * len(self.symbols)} streams of one socket, and the exchange "
                 f"closes it beyond {most}",
-                remedy=f"Name at most {most // kinds} symbols in LAKE_SYMBOLS",
+                remedy=f"Name at most {most // kinds} symbols in {variable}",
             )
 
 

@@ -80,7 +80,8 @@ class Connection:
         """End it; returns what is to be remembered of it."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        self._intake.connection("closed", self.number, route=self.session.route, reason=reason)
+        heard = str(self._last_ns or self._intake.clock_ns())
+        self._intake.connection("closed", self.number, route=self.session.route, reason=reason, last_frame_ns=heard)
         return replace(
             self.so_far(),
             closed_at=self._instant(self._intake),
@@ -112,8 +113,10 @@ class Connection:
         session, intake, now_s, number = self.session, self._intake, self._now_s, self.number
         intake.connection("opened", number, route=session.route)
         session.begin(now_s())
-        for request in session.requests():
+        for number_of, request in enumerate(session.requests(), start=1):
             await socket.send(request, text=True)
+            if number_of % (session.market.messages_per_s - 1) == 0:  # a pong counts as well
+                await asyncio.sleep(1.0)
         take, clock_ns = intake.frame, intake.clock_ns
         while True:
             payload = await socket.recv(decode=False)

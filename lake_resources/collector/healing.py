@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from lake_resources.binance.streams import rest_memories
+from lake_resources.binance.ws.subscriptions import witness_of_trades
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import GapRow, KnownRow
 from lake_resources.collector.notebook import Notebook
@@ -38,6 +39,13 @@ class TradeSource(Protocol):
 
     def agg_trades_by_id(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
         """One page of aggTrades by id."""
+
+
+class CoveringSource(Protocol):
+    """The REST call that is needed where single trades were missed, which REST has only in aggTrades without a key."""
+
+    def agg_trades_covering(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
+        """One page of aggTrades that stand for trades of these ids."""
 
 
 @dataclass
@@ -73,7 +81,7 @@ class Healer:
         known: rows of gaps that an earlier collector left open.
     """
 
-    rest: TradeSource
+    rest: TradeSource | CoveringSource
     intake: Intake
     notebook: Notebook
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -86,6 +94,8 @@ class Healer:
     _known_next: tuple[int, list[KnownRow]] | None = None
 
     def __post_init__(self) -> None:
+        first, last = witness_of_trades(self.intake.market.name).healed_by
+        self._covered = first != last
         self._memory = rest_memories(self.intake.market.name)["agg_trades"]
         # In the order in which they are served; who was served goes to the end.
         self._symbols = {symbol: _Patience() for symbol in self.intake.trades}
@@ -159,7 +169,7 @@ class Healer:
         five minutes, for two days; believing it once too early costs the trades.
         """
         try:
-            rows = await self.in_thread(partial(self.rest.agg_trades_by_id, symbol, gap.first_id, gap.last_id))
+            rows = await self.in_thread(partial(self._fetched, symbol, gap.first_id, gap.last_id))
         except OutsideRetention as error:
             kept_id = await self._first_kept(symbol, gap)
             self._lost(symbol, Gap(gap.first_id, kept_id - 1, gap.since_s), attempt, str(error))
@@ -174,13 +184,18 @@ class Healer:
             else:
                 self._failed(symbol, gap, attempt, attempt.patience, "REST does not have these ids")
 
+    def _fetched(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
+        if self._covered:
+            return cast("CoveringSource", self.rest).agg_trades_covering(symbol, first_id, last_id)
+        return cast("TradeSource", self.rest).agg_trades_by_id(symbol, first_id, last_id)
+
     async def _first_kept(self, symbol: str, gap: Gap) -> int:
         """First id of a gap that REST still has, or the one after the gap: some twenty requests for any length."""
         refused, kept = gap.first_id, gap.last_id + 1
         while kept - refused > 1:
             middle = (refused + kept) // 2
             try:
-                await self.in_thread(partial(self.rest.agg_trades_by_id, symbol, middle, middle))
+                await self.in_thread(partial(self._fetched, symbol, middle, middle))
             except OutsideRetention:
                 refused = middle
             except (ExchangeError, StorageError):

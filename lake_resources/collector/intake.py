@@ -15,8 +15,8 @@ import orjson
 
 from lake_resources.binance.market import UM, Market
 from lake_resources.binance.ws.frames import (
-    AGG_TRADE,
     CHECKPOINT,
+    CLOCK,
     CONNECTION,
     DEPTH,
     EVERY_SYMBOL,
@@ -32,10 +32,15 @@ from lake_resources.binance.ws.frames import (
 )
 from lake_resources.binance.ws.order_book import DepthSync
 from lake_resources.binance.ws.stream_session import StreamSession
-from lake_resources.binance.ws.subscriptions import kinds_by_event
+from lake_resources.binance.ws.subscriptions import eventless_kind, kinds_by_event, witness_of_trades
+from lake_resources.collector.exchange_clock import ExchangeClock, Latencies
 from lake_resources.collector.refused import EventTimes, RefusedFrames
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.collector.trade_ids import Gap, TradeIds
+
+UNPLACED_NS = 10_000_000_000
+"""Frames without a time wait so long for the first trade that tells the exchange's clock."""
+UNPLACED_FRAMES = 20_000
 
 
 class Observer(Protocol):
@@ -107,6 +112,14 @@ class Intake:
         self.books = {symbol: DepthSync() for symbol in self.symbols}
         self._times = EventTimes()
         self._kinds = kinds_by_event(self.market.name)
+        trade = witness_of_trades(self.market.name)
+        self._trade_kind, self._trade_id, self._healed_by = trade.kind, str(trade.row_id), trade.healed_by
+        self._untimed = eventless_kind(self.market.name)
+        self.clock = ExchangeClock()
+        self._latencies = Latencies()
+        self._clock_minute = 0
+        self._clock_second = 0
+        self._unplaced: deque[tuple[int, str, bytes, dict[str, Any], int]] = deque()
         self._depth_minute = dict.fromkeys(self.symbols, 0)
 
     def frame(self, conn: int, session: StreamSession, payload: bytes, now_s: float) -> None:
@@ -116,6 +129,9 @@ class Intake:
         try:
             data = decode(payload)
             kind = self._kinds.get(data.get("e"), 0)
+            if self._untimed and not kind and "u" in data:
+                self._take_untimed(conn, session, payload, data, received_ns, now_s)
+                return
             if not kind:
                 session.reply(data, now_s)
                 if "e" in data:
@@ -128,9 +144,11 @@ class Intake:
                 return
             self._times.believe((kind, symbol), ms, received_ns // 1_000_000, now_s)
             minute = ms // MINUTE_MS
-            if kind == AGG_TRADE and not self.trades[symbol].heard(_whole(data, "a"), now_s):
+            if kind == self._trade_kind and not self.trades[symbol].heard(_whole(data, self._trade_id), now_s):
                 self.counts.repeated_trades += 1
                 return
+            if self._untimed:
+                self._learn(data["E"], minute, received_ns, now_s)
             if kind == DEPTH:
                 self._take_depth(conn, symbol, minute, data, received_ns)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -156,7 +174,8 @@ class Intake:
         ids = self.trades[symbol]
         by_minute: dict[int, list[dict[str, Any]]] = {}
         for row in rows:
-            if ids.heard(row["a"], now_s):
+            first_id, last_id = row[self._healed_by[0]], row[self._healed_by[1]]
+            if ids.heard(first_id, now_s) if first_id == last_id else ids.cover(first_id, last_id):
                 by_minute.setdefault(row["T"] // MINUTE_MS, []).append(row)
         for minute, missing in by_minute.items():
             self._record(received_ns, 0, HEALED, symbol, minute, orjson.dumps(missing), missing)
@@ -166,16 +185,73 @@ class Intake:
         """Note that the collector started, or that a connection was opened or closed."""
         received_ns = self.clock_ns()
         data = {"event": event, **detail}
-        minute = self.newest_minute or received_ns // 1_000_000 // MINUTE_MS
+        minute = self._current_minute(received_ns)
         self._record(received_ns, conn, CONNECTION, EVERY_SYMBOL, minute, orjson.dumps(data), data)
         if event == "closed":
             for sync in self.books.values():
                 sync.closed(conn)
 
+    def _take_untimed(
+        self, conn: int, session: StreamSession, payload: bytes, data: dict[str, Any], received_ns: int, now_s: float
+    ) -> None:
+        """Take a frame without a time; it waits while the exchange's clock is not known, but not for long."""
+        symbol = data["s"]
+        _whole(data, "u")
+        session.frame(self._untimed, symbol, now_s)
+        if symbol not in self.trades:
+            return
+        if self.clock.offset_ns is None:
+            self._unplaced.append((conn, symbol, payload, data, received_ns))
+            if received_ns - self._unplaced[0][4] > UNPLACED_NS or len(self._unplaced) > UNPLACED_FRAMES:
+                # Nothing is traded: the local clock is all there is.
+                self._set_clock(0, received_ns)
+            return
+        self._place(conn, symbol, payload, data, received_ns)
+
+    def _place(self, conn: int, symbol: str, payload: bytes, data: dict[str, Any], received_ns: int) -> None:
+        minute = (received_ns + (self.clock.offset_ns or 0)) // 1_000_000 // MINUTE_MS
+        if minute > self._clock_minute:
+            self._tell_clock(minute, received_ns)
+        self.newest_minute = max(self.newest_minute, minute)
+        self._record(received_ns, conn, self._untimed, symbol, minute, payload, data)
+
+    def _learn(self, sent_ms: int, minute: int, received_ns: int, now_s: float) -> None:
+        """A frame says when it was sent: the exchange's clock and the latency follow from it."""
+        self.clock.heard(received_ns, sent_ms)
+        second = int(now_s)
+        if second != self._clock_second or minute > self._clock_minute or self.clock.offset_ns is None:
+            self._clock_second = second
+            if self.clock.settle() or minute > self._clock_minute:
+                self._tell_clock(max(minute, self._clock_minute), received_ns)
+                self._place_waiting()
+        self._latencies.note(received_ns // 1_000_000 - sent_ms)
+
+    def _set_clock(self, offset_ns: int, received_ns: int) -> None:
+        self.clock.offset_ns = offset_ns
+        self._tell_clock((received_ns + offset_ns) // 1_000_000 // MINUTE_MS, received_ns)
+        self._place_waiting()
+
+    def _place_waiting(self) -> None:
+        waiting, self._unplaced = self._unplaced, deque()
+        for conn, symbol, payload, data, received_ns in waiting:
+            self._place(conn, symbol, payload, data, received_ns)
+
+    def _tell_clock(self, minute: int, received_ns: int) -> None:
+        """Record by which offset frames are placed from here on, so that a reader places them so as well."""
+        told: dict[str, Any] = {"offset_ns": self.clock.offset_ns}
+        if minute > self._clock_minute:
+            first, self._clock_minute = not self._clock_minute, minute
+            if not first and (latency := self._latencies.take()) is not None:
+                told["latency_ms"] = latency
+        self._record(received_ns, 0, CLOCK, EVERY_SYMBOL, minute, orjson.dumps(told), told)
+
+    def _current_minute(self, received_ns: int) -> int:
+        return self.newest_minute or received_ns // 1_000_000 // MINUTE_MS
+
     def _refuse(self, conn: int, payload: bytes, why: Exception, received_ns: int) -> None:
         self.counts.malformed += 1
         self.refused.note(conn, payload, why, received_ns)
-        minute = self.newest_minute or received_ns // 1_000_000 // MINUTE_MS
+        minute = self._current_minute(received_ns)
         self.writer.add(self._next(), received_ns, conn, REFUSED, REFUSED_FRAMES, minute, payload)
 
     def _take_depth(self, conn: int, symbol: str, minute: int, data: dict[str, Any], received_ns: int) -> None:

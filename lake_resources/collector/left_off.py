@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from lake_resources.binance.ws.frames import AGG_TRADE, CONNECTION, HEALED
+from lake_resources.binance.market import UM, Market
+from lake_resources.binance.ws.frames import CONNECTION, HEALED
+from lake_resources.binance.ws.subscriptions import witness_of_trades
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal, KnownRow
 from lake_resources.collector.segments import minutes_on_disk, read_records
 
@@ -26,7 +28,6 @@ _LATE_MINUTES = 2
 _UNKNOWN_MINUTES = 60
 """So many minutes are read where nothing is noted of a symbol yet."""
 _LAST_FRAME_MINUTES = 3
-_TRADES = frozenset((AGG_TRADE, HEALED))
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,24 @@ class LeftOff:
     ended: Sequence[ConnectionRow]
 
 
-def left_off(journal: Journal, root: Path, symbols: Sequence[str], last_ids: Mapping[str, int]) -> LeftOff:
+def left_off(
+    journal: Journal, root: Path, symbols: Sequence[str], last_ids: Mapping[str, int], market: Market = UM
+) -> LeftOff:
     """Find out.
 
     Args:
         journal: of the lake.
         root: directory of the records; nobody writes there.
         symbols: upper case.
-        last_ids: newest aggTrade ids that others know.
+        last_ids: newest trade ids that others know.
+        market: whose records they are.
     """
     known, rows = journal.known(), journal.gaps("open")
     minutes = minutes_on_disk(root)
     newest, missing = dict(last_ids), {}
     for symbol in symbols:
         open_ids = [(row.first_id, row.last_id) for row in rows if row.symbol == symbol]
-        records = _TradeRecords(root, symbol, minutes)
+        records = _TradeRecords(root, symbol, minutes, market)
         last_id, missing[symbol] = records.missing(known.get(symbol), open_ids)
         if (found := max(last_id, last_ids.get(symbol, -1))) >= 0:
             newest[symbol] = found
@@ -68,12 +72,13 @@ def left_off(journal: Journal, root: Path, symbols: Sequence[str], last_ids: Map
 
 
 class _TradeRecords:
-    """The aggTrades of one symbol that are on disk.
+    """The trades of one symbol that are on disk.
 
     Ids and times of trades grow together, so few minutes have to be read.
     """
 
-    def __init__(self, root: Path, symbol: str, minutes: Sequence[int]) -> None:
+    def __init__(self, root: Path, symbol: str, minutes: Sequence[int], market: Market) -> None:
+        self._witness = witness_of_trades(market.name)
         self._root = root
         self._symbol = symbol
         self._minutes = minutes
@@ -116,9 +121,14 @@ class _TradeRecords:
 
     def _read(self, minute: int) -> tuple[int, ...]:
         found: list[int] = []
-        for frame in read_records(self._root, self._symbol, minute, minute + 1, _TRADES):
+        kinds = frozenset((self._witness.kind, HEALED))
+        first, last = self._witness.healed_by
+        for frame in read_records(self._root, self._symbol, minute, minute + 1, kinds):
             data = frame.decoded()
-            found += (row["a"] for row in data) if frame.kind == HEALED else (data["a"],)
+            if frame.kind == HEALED:
+                found += (number for row in data for number in range(row[first], row[last] + 1))
+            else:
+                found.append(data[str(self._witness.row_id)])
         return tuple(found)
 
 

@@ -106,6 +106,26 @@ def records(symbol: str, minute: int, body: bytes) -> Iterator[Frame]:
         offset += length
 
 
+def columns_of(body: bytes, into: dict[int, tuple[list[int], list[int], list[int], list[bytes]]]) -> None:
+    """Records of a block as columns by kind, many times faster than one by one.
+
+    Args:
+        body: of a block.
+        into: kind → seq, received_ns, conn and payload of each record, in order; kinds that are not in it are left out.
+    """
+    offset, size, end, unpack = 0, _RECORD.size, len(body), _RECORD.unpack_from
+    while offset < end:
+        seq, received_ns, conn, kind, length = unpack(body, offset)
+        offset += size
+        lists = into.get(kind)
+        if lists is not None:
+            lists[0].append(seq)
+            lists[1].append(received_ns)
+            lists[2].append(conn)
+            lists[3].append(body[offset : offset + length])
+        offset += length
+
+
 def _head_check(body_bytes: int, name: bytes) -> int:
     return zlib.crc32(name, zlib.crc32(struct.pack("<I", body_bytes))) & 0xFFFF
 

@@ -21,6 +21,7 @@ from lake_resources.binance.ws.frames import EVERY_SYMBOL, Frame
 from lake_resources.collector.segment_format import (
     FILE_HEADER_BYTES,
     blocks,
+    columns_of,
     file_header,
     inspect,
     pack_block,
@@ -192,6 +193,41 @@ def read_records(
     if kinds is None:
         return merged
     return (frame for frame in merged if frame.kind in kinds)
+
+
+@dataclass(frozen=True)
+class RecordColumns:
+    """Records of one kind, as columns of the same length; those of one minute's file are in the order of `seq`."""
+
+    seq: list[int]
+    received_ns: list[int]
+    conn: list[int]
+    payload: list[bytes]
+
+
+def read_columns(
+    root: Path, symbol: str, first_minute: int, end_minute: int, kinds: frozenset[int]
+) -> dict[int, RecordColumns]:
+    """Records of a symbol, and those that belong to all symbols, by kind: for who folds them all at once.
+
+    Args:
+        root: directory of all segments.
+        symbol: upper case.
+        first_minute: epoch minutes.
+        end_minute: first minute that is not read.
+        kinds: what is read.
+    """
+    found: dict[int, tuple[list[int], list[int], list[int], list[bytes]]] = {kind: ([], [], [], []) for kind in kinds}
+    wanted = frozenset((EVERY_SYMBOL, symbol))
+    for minute in range(first_minute, end_minute):
+        for path in _files(root, minute):
+            file = _opened(path)
+            if file is None:
+                continue
+            with file:
+                for _, body in blocks(file, wanted):
+                    columns_of(body, found)
+    return {kind: RecordColumns(*lists) for kind, lists in found.items()}
 
 
 def newest_minute(root: Path) -> int | None:

@@ -1,7 +1,7 @@
-"""Which aggTrade ids of a symbol were heard: repetitions and gaps.
+"""Which trade ids of a symbol were heard: repetitions and gaps.
 
 Belongs here: the state machine. Does not belong here: fetching what is missing (`healing`), remembering it (`journal`).
-Binance gives every aggTrade of a symbol the next id, so a jump is a loss and nothing else.
+Binance gives every aggTrade of a symbol (every trade on spot) the next id, so a jump is a loss and nothing else.
 """
 
 from __future__ import annotations
@@ -58,6 +58,17 @@ class TradeIds:
                 return True
         self.repeated += 1
         return False
+
+    def cover(self, first_id: int, last_id: int) -> int:
+        """Take the ids from first to last at once, as one row of several trades; returns how many were missing."""
+        missing = sum(
+            min(gap.last_id, last_id) - max(gap.first_id, first_id) + 1
+            for gap in self.gaps
+            if gap.first_id <= last_id and gap.last_id >= first_id
+        )
+        if missing:
+            self.give_up(first_id, last_id)
+        return missing
 
     def due(self, now_s: float, patience_s: float) -> list[Gap]:
         """Gaps that are older than a mere change of order."""

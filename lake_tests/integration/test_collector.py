@@ -355,7 +355,8 @@ def test_a_second_collector_of_a_lake_is_refused(collect: Collect, tmp_path: Pat
 def test_a_kill_loses_only_what_came_since_the_last_flush(tmp_path: Path) -> None:
     with SimulatorServer(seed=7, symbols=SYMBOLS, rate_per_min=1200, limits=False) as sim:
         given = {
-            "LAKE_ROOT": str(tmp_path), "LAKE_SYMBOLS": ",".join(SYMBOLS), "LAKE_REST_URL": sim.base_url,
+            "LAKE_ROOT": str(tmp_path), "LAKE_SYMBOLS": ",".join(SYMBOLS), "LAKE_SPOT_SYMBOLS": "",
+            "LAKE_REST_URL": sim.base_url,
             "LAKE_WS_URL": sim.ws_url, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path),
         }  # fmt: skip
         command = [str(Path(sys.executable).with_name("lake")), "collect"]

@@ -91,7 +91,8 @@ def locked(root: Path) -> Iterator[sqlite3.Connection]:
 def process(root: Path, sim: SimulatorServer, rest_url: str) -> Iterator[subprocess.Popen[bytes]]:
     """`lake collect`, once it has heard something."""
     given = {
-        "LAKE_ROOT": str(root), "LAKE_SYMBOLS": ",".join(SYMBOLS), "LAKE_REST_URL": rest_url, "LAKE_WS_URL": sim.ws_url,
+        "LAKE_ROOT": str(root), "LAKE_SYMBOLS": ",".join(SYMBOLS), "LAKE_SPOT_SYMBOLS": "",
+        "LAKE_REST_URL": rest_url, "LAKE_WS_URL": sim.ws_url,
         "PATH": os.defpath, "HOME": str(root),
     }  # fmt: skip
     command = [str(Path(sys.executable).with_name("lake")), "collect"]

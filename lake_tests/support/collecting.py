@@ -48,10 +48,15 @@ def collect_until(
         running = beside.submit(script)
 
         def stopped(collector: Collector) -> bool:
-            seen[:] = [collector]
+            if collector not in seen:
+                seen.append(collector)
             return running.done()
 
-        moving = None if paced is None else beside.submit(_move_on, paced, seen, running.done)
+        moving = (
+            None
+            if paced is None
+            else beside.submit(_move_on, paced, seen, running.done, 3 if settings.spot_symbols else 2)
+        )
         parts = run_collector(settings, say=lambda _: None, limits=limits, stopped=stopped, clock_ns=clock_ns)
         running.result()
         if moving is not None:
@@ -59,9 +64,9 @@ def collect_until(
     return parts
 
 
-def _move_on(sim: SimulatorServer, seen: Sequence[Collector], done: Callable[[], bool]) -> None:
-    """Move the clock on while the collector follows; it begins once both sockets have subscribed."""
-    wait_until(lambda: done() or sum(_delivers(each) for each in sim.hub.connections) >= 2, "two sockets")
+def _move_on(sim: SimulatorServer, seen: Sequence[Collector], done: Callable[[], bool], sockets: int) -> None:
+    """Move the clock on while the collector follows; it begins once all sockets have subscribed."""
+    wait_until(lambda: done() or sum(_delivers(each) for each in sim.hub.connections) >= sockets, "all sockets")
     while not done():
         sim.clock.advance(timedelta(seconds=1))
         wait_until(lambda: done() or sim.hub.reached_ms >= sim.clock.now_ms(), "the last frame", every_s=0.005)
@@ -72,10 +77,9 @@ def _followed(seen: Sequence[Collector]) -> bool:
     """Whether nothing more comes to a collector, for a moment."""
     if not seen:
         return False
-    intake = seen[0].intake
-    heard = intake.counts.frames
+    heard = [collector.intake.counts.frames for collector in seen]
     time.sleep(0.02)
-    return intake.counts.frames == heard
+    return heard == [collector.intake.counts.frames for collector in seen]
 
 
 def _delivers(connection: Connection) -> bool:

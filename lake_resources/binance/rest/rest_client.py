@@ -20,6 +20,7 @@ from lake_resources.binance import market as markets
 from lake_resources.binance.market import UM, Endpoint, Market
 from lake_resources.binance.rest import rest_paging, rest_payloads
 from lake_resources.binance.rest.answers import answered_at, decode, used_weight
+from lake_resources.binance.rest.covering import covering
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import Clock, system_clock
@@ -178,6 +179,22 @@ class BinanceRest:
         query: Query = {"symbol": symbol, "fromId": first_id, "limit": limit}
         parse = partial(rest_payloads.agg_trade_rows, first_id=first_id, last_id=last_id)
         return self.call(endpoint, query, parse)
+
+    def agg_trades_covering(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
+        """The aggTrades that stand for trades of these ids, as many as one page holds, from the first one on.
+
+        Returns:
+            Rows `{a, p, q, f, l, T, m}` as sent, contiguous; the first and the last may stand for trades beside these,
+            too. None where REST does not have the first trade (yet).
+        """
+        endpoint = self.market.agg_trades
+
+        def page(from_id: int | None) -> list[dict[str, Any]]:
+            begin: Query = {} if from_id is None else {"fromId": from_id}
+            query: Query = {"symbol": symbol, **begin, "limit": endpoint.page}
+            return self.call(endpoint, query, rest_payloads.agg_trade_page)
+
+        return covering(page, first_id, last_id)
 
     def close(self) -> None:
         """Close the connections."""

@@ -73,13 +73,23 @@ def agg_trade_rows(body: object, endpoint: str, *, first_id: int, last_id: int) 
     Raises:
         MalformedAnswer: another shape, or ids that are not contiguous from `first_id`.
     """
-    ids = agg_trades(body, endpoint)["agg_trade_id"]
-    if len(ids) and ids[0] != first_id:
-        raise MalformedAnswer(endpoint, f"asked for aggTrade ids from {first_id}, got them from {ids[0]}")
+    rows = agg_trade_page(body, endpoint)
+    if rows and rows[0]["a"] != first_id:
+        raise MalformedAnswer(endpoint, f"asked for aggTrade ids from {first_id}, got them from {rows[0]['a']}")
+    return [row for row in rows if row["a"] <= last_id]
+
+
+def agg_trade_page(body: object, endpoint: str) -> list[dict[str, Any]]:
+    """The rows of a page of aggTrades as sent, in order of their ids.
+
+    Raises:
+        MalformedAnswer: another shape, or ids that are not contiguous.
+    """
+    agg_trades(body, endpoint)
     rows = {row["a"]: row for row in _list(body, endpoint)}
-    if any(type(row[name]) is not int for row in rows.values() for name in ("a", "T")):
+    if any(type(row[name]) is not int for row in rows.values() for name in ("a", "f", "l", "T")):
         raise MalformedAnswer(endpoint, "an id or time that is no whole number")
-    return [{name: row[name] for name in _AGG_TRADE_FIELDS.values()} for a, row in sorted(rows.items()) if a <= last_id]
+    return [{name: row[name] for name in _AGG_TRADE_FIELDS.values()} for _, row in sorted(rows.items())]
 
 
 def server_time(body: object, endpoint: str) -> datetime:

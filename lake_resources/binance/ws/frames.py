@@ -29,6 +29,9 @@ REFUSED: Final = 10
 
 TRADE: Final = 11
 """One fill of the spot market."""
+CLOCK: Final = 12
+"""`{"offset_ns": …}`: the exchange's clock minus the local one from here on; at the start of a minute also `latency_ms`
+of the minute before: `{"p50": …, "p95": …, "max": …, "frames": …}`. Belongs to no symbol."""
 
 EVERY_SYMBOL: Final = ""
 """Symbol of the records that concern all of them."""

@@ -42,6 +42,19 @@ def kinds_by_event(market_name: str) -> Mapping[str, int]:
     }
 
 
+@cache
+def eventless_kind(market_name: str) -> int:
+    """Kind of the record of a frame without a field `e`, 0 where the market sends none such."""
+    found = [each.kind for sockets in routes(market_name).values() for each in sockets if each.event is None]
+    return found[0] if found else 0
+
+
+@cache
+def witness_of_trades(market_name: str) -> SocketFrames:
+    """The socket whose frames carry the ids that prove a market's trades whole."""
+    return next(each for sockets in routes(market_name).values() for each in sockets if each.row_id is not None)
+
+
 def names_of(market: Market, route: str, symbols: Sequence[str]) -> list[str]:
     """Names of all streams of a route, lower case: upper case is acknowledged and never delivers."""
     return [f"{symbol.lower()}@{each.name}" for each in routes(market.name)[route] for symbol in symbols]
