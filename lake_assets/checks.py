@@ -82,7 +82,7 @@ def evaluations(
     targets = _targets(context, key, [partition for partition, outcomes in found if outcomes])
     for partition, outcomes in found:
         for outcome in (each for each in outcomes if not each.empty):
-            yield _evaluation(key, partition, outcome, targets.get(partition))
+            yield evaluation(key, partition, outcome, targets.get(partition))
 
 
 def run_partitions(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Sequence[str] | None:
@@ -114,7 +114,7 @@ def record_unsaid(
         said = {each.name for each in outcomes if not each.empty}
         for name in (each for each in names if each not in said):
             nothing = CheckOutcome(name, passed=False, severity="warn", metadata={"verdict": "nothing to compare"})
-            yield _evaluation(key, partition, nothing, targets.get(partition))
+            yield evaluation(key, partition, nothing, targets.get(partition))
 
 
 def close_checks(key: dg.AssetKey, names: Iterable[str] = CHECKS) -> Iterator[dg.Output[None]]:
@@ -144,9 +144,16 @@ def raise_for_failed(symbol: str, layout: TableLayout, results: Sequence[HourRes
 def _targets(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, key: dg.AssetKey, partitions: list[str]
 ) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    return newest_materializations(context.instance, key, partitions)
+
+
+def newest_materializations(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: list[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    """By partition, the materialization that a check row of now judges; partitions without one are left out."""
     if not partitions:
         return {}
-    records = context.instance.fetch_materializations(
+    records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=key, asset_partitions=partitions), limit=2 * len(partitions)
     ).records
     newest: dict[str, AssetCheckEvaluationTargetMaterializationData] = {}
@@ -158,12 +165,13 @@ def _targets(
     return newest
 
 
-def _evaluation(
+def evaluation(
     key: dg.AssetKey,
     partition: str,
     outcome: CheckOutcome,
     target: AssetCheckEvaluationTargetMaterializationData | None,
 ) -> dg.AssetCheckEvaluation:
+    """The check row of a partition."""
     severity = dg.AssetCheckSeverity.WARN if outcome.severity == "warn" else dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckEvaluation(
         asset_key=key,

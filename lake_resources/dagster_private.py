@@ -31,6 +31,10 @@ from dagster._core.definitions.selector import PartitionRangeSelector, Partition
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 
+# What a run records without being executed: rows of a lost history, told from the ledger.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
+
 # A run that died is failed in the words that Dagster's retries look for; the tag tells that a daemon launched it.
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -86,6 +90,8 @@ __all__ = [
     "launch_backfill",
     "launched_by_daemon",
     "open_web_ui",
+    "record_checks",
+    "record_materialization",
     "unfinished_backfills",
     "wait_for_locks",
 ]
@@ -153,6 +159,42 @@ def fail_dead_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) ->
     """Report a run as failed whose process ended by itself, so that Dagster's retries of runs take it up."""
     reason = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
     instance.report_run_failed(run, message=why, job_failure_data=reason)
+
+
+def record_materialization(instance: dg.DagsterInstance, run: dg.DagsterRun, event: dg.AssetMaterialization) -> None:
+    """Record a materialization as an event of a run that nobody executes."""
+    _record(instance, run, DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event))
+
+
+def record_checks(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    partitions: dg.PartitionsDefinition[str],
+    checks: Sequence[dg.AssetCheckEvaluation],
+) -> None:
+    """Record check rows of partitions as events of a run that nobody executes.
+
+    Args:
+        instance: the Dagster instance.
+        run: one that is in the instance, and had no row of these checks and partitions before.
+        partitions: of the asset.
+        checks: each with its partition and the materialization that it judges.
+    """
+    planned: dict[tuple[dg.AssetKey, str], list[str]] = {}
+    for check in checks:
+        planned.setdefault((check.asset_key, check.check_name), []).append(str(check.partition))
+    # A row is made by the plan, and the evaluation fills it.
+    for (key, name), keys in planned.items():
+        subset = partitions.subset_with_partition_keys(keys).to_serializable_subset()
+        plan = AssetCheckEvaluationPlanned(asset_key=key, check_name=name, partitions_subset=subset)
+        _record(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, plan)
+    for check in checks:
+        _record(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION, check)
+
+
+def _record(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: DagsterEventType, data: Any) -> None:
+    event = DagsterEvent(event_type_value=kind.value, job_name=run.job_name, event_specific_data=data)
+    instance.report_dagster_event(event, run_id=run.run_id)
 
 
 def delete_run_file(instance: dg.DagsterInstance, run_id: str) -> None:

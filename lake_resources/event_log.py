@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,6 +62,8 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         self._owner = os.getpid()
         self._abandoned: list[_OpenShard] = []
         self._tables: set[str] = set()
+        self._joined: dict[str, sa.Connection] = {}
+        self._joined_in: int | None = None
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -90,17 +93,40 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         super().dispose()
 
     @contextmanager
+    def in_one_transaction(self, run_id: str) -> Iterator[None]:
+        """All that this thread records of a run inside becomes visible at once, and costs one commit.
+
+        Other threads and processes wait meanwhile, so it is for what takes a second, not for a run's work.
+        """
+        with self._db_lock, ExitStack() as opened:
+            for shard in (run_id, INDEX_SHARD_NAME):
+                self._joined[shard] = opened.enter_context(self._one(shard))
+            self._joined_in = get_ident()
+            try:
+                yield
+            finally:
+                self._joined_in = None
+                self._joined.clear()
+
+    @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
+        if self._joined_in == get_ident():
+            yield self._joined[shard]
+            return
+        with self._db_lock, self._one(shard) as connection:
+            yield connection
+
+    @contextmanager
+    def _one(self, shard: str) -> Iterator[sa.Connection]:
         path = Path(self.path_for_shard(shard))
-        with self._db_lock:
-            with self._engine(shard, path).connect() as connection, connection.begin():
-                before = _changes(connection)
-                yield connection
-                written = _changes(connection) != before
-            # The webserver follows a run by changes of its file, but new rows lie beside it until a checkpoint.
-            if written and shard != INDEX_SHARD_NAME:
-                with suppress(FileNotFoundError):
-                    os.utime(path)
+        with self._engine(shard, path).connect() as connection, connection.begin():
+            before = _changes(connection)
+            yield connection
+            written = _changes(connection) != before
+        # The webserver follows a run by changes of its file, but new rows lie beside it until a checkpoint.
+        if written and shard != INDEX_SHARD_NAME:
+            with suppress(FileNotFoundError):
+                os.utime(path)
 
     def _engine(self, shard: str, path: Path) -> sa.Engine:
         self._forget_parents()

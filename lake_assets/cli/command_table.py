@@ -77,6 +77,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Operations": (
         ("health", "commands_health", "Look once whether daemon, sensors, data and collector are well."),
         ("config", "commands_config", "Print each setting with where its value came from; secrets are not shown."),
+        (
+            "report-to-dagster",
+            "commands_history",
+            "Tell a lost or wiped Dagster history what the ledger holds; nothing is built.",
+        ),
         ("doctor", "commands_doctor", "Look at versions, disk, schemas, exchange, Dagster and collector."),
         ("compact", "commands_compact", "Make one file of each closed day and month; readers do not notice."),
         ("inspect-metrics-columns", "commands_metrics", "Compare the columns of a metrics archive with those read."),

@@ -39,6 +39,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "validate-rules": (),
     "declare-hole": ("klines_1m", SYMBOL, "2026-11-18", "2026-11-19", "--cause", "halt", "--reference", "notice"),
     "rebuild-ledger": ("--no-judge",),
+    "report-to-dagster": (),
     "rebuild-live": (SYMBOL, "2026-11-18", "2026-11-19"),
     "export": (*WINDOW, "--out", "slices"),
     "slice": (*WINDOW, "--out", "slices"),
@@ -232,11 +233,11 @@ def _with(name: str, parameter: object, value: str) -> tuple[str, ...]:
 
 
 WRONG_VALUES = list(wrong_values())
+WITHOUT_VALUES = {"up", "demo", "init-state", "health", "doctor", "config", "rebuild-ledger", "report-to-dagster"}
 
 
 def test_the_wrong_values_reach_every_command_that_takes_any() -> None:
-    without_any = {"up", "demo", "init-state", "health", "doctor", "config", "rebuild-ledger"}
-    assert {name for name, _, _ in WRONG_VALUES} == set(COMMANDS) - without_any
+    assert {name for name, _, _ in WRONG_VALUES} == set(COMMANDS) - WITHOUT_VALUES
 
 
 @pytest.mark.parametrize(("name", "arguments", "value"), WRONG_VALUES)
