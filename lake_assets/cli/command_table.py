@@ -77,6 +77,8 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Operations": (
         ("health", "commands_health", "Look once whether daemon, sensors, data and collector are well."),
         ("config", "commands_config", "Print each setting with where its value came from; secrets are not shown."),
+        ("backup", "commands_backup", "Copy the lake to a directory, consistently, also while `lake up` runs."),
+        ("restore", "commands_backup", "Make the lake of LAKE_ROOT from a backup; the root must not be there."),
         (
             "report-to-dagster",
             "commands_history",

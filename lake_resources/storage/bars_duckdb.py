@@ -205,6 +205,19 @@ class BarsTable:
         with _duckdb_errors(f"read {self.published_path}"), _read_only(self.published_path) as connection:
             return _frame(connection, _DIFFERENCES, DIFFERENCE_SCHEMA)
 
+    def copy_to(self, target: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Copy the file while nobody writes it; False where there is none.
+
+        Raises:
+            DiskFull, StorageError: the copy cannot be written.
+            PartitionBusy: a writer held it all that time.
+        """
+        with writer_lock(self.lock_path, timeout_s=timeout_s), disk_errors(f"copy {self.path}"):
+            parts = [part for part in ("", ".wal") if self.path.with_name(self.path.name + part).exists()]
+            for part in parts:
+                shutil.copy2(self.path.with_name(self.path.name + part), target.with_name(target.name + part))
+            return bool(parts)
+
     def set_aside(self, suffix: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Path | None:
         """Rename the file to `{name}.{suffix}` so that the next append begins a new table; None where there is none.
 

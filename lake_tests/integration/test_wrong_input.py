@@ -40,6 +40,8 @@ SOUND: dict[str, tuple[str, ...]] = {
     "declare-hole": ("klines_1m", SYMBOL, "2026-11-18", "2026-11-19", "--cause", "halt", "--reference", "notice"),
     "rebuild-ledger": ("--no-judge",),
     "report-to-dagster": (),
+    "backup": ("../copy",),
+    "restore": ("../copy",),
     "rebuild-live": (SYMBOL, "2026-11-18", "2026-11-19"),
     "export": (*WINDOW, "--out", "slices"),
     "slice": (*WINDOW, "--out", "slices"),
@@ -58,7 +60,7 @@ PROCESSES = {"up", "demo", "collect"}
 """Commands that start or become other processes: they run in a process of their own."""
 BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "feed-1h", "slices"}
 """Commands that begin a lake where none is."""
-NEITHER_LAKE_NOR_LEDGER = {"config", "inspect-metrics-columns", "up", "demo", "collect"}
+NEITHER_LAKE_NOR_LEDGER = {"config", "restore", "inspect-metrics-columns", "up", "demo", "collect"}
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,7 @@ def test_a_dry_run_begins_no_lake(
     assert not (root.parent / "absent").exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES - {"config", "inspect-metrics-columns"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES - {"config", "inspect-metrics-columns", "restore"}))
 def test_a_lake_of_another_exchange_is_refused(run: Run, root: Path, name: str) -> None:
     (root / "EXCHANGE").write_bytes(b"\xff[/x]\n")
     before = files(root.parent)
@@ -287,7 +289,7 @@ def test_a_lake_of_another_exchange_is_refused(run: Run, root: Path, name: str) 
 
 
 @pytest.mark.parametrize("damaged", ["ledger.sqlite", "governor.sqlite", "audit.sqlite", "feed/ohlcv.duckdb"])
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES - {"restore"}))
 def test_files_of_random_bytes_are_told_as_damage(run: Run, root: Path, name: str, damaged: str) -> None:
     path = root / damaged
     path.parent.mkdir(exist_ok=True)
