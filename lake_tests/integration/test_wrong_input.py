@@ -40,8 +40,9 @@ SOUND: dict[str, tuple[str, ...]] = {
     "declare-hole": ("klines_1m", SYMBOL, "2026-11-18", "2026-11-19", "--cause", "halt", "--reference", "notice"),
     "rebuild-ledger": ("--no-judge",),
     "report-to-dagster": (),
-    "backup": ("../copy",),
-    "restore": ("../copy",),
+    "backup": ("copy",),
+    "parity": (),
+    "restore": ("copy",),
     "rebuild-live": (SYMBOL, "2026-11-18", "2026-11-19"),
     "export": (*WINDOW, "--out", "slices"),
     "slice": (*WINDOW, "--out", "slices"),
@@ -235,7 +236,18 @@ def _with(name: str, parameter: object, value: str) -> tuple[str, ...]:
 
 
 WRONG_VALUES = list(wrong_values())
-WITHOUT_VALUES = {"up", "demo", "init-state", "health", "doctor", "config", "rebuild-ledger", "report-to-dagster"}
+WITHOUT_VALUES = {
+    "up",
+    "demo",
+    "init-state",
+    "health",
+    "doctor",
+    "config",
+    "rebuild-ledger",
+    "report-to-dagster",
+    "backup",
+    "restore",
+}
 
 
 def test_the_wrong_values_reach_every_command_that_takes_any() -> None:
