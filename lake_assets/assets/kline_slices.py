@@ -20,6 +20,7 @@ from lake_assets.slices.klines_endpoint import KLINES
 from lake_assets.slices.loop import lattice_of, publish_manifest
 from lake_assets.slices.manifest import NAME, directory
 from lake_assets.slices.server import alone, open_slices
+from lake_assets.slices.table_parity import table_rows
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
@@ -69,9 +70,10 @@ def build_kline_slices_asset(symbol: str, interval: str, settings: LakeSettings)
         lost: list[str] = []
         with open_slices(settings) as slices, alone(slices, of, timeout_s=DEFAULT_TIMEOUT_S):
             lattice = lattice_of(slices, endpoint, of)
+            table = table_rows(settings, symbol, interval)
             try:
                 for number, partition in enumerate(context.partition_keys, start=1):
-                    found = run_day(slices, endpoint, of, date.fromisoformat(partition), lattice)
+                    found = run_day(slices, endpoint, of, date.fromisoformat(partition), lattice, table=table)
                     context.log.info(
                         f"{number}/{len(context.partition_keys)} {symbol} {interval} {partition}: {_line(found)}"
                     )

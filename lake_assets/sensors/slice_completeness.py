@@ -17,9 +17,10 @@ from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_assets.slices.days import days_to_run
 from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_assets.slices.klines_endpoint import KLINES
+from lake_assets.slices.server import slice_rows
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
+from lake_resources.storage.ledger.slice_rows import SliceSet
 
 KIND = "slices"
 _DAY_MS = 86_400_000
@@ -49,7 +50,7 @@ def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDef
         busy = runs_at_work(context.instance, f"{KIND}_{interval}", now, longest=LAUNCHED_RUN_LONGEST)
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
-        with closing(SliceRows(settings.resolved_slices_ledger_url)) as rows:
+        with closing(slice_rows(settings)) as rows:
             found = look_at_each(
                 settings.slice_symbols,
                 lambda symbol: days_to_run(

@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
+from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import SliceKey, parse_key
+from lake_resources.storage.ledger.slice_rows import SliceRow
 
 _END = re.compile(r"(:\d+)-\d+(?=:)")
 _DATA = b',"data":'
@@ -89,6 +91,23 @@ def key_in(meta: dict[str, Any]) -> SliceKey:
     """
     text = str(meta.get("slice_comp_key") or meta.get("slice"))
     return parse_key(_END.sub(r"\1", text))
+
+
+def is_newer(row: SliceRow, content: bytes) -> bool:
+    """Whether a file is a whole later answer than its row knows: a run ended between the two.
+
+    A slice that is `ok` is never asked for again, so that its file has no business to be another one.
+    """
+    if row.status == Status.OK:
+        return False
+    try:
+        meta, _ = read_file(content)
+        key = key_in(meta)
+    except ValueError:
+        return False
+    at = instant_of(meta, "fetched_at")
+    later = at is not None and (row.completed_at_utc is None or at >= row.completed_at_utc.replace(microsecond=0))
+    return later and (key.start, key.limit) == (row.start, row.record_limit)
 
 
 def instant_of(meta: dict[str, Any], *names: str) -> datetime | None:

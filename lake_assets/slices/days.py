@@ -1,6 +1,6 @@
 """Slices by day: a slice belongs to the UTC day of its start. What a day's run does, and what its checks say.
 
-Belongs here: the days of a set of slices, a run over some of them, three checks per day.
+Belongs here: the days of a set of slices, a run over some of them, four checks per day.
 Does not belong here: the steps of a round (`loop`), Dagster.
 """
 
@@ -16,7 +16,9 @@ from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.expected import PAUSE, due
 from lake_assets.slices.integrity import Defect, check_rows
 from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_assets.slices.loop import Lattice, ask_for
+from lake_assets.slices.table_parity import KlineRows, Parity, compare_slices
 from lake_assets.validation.outcome import CheckOutcome, CheckSpec
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
 
@@ -38,6 +40,12 @@ SLICE_CHECKS: dict[str, CheckSpec] = {
             gate=False,
             text="The records of the day's slices are exactly those of the grid; what the exchange has not is named",
         ),
+        CheckSpec(
+            "parity_with_table",
+            "error",
+            gate=False,
+            text="The candles of the day's complete slices are those of the kline table, each value exactly",
+        ),
     )
 }
 
@@ -53,6 +61,7 @@ class SliceDay:
         asked: requests of the run.
         stopped: why the run ended early; empty where it did not.
         defects: what is wrong with their answers.
+        parity: their candles against the kline table.
     """
 
     day: date
@@ -61,6 +70,7 @@ class SliceDay:
     asked: int = 0
     stopped: str = ""
     defects: tuple[Defect, ...] = field(default=())
+    parity: Parity = field(default=Parity())
 
     @property
     def counts(self) -> Counter[str]:
@@ -105,10 +115,23 @@ class SliceDay:
                 {"slices": over, "not_read": unread, "missing_records": sum(lacking.values())},
             ),
         ]
-        return [each for each in complete if each.name != "manifest_integrity" or over > unread]
+        found = [each for each in complete if each.name != "manifest_integrity" or over > unread]
+        if self.parity.compared:
+            different = self.parity.different
+            told = {"compared": self.parity.compared, "different": different, "first": self.parity.first}
+            found.append(_outcome("parity_with_table", not different, told))
+        return found
 
 
-def run_day(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, lattice: Lattice) -> SliceDay:
+def run_day(
+    slices: Slices,
+    endpoint: SliceEndpoint,
+    of: SliceSet,
+    day: date,
+    lattice: Lattice,
+    *,
+    table: KlineRows | None = None,
+) -> SliceDay:
     """Ask for the day's slices that are due and look at all of its answers; the manifest is the caller's to write.
 
     Args:
@@ -117,13 +140,22 @@ def run_day(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, day: date, la
         of: its name, symbol and interval.
         day: UTC day of the slices' starts.
         lattice: all slices by now, also of other days.
+        table: the kline table's rows, where there is one to compare with.
     """
     first, end = _span(day)
     here = [key for key in lattice.keys if first <= key.start < end]
     done = ask_for(slices, endpoint, of, here, lattice.frontier)
     rows = slices.rows.slice_rows(of, (first, end))
     defects = tuple(check_rows(slices, endpoint, of, rows))
-    return SliceDay(day, len(here), tuple(rows), done.asked, done.stopped, defects)
+    damaged = {each.subject for each in defects}
+    sound = [
+        row
+        for row in rows
+        if row.status == Status.OK and SliceKey(of.symbol, of.interval, row.start).composite not in damaged
+    ]
+    span = endpoint.step(of.interval) * LIMIT
+    parity = Parity() if table is None else compare_slices(slices, sound, table, span)
+    return SliceDay(day, len(here), tuple(rows), done.asked, done.stopped, defects, parity)
 
 
 def days_to_run(

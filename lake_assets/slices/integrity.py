@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lake_assets.slices.answers import instant_of, key_in, read_file
+from lake_assets.slices.answers import instant_of, is_newer, key_in, read_file
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.judgement import Reason, Status
@@ -25,6 +25,7 @@ from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 CODES = {
     "missing_response_file": "the answer of a slice is not on the disk: the slice is asked for again",
     "sha256_mismatch": "the answer has other bytes than were written: the slice is asked for again",
+    "row_before_answer": "a run ended after an answer was written and before its row: the slice is asked for again",
     "torn_response": "the answer is no whole file: the slice is asked for again",
     "slice_key_mismatch": "the answer belongs to another slice: the slice is asked for again",
     "status_contradicts_answer": "the status is not what the answer is worth: it is judged anew",
@@ -179,7 +180,8 @@ def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRo
         yield Defect("missing_response_file", key.composite, str(error))
         return
     if hashlib.sha256(content).hexdigest() != row.sha256:
-        yield Defect("sha256_mismatch", key.composite, row.path)
+        code = "row_before_answer" if is_newer(row, content) else "sha256_mismatch"
+        yield Defect(code, key.composite, row.path)
         return
     try:
         meta, data = read_file(content)

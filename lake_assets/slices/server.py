@@ -31,6 +31,12 @@ from lake_resources.storage.root import claim_blobs, claim_root
 Say = Callable[[str], None]
 
 
+def slice_rows(settings: LakeSettings) -> SliceRows:
+    """The ledger of the slices; nothing is opened or created before the first use."""
+    root = settings.lake_root if settings.slices_root is None else settings.resolved_slices_root
+    return SliceRows(settings.resolved_slices_ledger_url, root=root)
+
+
 @contextmanager
 def open_slices(
     settings: LakeSettings,
@@ -58,7 +64,7 @@ def open_slices(
             name: opened.enter_context(closing(rest_access(settings, market).open(clock=clock, sleep=sleep)))
             for name, market in markets.items()
         }
-        rows = opened.enter_context(closing(SliceRows(settings.resolved_slices_ledger_url)))
+        rows = opened.enter_context(closing(slice_rows(settings)))
         yield Slices(
             root, rows, RawStore(blobs, settings.slices_form), rest, clock, timedelta(seconds=settings.slices_pause_s)
         )
