@@ -13,11 +13,13 @@ from datetime import datetime
 import dagster as dg
 
 from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.parity_check import build_parity_check
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.job_list import build_sensor_jobs
 from lake_assets.lake import Lake
 from lake_assets.sensors.sensor_list import build_sensors
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.support.simulated_lake import Bench
 
 
@@ -82,7 +84,13 @@ def automated(bench: Bench, instance: dg.DagsterInstance) -> Iterator[Automated]
     ]
     jobs = [*build_sensor_jobs(settings), build_prune_job(settings)]
     sensors = build_sensors(settings, jobs, clock=lambda: bench.now)
-    definitions = dg.Definitions(assets=assets, jobs=jobs, sensors=sensors, resources={"lake": _Opened(bench.lake)})
+    definitions = dg.Definitions(
+        assets=assets,
+        asset_checks=[build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols],
+        jobs=jobs,
+        sensors=sensors,
+        resources={"lake": _Opened(bench.lake)},
+    )
     yield Automated(bench, instance, definitions.get_repository_def())
 
 
