@@ -57,7 +57,7 @@ check: setup-dev ## lint, format, types, import layers
 
 docs: setup-dev ## write the generated pages anew
 	$(BIN)/python -m lake_assets.tables.dictionary > docs/data-dictionary.md
-	$(BIN)/python -m lake_resources.settings > docs/settings.md
+	$(BIN)/python -m lake_resources.settings_page > docs/settings.md
 	$(BIN)/python -m lake_assets.cli.page > docs/cli.md
 
 bench: setup .venv-bench/.installed ## measure the speed targets, a line each: id, measured, target, ok or short (about 10 minutes)

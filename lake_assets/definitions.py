@@ -9,6 +9,7 @@ import dagster as dg
 
 from lake_assets.assets.feed_1h import build_feed_asset, build_look_back_check
 from lake_assets.assets.kline_slices import build_kline_slices_asset
+from lake_assets.assets.macro_tickers import build_macro_asset
 from lake_assets.assets.parity_check import build_parity_check
 from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset
@@ -45,10 +46,11 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         for interval in settings.slice_intervals
     ]
     parity = [build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols]
+    macro = [build_macro_asset(ticker, settings) for ticker in settings.macro_tickers]
     jobs = build_jobs(settings)
     return dg.Definitions(
         asset_checks=[*parity, build_look_back_check()],
-        assets=[*assets, *reports, *raw, build_feed_asset(settings)],
+        assets=[*assets, *reports, *raw, *macro, build_feed_asset(settings)],
         jobs=jobs,
         sensors=build_sensors(settings, jobs),
         schedules=build_schedules(settings),

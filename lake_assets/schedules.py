@@ -15,6 +15,7 @@ import dagster as dg
 from lake_assets.jobs.closed_periods import COMPACTION_JOB
 from lake_assets.jobs.feed_hours import FEED_JOB, LOOK_BACK_JOB, request_feed_hours
 from lake_assets.jobs.history_pruning import PRUNE_JOB
+from lake_assets.jobs.macro_runs import MACRO_JOB, request_macro_days
 from lake_assets.jobs.quality_reports import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB, request_report_cards
 from lake_assets.jobs.table_partitions import API_PARITY_JOB
 from lake_resources.settings import LakeSettings
@@ -33,6 +34,7 @@ class Timed:
         text: what it does.
         why: why at that time.
         request: what a tick asks for, from the settings and the instant it was due at; None: a run without partition.
+        offered: whether the settings ask for its job at all.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Timed:
     text: str
     why: str
     request: Request | None = None
+    offered: Callable[[LakeSettings], bool] = lambda _: True
 
 
 TIMETABLE = (
@@ -51,6 +54,15 @@ TIMETABLE = (
         "Appends the hour that has just closed, and missed ones before it, to the BTCUSDT 1H table.",
         why="An hour's kline is final a minute after its end; readers expect the row by minute 5.",
         request=request_feed_hours,
+    ),
+    Timed(
+        "macro_every_15_minutes",
+        "*/15 * * * *",
+        MACRO_JOB,
+        "Asks Yahoo for today and the days before it that may have been corrected, of all macro tickers.",
+        why="Minutes are shown up to a quarter of an hour late, and Yahoo counts requests.",
+        request=request_macro_days,
+        offered=lambda settings: bool(settings.macro_tickers),
     ),
     Timed(
         "prune_hourly",
@@ -114,7 +126,7 @@ TIMETABLE = (
 
 def build_schedules(settings: LakeSettings) -> list[dg.ScheduleDefinition]:
     """All schedules of the code location, in UTC."""
-    return [_schedule(each, settings) for each in TIMETABLE]
+    return [_schedule(each, settings) for each in TIMETABLE if each.offered(settings)]
 
 
 def _schedule(timed: Timed, settings: LakeSettings) -> dg.ScheduleDefinition:

@@ -6,7 +6,6 @@ Does not belong here: any use of a setting. Nothing else in the project reads th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -25,13 +23,14 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableSettings
 
 from lake_resources.binance.market import ARCHIVES_URL, SPOT, UM, Market
-from lake_resources.config_file import BECAME, NOT_NEEDED, ConfigFileSource
+from lake_resources.config_file import ConfigFileSource
 from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
 from lake_resources.secrets import masked
 from lake_resources.symbols import parse_symbol
+from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
 
 _Found = TypeVar("_Found")
 
@@ -76,6 +75,14 @@ class LakeSettings(BaseSettings):
         ("SOLUSDT", "SUIUSDT", "ADAUSDT"),
         description="Spot symbols, comma separated; `preset19` stands for 19 large ones, nothing switches spot off.",
     )
+    macro_tickers: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_TICKERS,
+        description="Yahoo tickers of macro minutes, comma separated; nothing switches macro off.",
+    )
+    macro_first_days: int = Field(7, ge=1, le=29, description="Days of a ticker that its first run asks for.")
+    macro_look_back_days: int = Field(
+        1, ge=1, le=29, description="Days before today that each later run asks for again, for Yahoo corrects them."
+    )
     start: date = Field(date(2020, 1, 1), description="First UTC day of every asset's partitions.")
     exchange: str = Field(
         "simulator",
@@ -96,6 +103,7 @@ class LakeSettings(BaseSettings):
     )
     rest_url: str = Field("", description="Base URL of USD-M REST; empty follows `exchange`.")
     spot_rest_url: str = Field("", description="Base URL of spot REST; empty follows `exchange`.")
+    yahoo_url: str = Field("", description="Base URL of Yahoo's chart API; empty follows `exchange`.")
     vision_url: str = Field("", description="Base URL of the Vision archives; empty follows `exchange`.")
     ws_url: str = Field("", description="Base URL of USD-M WebSocket streams; empty follows `exchange`.")
     spot_ws_url: str = Field("", description="Base URL of spot WebSocket streams; empty follows `exchange`.")
@@ -230,7 +238,7 @@ class LakeSettings(BaseSettings):
             except (UnreadableSettings, UnicodeDecodeError, OSError) as error:
                 raise SettingsError(f"the file .env cannot be read: {error}", remedy="Mend or remove it") from error
 
-    @field_validator("symbols", "spot_symbols", "slice_symbols", mode="before")
+    @field_validator("symbols", "spot_symbols", "slice_symbols", "macro_tickers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -293,6 +301,11 @@ class LakeSettings(BaseSettings):
             dict.fromkeys(_named(f"LAKE_{str(info.field_name).upper()}", parse_symbol, symbol) for symbol in symbols)
         )
 
+    @field_validator("macro_tickers")
+    @classmethod
+    def _are_tickers(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_named("LAKE_MACRO_TICKERS", parse_ticker, ticker) for ticker in tickers))
+
     @field_validator("symbols")
     @classmethod
     def _are_some(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
@@ -305,7 +318,7 @@ class LakeSettings(BaseSettings):
     def _is_day(cls, value: object) -> object:
         return _named("LAKE_START", parse_day, value) if isinstance(value, str) else value
 
-    @field_validator("rest_url", "spot_rest_url", "vision_url", "webhook_url")
+    @field_validator("rest_url", "spot_rest_url", "vision_url", "yahoo_url", "webhook_url")
     @classmethod
     def _is_web(cls, url: str) -> str:
         return _with_scheme(url, ("http", "https"))
@@ -349,6 +362,12 @@ class LakeSettings(BaseSettings):
         if self.slices_root is None:
             return self.resolved_ledger_url
         return f"sqlite:///{self.resolved_slices_root / 'binance' / 'slices.sqlite'}"
+
+    @property
+    def resolved_yahoo_url(self) -> str:
+        """Base URL of Yahoo's chart API."""
+        simulated = f"http://127.0.0.1:{self.simulator_port}"
+        return self.yahoo_url or (simulated if self.exchange == "simulator" else YAHOO_URL)
 
     @property
     def resolved_vision_url(self) -> str:
@@ -444,54 +463,3 @@ def _refused(error: ValidationError) -> SettingsError:
     return SettingsError(
         f"{variable}{shown}: {why[:1].lower()}{why[1:]}{more}", remedy="docs/settings.md says what each setting takes"
     )
-
-
-def settings_page() -> str:
-    """`docs/settings.md`: one table of all settings."""
-    lines = [
-        "# Settings",
-        "",
-        "Environment variables, lines of a file `.env`, or keys of a file `lake.yml` (`root: …` or `LAKE_ROOT: …`) in",
-        "the directory that a command runs in. The environment goes before `.env`, and `.env` before the file.",
-        "`lake config` prints each value with where it came from. Generated by `make docs`.",
-        "",
-        "| variable | default | meaning |",
-        "| --- | --- | --- |",
-    ]
-    flat = {name: declared for name, declared in LakeSettings.model_fields.items() if name != "limits"}
-    lines += [_line(name, declared) for name, declared in flat.items()]
-    lines += [
-        "",
-        "## Limits on what comes from outside",
-        "",
-        f"{LakeSettings.model_fields['limits'].description} Whatever passes one of these ends in an error and, where a",
-        "file was downloaded, in quarantine, while everything else goes on. The defaults are far above anything real.",
-        "Redirects are not followed, an answer may have 100 lines of headers of 64 KiB, and a CHECKSUM 4 KiB.",
-        "",
-        "| variable | default | meaning |",
-        "| --- | --- | --- |",
-        *(_line(f"limits__{name}", declared) for name, declared in InputLimits.model_fields.items()),
-    ]
-    lines += [
-        "",
-        "## A `config.yml` of the crypto-lake",
-        "",
-        "It is read where no `lake.yml` lies beside it, or where `LAKE_CONFIG` names it.",
-        "",
-        "| key | became |",
-        "| --- | --- |",
-        *(f"| `{key}` | `LAKE_{name.upper()}` |" for key, name in BECAME.items() if name in flat),
-        *(f"| `{key}` | no setting: {why} |" for key, why in NOT_NEEDED.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _line(name: str, declared: FieldInfo) -> str:
-    value = declared.default
-    default = ",".join(value) if isinstance(value, tuple) else value
-    shown = f"`{default}`" if default not in (None, "") else ""
-    return f"| `LAKE_{name.upper()}` | {shown} | {declared.description} |"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(settings_page())

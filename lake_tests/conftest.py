@@ -13,6 +13,7 @@ from xdist.scheduler import LoadFileScheduling
 
 # A test has the spot market where it asks for it: three more symbols would be three more of everything elsewhere.
 os.environ.setdefault("LAKE_SPOT_SYMBOLS", "")
+os.environ.setdefault("LAKE_MACRO_TICKERS", "")
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

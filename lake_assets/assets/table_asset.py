@@ -83,7 +83,7 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
     table, layout = shown.table, shown.table.layout
     key, partitions = table_key(layout, symbol), table_partitions(layout, settings)
     streams = {use.name: use.stream for use in table.streams}
-    offered = {stream.name for stream in offered_streams(settings, layout.market)}
+    offered = {stream.name for stream in offered_streams(settings, layout.market)} if streams else set()
     place = layout.market_directory.replace("/", ".")
     spec = dg.AssetSpec(
         key,

@@ -10,6 +10,7 @@ from lake_assets.jobs.asset_job import Job
 from lake_assets.jobs.closed_periods import build_compaction_job
 from lake_assets.jobs.feed_hours import build_feed_job, build_look_back_job
 from lake_assets.jobs.history_pruning import build_prune_job
+from lake_assets.jobs.macro_runs import build_macro_jobs
 from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
 from lake_assets.jobs.slice_days import build_slice_jobs
@@ -29,6 +30,7 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
         build_compaction_job(settings),
         build_repair_job(settings),
         *build_slice_jobs(settings),
+        *build_macro_jobs(settings),
     ]
 
 

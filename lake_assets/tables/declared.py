@@ -6,7 +6,8 @@ Belongs here: the list. Does not belong here: what a table is made of (a module 
 from __future__ import annotations
 
 from lake_assets.schema.table import Table
+from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_assets.tables.um_minute import UM_MINUTE
 
-TABLES: dict[str, Table] = {table.name: table for table in (UM_MINUTE,)}
+TABLES: dict[str, Table] = {table.name: table for table in (UM_MINUTE, MACRO_MINUTE)}
 """The tables by name."""

@@ -12,12 +12,14 @@ from lake_resources.errors import SettingsError
 
 Calendar = Literal["XNYS", "CMES", "FX", "24/7"]
 
+YAHOO_URL = "https://query2.finance.yahoo.com"
+"""Base URL of Yahoo's chart API."""
 DEFAULT_TICKERS = ("SPY", "UUP", "ES=F", "EURUSD=X", "GBPUSD=X", "USDJPY=X", "USDCAD=X", "USDCHF=X")
 """The two funds, the future and the five currency pairs of the dollar that macro research starts with."""
 
 _TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.=^-]{0,19}")
 _PLAIN = re.compile(r"[A-Z0-9]")
-_CODE = re.compile(r"_([0-9a-f]{2})")
+_CODE = re.compile(r"_([0-9A-F]{2})")
 
 
 def parse_ticker(text: str) -> str:
@@ -33,11 +35,11 @@ def parse_ticker(text: str) -> str:
 
 
 def ticker_name(ticker: str) -> str:
-    """A ticker as part of paths and of Dagster's names: marks become `_` and their code, `ES=F` is `ES_3dF`.
+    """A ticker as part of paths and of Dagster's names: marks become `_` and their code, `ES=F` is `ES_3DF`.
 
     No two tickers have the same name, for `_` is not a mark of tickers; `ticker_of` reads it back.
     """
-    return "".join(mark if _PLAIN.match(mark) else f"_{ord(mark):02x}" for mark in ticker)
+    return "".join(mark if _PLAIN.match(mark) else f"_{ord(mark):02X}" for mark in ticker)
 
 
 def ticker_of(name: str) -> str:

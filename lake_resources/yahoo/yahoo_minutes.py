@@ -23,12 +23,11 @@ from lake_resources.errors import (
     ServerError,
     TransportError,
 )
-from lake_resources.yahoo.tickers import calendar_of, parse_ticker
+from lake_resources.yahoo.tickers import YAHOO_URL, calendar_of, parse_ticker
 
 if TYPE_CHECKING:
     import pandas as pd
 
-YAHOO_URL = "https://query2.finance.yahoo.com"
 LONGEST_WINDOW = timedelta(days=7)
 """Yahoo answers at most 8 days of minutes at once; its older servers said 7."""
 RETENTION = timedelta(days=30)

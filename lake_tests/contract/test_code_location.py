@@ -20,7 +20,10 @@ from lake_resources.settings import LakeSettings
 
 SNAPSHOT = Path(__file__).with_name("code_location.txt")
 # Begins while the archive of book_ticker was still written, so that its bounded partitions are shown, too.
-SETTINGS = LakeSettings(_env_file=None, symbols=("BTCUSDT", "币安人生USDT"), start=date(2024, 3, 1), root="/lake")
+SETTINGS = LakeSettings(
+    _env_file=None, symbols=("BTCUSDT", "币安人生USDT"), start=date(2024, 3, 1), root="/lake",
+    spot_symbols=(), macro_tickers=("ES=F",),
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +79,7 @@ def _jobs(repository: dg.RepositoryDefinition) -> Iterator[str]:
         if job.name.startswith("__"):
             continue
         targets = sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys)
-        yield f"{job.name}: {', '.join(targets) or 'op ' + ', '.join(node.name for node in job.nodes)}"
+        yield f"{job.name}: {', '.join(targets) or 'op ' + ', '.join(sorted(node.name for node in job.nodes))}"
 
 
 def _schedules(repository: dg.RepositoryDefinition) -> Iterator[str]:

@@ -54,7 +54,8 @@ def test_the_scan_finds_lists_where_they_may_be() -> None:
 
 
 def test_no_list_of_columns_stands_outside_the_declarations_and_the_formulas() -> None:
-    assert lists_of(COLUMNS - ROLES, *DECLARATIONS, *FORMULAS) == []
+    # What other people call the time of a bar is no list of ours.
+    assert lists_of(COLUMNS - ROLES, *DECLARATIONS, *FORMULAS, "audit/bar_files") == []
 
 
 def test_no_list_of_streams_stands_outside_the_declarations_and_the_formulas() -> None:

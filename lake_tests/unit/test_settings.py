@@ -8,7 +8,8 @@ import pytest
 
 from lake_resources.binance.market import SPOT
 from lake_resources.errors import SettingsError
-from lake_resources.settings import LakeSettings, settings_page
+from lake_resources.settings import LakeSettings
+from lake_resources.settings_page import settings_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 

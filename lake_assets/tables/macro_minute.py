@@ -1,0 +1,36 @@
+"""Minutes of macro tickers: `macro/<ticker>/minute`, one row per minute with a price, one partition per UTC day.
+
+Belongs here: what the table is made of. Does not belong here: its columns (`schema.macro_columns`), asking Yahoo and
+judging what it says (`build.macro_days`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from lake_assets.schema.macro_columns import COLUMNS, YAHOO_STREAM
+from lake_assets.schema.table import Table
+from lake_resources.layout import TableLayout
+
+MACRO_MINUTE = Table(
+    layout=TableLayout(
+        name="macro_minute",
+        title="table of macro minutes",
+        market="macro",
+        market_directory="macro",
+        directory="minute",
+        grain=timedelta(minutes=1),
+        span="day",
+        row_stream=YAHOO_STREAM,
+        tiers=("month",),
+        time_column="ts",
+    ),
+    columns=COLUMNS.columns,
+    # Yahoo is no stream of Binance: nothing of it is archived, captured or collected.
+    streams=(),
+    primary_key=("ticker", "ts"),
+    sort_order=("ts",),
+    # A minute in which nothing was traded is no row at Yahoo.
+    sparse=True,
+    export_mark="macro",
+)
