@@ -21,6 +21,7 @@ from lake_assets.build.judging import evidence_of, judged
 from lake_assets.build.reconcile import Compared, reconcile, source_of
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.archives import due_archives, ingest_archives
+from lake_assets.inputs.disputed_rows import BarsByTrades, settled
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
@@ -196,11 +197,13 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         look_back = timedelta(minutes=lake.max_ffill_minutes)
         klines = partial(sources[layout.row_stream].frame, ready[0].start, until)
         live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
+    by_trades: dict[str, BarsByTrades] = {}
     if _TRADES in used:
         # Last, for what the collector has whole is not asked for, and the bars are their witness.
         bars = sources[layout.row_stream].frame(ready[0].start, until)
         asking = TradesAsked(ready_hours, bars, _heard(live), now, order.report, again=order.force)
-        sources[_TRADES] = find_trades(lake, symbol, used[_TRADES], asking)
+        sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
+    sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
     plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]
     held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}
     same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour), sources) for plan in plans]

@@ -14,6 +14,7 @@ from datetime import datetime
 import polars as pl
 import polars.selectors as cs
 
+from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.sources import StreamSources
 from lake_assets.lake import Lake
 from lake_assets.live.proof import LiveHours
@@ -28,7 +29,7 @@ from lake_assets.windows import hours_between
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.known_hole import KnownHole
-from lake_resources.storage.ledger.ledger import Capture, Revision
+from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.provenance import SourceKind, SourceRef
 
 _FEATURES = replace(AGG_TRADES, columns=TRADE_FEATURES, key=("timestamp",), time_column="timestamp")
@@ -190,31 +191,31 @@ def _parities(
 ) -> dict[datetime, list[StreamParity]]:
     found: dict[datetime, list[StreamParity]] = {hour: [] for hour in hours}
     revisions: list[Revision] = []
-    for name, stream_sources in sources.items():
-        archived = {hour for hour in hours if stream_sources.ref(hour).kind.startswith("archive")}
-        if not archived:
-            continue
-        captures = lake.ledger.captures_between(symbol, name, hours[0], hours[-1] + HOUR)
-        for capture in captures:
-            if capture.hour in archived and lake.catalog.absolute(capture.path).is_file():
-                parity = _compare(lake, stream_sources, capture)
-                found[capture.hour].append(parity)
-                revisions += _revisions(symbol, parity, now, old_source="rest")
+    for stream_sources in sources.values():
+        parities = stream_sources.parities or _of_trades(lake, symbol, stream_sources, hours)
+        for hour in hours:
+            if hour in parities:
+                found[hour].append(parities[hour])
+                revisions += _revisions(symbol, parities[hour], now, old_source="rest")
     lake.ledger.record_revisions(revisions)
     return found
 
 
-def _compare(lake: Lake, sources: StreamSources, capture: Capture) -> StreamParity:
-    archive_path = sources.by_hour[capture.hour].paths[0]
-    time = pl.col(sources.use.stream.time_column)
-    # What had happened just before the answer may not have been in it yet: that is no difference.
-    start, end = capture.window_start, min(capture.window_end, capture.captured_at - sources.use.settle)
-    archived = pl.scan_parquet(archive_path).filter((time >= start) & (time < end)).collect()
-    if sources.use.stream.is_klines:
-        # Files stamped in microseconds end a minute at .999999, REST at .999.
-        archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
-    captured = pl.read_parquet(lake.catalog.absolute(capture.path))
-    return compare_stream(sources.use.stream, archived, captured, start, end)
+def _of_trades(
+    lake: Lake, symbol: str, sources: StreamSources, hours: Sequence[datetime]
+) -> dict[datetime, StreamParity]:
+    """AggTrades of archives against what REST said; other streams were compared when their source was chosen."""
+    if sources.use.name != AGG_TRADES.name:
+        return {}
+    archives = {h: sources.by_hour[h].paths[0] for h in hours if sources.ref(h).kind.startswith("archive")}
+    if not archives:
+        return {}
+    answers = {
+        capture.hour: (capture, lake.catalog.absolute(capture.path))
+        for capture in lake.ledger.captures_between(symbol, AGG_TRADES.name, hours[0], hours[-1] + HOUR)
+        if lake.catalog.absolute(capture.path).is_file()
+    }
+    return compare_answers(sources.use.stream, sources.use.settle, archives, answers)
 
 
 def _revisions(symbol: str, parity: StreamParity, now: datetime, *, old_source: str) -> list[Revision]:

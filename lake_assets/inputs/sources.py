@@ -17,12 +17,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
 from lake_assets.inputs.schedule_evidence import lacking_hours
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.hour_verdict import VerdictKind
+from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.witness import NoWitness
@@ -89,6 +91,9 @@ class StreamSources:
         takes: hours that are put together from several sources, the best first; others are read from one.
         lost: minutes of an hour that no source proves; they are NULL.
         doubts: what speaks against a source of an hour.
+        parities: the archive against what REST said, for each hour of which the lake has both.
+        disputes: of these the hours in which both have a row with different values, and the answer.
+        instead: rows of an hour that are not taken from its files but from another one.
     """
 
     use: StreamUse
@@ -97,6 +102,9 @@ class StreamSources:
     takes: Mapping[datetime, tuple[Take, ...]] = field(default_factory=dict)
     lost: Mapping[datetime, tuple[Span, ...]] = field(default_factory=dict)
     doubts: Mapping[datetime, tuple[Doubt, ...]] = field(default_factory=dict)
+    parities: Mapping[datetime, StreamParity] = field(default_factory=dict)
+    disputes: Mapping[datetime, tuple[Capture, StreamParity]] = field(default_factory=dict)
+    instead: Mapping[datetime, Take] = field(default_factory=dict)
 
     def ref(self, hour: datetime) -> SourceRef:
         """Source of an hour."""
@@ -131,6 +139,9 @@ class StreamSources:
             rows = pl.scan_parquet(paths).filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
         if len(paths) > 1:
             rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
+        for hour in sorted(self.instead):
+            if start < hour + HOUR and hour < end:
+                rows = self._with_others(rows, self.instead[hour], start, end)
         return rows
 
     def batches(self, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
@@ -152,6 +163,13 @@ class StreamSources:
                         rows = rows.filter((time >= start) & (time < end))
                     # Aggregating needs several times the memory of the rows it sees at once.
                     yield from rows.iter_slices(_BATCH_ROWS)
+
+    def _with_others(self, rows: pl.DataFrame, take: Take, start: datetime, end: datetime) -> pl.DataFrame:
+        stream, time = self.use.stream, pl.col(self.use.stream.time_column)
+        assert take.path is not None
+        taken = time.is_in(pl.Series(take.minutes, dtype=rows.schema[stream.time_column]).implode())
+        others = read_raw(take.path, stream, start, end).filter(taken)
+        return pl.concat([rows.join(others, on=stream.key, how="anti"), others]).sort(stream.key)
 
     def losses(self, hours: Sequence[datetime]) -> list[Span]:
         """Minutes of these hours that no source proves, as half-open spans."""
@@ -196,12 +214,15 @@ def find_sources(
     held = held_inputs(lake, symbol, use, wanted, report)
     before = _chosen(lake, use, held, wanted, now)
     lacking = _lacking(use, before, wanted, now)
+    parities = _parities(lake, use, held, before)
+    differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
+    doubtful = lacking.keys() | differing.keys()
     ask = [
         hour
         for hour in wanted
         if (
-            (hour in lacking and (again or may_ask_again(lake, symbol, use.name, hour, now)))
-            if hour in lacking or hour in held.archives
+            (hour in doubtful and (again or may_ask_again(lake, symbol, use.name, hour, now)))
+            if hour in doubtful or hour in held.archives
             else not (hour in held.captures and held.captures[hour].complete)
         )
         and reachable(lake, use, hour, now)
@@ -209,18 +230,37 @@ def find_sources(
     asked = ask_rest(lake, symbol, use, ask, now, held.captures, report)
     chosen = before
     if asked.kept:
-        chosen = _chosen(lake, use, Held(held.archives, {**held.captures, **asked.kept}), wanted, now)
+        held = Held(held.archives, {**held.captures, **asked.kept})
+        chosen = _chosen(lake, use, held, wanted, now)
         lacking = _lacking(use, chosen, wanted, now)
+        parities |= _parities(lake, use, Held(held.archives, asked.kept), chosen)
+        differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     absent = {
         hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
     }
-    untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in lacking.items() if hour not in absent}
+    # What differs is asked for again like what lacks rows, as long as REST has it.
+    in_dispute = {hour: text for hour, text in differing.items() if reachable(lake, use, hour, now)}
+    untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (in_dispute | lacking).items() if hour not in absent}
     told = Asked(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
     named = [hour for hour in wanted if hour in hours or hour in untold]
     tell_missing(lake, symbol, use, named, {**absent, **untold}, told, now)
     # Without the rows of a stream that is required there is no row, which the gate sees.
     doubts = {hour: (Doubt("partial", text),) for hour, text in lacking.items() if not use.required}
-    return StreamSources(use, chosen, absent, doubts=doubts)
+    disputes = {hour: (held.captures[hour], parities[hour]) for hour in differing}
+    return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes)
+
+
+def _parities(
+    lake: Lake, use: StreamUse, held: Held, chosen: Mapping[datetime, HourSource]
+) -> dict[datetime, StreamParity]:
+    """Archives against what REST said of the same hours."""
+    archives = {
+        hour: source.paths[0]
+        for hour, source in chosen.items()
+        if hour in held.captures and source.ref.kind.startswith("archive")
+    }
+    answers = {hour: (held.captures[hour], lake.catalog.absolute(held.captures[hour].path)) for hour in archives}
+    return compare_answers(use.stream, use.settle, archives, answers)
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import polars as pl
 
+from lake_assets.inputs.disputed_rows import BarsByTrades
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
 from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
 from lake_assets.inputs.sources import (
@@ -42,6 +43,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
+from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
 
 _WHOLE = pl.col("standing") == "whole"
@@ -84,8 +86,10 @@ class TradesAsked:
     again: bool = False
 
 
-def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) -> StreamSources:
+def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) -> tuple[StreamSources, BarsByTrades]:
     """Choose the sources of each hour of aggTrades by minute, asking REST for hours that nothing in the lake proves.
+
+    The witness works in both directions: beside the sources comes what the trades say of the klines.
 
     Args:
         lake: the lake.
@@ -98,7 +102,8 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     around = [hours[0] - HOUR, *hours, hours[-1] + HOUR]
     held = held_inputs(lake, symbol, use, around, report)
     from_files = _judged_archives(lake, held, klines, hours)
-    from_files, disputed = _by_other_voice(
+    own_proof = [from_files]
+    from_files, disputed, by_rest = _by_other_voice(
         lake, symbol, from_files, klines, lambda bars, own: _judged_archives(lake, held, bars, own), now
     )
     whole = _whole_hours(from_files, hours)
@@ -117,7 +122,8 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     if asked.kept:
         held = Held(held.archives, {**held.captures, **asked.kept})
         captured = _judged_captures(lake, held, klines, doubtful)
-    captured, also = _by_other_voice(
+    own_proof.append(captured)
+    captured, also, by_rest_too = _by_other_voice(
         lake, symbol, captured, klines, lambda bars, own: _judged_captures(lake, held, bars, own), now
     )
     chosen = _Choice(lake, use, held, from_files, captured, klines, heard, disputed={**also, **disputed})
@@ -129,7 +135,9 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
         if chosen.by_hour[hour].ref.kind == "none"
     }
     _tell(lake, symbol, use, hours, chosen, absent, asked, now)
-    return StreamSources(use, chosen.by_hour, absent, chosen.takes, chosen.lost, chosen.doubts)
+    proven = pl.concat(own_proof).filter(_WHOLE)["timestamp"].to_list()
+    bars = BarsByTrades(frozenset(proven), {**by_rest_too, **by_rest})
+    return StreamSources(use, chosen.by_hour, absent, chosen.takes, chosen.lost, chosen.doubts), bars
 
 
 def _judged_archives(lake: Lake, held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
@@ -171,29 +179,31 @@ def _by_other_voice(
     klines: pl.DataFrame,
     judge: Callable[[pl.DataFrame, Sequence[datetime]], pl.DataFrame],
     now: datetime,
-) -> tuple[pl.DataFrame, dict[datetime, Doubt]]:
+) -> tuple[pl.DataFrame, dict[datetime, Doubt], dict[datetime, tuple[Capture, frozenset[datetime]]]]:
     """What contradicts the klines that are taken is held against what REST said of these klines: they may be the wrong.
 
     Returns:
-        The verdicts, with the minutes that fit the other klines whole, and per hour of these what the klines differ in.
+        The verdicts, with the minutes that fit the other klines whole, and per hour of these what the klines differ in
+        and the answer whose klines they fit.
     """
     contradicted = judged.filter(pl.col("standing").is_in(["contradicted", "disputed"]))
     hours = contradicted.select(pl.col("timestamp").dt.truncate("1h").unique().sort()).to_series().to_list()
     if not hours:
-        return judged, {}
-    others = _klines_of_rest(lake, symbol, hours, now)
+        return judged, {}, {}
+    others, answers = _klines_of_rest(lake, symbol, hours, now)
     if others.is_empty():
-        return judged, {}
+        return judged, {}, {}
     bars = pl.concat([klines.join(others, on="open_time", how="anti"), others]).sort("open_time")
     again = judge(bars, hours).filter(_WHOLE).join(contradicted, on="timestamp", how="semi")
     again = again.filter(pl.col("timestamp").is_in(others["open_time"].implode()))
     if again.is_empty():
-        return judged, {}
-    told = {}
+        return judged, {}, {}
+    told, taken = {}, {}
     for hour in hours:
         fits = _of(again, hour)
         beside = _of(contradicted, hour).join(fits.select("timestamp"), on="timestamp", how="semi")
         if beside.height:
+            taken[hour] = answers[hour], frozenset(fits["timestamp"].to_list())
             said, first = fits.select(pl.col("kline_quantity").sum()).item() / UNITS, beside["timestamp"][0]
             volume = beside.select(pl.col("kline_quantity").sum()).item() / UNITS
             told[hour] = Doubt(
@@ -202,10 +212,12 @@ def _by_other_voice(
                 f" REST said ({said:g}) nor what aggTrades add up to",
             )
     kept = judged.join(again.select("timestamp"), on="timestamp", how="anti")
-    return pl.concat([kept, again]).sort("timestamp"), told
+    return pl.concat([kept, again]).sort("timestamp"), told, taken
 
 
-def _klines_of_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -> pl.DataFrame:
+def _klines_of_rest(
+    lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime
+) -> tuple[pl.DataFrame, Mapping[datetime, Capture]]:
     """What REST said of the klines of some hours; it is asked where the lake does not know."""
     use = UM_MINUTE.uses["klines_1m"]
     held = held_inputs(lake, symbol, use, hours, lambda _: None).captures
@@ -216,7 +228,7 @@ def _klines_of_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: dat
         for hour in hours
         if hour in known
     ]
-    return pl.concat(frames) if frames else pl.DataFrame(schema=use.stream.columns)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=use.stream.columns), known
 
 
 def _own_hour(tallies: pl.DataFrame, hour: datetime) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import pytest
 
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.inputs import vintages
+from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.lake import open_lake
 from lake_resources.errors import StorageError
 from lake_resources.known_hole import KnownHole
@@ -50,13 +51,14 @@ def test_hours_from_rest_are_rebuilt_from_the_archive_and_differences_are_record
     first, *others = results
     assert kinds(first)["klines_1m"] == "archive"
     assert first.content_hash != before.content_hash
-    # The correction is in the day's first row of each of these files.
+    assert kinds(first)["metrics"] == "archive+rest", "nobody says which of both is right: what was there first stays"
+    # The correction is in the day's first row of each of these files; bars and trades are corrected by the same.
     parity = checks(first)["archive_parity"]
     assert not parity.passed
     assert parity.severity == "error"
     assert parity.metadata["differing"] == 3
     assert "klines_1m" in str(parity.metadata["first"])
-    assert "klines_1m.volume: 1" in str(parity.metadata["columns"])
+    assert "klines_1m.volume: 1, klines_1m.quote_volume: 1, klines_1m.taker" in str(parity.metadata["columns"])
     assert all(checks(other)["archive_parity"].passed for other in others)
     assert all(int(checks(other)["archive_parity"].metadata["compared"] or 0) > 240 for other in others)
     revisions = {
@@ -65,6 +67,9 @@ def test_hours_from_rest_are_rebuilt_from_the_archive_and_differences_are_record
     }
     assert revisions.keys() == {
         ("klines_1m", "volume"),
+        ("klines_1m", "quote_volume"),
+        ("klines_1m", "taker_buy_volume"),
+        ("klines_1m", "taker_buy_quote_volume"),
         ("metrics", "sum_open_interest"),
         ("agg_trades", "quantity"),
     }
@@ -103,8 +108,9 @@ def test_a_republished_archive_keeps_both_vintages_and_rebuilds_its_hours(bench:
     before = bench.committed()
     (old,) = bench.archives("klines_1m", "2026-11-18")
     assert old.status == "unchanged"
-    bench.fault("republished", "daily/klines/.*2026-11-18")
+    bench.fault("republished", "daily/(klines|aggTrades)/.*2026-11-18")
     (new,) = bench.archives("klines_1m", "2026-11-18")
+    bench.archives("agg_trades", "2026-11-18")
     assert (new.status, old.path == new.path) == ("republished", False)
     vintages = bench.lake.ledger.archive_vintages(SYMBOL, "klines_1m", "2026-11-18")
     assert [(row.sha256, row.is_current) for row in vintages] == [(old.sha256, False), (new.sha256, True)]
@@ -113,13 +119,29 @@ def test_a_republished_archive_keeps_both_vintages_and_rebuilds_its_hours(bench:
     after = bench.committed()
     assert after[DAY] != before[DAY]
     assert bench.rows(DAY)["volume_btc"][0] == pl.read_parquet(new.path)["volume"][0]
-    (revision, by_rest) = bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)
-    assert by_rest.old_source == "rest", "what does not fit the trades is held against what REST says of it"
-    assert (revision.stream, revision.column, revision.timestamp) == ("klines_1m", "volume", DAY)
+    found = {(row.stream, row.column): row for row in bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)}
+    assert {stream for stream, _ in found} == {"klines_1m", "agg_trades"}
+    revision = found["klines_1m", "volume"]
+    assert revision.timestamp == DAY
     assert (revision.old_source, revision.new_source) == (f"archive:{old.sha256[:12]}", f"archive:{new.sha256[:12]}")
     assert old.path is not None
     assert revision.old_value == pl.read_parquet(old.path)["volume"][0]
     assert revision.new_value == bench.rows(DAY)["volume_btc"][0]
+    assert doubted_hours(bench.lake.ledger, SYMBOL, DAY, DAY + 2 * HOUR) == {}, "bars and trades agree"
+
+
+def test_bars_that_their_trades_contradict_are_taken_from_rest(bench: Bench) -> None:
+    bench.at(PUBLISHED).build(hours(0, 2))
+    before = bench.rows(DAY)
+    bench.fault("republished", "daily/klines/.*2026-11-18")
+    (new,) = bench.archives("klines_1m", "2026-11-18")
+    assert new.status == "republished"
+    first, second = bench.build(hours(0, 2))
+    assert [kinds(result)["klines_1m"] for result in (first, second)] == ["archive+rest", "archive"]
+    assert bench.rows(DAY).equals(before), "what was proven is not replaced"
+    (hour, verdict), *others = doubted_hours(bench.lake.ledger, SYMBOL, DAY, DAY + 2 * HOUR).items()
+    assert (hour, verdict.kind, others) == (DAY, "contradicted", [])
+    assert "klines_1m" in verdict.text
 
 
 @pytest.mark.parametrize("stream", ["agg_trades", "metrics"])

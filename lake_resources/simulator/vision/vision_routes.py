@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import md5, sha256
 
+import numpy as np
 import polars as pl
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,6 +35,8 @@ _PATH = re.compile(
     r"(?:(?P<interval>\w+)/)?(?P<file>[^/]+)\.zip$"
 )
 _LARGE_AGGREGATES = 200_000
+_CORRECTION = Decimal("0.1")
+"""Quantity that the first trade of a re-published file has more."""
 GARBLED = "1.2.3"
 """What stands in the place of a number in a `garbled` row."""
 _MISSING = """<?xml version="1.0" encoding="UTF-8"?>
@@ -110,12 +113,42 @@ def _revise(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     """Change a column's first value a little, as a correction would."""
     if frame.is_empty():
         return frame
-    first = frame[column][0]
-    old = Decimal(str(first))
-    step = Decimal("0.1") if abs(old) >= Decimal("0.1") else Decimal("0.0000001")
-    new = old + (step if "." in str(first) else 1)
-    revised = pl.Series(column, [str(new) if isinstance(first, str) else float(new)], dtype=frame[column].dtype)
-    return frame.with_columns(pl.concat([revised, frame[column][1:]]))
+    old = Decimal(str(frame[column][0]))
+    return _added(frame, 0, {column: Decimal("0.1") if abs(old) >= Decimal("0.1") else Decimal("0.0000001")})
+
+
+def _added(frame: pl.DataFrame, row: int, amounts: Mapping[str, Decimal]) -> pl.DataFrame:
+    """Add to values of one row; texts stay texts."""
+    given = []
+    for name, amount in amounts.items():
+        old = frame[name][row]
+        new = Decimal(str(old)) + (amount if frame.schema[name] == pl.String or "." in str(old) else 1)
+        value = pl.Series(name, [str(new) if isinstance(old, str) else float(new)], dtype=frame.schema[name])
+        given.append(pl.concat([frame[name][:row], value, frame[name][row + 1 :]]))
+    return frame.with_columns(given)
+
+
+def _corrected(want: Wanted, table: Table) -> pl.DataFrame:
+    """The rows of a file that was published again: aggTrades and bars are corrected by the same trade, the first."""
+    frame = table.frame
+    if want.kind.name not in ("klines", "aggTrades") or frame.is_empty():
+        return _revise(frame, want.kind.revised)
+    if want.kind.name == "aggTrades":
+        return _added(frame, 0, {"quantity": _CORRECTION})
+    minute = day_start_ms(want.start) // 60_000
+    end = day_start_ms(want.end) // 60_000
+    while minute < end and not len(want.feed.trades(minute, minute + 1).agg_time):
+        minute += 1
+    if minute == end:
+        return frame
+    first = want.feed.trades(minute, minute + 1)
+    price = Decimal(int(first.price[0])).scaleb(-want.feed.spec.price_digits)
+    sides = ("volume", "quote_volume"), ("taker_buy_volume", "taker_buy_quote_volume")
+    amounts: dict[str, Decimal] = {}
+    for volume, quote in sides[: 1 if first.buyer_maker[0] else 2]:
+        amounts |= {volume: _CORRECTION, quote: _CORRECTION * price}
+    row = int(np.searchsorted(table.time_ms, first.agg_time[0], side="right")) - 1
+    return _added(frame, row, amounts)
 
 
 def _scaled(frame: pl.DataFrame, fault: Fault, time_ms: Ints) -> pl.DataFrame:
@@ -132,7 +165,7 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
     frame = table.frame
     kinds = {fault.kind for fault in faults}
     if any(fault.kind == "republished" and (fault.since is None or now >= fault.since) for fault in faults):
-        frame = _revise(frame, want.kind.revised)
+        frame = _corrected(want, table)
     for fault in faults:
         if fault.kind == "garbled":
             spoilt = pl.Series(touched(fault, table.time_ms))

@@ -1,0 +1,82 @@
+"""Rows of which an archive and REST say different values: whose are taken, row by row.
+
+Belongs here: that choice. Does not belong here: noticing the difference (`disputes`), what trades prove
+(`trade_sources`), what a difference makes of the hour (`validation.hour_verdict`).
+
+Which of two is right a third one says, where there is one: aggTrades add up to the volumes of one of both. Without a
+third what REST said stays: it was there first, REST is asked again before, and what is contradicted proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import polars as pl
+
+from lake_assets.inputs.sources import HourSource, StreamSources, Take, from_capture
+from lake_assets.lake import Lake
+from lake_resources.storage.ledger.ledger import Capture
+from lake_resources.storage.provenance import SourceRef, minutes_text
+
+WITNESSED = frozenset({"volume", "quote_volume", "count"})
+"""Columns of bars that the trades of a minute add up to."""
+
+
+@dataclass(frozen=True)
+class BarsByTrades:
+    """What aggTrades say of the bars beside them.
+
+    Attributes:
+        proven: minutes of which the bars that were taken are what the trades of some source add up to.
+        answered: by hour, what REST said of its bars, and the minutes in which only that is what trades add up to.
+    """
+
+    proven: frozenset[datetime] = frozenset()
+    answered: Mapping[datetime, tuple[Capture, frozenset[datetime]]] = field(default_factory=dict)
+
+
+def settled(lake: Lake, found: StreamSources, bars: BarsByTrades | None = None) -> StreamSources:
+    """The sources of a stream with each disputed row from the one of both that is believed.
+
+    Args:
+        lake: the lake.
+        found: sources of a stream, with what archive and REST say differently.
+        bars: what aggTrades say, where `found` are their bars.
+    """
+    by_trades = BarsByTrades() if bars is None else bars
+    instead = {}
+    for hour in sorted(found.disputes.keys() | by_trades.answered.keys()):
+        capture, times = _answered(found, hour, by_trades)
+        if capture is not None and times and hour in found.by_hour and found.by_hour[hour].paths:
+            instead[hour] = Take("rest", from_capture(lake, capture).paths[0], tuple(sorted(times))), capture
+    if not instead:
+        return found
+    by_hour = dict(found.by_hour)
+    for hour, (take, capture) in instead.items():
+        by_hour[hour] = _with(found.by_hour[hour], take, capture)
+    return replace(found, by_hour=by_hour, instead={hour: take for hour, (take, _) in instead.items()})
+
+
+def _answered(found: StreamSources, hour: datetime, bars: BarsByTrades) -> tuple[Capture | None, frozenset[datetime]]:
+    """The answer of REST for an hour, and times of the rows that are taken from it."""
+    capture, times = bars.answered.get(hour, (None, frozenset()))
+    if hour not in found.disputes:
+        return capture, times
+    said, parity = found.disputes[hour]
+    cells = parity.differences.filter(~pl.col("column").str.starts_with("row"))
+    # Where trades fit the archive's bar and not the other, that one is the wrong one as a whole.
+    refuted = cells.filter(pl.col("timestamp").is_in(list(bars.proven)) & pl.col("column").is_in(list(WITNESSED)))
+    unproven = cells.join(refuted, on="timestamp", how="anti")
+    return said, times | frozenset(unproven["timestamp"].to_list())
+
+
+def _with(source: HourSource, take: Take, capture: Capture) -> HourSource:
+    """A source of which some rows are taken from an answer."""
+    ref = source.ref
+    told = capture.content_hash in ref.reference
+    reference = ref.reference if told else f"{ref.reference}+{capture.content_hash}"
+    detail = {**ref.detail, "rest": minutes_text(each.minute for each in take.minutes)}
+    kind = "archive+rest" if ref.kind == "archive" else ref.kind
+    return HourSource(SourceRef(ref.stream, kind, reference, detail), source.paths)
