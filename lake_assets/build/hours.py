@@ -201,7 +201,8 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     if _TRADES in used:
         # Last, for what the collector has whole is not asked for, and the bars are their witness.
         bars = sources[layout.row_stream].frame(ready[0].start, until)
-        asking = TradesAsked(ready_hours, bars, _heard(live), now, order.report, again=order.force)
+        bars_from = {hour: sources[layout.row_stream].ref(hour) for hour in ready_hours}
+        asking = TradesAsked(ready_hours, bars, bars_from, _heard(live), now, order.report, again=order.force)
         sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
     sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
     plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]

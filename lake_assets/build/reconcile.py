@@ -15,6 +15,7 @@ import polars as pl
 import polars.selectors as cs
 
 from lake_assets.inputs.disputes import compare_answers
+from lake_assets.inputs.raw_rows import read_raw
 from lake_assets.inputs.sources import StreamSources
 from lake_assets.lake import Lake
 from lake_assets.live.proof import LiveHours
@@ -207,15 +208,16 @@ def _of_trades(
     """AggTrades of archives against what REST said; other streams were compared when their source was chosen."""
     if sources.use.name != AGG_TRADES.name:
         return {}
-    archives = {h: sources.by_hour[h].paths[0] for h in hours if sources.ref(h).kind.startswith("archive")}
-    if not archives:
-        return {}
-    answers = {
-        capture.hour: (capture, lake.catalog.absolute(capture.path))
-        for capture in lake.ledger.captures_between(symbol, AGG_TRADES.name, hours[0], hours[-1] + HOUR)
-        if lake.catalog.absolute(capture.path).is_file()
-    }
-    return compare_answers(sources.use.stream, sources.use.settle, archives, answers)
+    archived = [hour for hour in hours if sources.ref(hour).kind.startswith("archive")]
+    found: dict[datetime, StreamParity] = {}
+    for capture in (
+        lake.ledger.captures_between(symbol, AGG_TRADES.name, hours[0], hours[-1] + HOUR) if archived else []
+    ):
+        path = lake.catalog.absolute(capture.path)
+        if capture.hour in archived and path.is_file():
+            filed = read_raw(sources.by_hour[capture.hour].paths[0], AGG_TRADES, capture.hour, capture.hour + HOUR)
+            found |= compare_answers(AGG_TRADES, sources.use.settle, filed, [(capture, path)])
+    return found
 
 
 def _revisions(symbol: str, parity: StreamParity, now: datetime, *, old_source: str) -> list[Revision]:

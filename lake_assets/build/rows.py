@@ -13,7 +13,8 @@ from functools import partial
 import polars as pl
 
 from lake_assets.build.builder import Inputs, Made
-from lake_assets.inputs.sources import StreamSources, read_raw
+from lake_assets.inputs.raw_rows import read_raw
+from lake_assets.inputs.sources import StreamSources
 from lake_assets.live.proof import LiveHours
 from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features

@@ -55,8 +55,12 @@ def settled(lake: Lake, found: StreamSources, bars: BarsByTrades | None = None) 
         return found
     by_hour = dict(found.by_hour)
     for hour, (take, capture) in instead.items():
-        by_hour[hour] = _with(found.by_hour[hour], take, capture)
-    return replace(found, by_hour=by_hour, instead={hour: take for hour, (take, _) in instead.items()})
+        if found.ref(hour).kind == "rest":  # what REST says now replaces what it said before
+            by_hour[hour] = from_capture(lake, capture)
+        else:
+            by_hour[hour] = _with(found.by_hour[hour], take, capture)
+    kept = {hour: take for hour, (take, _) in instead.items() if found.ref(hour).kind != "rest"}
+    return replace(found, by_hour=by_hour, instead=kept)
 
 
 def _answered(found: StreamSources, hour: datetime, bars: BarsByTrades) -> tuple[Capture | None, frozenset[datetime]]:

@@ -6,7 +6,7 @@ again (`sources`), aggTrades, whose rows have a witness of their own (`trade_sou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,46 +19,27 @@ from lake_resources.storage.ledger.ledger import Capture
 
 
 def compare_answers(
-    stream: Stream,
-    settle: timedelta,
-    archives: Mapping[datetime, Path],
-    answers: Mapping[datetime, tuple[Capture, Path]],
+    stream: Stream, settle: timedelta, archived: pl.DataFrame, answers: Sequence[tuple[Capture, Path]]
 ) -> dict[datetime, StreamParity]:
-    """Archive against answer, for each hour that has both; none where a file does not read, which its reader tells.
+    """Archive against answer, by hour; none where an answer's file does not read, which its reader tells.
 
     Args:
         stream: of what.
         settle: rows that were younger when REST was asked may not have been in its answer yet; that is no difference.
-        archives: typed archive by hour.
-        answers: what REST said by hour, and its file.
+        archived: wire frame of the archives, of all these hours.
+        answers: what REST said of hours, and their files.
     """
-    hours = sorted(archives.keys() & answers.keys())
-    if not hours:
-        return {}
-    time = pl.col(stream.time_column)
-    columns = list(stream.columns)
-    try:
-        paths = list(dict.fromkeys(archives[hour] for hour in hours))
-        inside = (time >= hours[0]) & (time < hours[-1] + HOUR)
-        filed = pl.concat([pl.scan_parquet(path, glob=False).filter(inside).select(columns) for path in paths])
-        archived = filed.collect().sort(stream.time_column)
-        said = {hour: pl.read_parquet(answers[hour][1], glob=False) for hour in hours}
-    except (pl.exceptions.PolarsError, OSError):
-        return {}
     if stream.is_klines:
         # Files stamped in microseconds end a minute at .999999, REST at .999.
         archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
+    time = pl.col(stream.time_column)
     found = {}
-    for hour in hours:
-        capture, _ = answers[hour]
+    for capture, path in answers:
+        try:
+            said = pl.read_parquet(path, glob=False)
+        except (pl.exceptions.PolarsError, OSError):
+            continue
         start, end = capture.window_start, min(capture.window_end, capture.captured_at - settle)
-        found[hour] = compare_stream(stream, _between(archived, stream, hour), said[hour], start, end)
+        inside = (time >= capture.hour) & (time < capture.hour + HOUR)
+        found[capture.hour] = compare_stream(stream, archived.filter(inside), said, start, end)
     return found
-
-
-def _between(rows: pl.DataFrame, stream: Stream, hour: datetime) -> pl.DataFrame:
-    """Rows of an hour, of a frame that is sorted by time."""
-    times = rows[stream.time_column]
-    edges = pl.Series([hour, hour + HOUR], dtype=times.dtype)
-    first, end = times.search_sorted(edges, side="left").to_list()
-    return rows.slice(first, end - first)

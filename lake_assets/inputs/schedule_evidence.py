@@ -6,7 +6,7 @@ here: aggTrades (`trade_sources`), asking a source again, what a lacking row mea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -37,12 +37,37 @@ def lacking_hours(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime],
     return {}
 
 
-def _off_grid(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], step: timedelta) -> dict[datetime, str]:
+def reached_hours(use: StreamUse, rows: pl.DataFrame, lacking: Mapping[datetime, str]) -> dict[datetime, str]:
+    """Hours whose first minutes need a row of the hour before that it lacks, with what is lacking.
+
+    Args:
+        use: the stream as the table uses it; of one that is not carried forward there are none.
+        rows: its rows.
+        lacking: hours that lack rows, with what is lacking.
+    """
+    if not isinstance(use.stream.witness, Grid) or use.carried_after is None:
+        return {}
+    step = use.stream.witness.step
+    found = {}
+    for hour, text in lacking.items():
+        after = hour + HOUR
+        # A row of 12:50 that is carried from 12:55 on, until the next one is, still speaks at 13:00.
+        needed = [hour + n * step for n in range(HOUR // step) if hour + (n + 1) * step + use.carried_after > after]
+        if needed and not set(needed) <= set(_instants(use, rows, step).to_list()):
+            found[after] = text
+    return found
+
+
+def _instants(use: StreamUse, rows: pl.DataFrame, step: timedelta) -> pl.Series:
+    """Instants of the grid that have a row with all its values."""
     time = pl.col(use.stream.time_column)
     values = [name for name, dtype in use.stream.columns.items() if dtype.is_numeric() and name in rows.columns]
     told = pl.all_horizontal(pl.col(name).is_not_null() for name in values) if values else pl.lit(value=True)
-    on_grid = rows.filter((time == time.dt.truncate(step)) & told).select(time).unique()
-    counts = dict(on_grid.group_by(time.dt.truncate("1h")).len().iter_rows())
+    return rows.filter((time == time.dt.truncate(step)) & told).select(time.unique().sort()).to_series()
+
+
+def _off_grid(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], step: timedelta) -> dict[datetime, str]:
+    counts = dict(_instants(use, rows, step).dt.truncate("1h").value_counts().iter_rows())
     due = HOUR // step
     return {
         hour: f"{use.name}: {counts.get(hour, 0)} of {due} rows of the hour {hour:%Y-%m-%d %H:%M}"
@@ -60,9 +85,12 @@ def _unsettled(
     )
     told = dict(published.sort("at", "hours").iter_rows())
     times = list(told)
+    # There is a settlement within the longest interval, whatever was due.
+    first = times[0] if times else hours[-1] + HOUR
+    text = f"{use.name}: no settlement within {witness.longest // HOUR} h"
+    found = {hour: text for hour in hours if hour < first} if first - hours[0] > witness.longest else {}
     gaps = {earlier: later - earlier for earlier, later in pairwise(times)}
     before = {later: later - earlier for earlier, later in pairwise(times)}
-    found: dict[datetime, str] = {}
     for at in times:
         interval = told[at] * HOUR if told[at] is not None else before.get(at)
         gap = gaps.get(at)

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
+from lake_assets.inputs.raw_rows import between, read_raw, reading_raw
 from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
-from lake_assets.inputs.schedule_evidence import lacking_hours
+from lake_assets.inputs.schedule_evidence import lacking_hours, reached_hours
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
-from lake_resources.binance.stream import Stream
 from lake_resources.binance.witness import NoWitness
 from lake_resources.clock import HOUR
 from lake_resources.clock import MINUTE as ONE_MINUTE
@@ -94,6 +92,7 @@ class StreamSources:
         parities: the archive against what REST said, for each hour of which the lake has both.
         disputes: of these the hours in which both have a row with different values, and the answer.
         instead: rows of an hour that are not taken from its files but from another one.
+        read: rows that were read to judge them, by files, with the window; whoever needs them next need not read.
     """
 
     use: StreamUse
@@ -105,6 +104,9 @@ class StreamSources:
     parities: Mapping[datetime, StreamParity] = field(default_factory=dict)
     disputes: Mapping[datetime, tuple[Capture, StreamParity]] = field(default_factory=dict)
     instead: Mapping[datetime, Take] = field(default_factory=dict)
+    read: dict[tuple[Path, ...], tuple[datetime, datetime, pl.DataFrame]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def ref(self, hour: datetime) -> SourceRef:
         """Source of an hour."""
@@ -130,15 +132,7 @@ class StreamSources:
 
     def frame(self, start: datetime, end: datetime) -> pl.DataFrame:
         """Rows in `[start, end)` as the stream's wire columns, sorted by its key, each key once."""
-        stream = self.use.stream
-        paths = self._paths(start, end)
-        if not paths:
-            return pl.DataFrame(schema=stream.columns)
-        time = pl.col(stream.time_column)
-        with reading_raw(paths):
-            rows = pl.scan_parquet(paths).filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
-        if len(paths) > 1:
-            rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
+        rows = self._filed(start, end)
         for hour in sorted(self.instead):
             if start < hour + HOUR and hour < end:
                 rows = self._with_others(rows, self.instead[hour], start, end)
@@ -163,6 +157,29 @@ class StreamSources:
                         rows = rows.filter((time >= start) & (time < end))
                     # Aggregating needs several times the memory of the rows it sees at once.
                     yield from rows.iter_slices(_BATCH_ROWS)
+
+    def kept(self, start: datetime, end: datetime) -> None:
+        """Read the rows of a window, so that they are there for whoever asks for a part of it."""
+        paths = tuple(self._paths(start, end))
+        if paths and paths not in self.read:
+            self.read[paths] = start, end, self._filed(start, end)
+
+    def _filed(self, start: datetime, end: datetime) -> pl.DataFrame:
+        stream = self.use.stream
+        paths = tuple(self._paths(start, end))
+        if not paths:
+            return pl.DataFrame(schema=stream.columns)
+        if paths in self.read:
+            first, last, known = self.read[paths]
+            if first <= start and end <= last:
+                return between(known, stream.time_column, start, end)
+        time = pl.col(stream.time_column)
+        with reading_raw(paths):
+            files = pl.scan_parquet(list(paths), glob=False)
+            rows = files.filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
+        if len(paths) > 1:
+            rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
+        return rows
 
     def _with_others(self, rows: pl.DataFrame, take: Take, start: datetime, end: datetime) -> pl.DataFrame:
         stream, time = self.use.stream, pl.col(self.use.stream.time_column)
@@ -212,9 +229,10 @@ def find_sources(
     """
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
     held = held_inputs(lake, symbol, use, wanted, report)
-    before = _chosen(lake, use, held, wanted, now)
-    lacking = _lacking(use, before, wanted, now)
-    parities = _parities(lake, use, held, before)
+    archived = StreamSources(use, {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}, {})
+    before = _chosen(lake, archived, held, wanted, now)
+    lacking, reached = _lacking(archived, before, wanted, now)
+    parities = _parities(lake, archived, held, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     doubtful = lacking.keys() | differing.keys()
     ask = [
@@ -231,9 +249,9 @@ def find_sources(
     chosen = before
     if asked.kept:
         held = Held(held.archives, {**held.captures, **asked.kept})
-        chosen = _chosen(lake, use, held, wanted, now)
-        lacking = _lacking(use, chosen, wanted, now)
-        parities |= _parities(lake, use, Held(held.archives, asked.kept), chosen)
+        chosen = _chosen(lake, archived, held, wanted, now)
+        lacking, reached = _lacking(archived, chosen, wanted, now)
+        parities |= _parities(lake, archived, Held(held.archives, asked.kept), chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     absent = {
         hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
@@ -245,31 +263,33 @@ def find_sources(
     named = [hour for hour in wanted if hour in hours or hour in untold]
     tell_missing(lake, symbol, use, named, {**absent, **untold}, told, now)
     # Without the rows of a stream that is required there is no row, which the gate sees.
-    doubts = {hour: (Doubt("partial", text),) for hour, text in lacking.items() if not use.required}
+    named_too = {**reached, **lacking}
+    doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
     disputes = {hour: (held.captures[hour], parities[hour]) for hour in differing}
-    return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes)
+    return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
 
 
 def _parities(
-    lake: Lake, use: StreamUse, held: Held, chosen: Mapping[datetime, HourSource]
+    lake: Lake, archived: StreamSources, held: Held, chosen: Mapping[datetime, HourSource]
 ) -> dict[datetime, StreamParity]:
     """Archives against what REST said of the same hours."""
-    archives = {
-        hour: source.paths[0]
-        for hour, source in chosen.items()
-        if hour in held.captures and source.ref.kind.startswith("archive")
-    }
-    answers = {hour: (held.captures[hour], lake.catalog.absolute(held.captures[hour].path)) for hour in archives}
-    return compare_answers(use.stream, use.settle, archives, answers)
+    both = [h for h in sorted(held.captures) if h in chosen and chosen[h].ref.kind.startswith("archive")]
+    if not both:
+        return {}
+    try:
+        rows = archived.frame(both[0], both[-1] + HOUR)
+    except StorageError:
+        return {}  # who needs its rows will tell
+    answers = [(held.captures[hour], lake.catalog.absolute(held.captures[hour].path)) for hour in both]
+    return compare_answers(archived.use.stream, archived.use.settle, rows, answers)
 
 
 def _chosen(
-    lake: Lake, use: StreamUse, held: Held, wanted: Sequence[datetime], now: datetime
+    lake: Lake, archived: StreamSources, held: Held, wanted: Sequence[datetime], now: datetime
 ) -> dict[datetime, HourSource]:
     """The best source of each hour of those that the lake has."""
-    found = {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}
-    archived = StreamSources(use, found, {})
-    gaps = _hours_with_gaps(archived) if use.rows_per_hour else []
+    use, found = archived.use, dict(archived.by_hour)
+    gaps = _hours_with_gaps(archived, wanted) if use.rows_per_hour else []
     repaired: dict[datetime, HourSource] = {}
     for hour in wanted:
         capture = held.captures.get(hour)
@@ -283,17 +303,28 @@ def _chosen(
 
 
 def _lacking(
-    use: StreamUse, chosen: Mapping[datetime, HourSource], wanted: Sequence[datetime], now: datetime
-) -> dict[datetime, str]:
-    """Hours whose source lacks rows that are due; of a file that does not read who needs its rows will tell."""
+    archived: StreamSources, chosen: Mapping[datetime, HourSource], wanted: Sequence[datetime], now: datetime
+) -> tuple[dict[datetime, str], dict[datetime, str]]:
+    """Hours whose source lacks rows that are due, and those into which a value reaches that an hour before lacks.
+
+    Of a file that does not read who needs its rows will tell.
+    """
+    use = archived.use
     own = [hour for hour in wanted if chosen[hour].ref.kind != "none"]
     if isinstance(use.stream.witness, NoWitness) or not own:
-        return {}
+        return {}, {}
+    found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
     try:
-        rows = StreamSources(use, chosen, {}).frame(wanted[0], wanted[-1] + HOUR + _AHEAD)
+        found.kept(*window)
+        rows = found.frame(*window)
     except StorageError:
-        return {}
-    return lacking_hours(use, rows, own, now)
+        return {}, {}
+    lacking = lacking_hours(use, rows, own, now)
+    return lacking, reached_hours(use, rows, lacking)
+
+
+def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:
+    return wanted[0], wanted[-1] + HOUR + _AHEAD
 
 
 @dataclass(frozen=True)
@@ -302,18 +333,6 @@ class Held:
 
     archives: Mapping[datetime, Archive]
     captures: Mapping[datetime, Capture]
-
-
-def read_raw(path: Path, stream: Stream, start: datetime, end: datetime) -> pl.DataFrame:
-    """Rows in `[start, end)` of one raw file, as the stream's wire columns.
-
-    Raises:
-        StorageError: the file does not read.
-    """
-    time = pl.col(stream.time_column)
-    with reading_raw([path]):
-        rows = pl.scan_parquet(path, glob=False).filter((time >= start) & (time < end))
-        return rows.select(list(stream.columns)).collect()
 
 
 def held_inputs(lake: Lake, symbol: str, use: StreamUse, wanted: Sequence[datetime], report: Report) -> Held:
@@ -426,13 +445,14 @@ def _repaired(lake: Lake, archived: HourSource, capture: Capture) -> HourSource:
     return HourSource(ref, (*archived.paths, lake.catalog.absolute(capture.path)))
 
 
-def _hours_with_gaps(sources: StreamSources) -> list[datetime]:
+def _hours_with_gaps(sources: StreamSources, wanted: Sequence[datetime]) -> list[datetime]:
     """Archived hours of a grid that lack rows: REST may still have them."""
     if not sources.by_hour:
         return []
     start, end = min(sources.by_hour), max(sources.by_hour) + HOUR
     time = sources.use.stream.time_column
     try:
+        sources.kept(*_window(wanted))
         times = sources.frame(start, end).select(pl.col(time).dt.truncate("1h").alias("hour"))
     except StorageError:
         return []  # who needs its rows will tell
@@ -448,28 +468,3 @@ def _bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | Non
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
     return first, last
-
-
-@contextmanager
-def reading_raw(paths: Sequence[Path]) -> Iterator[None]:
-    """Name the raw file that does not read.
-
-    Raises:
-        StorageError: one of them does not.
-    """
-    try:
-        yield
-    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
-        damaged = next((path for path in paths if not _readable(path)), paths[0])
-        raise StorageError(
-            f"raw file {damaged} does not read back: {error}",
-            remedy="Check the disk, remove the file and materialize the partition again: it is fetched anew",
-        ) from error
-
-
-def _readable(path: Path) -> bool:
-    try:
-        pq.read_table(path)
-    except (pa.ArrowException, OSError):
-        return False
-    return True

@@ -16,6 +16,7 @@ import polars as pl
 
 from lake_assets.inputs.disputed_rows import BarsByTrades
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
+from lake_assets.inputs.raw_rows import read_raw, reading_raw
 from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
 from lake_assets.inputs.sources import (
     Doubt,
@@ -31,8 +32,6 @@ from lake_assets.inputs.sources import (
     held_inputs,
     nothing,
     out_of_reach,
-    read_raw,
-    reading_raw,
     tell_missing,
 )
 from lake_assets.inputs.trade_id_steps import read_gaps
@@ -48,6 +47,7 @@ from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minut
 
 _WHOLE = pl.col("standing") == "whole"
 _ORDER = ("archive", "rest", "ws")
+_LONGEST_PAUSE = 6 * HOUR
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class TradesAsked:
     Attributes:
         hours: starts of contiguous hours, in order.
         klines: wire frame of `klines_1m` of these hours, the witness.
+        klines_from: where it has them from.
         heard: what the collector has; its rows are in no file.
         now: the instant of asking, UTC.
         report: takes a line of progress or warning.
@@ -80,6 +81,7 @@ class TradesAsked:
 
     hours: Sequence[datetime]
     klines: pl.DataFrame
+    klines_from: Mapping[datetime, SourceRef]
     heard: Heard
     now: datetime
     report: Report
@@ -104,7 +106,7 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     from_files = _judged_archives(lake, held, klines, hours)
     own_proof = [from_files]
     from_files, disputed, by_rest = _by_other_voice(
-        lake, symbol, from_files, klines, lambda bars, own: _judged_archives(lake, held, bars, own), now
+        lake, symbol, from_files, wanted, lambda bars, own: _judged_archives(lake, held, bars, own)
     )
     whole = _whole_hours(from_files, hours)
     doubtful = [hour for hour in hours if hour not in whole or hour not in held.archives]
@@ -124,7 +126,7 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
         captured = _judged_captures(lake, held, klines, doubtful)
     own_proof.append(captured)
     captured, also, by_rest_too = _by_other_voice(
-        lake, symbol, captured, klines, lambda bars, own: _judged_captures(lake, held, bars, own), now
+        lake, symbol, captured, wanted, lambda bars, own: _judged_captures(lake, held, bars, own)
     )
     chosen = _Choice(lake, use, held, from_files, captured, klines, heard, disputed={**also, **disputed})
     for hour in hours:
@@ -176,9 +178,8 @@ def _by_other_voice(
     lake: Lake,
     symbol: str,
     judged: pl.DataFrame,
-    klines: pl.DataFrame,
+    wanted: TradesAsked,
     judge: Callable[[pl.DataFrame, Sequence[datetime]], pl.DataFrame],
-    now: datetime,
 ) -> tuple[pl.DataFrame, dict[datetime, Doubt], dict[datetime, tuple[Capture, frozenset[datetime]]]]:
     """What contradicts the klines that are taken is held against what REST said of these klines: they may be the wrong.
 
@@ -186,11 +187,16 @@ def _by_other_voice(
         The verdicts, with the minutes that fit the other klines whole, and per hour of these what the klines differ in
         and the answer whose klines they fit.
     """
-    contradicted = judged.filter(pl.col("standing").is_in(["contradicted", "disputed"]))
-    hours = contradicted.select(pl.col("timestamp").dt.truncate("1h").unique().sort()).to_series().to_list()
+    # Of an hour of which a source has nothing at all it contradicts nothing.
+    contradicted = judged.filter(~_WHOLE)
+    hour = pl.col("timestamp").dt.truncate("1h")
+    has_some = judged.filter(pl.col("trades") != 0).select(hour.unique()).to_series()
+    in_doubt = contradicted.select(hour.unique().sort()).to_series()
+    hours = in_doubt.filter(in_doubt.is_in(has_some.implode())).to_list()
     if not hours:
         return judged, {}, {}
-    others, answers = _klines_of_rest(lake, symbol, hours, now)
+    klines = wanted.klines
+    others, answers = _klines_of_rest(lake, symbol, hours, wanted)
     if others.is_empty():
         return judged, {}, {}
     bars = pl.concat([klines.join(others, on="open_time", how="anti"), others]).sort("open_time")
@@ -204,6 +210,8 @@ def _by_other_voice(
         beside = _of(contradicted, hour).join(fits.select("timestamp"), on="timestamp", how="semi")
         if beside.height:
             taken[hour] = answers[hour], frozenset(fits["timestamp"].to_list())
+            if wanted.klines_from[hour].kind == "rest":
+                continue  # REST corrected itself, and what it says now is taken
             said, first = fits.select(pl.col("kline_quantity").sum()).item() / UNITS, beside["timestamp"][0]
             volume = beside.select(pl.col("kline_quantity").sum()).item() / UNITS
             told[hour] = Doubt(
@@ -216,19 +224,36 @@ def _by_other_voice(
 
 
 def _klines_of_rest(
-    lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime
+    lake: Lake, symbol: str, hours: Sequence[datetime], wanted: TradesAsked
 ) -> tuple[pl.DataFrame, Mapping[datetime, Capture]]:
-    """What REST said of the klines of some hours; it is asked where the lake does not know."""
+    """What REST says of the klines of some hours; it is asked where the lake does not know.
+
+    Where the klines that are contradicted are an answer themselves, REST is asked again, with pauses that double.
+    """
     use = UM_MINUTE.uses["klines_1m"]
     held = held_inputs(lake, symbol, use, hours, lambda _: None).captures
-    ask = [hour for hour in hours if hour not in held and reachable(lake, use, hour, now)]
-    known = {**held, **capture_hours(lake, symbol, use, ask, now, {}).kept}
+    ask = [
+        hour
+        for hour in hours
+        if reachable(lake, use, hour, wanted.now)
+        and (
+            hour not in held
+            or (wanted.klines_from[hour].kind == "rest" and (wanted.again or _waited(held[hour], wanted.now)))
+        )
+    ]
+    known = {**held, **capture_hours(lake, symbol, use, ask, wanted.now, {}).kept}
     frames = [
         read_raw(lake.catalog.absolute(known[hour].path), use.stream, hour, hour + HOUR)
         for hour in hours
         if hour in known
     ]
     return pl.concat(frames) if frames else pl.DataFrame(schema=use.stream.columns), known
+
+
+def _waited(answer: Capture, now: datetime) -> bool:
+    """Whether an answer that trades contradict is old enough to ask again: as old as it was late, at most hours."""
+    late = answer.captured_at - (answer.hour + HOUR)
+    return now - answer.captured_at >= min(max(late, MINUTE), _LONGEST_PAUSE)
 
 
 def _own_hour(tallies: pl.DataFrame, hour: datetime) -> pl.DataFrame:

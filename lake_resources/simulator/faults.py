@@ -36,10 +36,9 @@ ARCHIVE_KINDS = (
     "unix_lines",
     "inflating",
     "crowded",
-    "scaled",
 )
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
-ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds")
+ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds", "scaled", "shifted")
 """Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
 SOCKET_REFUSED = ("ws_refuse",)
 """A WebSocket is not opened: the handshake is answered with `status` and `body`."""
@@ -71,7 +70,9 @@ class Fault:
         since: `republished`: exchange time from which the new content is served; None from the start.
         start, end: `missing_minutes`: half-open range of row times; for other row faults, and for `garbled` (one
             value of each row is no number), an optional restriction.
-        column, by: `scaled`: the values of this column of the file, of each `every`-th row of the range, times that.
+        column, by: `scaled`: the values of this column of the file, or of this element of a row of REST (a position as
+            text, or a name), of each `every`-th row of the range, times that. `shifted`: each row of the range has the
+            time of the row after it, the last that of the first.
         every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame;
             `inflating`: 0 makes it one line.
         size_mib: `packed`, `inflating`: what it inflates to.
@@ -266,6 +267,20 @@ def touched(fault: Fault, time_ms: Ints) -> Mask:
     low = fault.start.timestamp() * 1000 if fault.start else -np.inf
     high = fault.end.timestamp() * 1000 if fault.end else np.inf
     return np.asarray((time_ms >= low) & (time_ms < high))
+
+
+def scaled_rows(fault: Fault, time_ms: Ints) -> Mask:
+    """Mask of the rows whose values a fault scales."""
+    inside = touched(fault, time_ms)
+    return np.asarray(inside & (np.cumsum(inside) % max(fault.every, 1) == 0))
+
+
+def shifted_rows(fault: Fault, time_ms: Ints) -> Ints:
+    """Row numbers from which each row has all but its time, after a shift."""
+    order = np.arange(len(time_ms))
+    inside = touched(fault, time_ms)
+    order[inside] = np.roll(order[inside], 1)
+    return order
 
 
 def damaged_order(faults: Sequence[Fault], time_ms: Ints) -> Ints:

@@ -10,36 +10,61 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from lake_assets.build.hours import build_hours
+from lake_assets.inputs.archives import due_archives, ingest_archives
+from lake_assets.inputs.rest_answers import capture_hours, reachable
+from lake_assets.inputs.sources import find_sources
+from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.hour_verdict import CLEAN
 from lake_resources.clock import HOUR, MINUTE
+from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange
 
 HOURS = (DAY + 9 * HOUR, DAY + 10 * HOUR)
 FORGOTTEN = PUBLISHED + 48 * HOUR
+NEXT_MONTH = datetime(2026, 12, 3, 12, tzinfo=UTC)
+"""When the month's file of settlements is published."""
 LATER = timedelta(hours=7)
 _SOURCES = {
-    "agg_trades": ("daily/aggTrades/", "/fapi/v1/aggTrades"),
-    "klines_1m": ("daily/klines/", "/fapi/v1/klines"),
-    "mark_price_klines_1m": ("daily/markPriceKlines/", "/fapi/v1/markPriceKlines"),
-    "index_price_klines_1m": ("daily/indexPriceKlines/", "/fapi/v1/indexPriceKlines"),
-    "premium_index_klines_1m": ("daily/premiumIndexKlines/", "/fapi/v1/premiumIndexKlines"),
-    "metrics": ("daily/metrics/", "/futures/data/"),
+    "agg_trades": ("daily/aggTrades/.*2026-11-18", "/fapi/v1/aggTrades"),
+    "klines_1m": ("daily/klines/.*2026-11-18", "/fapi/v1/klines"),
+    "mark_price_klines_1m": ("daily/markPriceKlines/.*2026-11-18", "/fapi/v1/markPriceKlines"),
+    "index_price_klines_1m": ("daily/indexPriceKlines/.*2026-11-18", "/fapi/v1/indexPriceKlines"),
+    "premium_index_klines_1m": ("daily/premiumIndexKlines/.*2026-11-18", "/fapi/v1/premiumIndexKlines"),
+    "metrics": ("daily/metrics/.*2026-11-18", "/futures/data/"),
+    "funding_rate": ("monthly/fundingRate/.*2026-11", "/fapi/v1/fundingRate"),
 }
-_VALUES = {"agg_trades": ("quantity", "price"), "klines_1m": ("volume", "quote_volume", "count")}
-"""Columns whose values another stream states as well; of the others only rows can be told from what is published."""
-_ROW_LIES = ("head", "middle", "tail", "all", "doubled", "reordered")
+_BARS = {"open": "1", "high": "2", "low": "3", "close": "4"}
+_VALUES: dict[str, dict[str, str]] = {
+    "agg_trades": {"quantity": "q", "price": "p"},
+    "klines_1m": {"volume": "5", "quote_volume": "7", "count": "8"},
+    "mark_price_klines_1m": _BARS,
+    "index_price_klines_1m": _BARS,
+    "premium_index_klines_1m": _BARS,
+    "metrics": {"sum_open_interest": "sumOpenInterest", "count_long_short_ratio": "longShortRatio"},
+    "funding_rate": {"last_funding_rate": "fundingRate"},
+}
+"""Columns whose values lie, and their elements in a row of REST."""
+_OTHERS_STATE = ("agg_trades", "klines_1m")
+"""Streams whose values another stream states as well. A value of the others that one source alone states is not told
+from what is published: such a lie is told where two sources are asked."""
+_ROW_LIES = ("head", "middle", "tail", "all", "nothing at all", "doubled", "reordered")
+_VALUE_LIES = ("zeroed", "scaled", "shifted")
 _ORDERS = ("archive alone", "after REST", "beside REST")
 _WAYS = ("at once", "hour by hour", "rebuilt")
 
@@ -59,6 +84,13 @@ class Lie:
     def __str__(self) -> str:
         value = f" {self.column}" if self.column else ""
         return f"{self.stream} {self.source}: {self.what}{value}, {self.order}, {self.way}, times {self.times}"
+
+    @property
+    def now(self) -> datetime:
+        """When the lake meets it."""
+        if self.stream == "funding_rate" and self.source == "archive":
+            return NEXT_MONTH
+        return {"REST alone": ON_THE_DAY, "archive alone": FORGOTTEN}.get(self.order, PUBLISHED)
 
 
 @dataclass
@@ -88,32 +120,82 @@ def draw(chance: random.Random) -> Lie:
     """A lie."""
     stream = chance.choice(list(_SOURCES))
     source = chance.choice(("archive", "REST"))
-    kinds = [*_ROW_LIES, *(("zeroed", "scaled") if stream in _VALUES and source == "archive" else ())]
-    what = chance.choice(kinds)
-    column = chance.choice(_VALUES[stream]) if what in ("zeroed", "scaled") else ""
     order = chance.choice(_ORDERS) if source == "archive" else "REST alone"
+    told_twice = stream in _OTHERS_STATE or order == "after REST"
+    what = chance.choice([*_ROW_LIES, *(_VALUE_LIES if told_twice else ())])
+    if what == "nothing at all" and source == "REST":
+        what = "all"
+    column = chance.choice(list(_VALUES[stream])) if what in ("zeroed", "scaled") else ""
     times = chance.choice((1, 2, None)) if source == "REST" else None
     return Lie(stream, source, what, column, order, chance.choice(_WAYS), times)
 
 
-def truth_of(sim: SimulatorServer, root: Path) -> pl.DataFrame:
-    """The rows of the hours in a lake that nobody lied to."""
-    with bench_on(sim, root) as bench:
-        bench.at(PUBLISHED).build(HOURS)
-        return _rows(bench)
+@dataclass
+class Lakes:
+    """Lakes to tell lies to, each made once and copied: all that is needed of the other streams is in them.
+
+    Attributes:
+        sim: the exchange.
+        root: folder of the lakes.
+        truth: rows of the hours in a lake that nobody lied to.
+        honest: hashes of the hours of lakes that nobody lied to, by what they met.
+        settings: of these lakes, but for their folder.
+    """
+
+    sim: SimulatorServer
+    root: Path
+    truth: pl.DataFrame = field(default_factory=UM_MINUTE.empty)
+    honest: dict[tuple[str, ...], dict[datetime, str]] = field(default_factory=dict)
+    settings: LakeSettings | None = None
+
+    @contextmanager
+    def copy(self, lie: Lie) -> Iterator[Bench]:
+        """A lake that is about to meet a lie."""
+        base = self.root / f"{lie.stream}-{lie.source}-{lie.order}"
+        if not base.exists():
+            self._make(base, lie)
+        with tempfile.TemporaryDirectory(dir=self.root) as folder:
+            shutil.copytree(base, folder, dirs_exist_ok=True)
+            with bench_on(self.sim, Path(folder), settings=self.settings) as bench:
+                yield bench.at(lie.now)
+
+    def bytes_of(self, lie: Lie) -> dict[datetime, str]:
+        """Hashes of the hours of a lake that met the same sources at the same times, and no lie."""
+        key = (lie.stream, lie.source, lie.order)
+        if key not in self.honest:
+            with self.copy(lie) as bench:
+                _build(bench, "at once")
+                _learn(bench, lie)
+                self.honest[key] = bench.committed()
+        return self.honest[key]
+
+    def _make(self, base: Path, lie: Lie) -> None:
+        with bench_on(self.sim, base) as bench:
+            self.settings = bench.settings
+            if lie.order == "after REST":
+                _build(bench.at(ON_THE_DAY), "at once")
+            uses = {name: use for name, use in _uses(bench).items() if name != lie.stream or lie.source == "REST"}
+            bench.at(lie.now)
+            wanted = due_archives(bench.lake, SYMBOL, uses, HOURS, bench.now)
+            list(ingest_archives(bench.lake, SYMBOL, wanted))
+            for name, use in uses.items():
+                if name == lie.stream:
+                    continue
+                if name != "agg_trades":
+                    find_sources(bench.lake, SYMBOL, use, HOURS, bench.now, bench.reports.append)
+                elif lie.order == "REST alone":
+                    own = [hour for hour in HOURS if reachable(bench.lake, use, hour, bench.now)]
+                    capture_hours(bench.lake, SYMBOL, use, own, bench.now, {})
 
 
-def tell(sim: SimulatorServer, root: Path, lie: Lie, truth: pl.DataFrame, score: Score) -> None:
-    """Tell one lie to a new lake, and note what became of it, also once the truth is there."""
-    with bench_on(sim, root) as bench:
+def tell(lakes: Lakes, lie: Lie, score: Score) -> None:
+    """Tell one lie to a lake, and note what became of it, also once the truth is there."""
+    truth = lakes.truth
+    with lakes.copy(lie) as bench:
         score.told += 1
-        held = None
-        if lie.order == "after REST":
-            _build(bench.at(ON_THE_DAY), "at once")
-            held = _rows(bench)
+        held = _rows(bench) if lie.order == "after REST" else None
         _arm(bench, lie)
-        now = {"REST alone": ON_THE_DAY, "archive alone": FORGOTTEN}.get(lie.order, PUBLISHED)
-        _build(bench.at(now), lie.way)
+        _build(bench, lie.way)
         after, verdicts = _rows(bench), _verdicts(bench)
         wrong = {hour for hour in HOURS if _wrong(after, truth, hour)}
         deceived = [hour for hour in wrong if verdicts.get(hour) in CLEAN]
@@ -122,51 +204,73 @@ def tell(sim: SimulatorServer, root: Path, lie: Lie, truth: pl.DataFrame, score:
         score.harmless += not wrong and set(verdicts.values()) <= CLEAN and len(verdicts) == len(HOURS)
         if held is not None and _lost(held, after, truth):
             score.better_replaced.append(str(lie))
-        sim.faults.clear()
-        bench.at(bench.now + LATER)
-        if lie.source == "archive":
-            bench.archives(lie.stream, f"{DAY:%Y-%m-%d}")
-        list(build_hours(bench.lake, SYMBOL, HOURS, now=bench.now, report=lambda _: None, force=True))
-        if any(_wrong(_rows(bench), truth, hour) for hour in HOURS) or set(_verdicts(bench).values()) - CLEAN:
-            score.not_converged.append(f"{lie} ({_verdicts(bench)})")
+        bench.sim.faults.clear()
+        _learn(bench, lie)
+        verdicts = _verdicts(bench)
+        if set(verdicts.values()) - CLEAN or bench.committed() != lakes.bytes_of(lie):
+            score.not_converged.append(f"{lie} ({', '.join(sorted(set(verdicts.values())))})")
 
 
-def sound(sim: SimulatorServer, root: Path, score: Score) -> None:
-    """Lakes that nobody lies to: a verdict that is not clean is a false alarm."""
+def _learn(bench: Bench, lie: Lie) -> None:
+    """The truth comes: the archive is published again, and REST is asked again."""
+    bench.at(bench.now + LATER)
+    if lie.source == "archive":
+        bench.archives(lie.stream, "2026-11" if lie.stream == "funding_rate" else f"{DAY:%Y-%m-%d}")
+    list(build_hours(bench.lake, SYMBOL, HOURS, now=bench.now, report=lambda _: None, force=True))
+
+
+def sound(sim: SimulatorServer, root: Path, score: Score) -> pl.DataFrame:
+    """Lakes that nobody lies to: a verdict that is not clean is a false alarm. Returns the rows of the hours."""
+    rows = UM_MINUTE.empty()
     for now in (ON_THE_DAY, PUBLISHED, FORGOTTEN):
         with bench_on(sim, root / f"{now:%d%H}") as bench:
             _build(bench.at(now), "hour by hour")
             found = {hour: kind for hour, kind in _verdicts(bench).items() if kind not in CLEAN}
             score.false_alarms += [f"{now}: {found}"] if found else []
+            rows = _rows(bench) if now == PUBLISHED else rows
+    return rows
 
 
 def run(count: int, seed: int) -> Score:
     """Tell `count` lies, drawn from `seed`."""
     chance, score = random.Random(seed), Score()
-    with exchange() as sim, tempfile.TemporaryDirectory() as folder:
-        truth = truth_of(sim, Path(folder) / "truth")
-        sound(sim, Path(folder) / "sound", score)
+    # What is made here lives for a moment, so it need not wait for a disk.
+    memory = Path("/dev/shm")
+    with exchange() as sim, tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        lakes = Lakes(sim, Path(folder))
+        lakes.truth = sound(sim, lakes.root / "sound", score)
         for _ in range(count):
-            with tempfile.TemporaryDirectory(dir=folder) as root:
-                tell(sim, Path(root), draw(chance), truth, score)
+            tell(lakes, draw(chance), score)
     return score
+
+
+def _uses(bench: Bench) -> dict[str, StreamUse]:
+    return UM_MINUTE.uses_carrying(bench.lake.max_ffill_minutes)
 
 
 def _arm(bench: Bench, lie: Lie) -> None:
     archive, rest = _SOURCES[lie.stream]
-    path = archive + ".*2026-11-18" if lie.source == "archive" else rest
+    path = archive if lie.source == "archive" else rest
+    month = DAY.replace(day=1)
+    first, last = (month, month + timedelta(days=30)) if lie.stream == "funding_rate" else (DAY, DAY + 24 * HOUR)
     spans = {
-        "head": (DAY, HOURS[0] + 20 * MINUTE),
+        "head": (first, HOURS[0] + 20 * MINUTE),
         "middle": (HOURS[0] + 20 * MINUTE, HOURS[0] + 45 * MINUTE),
-        "tail": (HOURS[0] + 29 * MINUTE, DAY + 24 * HOUR),
-        "all": (DAY, DAY + 24 * HOUR),
+        "tail": (HOURS[0] + 29 * MINUTE, last),
+        "all": (first, last),
+        "nothing at all": (first, last),
     }
+    if lie.stream == "funding_rate":
+        spans |= {"middle": (DAY + 7 * HOUR, DAY + 9 * HOUR), "tail": (DAY + 7 * HOUR, last)}
     start, end = spans.get(lie.what, spans["middle"])
-    kind = {"doubled": "duplicated", "reordered": "unordered", "zeroed": "scaled", "scaled": "scaled"}
-    given: dict[str, object] = {"start": start, "end": end, "times": lie.times}
+    kind = {"doubled": "duplicated", "reordered": "unordered", "zeroed": "scaled"}.get(lie.what, lie.what)
+    given: dict[str, object] = {"start": start, "end": end, "times": lie.times, "every": 1}
     if lie.column:
-        given |= {"column": lie.column, "by": 0.0 if lie.what == "zeroed" else 1.5, "every": 1}
-    bench.fault(kind.get(lie.what, "missing_minutes"), path, **given)
+        column = lie.column if lie.source == "archive" else _VALUES[lie.stream][lie.column]
+        given |= {"column": column, "by": 0.0 if lie.what == "zeroed" else 1.5}
+    if lie.what == "nothing at all":
+        bench.fault("headerless", path)
+    bench.fault("missing_minutes" if kind in spans else kind, path, **given)
 
 
 def _build(bench: Bench, way: str) -> None:
@@ -185,7 +289,7 @@ def _rows(bench: Bench) -> pl.DataFrame:
     return pl.concat(frames) if frames else UM_MINUTE.empty()
 
 
-def _verdicts(bench: Bench) -> dict[object, str]:
+def _verdicts(bench: Bench) -> dict[datetime, str]:
     rows = bench.lake.ledger.partitions(SYMBOL, HOURS[0], HOURS[-1] + HOUR)
     return {row.start: str(row.verdict) for row in rows}
 
@@ -213,9 +317,15 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
+    began = time.process_time()
     score = run(given.n, given.seed)
+    spent = time.process_time() - began
     grouped = Counter(text.split(",")[0] for text in score.clean_but_wrong + score.better_replaced)
-    lines = [*score.lines(), *(f"  {count} x {text}" for text, count in grouped.most_common(10))]
+    lines = [
+        *score.lines(),
+        f"CPU {spent / max(given.n, 1):.2f} s per lie",
+        *(f"  {count} x {text}" for text, count in grouped.most_common(10)),
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
     if score.clean_but_wrong or score.better_replaced or score.not_converged or score.false_alarms:
         raise SystemExit(1)

@@ -121,14 +121,19 @@ def exchange(rate_per_min: float = 4.0) -> Iterator[SimulatorServer]:
 
 
 @contextmanager
-def bench_on(sim: SimulatorServer, root: Path, **given: object) -> Iterator[Bench]:
-    """A new lake on the exchange; faults of an earlier test are gone."""
+def bench_on(
+    sim: SimulatorServer, root: Path, *, settings: LakeSettings | None = None, **given: object
+) -> Iterator[Bench]:
+    """A lake on the exchange; faults of an earlier test are gone. Settings of another lake may be taken over."""
     sim.faults.clear()
     sim.clear_requests()
     sim.exchange.limits.reset()
     sim.clock.freeze(ON_THE_DAY)
     urls = {"rest_url": sim.base_url, "vision_url": sim.base_url}
-    settings = LakeSettings(**({"root": root / "lake", "symbols": (SYMBOL,), "rest_attempts": 2} | urls | given))  # type: ignore[arg-type]
+    if settings is not None:
+        settings = settings.model_copy(update={"root": root / "lake"})
+    else:
+        settings = LakeSettings(**({"root": root / "lake", "symbols": (SYMBOL,), "rest_attempts": 2} | urls | given))  # type: ignore[arg-type]
     lake = open_lake(settings, clock=sim.clock.now, sleep=lambda _: None)
     try:
         yield Bench(sim, lake, settings)

@@ -6,7 +6,7 @@ Does not belong here: what an endpoint answers (rest_market.py, rest_slow.py, re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.faults import ROW_KINDS, damaged_order
+from lake_resources.simulator.faults import ROW_KINDS, Fault, damaged_order, scaled_rows, shifted_rows
 from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.rest import rest_info, rest_market, rest_slow, rest_spot
 from lake_resources.simulator.rest.limits import DATA_BUCKET, FUNDING_BUCKET, FUTURES_BUCKET, SPOT_BUCKET, LimitAnswer
@@ -24,6 +24,8 @@ from lake_resources.simulator.rest.rest_market import Json
 from lake_resources.simulator.rest.rest_query import ApiError, Query
 
 Answer = Json | tuple[list[Json], Ints]
+_BAR_TIMES = (0, 6)
+_ROW_TIMES = ("T", "time", "timestamp", "fundingTime")
 Cost = Callable[[Mapping[str, str]], int]
 
 
@@ -155,8 +157,41 @@ def _answer(exchange: Exchange, endpoint: Endpoint, request: Request) -> Respons
     if isinstance(answer, tuple):
         rows, times = answer
         faults = exchange.faults.take(ROW_KINDS, request.url.path, request.url.query)
-        answer = [rows[at] for at in damaged_order(faults, np.asarray(times))] if faults else rows
+        answer = _damaged(rows, faults, np.asarray(times)) if faults else rows
     return _json(answer, 200, headers)
+
+
+def _damaged(rows: list[Json], faults: Sequence[Fault], times: Ints) -> list[Json]:
+    """Rows after the row faults: first their values, then which of them come and in which order."""
+    for fault in faults:
+        if fault.kind == "scaled":
+            chosen = scaled_rows(fault, times)
+            rows = [_scaled(row, fault) if hit else row for row, hit in zip(rows, chosen, strict=True)]
+        elif fault.kind == "shifted":
+            rows = [_at_time_of(rows[at], row) for at, row in zip(shifted_rows(fault, times), rows, strict=True)]
+    return [rows[at] for at in damaged_order(faults, times)]
+
+
+def _scaled(row: Json, fault: Fault) -> Json:
+    """A row with one of its numbers times a factor; a row that does not have it stays."""
+    if isinstance(row, list):
+        key: int | str | None = int(fault.column) if fault.column.isdigit() else None
+    else:
+        key = fault.column if fault.column in row else None
+    if key is None:
+        return row
+    value = row[key]
+    other = round(value * fault.by) if isinstance(value, int) else f"{float(value) * fault.by:.8f}"
+    changed = row.copy()
+    changed[key] = other
+    return changed
+
+
+def _at_time_of(row: Json, timed: Json) -> Json:
+    """A row with the times of another one."""
+    if isinstance(row, list):
+        return [timed[at] if at in _BAR_TIMES else value for at, value in enumerate(row)]
+    return row | {name: timed[name] for name in _ROW_TIMES if name in timed}
 
 
 def routes(exchange: Exchange) -> list[Route]:

@@ -23,7 +23,15 @@ from starlette.routing import Route
 
 from lake_resources.simulator import hostile
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.faults import ARCHIVE_KINDS, ROW_KINDS, Fault, damaged_order, touched
+from lake_resources.simulator.faults import (
+    ARCHIVE_KINDS,
+    ROW_KINDS,
+    Fault,
+    damaged_order,
+    scaled_rows,
+    shifted_rows,
+    touched,
+)
 from lake_resources.simulator.market.bars import INTERVAL_MINUTES, SECOND
 from lake_resources.simulator.market.feed import DayCache, SymbolFeed
 from lake_resources.simulator.market.rng import Ints
@@ -153,12 +161,17 @@ def _corrected(want: Wanted, table: Table) -> pl.DataFrame:
 
 def _scaled(frame: pl.DataFrame, fault: Fault, time_ms: Ints) -> pl.DataFrame:
     """Change a column's values by a factor, as a producer that writes another number would."""
-    inside = pl.Series(touched(fault, time_ms))
-    chosen = inside & (inside.cast(pl.Int64).cum_sum() % max(fault.every, 1) == 0)
     dtype = frame.schema[fault.column]
     other = pl.col(fault.column).cast(pl.Float64) * fault.by
     value = other.round().cast(dtype) if dtype.is_integer() else other.cast(dtype)
+    chosen = pl.Series(scaled_rows(fault, time_ms))
     return frame.with_columns(pl.when(chosen).then(value).otherwise(fault.column).alias(fault.column))
+
+
+def _shifted(frame: pl.DataFrame, fault: Fault, time_ms: Ints) -> pl.DataFrame:
+    """Give the rows of a range the times of their neighbours."""
+    times = [name for name in frame.columns if name.endswith("time") or name == "timestamp"]
+    return frame[shifted_rows(fault, time_ms)].with_columns(frame.select(times))
 
 
 def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> bytes:
@@ -173,6 +186,8 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
             frame = frame.with_columns(pl.when(spoilt).then(pl.lit(GARBLED)).otherwise(value).alias(want.kind.revised))
         if fault.kind == "scaled":
             frame = _scaled(frame, fault, table.time_ms)
+        if fault.kind == "shifted":
+            frame = _shifted(frame, fault, table.time_ms)
     rows = [fault for fault in faults if fault.kind in ROW_KINDS and fault.kind != "microseconds"]
     if rows:
         frame = frame[damaged_order(rows, table.time_ms)]

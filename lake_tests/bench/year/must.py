@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.simulator.exchange import Exchange
-from lake_tests.bench.year.planted import HOUR, MINUTE, Plant, Stage
+from lake_tests.bench.year.planted import END, HOUR, MINUTE, Plant, Stage
 
 CARRIED_FOR = 60 * MINUTE
 """`LAKE_MAX_FFILL_MINUTES`, as the journey leaves it."""
@@ -76,7 +76,8 @@ def follows(finding: Finding, planted: Sequence[Plant]) -> bool:
         "audit": set(said.split(",")) <= {"partial", "contradicted", "provisional", "unproven"},
         "checks": said in {"evidence", "archive_parity"},
         "missing sources": said.startswith(("archive rows: ", "rest: not whole: ")),
-        "revisions": said.endswith(": rest to archive"),
+        "revisions": said.endswith((": rest to archive", ": archive to archive")),
+        "sources": said == "archive+rest",
         "compaction": "is contradicted" in said,
     }.get(finding.tool, False)
 
@@ -189,6 +190,9 @@ def _lost_trades_kept(plant: Plant, context: Context) -> Iterator[tuple[str, str
 
 def _garbled(plant: Plant, _: Context) -> Iterator[tuple[str, str, str]]:
     yield "missing sources", f"metrics {plant.period}", "archive rows: garbled"
+    history = UM_MINUTE.uses["metrics"].stream.rest
+    if history is not None and history.retention is not None and plant.start > END - history.retention:
+        return  # REST still has what the archive lacks
     # The last sound row is labelled 5 minutes before the first garbled one, so it is known from there on.
     first, end = plant.start + CARRIED_FOR + MINUTE, plant.end + METRICS_KNOWN_AFTER
     if first < end:
