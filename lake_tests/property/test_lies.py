@@ -15,5 +15,4 @@ def test_no_lie_ends_as_clean_and_the_truth_ends_every_one() -> None:
     assert score.clean_but_wrong == []
     assert score.not_converged == []
     assert score.false_alarms == []
-    # A kline's archive is the last word also where its trades contradict it: it is told of, and not replaced.
-    assert [text for text in score.better_replaced if not text.startswith("klines_1m archive")] == []
+    assert score.better_replaced == []
