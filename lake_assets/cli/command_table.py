@@ -73,6 +73,8 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Live data": (
         ("collect", "commands_collect", "Collect the live streams of all symbols until Ctrl+C."),
         ("live", "commands_live", "List the collector's connections, its silence, and lost trades."),
+        ("raw-export", "commands_raw", "Write what was heard of spot symbols as JSON lines."),
+        ("raw-import", "commands_raw", "Put raw JSON lines of spot into the lake, each file once."),
     ),
     "Operations": (
         ("health", "commands_health", "Look once whether daemon, sensors, data and collector are well."),

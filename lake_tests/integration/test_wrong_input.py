@@ -50,6 +50,8 @@ SOUND: dict[str, tuple[str, ...]] = {
     "feed-1h": (),
     "collect": ("--for", "1"),
     "live": (),
+    "raw-export": (SYMBOL, *WINDOW, "--out", "slices"),
+    "raw-import": ("lake",),
     "health": (),
     "doctor": (),
     "compact": (),
@@ -237,6 +239,7 @@ def _with(name: str, parameter: object, value: str) -> tuple[str, ...]:
 
 WRONG_VALUES = list(wrong_values())
 WITHOUT_VALUES = {
+    "raw-import",
     "up",
     "demo",
     "init-state",
@@ -322,6 +325,8 @@ def test_files_of_random_bytes_are_told_as_damage(run: Run, root: Path, name: st
         "doctor",
         "rebuild-live",
         "rebuild-ledger",
+        "raw-export",
+        "raw-import",
     }:
         assert found.code == 4, found
 
