@@ -48,7 +48,7 @@ def settings_page() -> str:
         "",
         "| key | became |",
         "| --- | --- |",
-        *(f"| `{key}` | `LAKE_{name.upper()}` |" for key, name in BECAME.items() if name in flat),
+        *(f"| `{key}` | `LAKE_{name.upper()}` |" for key, name in BECAME.items()),
         *(f"| `{key}` | no setting: {why} |" for key, why in NOT_NEEDED.items()),
     ]
     return "\n".join(lines) + "\n"

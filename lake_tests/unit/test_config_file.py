@@ -113,7 +113,7 @@ qa: {enabled: true}
 
 def test_the_file_of_the_crypto_lake_is_read(directory: Path) -> None:
     (directory / "config.yml").write_text(CRYPTO_LAKE)
-    found = read_config(None, KNOWN | {"spot_symbols", "macro_tickers"})
+    found = read_config(None, KNOWN)
     assert found.values["root"] == "D:/CryptoDataLake"
     assert found.values["spot_symbols"] == "SOLUSDT,SUIUSDT"
     assert found.values["spot_rest_url"] == "https://api.binance.com"
@@ -133,6 +133,7 @@ def test_a_config_of_somebody_else_is_left_alone(directory: Path) -> None:
 
 def test_every_key_of_the_crypto_lake_has_one_fate() -> None:
     assert not set(BECAME) & set(NOT_NEEDED)
+    assert set(BECAME.values()) <= KNOWN
 
 
 def test_secrets_are_not_shown(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
