@@ -15,6 +15,7 @@ from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
 from lake_assets.cli.printing import messages, show_json, terminal
 from lake_assets.slices import keeping
+from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.server import open_slices, run_once, start_data_server, summary
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
@@ -37,7 +38,7 @@ class Action(StrEnum):
 def slices(
     action: Annotated[Action, typer.Argument(help="run, show, verify, rebuild, pack or import")],
     symbols: Symbols = None,
-    endpoint: Annotated[str, typer.Option(help="klines, fundingRate or aggTrades")] = "klines",
+    endpoint: Annotated[str, typer.Option(help=" or ".join(ENDPOINTS))] = "klines",
     interval: Annotated[str, typer.Option(help="1m or 1s of klines, 1h of fundingRate, id of aggTrades")] = "1m",
     data_root: Annotated[
         str | None,
@@ -45,6 +46,10 @@ def slices(
     ] = None,
     forever: Annotated[bool, typer.Option("--forever/--once", help="run: rounds until Ctrl+C, or one")] = False,
     most: Annotated[int | None, typer.Option(min=1, help="run --once: requests at most")] = None,
+    first: Annotated[
+        int | None,
+        typer.Option(min=0, help="run: start of the slices, epoch ms or id; else the exchange's first"),
+    ] = None,
     mend: Annotated[bool, typer.Option("--mend", help="verify: ask for damaged slices again at the next run")] = False,
     tree: Annotated[Path | None, typer.Option(help="import: directory of another program's slices")] = None,
     as_json: AsJson = False,
@@ -68,7 +73,7 @@ def slices(
     with open_slices(settings, data_root=data_root) as opened:
         for of in sets:
             if action is Action.RUN:
-                done = run_once(opened, of, most=most)
+                done = run_once(opened, of, most=most, first=first)
                 bad |= not done.complete
                 told.append({"set": of._asdict(), "standing": dict(done.standing), "asked": done.asked})
                 line = summary(done)

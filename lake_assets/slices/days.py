@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 from lake_assets.slices.data_root import Slices
+from lake_assets.slices.defects import Defect
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.expected import PAUSE, due
-from lake_assets.slices.integrity import Defect, check_rows
+from lake_assets.slices.integrity import check_rows, mend
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_assets.slices.loop import Lattice, ask_for
@@ -62,6 +63,7 @@ class SliceDay:
         stopped: why the run ended early; empty where it did not.
         defects: what is wrong with their answers.
         parity: their candles against the kline table.
+        mended: slices whose answers were found damaged and asked for again.
     """
 
     day: date
@@ -71,6 +73,7 @@ class SliceDay:
     stopped: str = ""
     defects: tuple[Defect, ...] = field(default=())
     parity: Parity = field(default=Parity())
+    mended: int = 0
 
     @property
     def counts(self) -> Counter[str]:
@@ -106,6 +109,7 @@ class SliceDay:
                 {
                     "answers": over - unread,
                     "damaged": damaged,
+                    "mended": self.mended,
                     "first": f"{self.defects[0].code}: {self.defects[0].subject}" if self.defects else None,
                 },
             ),
@@ -132,7 +136,7 @@ def run_day(
     *,
     table: KlineRows | None = None,
 ) -> SliceDay:
-    """Ask for the day's slices that are due and look at all of its answers; the manifest is the caller's to write.
+    """Ask for the day's slices that are due or damaged and look at all answers; the manifest is the caller's to write.
 
     Args:
         slices: the data root.
@@ -144,6 +148,8 @@ def run_day(
     """
     first, end = _span(day)
     here = [key for key in lattice.keys if first <= key.start < end]
+    damaged_before = list(check_rows(slices, endpoint, of, slices.rows.slice_rows(of, (first, end))))
+    sent_back = mend(slices, of, damaged_before)
     done = ask_for(slices, endpoint, of, here, lattice.frontier)
     rows = slices.rows.slice_rows(of, (first, end))
     defects = tuple(check_rows(slices, endpoint, of, rows))
@@ -155,7 +161,7 @@ def run_day(
     ]
     span = endpoint.step(of.interval) * LIMIT
     parity = Parity() if table is None else compare_slices(slices, sound, table, span)
-    return SliceDay(day, len(here), tuple(rows), done.asked, done.stopped, defects, parity)
+    return SliceDay(day, len(here), tuple(rows), done.asked, done.stopped, defects, parity, sent_back)
 
 
 def days_to_run(

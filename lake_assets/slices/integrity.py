@@ -1,6 +1,6 @@
 """Do the answers on the disk, the ledger and the manifest say the same? And the ledger made anew from the answers.
 
-Belongs here: codes of what is wrong with the reason, rebuilding rows from files. Does not belong here: fetching what is
+Belongs here: reading answers against their rows, rebuilding rows from files. Does not belong here: fetching what is
 lost (`loop`): a slice that is found damaged goes back to `needs_refresh`, and the loop asks for it again.
 """
 
@@ -8,42 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from lake_assets.slices.answers import instant_of, is_newer, key_in, read_file
 from lake_assets.slices.data_root import Slices
+from lake_assets.slices.defects import CODES, Defect
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey, parse_key
-from lake_assets.slices.manifest import NAME, directory, read_manifest
+from lake_assets.slices.manifest import directory
+from lake_assets.slices.manifest_check import check_manifest
 from lake_resources.errors import StorageError
-from lake_resources.storage.blobs import Blobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
-
-CODES = {
-    "missing_response_file": "the answer of a slice is not on the disk: the slice is asked for again",
-    "sha256_mismatch": "the answer has other bytes than were written: the slice is asked for again",
-    "row_before_answer": "a run ended after an answer was written and before its row: the slice is asked for again",
-    "torn_response": "the answer is no whole file: the slice is asked for again",
-    "slice_key_mismatch": "the answer belongs to another slice: the slice is asked for again",
-    "status_contradicts_answer": "the status is not what the answer is worth: it is judged anew",
-    "orphan_response_file": "an answer that no slice names: `lake slices rebuild` takes it",
-    "off_lattice": "a slice that does not lie on the symbol's lattice: it is forgotten, its answer stays",
-    "invalid_slice_status": "a status that does not exist: the slice is asked for again",
-    "manifest_unreadable": "the manifest is not there, torn, or none: it is written anew from the ledger",
-    "manifest_differs": "the manifest says other than the ledger: it is written anew from the ledger",
-}
-
-
-@dataclass(frozen=True)
-class Defect:
-    """One thing that is wrong: its code, the slice or file, and what was found."""
-
-    code: str
-    subject: str
-    found: str = ""
 
 
 def check(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Iterator[Defect]:
@@ -54,7 +31,7 @@ def check(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Iterator[Def
     for path in slices.store.files(f"{directory(of)}/responses"):
         if path not in named:
             yield Defect("orphan_response_file", path)
-    yield from _of_manifest(slices.store.blobs, of, rows)
+    yield from check_manifest(slices, endpoint, of, rows)
 
 
 def check_rows(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, rows: Sequence[SliceRow]) -> Iterator[Defect]:
@@ -71,11 +48,7 @@ def check_rows(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, rows: Sequ
 
 def mend(slices: Slices, of: SliceSet, defects: list[Defect]) -> int:
     """Send damaged slices back to the loop, forget those off the lattice; how many rows were changed."""
-    lost = {
-        each.subject: each
-        for each in defects
-        if each.code not in ("orphan_response_file", "off_lattice", "manifest_unreadable", "manifest_differs")
-    }
+    lost = {each.subject: each for each in defects if each.code in _SENT_BACK}
     off = [parse_key(each.subject).start for each in defects if each.code == "off_lattice"]
     slices.rows.forget_slices(of, off)
     changed = []
@@ -157,7 +130,7 @@ def _row_of(endpoint: SliceEndpoint, of: SliceSet, path: str, content: bytes, fr
         n_items=len(found),
         first_ts=found[0] if found else None,
         last_ts=found[-1] if found else None,
-        requested_url=str(meta.get("url")),
+        requested_url=str(meta["url"]) if meta.get("url") else None,
         requested_at_utc=instant_of(meta, "requested_at"),
         completed_at_utc=instant_of(meta, "fetched_at", "completed_at"),
         error=verdict.detail or None,
@@ -168,7 +141,7 @@ def _row_of(endpoint: SliceEndpoint, of: SliceSet, path: str, content: bytes, fr
 
 def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRow) -> Iterator[Defect]:
     if row.status not in set(Status):
-        yield Defect("invalid_slice_status", key.composite, row.status)
+        yield Defect("invalid_ledger_status", key.composite, row.status)
         return
     if row.path is None:
         if row.status in (Status.OK, Status.EMPTY):
@@ -198,20 +171,6 @@ def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRo
             yield Defect("status_contradicts_answer", key.composite, f"{verdict.status}: {verdict.detail}")
 
 
+_SENT_BACK = frozenset(code for code, text in CODES.items() if "asked for again" in text or "judged anew" in text)
 _END_OF_TIME = 1 << 62
 """An answer that was final once is judged without a clock."""
-
-
-def _of_manifest(blobs: Blobs, of: SliceSet, rows: list[SliceRow]) -> Iterator[Defect]:
-    path = f"{directory(of)}/{NAME}"
-    try:
-        found: dict[str, Any] = read_manifest(blobs, of)
-    except StorageError as error:
-        if rows:
-            yield Defect("manifest_unreadable", path, error.what)
-        return
-    told = {key: each.get("status") for key, each in found["slices"].items() if isinstance(each, dict)}
-    known = {SliceKey(of.symbol, of.interval, row.start, row.record_limit).composite: row.status for row in rows}
-    wrong = [key for key, status in known.items() if told.get(key) != status]
-    if wrong:
-        yield Defect("manifest_differs", path, f"{len(wrong)} slices, the first is {wrong[0]}")

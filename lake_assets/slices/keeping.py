@@ -13,9 +13,10 @@ from typing import Any
 
 from lake_assets.slices.answers import key_in, read_file
 from lake_assets.slices.data_root import Slices
+from lake_assets.slices.defects import Defect
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.endpoints import endpoint_of
-from lake_assets.slices.integrity import Defect, check, rebuild
+from lake_assets.slices.integrity import check, rebuild
 from lake_assets.slices.integrity import mend as send_back
 from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import SliceKey

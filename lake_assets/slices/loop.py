@@ -64,7 +64,9 @@ class Lattice:
     frontier: int
 
 
-def lattice_of(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None) -> Lattice:
+def lattice_of(
+    slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None, first: int | None = None
+) -> Lattice:
     """Ask the exchange how far the line reaches by now, and (once) where it starts.
 
     Args:
@@ -72,18 +74,25 @@ def lattice_of(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: 
         endpoint: which endpoint.
         of: its name, symbol and interval.
         until: last position that is wanted, inclusive; default as far as the exchange has records by now.
+        first: where the lattice starts, epoch ms or id; default the first record that the exchange has.
 
     Raises:
         ExchangeError: the first or newest record, or the exchange's clock, could not be asked for.
-        SettingsError: the exchange knows no record of the symbol.
+        SettingsError: the exchange knows no record of the symbol, or the lattice starts elsewhere already.
     """
     frontier = frontier_of(slices, endpoint, of)
     last = frontier if until is None else min(frontier, until)
-    return Lattice(endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of), last), frontier)
+    return Lattice(endpoint.keys(of.symbol, of.interval, origin(slices, endpoint, of, first), last), frontier)
 
 
 def run_round(
-    slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, until: int | None = None, most: int | None = None
+    slices: Slices,
+    endpoint: SliceEndpoint,
+    of: SliceSet,
+    *,
+    until: int | None = None,
+    most: int | None = None,
+    first: int | None = None,
 ) -> Round:
     """Ask once for every slice that is due, newest and failed first, and write the manifest.
 
@@ -93,11 +102,12 @@ def run_round(
         of: its name, symbol and interval.
         until: last position that is wanted, inclusive; default as far as the exchange has records by now.
         most: requests at most.
+        first: where the lattice starts; default the first record that the exchange has.
 
     Raises:
         ExchangeError, SettingsError: as `lattice_of`.
     """
-    lattice = lattice_of(slices, endpoint, of, until=until)
+    lattice = lattice_of(slices, endpoint, of, until=until, first=first)
     try:
         done = ask_for(slices, endpoint, of, lattice.keys, lattice.frontier, most=most)
     finally:
@@ -161,13 +171,20 @@ def _settled(status: str, reason: str) -> bool:
     return status == Status.OK or reason == Reason.STILL_FORMING
 
 
-def origin(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
-    """Where the lattice of a symbol starts: its first record, asked for once and kept.
+def origin(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, wanted: int | None = None) -> int:
+    """Where the lattice of a symbol starts: its first record, asked for once and kept, or where somebody wants it.
 
     Raises:
-        SettingsError: the exchange knows no record of the symbol.
+        SettingsError: the exchange knows no record of the symbol, or the lattice starts elsewhere already.
     """
     known = slices.rows.origin(of)
+    if wanted is not None and known is None:
+        known = slices.rows.keep_origin(of, wanted, slices.clock())
+    if wanted not in (None, known):
+        raise SettingsError(
+            f"the slices of {of.symbol} {of.interval} start at {known}, not at {wanted}",
+            remedy="Leave the start out, or keep the other slices below another data root",
+        )
     if known is not None:
         return known
     answer = slices.rest[endpoint.market.name].raw(endpoint.request, endpoint.first_query(of.symbol, of.interval))

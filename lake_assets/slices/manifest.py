@@ -96,6 +96,16 @@ def read_manifest(blobs: Blobs, of: SliceSet) -> dict[str, Any]:
     return found
 
 
+def entry_of(key: SliceKey, row: SliceRow, beginning: str) -> dict[str, Any]:
+    """A slice's entry as JSON values; `beginning` is cut from the path of its answer."""
+    return _plain(_entry(key, row, beginning))
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(orjson.dumps(entry, option=_INSTANTS))
+    return found
+
+
 def _entry(key: SliceKey, row: SliceRow, beginning: str) -> dict[str, Any]:
     return {
         "slice_id": key.slice_id,

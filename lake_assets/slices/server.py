@@ -82,7 +82,9 @@ def alone(slices: Slices, of: SliceSet, *, timeout_s: float = 0) -> Iterator[Non
         yield
 
 
-def run_once(slices: Slices, of: SliceSet, *, until: int | None = None, most: int | None = None) -> Round:
+def run_once(
+    slices: Slices, of: SliceSet, *, until: int | None = None, most: int | None = None, first: int | None = None
+) -> Round:
     """One round over the slices of an endpoint, symbol and interval; no other process works on them meanwhile.
 
     Raises:
@@ -91,7 +93,7 @@ def run_once(slices: Slices, of: SliceSet, *, until: int | None = None, most: in
     """
     endpoint = endpoint_of(of.endpoint, of.interval)
     with alone(slices, of):
-        return run_round(slices, endpoint, of, until=until, most=most)
+        return run_round(slices, endpoint, of, until=until, most=most, first=first)
 
 
 def start_data_server(

@@ -108,6 +108,18 @@ def test_a_run_that_a_ban_ends_leaves_a_manifest_of_all_slices(settings: LakeSet
     assert counts == {"total": 4, "ok": 1, "failed": 1, "pending": 2}
 
 
+def test_a_damaged_answer_is_asked_for_again_by_the_next_run_of_its_day(settings: LakeSettings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run(settings, instance)
+        with open_slices(settings) as slices:
+            path = slices.root / (slices.rows.slice_rows(OF)[0].path or "")
+            whole = path.read_bytes()
+            path.write_bytes(whole[:-50])
+        run(settings, instance)
+        assert path.read_bytes()[-200:] == whole[-200:]
+        assert all(verdicts(instance, DAYS[0]).values())
+
+
 def test_the_sensor_looks_at_what_is_due_and_leaves_the_growing_slice_alone_for_the_pause(
     settings: LakeSettings,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -28,7 +28,7 @@ from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
+from lake_resources.storage.ledger.slice_rows import SliceRow
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.simulated_lake import exchange
 from lake_tests.support.sliced import FIRST, MINUTE_MS, OF, SPAN, ms
@@ -193,7 +193,9 @@ def test_a_manifest_that_is_torn_or_lost_is_told_and_written_anew(bench: Bench) 
     document = json.loads(path.read_text())
     document["slices"][SliceKey("BTCUSDT", "1m", ms(FIRST)).composite]["status"] = "failed"
     path.write_bytes(orjson.dumps(document))
-    assert bench.defects() == ["manifest_differs"]
+    assert bench.defects() == ["count_mismatch", "manifest_differs"]
+    assert keeping.do(bench.slices, OF, "verify", mend=True).counts["sent back"] == 0
+    assert bench.defects() == [], "the manifest is written anew from the ledger"
 
 
 def test_statuses_are_made_anew_from_the_answers_alone(bench: Bench) -> None:
@@ -327,18 +329,3 @@ def test_what_is_kept_and_whole_is_not_replaced_by_another_programs_answer(bench
     assert keeping.do(bench.slices, OF, "import", tree=tmp_path / "old").counts["taken"] == 1
     assert [bench.row(index) for index in range(3)] == before
     assert bench.defects() == []
-
-
-def test_other_endpoints_are_kept_by_the_same_loop(bench: Bench) -> None:
-    hour = int(timedelta(hours=1).total_seconds()) * 1000
-    funding = SliceSet("fundingRate", "BTCUSDT", "1h")
-    first = ms(datetime(2026, 6, 1, tzinfo=UTC))
-    bench.slices.rows.keep_origin(funding, first, FIRST)
-    done = run_once(bench.slices, funding)
-    assert (done.expected, done.standing["ok"], done.standing["partial"]) == (5, 4, 1)
-    row = bench.slices.rows.slice_row(funding, first)
-    assert row is not None
-    assert row.n_items == 125
-    assert row.last_ts is not None
-    assert row.last_ts < first + 1000 * hour
-    assert list(check(bench.slices, ENDPOINTS["fundingRate"], funding)) == []
