@@ -8,6 +8,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from lake_resources.binance.streams import STREAMS
@@ -88,3 +89,13 @@ def _literals(node: ast.expr) -> set[str]:
     elif isinstance(node, ast.Dict):
         parts = [*node.keys, *node.values]
     return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+def test_no_test_says_how_fast_a_machine_must_be() -> None:
+    """What is there for its speed is a line of the benchmark; Hypothesis has the same examples on any machine."""
+    bound = re.compile(r"assert .*(?:monotonic|perf_counter|time)\(\) - \w+ *<")
+    assert bound.search("    assert time.monotonic() - began < 5")
+    tests = [path for path in modules("lake_tests") if "bench" not in path.parts]
+    assert len(tests) > 100
+    assert [path.name for path in tests if path.name != "test_house.py" and bound.search(path.read_text("utf-8"))] == []
+    assert (hypothesis.settings().deadline, hypothesis.settings().derandomize) == (None, True)
