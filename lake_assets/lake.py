@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from lake_assets.at_rest import LakeAtRest, store_of
 from lake_resources.binance.archives.vision_client import VisionClient
@@ -31,6 +32,7 @@ class Lake(LakeAtRest):
         rest_of: REST of each market, by its name.
         vision: the archives of all markets.
         max_ffill_minutes: how long a slow series may be carried forward.
+        quote_carry: how long a quote of spot stands for later seconds.
         ask_rest: without it hours are built from archives, and from what REST said before.
         limits: how much a file of strangers may hold.
         judging: nothing is fetched and no file of a partition is written: builds only say of what is committed what
@@ -40,6 +42,7 @@ class Lake(LakeAtRest):
     rest_of: Mapping[str, BinanceRest]
     vision: VisionClient
     max_ffill_minutes: int
+    quote_carry: timedelta = timedelta(seconds=10)
     ask_rest: bool = True
     limits: InputLimits = DEFAULT_LIMITS
     judging: bool = False
@@ -80,6 +83,7 @@ def open_lake(
             limits=settings.limits,
         ),
         max_ffill_minutes=settings.max_ffill_minutes,
+        quote_carry=timedelta(seconds=settings.quote_carry_s),
         limits=settings.limits,
     )
 

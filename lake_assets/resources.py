@@ -6,6 +6,7 @@ Does not belong here: the clients themselves (`lake_resources`).
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,6 +83,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
     ledger_url: str
     safety_lag_minutes: int
     max_ffill_minutes: int
+    quote_carry_s: float
 
     def open(self) -> Lake:
         """Open the lake; refuses a root that holds data of another exchange."""
@@ -93,6 +95,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
             rest_of={each.market: each.open() for each in (self.rest, self.spot_rest)},
             vision=self.vision.open(),
             max_ffill_minutes=self.max_ffill_minutes,
+            quote_carry=timedelta(seconds=self.quote_carry_s),
             limits=InputLimits(**self.vision.limits),
         )
 
@@ -152,6 +155,7 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         ledger_url=shown_ledger_url(settings),
         safety_lag_minutes=settings.safety_lag_minutes,
         max_ffill_minutes=settings.max_ffill_minutes,
+        quote_carry_s=settings.quote_carry_s,
     )
     options = feed_options(settings)
     feed = FeedResource(

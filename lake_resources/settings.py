@@ -109,6 +109,9 @@ class LakeSettings(BaseSettings):
     spot_ws_url: str = Field("", description="Base URL of spot WebSocket streams; empty follows `exchange`.")
     safety_lag_minutes: int = Field(3, ge=1, le=60, description="A minute is built once it is closed for this long.")
     max_ffill_minutes: int = Field(60, ge=0, le=1440, description="How long a slow series may be carried forward.")
+    quote_carry_s: float = Field(
+        10.0, gt=0, le=3600, description="How long a best bid and ask of spot stand for later seconds, seconds."
+    )
     weight_share: float = Field(0.8, gt=0, le=1, description="Share of the exchange's request weight the lake may use.")
     parity_weight_share: float = Field(0.1, gt=0, le=1, description="Share of it that comparing stored hours may take.")
     governor_path: Path | None = Field(

@@ -11,7 +11,7 @@ from lake_assets.build.hours import build_partitions
 from lake_assets.build.spot_rows import SECOND_ROWS
 from lake_assets.metadata import bars_picture
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
-from lake_assets.validation.outcome import CHECKS, TRADES_VS_KLINES
+from lake_assets.validation.outcome import CHECKS, FOLD_PARITY, TRADES_VS_KLINES
 
 _TEXT = """\
 One row per known second of {symbol} on the spot market: the document's 13 columns, then taker volumes, quantities at
@@ -25,7 +25,7 @@ socket alone: the last before the end of the second, carried for ten seconds at 
 BARS_1S_ASSET = TableAsset(
     SPOT_BARS_1S,
     _TEXT,
-    {name: check for name, check in CHECKS.items() if name != TRADES_VS_KLINES},
+    {name: check for name, check in CHECKS.items() if name != TRADES_VS_KLINES} | {FOLD_PARITY.name: FOLD_PARITY},
     partial(build_partitions, builder=SECOND_ROWS),
     partial(bars_picture, table=SPOT_BARS_1S),
 )

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.build.reconcile import Compared, compare_sources
 from lake_assets.inputs.sources import StreamSources
+from lake_assets.inputs.spot_trades import SpotBeside
 from lake_assets.lake import Lake
 from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.transforms.quote_placing import CARRY
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.clock import HOUR
 
@@ -32,6 +34,8 @@ class Inputs:
         max_ffill_minutes: how long a slow series may be carried forward.
         live: what the collector has for them.
         symbol: whose rows; of tables whose rows name it.
+        beside: trades and quotes of spot, for tables that are made of them.
+        quote_carry: how long a quote stands for later rows.
     """
 
     sources: Mapping[str, StreamSources]
@@ -41,6 +45,8 @@ class Inputs:
     max_ffill_minutes: int
     live: LiveHours = NOTHING
     symbol: str = ""
+    beside: SpotBeside = field(default_factory=SpotBeside)
+    quote_carry: timedelta = CARRY
 
     def frame(self, stream: str) -> pl.DataFrame:
         """Wire rows of a stream in the window, and those before it that may reach into it, sorted by the key."""
@@ -68,6 +74,7 @@ class Builder:
     Attributes:
         rows: a pure function of its inputs; same inputs, same rows.
         compare: the checks of each partition beside the gate's; by default coverage and the archive's parity.
+        beside: reads trades and quotes of spot for some hours, where the table is made of them.
         collected: what the lake's collector heard is one of the sources.
     """
 
@@ -75,4 +82,5 @@ class Builder:
     compare: Callable[[Lake, str, Inputs, Made, Compared], dict[datetime, list[CheckOutcome]]] = field(
         default=lambda lake, symbol, inputs, _, compared: compare_sources(lake, symbol, inputs.sources, compared)
     )
+    beside: Callable[[Lake, str, Sequence[datetime]], SpotBeside] | None = None
     collected: bool = False

@@ -22,8 +22,10 @@ from lake_assets.build.reconcile import Compared, reconcile, source_of
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.disputed_rows import BarsByTrades, settled
+from lake_assets.inputs.folded_klines import with_fold
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
+from lake_assets.inputs.spot_trades import SpotBeside
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.proof import NOTHING, LiveHours, read_live
@@ -191,6 +193,10 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         for name, use in used.items()
         if name != _TRADES
     }
+    beside = SpotBeside()
+    if order.builder.beside is not None:
+        beside = order.builder.beside(lake, symbol, ready_hours)
+        sources[layout.row_stream] = with_fold(sources[layout.row_stream], beside.klines, ready_hours)
     live = NOTHING
     if order.builder.collected:
         required = {window.start: window.expected_end for window in ready}
@@ -205,7 +211,8 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         asking = TradesAsked(ready_hours, bars, bars_from, _heard(live), now, order.report, again=order.force)
         sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
     sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
-    plans = [_plan(lake, window, ends[window.start], sources, live) for window in ready]
+    heard = {**live.refs, **beside.refs}
+    plans = [_plan(lake, window, ends[window.start], sources, heard) for window in ready]
     held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}
     same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour), sources) for plan in plans]
     done = [result for result in same if result is not None]
@@ -213,7 +220,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     # Other inputs may have been refused since, and these are back.
     lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
     todo = [plan for plan in plans if plan.hour not in current]
-    built = _build(order, todo, sources, live) if todo else []
+    built = _build(order, todo, sources, (live, beside)) if todo else []
     results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
     return DayResult(tuple(results), tuple(archives))
 
@@ -225,12 +232,16 @@ def _heard(live: LiveHours) -> Heard:
 
 
 def _plan(
-    lake: Lake, window: PartitionWindow, end: datetime, sources: Mapping[str, StreamSources], live: LiveHours
+    lake: Lake,
+    window: PartitionWindow,
+    end: datetime,
+    sources: Mapping[str, StreamSources],
+    heard: Mapping[datetime, SourceRef],
 ) -> _Plan:
     hours = hours_between(window.start, window.start + lake.store.layout.step)
     refs = {name: source_of(found, hours) for name, found in sources.items()}
-    if window.start in live.refs:
-        refs[LIVE] = live.refs[window.start]
+    if window.start in heard:
+        refs[LIVE] = heard[window.start]
     identity = Identity(
         CODE_VERSION, lake.table.schema_hash, lake.max_ffill_minutes, window.start, sources_to_json(refs)
     )
@@ -266,7 +277,7 @@ def _unchanged(
 
 
 def _build(
-    order: _Order, plans: list[_Plan], sources: Mapping[str, StreamSources], live: LiveHours
+    order: _Order, plans: list[_Plan], sources: Mapping[str, StreamSources], collected: tuple[LiveHours, SpotBeside]
 ) -> list[HourResult]:
     lake, symbol, now, table = order.lake, order.symbol, order.now, order.lake.table
     start, end = plans[0].hour, plans[-1].end
@@ -275,7 +286,9 @@ def _build(
         *lake.ledger.known_holes(symbol, start, end),
     ]
     hours = [plan.hour for plan in plans]
-    inputs = Inputs(sources, hours, start, end, lake.max_ffill_minutes, live, symbol)
+    inputs = Inputs(
+        sources, hours, start, end, lake.max_ffill_minutes, collected[0], symbol, collected[1], lake.quote_carry
+    )
     made = order.builder.rows(inputs)
     frame, windows = with_provisional(table, made.frame, [plan.window for plan in plans])
     verdicts = gate(table, frame, windows, holes)

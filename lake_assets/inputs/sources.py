@@ -93,6 +93,7 @@ class StreamSources:
         disputes: of these the hours in which both have a row with different values, and the answer.
         instead: rows of an hour that are not taken from its files but from another one.
         read: rows that were read to judge them, by files, with the window; whoever needs them next need not read.
+        made: rows that are in no file, made of another stream; none of them has a row in a file.
     """
 
     use: StreamUse
@@ -107,6 +108,7 @@ class StreamSources:
     read: dict[tuple[Path, ...], tuple[datetime, datetime, pl.DataFrame]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    made: pl.DataFrame | None = None
 
     def ref(self, hour: datetime) -> SourceRef:
         """Source of an hour."""
@@ -136,6 +138,10 @@ class StreamSources:
         for hour in sorted(self.instead):
             if start < hour + HOUR and hour < end:
                 rows = self._with_others(rows, self.instead[hour], start, end)
+        if self.made is not None:
+            time = pl.col(self.use.stream.time_column)
+            made = self.made.filter((time >= start) & (time < end))
+            rows = pl.concat([rows, made]).sort(self.use.stream.key)
         return rows
 
     def batches(self, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:

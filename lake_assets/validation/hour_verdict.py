@@ -139,6 +139,9 @@ def _of_check(check: CheckOutcome) -> list[Reason]:
                 f" {values['minutes_off']} minute(s) off, first {values['first']}",
             )
         ]
+    if check.name == "fold_parity" and not check.passed:
+        text = f"trades: their fold and the klines differ ({values['columns']}), first {values['first']}"
+        return [Reason("contradicted", text)]
     if check.name == "archive_parity" and not check.passed:
         # aggTrades have a witness of their own, which says which of the two is whole; rows that only one side has are
         # no contradiction, the other fills them in.

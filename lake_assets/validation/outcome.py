@@ -63,6 +63,12 @@ CHECKS: dict[str, CheckSpec] = {
         CheckSpec("evidence", "error", gate=False, text="Every minute of every stream is proven whole, or explained"),
     )
 }  # fmt: skip
+FOLD_PARITY = CheckSpec(
+    "fold_parity", "error", gate=False, text="Bars folded from single trades equal the exchange's klines, exactly",
+    counts=("compared",),
+)  # fmt: skip
+"""Of tables whose rows can also be made of single trades."""
+ALL_CHECKS = CHECKS | {FOLD_PARITY.name: FOLD_PARITY}
 CHECK_NAMES = tuple(CHECKS)
 GATE_CHECKS = tuple(spec.name for spec in CHECKS.values() if spec.gate)
 
@@ -97,7 +103,7 @@ def outcome(name: str, *, passed: bool, metadata: Metadata) -> CheckOutcome:
     Raises:
         KeyError: there is no such check.
     """
-    return outcome_of(CHECKS[name], passed=passed, metadata=metadata)
+    return outcome_of(ALL_CHECKS[name], passed=passed, metadata=metadata)
 
 
 def outcome_of(spec: CheckSpec, *, passed: bool, metadata: Metadata) -> CheckOutcome:
@@ -119,6 +125,6 @@ def failure_text(name: str) -> str:
 
 def outcomes_from_json(text: str) -> tuple[CheckOutcome, ...]:
     """The inverse of `outcomes_to_json`; what is no longer declared, or compared nothing, is left out."""
-    rows = (row for row in json.loads(text) if row["name"] in CHECKS)
+    rows = (row for row in json.loads(text) if row["name"] in ALL_CHECKS)
     found = (outcome(row["name"], passed=row["passed"], metadata=row["metadata"]) for row in rows)
     return tuple(each for each in found if not each.empty)

@@ -168,6 +168,24 @@ def archive_parity(streams: Iterable[StreamParity]) -> CheckOutcome:
     return outcome("archive_parity", passed=passed, metadata=metadata)
 
 
+def fold_parity(parity: StreamParity) -> CheckOutcome | None:
+    """The check `fold_parity` of a partition: bars folded from trades against the exchange's klines of the same bars.
+
+    A bar that only one side has is none of it: trades prove some bars and not others. Without a bar that both have
+    nothing was compared, and there is no outcome.
+    """
+    if not parity.compared:
+        return None
+    metadata: dict[str, int | float | str | None] = {
+        "compared": parity.compared,
+        "differing": parity.differing,
+        "only_klines": parity.only_archive,
+        "columns": ", ".join(f"{name}: {count}" for name, count in parity.columns.items()) or None,
+        "first": parity.first if parity.differing else None,
+    }
+    return outcome("fold_parity", passed=not parity.differing, metadata=metadata)
+
+
 def trades_vs_klines(
     klines: pl.DataFrame, trades: pl.DataFrame, hours: Sequence[datetime], covered: Collection[datetime]
 ) -> dict[datetime, CheckOutcome]:
