@@ -164,7 +164,9 @@ def _collector(collector: CollectorFacts, now: datetime) -> list[str]:
     seen = collector.last_seen
     if seen is None or now - seen > COLLECTOR_SILENT_AFTER:
         return ["the collector is silent: read collector.log; `make up` (or `lake collect`) starts it"]
-    return [
+    spot = collector.spot
+    silent = spot is not None and (spot.last_seen is None or now - spot.last_seen > COLLECTOR_SILENT_AFTER)
+    return ["the collector hears nothing of spot"] * silent + [
         f"the collector hears nothing of {symbol} on the {route} socket"
         + (f", last at {stamp(at)}" if at is not None else f" for {span(HEARD_WITHIN)} or longer")
         for symbol, routes in collector.heard.items()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lake_assets.automation.health import Health, collector_status, stamp, transformer_status
-from lake_assets.automation.platform import Facts, HoleFacts, ScheduleFacts, SensorFacts
+from lake_assets.automation.platform import Facts, HoleFacts, ScheduleFacts, SensorFacts, SpotFacts
 
 
 def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
@@ -26,11 +26,13 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
             "status": collector_status(facts, now),
             "last_latency_p50_ms": facts.collector.latency_p50_ms,
             "last_latency_p95_ms": facts.collector.latency_p95_ms,
+            "last_latency_max_ms": facts.collector.latency_max_ms,
             "last_seen_ts": stamp(facts.collector.last_seen),
             "symbols": {
                 symbol: {f"{route}_last_seen_ts": stamp(at) for route, at in routes.items()}
                 for symbol, routes in facts.collector.heard.items()
             },
+            **({} if facts.collector.spot is None else {"spot": _spot(facts.collector.spot)}),
         },
         "macro_minute": {
             "status": "idle",
@@ -107,6 +109,7 @@ def page(beat: Mapping[str, Any]) -> str:
         f"{collector['status']}, last seen {collector['last_seen_ts'] or 'never'}.",
         f"Latency p50 {_number(collector['last_latency_p50_ms'])} ms.",
         f"Latency p95 {_number(collector['last_latency_p95_ms'])} ms.",
+        *_spot_line(collector.get("spot")),
         "",
         "| symbol | market socket last heard at | public socket last heard at |",
         "| --- | --- | --- |",
@@ -117,6 +120,24 @@ def page(beat: Mapping[str, Any]) -> str:
         f"{files['minute_rows_today']} minute rows, {files['raw_count_today']} raw files.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _spot(found: SpotFacts) -> dict[str, Any]:
+    return {
+        "last_latency_p50_ms": found.p50_ms,
+        "last_latency_p95_ms": found.p95_ms,
+        "last_latency_max_ms": found.max_ms,
+        "last_seen_ts": stamp(found.last_seen),
+    }
+
+
+def _spot_line(spot: Mapping[str, Any] | None) -> list[str]:
+    if spot is None:
+        return []
+    p50, p95, most = (_number(spot[f"last_latency_{name}_ms"]) for name in ("p50", "p95", "max"))
+    return [
+        f"Spot: last seen {spot['last_seen_ts'] or 'never'}, latency p50 {p50} ms, p95 {p95} ms, at most {most} ms."
+    ]
 
 
 def _instigator(found: SensorFacts | ScheduleFacts) -> dict[str, Any]:

@@ -63,6 +63,21 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
+class SpotFacts:
+    """The collector of spot.
+
+    Attributes:
+        last_seen: end of the newest minute of which it told how long frames took, UTC; None where none is recent.
+        p50_ms, p95_ms, max_ms: how long trades took from the exchange's stamp to the receipt, in that minute.
+    """
+
+    last_seen: datetime | None = None
+    p50_ms: int | None = None
+    p95_ms: int | None = None
+    max_ms: int | None = None
+
+
+@dataclass(frozen=True)
 class CollectorFacts:
     """The live collector.
 
@@ -70,11 +85,14 @@ class CollectorFacts:
         wanted: the platform starts one, or one was ever started in this lake.
         heard: end of the newest minute in which a frame came, by symbol and route (`market`, `public`); None where
             none came lately.
+        spot: the same of spot; None where it is switched off.
     """
 
     wanted: bool = False
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    latency_max_ms: float | None = None
+    spot: SpotFacts | None = None
     heard: Mapping[str, Mapping[str, datetime | None]] = field(default_factory=dict)
 
     @property

@@ -21,11 +21,12 @@ from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.hot import hot_start
-from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts
+from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts, SpotFacts
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.live.row_files import LiveRows
+from lake_assets.live.spot_records import latest_latency
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_minute import FRAME_KINDS
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
@@ -159,11 +160,22 @@ def _collector(settings: LakeSettings, now: datetime) -> CollectorFacts:
         wanted=True,
         latency_p50_ms=delays.quantile(0.5, "nearest"),
         latency_p95_ms=delays.quantile(0.95, "nearest"),
+        latency_max_ms=delays.quantile(1.0, "nearest"),
+        spot=_spot(settings, now) if settings.spot_symbols else None,
         heard={
             symbol: {route: _last_frame(frame, counts) for route, counts in _ROUTE_FRAMES.items()}
             for symbol, frame in frames.items()
         },
     )
+
+
+def _spot(settings: LakeSettings, now: datetime) -> SpotFacts:
+    """The newest minute of which the collector of spot told how long its frames took."""
+    found = latest_latency(settings.lake_root, now - HEARD_WITHIN, now)
+    if found is None:
+        return SpotFacts()
+    ended, told = found
+    return SpotFacts(ended, told["p50"], told["p95"], told["max"])
 
 
 def _last_frame(rows: pl.DataFrame, counts: tuple[str, ...]) -> datetime | None:

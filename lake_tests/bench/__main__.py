@@ -176,6 +176,13 @@ def collector(_rounds: int) -> None:
             report("live-write-p99", found["write_p99_s"], " s", "<=", 1)
             report("live-rebuild", found["rebuild_x"], "x", ">=", 100)
         report(f"{name}-lost", found["lost"], "", "<=", 0)
+    say("collecting 19 spot symbols beside 3 of futures for 130 s ...")
+    found = measure("collector", "--symbols", 3, "--spot", 19, "--rate", 3600)
+    report("spot-live-frames", found["frames_per_s"], "/s", ">=", 4500)
+    report("spot-live-cpu", found["cpu_pct"], " %", "<=", 30)
+    report("spot-live-memory", found["memory_mib"], " MiB", "<=", 220)
+    report("spot-live-lost", found["lost"], "", "<=", 0)
+    report("spot-fold", found["fold_x"], "x", ">=", 100)
 
 
 def slices(_rounds: int) -> None:

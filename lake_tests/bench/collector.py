@@ -17,14 +17,20 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from lake_assets.live.folding import rebuild
 from lake_assets.live.recorder import Parts, run_collector
 from lake_assets.live.row_files import LiveRows
+from lake_assets.live.spot_records import spot_records
+from lake_assets.transforms.quote_placing import quotes_at_ends
+from lake_assets.transforms.trade_fold import folded
+from lake_resources.binance.market import SPOT
 from lake_resources.collector.segments import newest_minute, read_records
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import MarketPaths
 from lake_tests.support.stores import store_at
 
 BASES = "BTC ETH BNB SOL XRP LINK ADA AVAX DOGE DOT FIL LTC NEAR TRX UNI ATOM APT ARB OP SUI INJ SEI TIA WLD"
@@ -32,9 +38,10 @@ PORT = 8951
 
 
 @contextmanager
-def simulator(symbols: tuple[str, ...], rate_per_min: float) -> Iterator[str]:
+def simulator(symbols: tuple[str, ...], rate_per_min: float, spot: tuple[str, ...] = ()) -> Iterator[str]:
     """The simulator in a process of its own."""
     command = [sys.executable, "-m", "lake_resources.simulator", "--port", str(PORT), "--symbols", ",".join(symbols)]
+    command += ["--spot-symbols", ",".join(spot)]
     process = subprocess.Popen([*command, "--rate", str(rate_per_min)], stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{PORT}"
     try:
@@ -75,21 +82,26 @@ def main() -> None:
     options.add_argument("--symbols", type=int, default=20)
     options.add_argument("--rate", type=float, default=3600, help="aggTrades per symbol and minute")
     options.add_argument("--seconds", type=float, default=130)
+    options.add_argument("--spot", type=int, default=0, help="spot symbols beside them")
     options.add_argument("--flood", action="store_true", help="ten times the frames for 10 s")
     given = options.parse_args()
     symbols = tuple(f"{name}USDT" for name in BASES.split()[: given.symbols])
     root = Path(tempfile.mkdtemp(prefix="bench-collector-", dir=Path.cwd() / "data" if Path("data").is_dir() else None))
     try:
-        with simulator(symbols, given.rate) as address:
+        spot = tuple(f"{name}USDT" for name in BASES.split()[: given.spot])
+        with simulator(symbols, given.rate, spot) as address:
+            streams = address.replace("http", "ws")
             settings = LakeSettings(
-                root=root, symbols=symbols, rest_url=address, ws_url=address.replace("http", "ws"), _env_file=None,  # type: ignore[call-arg]
+                root=root, symbols=symbols, rest_url=address, ws_url=streams, spot_symbols=spot, spot_rest_url=address,
+                spot_ws_url=f"{streams}/spot", _env_file=None,  # type: ignore[call-arg]
             )  # fmt: skip
             if given.flood:
                 arm(address, {"kind": "ws_flood", "after_s": 30.0, "duration_s": 10.0, "factor": 10})
             began_s, cpu_s = time.monotonic(), time.process_time()
             parts = run_collector(settings, say=lambda _: None, for_s=given.seconds)
             lived_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
-        figures = measured(parts, lived_s, cpu_s) | rebuilding(root, symbols[0])
+        figures = measured(parts, lived_s, cpu_s)
+        figures |= spot_folding(root, spot) if spot else rebuilding(root, symbols[0])
     finally:
         shutil.rmtree(root, ignore_errors=True)
     sys.stdout.write(json.dumps(figures) + "\n")
@@ -97,18 +109,40 @@ def main() -> None:
 
 def measured(parts: Parts, lived_s: float, cpu_s: float) -> dict[str, float]:
     """What it cost, and what it lost."""
-    intake = parts.collector.intake
-    gaps = sum(gap.last_id - gap.first_id + 1 for gap in parts.journal.gaps())
-    breaks = sum(sync.breaks for sync in intake.books.values())
-    sockets = [f"{row.route}: {row.frames} frames, {row.reason}" for row in parts.journal.connections()]
+    both = [parts, *([parts.spot] if parts.spot is not None else [])]
+    gaps = sum(gap.last_id - gap.first_id + 1 for each in both for gap in each.journal.gaps())
+    breaks = sum(sync.breaks for sync in parts.collector.intake.books.values())
+    counts = [each.collector.intake.counts for each in both]
+    sockets = [
+        f"{row.route or 'spot'}: {row.frames} frames, {row.reason}"
+        for each in both
+        for row in each.journal.connections()
+    ]
     sys.stdout.write("\n".join(sockets) + "\n")
     return {
-        "frames_per_s": intake.counts.frames / lived_s,
+        "frames_per_s": sum(each.frames for each in counts) / lived_s,
         "cpu_pct": 100 * cpu_s / lived_s,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "write_p99_s": waits_p99(parts),
-        "lost": gaps + breaks + intake.counts.malformed,
+        "lost": gaps + breaks + sum(each.malformed for each in counts),
     }
+
+
+def spot_folding(root: Path, symbols: tuple[str, ...]) -> dict[str, float]:
+    """How many times faster than they passed the minutes of all spot symbols are folded to seconds with quotes."""
+    newest = newest_minute(MarketPaths(root, SPOT.name).live_records_dir)
+    assert newest is not None
+    end = datetime.fromtimestamp(newest * 60, UTC)
+    start, step = end - timedelta(minutes=1), timedelta(seconds=1)
+    began_s, rows = time.process_time(), 0
+    for symbol in symbols:
+        found = spot_records(root, symbol, start, end)
+        bars = folded(found.fills, step)
+        quotes_at_ends(bars["open_time"], step, found.quotes.drop("received_ns"), found.connected)
+        rows += bars.height
+    spent_s = time.process_time() - began_s
+    sys.stdout.write(f"a minute of {len(symbols)} spot symbols, {rows} seconds, folded in {spent_s:.2f} s of CPU\n")
+    return {"fold_x": rows / len(symbols) / spent_s}
 
 
 def rebuilding(root: Path, symbol: str) -> dict[str, float]:

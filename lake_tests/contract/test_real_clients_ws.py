@@ -49,6 +49,15 @@ def same_fill(sim: SimulatorServer, fill_id: int, price: float, quantity: float,
     assert found.price[found.fill_agg[at]] == round(price * 100)
 
 
+def same_spot_fill(sim: SimulatorServer, fill_id: int, price: float, quantity: float, time_ms: int) -> None:
+    """A fill of spot against its market, which is not the futures' one."""
+    found = sim.exchange.spot_feeds["BTCUSDT"].trades(time_ms // MINUTE_MS, time_ms // MINUTE_MS + 1)
+    at = int(np.searchsorted(found.fill_id, fill_id))
+    assert (found.fill_id[at], found.fill_time[at]) == (fill_id, time_ms)
+    assert found.fill_quantity[at] == round(quantity * 1000)
+    assert found.price[found.fill_agg[at]] == round(price * 100)
+
+
 def same_aggregate(sim: SimulatorServer, agg: dict[str, Any]) -> None:
     """An aggregate trade against the market."""
     found = sim.exchange.feeds["BTCUSDT"].trades(agg["T"] // MINUTE_MS, agg["T"] // MINUTE_MS + 1)
@@ -146,6 +155,58 @@ def test_python_binance_streams(sim: SimulatorServer) -> None:
                     frame = await socket.recv()
                     assert frame["stream"] == "btcusdt@aggTrade"
                     same_aggregate(sim, frame["data"])
+        finally:
+            await client.close_connection()
+
+    run(work)
+
+
+def test_ccxt_pro_streams_spot(sim: SimulatorServer) -> None:
+    ccxt = client_module("ccxt.pro")
+
+    async def work() -> None:
+        exchange = ccxt.binance(
+            {
+                "options": {"fetchCurrencies": False, "fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"},
+                # Spot's own address has to hold `/stream`: that is how this client knows it.
+                "urls": {"api": {"ws": {"spot": f"{sim.ws_url}/spot/stream"}}},
+            }
+        )
+        for name, url in exchange.urls["api"].items():
+            if isinstance(url, str) and "://" in url:
+                exchange.urls["api"][name] = f"{sim.base_url}/{url.split('://', 1)[1].partition('/')[2]}"
+        try:
+            fills: list[Any] = []
+            while len(fills) < 10:
+                fills += await exchange.watch_trades("BTC/USDT")
+            for fill in fills:
+                same_spot_fill(sim, int(fill["id"]), fill["price"], fill["amount"], fill["timestamp"])
+        finally:
+            await exchange.close()
+
+    run(work)
+    assert any(method == "WS" and path.startswith("/spot/stream") for method, path, _ in sim.requests)
+
+
+def test_python_binance_streams_spot(sim: SimulatorServer) -> None:
+    binance = client_module("binance")
+    streams = client_module("binance.ws.streams")
+
+    async def work() -> None:
+        client = binance.AsyncClient()
+        manager = streams.BinanceSocketManager(client)
+        manager.STREAM_URL = f"{sim.ws_url}/spot/"
+        try:
+            async with manager.multiplex_socket(["btcusdt@trade", "btcusdt@bookTicker", "btcusdt@kline_1s"]) as socket:
+                seen: set[str] = set()
+                while len(seen) < 3:
+                    frame = await socket.recv()
+                    seen.add(frame["stream"])
+                    data = frame["data"]
+                    if frame["stream"].endswith("@trade"):
+                        same_spot_fill(sim, data["t"], float(data["p"]), float(data["q"]), data["T"])
+                    elif frame["stream"].endswith("@bookTicker"):
+                        assert set(data) == {"u", "s", "b", "B", "a", "A"}, "a book ticker of spot has no time"
         finally:
             await client.close_connection()
 

@@ -9,7 +9,15 @@ import pytest
 
 from lake_assets.automation.health import judge
 from lake_assets.automation.health_page import heartbeat, page
-from lake_assets.automation.platform import CollectorFacts, Facts, HoleFacts, RunFacts, ScheduleFacts, SensorFacts
+from lake_assets.automation.platform import (
+    CollectorFacts,
+    Facts,
+    HoleFacts,
+    RunFacts,
+    ScheduleFacts,
+    SensorFacts,
+    SpotFacts,
+)
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 
@@ -151,6 +159,22 @@ def test_starting_and_stopped() -> None:
     assert not judge(never, NOW).well
 
 
+def test_spot_is_told_by_its_latency_and_its_silence() -> None:
+    told = replace(WELL.collector, spot=SpotFacts(ago(minutes=1), 12, 40, 900))
+    facts = replace(WELL, collector=told)
+    assert judge(facts, NOW).well
+    beat = heartbeat(facts, judge(facts, NOW))
+    assert beat["collector"]["spot"] == {
+        "last_latency_p50_ms": 12,
+        "last_latency_p95_ms": 40,
+        "last_latency_max_ms": 900,
+        "last_seen_ts": "2026-11-18T15:29:00Z",
+    }
+    assert "Spot: last seen 2026-11-18T15:29:00Z, latency p50 12" in page(beat)
+    silent = replace(WELL, collector=replace(told, spot=SpotFacts()))
+    assert judge(silent, NOW).problems == ("the collector hears nothing of spot",)
+
+
 def test_the_heartbeat_has_the_promised_fields() -> None:
     beat = heartbeat(WELL, judge(WELL, NOW))
     assert beat["ts_utc"] == "2026-11-18T15:30:00Z"
@@ -158,6 +182,7 @@ def test_the_heartbeat_has_the_promised_fields() -> None:
         "status": "running",
         "last_latency_p50_ms": 10.5,
         "last_latency_p95_ms": 25.3,
+        "last_latency_max_ms": None,
         "last_seen_ts": "2026-11-18T15:29:20Z",
         "symbols": {
             "BTCUSDT": {

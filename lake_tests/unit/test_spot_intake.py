@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.live.spot_records import HEALED_SOURCE, SpotRecords, read_spot
+from lake_assets.live.spot_records import HEALED_SOURCE, SpotRecords, latest_latency, read_spot
 from lake_assets.transforms.trade_fold import folded
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.rest.covering import Rows, covering
@@ -161,3 +161,16 @@ def test_ids_that_rest_does_not_have_are_not_found() -> None:
     del hole.rows[2_000]
     told = covering(lambda at: [row for row in hole.rows if at is None or row["a"] >= at][:1000], lost, lost)
     assert [row["a"] for row in told if row["f"] <= lost <= row["l"]] == []
+
+
+def test_the_newest_minute_tells_how_long_its_trades_took(tmp_path: Path) -> None:
+    hearing = Hearing(tmp_path / "live_records" / "spot")
+    for number in range(241):
+        ms = START_MS + 500 * number
+        hearing.hear(wrapped(trade(number, ms)), local_ns(ms + 2 + number % 100))
+    hearing.close()
+    found = latest_latency(tmp_path, START, START + timedelta(minutes=4))
+    assert found is not None
+    assert found[0] == START + timedelta(minutes=2)
+    assert found[1]["max"] == 99 - BEHIND_MS
+    assert latest_latency(tmp_path, START - timedelta(minutes=9), START - timedelta(minutes=1)) is None
