@@ -128,7 +128,8 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     captured, also, by_rest_too = _by_other_voice(
         lake, symbol, captured, wanted, lambda bars, own: _judged_captures(lake, held, bars, own)
     )
-    chosen = _Choice(lake, use, held, from_files, captured, klines, heard, disputed={**also, **disputed})
+    whole = _whole_hours(from_files, hours)
+    chosen = _Choice(lake, use, held, from_files, captured, klines, heard, {**also, **disputed}, whole)
     for hour in hours:
         chosen.take(hour)
     absent = {
@@ -268,7 +269,7 @@ def _whole_hours(judged: pl.DataFrame, hours: Sequence[datetime]) -> set[datetim
 
 @dataclass
 class _Choice:
-    """The sources that are taken, hour by hour."""
+    """The sources that are taken, hour by hour; `whole` are hours of which no minute of the archive is in doubt."""
 
     lake: Lake
     use: StreamUse
@@ -278,6 +279,7 @@ class _Choice:
     klines: pl.DataFrame
     heard: Heard
     disputed: Mapping[datetime, Doubt]
+    whole: Collection[datetime]
     by_hour: dict[datetime, HourSource] = field(default_factory=dict)
     takes: dict[datetime, tuple[Take, ...]] = field(default_factory=dict)
     lost: dict[datetime, tuple[Span, ...]] = field(default_factory=dict)
@@ -285,15 +287,15 @@ class _Choice:
 
     def take(self, hour: datetime) -> None:
         """Choose the sources of one hour."""
-        of_hour = pl.col("open_time").is_between(hour, hour + HOUR, closed="left")
-        minutes = self.klines.filter(of_hour)["open_time"].unique().sort().to_list()
         archive, capture = self.held.archives.get(hour), self.held.captures.get(hour)
-        filed, said = _of(self.archived, hour), _of(self.captured, hour)
         if hour in self.disputed:
             self.doubts[hour] = (self.disputed[hour],)
-        if archive is not None and (filed.is_empty() or filed.select(_WHOLE.all()).item()):
+        if archive is not None and hour in self.whole:
             self.by_hour[hour] = from_archive(self.lake, archive)
             return
+        of_hour = pl.col("open_time").is_between(hour, hour + HOUR, closed="left")
+        minutes = self.klines.filter(of_hour)["open_time"].unique().sort().to_list()
+        filed, said = _of(self.archived, hour), _of(self.captured, hour)
         parts: list[tuple[SourceKind, HourSource, set[datetime]]] = []
         if archive is not None:
             parts.append(("archive", from_archive(self.lake, archive), _minutes(filed, "whole")))

@@ -13,10 +13,13 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.build.compaction import plan_compaction
 from lake_assets.cli.main import app
 from lake_assets.inputs.doubted_hours import doubted_hours
+from lake_assets.inputs.sources import find_sources
+from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
 from lake_assets.quality.certificate import Certificate, certify, require_clean
 from lake_assets.quality.month_card import report_card
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import NotClean
+from lake_resources.storage.provenance import SourceRef
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours, kinds, statuses
 
 MINUTES = timedelta(minutes=1)
@@ -152,6 +155,26 @@ def test_the_truth_gives_the_bytes_of_a_lake_that_never_saw_the_lie(bench: Bench
     with bench_on(bench.sim, tmp_path / "another") as honest:
         honest.at(FORGOTTEN).build(HOURS)
         assert honest.committed() == after
+
+
+def test_what_the_collector_proved_fills_an_archive_that_ends_early(bench: Bench) -> None:
+    cut_the_archive(bench)
+    bench.at(FORGOTTEN)
+    for stream in ("klines_1m", "agg_trades"):
+        bench.archives(stream, "2026-11-18")
+    use, hour = UM_MINUTE.uses["agg_trades"], DAY + 9 * HOUR
+    bars = find_sources(bench.lake, SYMBOL, UM_MINUTE.uses["klines_1m"], [hour], bench.now, bench.reports.append)
+    live = SourceRef("agg_trades", "ws", "what was heard")
+    after = [minute for minute in bars.frame(hour, hour + HOUR)["open_time"] if minute >= CUT - timedelta(minutes=1)]
+    heard = Heard(minutes=frozenset(after[:-1]), refs={hour: live})
+    klines, told = bars.frame(hour, hour + HOUR), {hour: bars.ref(hour)}
+    asking = TradesAsked([hour], klines, told, heard, bench.now, bench.reports.append)
+    found, _ = find_trades(bench.lake, SYMBOL, use, asking)
+    assert found.ref(hour).kind == "archive+ws"
+    (filed, live_take) = found.takes[hour]
+    assert (filed.kind, live_take.kind) == ("archive", "ws")
+    assert max(filed.minutes) < min(live_take.minutes)
+    assert found.lost_minutes(hour) == after[-1:], "of the last minute nobody proves anything"
 
 
 @pytest.mark.parametrize("asked", ["rest has it", "forgotten"])
