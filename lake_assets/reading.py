@@ -22,6 +22,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import reader
+from lake_resources.storage.extents import require_extents
 
 
 def scan(
@@ -126,6 +127,8 @@ def load(
     Raises:
         NotClean: the window is not clean, and `require` says so; the message names the holes.
         SettingsError: no lake, no window of whole rows, or a column that cannot be had.
+        StorageError: a file of the window has other rows, or rows of another time, than were committed. That its bytes
+            are those that were committed is what `verify` tells, once the rows are collected.
     """
     settings, table = options.get("settings") or LakeSettings(), options.get("table", UM_MINUTE)
     store, require = _open(settings, table), options.get("require", "any")
@@ -145,6 +148,7 @@ def load(
     )  # fmt: skip
     if require == "clean":
         require_clean(certificate)
+    require_extents(store, symbol, start, end)
     return Loaded(scan_export(store, symbol, request), certificate)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -40,6 +40,7 @@ _LARGE = (
 )  # fmt: skip
 SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
 """Words that stand for a list of spot symbols."""
+_READ_OTHERWISE = frozenset("*?[]{}#%")
 SECRETS = frozenset({"ledger_url", "webhook_url"})
 """Settings whose values are never shown: a password, or an address that is one."""
 
@@ -181,6 +182,9 @@ class LakeSettings(BaseSettings):
     )
     segment_max_age_hours: int = Field(48, ge=1, description="Raw records of the collector are kept so long.")
     segment_max_gib: float = Field(20.0, gt=0, description="Raw records of the collector take so much disk, at most.")
+    log_keep_days: int = Field(
+        14, ge=1, description="`lake up` begins each log anew every UTC day, and keeps the old ones for so many days."
+    )
     compact_grace_hours: float = Field(
         24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
     )
@@ -330,6 +334,30 @@ class LakeSettings(BaseSettings):
     @classmethod
     def _is_socket(cls, url: str) -> str:
         return _with_scheme(url, ("ws", "wss"))
+
+    @model_validator(mode="after")
+    def _plain_places(self) -> Self:
+        """No place is read as a pattern or an address by those who are given its name.
+
+        Raises:
+            SettingsError: names the character.
+        """
+        places = {
+            "LAKE_ROOT": self.lake_root,
+            "LAKE_LEDGER_URL": self.ledger_file,
+            "LAKE_FEED_DUCKDB": self.resolved_feed_duckdb,
+            "LAKE_FEED_PERSIST_DIR": self.resolved_feed_persist_dir,
+            "LAKE_GOVERNOR_PATH": self.governor_path,
+        }
+        for name, place in places.items():
+            found = next((mark for mark in str(place or "") if mark in _READ_OTHERWISE or not mark.isprintable()), "")
+            if found:
+                raise SettingsError(
+                    f"{name}: the path {str(place)!r} has {found!r}, which globs and URLs read otherwise",
+                    remedy="Choose a place without any of *?[]{}#% (the working directory counts where a path is "
+                    "relative)",
+                )
+        return self
 
     @property
     def lake_root(self) -> Path:

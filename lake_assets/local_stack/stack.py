@@ -113,10 +113,21 @@ def _prepare_instance(environment: dict[str, str], say: Callable[[str], None]) -
         say(line)
 
 
-def watch(stack: Stack, *, say: Callable[[str], None]) -> None:
-    """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError); kept ones are restarted."""
+def watch(stack: Stack, *, say: Callable[[str], None], log_keep_days: int) -> None:
+    """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError); kept ones are restarted.
+
+    Each log is begun anew every UTC day, and old ones are kept for `log_keep_days`. On a full disk they go on as they
+    are, and are tried again at the next look.
+    """
+    full = ""
     while True:
         stack.check()
+        try:
+            stack.rotate_logs(system_clock().date(), log_keep_days)
+        except OSError as error:
+            if str(error) != full:
+                full = str(error)
+                say(f"logs are not rotated: {error}")
         for line in stack.tend():
             say(line)
         time.sleep(1.0)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -46,11 +48,43 @@ class Stack:
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _kept: dict[str, _Kept] = field(default_factory=dict)
+    _log_days: dict[str, date] = field(default_factory=dict)
 
     def keep(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
         """Start a process that `tend` starts again when it ends."""
         self.start(name, command, environment)
         self._kept[name] = _Kept(command, environment, time.monotonic(), _RESTART_FIRST_S)
+
+    def rotate_logs(self, today: date, keep_days: int) -> list[Path]:
+        """Begin the log of each process anew where it was begun before today, and remove old ones.
+
+        Processes append to the file that they were started with, so it is copied to `{name}.log.YYYY-MM-DD`, and then
+        cut; a line that comes between these two is lost.
+
+        Args:
+            today: UTC day; a log of it is left alone.
+            keep_days: days for which old logs are kept.
+
+        Returns:
+            The logs that were set aside.
+        """
+        aside: list[Path] = []
+        for name in self.processes:
+            log = self.logs / f"{name}.log"
+            begun = self._log_days.setdefault(name, today)
+            old = log.with_name(f"{log.name}.{begun:%Y-%m-%d}")
+            if begun >= today or not log.is_file():
+                continue
+            self._log_days[name] = today
+            if log.stat().st_size:
+                with log.open("rb") as content, old.open("ab") as kept:
+                    shutil.copyfileobj(content, kept)
+                os.truncate(log, 0)
+                aside.append(old)
+        for path in self.logs.glob("*.log.????-??-??"):
+            if date.fromisoformat(path.name[-10:]) < today - timedelta(days=keep_days):
+                path.unlink(missing_ok=True)
+        return aside
 
     def tend(self) -> list[str]:
         """Start kept processes that ended, with growing pauses between; a line for each of what was seen or done."""
@@ -74,7 +108,11 @@ class Stack:
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
         """Start one process; its output goes to `{logs}/{name}.log`."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.logs / f"{name}.log").open("ab") as log:
+        path = self.logs / f"{name}.log"
+        if name not in self._log_days and path.is_file():
+            # Of an earlier start: its last line tells its day.
+            self._log_days[name] = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
+        with path.open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
                 [sys.executable, "-m", *command], cwd=PROJECT, env=environment, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_END_WITH_PARENT,

@@ -1,0 +1,99 @@
+"""Unit files of systemd for a lake: the platform as a service, and a nightly backup.
+
+Belongs here: their text. Does not belong here: installing them, starting anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lake_resources.settings import SECRETS, LakeSettings
+
+_SECRET = SECRETS | {"web_token"}
+_HEADING = "# /etc/systemd/system/{name}"
+_FIRST = """\
+# Unit files of `lake up --systemd`. Cut at the lines that begin with `# /etc/`, put each part under that name, then
+#   systemctl daemon-reload && systemctl enable --now minute-lake.service minute-lake-backup.timer
+# Secrets are not in here: leave them in {directory}/.env (mode 600), which the service reads.
+"""
+_SERVICE = """\
+[Unit]
+Description=minute-lake: Dagster, collector and watchdog
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=simple
+WorkingDirectory={directory}
+{environment}ExecStart={command} up
+Restart=on-failure
+RestartSec=30
+KillSignal=SIGINT
+KillMode=mixed
+TimeoutStopSec=90
+UMask=0027
+
+[Install]
+WantedBy=multi-user.target
+"""
+_BACKUP = """\
+[Unit]
+Description=minute-lake: a consistent copy of the lake
+
+[Service]
+Type=oneshot
+WorkingDirectory={directory}
+{environment}ExecStart=/bin/sh -c 'exec "$$0" backup "/var/backups/lake-$$(date -u +%%Y-%%m-%%d)"' {command}
+UMask=0027
+"""
+_TIMER = """\
+[Unit]
+Description=minute-lake: a backup every night
+
+[Timer]
+OnCalendar=*-*-* 03:30:00 UTC
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def unit_files(settings: LakeSettings, directory: Path) -> str:
+    """The unit files, each after a line with its path.
+
+    Args:
+        settings: in force; those that were given become the service's environment, secrets left out.
+        directory: in which `lake up` was started; its `.env` is read by the service too.
+    """
+    given = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - _SECRET)}
+    given |= {"root": settings.lake_root, "exchange": settings.exchange}
+    lines = "".join(f"Environment={_quoted(f'LAKE_{name.upper()}={_text(value)}')}\n" for name, value in given.items())
+    words = {
+        "directory": _escaped(str(directory)),
+        "environment": lines,
+        "command": _quoted(str(Path(sys.executable).with_name("lake"))),
+    }
+    units = {
+        "minute-lake.service": _SERVICE.format(**words),
+        "minute-lake-backup.service": _BACKUP.format(**words),
+        "minute-lake-backup.timer": _TIMER,
+    }
+    parts = [_HEADING.format(name=name) + "\n" + text for name, text in units.items()]
+    return "\n".join([_FIRST.format(directory=directory), *parts])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(str(each) for each in value)
+    return str(value)
+
+
+def _escaped(text: str) -> str:
+    """Text without systemd's own specifiers."""
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    return '"' + _escaped(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$") + '"'
