@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo_feed import feed_seed, newest_feed_hour, print_feed
+from lake_assets.cli.demo_slices import run_slices
 from lake_assets.cli.lake_tables import archives_table, check_totals, hours_table
 from lake_assets.dagster_names import archive_key, hour_key, minute_names, vision_names
 from lake_assets.lake import Lake
@@ -84,6 +85,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
         console.print(hours_table(lake.store, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.store, symbol, today, now + HOUR))
     print_feed(settings, api, console)
+    run_slices(settings, lake.clock(), console)
     _judge(settings, lake, [(archive_day, archive_day + DAY), (today, now)], console)
 
 
