@@ -35,9 +35,11 @@ def run_slices(settings: LakeSettings, now: datetime, console: Console) -> None:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         first = int((midnight - DAY).timestamp() * 1000) if slices.rows.origin(of) is None else None
         httpx.post(f"{url}/sim/faults", json=fault, trust_env=False).raise_for_status()
-        console.print(f"raw slices; the exchange fails once: {summary(run_once(slices, of, first=first))}")
+        console.print(
+            f"raw slices; the exchange fails once: {summary(run_once(slices, of, first=first))}", soft_wrap=True
+        )
         done = run_once(slices, of)
-        console.print(f"raw slices, the next round: {summary(done)}")
+        console.print(f"raw slices, the next round: {summary(done)}", soft_wrap=True)
         told = read_manifest(slices.store.blobs, of)["summary"]
         console.print(f"manifest: {slices.store.blobs.where(f'{directory(of)}/{NAME}')}", soft_wrap=True)
         console.print(", ".join(f"{name} {value}" for name, value in told.items()), soft_wrap=True)
