@@ -16,11 +16,13 @@ from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.dagster_names import symbol_name
 from lake_assets.materialized import materialized_hours
 from lake_assets.metadata import minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
 from lake_assets.validation.completeness import completeness_pct
+from lake_assets.validation.hour_verdict import Verdict as HourVerdict
 from lake_assets.validation.rule_report import render
 from lake_assets.validation.rulepack import RULES, Verdict, judge
 from lake_assets.windows import floor_minute
@@ -32,6 +34,8 @@ GROUP = "quality"
 _SHOWN = 200
 _RULE_DAYS = 31
 _SAMPLED_HOURS = 24
+_JUDGED_HOURS = 31 * 24
+"""Hours of a lake of before that one audit judges, the newest first."""
 
 
 class AuditWindow(dg.Config):
@@ -99,9 +103,11 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
         refresh_listing(opened, symbol)
         end = end_instant(config.end) or floor_minute(now)
         start = instant(config.start) or opened.ledger.first_partition(symbol)
+        judged: dict[datetime, HourVerdict] = {}
         if start is None:
             report = AuditReport(symbol, end, end, ())
         else:
+            judged = judge_unjudged(opened, symbol, start, end, report=context.log.info, most=_JUDGED_HOURS)
             report = audit_partitions(
                 opened.store,
                 symbol,
@@ -121,6 +127,7 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
             "present_minutes": report.present_rows,
             "files_not_read": report.from_cache,
             "completeness_pct": completeness_pct(report.present_rows, report.expected_rows),
+            "judged_hours": len(judged),
         }
         metadata = numbers | {"reasons": _reasons(report), "wrong": _wrong_hours(report)}
         passed = bool(report.hours) and not report.wrong

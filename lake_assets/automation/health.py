@@ -150,6 +150,9 @@ def _holes(held: HoleFacts, newest_end: datetime | None) -> str:
         said.append(f"missing hours: {held.missing}, the oldest {stamp(held.oldest_missing)}")
     if held.quarantined:
         said.append(f"hours in quarantine: {held.quarantined}, the oldest {stamp(held.oldest_quarantined)}")
+    if held.contradicted:
+        oldest = stamp(held.oldest_contradicted)
+        said.append(f"hours that are contradicted: {held.contradicted}, the oldest {oldest}; `lake holes` says by what")
     mark = held.watermark
     behind = mark is not None and newest_end is not None and newest_end - mark > WATERMARK_BEHIND_AFTER
     if behind and not held.watermark_explained:

@@ -60,6 +60,10 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
             symbol: {"newest_minute_end_ts": stamp(until)} | _holes(facts.holes.get(symbol, HoleFacts()))
             for symbol, until in facts.minutes.items()
         },
+        "verdicts": {
+            symbol: {"doubted_hours": held.doubted, "contradicted_hours": held.contradicted}
+            for symbol, held in facts.holes.items()
+        },
     }
 
 
@@ -93,6 +97,11 @@ def page(beat: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
         *symbols,
         "",
+        *[
+            f"Hours of {name} in doubt: {row['doubted_hours']}, of them contradicted: {row['contradicted_hours']}."
+            for name, row in beat["verdicts"].items()
+            if row["doubted_hours"]
+        ],
         f"Hot band: {transformer['status']}, last error: {transformer['last_error'] or 'none'}.",
         f"Its last run: {transformer['last_run_start'] or 'never'} to {transformer['last_run_end'] or '…'}.",
         "",

@@ -113,6 +113,9 @@ class HoleFacts:
         explained: hours that the exchange itself does not have, by a declared hole.
         watermark: last minute up to which nothing is missing.
         watermark_explained: it stands before a declared hole.
+        doubted: whole hours whose verdict in the ledger is `partial`, `unproven` or `contradicted`.
+        contradicted: the last of these: two sources say what cannot both be true.
+        oldest_contradicted: the first of them.
     """
 
     missing: int = 0
@@ -122,6 +125,9 @@ class HoleFacts:
     explained: int = 0
     watermark: datetime | None = None
     watermark_explained: bool = False
+    doubted: int = 0
+    contradicted: int = 0
+    oldest_contradicted: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         # Last, for what the collector has whole is not asked for, and the bars are their witness.
         bars = sources[layout.row_stream].frame(ready[0].start, until)
         bars_from = {hour: sources[layout.row_stream].ref(hour) for hour in ready_hours}
-        asking = TradesAsked(ready_hours, bars, bars_from, _heard(live), now, order.report, again=order.force)
+        asking = TradesAsked(ready_hours, bars, bars_from, heard_of(live), now, order.report, again=order.force)
         sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
     sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
     heard = {**live.refs, **beside.refs}
@@ -225,7 +225,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     return DayResult(tuple(results), tuple(archives))
 
 
-def _heard(live: LiveHours) -> Heard:
+def heard_of(live: LiveHours) -> Heard:
     """What the collector proves of aggTrades."""
     proven = [] if live.live is None else live.live.filter("has_agg_trades")["timestamp"].to_list()
     return Heard(live.heard, frozenset(proven), live.refs)

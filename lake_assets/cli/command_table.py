@@ -52,6 +52,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Judge it": (
         ("audit", "commands_audit", "Compare files, ledger and Dagster for every hour of a range."),
         ("holes", "commands_holes", "List every hole of the minute table, explained and unexplained."),
+        (
+            "judge",
+            "commands_judge",
+            "Judge hours that were committed without a verdict, from what the lake holds; nothing is rebuilt.",
+        ),
         ("parity", "commands_parity", "Compare stored hours with the exchange's klines of now, or list what is left."),
         ("validate-rules", "commands_rules", "Check bars against R1 to R7 and say PASS, INVESTIGATE or FAIL."),
     ),

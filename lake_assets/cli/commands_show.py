@@ -16,7 +16,7 @@ from lake_assets.cli.lake_tables import archives_table, hours_table, missing_tab
 from lake_assets.cli.options import AsJson, Symbol, Symbols, chosen_symbols, symbol_name, utc_day
 from lake_assets.cli.printing import show_json, terminal
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.validation.outcome import outcomes_from_json
+from lake_assets.validation.hour_verdict import outcomes_now
 from lake_assets.windows import floor_minute
 from lake_resources.clock import MINUTE
 from lake_resources.errors import NotYet
@@ -53,7 +53,7 @@ def show(
         return
     archives = [row for stream in UM_MINUTE.uses for row in lake.ledger.archives_between(symbol, stream, start, end)]
     hours = [
-        vars(row) | {"checks": list(outcomes_from_json(row.checks))}
+        vars(row) | {"checks": list(outcomes_now(row.checks, row.verdict, row.verdict_detail))}
         for row in lake.ledger.partitions(symbol, start, end)
     ]
     quarantined = lake.ledger.quarantined(symbol, start, end)

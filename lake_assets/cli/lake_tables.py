@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lake_assets.cli.printing import coloured
-from lake_assets.validation.outcome import CHECK_NAMES, outcomes_from_json
+from lake_assets.validation.hour_verdict import outcomes_now
+from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.binance.um_streams import AGG_TRADES, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger, MissingSource, Partition
@@ -85,13 +86,13 @@ def check_totals(rows: Iterable[Partition]) -> dict[str, Counter[str]]:
     """By check: how many hours passed and failed."""
     totals: dict[str, Counter[str]] = {name: Counter() for name in CHECK_NAMES}
     for row in rows:
-        for outcome in outcomes_from_json(row.checks):
+        for outcome in outcomes_now(row.checks, row.verdict, row.verdict_detail):
             totals[outcome.name]["passed" if outcome.passed else "failed"] += 1
     return totals
 
 
 def _checks(row: Partition) -> Text:
-    outcomes = outcomes_from_json(row.checks)
+    outcomes = outcomes_now(row.checks, row.verdict, row.verdict_detail)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     if not failed:
         return coloured(f"{len(outcomes)} passed", "green")

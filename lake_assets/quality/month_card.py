@@ -23,7 +23,8 @@ from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
-from lake_assets.validation.outcome import CHECKS, outcomes_from_json
+from lake_assets.validation.hour_verdict import outcomes_now
+from lake_assets.validation.outcome import CHECKS
 from lake_assets.validation.rules import all_excused
 from lake_resources.clock import DAY
 from lake_resources.storage.catalog import Catalog, utc
@@ -67,7 +68,8 @@ class ReportCard:
     def verdict(self) -> str:
         """`CLEAN`, `OPEN` (the month is not over) or `LOOK`."""
         failed = any(counts["failed"] for name, counts in self.checks.items() if CHECKS[name].severity == "error")
-        if self.certificate.unexplained_rows or self.certificate.unexplained_gaps or self.rejected or failed:
+        doubted = any(found.kind != "provisional" for found in self.certificate.doubts.values())
+        if self.certificate.unexplained_rows or self.certificate.unexplained_gaps or self.rejected or failed or doubted:
             return "LOOK"
         return "CLEAN" if self.certificate.clean else "OPEN"
 
@@ -149,6 +151,7 @@ def render(card: ReportCard, picture: str) -> str:
         "",
         *_holes(found),
         "",
+        *_doubts(found),
         "## Revised values",
         "",
         *(
@@ -224,7 +227,7 @@ def _column(revision: Revision) -> str:
 def _checks(partitions: Sequence[Partition]) -> dict[str, Counter[str]]:
     totals: dict[str, Counter[str]] = {name: Counter() for name in CHECKS}
     for partition in partitions:
-        for outcome in outcomes_from_json(partition.checks):
+        for outcome in outcomes_now(partition.checks, partition.verdict, partition.verdict_detail):
             totals[outcome.name]["passed" if outcome.passed else "failed"] += 1
     return totals
 
@@ -297,6 +300,16 @@ def _holes(certificate: Certificate) -> list[str]:
         "",
         *(f"- {table.row_text(hole.start)}, {hole.rows:,} {table.row_word}s: {hole.cause}" for hole in longest),
     ]
+
+
+def _doubts(certificate: Certificate) -> list[str]:
+    """Partitions whose verdict is not clean, with why; no section where there is none."""
+    if not certificate.doubts:
+        return []
+    text = certificate.table.row_text
+    lines = [f"- {text(start)}: {doubt.text}" for start, doubt in certificate.doubts.items()]
+    more = [f"- {len(lines) - _SHOWN_HOLES} more"] if len(lines) > _SHOWN_HOLES else []
+    return ["## In doubt", "", *lines[:_SHOWN_HOLES], *more, ""]
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lake_assets.validation.outcome import CheckOutcome, outcome
+from lake_assets.validation.outcome import CheckOutcome, outcome, outcomes_from_json
 
 VerdictKind = Literal["clean", "explained", "provisional", "unproven", "partial", "contradicted"]
 """From the best to the worst. `clean`: every minute of every stream is proven. `explained`: what is missing is a known
@@ -105,6 +105,20 @@ def with_api_parity(kind: str | None, detail: str | None, difference: str | None
         return before["kind"], json.dumps(found, separators=(",", ":"), ensure_ascii=False)
     found |= {"reasons": [difference, *before["reasons"]], "before_api": before}
     return "contradicted", json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def outcomes_now(checks: str, kind: str | None, detail: str | None) -> tuple[CheckOutcome, ...]:
+    """What the checks said of a committed partition, with the verdict that the ledger has of it now.
+
+    Args:
+        checks: their outcomes as the ledger keeps them.
+        kind: the verdict, None where nobody judged the partition yet.
+        detail: its detail.
+    """
+    said = outcomes_from_json(checks)
+    if kind is None:
+        return said
+    return (*(each for each in said if each.name != EVIDENCE), verdict_outcome(verdict_of(kind, detail)))
 
 
 def verdict_of(kind: str, detail: str | None) -> Verdict:

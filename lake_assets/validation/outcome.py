@@ -107,8 +107,9 @@ def outcome(name: str, *, passed: bool, metadata: Metadata) -> CheckOutcome:
 
 
 def outcome_of(spec: CheckSpec, *, passed: bool, metadata: Metadata) -> CheckOutcome:
-    """An outcome of a declared check; a failure is never empty, whatever it counted."""
-    empty = passed and bool(spec.counts) and not any(metadata.get(name) for name in spec.counts)
+    """An outcome of a declared check; a failure is never empty, nor is one whose numbers were not kept."""
+    counted = [metadata[name] for name in spec.counts if name in metadata]
+    empty = passed and bool(counted) and len(counted) == len(spec.counts) and not any(counted)
     return CheckOutcome(spec.name, passed, spec.severity, metadata, empty)
 
 

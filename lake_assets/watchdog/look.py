@@ -25,6 +25,7 @@ from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFact
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.live.row_files import LiveRows
 from lake_assets.live.spot_records import latest_latency
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -206,7 +207,12 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
     lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}
     missing = [hour for hour, minute in lacking.items() if not all_excused(declared, rows, minute or hour, hour + HOUR)]
     refused = [hour for hour in found.quarantined if not all_excused(declared, rows, hour, hour + HOUR)]
+    doubts = {at: each for at, each in doubted_hours(ledger, symbol, start, now).items() if each.kind != "provisional"}
+    contradicted = [at for at, each in doubts.items() if each.kind == "contradicted"]
     return HoleFacts(
+        doubted=len(doubts),
+        contradicted=len(contradicted),
+        oldest_contradicted=min(contradicted, default=None),
         missing=len(missing),
         oldest_missing=min(missing, default=None),
         quarantined=len(refused),

@@ -93,9 +93,10 @@ def test_nothing_to_compare_is_empty_and_told_to_nobody() -> None:
     assert check.metadata["compared"] == 0
     assert outcomes_to_json([check]) == "[]"
     # A ledger of before holds such a row as passed; a failure is told whatever it counted.
-    old = '[{"name":"archive_parity","passed":true,"metadata":{"compared":0}}]'
+    old = '[{"name":"archive_parity","passed":true,"metadata":{"compared":0,"only_archive":0,"only_captured":0}}]'
     assert outcomes_from_json(old) == ()
     assert len(outcomes_from_json(old.replace("true", "false"))) == 1
+    assert len(outcomes_from_json('[{"name":"required_columns","passed":true,"metadata":{"nulls":0}}]')) == 1
     assert not archive_parity([compare(klines(), klines()[1:])]).empty
     assert set(check.metadata) == set(archive_parity([compare(klines(), klines()[1:])]).metadata)
 

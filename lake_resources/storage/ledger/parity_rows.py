@@ -89,10 +89,10 @@ class ParityRows(TableRows):
             self._set_verdicts(connection, found[0].symbol, verdicts)
 
     def set_verdicts(self, symbol: str, verdicts: Sequence[NewVerdict]) -> None:
-        """Keep verdicts that were found after the commit."""
+        """Keep verdicts that were found after the commit, where nobody has judged the partition by now."""
         if verdicts:
             with self.engine.writing() as connection:
-                self._set_verdicts(connection, symbol, verdicts)
+                self._set_verdicts(connection, symbol, verdicts, PARTITIONS.c.verdict.is_(None))
 
     def parities(self, symbol: str, start: datetime, end: datetime) -> list[ComparedPartition]:
         """The newest comparisons of partitions that overlap `[start, end)`, in order."""
@@ -127,10 +127,15 @@ class ParityRows(TableRows):
         with self.reading() as connection:
             return list(connection.execute(query.where(PARTITIONS.c.verdict.is_(None))).scalars())
 
-    def _set_verdicts(self, connection: sa.Connection, symbol: str, verdicts: Sequence[NewVerdict]) -> None:
+    def _set_verdicts(
+        self,
+        connection: sa.Connection,
+        symbol: str,
+        verdicts: Sequence[NewVerdict],
+        *only: sa.ColumnElement[bool],
+    ) -> None:
         for each in verdicts:
+            mine = [*self.of_symbol(PARTITIONS, symbol), PARTITIONS.c.start_utc == self.layout.whole(each.start)]
             connection.execute(
-                sa.update(PARTITIONS)
-                .where(*self.of_symbol(PARTITIONS, symbol), PARTITIONS.c.start_utc == self.layout.whole(each.start))
-                .values(verdict=each.kind, verdict_detail=each.detail)
+                sa.update(PARTITIONS).where(*mine, *only).values(verdict=each.kind, verdict_detail=each.detail)
             )
