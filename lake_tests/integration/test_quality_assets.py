@@ -120,7 +120,8 @@ def test_the_rules_report(bench: Bench, instance: dg.DagsterInstance) -> None:
 def test_each_rule_is_a_check_with_its_numbers(bench: Bench, instance: dg.DagsterInstance) -> None:
     bench.build(hours(0, 6))
     checks, _ = materialized(bench, instance, "rules", **RANGE)
-    assert [check.check_name for check in checks] == ["verdict", "R1", "R2", "R3", "R4", "R5", "R6", "R7"]
+    # There are no quotes in these hours: R3 and R6 had nothing to look at, and have not passed.
+    assert [check.check_name for check in checks] == ["verdict", "R1", "R2", "R4", "R5", "R7"]
     assert all(check.passed for check in checks)
     path = bench.lake.catalog.partition_path(SYMBOL, DAY + HOUR)
     pl.read_parquet(path).with_columns(high=pl.col("high") * 1.01).write_parquet(path)
