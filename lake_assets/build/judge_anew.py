@@ -16,6 +16,7 @@ from itertools import groupby
 from lake_assets.build.hours import heard_of
 from lake_assets.build.judging import evidence_of
 from lake_assets.build.reconcile import source_of
+from lake_assets.inputs.disputed_rows import BarsByTrades, settled
 from lake_assets.inputs.sources import Report, StreamSources, find_sources
 from lake_assets.inputs.trade_sources import TradesAsked, find_trades
 from lake_assets.lake import Lake
@@ -79,9 +80,12 @@ def _judge_day(
         ends = {row.start: row.start + layout.step for row in held}
         look_back = timedelta(minutes=lake.max_ffill_minutes)
         live = read_live(LiveRows(lake.catalog), symbol, ends, ends, klines, look_back=look_back)
+    by_trades: dict[str, BarsByTrades] = {}
     if _TRADES in used:
-        asking = TradesAsked(hours, klines(), heard_of(live), now, report)
-        sources[_TRADES] = find_trades(lake, symbol, used[_TRADES], asking)
+        bars_from = {hour: sources[layout.row_stream].ref(hour) for hour in hours}
+        asking = TradesAsked(hours, klines(), bars_from, heard_of(live), now, report)
+        sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
+    sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
     for row in held:
         if row.verdict is None:
             evidence = evidence_of(layout, sources, row.start)

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from lake_assets.assets.feed_1h import FEED_KEY, LOOK_BACK_CHECK
+from lake_assets.assets.feed_1h import FEED_KEY, LOOK_BACK_CHECK, RULEPACK_CHECK
 from lake_assets.dagster_names import hour_key
 from lake_assets.feed_1h.bars import target_hour
+from lake_assets.feed_1h.outcomes import FEED_CHECKS
 from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_resources.clock import HOUR
@@ -26,7 +27,8 @@ LOOK_BACK_KEY = dg.AssetCheckKey(FEED_KEY, LOOK_BACK_CHECK)
 def build_feed_job() -> AssetJob:
     """The job of the feed's hours."""
     text = "Hours of the BTCUSDT 1H table, appended in order."
-    return asset_job(FEED_JOB, [FEED_KEY], text, but=[LOOK_BACK_KEY])
+    checks = [dg.AssetCheckKey(FEED_KEY, name) for name in (*FEED_CHECKS, RULEPACK_CHECK)]
+    return asset_job(FEED_JOB, [FEED_KEY], text, checks=checks)
 
 
 def build_look_back_job() -> AssetJob:

@@ -28,18 +28,19 @@ def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:
             [table_key(table.layout, symbol) for symbol in symbols_of(table, settings)],
             f"{table.layout.span.capitalize()}s of the {table.layout.title}s: hot band, holes, days whose archives "
             "appeared.",
-            but=_parity(settings) if table is UM_MINUTE else (),
+            # Without the checks that ask the exchange once more, which the hot band has no time for.
+            checks=[
+                dg.AssetCheckKey(table_key(shown.table.layout, symbol), name)
+                for symbol in symbols_of(shown.table, settings)
+                for name in shown.checks
+            ],
         )
-        for table in (shown.table for shown in offered_tables(settings))
+        for shown, table in ((shown, shown.table) for shown in offered_tables(settings))
     ]
 
 
 def build_parity_job(settings: LakeSettings) -> AssetJob:
     """The job of the schedule that compares stored hours with the exchange."""
     text = "Compares hours that were not compared since they were committed with the exchange's klines of now."
-    return check_job(API_PARITY_JOB, _parity(settings), text)
-
-
-def _parity(settings: LakeSettings) -> list[dg.AssetCheckKey]:
-    """Checks that ask the exchange once more, which the hot band has no time for."""
-    return [key for symbol in settings.symbols for key in parity_check_keys(UM_MINUTE, symbol)]
+    keys = [key for symbol in settings.symbols for key in parity_check_keys(UM_MINUTE, symbol)]
+    return check_job(API_PARITY_JOB, keys, text)
