@@ -168,8 +168,9 @@ def test_ccxt_pro_streams_spot(sim: SimulatorServer) -> None:
         exchange = ccxt.binance(
             {
                 "options": {"fetchCurrencies": False, "fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"},
-                # Spot's own address has to hold `/stream`: that is how this client knows it.
-                "urls": {"api": {"ws": {"spot": f"{sim.ws_url}/spot/stream"}}},
+                # Spot's address has to hold `/stream`, by which this client knows it (as `//stream.binance.com` does),
+                # and its frames come bare; as the name of a stream it means nothing here.
+                "urls": {"api": {"ws": {"spot": f"{sim.ws_url}/spot/ws/stream"}}},
             }
         )
         for name, url in exchange.urls["api"].items():
@@ -185,7 +186,7 @@ def test_ccxt_pro_streams_spot(sim: SimulatorServer) -> None:
             await exchange.close()
 
     run(work)
-    assert any(method == "WS" and path.startswith("/spot/stream") for method, path, _ in sim.requests)
+    assert any(method == "WS" and path.startswith("/spot/ws/") for method, path, _ in sim.requests)
 
 
 def test_python_binance_streams_spot(sim: SimulatorServer) -> None:
