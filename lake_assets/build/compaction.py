@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from lake_assets.build.day_sidecar import write_sidecar
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.schema.table import Table
 from lake_assets.validation.hour_verdict import Verdict
-from lake_resources.clock import DAY, Clock
+from lake_resources.clock import DAY, MINUTE, Clock
 from lake_resources.errors import LedgerError
 from lake_resources.storage.commit import recover_unless_busy
 from lake_resources.storage.compaction import Compacted, Period, compact
@@ -90,6 +91,8 @@ def run_compaction(table: Table, store: Store, symbol: str, *, now: datetime, cl
             continue
         try:
             done = compact(store, step.period, step.files, clock=clock)
+            if table.layout.grain < MINUTE:
+                write_sidecar(table, done)
         except LedgerError as error:
             damaged.append(error)
         else:

@@ -238,7 +238,8 @@ def _plan(
     sources: Mapping[str, StreamSources],
     heard: Mapping[datetime, SourceRef],
 ) -> _Plan:
-    hours = hours_between(window.start, window.start + lake.store.layout.step)
+    # Hours of an open day that have not begun have no source, and need none.
+    hours = hours_between(window.start, min(end, window.start + lake.store.layout.step))
     refs = {name: source_of(found, hours) for name, found in sources.items()}
     if window.start in heard:
         refs[LIVE] = heard[window.start]

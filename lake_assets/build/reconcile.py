@@ -124,7 +124,13 @@ def compare_sources(
         "_part", as_dict=True
     )
     rows = {key[0]: part for key, part in parts.items()}
-    hours = {window.start: hours_between(window.start, window.start + layout.step) for window in compared.windows}
+    # Hours of an open day that have not begun have no source, and need none.
+    hours = {
+        window.start: hours_between(
+            window.start, min(max(window.expected_end, window.start + HOUR), window.start + layout.step)
+        )
+        for window in compared.windows
+    }
     parities = _parities(lake, symbol, sources, [hour for part in hours.values() for hour in part], compared.now)
     damage, never = known_damage(), [n for n, found in sources.items() if not found.use.stream.exists_for(symbol)]
     return {

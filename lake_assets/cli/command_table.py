@@ -43,6 +43,7 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Load history": (
         ("backfill-years", "commands_backfill", "Load what is missing or wrong of the last years, in Dagster."),
         ("backfill-range", "commands_backfill", "Load what is missing or wrong of a range, in Dagster."),
+        ("backfill-klines", "commands_klines", "Load spot klines of the last days, in Dagster."),
         (
             "slices",
             "commands_slices",

@@ -191,7 +191,7 @@ def _repair(
     if choice.dry_run or not todo:
         log.print("nothing is launched (--dry-run)" if todo else coloured("nothing to repair", "green"))
         return
-    with _dagster(settings, log) as api:
+    with dagster_for(settings, log) as api:
         launched = _launch(api, todo, choice=choice, console=log)
         if not choice.follow:
             log.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
@@ -238,7 +238,7 @@ def plan_table(plans: Sequence[RepairPlan]) -> Table:
 
 
 @contextmanager
-def _dagster(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
+def dagster_for(settings: LakeSettings, console: Console) -> Iterator[DagsterApi]:
     """Dagster that is up already, else one of our own for as long as the repair takes."""
     address = settings.web_address
     api = DagsterApi(address, token=settings.web_token)

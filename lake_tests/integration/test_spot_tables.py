@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -238,3 +240,13 @@ def test_a_day_that_is_whole_becomes_one_file(lake: Lake, traded: pl.DataFrame, 
     del traded, seconds
     done = list(run_compaction(SPOT_BARS_1S, lake.store, SYMBOL, now=NOW, clock=lake.clock))
     assert [(each.period.name, each.status, each.row_count) for each in done] == [("2025-11-29", "compacted", 86_395)]
+    path = done[0].path
+    assert path is not None
+    assert json.loads((path.parent / "2025-11-29.meta.json").read_text()) == {
+        "timezone": "UTC", "date": "2025-11-29", "symbol": SYMBOL, "exchange": "binance", "rows": 86_395,
+        "missing_seconds": 5, "duplicates": 0, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    hours = (lake.catalog.root / "spot" / "bars_1s").rglob("*.parquet")
+    assert sum(pl.read_parquet(each, columns=["window_start"]).height for each in hours) == 86_395, (
+        "who globs the hours reads each row once"
+    )

@@ -1,0 +1,141 @@
+"""`lake backfill-klines`: klines of the spot market for some days back, through Dagster.
+
+Belongs here: the command, which days are launched. Does not belong here: building days (`build`), following a repair of
+the minute table (`commands_backfill`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lake_assets.cli.commands_backfill import dagster_for
+from lake_assets.cli.options import AsJson
+from lake_assets.cli.printing import coloured, messages, show_json
+from lake_assets.dagster_names import partition_key, table_names
+from lake_assets.lake import Lake, open_existing, open_lake
+from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.schema.table import Table
+from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_assets.windows import expected_end, runs_of
+from lake_resources.clock import DAY
+from lake_resources.errors import SettingsError
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+
+_POLL_S = 2.0
+
+
+@app.command("backfill-klines")
+def backfill_klines(
+    symbols: Annotated[
+        str, typer.Option(help="spot symbols, comma separated; default all of the settings", show_default=False)
+    ] = "",
+    lookback_days: Annotated[int, typer.Option(min=1, max=3650, help="days back from today, today too")] = 180,
+    interval: Annotated[str, typer.Option(help="length of a candle: 1s, 1m, 5m, 15m, 1h or 1d")] = "1m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the days and launch nothing")] = False,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="stay until it is done")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Load spot klines of the last days, in Dagster.
+
+    Archives come first, REST gives the rest, each day whole; a candle is stored once it is over, never before. Days
+    that are whole are left alone; started again it does what is left. Exit code 1 when a day stays open.
+
+    Examples: `lake backfill-klines --symbols SOLUSDT,BTCUSDT --lookback-days 180 --interval 1m`
+    """
+    settings = LakeSettings()
+    table = _table(settings, interval)
+    chosen = _symbols(settings, symbols)
+    lake = (open_existing(settings) if dry_run else open_lake(settings)).of(table)
+    log = messages()
+    now = lake.clock()
+    first = max(settings.start_utc, table.layout.start_of(now - lookback_days * DAY))
+    wanted = {symbol: days_to_build(lake, symbol, first, now) for symbol in chosen}
+    if as_json:
+        show_json([_told(table, symbol, days) for symbol, days in wanted.items()])
+    else:
+        for symbol, days in wanted.items():
+            log.print(f"{symbol} {table.layout.directory}: {len(days):,} day(s) from {first:%Y-%m-%d} on are not whole")
+    todo = {symbol: days for symbol, days in wanted.items() if days}
+    if dry_run or not todo:
+        log.print("nothing is launched (--dry-run)" if todo else coloured("nothing to load", "green"))
+        return
+    with dagster_for(settings, log) as api:
+        backfill = _launch(api, table, todo)
+        log.print(f"backfill {api.url}/runs/b/{backfill}")
+        if not follow:
+            return
+        _wait(api, backfill, log)
+    left = {symbol: len(days_to_build(lake, symbol, first, now)) for symbol in todo}
+    log.print("left open: " + ", ".join(f"{symbol} {count:,} day(s)" for symbol, count in left.items()))
+    if any(left.values()):
+        raise typer.Exit(1)
+
+
+def days_to_build(lake: Lake, symbol: str, first: datetime, now: datetime) -> list[datetime]:
+    """Starts of the days from `first` on that do not have every candle that is over, or that are in doubt."""
+    layout = lake.store.layout
+    held = {row.start: row for row in lake.ledger.partitions(symbol, first, now)}
+    found = []
+    for start in layout.between(first, now):
+        due = (expected_end(layout, start, now, lake.safety_lag_minutes) - start) // layout.grain
+        row = held.get(start)
+        if due and (row is None or row.row_count < due or row.verdict in ("contradicted", "partial")):
+            found.append(start)
+    return found
+
+
+def _table(settings: LakeSettings, interval: str) -> Table:
+    if interval not in SPOT_KLINES:
+        raise SettingsError(f"there are no klines of {interval!r}", remedy=f"One of {', '.join(SPOT_KLINES)}")
+    if interval not in settings.spot_kline_intervals:
+        raise SettingsError(
+            f"klines of {interval} have no assets in Dagster", remedy="Add it to LAKE_SPOT_KLINE_INTERVALS"
+        )
+    return SPOT_KLINES[interval]
+
+
+def _symbols(settings: LakeSettings, given: str) -> Sequence[str]:
+    wanted = [part.strip().upper() for part in given.split(",") if part.strip()]
+    unknown = [symbol for symbol in wanted if symbol not in settings.spot_symbols]
+    if unknown or not (wanted or settings.spot_symbols):
+        raise SettingsError(
+            f"{', '.join(unknown) or 'spot'} has no assets in Dagster", remedy="Add it to LAKE_SPOT_SYMBOLS"
+        )
+    return list(dict.fromkeys(wanted)) or settings.spot_symbols
+
+
+def _told(table: Table, symbol: str, days: Sequence[datetime]) -> dict[str, Any]:
+    return {"table": table.name, "symbol": symbol, "days": [partition_key(table.layout, day) for day in days]}
+
+
+def _launch(api: DagsterApi, table: Table, todo: dict[str, list[datetime]]) -> str:
+    layout = table.layout
+    one = timedelta(days=1)
+    ranges = [
+        (table_names(layout, symbol), partition_key(layout, start), partition_key(layout, end - one))
+        for symbol, days in todo.items()
+        for start, end in runs_of(days, step=layout.step)
+    ]
+    return api.launch_backfill(ranges, title=f"{layout.directory} of {', '.join(todo)}")
+
+
+def _wait(api: DagsterApi, backfill: str, console: Console) -> None:
+    """Until the backfill ends; Ctrl+C stops waiting, not the backfill."""
+    last = ""
+    while not (found := api.backfill(backfill)).finished:
+        done = sum(min(asset.materialized + asset.failed, asset.targeted) for asset in found.assets)
+        line = f"{done:,} of {sum(asset.targeted for asset in found.assets):,} days"
+        if line != last:
+            console.print(line)
+            last = line
+        time.sleep(_POLL_S)
+    if found.error:
+        console.print(coloured(f"backfill ended {found.status}: {found.error}", "red"))
