@@ -19,7 +19,8 @@ import polars as pl
 
 Standing = Literal["whole", "unproven", "disputed", "contradicted", "absent"]
 """Of a span of a source: a witness says that it is whole; nothing speaks for or against it; trades and quantities are
-whole, and notionals nearly, as after a correction of one row; another source says what cannot be true beside it; the
+whole, and notionals nearly, as after a correction of one row, or all fit by what may straddle the edge to a minute that
+does not; another source says what cannot be true beside it; the
 source has nothing of it."""
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
@@ -93,16 +94,26 @@ def judge_trades(
     rows = _with_runs(rows, "counted", ("trades", "quantity"))
     rows = _with_runs(rows, "whole", MEASURES)
     nearly = pl.col("off_notional").abs() <= _NEARLY * pl.col("kline_notional")
+    at_edge = _beside_broken()
     standing = (
-        pl.when(pl.col("whole") & (pl.col("void") == 0))
+        pl.when(pl.col("whole") & ~at_edge & (pl.col("void") == 0))
         .then(pl.lit("whole"))
         .when((pl.col("rows") == 0) & (pl.col("kline_trades") > 0))
         .then(pl.lit("absent"))
-        .when(pl.col("counted") & nearly & (pl.col("void") == 0))
+        .when(((pl.col("counted") & nearly) | pl.col("whole")) & (pl.col("void") == 0))
         .then(pl.lit("disputed"))
         .otherwise(pl.lit("contradicted"))
     )
     return rows.with_columns(standing=standing).select(list(JUDGED)).cast(JUDGED)  # type: ignore[arg-type]
+
+
+def _beside_broken() -> pl.Expr:
+    """Whether a minute fits by its edges alone and a minute beside it does not: that may be what is broken there."""
+    fits = pl.all_horizontal(f"_fits_{measure}" for measure in MEASURES)
+    exact = pl.all_horizontal(f"_exact_{measure}" for measure in MEASURES)
+    hour = pl.col("_hour")
+    broken = pl.any_horizontal((~fits.shift(n)) & (hour.shift(n) == hour) for n in (1, -1))
+    return ~exact & broken.fill_null(value=False)
 
 
 def _with_runs(rows: pl.DataFrame, name: str, measures: Sequence[str]) -> pl.DataFrame:
