@@ -237,7 +237,7 @@ def find_sources(
     held = held_inputs(lake, symbol, use, wanted, report)
     archived = StreamSources(use, {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}, {})
     before = _chosen(lake, archived, held, wanted, now)
-    lacking, reached = _lacking(archived, before, wanted, now)
+    lacking, reached = _lacking(symbol, archived, before, wanted, now)
     parities = _parities(lake, archived, held, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     doubtful = lacking.keys() | differing.keys()
@@ -256,7 +256,7 @@ def find_sources(
     if asked.kept:
         held = Held(held.archives, {**held.captures, **asked.kept})
         chosen = _chosen(lake, archived, held, wanted, now)
-        lacking, reached = _lacking(archived, chosen, wanted, now)
+        lacking, reached = _lacking(symbol, archived, chosen, wanted, now)
         parities |= _parities(lake, archived, Held(held.archives, asked.kept), chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     absent = {
@@ -309,15 +309,20 @@ def _chosen(
 
 
 def _lacking(
-    archived: StreamSources, chosen: Mapping[datetime, HourSource], wanted: Sequence[datetime], now: datetime
+    symbol: str,
+    archived: StreamSources,
+    chosen: Mapping[datetime, HourSource],
+    wanted: Sequence[datetime],
+    now: datetime,
 ) -> tuple[dict[datetime, str], dict[datetime, str]]:
     """Hours whose source lacks rows that are due, and those into which a value reaches that an hour before lacks.
 
-    Of a file that does not read who needs its rows will tell.
+    A stream that the exchange does not have for a symbol lacks nothing. Of a file that does not read who needs its rows
+    will tell.
     """
     use = archived.use
     own = [hour for hour in wanted if chosen[hour].ref.kind != "none"]
-    if isinstance(use.stream.witness, NoWitness) or not own:
+    if isinstance(use.stream.witness, NoWitness) or not own or not use.stream.exists_for(symbol):
         return {}, {}
     found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
     try:
