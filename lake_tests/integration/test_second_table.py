@@ -194,7 +194,8 @@ def test_its_asset_materializes_and_checks_each_partition(lake: Lake, settings: 
         whole = dg.materialize([asset], partition_key="2025-11-29", **given)
         assert whole.success
         checks = {each.check_name: each.passed for each in whole.get_asset_check_evaluations()}
-        assert checks == dict.fromkeys(TOY_ASSET.checks, True)
+        # There is no answer of REST beside the archive, so that nothing was compared.
+        assert checks == {name: True for name in TOY_ASSET.checks if name != "archive_parity"}
         event = instance.fetch_materializations(asset.key, limit=1).records[0]
         assert event.partition_key == "2025-11-29"
         assert event.asset_materialization is not None
