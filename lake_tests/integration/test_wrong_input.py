@@ -42,6 +42,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "report-to-dagster": (),
     "backup": ("copy",),
     "parity": (),
+    "judge": (),
     "restore": ("copy",),
     "rebuild-live": (SYMBOL, "2026-11-18", "2026-11-19"),
     "export": (*WINDOW, "--out", "slices"),
