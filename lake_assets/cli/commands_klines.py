@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from lake_assets.cli.commands_backfill import dagster_for
-from lake_assets.cli.options import AsJson
+from lake_assets.cli.options import AsJson, refusing
 from lake_assets.cli.printing import coloured, messages, show_json
 from lake_assets.dagster_names import partition_key, table_names
 from lake_assets.lake import Lake, open_existing, open_lake
@@ -26,19 +26,38 @@ from lake_assets.windows import expected_end, runs_of
 from lake_resources.clock import DAY
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
+from lake_resources.symbols import parse_symbol
 
 app = typer.Typer()
 
 _POLL_S = 2.0
 
 
+Interval = Literal["1s", "1m", "5m", "15m", "1h", "1d"]
+
+
+def _symbol_list(text: str) -> list[str]:
+    """Symbols that a comma separates, each once.
+
+    Raises:
+        SettingsError: one of them is no symbol.
+    """
+    return list(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))
+
+
 @app.command("backfill-klines")
 def backfill_klines(
     symbols: Annotated[
-        str, typer.Option(help="spot symbols, comma separated; default all of the settings", show_default=False)
-    ] = "",
+        Any,
+        typer.Option(
+            parser=refusing(_symbol_list),
+            metavar="SYMBOLS",
+            help="spot symbols, comma separated; default all of the settings",
+            show_default=False,
+        ),
+    ] = None,
     lookback_days: Annotated[int, typer.Option(min=1, max=3650, help="days back from today, today too")] = 180,
-    interval: Annotated[str, typer.Option(help="length of a candle: 1s, 1m, 5m, 15m, 1h or 1d")] = "1m",
+    interval: Annotated[Interval, typer.Option(help="length of a candle")] = "1m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the days and launch nothing")] = False,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="stay until it is done")] = True,
     as_json: AsJson = False,
@@ -52,7 +71,7 @@ def backfill_klines(
     """
     settings = LakeSettings()
     table = _table(settings, interval)
-    chosen = _symbols(settings, symbols)
+    chosen = _symbols(settings, symbols or [])
     lake = (open_existing(settings) if dry_run else open_lake(settings)).of(table)
     log = messages()
     now = lake.clock()
@@ -92,9 +111,7 @@ def days_to_build(lake: Lake, symbol: str, first: datetime, now: datetime) -> li
     return found
 
 
-def _table(settings: LakeSettings, interval: str) -> Table:
-    if interval not in SPOT_KLINES:
-        raise SettingsError(f"there are no klines of {interval!r}", remedy=f"One of {', '.join(SPOT_KLINES)}")
+def _table(settings: LakeSettings, interval: Interval) -> Table:
     if interval not in settings.spot_kline_intervals:
         raise SettingsError(
             f"klines of {interval} have no assets in Dagster", remedy="Add it to LAKE_SPOT_KLINE_INTERVALS"
@@ -102,8 +119,7 @@ def _table(settings: LakeSettings, interval: str) -> Table:
     return SPOT_KLINES[interval]
 
 
-def _symbols(settings: LakeSettings, given: str) -> Sequence[str]:
-    wanted = [part.strip().upper() for part in given.split(",") if part.strip()]
+def _symbols(settings: LakeSettings, wanted: Sequence[str]) -> Sequence[str]:
     unknown = [symbol for symbol in wanted if symbol not in settings.spot_symbols]
     if unknown or not (wanted or settings.spot_symbols):
         raise SettingsError(

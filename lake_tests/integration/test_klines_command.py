@@ -55,7 +55,6 @@ def test_a_day_from_rest_is_whole_and_the_open_candle_is_no_row(lake: Lake) -> N
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--interval", "7m"], "no klines of '7m'"),
         (["--interval", "1h"], "LAKE_SPOT_KLINE_INTERVALS"),
         (["--symbols", "DOGEUSDT"], "LAKE_SPOT_SYMBOLS"),
     ],
