@@ -43,7 +43,7 @@ class Refused:
 
 def archive_files(store: TableStore, left_out: LeftOut) -> Iterator[tuple[Archive, str]]:
     """Every typed archive of the market, oldest first, and what of the published file is not in it."""
-    streams = STREAMS[store.layout.market]
+    streams = STREAMS.get(store.layout.market, {})
     for name, symbol, path in _by_stream(store.catalog.archives_dir):
         with _leaving_out(store, path, left_out):
             _require(name in streams, f"{name} is no stream of the market")

@@ -6,10 +6,9 @@ Belongs here: the command and its report file. Does not belong here: rules (`val
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -71,11 +70,16 @@ def validate_rules(
         page = render(results, timeframe=tf, source=str(file or source), generated=system_clock())
         replace_text(report, page)
     if as_json:
-        show_json([asdict(result) | {"verdict": result.verdict} for result in results])
+        show_json([_json(result) for result in results])
     else:
         _print(results, verdict, report)
     if verdict == "FAIL":
         raise typer.Exit(Exit.REFUSED)
+
+
+def _json(result: RulepackResult) -> dict[str, Any]:
+    rules = [vars(rule) | {"offenders": rule.offenders.to_dicts()} for rule in result.rules]
+    return vars(result) | {"rules": rules, "verdict": result.verdict}
 
 
 def _print(results: Sequence[RulepackResult], verdict: str, report: Path | None) -> None:

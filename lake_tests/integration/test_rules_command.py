@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -58,6 +59,11 @@ def test_a_missing_hour_and_a_changed_price_fail(bench: Bench) -> None:
     result = run(*WINDOW)
     assert result.exit_code == 1
     assert "missing 4" in result.output
+    told = run(*WINDOW, "--json")
+    assert told.exit_code == 1, told.output
+    (found,) = json.loads(told.stdout)
+    assert found["verdict"] == "FAIL"
+    assert [rule["rule"] for rule in found["rules"] if rule["offenders"]]
     assert result.output.rstrip().endswith("FAIL")
     assert "│ R7 " in result.output
 
