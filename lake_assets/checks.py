@@ -11,7 +11,7 @@ logged with its partition and the materialization it judges (lake_tests/contract
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,19 +20,23 @@ import dagster as dg
 from lake_assets.dagster_names import partition_key
 from lake_assets.inputs.results import HourResult
 from lake_assets.metadata import Picture, partition_metadata
-from lake_assets.validation.outcome import CHECKS, CheckOutcome, CheckSpec
+from lake_assets.schema.check_spec import CheckSpec
+from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.dagster_private import AssetCheckEvaluationTargetMaterializationData
 from lake_resources.layout import TableLayout
 
 
 def check_specs(
-    key: dg.AssetKey, partitions: dg.PartitionsDefinition[str], checks: Mapping[str, CheckSpec] = CHECKS
+    key: dg.AssetKey,
+    partitions: dg.PartitionsDefinition[str],
+    checks: Mapping[str, CheckSpec],
+    text: Callable[[CheckSpec], str] = lambda check: check.text,
 ) -> list[dg.AssetCheckSpec]:
-    """Specs of all partitioned checks of an asset."""
+    """Specs of all partitioned checks of an asset, with what each asserts in words."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
-            dg.AssetCheckSpec(name, asset=key, description=check.text, partitions_def=partitions)
+            dg.AssetCheckSpec(name, asset=key, description=text(check), partitions_def=partitions)
             for name, check in checks.items()
         ]
 
@@ -117,7 +121,7 @@ def record_unsaid(
             yield evaluation(key, partition, nothing, targets.get(partition))
 
 
-def close_checks(key: dg.AssetKey, names: Iterable[str] = CHECKS) -> Iterator[dg.Output[None]]:
+def close_checks(key: dg.AssetKey, names: Iterable[str]) -> Iterator[dg.Output[None]]:
     """Close the check outputs of the step; the rows themselves were yielded hour by hour."""
     prefix = "__".join(key.path)
     for name in names:

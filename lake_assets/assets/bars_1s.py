@@ -1,17 +1,14 @@
 """Seconds of the spot market: `spot/<symbol>/bars_1s`, one asset per symbol, partitioned by hour.
 
-Belongs here: its text, and which builder and checks belong to it. Does not belong here: its declaration
+Belongs here: its text and its picture. Does not belong here: its declaration
 (`tables.spot_bars_1s`), what all tables' assets have in common (`table_asset`), building (`build.hours`).
 """
 
 from functools import partial
 
 from lake_assets.assets.table_asset import TableAsset
-from lake_assets.build.hours import build_partitions
-from lake_assets.build.spot_rows import SECOND_ROWS
 from lake_assets.metadata import bars_picture
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
-from lake_assets.validation.outcome import CHECKS, FOLD_PARITY, TRADES_VS_KLINES
 
 _TEXT = """\
 One row per known second of {symbol} on the spot market: the document's 13 columns, then taker volumes, quantities at
@@ -25,7 +22,5 @@ socket alone: the last before the end of the second, carried for ten seconds at 
 BARS_1S_ASSET = TableAsset(
     SPOT_BARS_1S,
     _TEXT,
-    {name: check for name, check in CHECKS.items() if name != TRADES_VS_KLINES} | {FOLD_PARITY.name: FOLD_PARITY},
-    partial(build_partitions, builder=SECOND_ROWS),
     partial(bars_picture, table=SPOT_BARS_1S),
 )

@@ -1,17 +1,14 @@
 """Klines of the spot market: `spot/<symbol>/klines_<interval>`, one asset per symbol and interval, by day.
 
-Belongs here: their text, and which builder and checks belong to them. Does not belong here: their declarations
+Belongs here: their text and their picture. Does not belong here: their declarations
 (`tables.spot_klines`), what all tables' assets have in common (`table_asset`), building (`build.hours`).
 """
 
 from functools import partial
 
 from lake_assets.assets.table_asset import TableAsset
-from lake_assets.build.hours import build_partitions
-from lake_assets.build.spot_rows import KLINE_ROWS
 from lake_assets.metadata import bars_picture
 from lake_assets.tables.spot_klines import SPOT_KLINES
-from lake_assets.validation.outcome import CHECKS, TRADES_VS_KLINES
 
 _TEXT = """\
 Candles of {symbol} on the spot market as the exchange publishes them: the document's 11 columns, one day per partition.
@@ -23,8 +20,6 @@ KLINE_ASSETS = {
     interval: TableAsset(
         table,
         _TEXT,
-        {name: check for name, check in CHECKS.items() if name != TRADES_VS_KLINES},
-        partial(build_partitions, builder=KLINE_ROWS[interval]),
         partial(bars_picture, table=table),
     )
     for interval, table in SPOT_KLINES.items()

@@ -12,8 +12,6 @@ from lake_assets.assets.table_asset import TableAsset, build_table_asset
 from lake_assets.build.macro_days import build_macro_days
 from lake_assets.metadata import bars_picture, table_key
 from lake_assets.tables.macro_minute import MACRO_MINUTE
-from lake_assets.validation.hour_verdict import EVIDENCE
-from lake_assets.validation.outcome import CHECKS, GATE_CHECKS
 from lake_resources.settings import LakeSettings
 from lake_resources.yahoo.tickers import ticker_name
 from lake_resources.yahoo.yahoo_minutes import YahooMinutes
@@ -37,8 +35,7 @@ def build_macro_asset(ticker: str, settings: LakeSettings) -> dg.AssetsDefinitio
     shown = TableAsset(
         MACRO_MINUTE,
         _TEXT,
-        {name: CHECKS[name] for name in (*GATE_CHECKS, EVIDENCE)},
-        partial(build_macro_days, yahoo=yahoo),
         partial(bars_picture, table=MACRO_MINUTE),
+        partial(build_macro_days, yahoo=yahoo),
     )
     return build_table_asset(shown, ticker_name(ticker), settings)

@@ -1,16 +1,14 @@
 """The canonical minute table: `um/<symbol>/minute`, one asset per symbol, partitioned by hour.
 
-Belongs here: its text, and which builder and checks belong to it. Does not belong here: its declaration
+Belongs here: its text and its picture. Does not belong here: its declaration
 (`tables.um_minute`), what all tables' assets have in common (`table_asset`), building (`build.hours`).
 """
 
 import dagster as dg
 
 from lake_assets.assets.table_asset import TableAsset, build_table_asset
-from lake_assets.build.hours import build_hours
 from lake_assets.metadata import hour_picture
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.validation.outcome import CHECKS
 from lake_resources.settings import LakeSettings
 
 _TEXT = """\
@@ -21,7 +19,7 @@ NULL. NULL means not ingested; 0 means ingested, and nothing happened. A row hol
 its minute. An hour that breaks the gate goes to quarantine and what was committed stays. The newest partition is the
 open hour: a sensor lets it grow, and so does materializing it again."""
 
-MINUTE_ASSET = TableAsset(UM_MINUTE, _TEXT, CHECKS, build_hours, hour_picture)
+MINUTE_ASSET = TableAsset(UM_MINUTE, _TEXT, hour_picture)
 
 
 def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:

@@ -4,15 +4,16 @@ Belongs here: what every table's asset has in common: key, partitions, archives 
 Does not belong here: any table's text or builder (an asset module each), building and committing (`build`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import dagster as dg
 
 from lake_assets.assets.vision import log_archive, offered_streams
 from lake_assets.audit.stored_checks import STORED_CHECKS, newest_partitions, stored_outcomes
+from lake_assets.build.hours import BuildOptions, build_partitions
 from lake_assets.checks import (
     check_specs,
     close_checks,
@@ -38,7 +39,6 @@ from lake_assets.metadata import Picture, symbol_tags, table_columns, table_key,
 from lake_assets.partitions import DAY_TO_HOURS, table_partitions
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.table import Table
-from lake_assets.validation.outcome import CheckSpec
 from lake_resources.settings import LakeSettings
 
 
@@ -49,14 +49,14 @@ class Build(Protocol):
         self,
         lake: Lake,
         symbol: str,
-        hours: Sequence[datetime],
+        starts: Sequence[datetime],
+        /,
         *,
         now: datetime,
         report: Report,
-        provisional: bool = False,
-        force: bool = False,
+        **options: Unpack[BuildOptions],
     ) -> Iterator[DayResult]:
-        """Build the partitions that begin at `hours`, in the form of `build.hours.build_hours`."""
+        """Build the partitions that begin at `starts`, in the form of `build.hours.build_partitions`."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,14 @@ class TableAsset:
     Attributes:
         table: its declaration.
         text: of the asset in the UI; `{symbol}` stands for the symbol.
-        checks: its checks, by name.
-        build: builds and commits partitions.
         picture: draws a partition's rows, where there is something to see.
+        build: builds and commits partitions.
     """
 
     table: Table
     text: str
-    checks: Mapping[str, CheckSpec]
-    build: Build
     picture: Picture | None = None
+    build: Build = build_partitions
 
 
 def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
@@ -111,7 +109,7 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
     @dg.multi_asset(
         name=table_op(layout, symbol),
         specs=[spec],
-        check_specs=check_specs(key, partitions, shown.checks),
+        check_specs=check_specs(key, partitions, table.checks, table.check_text),
         # So that checks can be executed alone, on what is stored.
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(at_once),
@@ -141,7 +139,7 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
             context.log.info(f"{len(results)}/{len(starts)} {layout.span}s of {symbol} done")
         if any(result.failed for result in results):
             told = {partition_key(layout, result.hour): result.outcomes for result in results if result.present}
-            yield from record_unsaid(context, key, told, shown.checks)
+            yield from record_unsaid(context, key, told, table.checks)
         yield from close_checks(key, [each.name for each in context.selected_asset_check_keys])
         raise_for_failed(symbol, layout, results)
 

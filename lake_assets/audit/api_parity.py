@@ -15,8 +15,9 @@ import polars as pl
 
 from lake_assets.audit.weight_budget import WeightBudget
 from lake_assets.lake import Lake
+from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.validation.hour_verdict import with_api_parity
-from lake_assets.validation.outcome import CheckOutcome, CheckSpec, outcome_of
+from lake_assets.validation.outcome import CheckOutcome, outcome_of
 from lake_assets.validation.parity import StreamParity, compare_stream
 from lake_resources.binance.market import Endpoint
 from lake_resources.binance.stream import Stream

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from importlib import import_module
 
 import polars as pl
 
@@ -17,6 +18,7 @@ from lake_assets.inputs.sources import StreamSources
 from lake_assets.inputs.spot_trades import SpotBeside
 from lake_assets.lake import Lake
 from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.schema.table import Table
 from lake_assets.transforms.quote_placing import CARRY
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.clock import HOUR
@@ -27,6 +29,7 @@ class Inputs:
     """What the rows of some partitions are made from.
 
     Attributes:
+        table: whose rows.
         sources: by stream, for all hours in `[start, end)` and their look-back.
         starts: starts of the partitions that are wanted, UTC; there may be others between them.
         start: first instant, UTC.
@@ -38,6 +41,7 @@ class Inputs:
         quote_carry: how long a quote stands for later rows.
     """
 
+    table: Table
     sources: Mapping[str, StreamSources]
     starts: Sequence[datetime]
     start: datetime
@@ -84,3 +88,18 @@ class Builder:
     )
     beside: Callable[[Lake, str, Sequence[datetime]], SpotBeside] | None = None
     collected: bool = False
+
+
+def builder_of(table: Table) -> Builder:
+    """The builder that a table's declaration names.
+
+    Raises:
+        TypeError: it names none, or what stands there is no builder.
+    """
+    if not table.builder:
+        raise TypeError(f"{table.name} names no builder: it is built in a way of its own")
+    module, _, name = table.builder.partition(":")
+    found = getattr(import_module(module), name)
+    if not isinstance(found, Builder):
+        raise TypeError(f"{table.builder}, which {table.name} names as its builder, is a {type(found).__name__}")
+    return found

@@ -15,11 +15,10 @@ from typing import TypedDict, Unpack
 
 import polars as pl
 
-from lake_assets.build.builder import Builder, Inputs, Made
+from lake_assets.build.builder import Builder, Inputs, builder_of
 from lake_assets.build.inputs_identity import Identity
 from lake_assets.build.judging import evidence_of, judged
-from lake_assets.build.reconcile import Compared, reconcile, source_of
-from lake_assets.build.rows import build_rows
+from lake_assets.build.reconcile import Compared, source_of
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.disputed_rows import BarsByTrades, settled
 from lake_assets.inputs.folded_klines import with_fold
@@ -105,10 +104,12 @@ class BuildOptions(TypedDict, total=False):
         provisional: also take closed rows that are younger than the safety lag, where all required streams have them.
             They lie at and after `Ledger.provisional_from`, and the watermark does not pass them.
         force: also build partitions that are committed from the same inputs.
+        builder: makes the rows, in place of the one that the table's declaration names.
     """
 
     provisional: bool
     force: bool
+    builder: Builder
 
 
 def build_partitions(
@@ -116,7 +117,6 @@ def build_partitions(
     symbol: str,
     starts: Sequence[datetime],
     *,
-    builder: Builder,
     now: datetime,
     report: Report,
     **options: Unpack[BuildOptions],
@@ -126,10 +126,9 @@ def build_partitions(
     A partition that fails does not touch its neighbours. What is committed from the same inputs is left as it is.
 
     Args:
-        lake: on the table that is built (`Lake.of`).
+        lake: on the table that is built (`Lake.of`); what makes its rows, its declaration says.
         symbol: whose partitions.
         starts: starts of partitions, UTC, any order.
-        builder: makes the rows.
         now: the instant that decides what is closed, and what REST still reaches.
         report: takes a line of progress or warning.
         options: see `BuildOptions`.
@@ -139,34 +138,15 @@ def build_partitions(
     """
     recover_unless_busy(lake.store)
     provisional, force = options.get("provisional", False), options.get("force", False)
+    builder = options.get("builder") or builder_of(lake.table)
     order = _Order(lake, builder, symbol, now, report, provisional, force)
     for start, end in runs_of(starts, step=order.layout.step):
         for _, day in groupby(order.layout.between(start, end), key=lambda at: at.date()):
             yield _build_day(order, list(day))
 
 
-def _compare_minutes(
-    lake: Lake, symbol: str, inputs: Inputs, made: Made, compared: Compared
-) -> dict[datetime, list[CheckOutcome]]:
-    trades, klines = made.beside["trades"], made.beside["klines"]
-    return reconcile(lake, symbol, inputs.sources, compared, trades, klines, inputs.live)
-
-
-MINUTE_ROWS = Builder(build_rows, _compare_minutes, collected=True)
-"""How the minute table is made."""
-
-
-def build_hours(
-    lake: Lake,
-    symbol: str,
-    hours: Sequence[datetime],
-    *,
-    now: datetime,
-    report: Report,
-    **options: Unpack[BuildOptions],
-) -> Iterator[DayResult]:
-    """Build and commit hours of the minute table: `build_partitions` with its builder."""
-    return build_partitions(lake, symbol, hours, builder=MINUTE_ROWS, now=now, report=report, **options)
+build_hours = build_partitions
+"""The name by which partitions of an hour are built."""
 
 
 def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
@@ -272,7 +252,7 @@ def _unchanged(
         expected_rows=held.expected_rows,
         content_hash=held.content_hash,
         sources=held.sources,
-        outcomes=outcomes_from_json(held.checks),
+        outcomes=outcomes_from_json(held.checks, lake.table.checks),
         frame=frame,
     )
 
@@ -288,7 +268,7 @@ def _build(
     ]
     hours = [plan.hour for plan in plans]
     inputs = Inputs(
-        sources, hours, start, end, lake.max_ffill_minutes, collected[0], symbol, collected[1], lake.quote_carry
+        table, sources, hours, start, end, lake.max_ffill_minutes, collected[0], symbol, collected[1], lake.quote_carry
     )
     made = order.builder.rows(inputs)
     frame, windows = with_provisional(table, made.frame, [plan.window for plan in plans])
@@ -417,7 +397,7 @@ def _as_committed(lake: Lake, symbol: str, base: HourResult, outcome: CommitOutc
     held = lake.ledger.partition(symbol, base.hour)
     if held is None:
         return result
-    kept = outcomes_from_json(held.checks)
+    kept = outcomes_from_json(held.checks, lake.table.checks)
     return replace(result, sources=held.sources, outcomes=kept, frame=read_partition(lake.store, held))
 
 

@@ -90,7 +90,7 @@ def _judge_day(
         if row.verdict is None:
             evidence = evidence_of(layout, sources, row.start)
             reasons = [*evidence, *_other_sources(lake, row, sources)]
-            verdict = hour_verdict(outcomes_from_json(row.checks), reasons, closed=row.complete)
+            verdict = hour_verdict(outcomes_from_json(row.checks, lake.table.checks), reasons, closed=row.complete)
             yield row.start, verdict, verdict_detail(verdict, evidence)
 
 

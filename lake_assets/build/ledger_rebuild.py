@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from lake_assets.at_rest import LakeAtRest, TableStore
 from lake_assets.build.committed_files import committed_files, symbols_of
+from lake_assets.build.hours import build_partitions
 from lake_assets.build.raw_files import archive_files, capture_files, refused_files
 from lake_assets.inputs.missing import DAMAGED_ROWS
-from lake_assets.inputs.results import DayResult
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
@@ -54,8 +54,6 @@ _FROM_OLD = tuple(table.name for table in (KNOWN_HOLES, LISTINGS, IDENTITY, CONN
 _AT_ONCE = 500
 _SIDES = ("", "-wal", "-shm")
 Say = Callable[[str], None]
-BuildCall = Callable[..., Iterator[DayResult]]
-"""`build.hours.build_hours`, or that of another table."""
 
 
 @dataclass
@@ -217,14 +215,13 @@ class _Asked(NamedTuple):
     provisional: bool
 
 
-def judge(lake: Lake, build: BuildCall, *, now: datetime, say: Say) -> int:
+def judge(lake: Lake, *, now: datetime, say: Say) -> int:
     """Say anew what the sources of committed partitions say of them; returns of how many.
 
     A partition is left unjudged where its sources are not on the disk any more, or give other rows than are committed.
 
     Args:
         lake: judging (`Lake.judging`), on the table.
-        build: builds partitions of the table.
         now: the moment of it, UTC.
         say: takes a line per partition that is left unjudged.
     """
@@ -244,7 +241,7 @@ def judge(lake: Lake, build: BuildCall, *, now: datetime, say: Say) -> int:
                 asked.append(_Asked([row.start], partition.committed_at, provisional=more))
         for one in asked:
             try:
-                days = build(
+                days = build_partitions(
                     lake, symbol, one.starts, now=one.now, report=_silent, provisional=one.provisional, force=True
                 )
                 results = [result for found in days for result in found.hours]

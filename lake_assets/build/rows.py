@@ -1,4 +1,4 @@
-"""From the sources of a day to its rows: every file is read once for all hours.
+"""Rows of the minute table from the sources of a day: every file is read once for all hours.
 
 Belongs here: reading each stream with its look-back, aggregating ticks in bounded memory, calling `assemble`.
 Does not belong here: which file is read (`sources`), formulas (`transforms`).
@@ -12,15 +12,18 @@ from functools import partial
 
 import polars as pl
 
-from lake_assets.build.builder import Inputs, Made
+from lake_assets.build.builder import Builder, Inputs, Made
+from lake_assets.build.reconcile import Compared, reconcile
 from lake_assets.inputs.raw_rows import read_raw
 from lake_assets.inputs.sources import StreamSources
+from lake_assets.lake import Lake
 from lake_assets.live.proof import LiveHours
 from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.lost_trades import without_lost_trades
 from lake_assets.transforms.trades import trade_features
+from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.clock import HOUR, MINUTE
 
 
@@ -99,3 +102,14 @@ def _by_minute(
                 rows = trade_features(wire)
             parts.append(rows.filter(pl.col("timestamp").is_in(list(take.minutes))))
     return pl.concat(parts).filter(~pl.col("timestamp").is_in(lost.implode())).sort("timestamp")
+
+
+def _compare(
+    lake: Lake, symbol: str, inputs: Inputs, made: Made, compared: Compared
+) -> dict[datetime, list[CheckOutcome]]:
+    trades, klines = made.beside["trades"], made.beside["klines"]
+    return reconcile(lake, symbol, inputs.sources, compared, trades, klines, inputs.live)
+
+
+MINUTE_ROWS = Builder(build_rows, _compare, collected=True)
+"""How the minute table is made; its declaration names it."""

@@ -17,9 +17,7 @@ from lake_assets.build.reconcile import Compared, compare_sources
 from lake_assets.inputs.spot_trades import HeardSpot, read_beside
 from lake_assets.lake import Lake
 from lake_assets.live.spot_records import spot_records
-from lake_assets.schema.table import Table
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
-from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_assets.transforms.quote_placing import QUOTES, quotes_at_ends
 from lake_assets.transforms.spot_seconds import candles, second_bars
 from lake_assets.validation.outcome import CheckOutcome
@@ -29,7 +27,7 @@ from lake_resources.binance.spot_streams import KLINES_1S
 
 def second_rows(inputs: Inputs) -> Made:
     """Rows of the table of seconds: those that a source has, with the quotes that stood at their ends."""
-    table, klines = SPOT_BARS_1S, _wanted(SPOT_BARS_1S, inputs)
+    table, klines = inputs.table, _wanted(inputs)
     heard = inputs.beside.heard
     placed = quotes_at_ends(klines["open_time"], table.layout.grain, heard.quotes, heard.connected, inputs.quote_carry)
     rows = second_bars(inputs.symbol, klines, placed)
@@ -59,16 +57,16 @@ def compare_seconds(
     return found
 
 
-def kline_rows(table: Table, inputs: Inputs) -> Made:
+def kline_rows(inputs: Inputs) -> Made:
     """Rows of a table of klines: the exchange's own."""
-    return Made(candles(table, _wanted(table, inputs)).select(table.names).cast(table.polars_schema))
+    table = inputs.table
+    return Made(candles(table, _wanted(inputs)).select(table.names).cast(table.polars_schema))
 
 
-def _wanted(table: Table, inputs: Inputs) -> pl.DataFrame:
+def _wanted(inputs: Inputs) -> pl.DataFrame:
     """Wire klines of the partitions that are wanted; there may be others between them."""
-    layout = table.layout
-    rows = inputs.frame(table.row_stream)
-    return rows.filter(pl.col("open_time").dt.truncate(layout.every).is_in(list(inputs.starts)))
+    rows = inputs.frame(inputs.table.row_stream)
+    return rows.filter(pl.col("open_time").dt.truncate(inputs.table.layout.every).is_in(list(inputs.starts)))
 
 
 def heard_spot(lake: Lake, symbol: str, start: datetime, end: datetime) -> HeardSpot:
@@ -81,5 +79,5 @@ SECOND_ROWS = Builder(
     second_rows, compare_seconds, beside=partial(read_beside, step=SPOT_BARS_1S.layout.grain, hearing=heard_spot)
 )
 """How the table of seconds is made."""
-KLINE_ROWS = {interval: Builder(partial(kline_rows, table)) for interval, table in SPOT_KLINES.items()}
-"""How the tables of klines are made, by interval."""
+KLINE_ROWS = Builder(kline_rows)
+"""How the tables of klines are made."""

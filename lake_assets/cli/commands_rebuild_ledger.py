@@ -40,7 +40,6 @@ def rebuild_ledger(
     Example: lake rebuild-ledger
     """
     # Building is imported by who builds alone.
-    from lake_assets.assets.table_list import TABLE_ASSETS
     from lake_assets.build.ledger_rebuild import UNKNOWN, judge, ledger_beside, put_in_place, rebuild_rows, take_over
 
     settings, log = LakeSettings(), messages()
@@ -54,11 +53,10 @@ def rebuild_ledger(
         rebuilt = rebuild_rows(lake, list(TABLES.values()), max_ffill_minutes=settings.max_ffill_minutes, say=log.print)
         take_over(path, new, rebuilt)
         if judging:
-            builds = {shown.table.name: shown.build for shown in TABLE_ASSETS}
             now = lake.clock()
             # Days of macro minutes are judged by Yahoo's own answers, of which nothing is kept.
-            for table in (each for each in TABLES.values() if each.name in builds):
-                rebuilt.judged += judge(lake.of(table), builds[table.name], now=now, say=log.print)
+            for table in (each for each in TABLES.values() if each.builder):
+                rebuilt.judged += judge(lake.of(table), now=now, say=log.print)
         marks = {symbol: lake.ledger.watermark(symbol) for symbol in lake.ledger.symbols()}
         lake.close()
         rebuilt.old = put_in_place(new, path, lake.clock())

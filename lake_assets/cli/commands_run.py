@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import INSTANT, AsJson, Symbols, chosen_symbols, first_minute
 from lake_assets.cli.printing import coloured, messages, show_error, show_json, terminal
@@ -139,7 +139,7 @@ def _advance(lake: Lake, symbol: str, now: datetime, max_hours: int) -> _Advance
     before = lake.ledger.watermark(symbol)
     hours = due_hours(lake, symbol, now)[:max_hours]
     log = messages()
-    days = build_hours(lake, symbol, hours, now=now, report=log.print) if hours else ()
+    days = build_partitions(lake, symbol, hours, now=now, report=log.print) if hours else ()
     results = tuple(result for day in days for result in day.hours)
     for result in results:
         if result.failed:

@@ -53,7 +53,7 @@ def show(
         return
     archives = [row for stream in UM_MINUTE.uses for row in lake.ledger.archives_between(symbol, stream, start, end)]
     hours = [
-        vars(row) | {"checks": list(outcomes_now(row.checks, row.verdict, row.verdict_detail))}
+        vars(row) | {"checks": list(outcomes_now(row.checks, row.verdict, row.verdict_detail, lake.table.checks))}
         for row in lake.ledger.partitions(symbol, start, end)
     ]
     quarantined = lake.ledger.quarantined(symbol, start, end)

@@ -137,7 +137,7 @@ def _judge(settings: LakeSettings, lake: Lake, windows: list[tuple[datetime, dat
             closed = end if end < lake.clock() - HOUR else end - HOUR
             absent = lake.ledger.missing_partitions(symbol, start, closed)
             missing += [f"{symbol} {hour:%Y-%m-%d %H:%M}" for hour in absent]
-    totals = check_totals(rows)
+    totals = check_totals(lake.table, rows)
     console.print("checks: " + ", ".join(f"{name} {count['passed']}/{count.total()}" for name, count in totals.items()))
     for symbol in settings.symbols:
         console.print(f"watermark of {symbol}: {lake.ledger.watermark(symbol):%Y-%m-%d %H:%M} UTC")

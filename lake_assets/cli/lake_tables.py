@@ -13,16 +13,16 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from lake_assets.at_rest import TableStore
 from lake_assets.cli.printing import coloured
+from lake_assets.schema.table import Table as Declared
 from lake_assets.validation.hour_verdict import outcomes_now
-from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.binance.um_streams import AGG_TRADES, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.ledger import Ledger, MissingSource, Partition
-from lake_resources.storage.store import Store
 
 
-def hours_table(store: Store, symbol: str, start: datetime, end: datetime) -> Table:
+def hours_table(store: TableStore, symbol: str, start: datetime, end: datetime) -> Table:
     """One line per committed or rejected hour of `[start, end)`: rows, sources, check results, file."""
     pattern = _short(store.catalog, store.catalog.partition_path(symbol, start)).replace(
         f"day={start:%d}/hour={start:%H}", "day=DD/hour=HH"
@@ -42,7 +42,7 @@ def hours_table(store: Store, symbol: str, start: datetime, end: datetime) -> Ta
             row = committed[hour]
             kinds = [row.sources[stream.name].kind for stream in (KLINES_1M, AGG_TRADES, METRICS, FUNDING_RATE)]
             rows = str(row.row_count) if row.row_count == row.expected_rows else f"{row.row_count}/{row.expected_rows}"
-            table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(row), row.content_hash[:8])
+            table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(store.table, row), row.content_hash[:8])
         if hour in rejected:
             entry = rejected[hour]
             table.add_row(
@@ -82,17 +82,17 @@ def missing_table(rows: Sequence[MissingSource]) -> Table:
     return table
 
 
-def check_totals(rows: Iterable[Partition]) -> dict[str, Counter[str]]:
+def check_totals(table: Declared, rows: Iterable[Partition]) -> dict[str, Counter[str]]:
     """By check: how many hours passed and failed."""
-    totals: dict[str, Counter[str]] = {name: Counter() for name in CHECK_NAMES}
+    totals: dict[str, Counter[str]] = {name: Counter() for name in table.checks}
     for row in rows:
-        for outcome in outcomes_now(row.checks, row.verdict, row.verdict_detail):
+        for outcome in outcomes_now(row.checks, row.verdict, row.verdict_detail, table.checks):
             totals[outcome.name]["passed" if outcome.passed else "failed"] += 1
     return totals
 
 
-def _checks(row: Partition) -> Text:
-    outcomes = outcomes_now(row.checks, row.verdict, row.verdict_detail)
+def _checks(table: Declared, row: Partition) -> Text:
+    outcomes = outcomes_now(row.checks, row.verdict, row.verdict_detail, table.checks)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     if not failed:
         return coloured(f"{len(outcomes)} passed", "green")

@@ -146,7 +146,7 @@ def _bar(settings: LakeSettings, chart: Chart, at: datetime) -> None:
     for row in rows[:25]:
         key = partition_key(layout, row.start)
         page = f"{settings.web_address}/assets/{names}?view=partitions&partition={key}"
-        failed = [each.text() for each in outcomes_from_json(row.checks) if not each.passed]
+        failed = [each.text() for each in outcomes_from_json(row.checks, table.checks) if not each.passed]
         st.markdown(f"**[{key}]({page})** {row.verdict or 'not judged'}, {row.row_count} of {row.expected_rows} rows")
         st.caption(describe(row.sources, row.sources) + (f". Failed: {'; '.join(failed)}" if failed else ""))
 

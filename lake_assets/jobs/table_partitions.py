@@ -32,7 +32,7 @@ def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:
             checks=[
                 dg.AssetCheckKey(table_key(shown.table.layout, symbol), name)
                 for symbol in symbols_of(shown.table, settings)
-                for name in shown.checks
+                for name in table.checks
             ],
         )
         for shown, table in ((shown, shown.table) for shown in offered_tables(settings))

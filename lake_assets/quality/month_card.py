@@ -24,7 +24,6 @@ from lake_assets.schema.column import LIVE
 from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.hour_verdict import outcomes_now
-from lake_assets.validation.outcome import CHECKS
 from lake_assets.validation.rules import all_excused
 from lake_resources.clock import DAY
 from lake_resources.storage.catalog import Catalog, utc
@@ -67,7 +66,8 @@ class ReportCard:
     @property
     def verdict(self) -> str:
         """`CLEAN`, `OPEN` (the month is not over) or `LOOK`."""
-        failed = any(counts["failed"] for name, counts in self.checks.items() if CHECKS[name].severity == "error")
+        checks = self.certificate.table.checks
+        failed = any(counts["failed"] for name, counts in self.checks.items() if checks[name].severity == "error")
         doubted = any(found.kind != "provisional" for found in self.certificate.doubts.values())
         if self.certificate.unexplained_rows or self.certificate.unexplained_gaps or self.rejected or failed or doubted:
             return "LOOK"
@@ -90,7 +90,7 @@ def report_card(store: TableStore, symbol: str, month: datetime, *, now: datetim
     known = holes_known(store.ledger, symbol, start, end)
     return ReportCard(
         certificate=certificate,
-        checks=_checks(partitions),
+        checks=_checks(store.table, partitions),
         revisions=Counter((row.stream, _column(row)) for row in store.ledger.revisions(symbol, start, end)),
         rejected=tuple(
             f"{entry.start:%Y-%m-%d %H:%M}: {', '.join(entry.codes)}: {entry.detail}"
@@ -144,7 +144,10 @@ def render(card: ReportCard, picture: str) -> str:
         "",
         *_table(
             ("check", "passed", "failed", "severity"),
-            [(name, f"{c['passed']:,}", f"{c['failed']:,}", CHECKS[name].severity) for name, c in card.checks.items()],
+            [
+                (name, f"{c['passed']:,}", f"{c['failed']:,}", found.table.checks[name].severity)
+                for name, c in card.checks.items()
+            ],
         ),
         "",
         "## Holes by cause",
@@ -224,10 +227,10 @@ def _column(revision: Revision) -> str:
     return revision.column.partition("#")[0]
 
 
-def _checks(partitions: Sequence[Partition]) -> dict[str, Counter[str]]:
-    totals: dict[str, Counter[str]] = {name: Counter() for name in CHECKS}
+def _checks(table: Table, partitions: Sequence[Partition]) -> dict[str, Counter[str]]:
+    totals: dict[str, Counter[str]] = {name: Counter() for name in table.checks}
     for partition in partitions:
-        for outcome in outcomes_now(partition.checks, partition.verdict, partition.verdict_detail):
+        for outcome in outcomes_now(partition.checks, partition.verdict, partition.verdict_detail, table.checks):
             totals[outcome.name]["passed" if outcome.passed else "failed"] += 1
     return totals
 

@@ -6,10 +6,12 @@ here: any table (`lake_assets.tables`), views of columns alone (`column_set`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.schema.column_set import ColumnSet
 from lake_assets.schema.stream_use import StreamUse
 from lake_resources.clock import HOUR, MINUTE
@@ -28,6 +30,10 @@ class Table(ColumnSet):
         streams: how it uses each of its streams, in the order in which messages name them.
         primary_key: columns that identify a row; `symbol` is in the path, not in the file.
         sort_order: columns a file is sorted by.
+        builder: what makes its rows: where its `build.builder.Builder` stands, as `module:NAME`. It is named and not
+            held, so that who only reads the table imports nothing that builds it. Empty of a table whose partitions
+            are no rows of streams, and which is built in a way of its own.
+        checks: the checks of each of its partitions, by name, in the order in which they are shown.
         sparse: a row that no source has is no row, and the verdict of its partition says so; else the gate refuses a
             partition that lacks a row.
         export_mark: what names of exported files say besides the symbol; empty where that is enough.
@@ -37,6 +43,8 @@ class Table(ColumnSet):
     streams: tuple[StreamUse, ...]
     primary_key: tuple[str, ...]
     sort_order: tuple[str, ...]
+    checks: Mapping[str, CheckSpec]
+    builder: str = ""
     sparse: bool = False
     export_mark: str = ""
 
@@ -58,6 +66,10 @@ class Table(ColumnSet):
     def row_text(self, instant: datetime) -> str:
         """The time of a row for a reader, to the minute, or to the second where rows are shorter than minutes."""
         return f"{instant:%Y-%m-%d %H:%M}" if self.layout.grain % MINUTE == timedelta(0) else f"{instant:%F %T}"
+
+    def check_text(self, check: CheckSpec) -> str:
+        """What a check asserts of a partition of this table, for a reader."""
+        return check.text.format(row=self.row_word, span=self.layout.span, required=len(self.required))
 
     @cached_property
     def uses(self) -> dict[str, StreamUse]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
+from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.defects import Defect
 from lake_assets.slices.endpoint import SliceEndpoint
@@ -20,7 +21,7 @@ from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_assets.slices.loop import Lattice, ask_for
 from lake_assets.slices.table_parity import KlineRows, Parity, compare_slices
-from lake_assets.validation.outcome import CheckOutcome, CheckSpec
+from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
 
 _DAY = timedelta(days=1)

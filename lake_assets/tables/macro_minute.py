@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from lake_assets.schema.macro_columns import COLUMNS, YAHOO_STREAM
 from lake_assets.schema.table import Table
+from lake_assets.validation.hour_verdict import EVIDENCE
+from lake_assets.validation.outcome import CHECKS, GATE_CHECKS
 from lake_resources.layout import TableLayout
 
 MACRO_MINUTE = Table(
@@ -32,5 +34,6 @@ MACRO_MINUTE = Table(
     sort_order=("ts",),
     # A minute in which nothing was traded is no row at Yahoo.
     sparse=True,
+    checks={name: CHECKS[name] for name in (*GATE_CHECKS, EVIDENCE)},
     export_mark="macro",
 )

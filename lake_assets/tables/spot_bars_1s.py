@@ -11,6 +11,7 @@ from datetime import timedelta
 from lake_assets.schema.second_columns import COLUMNS
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
+from lake_assets.validation.outcome import BAR_CHECKS, FOLD_PARITY
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.layout import TableLayout
@@ -32,6 +33,8 @@ SPOT_BARS_1S = Table(
     streams=(StreamUse(stream=KLINES_1S, required=True, silence="refused"),),
     primary_key=("symbol", "window_start"),
     sort_order=("window_start",),
+    builder="lake_assets.build.spot_rows:SECOND_ROWS",
+    checks=BAR_CHECKS | {FOLD_PARITY.name: FOLD_PARITY},
     # A second that is not known is no row: what is known beside it is not held back.
     sparse=True,
     export_mark="bars_1s",

@@ -11,6 +11,7 @@ from datetime import timedelta
 from lake_assets.schema.spot_kline_columns import kline_columns
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
+from lake_assets.validation.outcome import BAR_CHECKS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.binance.stream import Stream
@@ -41,6 +42,8 @@ def _table(stream: Stream, step: timedelta) -> Table:
         streams=(StreamUse(stream=stream, required=True, silence="refused", settle=settle),),
         primary_key=("symbol", "open_time"),
         sort_order=("open_time",),
+        builder="lake_assets.build.spot_rows:KLINE_ROWS",
+        checks=BAR_CHECKS,
         export_mark=stream.name,
     )
 

@@ -12,6 +12,7 @@ from functools import partial
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
+from lake_assets.validation.outcome import CHECKS
 from lake_resources.binance.market import UM
 from lake_resources.binance.um_streams import (
     AGG_TRADES,
@@ -62,4 +63,6 @@ UM_MINUTE = Table(
     ),
     primary_key=("symbol", "timestamp"),
     sort_order=("timestamp",),
+    builder="lake_assets.build.rows:MINUTE_ROWS",
+    checks=CHECKS,
 )  # fmt: skip

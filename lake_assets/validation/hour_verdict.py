@@ -7,10 +7,11 @@ Does not belong here: finding the evidence (`inputs`), the checks themselves. No
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.validation.outcome import CheckOutcome, outcome, outcomes_from_json
 
 VerdictKind = Literal["clean", "explained", "provisional", "unproven", "partial", "contradicted"]
@@ -107,18 +108,21 @@ def with_api_parity(kind: str | None, detail: str | None, difference: str | None
     return "contradicted", json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
-def outcomes_now(checks: str, kind: str | None, detail: str | None) -> tuple[CheckOutcome, ...]:
+def outcomes_now(
+    said: str, kind: str | None, detail: str | None, checks: Mapping[str, CheckSpec]
+) -> tuple[CheckOutcome, ...]:
     """What the checks said of a committed partition, with the verdict that the ledger has of it now.
 
     Args:
-        checks: their outcomes as the ledger keeps them.
+        said: their outcomes as the ledger keeps them.
         kind: the verdict, None where nobody judged the partition yet.
         detail: its detail.
+        checks: those of the table.
     """
-    said = outcomes_from_json(checks)
+    found = outcomes_from_json(said, checks)
     if kind is None:
-        return said
-    return (*(each for each in said if each.name != EVIDENCE), verdict_outcome(verdict_of(kind, detail)))
+        return found
+    return (*(each for each in found if each.name != EVIDENCE), verdict_outcome(verdict_of(kind, detail)))
 
 
 def verdict_of(kind: str, detail: str | None) -> Verdict:

@@ -1,6 +1,6 @@
 """What a check is and what it returns.
 
-Belongs here: the names of all checks of an hour with severity and text, and the outcome record.
+Belongs here: all checks of partitions with severity and text, and the outcome record.
 Does not belong here: how a check decides (its own module), or what Dagster makes of it.
 """
 
@@ -9,31 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+
+from lake_assets.schema.check_spec import CheckSpec, Severity
 
 TRADES_VS_KLINES = "trades_vs_klines"
 """Name of the check of aggTrades, which tables that are not made of them do not have."""
-Severity = Literal["error", "warn"]
 Metadata = Mapping[str, int | float | str | None]
-
-
-@dataclass(frozen=True)
-class CheckSpec:
-    """A check of an hour partition.
-
-    Attributes:
-        name: its name in the UI and the ledger.
-        severity: of a failure.
-        gate: True where a failure keeps the hour from being committed.
-        text: what it asserts.
-        counts: numbers of its metadata that say how much it looked at; where all of them are 0 it compared nothing.
-    """
-
-    name: str
-    severity: Severity
-    gate: bool
-    text: str
-    counts: tuple[str, ...] = ()
 
 
 CHECKS: dict[str, CheckSpec] = {
@@ -45,11 +26,12 @@ CHECKS: dict[str, CheckSpec] = {
             counts=("rows",),
         ),
         CheckSpec(
-            "continuity", "error", gate=True, text="Exactly the expected minutes of the hour, each once, in order",
+            "continuity", "error", gate=True, text="Exactly the expected {row}s of the {span}, each once, in order",
             counts=("expected", "outside"),
         ),
         CheckSpec(
-            "required_columns", "error", gate=True, text="No NULL or NaN in the 12 required columns", counts=("rows",)
+            "required_columns", "error", gate=True, text="No NULL or NaN in the {required} required columns",
+            counts=("rows",),
         ),
         CheckSpec("source_coverage", "warn", gate=False, text="Every stream that can have a source has one"),
         CheckSpec(
@@ -60,7 +42,7 @@ CHECKS: dict[str, CheckSpec] = {
             "trades_vs_klines", "error", gate=False, text="aggTrades add up to the volume of the klines",
             counts=("compared",),
         ),
-        CheckSpec("evidence", "error", gate=False, text="Every minute of every stream is proven whole, or explained"),
+        CheckSpec("evidence", "error", gate=False, text="Every {row} of every stream is proven whole, or explained"),
     )
 }  # fmt: skip
 FOLD_PARITY = CheckSpec(
@@ -70,6 +52,8 @@ FOLD_PARITY = CheckSpec(
 """Of tables whose rows can also be made of single trades."""
 ALL_CHECKS = CHECKS | {FOLD_PARITY.name: FOLD_PARITY}
 CHECK_NAMES = tuple(CHECKS)
+BAR_CHECKS = {name: spec for name, spec in CHECKS.items() if name != TRADES_VS_KLINES}
+"""Those of a table whose rows are the exchange's own bars."""
 GATE_CHECKS = tuple(spec.name for spec in CHECKS.values() if spec.gate)
 
 
@@ -124,8 +108,8 @@ def failure_text(name: str) -> str:
     return json.dumps({"name": name, "passed": False}, separators=(",", ":"))[1:-1] + ","
 
 
-def outcomes_from_json(text: str) -> tuple[CheckOutcome, ...]:
-    """The inverse of `outcomes_to_json`; what is no longer declared, or compared nothing, is left out."""
-    rows = (row for row in json.loads(text) if row["name"] in ALL_CHECKS)
-    found = (outcome(row["name"], passed=row["passed"], metadata=row["metadata"]) for row in rows)
+def outcomes_from_json(text: str, checks: Mapping[str, CheckSpec]) -> tuple[CheckOutcome, ...]:
+    """The inverse of `outcomes_to_json`; what compared nothing, or is none of the table's `checks`, is left out."""
+    rows = (row for row in json.loads(text) if row["name"] in checks)
+    found = (outcome_of(checks[row["name"]], passed=row["passed"], metadata=row["metadata"]) for row in rows)
     return tuple(each for each in found if not each.empty)

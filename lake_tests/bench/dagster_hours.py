@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from typing import Any
 import dagster as dg
 import yaml
 
-import lake_assets.assets.minute as minute_module
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
+from lake_assets.assets.table_asset import build_table_asset
+from lake_assets.build.hours import build_partitions
 from lake_assets.dagster_names import hour_key
 from lake_assets.inputs.results import DayResult
 from lake_assets.metadata import minute_key
@@ -36,10 +38,10 @@ _RANGE = "dagster/asset_partition_range_"
 
 
 class _DataWork:
-    """Stands before `build_hours` and meters what goes on inside it."""
+    """Stands before `build_partitions` and meters what goes on inside it."""
 
     def __init__(self) -> None:
-        self._build = minute_module.build_hours
+        self._build = build_partitions
         self.cpu_s = self.wall_s = 0.0
 
     def __call__(self, *given: Any, **named: Any) -> Iterator[DayResult]:
@@ -82,11 +84,10 @@ def main() -> None:
         settings = LakeSettings(
             root=Path(temp) / "lake", rest_url=NOWHERE, vision_url=given.url, symbols=(SYMBOL,), start=start.date()
         )
-        asset = build_minute_asset(SYMBOL, settings)
+        data = _DataWork()
+        asset = build_table_asset(replace(MINUTE_ASSET, build=data), SYMBOL, settings)
         resources = build_resources(settings)
         with instance_at(Path(temp) / "home", stock=given.stock) as instance:
-            data = _DataWork()
-            minute_module.build_hours = data
             # The first run of an instance creates its tables and imports the rest of Dagster.
             _run(instance, asset, resources, start, 1)
             data.cpu_s = data.wall_s = 0.0

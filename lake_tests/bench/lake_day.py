@@ -1,4 +1,4 @@
-"""One day through the lake: `build_hours` on an empty root, archives downloaded, 24 hours gated and committed.
+"""One day through the lake: `build_partitions` on an empty root, archives downloaded, 24 hours gated and committed.
 
 Belongs here: that run, measured. Does not belong here: making the archives, serving them, judging the figures.
 """
@@ -10,7 +10,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.lake import open_lake
 from lake_resources.settings import LakeSettings
 from lake_tests.bench.meter import metered
@@ -26,7 +26,7 @@ def build_days(root: Path, vision_url: str, first: datetime, days: int) -> int:
     lake = open_lake(LakeSettings(root=root, rest_url=NOWHERE, vision_url=vision_url), clock=lambda: NOW)
     hours = [first + timedelta(hours=n) for n in range(24 * days)]
     committed = 0
-    for day in build_hours(lake, SYMBOL, hours, now=NOW, report=lambda _line: None):
+    for day in build_partitions(lake, SYMBOL, hours, now=NOW, report=lambda _line: None):
         broken = [result for result in day.hours if result.status != "committed"]
         failed = [o.text() for result in day.hours for o in result.outcomes if not o.passed and o.severity == "error"]
         if broken or failed:

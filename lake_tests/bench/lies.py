@@ -23,7 +23,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.rest_answers import capture_hours, reachable
 from lake_assets.inputs.sources import find_sources
@@ -216,7 +216,7 @@ def _learn(bench: Bench, lie: Lie) -> None:
     bench.at(bench.now + LATER)
     if lie.source == "archive":
         bench.archives(lie.stream, "2026-11" if lie.stream == "funding_rate" else f"{DAY:%Y-%m-%d}")
-    list(build_hours(bench.lake, SYMBOL, HOURS, now=bench.now, report=lambda _: None, force=True))
+    list(build_partitions(bench.lake, SYMBOL, HOURS, now=bench.now, report=lambda _: None, force=True))
 
 
 def sound(sim: SimulatorServer, root: Path, score: Score) -> pl.DataFrame:

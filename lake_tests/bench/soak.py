@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import polars as pl
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.places import child_environment
@@ -95,7 +95,7 @@ def judge_hours(settings: LakeSettings, started: datetime, ended: datetime) -> i
         wanted = [hour for hour in hours if hour < last]
         results = [
             each
-            for day in build_hours(lake, symbol, wanted, now=datetime.now(UTC), report=lambda _: None)
+            for day in build_partitions(lake, symbol, wanted, now=datetime.now(UTC), report=lambda _: None)
             for each in day.hours
         ]
         failed = [each for each in results if each.status not in {"committed", "unchanged"}]

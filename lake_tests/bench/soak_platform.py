@@ -21,7 +21,7 @@ from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.metadata import minute_key
-from lake_assets.validation.outcome import outcomes_from_json
+from lake_assets.validation.outcome import CHECKS, outcomes_from_json
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.reader import scan
@@ -121,7 +121,7 @@ def _judge_hours(settings: LakeSettings, lake: Lake, address: str, hour: datetim
     api = DagsterApi(address)
     for symbol in settings.symbols:
         row = lake.ledger.partition(symbol, hour)
-        outcomes = () if row is None else outcomes_from_json(row.checks)
+        outcomes = () if row is None else outcomes_from_json(row.checks, CHECKS)
         failed = [each.text() for each in outcomes if not each.passed]
         rows, complete = (0, False) if row is None else (row.row_count, row.complete)
         live = scan(lake.store, symbol, hour, hour + HOUR).collect()["has_depth"].sum()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, kinds
 
@@ -59,7 +59,7 @@ def test_force_asks_at_once(bench: Bench) -> None:
     bench.fault("missing_minutes", CASES["agg_trades"], start=CLOSED, end=CLOSED + HOUR)
     bench.at(JUST_AFTER).build([CLOSED])
     bench.sim.faults.clear()
-    days = build_hours(bench.lake, SYMBOL, [CLOSED], now=bench.now, report=lambda _: None, force=True)
+    days = build_partitions(bench.lake, SYMBOL, [CLOSED], now=bench.now, report=lambda _: None, force=True)
     ((result,),) = [day.hours for day in days]
     assert kinds(result)["agg_trades"] == "rest"
     row = bench.lake.ledger.partition(SYMBOL, CLOSED)

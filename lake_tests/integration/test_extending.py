@@ -89,6 +89,6 @@ def test_the_table_on_the_page_is_there() -> None:
     for path in re.findall(r"`((?:lake_assets|lake_resources|lake_tests)/[\w/]+\.py)`", text):
         assert (PROJECT / path).is_file(), path
     toy = (PROJECT / "lake_tests" / "support" / "toy_seconds.py").read_text("utf-8")
-    named = re.findall(r"`(TOY|toy_rows|build_toy|TOY_ASSET)`", text)
-    assert set(named) == {"TOY", "toy_rows", "build_toy", "TOY_ASSET"}
+    named = re.findall(r"`(TOY|toy_rows|TOY_ROWS|TOY_ASSET)`", text)
+    assert set(named) == {"TOY", "toy_rows", "TOY_ROWS", "TOY_ASSET"}
     assert all(re.search(rf"^(def )?{name}\b", toy, flags=re.MULTILINE) for name in named)

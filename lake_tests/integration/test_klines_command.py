@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from lake_assets.build.hours import build_partitions
-from lake_assets.build.spot_rows import KLINE_ROWS
 from lake_assets.cli.commands_klines import app, days_to_build
 from lake_assets.lake import Lake, open_lake
 from lake_assets.tables.spot_klines import SPOT_KLINES
@@ -41,7 +40,7 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
 def test_a_day_from_rest_is_whole_and_the_open_candle_is_no_row(lake: Lake) -> None:
     days = [TODAY - DAY, TODAY]
     assert days_to_build(lake, SYMBOL, days[0], NOW) == days
-    built = build_partitions(lake, SYMBOL, days, builder=KLINE_ROWS["1m"], now=NOW, report=lambda _: None)
+    built = build_partitions(lake, SYMBOL, days, now=NOW, report=lambda _: None)
     found = [hour for day in built for hour in day.hours]
     # The candles of 10:01 to 10:04 are younger than the safety lag, or open.
     assert [(each.status, each.row_count) for each in found] == [("committed", 1440), ("committed", 601)]

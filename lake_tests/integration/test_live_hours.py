@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -69,7 +69,7 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
 
         def built(root: str, at: datetime) -> pl.DataFrame:
             lake = open_lake(settings_of(sim, tmp_path / root), clock=lambda: at, sleep=lambda _: None)
-            day = next(build_hours(lake, SYMBOL, [HOUR], now=at, report=lambda _: None))
+            day = next(build_partitions(lake, SYMBOL, [HOUR], now=at, report=lambda _: None))
             assert [hour.status for hour in day.hours] == ["committed"]
             sources = day.hours[0].sources
             assert sources["agg_trades"].kind == ("ws" if root == "live" else "rest")
@@ -78,7 +78,7 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
             assert checks["trades_vs_klines"]
             frame = day.hours[0].frame
             assert frame is not None
-            again = next(build_hours(lake, SYMBOL, [HOUR], now=at, report=lambda _: None))
+            again = next(build_partitions(lake, SYMBOL, [HOUR], now=at, report=lambda _: None))
             assert again.hours[0].status == "unchanged"
             return frame
 
@@ -90,7 +90,7 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
         published = HOUR.replace(hour=9) + timedelta(days=1)
         sim.clock.freeze(published)
         lake = open_lake(settings, clock=lambda: published, sleep=lambda _: None)
-        promoted = next(build_hours(lake, SYMBOL, [HOUR], now=published, report=lambda _: None)).hours[0]
+        promoted = next(build_partitions(lake, SYMBOL, [HOUR], now=published, report=lambda _: None)).hours[0]
         revisions = lake.ledger.revisions(SYMBOL, HOUR, HOUR + timedelta(hours=1))
         lake.close()
 
@@ -139,7 +139,7 @@ def test_a_silent_stream_gives_no_zeros_and_no_stale_book(tmp_path: Path) -> Non
         frames = {}
         for root in ("live", "rest"):
             lake = open_lake(settings_of(sim, tmp_path / root), clock=lambda: now, sleep=lambda _: None)
-            hour = next(build_hours(lake, SYMBOL, [HOUR], now=now, report=lambda _: None)).hours[0]
+            hour = next(build_partitions(lake, SYMBOL, [HOUR], now=now, report=lambda _: None)).hours[0]
             assert hour.status == "committed"
             assert hour.sources["agg_trades"].kind == "rest", "what no socket brought is asked for"
             assert {outcome.name: outcome.passed for outcome in hour.outcomes}["trades_vs_klines"]

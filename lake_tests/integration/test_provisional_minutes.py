@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lake_assets.build.answer_pruning import prune_captures
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, failed_checks
 
 OPEN = DAY + 15 * HOUR
@@ -20,7 +20,9 @@ MINUTE = timedelta(minutes=1)
 def build(bench: Bench, minute: float, *hours, provisional=True):
     bench.at(OPEN + minute * MINUTE)
     wanted = hours or (OPEN,)
-    days = build_hours(bench.lake, SYMBOL, wanted, now=bench.now, report=bench.reports.append, provisional=provisional)
+    days = build_partitions(
+        bench.lake, SYMBOL, wanted, now=bench.now, report=bench.reports.append, provisional=provisional
+    )
     return [hour for day in days for hour in day.hours]
 
 

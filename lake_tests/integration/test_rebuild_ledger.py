@@ -20,12 +20,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lake_assets.at_rest import TableStore, table_store
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.cli.main import app
 from lake_assets.lake import open_lake
 from lake_assets.reading import scan_minutes
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.validation.outcome import outcomes_from_json
+from lake_assets.validation.outcome import CHECKS, outcomes_from_json
 from lake_resources.errors import LedgerError, LedgerVersion, NotYet, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
@@ -131,7 +131,7 @@ def told(ledger: Ledger) -> dict[str, Any]:
 
 
 def passed(checks: str) -> str:
-    return json.dumps([(each.name, each.passed) for each in outcomes_from_json(checks)])
+    return json.dumps([(each.name, each.passed) for each in outcomes_from_json(checks, CHECKS)])
 
 
 def files(root: Path) -> dict[str, tuple[int, int]]:
@@ -189,7 +189,7 @@ def test_a_rebuilt_lake_needs_no_build(root: Path) -> None:
         lake = replace(open_lake(LakeSettings()), ask_rest=False)
         again = [
             result
-            for day in build_hours(lake, SYMBOL, hours(0, 5), now=PUBLISHED, report=lambda _: None)
+            for day in build_partitions(lake, SYMBOL, hours(0, 5), now=PUBLISHED, report=lambda _: None)
             for result in day.hours
         ]
         lake.close()

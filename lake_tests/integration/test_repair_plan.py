@@ -125,9 +125,9 @@ def test_force_takes_every_hour_and_changes_no_byte(bench: Bench) -> None:
 
 
 def _forced(bench: Bench, plan: RepairPlan) -> Iterator[tuple[object, ...]]:
-    from lake_assets.build.hours import build_hours
+    from lake_assets.build.hours import build_partitions
 
-    for day in build_hours(bench.lake, SYMBOL, plan.hours, now=bench.now, report=bench.reports.append, force=True):
+    for day in build_partitions(bench.lake, SYMBOL, plan.hours, now=bench.now, report=bench.reports.append, force=True):
         yield day.hours
 
 

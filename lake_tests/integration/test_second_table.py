@@ -17,6 +17,7 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.build.compaction import run_compaction
+from lake_assets.build.hours import build_partitions
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.inputs.results import HourResult
 from lake_assets.lake import Lake, open_lake
@@ -27,7 +28,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import NotClean, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
-from lake_tests.support.toy_seconds import SECOND, SYMBOL, TOY, TOY_ASSET, build_toy, keep_archive, klines
+from lake_tests.support.toy_seconds import SECOND, SYMBOL, TOY, TOY_ASSET, keep_archive, klines
 
 DAY = timedelta(days=1)
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
@@ -59,7 +60,7 @@ def lake(settings: LakeSettings) -> Iterator[Lake]:
 
 
 def built(lake: Lake, **given: bool) -> list[HourResult]:
-    days = build_toy(lake, SYMBOL, [FIRST, HOLED, REFUSED], now=NOW, report=lambda _: None, **given)
+    days = build_partitions(lake, SYMBOL, [FIRST, HOLED, REFUSED], now=NOW, report=lambda _: None, **given)
     return [result for day in days for result in day.hours]
 
 
@@ -195,7 +196,7 @@ def test_its_asset_materializes_and_checks_each_partition(lake: Lake, settings: 
         assert whole.success
         checks = {each.check_name: each.passed for each in whole.get_asset_check_evaluations()}
         # There is no answer of REST beside the archive, so that nothing was compared.
-        assert checks == {name: True for name in TOY_ASSET.checks if name != "archive_parity"}
+        assert checks == {name: True for name in TOY.checks if name != "archive_parity"}
         event = instance.fetch_materializations(asset.key, limit=1).records[0]
         assert event.partition_key == "2025-11-29"
         assert event.asset_materialization is not None

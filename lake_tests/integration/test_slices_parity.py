@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from lake_assets.build.hours import build_partitions
-from lake_assets.build.spot_rows import KLINE_ROWS
 from lake_assets.slices.days import SliceDay, run_day
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.loop import lattice_of
@@ -39,9 +38,7 @@ def settings(sim: SimulatorServer, tmp_path: Path) -> Iterator[LakeSettings]:
     with bench_on(sim, tmp_path, spot_rest_url=sim.base_url, start=FIRST.date()) as bench:
         bench.at(NOW)
         lake = bench.lake.of(SPOT_KLINES["1m"])
-        days = build_partitions(
-            lake, "BTCUSDT", [FIRST], builder=KLINE_ROWS["1m"], now=NOW, report=bench.reports.append
-        )
+        days = build_partitions(lake, "BTCUSDT", [FIRST], now=NOW, report=bench.reports.append)
         assert [result.status for day in days for result in day.hours] == ["committed"]
         yield bench.settings
 

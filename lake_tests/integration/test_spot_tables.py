@@ -15,10 +15,8 @@ import pytest
 
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
-from lake_assets.build.builder import Builder
 from lake_assets.build.compaction import run_compaction
 from lake_assets.build.hours import build_partitions
-from lake_assets.build.spot_rows import KLINE_ROWS, SECOND_ROWS
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.inputs.results import HourResult
 from lake_assets.lake import Lake, open_lake
@@ -73,19 +71,19 @@ def lake(settings: LakeSettings, traded: pl.DataFrame) -> Iterator[Lake]:
     opened.close()
 
 
-def built(lake: Lake, table: Table, builder: Builder, starts: list[datetime], **given: bool) -> list[HourResult]:
-    days = build_partitions(lake.of(table), SYMBOL, starts, builder=builder, now=NOW, report=lambda _: None, **given)
+def built(lake: Lake, table: Table, starts: list[datetime], **given: bool) -> list[HourResult]:
+    days = build_partitions(lake.of(table), SYMBOL, starts, now=NOW, report=lambda _: None, **given)
     return [result for day in days for result in day.hours]
 
 
 @pytest.fixture(scope="module")
 def seconds(lake: Lake) -> list[HourResult]:
-    return built(lake, SPOT_BARS_1S, SECOND_ROWS, [FIRST + n * HOUR for n in range(24)])
+    return built(lake, SPOT_BARS_1S, [FIRST + n * HOUR for n in range(24)])
 
 
 @pytest.fixture(scope="module")
 def minutes(lake: Lake) -> HourResult:
-    (found,) = built(lake, SPOT_KLINES["1m"], KLINE_ROWS["1m"], [FIRST])
+    (found,) = built(lake, SPOT_KLINES["1m"], [FIRST])
     return found
 
 
@@ -132,7 +130,7 @@ def test_a_quiet_second_is_a_row_and_carries_the_close(lake: Lake, seconds: list
 
 
 def test_building_again_leaves_every_byte(lake: Lake, seconds: list[HourResult]) -> None:
-    again = built(lake, SPOT_BARS_1S, SECOND_ROWS, [FIRST, FIRST + HOUR, FIRST + 5 * HOUR], force=True)
+    again = built(lake, SPOT_BARS_1S, [FIRST, FIRST + HOUR, FIRST + 5 * HOUR], force=True)
     assert [each.status for each in again] == ["unchanged"] * 3
     assert [each.content_hash for each in again] == [seconds[n].content_hash for n in (0, 1, 5)]
 

@@ -14,10 +14,11 @@ from lake_assets.dagster_names import partition_key, partition_start, table_job
 from lake_assets.inputs.results import ArchiveResult, DayResult, HourResult
 from lake_assets.lake import Lake, open_lake
 from lake_assets.metadata import table_key, vision_key
+from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.validation.outcome import CheckOutcome, CheckSpec
+from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
@@ -28,11 +29,12 @@ LAYOUT = TableLayout(
     name="spot_toy", title="toy", market="spot", market_directory="spot", directory="toy_1s",
     grain=timedelta(seconds=1), span="day", row_stream=STREAM.name, tiers=("month",),
 )  # fmt: skip
+CHECKS = {"whole": CheckSpec("whole", "error", gate=True, text="All {row}s of the {span} are there")}
 TOY = Table(
     layout=LAYOUT, columns=UM_MINUTE.columns[:3], streams=(StreamUse(stream=STREAM, silence="nothing"),),
     primary_key=("symbol", "timestamp"), sort_order=("timestamp",),
+    builder="nobody:NONE", checks=CHECKS,
 )  # fmt: skip
-CHECKS = {"whole": CheckSpec("whole", "error", gate=True, text="All seconds of the day are there")}
 KEY = table_key(LAYOUT, SYMBOL)
 NOW = datetime(2026, 11, 20, 6, tzinfo=UTC)
 DAYS = [datetime(2026, 11, day, tzinfo=UTC) for day in (18, 19, 20)]
@@ -76,7 +78,7 @@ def settings(tmp_path: Path) -> LakeSettings:
 
 def test_days_of_another_market_are_built_recorded_and_judged_one_by_one(tmp_path: Path) -> None:
     build = Scripted([])
-    asset = build_table_asset(TableAsset(TOY, "Toy of {symbol}.", CHECKS, build), SYMBOL, settings(tmp_path))
+    asset = build_table_asset(TableAsset(TOY, "Toy of {symbol}.", build=build), SYMBOL, settings(tmp_path))
     keys = [partition_key(LAYOUT, day) for day in DAYS]
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     with dg.DagsterInstance.ephemeral() as instance:
@@ -98,7 +100,7 @@ def test_days_of_another_market_are_built_recorded_and_judged_one_by_one(tmp_pat
 
 def test_its_names_are_its_markets_and_meet_none_of_another(tmp_path: Path) -> None:
     given = settings(tmp_path)
-    asset = build_table_asset(TableAsset(TOY, "{symbol}", CHECKS, Scripted([])), SYMBOL, given)
+    asset = build_table_asset(TableAsset(TOY, "{symbol}", build=Scripted([])), SYMBOL, given)
     (spec,) = asset.specs
     assert KEY.to_user_string() == "spot/BTCUSDT/toy_1s"
     assert (asset.op.name, table_job(LAYOUT), spec.group_name) == ("spot_toy_1s_btcusdt", "spot_toy_1s_days", "toy_1s")

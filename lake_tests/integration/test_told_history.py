@@ -68,7 +68,7 @@ def test_a_lost_history_shows_hours_archives_and_checks_again(bench: Bench) -> N
     before = bench.committed()
     told = tell()
     rows = bench.lake.ledger.partitions(SYMBOL, DAY, PUBLISHED)
-    said = [outcome for row in rows for outcome in outcomes_from_json(row.checks) if not outcome.empty]
+    said = [outcome for row in rows for outcome in outcomes_from_json(row.checks, UM_MINUTE.checks)]
     assert told["/".join(KEY.path)] == (0, 4, len(said))
     assert told["/".join(vision_key(SYMBOL, "klines_1m").path)] == (0, 1, 0)
     partitions = {partition_key(UM_MINUTE.layout, row.start): row for row in rows}
@@ -85,7 +85,8 @@ def test_a_lost_history_shows_hours_archives_and_checks_again(bench: Bench) -> N
         assert statuses(instance, "continuity") == dict.fromkeys(partitions, "SUCCEEDED")
         coverage = statuses(instance, "source_coverage")
         assert coverage == {
-            key: "SUCCEEDED" if next(o for o in outcomes_from_json(row.checks) if o.name == "source_coverage").passed
+            key: "SUCCEEDED"
+            if next(o for o in outcomes_from_json(row.checks, UM_MINUTE.checks) if o.name == "source_coverage").passed
             else "FAILED"
             for key, row in partitions.items()
         }  # fmt: skip

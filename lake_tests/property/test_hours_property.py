@@ -54,7 +54,7 @@ class Raw:
         if change is not None:
             sources = {name: changed(found, change) for name, found in sources.items()}
         end = wanted[-1] + HOUR
-        return build_rows(Inputs(sources, wanted, wanted[0], end, max_ffill)).frame
+        return build_rows(Inputs(UM_MINUTE, sources, wanted, wanted[0], end, max_ffill)).frame
 
     def day(self, max_ffill: int) -> pl.DataFrame:
         if max_ffill not in self.days:
@@ -129,7 +129,7 @@ def test_a_day_at_once_equals_its_hours_in_any_groups(raw: Raw, cuts: set[int], 
 def test_hours_between_those_that_are_wanted_do_not_show(raw: Raw, wanted: set[int]) -> None:
     chosen = [DAY + hour * HOUR for hour in sorted(wanted)]
     span = hours(min(wanted), max(wanted) + 1, DAY)
-    frame = build_rows(Inputs(raw.sources(span, 60), chosen, chosen[0], chosen[-1] + HOUR, 60)).frame
+    frame = build_rows(Inputs(UM_MINUTE, raw.sources(span, 60), chosen, chosen[0], chosen[-1] + HOUR, 60)).frame
     assert frame.equals(raw.day(60).filter(pl.col("timestamp").dt.truncate("1h").is_in(chosen)))
 
 

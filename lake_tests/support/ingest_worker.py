@@ -13,7 +13,7 @@ from datetime import datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.lake import open_lake
 from lake_resources.settings import LakeSettings
 from lake_tests.support.simulated_lake import SYMBOL
@@ -31,6 +31,6 @@ def start_builder(settings: LakeSettings, hours: Sequence[datetime], now: dateti
 
 def _build(settings: dict[str, object], hours: list[datetime], now: datetime) -> None:
     lake = open_lake(LakeSettings(**settings), clock=lambda: now, sleep=lambda _: None)  # type: ignore[arg-type]
-    days = list(build_hours(lake, SYMBOL, hours, now=now, report=lambda _: None))
+    days = list(build_partitions(lake, SYMBOL, hours, now=now, report=lambda _: None))
     Path(lake.catalog.root, f"done-{os.getpid()}").touch()
     os._exit(any(hour.failed for day in days for hour in day.hours))

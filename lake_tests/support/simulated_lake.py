@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_assets.build.hours import build_hours
+from lake_assets.build.hours import build_partitions
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.lake import Lake, open_lake
@@ -57,7 +57,7 @@ class Bench:
 
     def build(self, hours: Iterable[datetime], symbol: str = SYMBOL) -> list[HourResult]:
         """Build hours, all results in order."""
-        days = build_hours(self.lake, symbol, list(hours), now=self.now, report=self.reports.append)
+        days = build_partitions(self.lake, symbol, list(hours), now=self.now, report=self.reports.append)
         return [hour for day in days for hour in day.hours]
 
     def archives(self, stream: str, *periods: str) -> list[ArchiveResult]:

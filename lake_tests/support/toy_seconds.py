@@ -14,14 +14,13 @@ import polars as pl
 
 from lake_assets.assets.table_asset import TableAsset
 from lake_assets.build.builder import Builder, Inputs, Made
-from lake_assets.build.hours import build_partitions
 from lake_assets.lake import Lake
 from lake_assets.schema.column import NOT_NEGATIVE, POSITIVE, Column
 from lake_assets.schema.column_set import numbered
 from lake_assets.schema.rolling import BAR_START, FIRST, HIGHEST, LAST, LOWEST, NOT_DERIVABLE, SUM
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
-from lake_assets.validation.outcome import CHECKS
+from lake_assets.validation.outcome import BAR_CHECKS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.layout import TableLayout
@@ -67,6 +66,8 @@ TOY = Table(
     streams=(StreamUse(stream=KLINES_1S, required=True, silence="refused"),),
     primary_key=("symbol", "timestamp"),
     sort_order=("timestamp",),
+    builder="lake_tests.support.toy_seconds:TOY_ROWS",
+    checks=BAR_CHECKS,
     export_mark="toy",
 )  # fmt: skip
 
@@ -80,14 +81,9 @@ def toy_rows(inputs: Inputs) -> Made:
     return Made(rows.with_columns(swing=pl.col("high") - pl.col("low")).select(TOY.names).cast(TOY.polars_schema))
 
 
-build_toy = partial(build_partitions, builder=Builder(toy_rows))
+TOY_ROWS = Builder(toy_rows)
 
-TOY_ASSET = TableAsset(
-    TOY,
-    "Seconds of {symbol}.",
-    {name: check for name, check in CHECKS.items() if name != "trades_vs_klines"},
-    build_toy,
-)
+TOY_ASSET = TableAsset(TOY, "Seconds of {symbol}.")
 
 
 def klines(day: datetime, missing: Sequence[int] = ()) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 from lake_assets.schema.known_damage import Damage
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import trade_features
-from lake_assets.validation.outcome import CheckOutcome, outcomes_from_json, outcomes_to_json
+from lake_assets.validation.outcome import CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import UM_STREAMS
@@ -94,9 +94,9 @@ def test_nothing_to_compare_is_empty_and_told_to_nobody() -> None:
     assert outcomes_to_json([check]) == "[]"
     # A ledger of before holds such a row as passed; a failure is told whatever it counted.
     old = '[{"name":"archive_parity","passed":true,"metadata":{"compared":0,"only_archive":0,"only_captured":0}}]'
-    assert outcomes_from_json(old) == ()
-    assert len(outcomes_from_json(old.replace("true", "false"))) == 1
-    assert len(outcomes_from_json('[{"name":"required_columns","passed":true,"metadata":{"nulls":0}}]')) == 1
+    assert outcomes_from_json(old, CHECKS) == ()
+    assert len(outcomes_from_json(old.replace("true", "false"), CHECKS)) == 1
+    assert len(outcomes_from_json('[{"name":"required_columns","passed":true,"metadata":{"nulls":0}}]', CHECKS)) == 1
     assert not archive_parity([compare(klines(), klines()[1:])]).empty
     assert set(check.metadata) == set(archive_parity([compare(klines(), klines()[1:])]).metadata)
 

@@ -17,7 +17,7 @@ from lake_assets.lake import Lake
 from lake_assets.quality.certificate import certify
 from lake_assets.quality.month_card import month_window, report_card
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.validation.outcome import outcomes_from_json
+from lake_assets.validation.outcome import CHECKS, outcomes_from_json
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.reader import scan
 from lake_tests.bench.year.must import VALUES, Finding, minute, stretch
@@ -84,7 +84,7 @@ def ledger_findings(lake: Lake, span: Span, symbol: str, now: datetime) -> Itera
 def _of_hour(partition: Partition, current: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
     """What is unusual about a committed hour; `current` has the sha256 of each archive by stream and period."""
     symbol, hour = partition.symbol, partition.start
-    for check in outcomes_from_json(partition.checks):
+    for check in outcomes_from_json(partition.checks, CHECKS):
         if not check.passed:
             yield Finding("checks", symbol, minute(hour), check.name)
     for name, ref in partition.sources.items():
