@@ -94,11 +94,11 @@ def table_store(root: Path, ledger_url: str, table: Table) -> TableStore:
     return TableStore(root, LedgerEngine(ledger_url, root=root), table.layout, table)
 
 
-def open_at_rest(settings: LakeSettings, *, clock: Clock = system_clock) -> LakeAtRest:
-    """Open a lake that is there: a mistyped root is not created by looking at it.
+def open_at_rest(settings: LakeSettings, table: Table = UM_MINUTE, *, clock: Clock = system_clock) -> LakeAtRest:
+    """Open a table of a lake that is there: a mistyped root is not created by looking at it.
 
     Raises:
         SettingsError: there is none, or it belongs to another exchange.
     """
     require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
-    return LakeAtRest(store_of(settings), clock, settings.safety_lag_minutes)
+    return LakeAtRest(store_of(settings, table), clock, settings.safety_lag_minutes)

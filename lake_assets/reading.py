@@ -16,6 +16,7 @@ from lake_assets.exports.export import ExportRequest, scan_export
 from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
 from lake_assets.schema.table import Table
+from lake_assets.tables.declared import table_named
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
 from lake_resources.clock import Clock, system_clock
@@ -85,7 +86,7 @@ class LoadOptions(TypedDict, total=False):
     """What `load` takes by name, all of it optional.
 
     Attributes:
-        table: a declared table, default the minute table.
+        table: a declared table or its name (`bars_1s`, `klines_1m`), default the minute table.
         timeframe: the table's own (`1m` of the minute table, which is the default), or bars of a longer one up to `1d`,
             aligned to UTC midnight, with the further columns `minutes` (`seconds` of a table of seconds) and `complete`
             next to the time.
@@ -98,7 +99,7 @@ class LoadOptions(TypedDict, total=False):
         clock: says which rows must exist by now.
     """
 
-    table: Table
+    table: Table | str
     timeframe: Timeframe
     incomplete: Incomplete
     require: Require
@@ -130,7 +131,8 @@ def load(
         StorageError: a file of the window has other rows, or rows of another time, than were committed. That its bytes
             are those that were committed is what `verify` tells, once the rows are collected.
     """
-    settings, table = options.get("settings") or LakeSettings(), options.get("table", UM_MINUTE)
+    settings, asked = options.get("settings") or LakeSettings(), options.get("table", UM_MINUTE)
+    table = table_named(asked) if isinstance(asked, str) else asked
     store, require = _open(settings, table), options.get("require", "any")
     request = ExportRequest(
         start,

@@ -52,7 +52,7 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "Judge it": (
         ("audit", "commands_audit", "Compare files, ledger and Dagster for every hour of a range."),
-        ("holes", "commands_holes", "List every hole of the minute table, explained and unexplained."),
+        ("holes", "commands_holes", "List every hole of a table, explained and unexplained."),
         (
             "judge",
             "commands_judge",

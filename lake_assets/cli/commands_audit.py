@@ -22,13 +22,14 @@ from lake_assets.audit.scan import Progress as Told
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.cli.asked_range import audit_window
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import coloured, messages, show_json, terminal
-from lake_assets.dagster_names import hour_of, minute_names
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.dagster_names import partition_start, table_names
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.validation.completeness import completeness_pct
-from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError
+from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -47,6 +48,7 @@ def audit(
         DagsterView, typer.Option(help="compare with what Dagster shows; auto: if its webserver answers")
     ] = "auto",
     limit: Annotated[int, typer.Option(min=0, help="wrong hours to list")] = 20,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """Compare files, ledger and Dagster for every hour of a range. Changes nothing.
@@ -57,10 +59,10 @@ def audit(
     Examples: `lake audit` · `lake audit BTCUSDT --years 5` · `lake audit --start 2024-01-01 --end 2024-02-01 --json`
     """
     settings = LakeSettings()
-    lake = open_at_rest(settings)
+    lake = open_at_rest(settings, table)
     console = terminal()
     reports = []
-    for symbol in chosen_symbols(symbols, settings):
+    for symbol in symbols_with(table, symbols, settings):
         first, last = audit_window(lake, symbol, start, end, years)
         reports.append(run_audit(lake, settings, symbol, first, last, full=full, dagster=dagster, quiet=as_json))
     if as_json:
@@ -84,7 +86,8 @@ def run_audit(
     quiet: bool = False,
 ) -> AuditReport:
     """Audit with a progress bar on the terminal."""
-    materialized = None if dagster == "no" else dagster_hours(settings, symbol, required=dagster == "yes")
+    layout = lake.store.layout
+    materialized = None if dagster == "no" else dagster_partitions(settings, layout, symbol, required=dagster == "yes")
     with _progress(symbol, quiet=quiet) as progress:
         return audit_partitions(
             lake.store,
@@ -100,8 +103,10 @@ def run_audit(
         )
 
 
-def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set[datetime] | None:
-    """Hours that Dagster's web UI shows as materialized; None where its webserver does not answer.
+def dagster_partitions(
+    settings: LakeSettings, layout: TableLayout, symbol: str, *, required: bool
+) -> set[datetime] | None:
+    """Partitions of a table that Dagster's web UI shows as materialized; None where its webserver does not answer.
 
     Raises:
         LakeError: it does not answer although it is required, or what answers is no Dagster.
@@ -113,22 +118,22 @@ def dagster_hours(settings: LakeSettings, symbol: str, *, required: bool) -> set
             if required:
                 raise LakeError(f"Dagster's webserver does not answer at {address}", remedy="Start it: `lake up`")
             return None
-        if not api.shows(minute_names(symbol), settings.lake_root):
+        if not api.shows(table_names(layout, symbol), settings.lake_root):
             what = f"Dagster at {address} does not show {symbol} of the lake {settings.lake_root}"
             if required:
                 raise LakeError(what, remedy="Set LAKE_WEBSERVER_PORT to that of this lake")
             messages().print(coloured("not compared with Dagster", "yellow", f": {what}"))
             return None
-        ranges = api.statuses(minute_names(symbol)).partitions
+        ranges = api.statuses(table_names(layout, symbol)).partitions
     except httpx.HTTPError as error:
         raise LakeError(f"{address} is no Dagster webserver: {error}", remedy="Set LAKE_WEBSERVER_PORT") from error
     finally:
         api.close()
     return {
-        hour
+        start
         for found in ranges
         if found.status == "MATERIALIZED"
-        for hour in _hours(hour_of(found.start), hour_of(found.end))
+        for start in _starts(layout, partition_start(layout, found.start), partition_start(layout, found.end))
     }
 
 
@@ -170,10 +175,8 @@ def _codes_table(report: AuditReport) -> Table:
     return table
 
 
-def _hours(first: datetime, last: datetime) -> Iterator[datetime]:
-    while first <= last:
-        yield first
-        first += HOUR
+def _starts(layout: TableLayout, first: datetime, last: datetime) -> Iterator[datetime]:
+    yield from layout.between(first, last + layout.step)
 
 
 @contextmanager

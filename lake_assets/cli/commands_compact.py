@@ -18,11 +18,12 @@ from rich.table import Table
 from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.build.compaction import Step, plan_compaction, run_compaction
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, Symbols
 from lake_assets.cli.printing import show_error, show_json, terminal
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.cli.view_warnings import show_views
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import LedgerError, NotYet
+from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import Cleared, clear
 from lake_resources.storage.duckdb_views import remake_views
@@ -42,6 +43,7 @@ def compact(
         float | None,
         typer.Option(min=0, help="grace before removal, default LAKE_COMPACT_GRACE_HOURS", show_default=False),
     ] = None,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """Make one file of each closed day and month; readers do not notice. Removes nothing without --remove.
@@ -55,14 +57,14 @@ def compact(
     """
     settings = LakeSettings()
     grace = timedelta(hours=settings.compact_grace_hours if grace_hours is None else grace_hours)
-    lake = open_at_rest(settings)
+    lake = open_at_rest(settings, table)
     console = Console(quiet=True) if as_json else terminal()
     found, damaged = [], False
     for symbol in _held(lake, symbols, settings):
         now = lake.clock()
-        steps = list(plan_compaction(UM_MINUTE, lake.ledger, symbol, now=now))
+        steps = list(plan_compaction(table, lake.ledger, symbol, now=now))
         result = _counts(symbol, steps, dry_run)
-        console.print(_table(symbol, steps))
+        console.print(_table(table.layout, symbol, steps))
         errors: list[str] = []
         if not dry_run:
             with _collected(symbol, errors):
@@ -88,7 +90,7 @@ def _held(lake: LakeAtRest, symbols: list[str] | None, settings: LakeSettings) -
     Raises:
         NotYet: no hour of it is committed.
     """
-    chosen = chosen_symbols(symbols, settings)
+    chosen = symbols_with(lake.table, symbols, settings)
     empty = [symbol for symbol in chosen if lake.ledger.first_partition(symbol) is None]
     if empty and (symbols or len(empty) == len(chosen)):
         raise NotYet(
@@ -111,13 +113,14 @@ def _collected(symbol: str, errors: list[str]) -> Iterator[None]:
 def _work(lake: LakeAtRest, symbol: str, now: datetime, console: Console, result: dict[str, Any]) -> None:
     """Counts of what was done are in the result also when a damaged period ends it with an error."""
     done = Counter[str]()
-    for one in run_compaction(UM_MINUTE, lake.store, symbol, now=now, clock=lake.clock):
+    for one in run_compaction(lake.table, lake.store, symbol, now=now, clock=lake.clock):
         done[one.status] += 1
         done["bytes_read"] += one.input_bytes
         done["bytes_written"] += one.size_bytes
         result |= done
         console.print(
-            f"{symbol} {one.period.name}: {one.status}, {one.partitions} hours, {one.row_count:,} rows,"
+            f"{symbol} {one.period.name}: {one.status}, {one.partitions} {lake.store.layout.span}s,"
+            f" {one.row_count:,} rows,"
             f" {one.input_bytes / 1e6:.1f} → {one.size_bytes / 1e6:.1f} MB"
         )
 
@@ -134,8 +137,8 @@ def _counts(symbol: str, steps: list[Step], dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _table(symbol: str, steps: list[Step]) -> Table:
-    table = Table(title=f"um/{symbol}/minute: not yet one file", title_justify="left")
+def _table(layout: TableLayout, symbol: str, steps: list[Step]) -> Table:
+    table = Table(title=f"{layout.market}/{symbol}/{layout.directory}: not yet one file", title_justify="left")
     for heading in ("period", "hours", "MB", "what happens"):
         table.add_column(heading, justify="left" if heading in ("period", "what happens") else "right")
     waiting = [step for step in steps if step.waits_for]

@@ -1,4 +1,4 @@
-"""`lake export`, also `lake slice`: rows of the minute table as files, each with its quality certificate.
+"""`lake export`, also `lake slice`: rows of a table as files, each with its quality certificate.
 
 Belongs here: the command. Does not belong here: reading and writing (`exports.export`).
 """
@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from lake_assets.at_rest import open_at_rest
-from lake_assets.cli.options import INSTANT, AsJson, Symbols, chosen_symbols, end_minute, first_minute
+from lake_assets.cli.options import INSTANT, AsJson, Symbols, end_minute, first_minute
 from lake_assets.cli.printing import show_json, terminal
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.exports.export import ExportRequest, ExportTarget, Format, write_exports
 from lake_assets.quality.certificate import Require
-from lake_assets.transforms.rollup import Incomplete, Timeframe
+from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -32,7 +33,10 @@ def export(
         typer.Option(parser=end_minute, metavar="TIME", help="first minute after the range; seconds round up"),
     ],
     symbols: Symbols = None,
-    tf: Annotated[Timeframe, typer.Option(help="length of a row")] = "1m",
+    table: ChosenTable = MINUTES,
+    tf: Annotated[
+        Timeframe | None, typer.Option(help="length of a row, default that of the table", show_default=False)
+    ] = None,
     columns: Annotated[str, typer.Option(help="column names, comma separated; default all", show_default=False)] = "",
     form: Annotated[Format, typer.Option("--format", help="kind of file")] = "parquet",
     out: Annotated[Path, typer.Option(help="directory for the files, created where absent")] = Path("slices"),
@@ -48,16 +52,17 @@ def export(
     rows are, where they came from, what is missing and why, and their hash.
 
     Examples: `lake export BTCUSDT --start 2024-01-01 --end 2024-02-01 --tf 1h --format csv` ·
-    `lake export --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean`
+    `lake export --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean` ·
+    `lake export SOLUSDT --table bars_1s --start 2024-01-01 --end 2024-01-02`
     """
     settings = LakeSettings()
-    lake = open_at_rest(settings)
+    lake = open_at_rest(settings, table)
     console, files = terminal(), list[dict[str, Any]]()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
-    request = ExportRequest(start, end, tf, wanted or None, incomplete, require)
+    request = ExportRequest(start, end, tf or own_timeframe(table), wanted or None, incomplete, require)
     for written in write_exports(
         lake.store,
-        chosen_symbols(symbols, settings),
+        symbols_with(table, symbols, settings),
         request,
         ExportTarget(out, form, settings.exchange),
         now=lake.clock(),
@@ -70,16 +75,16 @@ def export(
                 | found.as_json()
             )
             continue
-        state = "clean" if found.clean else f"{found.unexplained_rows} minutes missing without an explanation"
+        state = "clean" if found.clean else f"{found.unexplained_rows} {table.row_word}s missing without an explanation"
         if found.unexplained_gaps:
             state += (
                 f"; NULL for lack of a source: {', '.join(dict.fromkeys(g.column for g in found.unexplained_gaps))}"
             )
         if written.incomplete_bars:
-            state += f"; {written.incomplete_bars:,} bars lack minutes (complete is false)"
+            state += f"; {written.incomplete_bars:,} bars lack {table.row_word}s (complete is false)"
         console.print(
             f"{written.path}: {written.row_count:,} rows; {found.present_rows:,} of {found.expected_rows:,}"
-            f" minutes ({found.completeness_pct:.2f} %), {state}"
+            f" {table.row_word}s ({found.completeness_pct:.2f} %), {state}"
         )
     if as_json:
         show_json(files)

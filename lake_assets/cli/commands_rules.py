@@ -17,8 +17,10 @@ from lake_assets.at_rest import open_at_rest
 from lake_assets.audit.rulepack_bars import check_bars, check_file, check_klines, parse_step
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import coloured, show_json, terminal
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.transforms.rollup import own_timeframe
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import RULES, RulepackResult
 from lake_assets.windows import floor_minute
@@ -36,10 +38,14 @@ def validate_rules(
     start: Start = None,
     end: End = None,
     source: Annotated[
-        Literal["bars", "klines"], typer.Option(help="bars: the minute table; klines: the raw klines it is built from")
+        Literal["bars", "klines"], typer.Option(help="bars: the table; klines: the raw klines it is built from")
     ] = "bars",
     file: Annotated[Path | None, typer.Option(help="a Parquet or CSV file with OHLC instead of the lake")] = None,
-    tf: Annotated[str, typer.Option(help="distance of the bars of --file: 1s, 1m, 1h …")] = "1m",
+    table: ChosenTable = MINUTES,
+    tf: Annotated[
+        str | None,
+        typer.Option(help="distance of the bars of --file: 1s, 1m, 1h …; default the table's", show_default=False),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="write the Markdown report to this file")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,23 +57,26 @@ def validate_rules(
     Examples: `lake validate-rules BTCUSDT --start 2024-01-01 --end 2024-02-01 --report january.md` ·
     `lake validate-rules --file bars_1h.parquet --tf 1h`
     """
-    settings = LakeSettings()
+    settings, own = LakeSettings(), own_timeframe(table)
     if file is not None:
-        step = parse_step(tf)
+        step = parse_step(tf or own)
         results = [check_file(file, start, end, step)]
-    elif tf != "1m":
-        raise SettingsError(f"the lake has bars of 1m, not of {tf}", remedy="Give --file, or leave --tf out")
+    elif tf not in (None, own):
+        raise SettingsError(
+            f"the {table.layout.title} has bars of {own}, not of {tf}",
+            remedy="Give --file or --table, or leave --tf out",
+        )
     else:
-        lake = open_at_rest(settings)
+        lake = open_at_rest(settings, table)
         check = check_bars if source == "bars" else check_klines
         results = []
-        for symbol in chosen_symbols(symbols, settings):
+        for symbol in symbols_with(table, symbols, settings):
             latest = floor_minute(lake.clock() - timedelta(minutes=lake.safety_lag_minutes))
             first, last = audit_window(lake, symbol, start, end, None, latest=latest)
             results.append(check(lake, symbol, first, last))
     verdict = overall(results)
     if report is not None:
-        page = render(results, timeframe=tf, source=str(file or source), generated=system_clock())
+        page = render(results, timeframe=tf or own, source=str(file or source), generated=system_clock())
         replace_text(report, page)
     if as_json:
         show_json([_json(result) for result in results])

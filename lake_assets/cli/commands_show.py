@@ -13,9 +13,9 @@ from rich.table import Table
 
 from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.lake_tables import archives_table, hours_table, missing_table
-from lake_assets.cli.options import AsJson, Symbol, Symbols, chosen_symbols, symbol_name, utc_day
+from lake_assets.cli.options import AsJson, Symbol, Symbols, symbol_name, utc_day
 from lake_assets.cli.printing import show_json, terminal
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.validation.hour_verdict import outcomes_now
 from lake_assets.windows import floor_minute
 from lake_resources.clock import MINUTE
@@ -31,15 +31,16 @@ def show(
     day: Annotated[
         date | None, typer.Option(parser=utc_day, metavar="DAY", help="UTC day, e.g. 2024-01-31; default today")
     ] = None,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """List the hours and archives of a day, with sources and check results.
 
-    Example: lake show BTCUSDT --day 2026-01-31
+    Examples: `lake show BTCUSDT --day 2026-01-31` · `lake show SOLUSDT --table bars_1s`
     """
     settings = LakeSettings()
-    lake = open_at_rest(settings)
-    if symbol not in settings.symbols and not lake.ledger.is_known(symbol):
+    lake = open_at_rest(settings, table)
+    if symbol not in symbols_with(table, None, settings) and not lake.ledger.is_known(symbol):
         raise NotYet(
             f"nothing was looked at: the lake {settings.lake_root} knows no {symbol}",
             remedy="Name a symbol of LAKE_SYMBOLS, or one that `lake show-watermark` lists",
@@ -48,12 +49,12 @@ def show(
     end = start + timedelta(days=1)
     if not as_json:
         console = terminal()
-        console.print(archives_table(lake.ledger, symbol, UM_MINUTE.uses, start, end))
+        console.print(archives_table(lake.store, symbol, start, end))
         console.print(hours_table(lake.store, symbol, start, end))
         return
-    archives = [row for stream in UM_MINUTE.uses for row in lake.ledger.archives_between(symbol, stream, start, end)]
+    archives = [row for stream in table.uses for row in lake.ledger.archives_between(symbol, stream, start, end)]
     hours = [
-        vars(row) | {"checks": list(outcomes_now(row.checks, row.verdict, row.verdict_detail, lake.table.checks))}
+        vars(row) | {"checks": list(outcomes_now(row.checks, row.verdict, row.verdict_detail, table.checks))}
         for row in lake.ledger.partitions(symbol, start, end)
     ]
     quarantined = lake.ledger.quarantined(symbol, start, end)
@@ -65,13 +66,15 @@ def show(
 @app.command()
 def missing(
     symbol: Annotated[str | None, typer.Argument(parser=symbol_name, metavar="SYMBOL", help="only this symbol")] = None,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """List sources that were asked for and had nothing, still open.
 
-    Example: lake missing BTCUSDT
+    Examples: `lake missing BTCUSDT` · `lake missing --table bars_1s`
     """
-    rows = open_at_rest(LakeSettings()).ledger.missing_sources(symbol)
+    found = open_at_rest(LakeSettings(), table).ledger.missing_sources(symbol)
+    rows = [row for row in found if row.stream in table.uses]
     if as_json:
         show_json(rows)
     else:
@@ -79,17 +82,17 @@ def missing(
 
 
 @app.command("show-watermark")
-def show_watermark(symbols: Symbols = None, as_json: AsJson = False) -> None:
+def show_watermark(symbols: Symbols = None, table: ChosenTable = MINUTES, as_json: AsJson = False) -> None:
     """Print up to which minute each symbol is accounted for.
 
     Example: lake show-watermark BTCUSDT
     """
     settings = LakeSettings()
-    lake = open_at_rest(settings)
+    lake = open_at_rest(settings, table)
     now = floor_minute(lake.clock())
     found = [
         (symbol, lake.ledger.first_partition(symbol), lake.ledger.watermark(symbol))
-        for symbol in chosen_symbols(symbols, settings)
+        for symbol in symbols_with(table, symbols, settings)
     ]
     if as_json:
         show_json(
@@ -104,12 +107,12 @@ def show_watermark(symbols: Symbols = None, as_json: AsJson = False) -> None:
             ]
         )
         return
-    table = Table(title="watermarks", title_justify="left")
+    shown = Table(title="watermarks", title_justify="left")
     for heading in ("symbol", "first hour", "watermark (UTC)", "behind"):
-        table.add_column(heading)
+        shown.add_column(heading)
     for symbol, first, mark in found:
         if first is None or mark is None:
-            table.add_row(symbol, "-", "No watermark found", "-")
+            shown.add_row(symbol, "-", "No watermark found", "-")
         else:
-            table.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", f"{mark:%Y-%m-%d %H:%M}", str(now - mark - MINUTE))
-    terminal().print(table)
+            shown.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", f"{mark:%Y-%m-%d %H:%M}", str(now - mark - MINUTE))
+    terminal().print(shown)

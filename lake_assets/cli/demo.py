@@ -81,7 +81,7 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     newest = api.launch_backfill([newest_feed_hour(now)], title="demo: newest hour of the BTCUSDT 1H table")
     follow(api, stack, {"1H table, newest hour": newest}, console)
     for symbol in settings.symbols:
-        console.print(archives_table(lake.ledger, symbol, UM_MINUTE.uses, archive_day, archive_day + DAY))
+        console.print(archives_table(lake.store, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.store, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.store, symbol, today, now + HOUR))
     print_feed(settings, api, console)

@@ -19,28 +19,39 @@ from lake_assets.schema.table import Table as Declared
 from lake_assets.validation.hour_verdict import outcomes_now
 from lake_resources.binance.um_streams import AGG_TRADES, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.ledger.ledger import Ledger, MissingSource, Partition
+from lake_resources.storage.ledger.ledger import MissingSource, Partition
+
+_SHOWN_AS = {
+    KLINES_1M.name: "klines",
+    AGG_TRADES.name: "aggTrades",
+    METRICS.name: "metrics",
+    FUNDING_RATE.name: "funding",
+}
+"""Streams that have a column in the table of partitions, with its heading."""
 
 
 def hours_table(store: TableStore, symbol: str, start: datetime, end: datetime) -> Table:
-    """One line per committed or rejected hour of `[start, end)`: rows, sources, check results, file."""
+    """One line per committed or rejected partition of `[start, end)`: rows, sources, check results, file."""
+    layout = store.layout
     pattern = _short(store.catalog, store.catalog.partition_path(symbol, start)).replace(
         f"day={start:%d}/hour={start:%H}", "day=DD/hour=HH"
     )
+    # What no row can do without, and of the rest what people ask after.
+    streams = [name for name in store.table.uses if name in _SHOWN_AS or name == store.table.row_stream]
     table = Table(
-        title=f"um/{symbol}/minute, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+        title=f"{layout.market}/{symbol}/{layout.directory}, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
         caption=pattern,
         title_justify="left",
         caption_justify="left",
     )
-    for heading in ("hour", "rows", "klines", "aggTrades", "metrics", "funding", "checks", "content"):
+    for heading in (layout.span, "rows", *(_SHOWN_AS.get(name, name) for name in streams), "checks", "content"):
         table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
     committed = {row.start: row for row in store.ledger.partitions(symbol, start, end)}
     rejected = {entry.start: entry for entry in store.ledger.quarantined(symbol, start, end)}
     for hour in sorted(committed.keys() | rejected.keys()):
         if hour in committed:
             row = committed[hour]
-            kinds = [row.sources[stream.name].kind for stream in (KLINES_1M, AGG_TRADES, METRICS, FUNDING_RATE)]
+            kinds = [row.sources[name].kind if name in row.sources else "-" for name in streams]
             rows = str(row.row_count) if row.row_count == row.expected_rows else f"{row.row_count}/{row.expected_rows}"
             table.add_row(f"{hour:%m-%d %H:%M}", rows, *kinds, _checks(store.table, row), row.content_hash[:8])
         if hour in rejected:
@@ -48,25 +59,25 @@ def hours_table(store: TableStore, symbol: str, start: datetime, end: datetime) 
             table.add_row(
                 f"{hour:%m-%d %H:%M}",
                 "-",
-                *["-"] * 4,
+                *["-"] * len(streams),
                 coloured(f"quarantine: {', '.join(entry.codes)}", "red"),
                 entry.path,
             )
     return table
 
 
-def archives_table(ledger: Ledger, symbol: str, streams: Iterable[str], start: datetime, end: datetime) -> Table:
-    """One line per archive file that covers part of `[start, end)`."""
+def archives_table(store: TableStore, symbol: str, start: datetime, end: datetime) -> Table:
+    """One line per archive file of the table's streams that covers part of `[start, end)`."""
     table = Table(
         title=f"vision/{symbol}",
-        caption=f"vision/futures/um/STREAM/symbol={symbol}/PERIOD-SHA256.parquet",
+        caption=f"vision/{store.layout.market_directory}/STREAM/symbol={symbol}/PERIOD-SHA256.parquet",
         title_justify="left",
         caption_justify="left",
     )
     for heading in ("stream", "period", "rows", "CHECKSUM", "sha256"):
         table.add_column(heading, justify="right" if heading == "rows" else "left", no_wrap=True)
-    for stream in streams:
-        for row in ledger.archives_between(symbol, stream, start, end):
+    for stream in store.table.uses:
+        for row in store.ledger.archives_between(symbol, stream, start, end):
             table.add_row(stream, row.period, f"{row.row_count:,}", row.checksum_verdict, row.sha256[:12])
     return table
 

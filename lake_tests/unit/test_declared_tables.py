@@ -9,10 +9,11 @@ import pytest
 from lake_assets.assets.table_list import TABLE_ASSETS
 from lake_assets.build.builder import builder_of
 from lake_assets.schema.table import Table
-from lake_assets.tables.declared import TABLES
+from lake_assets.tables.declared import TABLES, table_named
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECKS, GATE_CHECKS, TRADES_VS_KLINES, outcomes_from_json
+from lake_resources.errors import SettingsError
 
 EVERY = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 
@@ -55,3 +56,16 @@ def test_every_declared_table_is_an_asset_and_has_places_of_its_own() -> None:
     assert [shown.table for shown in TABLE_ASSETS] == [table for table in TABLES.values() if table.streams]
     places = [(table.layout.market, table.layout.directory) for table in TABLES.values()]
     assert len(set(places)) == len(places) == len(TABLES)
+
+
+@EVERY
+def test_a_table_is_found_by_its_name(table: Table) -> None:
+    assert table_named(table.name) is table
+
+
+def test_a_table_is_found_by_its_directory_and_an_unknown_one_is_told() -> None:
+    assert table_named("minute") is UM_MINUTE
+    assert table_named(" BARS_1S ") is SPOT_BARS_1S
+    assert table_named("klines_1m").name == "spot_klines_1m"
+    with pytest.raises(SettingsError, match=r"there is no table 'candles'\. One of bars_1s, klines_15m"):
+        table_named("candles")
