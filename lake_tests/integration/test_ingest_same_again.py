@@ -130,7 +130,8 @@ def test_less_of_an_hour_never_replaces_more(bench: Bench) -> None:
     assert after.status == "kept_better"
     assert "agg_trades=rest" in after.reason
     assert after.content_hash == before.content_hash == bench.committed()[hour]
-    assert after.outcomes == before.outcomes, "checks are those of the hour that is committed"
+    said = tuple(each for each in before.outcomes if not each.empty)
+    assert after.outcomes == said, "checks are those of the hour that is committed, as the ledger keeps them"
     assert after.frame is not None
     assert after.frame.equals(before.frame)
     assert any("not on the disk" in line for line in bench.reports)
