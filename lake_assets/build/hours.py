@@ -145,10 +145,6 @@ def build_partitions(
             yield _build_day(order, list(day))
 
 
-build_hours = build_partitions
-"""The name by which partitions of an hour are built."""
-
-
 def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     lake, symbol, layout, now = order.lake, order.symbol, order.layout, order.now
     lag = 0 if order.provisional else lake.safety_lag_minutes

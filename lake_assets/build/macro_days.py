@@ -142,10 +142,12 @@ def _build(lake: Lake, symbol: str, ticker: str, day: _Day, now: datetime) -> Ho
     expected_end = day.end if closed else _known_until(day, now)
     _declare_closed(lake, symbol, ticker, day)
     _declare_silent(lake, symbol, ticker, day, merged, now)
-    window = PartitionWindow(day.start, expected_end)
+    # The running minute need not be there; where it is, the gate judges it like any other.
+    newest = merged["ts"].max()
+    last = expected_end if not isinstance(newest, datetime) else max(expected_end, newest + MINUTE)
+    window = PartitionWindow(day.start, last)
     holes = lake.ledger.known_holes(symbol, day.start, day.end)
-    judged = merged.filter(pl.col("ts") < expected_end)
-    outcomes = gate(MACRO_MINUTE, judged, [window], holes)[day.start]
+    outcomes = gate(MACRO_MINUTE, merged, [window], holes)[day.start]
     reasons = _reasons(outcomes)
     verdict = hour_verdict(outcomes, reasons, closed=closed)
     outcomes = [*outcomes, verdict_outcome(verdict)]

@@ -182,3 +182,20 @@ def test_the_first_run_asks_for_more_days(macro: Macro) -> None:
     later = request_macro_days(macro.settings, tick).tags
     assert (later[RANGE_START], later[RANGE_END]) == ("2026-11-27", "2026-11-28")
     assert sum((each.end - each.start) // MINUTE for each in sessions("SPY", HALF, SATURDAY)) == 210
+
+
+def test_the_running_minute_passes_the_gate_too(macro: Macro) -> None:
+    class Broken(YahooMinutes):
+        """Yahoo, whose newest minute has its high below its low."""
+
+        def minutes(self, ticker: str, start: datetime, end: datetime, *, now: datetime) -> MinutesAnswer:
+            found = super().minutes(ticker, start, end, now=now)
+            newest = pl.col("ts") == pl.col("ts").max()
+            broken = pl.when(newest).then(pl.col("low") / 2).otherwise(pl.col("high"))
+            return replace(found, frame=found.frame.with_columns(high=broken))
+
+    macro.yahoo = Broken(macro.sim.base_url, macro.settings.lake_root / "cache")
+    (found,) = macro.build(NOON, "SPY", WEDNESDAY)
+    assert found.status == "quarantined"
+    assert "ohlc" in found.reason
+    assert macro.lake.ledger.partition("SPY", WEDNESDAY) is None
