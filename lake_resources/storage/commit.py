@@ -443,6 +443,7 @@ def _settle(store: Store, symbol: str) -> tuple[list[datetime], list[datetime]]:
             elif final.is_file() and file_hash(final) == row.content_hash:
                 fsync_dirs([final.parent])
             else:
+                temp.unlink(missing_ok=True)  # before its intent goes: afterwards nothing knows of it
                 forgotten.append(row.start)
                 continue
             finished.append(row.start)

@@ -172,7 +172,11 @@ class StagingWriter:
         self._arrow = _arrow(pl.DataFrame(schema=self._schema)).schema
         with disk_errors(f"stage {self._path}"):
             temp_dir.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._path, self._arrow, compression="zstd", **_encodings(self._schema))
+            try:
+                self._writer = pq.ParquetWriter(self._path, self._arrow, compression="zstd", **_encodings(self._schema))
+            except BaseException:  # a full disk has room for the file's name, but not for its first bytes
+                self._path.unlink(missing_ok=True)
+                raise
 
     def write(self, frame: pl.DataFrame) -> None:
         """Append rows.
@@ -227,9 +231,11 @@ class StagingWriter:
 
     def discard(self) -> None:
         """Give up: close and remove the temp file."""
-        with suppress(OSError):  # the footer no longer fits on a full disk, and the file goes away anyway
-            self._writer.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            with suppress(OSError):  # the footer no longer fits on a full disk, and the file goes away anyway
+                self._writer.close()
+        finally:
+            self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

@@ -101,7 +101,10 @@ def test_staging_on_a_full_disk_leaves_nothing(small_disk):
     assert list((small_disk / ".tmp").iterdir()) == []
 
 
-def test_a_staging_writer_on_a_full_disk_leaves_nothing(small_disk):
+@pytest.mark.parametrize("leave", [4096, 65_536])
+def test_a_staging_writer_on_a_full_disk_leaves_nothing(small_disk, leave):
+    fill(small_disk, leave)
+
     def write():
         with StagingWriter(small_disk / ".tmp", SCHEMA, {}, row_group_rows=20_000) as writer:
             for _ in range(20):
@@ -110,6 +113,15 @@ def test_a_staging_writer_on_a_full_disk_leaves_nothing(small_disk):
     with pytest.raises(DiskFull, match="no space left"):
         write()
     assert list((small_disk / ".tmp").iterdir()) == []
+
+
+def test_a_disk_with_room_for_names_alone_keeps_no_empty_file(small_disk):
+    temp_dir = small_disk / ".tmp"
+    temp_dir.mkdir()
+    fill(small_disk, 0)
+    with pytest.raises(DiskFull, match="no space left"):
+        StagingWriter(temp_dir, SCHEMA, {})
+    assert list(temp_dir.iterdir()) == []
 
 
 def test_a_quarantine_on_a_full_disk_leaves_nothing(small_disk, tmp_path):
