@@ -9,13 +9,16 @@ import dagster as dg
 
 from lake_assets.assets.feed_1h import build_feed_asset, build_look_back_check
 from lake_assets.assets.kline_slices import build_kline_slices_asset
-from lake_assets.assets.macro_tickers import build_macro_asset
+from lake_assets.assets.macro_tickers import build_macro_asset, macro_key
 from lake_assets.assets.parity_check import build_parity_check
 from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset
-from lake_assets.assets.table_list import build_table_assets
+from lake_assets.assets.research import build_research_asset
+from lake_assets.assets.table_list import build_table_assets, offered_tables, symbols_of
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.jobs.job_list import build_jobs
+from lake_assets.metadata import table_key
+from lake_assets.research.views_file import READ_TABLES
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
 from lake_assets.sensors.sensor_list import build_sensors
@@ -47,10 +50,14 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     ]
     parity = [build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols]
     macro = [build_macro_asset(ticker, settings) for ticker in settings.macro_tickers]
+    feed = build_feed_asset(settings)
+    read = [shown.table for shown in offered_tables(settings) if shown.table in READ_TABLES]
+    rows = [table_key(table.layout, symbol) for table in read for symbol in symbols_of(table, settings)]
+    research = build_research_asset(settings, [*rows, *map(macro_key, settings.macro_tickers), *feed.keys])
     jobs = build_jobs(settings)
     return dg.Definitions(
         asset_checks=[*parity, build_look_back_check()],
-        assets=[*assets, *reports, *raw, *macro, build_feed_asset(settings)],
+        assets=[*assets, *reports, *raw, *macro, feed, research],
         jobs=jobs,
         sensors=build_sensors(settings, jobs),
         schedules=build_schedules(settings),

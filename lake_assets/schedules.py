@@ -17,6 +17,7 @@ from lake_assets.jobs.feed_hours import FEED_JOB, LOOK_BACK_JOB, request_feed_ho
 from lake_assets.jobs.history_pruning import PRUNE_JOB
 from lake_assets.jobs.macro_runs import MACRO_JOB, request_macro_days
 from lake_assets.jobs.quality_reports import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB, request_report_cards
+from lake_assets.jobs.research_file import RESEARCH_JOB
 from lake_assets.jobs.table_partitions import API_PARITY_JOB
 from lake_resources.settings import LakeSettings
 
@@ -77,6 +78,13 @@ TIMETABLE = (
         API_PARITY_JOB,
         "Compares hours that were not compared since they were committed with the exchange's klines of now.",
         why="Late in the hour: the hour before is whole and settled, and the reports of minute 40 are under way.",
+    ),
+    Timed(
+        "research_views_hourly",
+        "35 * * * *",
+        RESEARCH_JOB,
+        "Writes the DuckDB file of the research views anew, over the files of the moment.",
+        why="Between pruning, which may remove what it names, and the reports from minute 40 on.",
     ),
     Timed(
         "audit_daily",

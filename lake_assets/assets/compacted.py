@@ -10,6 +10,7 @@ import dagster as dg
 
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.metadata import compacted_key, symbol_tags, table_key
+from lake_assets.research.views_file import remake_views_file
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -60,6 +61,9 @@ def build_compacted_asset(symbol: str, settings: LakeSettings, table: Table = UM
             for view in remake_views(opened.store):
                 (context.log.warning if view.warning else context.log.info)(f"view {view.path} remade. {view.warning}")
         removed = 0
+        # Before anything is removed: the research views may name the files.
+        if warning := remake_views_file(settings, now=now):
+            context.log.warning(warning)
         if config.remove:
             grace = timedelta(hours=settings.compact_grace_hours)
             removed = clear(opened.store, symbol, clock=opened.clock, grace=grace).files

@@ -22,6 +22,7 @@ from lake_assets.cli.options import AsJson, Symbols
 from lake_assets.cli.printing import show_error, show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.cli.view_warnings import show_views
+from lake_assets.research.views_file import remake_views_file
 from lake_resources.errors import LedgerError, NotYet
 from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
@@ -71,6 +72,8 @@ def compact(
                 _work(lake, symbol, now, console, result)
             # Before anything is removed: a view may still name the files.
             show_views(remake_views(lake.store))
+            if warning := remake_views_file(settings, now=now):
+                console.print(warning)
         if remove:
             with _collected(symbol, errors):
                 cleared = clear(lake.store, symbol, clock=lake.clock, grace=grace, dry_run=dry_run)

@@ -13,6 +13,7 @@ from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.macro_runs import build_macro_jobs
 from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
+from lake_assets.jobs.research_file import build_research_job
 from lake_assets.jobs.slice_days import build_slice_jobs
 from lake_assets.jobs.table_partitions import build_parity_job, build_table_jobs
 from lake_resources.settings import LakeSettings
@@ -31,6 +32,7 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
         build_repair_job(settings),
         *build_slice_jobs(settings),
         *build_macro_jobs(settings),
+        build_research_job(),
     ]
 
 

@@ -46,7 +46,7 @@ _HASHED = (PARTITIONS, COMPACTED_FILES, ARCHIVES, CAPTURES)
 _ROUNDS = 4
 _DIGEST = 64
 _CHUNK = 1 << 20
-_LEFT_BEHIND = {"dagster_home", "logs", "feed", LEDGER, DESCRIPTION}
+_LEFT_BEHIND = {"dagster_home", "logs", "feed", "research", LEDGER, DESCRIPTION}
 """Below a root, what is copied in another way or belongs to the running platform alone."""
 
 

@@ -21,7 +21,7 @@ from lake_resources.errors import NotYet, SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.disk import disk_errors, replace_text
 from lake_resources.storage.locks import writer_lock
-from lake_resources.storage.placement import Stretch, stretches
+from lake_resources.storage.placement import Stretch, joined, stretches
 from lake_resources.storage.store import Store
 
 _YEARS = timedelta(days=366 * 100)
@@ -75,16 +75,26 @@ def remake_views(store: Store) -> list[View]:
     return done
 
 
-def _make(store: Store, symbols: Sequence[str], path: Path) -> View:
+def rows_of(store: Store, symbols: Sequence[str]) -> tuple[str, int]:
+    """All committed rows of symbols as a query on the files of the moment, and how many files those are.
+
+    Its columns are `symbol`, the parts `year`, `month`, `day`, `hour` of the UTC time, then those of the table. Where
+    no partition is committed the query is empty.
+    """
     selects: list[str] = []
-    files = 0
+    count = 0
     for symbol in symbols:
         first = store.ledger.first_partition(symbol)
         if first is None:
             continue
-        for stretch in stretches(store, symbol, first, first + _YEARS):
-            files += len(stretch.paths)
+        for stretch in joined(stretches(store, symbol, first, first + _YEARS)):
+            count += len(stretch.paths)
             selects.append(_select(store, symbol, stretch))
+    return "\nUNION ALL\n".join(selects), count
+
+
+def _make(store: Store, symbols: Sequence[str], path: Path) -> View:
+    selects, files = rows_of(store, symbols)
     if not selects:
         raise NotYet(
             f"no {store.layout.span} is committed in {store.root}", remedy="Backfill first, or name other symbols"
@@ -96,7 +106,7 @@ def _make(store: Store, symbols: Sequence[str], path: Path) -> View:
         try:
             with duckdb.connect(str(temp)) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
-                connection.execute(f'CREATE VIEW "{store.layout.directory}" AS\n' + "\nUNION ALL\n".join(selects))
+                connection.execute(f'CREATE VIEW "{store.layout.directory}" AS\n{selects}')
             temp.replace(path)
         except duckdb.Error as error:
             raise StorageError(f"DuckDB view {path}: {error}", remedy="Run `lake audit`, repair, try again") from error

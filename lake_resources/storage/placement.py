@@ -6,7 +6,7 @@ Does not belong here: reading rows (`reader`), listing directories, writing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -54,6 +54,18 @@ def stretches(store: Store, symbol: str, start: datetime, end: datetime) -> list
         found.append(Stretch((file.path,), first, last, cut=_cuts(file, first, last, step)))
         at = last
     return [*found, *_partitions(store, symbol, at, end)]
+
+
+def joined(found: Sequence[Stretch]) -> list[Stretch]:
+    """Neighbours that need no filter as one stretch: one scan of many files is cheaper than many scans."""
+    runs_of_files: list[Stretch] = []
+    for stretch in found:
+        last = runs_of_files[-1] if runs_of_files else None
+        if last is not None and not last.cut and not stretch.cut:
+            runs_of_files[-1] = Stretch(last.paths + stretch.paths, last.start, stretch.end, cut=False)
+        else:
+            runs_of_files.append(stretch)
+    return runs_of_files
 
 
 def serving_path(store: Store, partition: Partition) -> Path:

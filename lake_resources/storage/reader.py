@@ -17,7 +17,7 @@ from lake_resources.errors import StorageError
 from lake_resources.layout import TableLayout
 from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.ledger import Partition
-from lake_resources.storage.placement import Stretch, stretches
+from lake_resources.storage.placement import Stretch, joined, stretches
 from lake_resources.storage.store import Store
 
 
@@ -46,7 +46,7 @@ def scan(
     """
     start, end = utc(start), utc(end)
     declared = None if schema is None else pl.Schema(schema)
-    parts = [_scan(store, part, declared) for part in _joined(stretches(store, symbol, start, end))]
+    parts = [_scan(store, part, declared) for part in joined(stretches(store, symbol, start, end))]
     if parts:
         found = parts[0] if len(parts) == 1 else pl.concat(parts)
     elif declared is not None:
@@ -80,18 +80,6 @@ def reading(layout: TableLayout, symbol: str, start: datetime, end: datetime) ->
 def read_partition(store: Store, partition: Partition) -> pl.DataFrame:
     """Rows of a committed partition, wherever they lie now."""
     return scan(store, partition.symbol, partition.start, partition.start + store.layout.step).collect()
-
-
-def _joined(found: Sequence[Stretch]) -> list[Stretch]:
-    """Neighbours that need no filter as one stretch: one scan of many files is cheaper than many scans."""
-    joined: list[Stretch] = []
-    for stretch in found:
-        last = joined[-1] if joined else None
-        if last is not None and not last.cut and not stretch.cut:
-            joined[-1] = Stretch(last.paths + stretch.paths, last.start, stretch.end, cut=False)
-        else:
-            joined.append(stretch)
-    return joined
 
 
 def _scan(store: Store, stretch: Stretch, schema: pl.Schema | None) -> pl.LazyFrame:

@@ -14,8 +14,8 @@ Calendar = Literal["XNYS", "CMES", "FX", "24/7"]
 
 YAHOO_URL = "https://query2.finance.yahoo.com"
 """Base URL of Yahoo's chart API."""
-DEFAULT_TICKERS = ("SPY", "UUP", "ES=F", "EURUSD=X", "GBPUSD=X", "USDJPY=X", "USDCAD=X", "USDCHF=X")
-"""The two funds, the future and the five currency pairs of the dollar that macro research starts with."""
+DEFAULT_TICKERS = ("SPY", "UUP", "ES=F", "EURUSD=X", "GBPUSD=X", "USDJPY=X", "USDCAD=X", "USDCHF=X", "USDSEK=X")
+"""Two funds, a future and the six currency pairs that the dollar index is made of."""
 
 _TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.=^-]{0,19}")
 _PLAIN = re.compile(r"[A-Z0-9]")

@@ -29,7 +29,7 @@ from lake_resources.settings import LakeSettings
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 SENSORS = ("hot_band", "heal_holes", "promote_archives")
-HOURLY = ("prune_hourly", "feed_1h_hourly", "api_parity_hourly")
+HOURLY = ("prune_hourly", "feed_1h_hourly", "api_parity_hourly", "research_views_hourly")
 DAILY = (
     "audit_daily",
     "rules_daily",

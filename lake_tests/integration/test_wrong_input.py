@@ -49,6 +49,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "export": (*WINDOW, "--out", "slices"),
     "slice": (*WINDOW, "--out", "slices"),
     "materialize-duckdb": (),
+    "research-views": (),
     "feed-1h": (),
     "collect": ("--for", "1"),
     "live": (),
