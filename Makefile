@@ -56,7 +56,8 @@ check: setup-dev ## lint, format, types, import layers
 	$(BIN)/lint-imports
 
 docs: setup-dev ## write the generated pages anew
-	$(BIN)/python -m lake_assets.tables.dictionary > docs/data-dictionary.md
+	$(BIN)/python -m lake_assets.tables.dictionary minute > docs/data-dictionary.md
+	for name in bars_1s klines macro; do $(BIN)/python -m lake_assets.tables.dictionary $$name > docs/data-dictionary-$$name.md; done
 	$(BIN)/python -m lake_resources.settings_page > docs/settings.md
 	$(BIN)/python -m lake_assets.cli.page > docs/cli.md
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -49,6 +50,35 @@ def test_a_day_from_rest_is_whole_and_the_open_candle_is_no_row(lake: Lake) -> N
     assert rows.columns == list(TABLE.names)
     assert days_to_build(lake, SYMBOL, days[0], NOW) == [], "what is whole is left alone"
     assert days_to_build(lake, SYMBOL, days[0], NOW + timedelta(minutes=5)) == [TODAY]
+
+
+def test_a_candle_has_its_last_values_whenever_it_is_asked_for(tmp_path: Path) -> None:
+    ten = TODAY + timedelta(hours=10)
+    with SimulatorServer(symbols=(SYMBOL,), clock=lambda: NOW, rate_per_min=120) as server:
+        settings = LakeSettings(
+            _env_file=None, root=tmp_path / "lake", exchange="simulator", spot_rest_url=server.base_url,
+            rest_url=server.base_url, vision_url="http://127.0.0.1:9", spot_symbols=(SYMBOL,),
+        )  # fmt: skip
+        lake = open_lake(settings, clock=server.clock.now, sleep=lambda _: None).of(TABLE)
+
+        def told() -> tuple[float, float]:
+            """Close and volume of the candle of 10:00 as the exchange has them now."""
+            query = {"symbol": SYMBOL, "interval": "1m", "startTime": int(ten.timestamp() * 1000), "limit": 1}
+            answer = httpx.get(f"{server.base_url}/api/v3/klines", params=query, trust_env=False, timeout=60)
+            return float(answer.json()[0][4]), float(answer.json()[0][5])
+
+        def held_at(now: datetime) -> list[tuple[float, float]]:
+            server.clock.freeze(now)
+            list(build_partitions(lake, SYMBOL, [TODAY], now=now, report=lambda _: None))
+            rows = pl.read_parquet(lake.catalog.partition_path(SYMBOL, TODAY))
+            return rows.filter(pl.col("open_time") == ten).select("close", "volume").rows()
+
+        assert held_at(ten + timedelta(seconds=30)) == []
+        open_one = told()
+        again = held_at(ten + timedelta(seconds=330))
+        assert again == [told()]
+        assert again != [open_one], "it went on after 10:00:30"
+        lake.close()
 
 
 @pytest.mark.parametrize(

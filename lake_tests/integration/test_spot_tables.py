@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -232,6 +234,32 @@ def test_rules_and_audit_speak_of_seconds(lake: Lake, seconds: list[HourResult])
     assert next(rule for rule in holed.rules if rule.rule == "R5").stats["missing"] == 5
     report = audit_partitions(lake.store, SYMBOL, FIRST, FIRST + DAY, now=NOW, lag_minutes=3, full=True)
     assert [(each.hour, each.names) for each in report.wrong] == [(FIRST + 5 * HOUR, ("partial",))]
+
+
+def test_a_day_that_is_not_over_stays_hours(lake: Lake, seconds: list[HourResult]) -> None:
+    del seconds
+    late = FIRST + DAY - 30 * MINUTE
+    assert list(run_compaction(SPOT_BARS_1S, lake.store, SYMBOL, now=late, clock=lambda: late)) == []
+
+
+def test_three_lines_of_the_readme_give_seconds_with_a_certificate(
+    settings: LakeSettings,
+    seconds: list[HourResult],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    del seconds
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    (code,) = [each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if 'table="bars_1s"' in each]
+    assert len([line for line in code.splitlines() if "bars" in line]) == 3
+    monkeypatch.setenv("LAKE_ROOT", str(settings.root))
+    monkeypatch.setenv("LAKE_EXCHANGE", "simulator")
+    told = code.replace("datetime.now(UTC)", f"datetime.fromisoformat({str(FIRST + 2 * DAY)!r})")
+    assert told != code
+    names: dict[str, Any] = {}
+    exec(told, names)
+    assert names["bars"].collect().height == names["certificate"].present_rows == 86_395
+    assert "(86_395," in capsys.readouterr().out
 
 
 def test_a_day_that_is_whole_becomes_one_file(lake: Lake, traded: pl.DataFrame, seconds: list[HourResult]) -> None:

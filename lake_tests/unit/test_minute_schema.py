@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from lake_assets.schema.known_holes import holes_of, known_holes, parse_holes
-from lake_assets.tables.dictionary import render
+from lake_assets.tables.declared import TABLES
+from lake_assets.tables.dictionary import PAGES, render
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import SettingsError
 
@@ -84,13 +85,17 @@ def test_bounds_read_as_a_person_writes_them() -> None:
     assert [UM_MINUTE.column(name).bounds.text() for name in names] == ["> 0", "≥ 0", "0..1", "-1..1", ""]
 
 
-def test_dictionary_page_is_fresh_and_names_every_column() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "data-dictionary.md"
-    assert page.read_text("utf-8") == render(UM_MINUTE), (
-        "run: python -m lake_assets.tables.dictionary > docs/data-dictionary.md"
-    )
-    rows = [line for line in render(UM_MINUTE).splitlines() if line.startswith("| ") and "| `" in line]
-    assert [line.split("`")[1] for line in rows] == list(UM_MINUTE.names)
+@pytest.mark.parametrize("name", PAGES)
+def test_dictionary_page_is_fresh_and_names_every_column(name: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / f"data-dictionary{PAGES[name].mark}.md"
+    assert page.read_text("utf-8") == render(PAGES[name].table), "run `make docs`"
+    rows = [line for line in render(PAGES[name].table).splitlines() if line.startswith("| ") and "| `" in line]
+    assert [line.split("`")[1] for line in rows] == list(PAGES[name].table.names)
+
+
+def test_every_table_has_the_columns_of_a_page_of_the_dictionary() -> None:
+    hashes = {page.table.schema_hash for page in PAGES.values()}
+    assert {name for name, table in TABLES.items() if table.schema_hash not in hashes} == set()
 
 
 def test_known_holes_of_the_project_are_whole_minutes_with_a_reference() -> None:

@@ -29,6 +29,10 @@ def test_between_the_last_frame_and_the_next_opening() -> None:
     assert spans(row(-5, 300, 310), row(311, 1000, 1200)) == [(300, 311)]
 
 
+def test_a_second_outage_begins_where_it_begins() -> None:
+    assert spans(row(0, 100, 101), row(110, 300, 301), row(330, 1000, 1001)) == [(100, 110), (300, 330)]
+
+
 def test_at_the_edges_and_without_any_connection() -> None:
     assert spans(row(10, 990, 991)) == [(0, 10), (990, 1000)]
     assert spans() == [(0, 1000)]
