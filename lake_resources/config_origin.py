@@ -14,7 +14,8 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from lake_resources.config_file import ConfigFile, read_config
 from lake_resources.secrets import masked
-from lake_resources.settings import SECRETS, LakeSettings
+from lake_resources.settings import LakeSettings
+from lake_resources.settings_values import SECRETS
 
 HIDDEN = "(set, not shown)"
 

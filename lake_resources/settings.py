@@ -6,11 +6,9 @@ Does not belong here: any use of a setting. Nothing else in the project reads th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
@@ -28,11 +26,9 @@ from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
-from lake_resources.secrets import masked
+from lake_resources.settings_values import named, refused, with_scheme
 from lake_resources.symbols import parse_symbol
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
-
-_Found = TypeVar("_Found")
 
 _LARGE = (
     "BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "SUI", "LINK", "AVAX",
@@ -41,8 +37,6 @@ _LARGE = (
 SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
 """Words that stand for a list of spot symbols."""
 _READ_OTHERWISE = frozenset("*?[]{}#%")
-SECRETS = frozenset({"ledger_url", "webhook_url"})
-"""Settings whose values are never shown: a password, or an address that is one."""
 
 
 class LakeSettings(BaseSettings):
@@ -189,6 +183,9 @@ class LakeSettings(BaseSettings):
         24.0, ge=0, description="Hours that files stay after a compaction before `lake compact --remove` may take them."
     )
     limits: InputLimits = Field(InputLimits(), description="What a stranger can make this machine hold or wait for.")
+    spot_raw_dir: Path | None = Field(
+        None, description="The collector writes raw JSON lines of spot below `raw` in this directory; empty: none."
+    )
     spot_kline_intervals: Annotated[tuple[Literal["1s", "1m", "5m", "15m", "1h", "1d"], ...], NoDecode] = Field(
         ("1m",), description="Intervals of the tables of spot klines, comma separated: `1s,1m,5m,15m,1h,1d`."
     )
@@ -241,7 +238,7 @@ class LakeSettings(BaseSettings):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise _refused(error) from None
+                raise refused(error) from None
             except (UnreadableSettings, UnicodeDecodeError, OSError) as error:
                 raise SettingsError(f"the file .env cannot be read: {error}", remedy="Mend or remove it") from error
 
@@ -262,7 +259,9 @@ class LakeSettings(BaseSettings):
     def _place(cls, value: object) -> object:
         return data_root_of(value) if isinstance(value, str | Path) else value
 
-    @field_validator("root", "governor_path", "feed_duckdb", "feed_persist_dir", "config", mode="before")
+    @field_validator(
+        "root", "governor_path", "feed_duckdb", "feed_persist_dir", "config", "spot_raw_dir", mode="before"
+    )
     @classmethod
     def _once_for_all(cls, value: object) -> object:
         """Absolute from the start: a child process has another working directory. Empty means the default."""
@@ -305,13 +304,13 @@ class LakeSettings(BaseSettings):
     def _are_names(cls, symbols: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         """Symbols become directories and parts of URLs."""
         return tuple(
-            dict.fromkeys(_named(f"LAKE_{str(info.field_name).upper()}", parse_symbol, symbol) for symbol in symbols)
+            dict.fromkeys(named(f"LAKE_{str(info.field_name).upper()}", parse_symbol, symbol) for symbol in symbols)
         )
 
     @field_validator("macro_tickers")
     @classmethod
     def _are_tickers(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(_named("LAKE_MACRO_TICKERS", parse_ticker, ticker) for ticker in tickers))
+        return tuple(dict.fromkeys(named("LAKE_MACRO_TICKERS", parse_ticker, ticker) for ticker in tickers))
 
     @field_validator("symbols")
     @classmethod
@@ -323,17 +322,17 @@ class LakeSettings(BaseSettings):
     @field_validator("start", mode="before")
     @classmethod
     def _is_day(cls, value: object) -> object:
-        return _named("LAKE_START", parse_day, value) if isinstance(value, str) else value
+        return named("LAKE_START", parse_day, value) if isinstance(value, str) else value
 
     @field_validator("rest_url", "spot_rest_url", "vision_url", "yahoo_url", "webhook_url")
     @classmethod
     def _is_web(cls, url: str) -> str:
-        return _with_scheme(url, ("http", "https"))
+        return with_scheme(url, ("http", "https"))
 
     @field_validator("ws_url", "spot_ws_url")
     @classmethod
     def _is_socket(cls, url: str) -> str:
-        return _with_scheme(url, ("ws", "wss"))
+        return with_scheme(url, ("ws", "wss"))
 
     @model_validator(mode="after")
     def _plain_places(self) -> Self:
@@ -460,37 +459,3 @@ class LakeSettings(BaseSettings):
     def start_utc(self) -> datetime:
         """First instant of every partition set."""
         return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
-
-
-def _named(variable: str, parse: Callable[[str], _Found], text: str) -> _Found:
-    try:
-        return parse(text)
-    except SettingsError as error:
-        raise SettingsError(f"{variable}: {error.what}", remedy=error.remedy) from None
-
-
-def _with_scheme(url: str, schemes: tuple[str, ...]) -> str:
-    try:
-        found = urlsplit(url)
-        sound = found.scheme in schemes and bool(found.hostname) and (found.port is None or found.port > 0)
-    except ValueError:
-        sound = False
-    if url and not sound:
-        raise ValueError(f"give an address such as {schemes[-1]}://host")
-    return url
-
-
-def _refused(error: ValidationError) -> SettingsError:
-    """What pydantic says of the first wrong value, as one sentence that names the variable."""
-    found = error.errors(include_url=False, include_context=False)
-    first = found[0]
-    name = "__".join(part for part in first["loc"] if isinstance(part, str)) or "settings"
-    variable = name.upper() if name.lower().startswith("lake_") else f"LAKE_{name.upper()}"
-    why = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        return SettingsError(f"there is no setting {variable}", remedy="docs/settings.md lists all; correct .env")
-    shown = "" if name in SECRETS else f" is {masked(str(first['input']))[:80]!r}"
-    more = f" ({len(found) - 1} more settings are wrong)" if len(found) > 1 else ""
-    return SettingsError(
-        f"{variable}{shown}: {why[:1].lower()}{why[1:]}{more}", remedy="docs/settings.md says what each setting takes"
-    )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lake_assets.at_rest import store_of
 from lake_assets.live.folding import LiveRecorder
+from lake_assets.live.raw_writer import RawWriter
 from lake_assets.live.records_only import RecordsOnly
 from lake_assets.live.row_files import LiveRows
 from lake_resources.binance.market import SPOT, UM, Market
@@ -172,7 +173,10 @@ def _open_spot(opening: _Opening, root: Path) -> MarketParts:
     symbols, segments = opening.settings.spot_symbols, MarketPaths(root, SPOT.name).live_records_dir
     recovered = recover(segments)
     journal = opening.journal(SPOT)
-    recorder = RecordsOnly(segments, opening.clock_ns)
+    lines = opening.settings.spot_raw_dir
+    recorder = (
+        RecordsOnly(segments, opening.clock_ns) if lines is None else RawWriter(root, symbols, lines, opening.clock_ns)
+    )
     left = left_off(journal, segments, symbols, {}, SPOT)
     intake = Intake(
         symbols,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lake_resources.settings import SECRETS, LakeSettings
+from lake_resources.settings import LakeSettings
+from lake_resources.settings_values import SECRETS
 
 _SECRET = SECRETS | {"web_token"}
 _HEADING = "# /etc/systemd/system/{name}"
