@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from lake_resources.errors import SettingsError
+from lake_resources.testing_mode import CompressedTimes
 
 OWN_NAME, OTHER_NAME = "lake.yml", "config.yml"
 MOST_BYTES = 1 << 20
@@ -34,6 +35,8 @@ BECAME: dict[str, str] = {
     "macro_minute.runtime_lookback_days": "macro_look_back_days",
 }
 """Keys of the crypto-lake's `config.yml`, and the setting that each became."""
+KEPT = "testing"
+"""A section of it that is a group of settings of the same names."""
 NOT_NEEDED: dict[str, str] = {
     "general.timezone": "all times are UTC",
     "general.log_level": "logs hold what happened, at one level",
@@ -46,6 +49,7 @@ NOT_NEEDED: dict[str, str] = {
     "transformer.resample_interval_sec": "bars of seconds are a table of their own",
     "transformer.parquet_compression": "files are compressed with zstd",
     "transformer.schedule_minutes": "what is collected is folded as it comes",
+    "testing.macro_transform_interval_min": "macro minutes are committed as they come",
     "macro_minute.schedule_minutes": "a schedule in Dagster runs every 15 minutes",
 }
 """Keys of it without a setting, and why none is needed."""
@@ -86,7 +90,7 @@ def read_config(named: Path | None, known: frozenset[str]) -> ConfigFile:
 
 def _read(path: Path, known: frozenset[str]) -> ConfigFile:
     table = _table(path)
-    if _OTHER_SECTIONS & set(table):
+    if (_OTHER_SECTIONS - known) & set(table):
         return _of_crypto_lake(path, table, known)
     values = {}
     for key, value in table.items():
@@ -107,7 +111,8 @@ def _is_other(path: Path) -> bool:
 
 
 def _of_crypto_lake(path: Path, table: Mapping[str, Any], known: frozenset[str]) -> ConfigFile:
-    values, unused = {}, {}
+    values: dict[str, Any] = {}
+    unused: dict[str, str] = {}
     for section, given in table.items():
         # The section `exchanges` is a list; Binance's entry is the only one that it ever had.
         entries = given[0] if isinstance(given, list) and given and isinstance(given[0], dict) else given
@@ -116,6 +121,8 @@ def _of_crypto_lake(path: Path, table: Mapping[str, Any], known: frozenset[str])
             setting = BECAME.get(name)
             if setting in known:
                 values[str(setting)] = _without_path(_plain(value))
+            elif section == KEPT and key in CompressedTimes.model_fields:
+                values.setdefault(KEPT, {})[key] = _plain(value)
             else:
                 unused[name] = NOT_NEEDED.get(name, "nothing here depends on it")
     return ConfigFile(path.resolve(), values, unused)

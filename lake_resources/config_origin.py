@@ -18,6 +18,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.settings_values import SECRETS
 
 HIDDEN = "(set, not shown)"
+BY_TESTING = "testing mode"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ConfigLine:
     Attributes:
         variable: its name in the environment, e.g. `LAKE_ROOT`.
         value: its value as text; secrets are not shown.
-        origin: `environment`, `.env`, the path of a file of settings, or `default`.
+        origin: `environment`, `.env`, the path of a file of settings, `testing mode`, or `default`.
     """
 
     variable: str
@@ -49,9 +50,14 @@ def config_lines() -> tuple[list[ConfigLine], ConfigFile]:
     file = read_config(settings.config, frozenset(LakeSettings.model_fields))
     if file.path is not None:
         given[str(file.path)] = _flat(file.values)
+    by_testing = settings.testing.changed if settings.testing.enabled else frozenset()
     lines = []
     for name, value in _flat(settings.model_dump()).items():
-        origin = next((where for where, values in given.items() if name in values), "default")
+        origin = (
+            BY_TESTING
+            if name in by_testing
+            else next((where for where, values in given.items() if name in values), "default")
+        )
         lines.append(ConfigLine(f"LAKE_{name.upper()}", _shown(name, value), origin))
     return lines, file
 

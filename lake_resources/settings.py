@@ -28,6 +28,7 @@ from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
 from lake_resources.settings_values import named, refused, with_scheme
 from lake_resources.symbols import parse_symbol
+from lake_resources.testing_mode import CompressedTimes
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
 
 _LARGE = (
@@ -214,6 +215,7 @@ class LakeSettings(BaseSettings):
     config: Path | None = Field(
         None, description="File of settings in YAML; default `lake.yml` of the working directory, where it is there."
     )
+    testing: CompressedTimes = Field(CompressedTimes(), description="Testing mode: the platform in minutes, apart.")
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @classmethod
@@ -333,6 +335,12 @@ class LakeSettings(BaseSettings):
     @classmethod
     def _is_socket(cls, url: str) -> str:
         return with_scheme(url, ("ws", "wss"))
+
+    @model_validator(mode="after")
+    def _in_testing_mode(self) -> Self:
+        """Settings of testing mode in place of those that were given; before anything looks at them."""
+        self.__dict__.update(self.testing.changes(self))
+        return self
 
     @model_validator(mode="after")
     def _plain_places(self) -> Self:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from lake_resources.config_file import BECAME, NOT_NEEDED
 from lake_resources.input_limits import InputLimits
 from lake_resources.settings import LakeSettings
+from lake_resources.testing_mode import CompressedTimes
 
 
 def settings_page() -> str:
@@ -26,7 +27,7 @@ def settings_page() -> str:
         "| variable | default | meaning |",
         "| --- | --- | --- |",
     ]
-    flat = {name: declared for name, declared in LakeSettings.model_fields.items() if name != "limits"}
+    flat = {name: declared for name, declared in LakeSettings.model_fields.items() if name not in ("limits", "testing")}
     lines += [_line(name, declared) for name, declared in flat.items()]
     lines += [
         "",
@@ -39,6 +40,19 @@ def settings_page() -> str:
         "| variable | default | meaning |",
         "| --- | --- | --- |",
         *(_line(f"limits__{name}", declared) for name, declared in InputLimits.model_fields.items()),
+    ]
+    lines += [
+        "",
+        "## Testing mode",
+        "",
+        "`lake up --testing`, or `LAKE_TESTING__ENABLED=true` for every command",
+        "([operations](operations.md#testing-mode)). In `lake.yml` these are the keys of a section `testing`, and so",
+        "they are in the crypto-lake's file. The root becomes that of testing, places and ledger that were set by",
+        "themselves lie in it, ports are shifted, and intervals are shortened, never lengthened.",
+        "",
+        "| variable | default | meaning |",
+        "| --- | --- | --- |",
+        *(_line(f"testing__{name}", declared) for name, declared in CompressedTimes.model_fields.items()),
     ]
     lines += [
         "",

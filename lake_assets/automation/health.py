@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lake_assets.automation.platform import DAGSTER, CollectorFacts, Facts, HoleFacts, ScheduleFacts, SensorFacts
+from lake_assets.automation.platform import (
+    DAGSTER,
+    CollectorFacts,
+    Facts,
+    HoleFacts,
+    RunFacts,
+    ScheduleFacts,
+    SensorFacts,
+    SpotFacts,
+)
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
@@ -31,6 +40,8 @@ COLLECTOR_SILENT_AFTER = timedelta(minutes=3)
 HEARD_WITHIN = timedelta(minutes=10)
 """So far back live rows are looked at."""
 STARTING_FOR = timedelta(minutes=3)
+WAS_STOPPED = "the platform was stopped"
+"""The last words of a platform that was ended on purpose."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Health:
 def judge(facts: Facts, now: datetime) -> Health:
     """What the facts mean at an instant."""
     if facts.stopping:
-        return Health("STOPPED", ("the platform was stopped",), now)
+        return Health("STOPPED", (WAS_STOPPED,), now)
     unseen = [f"the watchdog could not read {part}: {why}" for part, why in facts.unseen.items()]
     problems = [*unseen, *_dagster(facts, now), *_data(facts, now)]
     if not problems:
@@ -138,6 +149,8 @@ def _data(facts: Facts, now: datetime) -> list[str]:
         ]
     if facts.hot_run.error:
         problems.append(f"the last run of the hot band failed: {facts.hot_run.error}")
+    if facts.macro is not None and facts.macro.run.error:
+        problems.append(f"the last run of macro minutes failed: {facts.macro.run.error}")
     problems += _collector(facts.collector, now)
     problems += [f"late: {text}" for text in facts.late_archives]
     return problems
@@ -168,7 +181,7 @@ def _collector(collector: CollectorFacts, now: datetime) -> list[str]:
     if seen is None or now - seen > COLLECTOR_SILENT_AFTER:
         return ["the collector is silent: read collector.log; `make up` (or `lake collect`) starts it"]
     spot = collector.spot
-    silent = spot is not None and (spot.last_seen is None or now - spot.last_seen > COLLECTOR_SILENT_AFTER)
+    silent = spot is not None and _spot_silent(spot, now)
     return ["the collector hears nothing of spot"] * silent + [
         f"the collector hears nothing of {symbol} on the {route} socket"
         + (f", last at {stamp(at)}" if at is not None else f" for {span(HEARD_WITHIN)} or longer")
@@ -185,13 +198,39 @@ def collector_status(facts: Facts, now: datetime) -> str:
     return "error" if _collector(facts.collector, now) else "running"
 
 
+def market_statuses(facts: Facts, now: datetime) -> dict[str, str]:
+    """`running`, `stopped` or `error`: what is heard of each market that is collected."""
+    collector, spot = facts.collector, facts.collector.spot
+    stopped = not collector.wanted or facts.stopping
+    silent = any(
+        at is None or now - at > COLLECTOR_SILENT_AFTER for routes in collector.heard.values() for at in routes.values()
+    )
+    found = {"um": "error" if silent or not collector.heard else "running"}
+    if spot is not None:
+        found["spot"] = "error" if _spot_silent(spot, now) else "running"
+    return dict.fromkeys(found, "stopped") if stopped else found
+
+
 def transformer_status(facts: Facts, now: datetime) -> str:
     """What the hot band does: `running`, `idle`, `stopped` or `error`."""
+    return _run_status(facts, facts.hot_run, now)
+
+
+def macro_status(facts: Facts, now: datetime) -> str:
+    """What the fetcher of macro minutes does: `running`, `idle`, `stopped` or `error`."""
+    return "stopped" if facts.macro is None else _run_status(facts, facts.macro.run, now)
+
+
+def _run_status(facts: Facts, run: RunFacts, now: datetime) -> str:
     if facts.stopping or facts.daemon_beat is None or now - facts.daemon_beat > DAEMON_SILENT_AFTER:
         return "stopped"
-    if facts.hot_run.error:
+    if run.error:
         return "error"
-    return "running" if facts.hot_run.start is not None and facts.hot_run.end is None else "idle"
+    return "running" if run.start is not None and run.end is None else "idle"
+
+
+def _spot_silent(spot: SpotFacts, now: datetime) -> bool:
+    return spot.last_seen is None or now - spot.last_seen > COLLECTOR_SILENT_AFTER
 
 
 def stamp(instant: datetime | None) -> str | None:

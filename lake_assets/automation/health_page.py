@@ -8,18 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lake_assets.automation.health import Health, collector_status, stamp, transformer_status
-from lake_assets.automation.platform import Facts, HoleFacts, ScheduleFacts, SensorFacts, SpotFacts
+from lake_assets.automation.health import (
+    Health,
+    collector_status,
+    macro_status,
+    market_statuses,
+    stamp,
+    transformer_status,
+)
+from lake_assets.automation.platform import Facts, HoleFacts, MacroFacts, ScheduleFacts, SensorFacts, SpotFacts
+
+TEST_LABEL = "MODE: TEST"
+"""Stands in every report of a platform in testing mode."""
 
 
 def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
-    """The heartbeat as JSON values; times are UTC, absent values null.
-
-    `macro_minute` is a place kept for the macro fetcher: it has no product here yet, and so is always idle.
-    """
+    """The heartbeat as JSON values; times are UTC, absent values null."""
     now = health.at
+    macro = facts.macro or MacroFacts()
     return {
         "ts_utc": stamp(now),
+        "mode": "TEST" if facts.testing else "PRODUCTION",
         "status": health.status,
         "problems": list(health.problems),
         "collector": {
@@ -34,12 +43,15 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
             },
             **({} if facts.collector.spot is None else {"spot": _spot(facts.collector.spot)}),
         },
+        "markets": {
+            name: {"status": status} | _latencies(facts, name) for name, status in market_statuses(facts, now).items()
+        },
         "macro_minute": {
-            "status": "idle",
-            "last_run_start": None,
-            "last_run_end": None,
-            "last_run_rows_written": None,
-            "last_error": None,
+            "status": macro_status(facts, now),
+            "last_run_start": stamp(macro.run.start),
+            "last_run_end": stamp(macro.run.end),
+            "last_run_rows_written": macro.rows_written,
+            "last_error": macro.run.error,
         },
         "transformer": {
             "status": transformer_status(facts, now),
@@ -49,9 +61,9 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
         },
         "files": {
             "raw_count_today": facts.raw_count_today,
-            "parquet_1s_rows_today": None,
+            "parquet_1s_rows_today": facts.second_rows_today,
             "minute_rows_today": facts.minute_rows_today,
-            "macro_min_rows_today": None,
+            "macro_min_rows_today": None if facts.macro is None else facts.macro.rows_today,
         },
         "daemon": {"last_seen_ts": stamp(facts.daemon_beat)},
         "sensors": {sensor.name: _instigator(sensor) for sensor in facts.sensors},
@@ -70,6 +82,7 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
 def page(beat: Mapping[str, Any]) -> str:
     """The heartbeat as a Markdown page."""
     collector, transformer, files = beat["collector"], beat["transformer"], beat["files"]
+    macro = beat["macro_minute"]
     problems = "\n".join(f"- {text}" for text in beat["problems"]) or "none"
     symbols = [
         f"| {name} | {row['newest_minute_end_ts'] or 'never'} | {row['watermark_ts'] or '–'} | {row['missing_hours']}"
@@ -87,6 +100,7 @@ def page(beat: Mapping[str, Any]) -> str:
     lines = [
         f"# Health: {beat['status']}",
         "",
+        *([TEST_LABEL, ""] if beat["mode"] == "TEST" else []),
         f"As of {beat['ts_utc']}. Problems:",
         "",
         problems,
@@ -119,16 +133,57 @@ def page(beat: Mapping[str, Any]) -> str:
         f"Latency p50 {_number(collector['last_latency_p50_ms'])} ms.",
         f"Latency p95 {_number(collector['last_latency_p95_ms'])} ms.",
         *_spot_line(collector.get("spot")),
+        *[f"Market {name}: {row['status']}." for name, row in beat["markets"].items()],
         "",
         "| symbol | market socket last heard at | public socket last heard at |",
         "| --- | --- | --- |",
         *heard,
         "",
+        "## Macro minutes",
+        "",
+        f"{macro['status']}, last error: {macro['last_error'] or 'none'}.",
+        f"The last run: {macro['last_run_start'] or 'never'} to {macro['last_run_end'] or '…'}.",
+        f"Rows in it: {_count(macro['last_run_rows_written'])}.",
+        "",
         "## Today",
         "",
         f"{files['minute_rows_today']} minute rows, {files['raw_count_today']} raw files.",
+        f"{_count(files['parquet_1s_rows_today'])} rows of seconds of spot.",
+        f"{_count(files['macro_min_rows_today'])} macro rows.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def told_parts(beat: Mapping[str, Any]) -> list[str]:
+    """Collector by market, macro minutes and what was written today, a line each, for a terminal."""
+    files, macro = beat["files"], beat["macro_minute"]
+    lines = [
+        f"collector of {name}: {row['status']}, last seen {row['last_seen_ts'] or 'never'}, latency"
+        f" p50 {_number(row['last_latency_p50_ms'])} ms, p95 {_number(row['last_latency_p95_ms'])} ms"
+        for name, row in beat["markets"].items()
+    ]
+    lines.append(
+        f"macro minutes: {macro['status']}, last run ended {macro['last_run_end'] or 'never'},"
+        f" rows in it {_count(macro['last_run_rows_written'])}"
+    )
+    lines.append(
+        f"today: {files['minute_rows_today']} minute rows, {_count(files['parquet_1s_rows_today'])} rows of seconds,"
+        f" {_count(files['macro_min_rows_today'])} macro rows, {files['raw_count_today']} raw files"
+    )
+    return lines
+
+
+def _latencies(facts: Facts, market: str) -> dict[str, Any]:
+    """How long frames of a market took, and when the last one came."""
+    if market == "spot":
+        return _spot(facts.collector.spot or SpotFacts())
+    collector = facts.collector
+    return {
+        "last_latency_p50_ms": collector.latency_p50_ms,
+        "last_latency_p95_ms": collector.latency_p95_ms,
+        "last_latency_max_ms": collector.latency_max_ms,
+        "last_seen_ts": stamp(collector.last_seen),
+    }
 
 
 def _spot(found: SpotFacts) -> dict[str, Any]:
@@ -166,6 +221,10 @@ def _holes(held: HoleFacts) -> dict[str, Any]:
         "oldest_quarantined_ts": stamp(held.oldest_quarantined),
         "explained_hours": held.explained,
     }
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:

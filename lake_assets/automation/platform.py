@@ -55,11 +55,26 @@ class ScheduleFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The newest run of the hot band; all None when there was none."""
+    """The newest run of a kind (hot band, macro minutes); all None when there was none."""
 
     start: datetime | None = None
     end: datetime | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class MacroFacts:
+    """Macro minutes.
+
+    Attributes:
+        run: the newest run that asked for them.
+        rows_written: rows of the days that this run committed; None where it committed none, or none ended yet.
+        rows_today: rows of today, of all tickers.
+    """
+
+    run: RunFacts = field(default_factory=RunFacts)
+    rows_written: int | None = None
+    rows_today: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,7 +158,10 @@ class Facts:
         schedules: the same of schedules.
         minutes: end of the newest minute, by hot symbol.
         holes: what of each hot symbol is not as it should be.
+        second_rows_today: rows of spot's bars of a second; None where spot is switched off.
+        macro: macro minutes; None where they are switched off.
         late_archives: archives that are an alarm.
+        testing: the platform runs in testing mode.
         unseen: what could not be looked at, and why.
         watchdog_beat: when the watchdog wrote last, for one who looks in its place.
         beat_every: how often it is meant to write.
@@ -161,6 +179,9 @@ class Facts:
     holes: Mapping[str, HoleFacts] = field(default_factory=dict)
     raw_count_today: int = 0
     minute_rows_today: int = 0
+    second_rows_today: int | None = None
+    macro: MacroFacts | None = None
+    testing: bool = False
     late_archives: Sequence[str] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
     watchdog_beat: datetime | None = None

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lake_assets.automation.health_page import heartbeat
+from lake_assets.automation.health_page import TEST_LABEL, heartbeat, told_parts
 from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.local_stack.places import dagster_home
 from lake_assets.watchdog.heartbeat import look
@@ -39,9 +39,13 @@ def health(
     else:
         console = terminal()
         color = "green" if verdict.well else "red"
+        if facts.testing:
+            console.print(TEST_LABEL)
         console.print(coloured(verdict.status, color, f" at {verdict.at:%Y-%m-%d %H:%M:%S} UTC"))
         for problem in verdict.problems:
             console.print(f"- {masked(problem)}")
+        for line in told_parts(heartbeat(facts, verdict)):
+            console.print(line)
         for symbol, until in facts.minutes.items():
             console.print(f"{symbol}: newest minute ended at {until:%Y-%m-%d %H:%M}" if until else f"{symbol}: empty")
     raise typer.Exit(0 if verdict.well else 1)

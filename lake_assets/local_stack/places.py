@@ -42,7 +42,11 @@ def child_environment(settings: LakeSettings) -> dict[str, str]:
 
     Every path is given, and absolute: a child has another working directory, and perhaps another `.env` in it.
     """
-    inherited = dict(os.environ)  # noqa: TID251 - children inherit the environment, nothing is read from it here
+    inherited = {  # the group of testing mode is told as it was applied, not as somebody asked for it
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - children inherit it, nothing is read from it here
+        if not name.upper().startswith("LAKE_TESTING__")
+    }
     paths = {
         "root": settings.lake_root,
         "ledger_url": settings.resolved_ledger_url,

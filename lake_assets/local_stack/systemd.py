@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from lake_resources.settings import LakeSettings
 from lake_resources.settings_values import SECRETS
 
@@ -86,6 +88,8 @@ def unit_files(settings: LakeSettings, directory: Path) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
     if isinstance(value, tuple | list):
         return ",".join(str(each) for each in value)
     return str(value)

@@ -21,7 +21,7 @@ from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.hot import hot_start
-from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, RunFacts, SpotFacts
+from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, SpotFacts
 from lake_assets.automation.promotion import ALARM_AFTER, DAILY
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
@@ -32,6 +32,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_minute import FRAME_KINDS
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.validation.rules import all_excused
+from lake_assets.watchdog.day_so_far import macro_rows, macro_run, newest_run, second_rows
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
 from lake_resources.binance.market import UM
 from lake_resources.binance.streams import rest_memories
@@ -53,8 +54,6 @@ LOOK_ERRORS = (
     DeserializationError,
 )
 """What a damaged, locked or half-written store raises; the next look may find it well again."""
-
-_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 _SOCKETS = [stream.socket for stream in UM_STREAMS.values() if stream.socket is not None]
 _ROUTE_FRAMES = {
@@ -93,6 +92,7 @@ def find_facts(
         started=started,
         stopping=stopping,
         automation=settings.automation,
+        testing=settings.testing.enabled,
         beat_every=timedelta(seconds=settings.heartbeat_s),
     )
     with suppress(*LOOK_ERRORS):  # what is wrong with the ledger is told by its own look
@@ -118,7 +118,8 @@ def _see_dagster(facts: Facts, settings: LakeSettings, instance: dg.DagsterInsta
         daemon_beat=_utc(max(beats), now) if beats else None,
         sensors=find_sensors(settings, instance, states, now),
         schedules=find_schedules(settings, instance, states, now),
-        hot_run=_hot_run(instance, now),
+        hot_run=newest_run(instance, dg.RunsFilter(tags={AUTOMATION_TAG: "hot"})),
+        macro=macro_run(settings, instance),
     )
 
 
@@ -132,20 +133,8 @@ def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datet
         minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
         holes={symbol: _holes(settings, ledger, symbol, now) for symbol in settings.symbols},
         late_archives=_late(settings, ledger, now),
-    )
-
-
-def _hot_run(instance: dg.DagsterInstance, now: datetime) -> RunFacts:
-    records = instance.get_run_records(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}), limit=1)
-    if not records:
-        return RunFacts()
-    record = records[0]
-    ended = record.dagster_run.status in _ENDED
-    failed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
-    return RunFacts(
-        start=_utc(record.start_time, now) if record.start_time else None,
-        end=_utc(record.end_time, now) if ended and record.end_time else None,
-        error=f"run {record.dagster_run.run_id[:8]}, see its page in Dagster's UI" if failed else None,
+        second_rows_today=second_rows(settings, today, now),
+        macro=macro_rows(settings, facts.macro, today, now),
     )
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from lake_assets.automation.health import judge
 from lake_assets.automation.platform import HoleFacts
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.jobs.macro_runs import MACRO_JOB
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.before_start import give_up_dead_runs
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.sensors.run_alerts import ALERT_SENSOR
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
-from lake_assets.watchdog.heartbeat import heartbeat_path, report_path, run
+from lake_assets.watchdog.heartbeat import heartbeat_path, last_heartbeat, report_path, run, write
 from lake_assets.watchdog.look import find_facts
 from lake_resources.known_hole import KnownHole
 from lake_resources.messages.alerts import Alert, send
@@ -334,6 +336,37 @@ def test_the_process_writes_both_files_tells_the_webhook_and_says_goodbye(
     assert "start it with `make up`" in hook.bodies[0]["detail"]
     assert "the platform was stopped" in json.loads(heartbeat_path(chosen).read_text())["problems"]
     assert report_path(chosen).read_text().startswith("# Health: STOPPED")
+
+
+def test_a_watchdog_that_was_killed_is_spoken_for(tmp_path: Path, home: Path) -> None:
+    chosen = settings(tmp_path)
+    assert last_heartbeat(chosen, started=NOW, now=NOW + timedelta(seconds=9)), "it never wrote one"
+    found = json.loads(heartbeat_path(chosen).read_text())
+    assert (found["status"], found["ts_utc"]) == ("STOPPED", "2026-11-18T15:30:09Z")
+    assert not last_heartbeat(chosen, started=NOW, now=NOW + timedelta(seconds=10)), "one goodbye is enough"
+    later = NOW + timedelta(days=1)
+    ledger = store_of(chosen).ledger
+    with dg.DagsterInstance.get() as instance:
+        facts = find_facts(chosen, instance, ledger, later)
+    ledger.close()
+    write(chosen, replace(facts, raw_count_today=3), judge(facts, later))
+    assert last_heartbeat(chosen, started=later, now=later + timedelta(minutes=1))
+    found = json.loads(heartbeat_path(chosen).read_text())
+    assert (found["problems"], found["files"]["raw_count_today"]) == (["the platform was stopped"], 3)
+    assert report_path(chosen).read_text().startswith("# Health: STOPPED")
+
+
+def test_the_newest_macro_run_and_rows_of_today_are_seen(tmp_path: Path, home: Path) -> None:
+    chosen = settings(tmp_path, automation=False, macro_tickers=("SPY",), spot_symbols=())
+    job = dg.GraphDefinition(name=MACRO_JOB, node_defs=[]).to_job()
+    ledger = store_of(chosen).ledger
+    with dg.DagsterInstance.get() as instance:
+        instance.report_run_failed(instance.create_run_for_job(job))
+        facts = find_facts(chosen, instance, ledger, NOW)
+    ledger.close()
+    assert facts.macro is not None
+    assert (facts.macro.rows_written, facts.macro.rows_today, facts.second_rows_today) == (None, 0, None)
+    assert any("the last run of macro minutes failed: run" in problem for problem in judge(facts, NOW).problems)
 
 
 def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,4 +143,4 @@ def test_secrets_are_not_shown(directory: Path, monkeypatch: pytest.MonkeyPatch)
     assert "secret" not in result.output
     lines = {each["variable"]: each for each in json.loads(result.stdout)["settings"]}
     assert lines["LAKE_WEBHOOK_URL"] == {"variable": "LAKE_WEBHOOK_URL", "value": HIDDEN, "origin": "environment"}
-    assert set(lines) >= {f"LAKE_{name.upper()}" for name in KNOWN - {"limits"}}
+    assert set(lines) >= {f"LAKE_{name.upper()}" for name in KNOWN - {"limits", "testing"}}

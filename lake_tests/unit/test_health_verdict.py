@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lake_assets.automation.health import judge
-from lake_assets.automation.health_page import heartbeat, page
+from lake_assets.automation.health_page import heartbeat, page, told_parts
 from lake_assets.automation.platform import (
     CollectorFacts,
     Facts,
     HoleFacts,
+    MacroFacts,
     RunFacts,
     ScheduleFacts,
     SensorFacts,
@@ -209,6 +210,66 @@ def test_the_heartbeat_has_the_promised_fields() -> None:
     assert beat["files"]["minute_rows_today"] == 930
     running = heartbeat(replace(WELL, hot_run=RunFacts(ago(seconds=5))), judge(WELL, NOW))
     assert running["transformer"]["status"] == "running"
+
+
+MACRO = MacroFacts(RunFacts(ago(minutes=2), ago(minutes=1)), rows_written=1500, rows_today=2000)
+
+
+def test_each_market_macro_minutes_and_the_files_of_today_are_told() -> None:
+    heard_of_spot = replace(WELL.collector, spot=SpotFacts(ago(minutes=1), 12, 40, 900))
+    facts = replace(WELL, collector=heard_of_spot, macro=MACRO, second_rows_today=50_000)
+    beat = heartbeat(facts, judge(facts, NOW))
+    assert beat["mode"] == "PRODUCTION"
+    assert beat["markets"]["um"] == {
+        "status": "running",
+        "last_latency_p50_ms": 10.5,
+        "last_latency_p95_ms": 25.3,
+        "last_latency_max_ms": None,
+        "last_seen_ts": "2026-11-18T15:29:20Z",
+    }
+    assert beat["markets"]["spot"] == {"status": "running"} | beat["collector"]["spot"]
+    assert beat["macro_minute"] == {
+        "status": "idle",
+        "last_run_start": "2026-11-18T15:28:00Z",
+        "last_run_end": "2026-11-18T15:29:00Z",
+        "last_run_rows_written": 1500,
+        "last_error": None,
+    }
+    assert beat["files"] == {
+        "raw_count_today": 100,
+        "parquet_1s_rows_today": 50_000,
+        "minute_rows_today": 930,
+        "macro_min_rows_today": 2000,
+    }
+    lines = "\n".join(told_parts(beat))
+    assert "collector of um: running" in lines
+    assert "collector of spot: running" in lines
+    assert "macro minutes: idle" in lines
+    assert "50000 rows of seconds, 2000 macro rows, 100 raw files" in lines
+    text = page(beat)
+    assert "Market spot: running." in text
+    assert "50000 rows of seconds of spot." in text
+    assert "MODE: TEST" not in text
+
+
+def test_a_silent_market_is_its_own_and_a_failed_macro_run_is_a_problem() -> None:
+    broken = replace(MACRO, run=RunFacts(ago(minutes=2), ago(minutes=1), "run abc"))
+    facts = replace(WELL, collector=replace(WELL.collector, spot=SpotFacts()), macro=broken)
+    health = judge(facts, NOW)
+    beat = heartbeat(facts, health)
+    assert {name: row["status"] for name, row in beat["markets"].items()} == {"um": "running", "spot": "error"}
+    assert beat["macro_minute"]["status"] == "error"
+    assert "the last run of macro minutes failed: run abc" in health.problems
+    stopped = replace(facts, stopping=True)
+    beat = heartbeat(stopped, judge(stopped, NOW))
+    assert {row["status"] for row in beat["markets"].values()} == {"stopped"}
+
+
+def test_testing_mode_stands_in_the_heartbeat_and_on_the_page() -> None:
+    facts = replace(WELL, testing=True)
+    beat = heartbeat(facts, judge(facts, NOW))
+    assert beat["mode"] == "TEST"
+    assert page(beat).splitlines()[2] == "MODE: TEST"
 
 
 def test_the_page_says_the_same() -> None:
