@@ -14,6 +14,7 @@ from lake_assets.inputs.results import ArchiveResult
 from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
 from lake_assets.partitions import archive_partitions, has_archive_partitions
 from lake_assets.resources import LakeOpener
+from lake_assets.tables.declared import TABLES
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import KLINES_1M, KLINES_1S, SPOT_STREAMS
 from lake_resources.binance.stream import Stream
@@ -55,13 +56,16 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
         skippable=True,
     )
 
+    # Raw inputs are kept by market: any table of it stands for them.
+    market_table = next(table for table in TABLES.values() if table.layout.market == stream.market.name)
+
     @dg.multi_asset(
         name=vision_op(symbol, stream.name, stream.market.name),
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
     )
     def vision(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
-        opened = lake.open()
+        opened = lake.open().of(market_table)
         keys = {archive_period(stream, partition): partition for partition in context.partition_keys}
         failed: list[ArchiveResult] = []
         for number, result in enumerate(ingest_archives(opened, symbol, [(stream, p) for p in keys]), start=1):

@@ -20,12 +20,14 @@ app = typer.Typer()
 def demo() -> None:
     """Backfill two days on the simulator and print what was written.
 
-    The days are the newest one whose archives are published, and today so far. Exit code 4 when something is missing.
+    The days are the newest one whose archives are published, and today so far; of spot one symbol. Exit code 4 when
+    something is missing.
 
     Example: `lake demo`
     """
-    # What it prints is what it launched: nothing else runs meanwhile.
-    settings = LakeSettings(exchange="simulator", automation=False, collector=False)
+    # What it prints is what it launched: nothing else builds meanwhile. The collector hears what only a socket tells.
+    settings = LakeSettings(exchange="simulator", automation=False)
+    settings = settings.model_copy(update={"spot_symbols": settings.spot_symbols[:1]})
     console = terminal()
     with local_stack(settings, say=messages().print) as stack:
         run_demo(settings, open_lake(settings), stack, console)

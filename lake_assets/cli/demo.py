@@ -15,6 +15,7 @@ from rich.console import Console
 from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo_feed import feed_seed, newest_feed_hour, print_feed
 from lake_assets.cli.demo_slices import run_slices
+from lake_assets.cli.demo_spot import launch_spot, print_spot, spot_archives
 from lake_assets.cli.lake_tables import archives_table, check_totals, hours_table
 from lake_assets.dagster_names import archive_key, hour_key, minute_names, vision_names
 from lake_assets.lake import Lake
@@ -71,7 +72,10 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
     recent_hours = [_hours(symbol, today, newest_hour(now, settings)) for symbol in settings.symbols]
     console.print(f"archives and hours of {archive_day:%Y-%m-%d}, and {today:%Y-%m-%d %H:%M} until now from REST")
     launched = {
-        "archive day": api.launch_backfill([*archives, *past_hours], title=f"demo: {archive_day:%Y-%m-%d} from Vision"),
+        "archive day": api.launch_backfill(
+            [*archives, *past_hours, *spot_archives(settings, archive_day)],
+            title=f"demo: {archive_day:%Y-%m-%d} from Vision",
+        ),
         "today so far": api.launch_backfill(recent_hours, title="demo: today so far from REST"),
     }
     seed = feed_seed(settings, now)
@@ -79,12 +83,15 @@ def run_demo(settings: LakeSettings, lake: Lake, stack: Stack, console: Console)
         launched["1H table"] = api.launch_backfill([seed], title="demo: seed of the BTCUSDT 1H table")
     follow(api, stack, launched, console)
     newest = api.launch_backfill([newest_feed_hour(now)], title="demo: newest hour of the BTCUSDT 1H table")
-    follow(api, stack, {"1H table, newest hour": newest}, console)
+    # Seconds come last: their archives are in the lake by now, and the collector has heard the last minutes.
+    spot = launch_spot(settings, api, archive_day, today, lake.clock())
+    follow(api, stack, {"1H table, newest hour": newest, **spot}, console)
     for symbol in settings.symbols:
         console.print(archives_table(lake.store, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.store, symbol, archive_day, archive_day + DAY))
         console.print(hours_table(lake.store, symbol, today, now + HOUR))
     print_feed(settings, api, console)
+    print_spot(settings, lake, archive_day, today, console)
     run_slices(settings, lake.clock(), console)
     _judge(settings, lake, [(archive_day, archive_day + DAY), (today, now)], console)
 

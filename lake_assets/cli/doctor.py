@@ -20,12 +20,15 @@ from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.market import UM
-from lake_resources.binance.um_streams import KLINES_1M
+from lake_resources.binance.market import SPOT, UM, Market
+from lake_resources.binance.spot_streams import KLINES_1S
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.um_streams import KLINES_1M as UM_KLINES_1M
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import newest_minute
 from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError, PartitionBusy
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import MarketPaths
 from lake_resources.storage.locks import writer_lock
 
 Status = Literal["ok", "warn", "fail"]
@@ -49,15 +52,20 @@ class Finding:
 
 
 def examine(settings: LakeSettings, lake: Lake) -> Iterator[Finding]:
-    """Look at everything, one after the other; the exchange is asked for its time, one checksum and one stream."""
+    """Look at everything, one after the other; each market is asked for its time, one checksum and one stream."""
     yield _versions()
     yield _disk(lake)
     yield _schema(settings, lake)
-    yield _rest(lake)
-    yield _vision(settings, lake)
-    yield _websocket(settings)
+    yield _rest(lake, UM)
+    yield _vision(settings, lake, UM_KLINES_1M)
+    yield _websocket(settings, UM)
     yield _dagster(settings)
     yield _collector(settings, lake)
+    if settings.spot_symbols:
+        yield _rest(lake, SPOT)
+        yield _vision(settings, lake, KLINES_1S)
+        yield _websocket(settings, SPOT)
+        yield _spot_collector(lake)
 
 
 def _versions() -> Finding:
@@ -92,9 +100,14 @@ def _schemas(settings: LakeSettings, lake: Lake) -> tuple[Status, str]:
     return "warn", f"{found}; hours of another schema: {counts}. `lake backfill-range` rebuilds them"
 
 
-def _rest(lake: Lake) -> Finding:
-    before = lake.clock()
-    theirs = _asked("REST", lake.rest.server_time)
+def _called(name: str, market: Market) -> str:
+    """The name of a finding; the market stands before it where it is not the first one."""
+    return name if market is UM else f"{market.name} {name}"
+
+
+def _rest(lake: Lake, market: Market) -> Finding:
+    name, before = _called("REST", market), lake.clock()
+    theirs = _asked(name, lake.rest_of[market.name].server_time)
     if isinstance(theirs, Finding):
         return theirs
     after = lake.clock()
@@ -103,12 +116,12 @@ def _rest(lake: Lake) -> Finding:
     size = abs(skew)
     status: Status = "fail" if size > _SKEW_FAILS else "warn" if size > _SKEW_WARNS + (after - before) / 2 else "ok"
     took = (after - before).total_seconds() * 1000
-    return Finding("REST", status, f"answers in {took:.0f} ms; its clock is {skew.total_seconds():+.2f} s off ours")
+    return Finding(name, status, f"answers in {took:.0f} ms; its clock is {skew.total_seconds():+.2f} s off ours")
 
 
-def _vision(settings: LakeSettings, lake: Lake) -> Finding:
+def _vision(settings: LakeSettings, lake: Lake, stream: Stream) -> Finding:
     day = (lake.clock().astimezone(UTC) - timedelta(days=3)).date().isoformat()
-    stream, symbol = KLINES_1M, settings.symbols[0]
+    name, symbol = _called("Vision", stream.market), settings.symbols_of(stream.market)[0]
     vision = VisionClient(
         settings.resolved_vision_url, timeout_s=PATIENCE_S, attempts=1, connections=1, limits=settings.limits
     )
@@ -120,20 +133,21 @@ def _vision(settings: LakeSettings, lake: Lake) -> Finding:
             return False
         return True
 
-    found = _asked("Vision", published)
+    found = _asked(name, published)
     vision.close()
     if isinstance(found, Finding):
         return found
     if not found:
-        return Finding("Vision", "warn", f"answers, but {symbol} {stream.name} of {day} is not published")
-    return Finding("Vision", "ok", f"{symbol} {stream.name} of {day} is there")
+        return Finding(name, "warn", f"answers, but {symbol} {stream.name} of {day} is not published")
+    return Finding(name, "ok", f"{symbol} {stream.name} of {day} is there")
 
 
-def _websocket(settings: LakeSettings) -> Finding:
-    found = _asked("WebSocket", lambda: acknowledged_in(UM, settings.resolved_ws_url, settings.symbols[0]))
+def _websocket(settings: LakeSettings, market: Market) -> Finding:
+    name, symbol = _called("WebSocket", market), settings.symbols_of(market)[0]
+    found = _asked(name, lambda: acknowledged_in(market, settings.ws_url_of(market), symbol))
     if isinstance(found, Finding):
         return found
-    return Finding("WebSocket", "ok", f"acknowledges a stream of {settings.symbols[0]} after {found * 1000:.0f} ms")
+    return Finding(name, "ok", f"acknowledges a stream of {symbol} after {found * 1000:.0f} ms")
 
 
 def _asked(name: str, ask: Callable[[], _Answer]) -> _Answer | Finding:
@@ -169,17 +183,9 @@ def _dagster(settings: LakeSettings) -> Finding:
 
 def _collector(settings: LakeSettings, lake: Lake) -> Finding:
     """A held lock says that the process lives, its newest record that it hears, its newest row that it folds."""
-    path = lake.catalog.collector_lock_path
-    if not path.exists() or _is_free(path):
-        return Finding(
-            "collector", "warn", "is not running: live columns stay NULL; `lake up` or `lake collect` starts it"
-        )
-    now = lake.clock()
-    minute = newest_minute(lake.catalog.live_records_dir)
-    record = None if minute is None else datetime.fromtimestamp(60 * minute, UTC)
-    if record is None or now - record > _SILENT_FAILS:
-        heard = "has written no record" if record is None else f"its newest record is of {record:%Y-%m-%d %H:%M}"
-        return Finding("collector", "fail", f"holds its lock, but {heard}: stop it and start it again")
+    now, record = lake.clock(), _newest_record(lake, UM, "live columns stay NULL")
+    if isinstance(record, Finding):
+        return record
     rows = LiveRows(lake.catalog)
     newest = [rows.read(symbol, now - _ROWS_REACH, now)["timestamp"].max() for symbol in settings.symbols]
     silent = [
@@ -191,6 +197,28 @@ def _collector(settings: LakeSettings, lake: Lake) -> Finding:
         which = ", ".join(silent)
         return Finding("collector", "warn", f"writes records, but {which} has no live row of the last minutes")
     return Finding("collector", "ok", f"is running; newest record of {record:%H:%M}, live rows of every symbol")
+
+
+def _spot_collector(lake: Lake) -> Finding:
+    """Nothing of spot is folded as it comes: its records are all there is."""
+    record = _newest_record(lake, SPOT, "seconds have no bid and ask")
+    if isinstance(record, Finding):
+        return record
+    return Finding(_called("collector", SPOT), "ok", f"is running; newest record of {record:%H:%M}")
+
+
+def _newest_record(lake: Lake, market: Market, else_: str) -> datetime | Finding:
+    """The minute of the newest record of a market's collector, or what is wrong with it."""
+    name, paths = _called("collector", market), MarketPaths(lake.store.root, market.name)
+    path = paths.collector_lock_path
+    if not path.exists() or _is_free(path):
+        return Finding(name, "warn", f"is not running: {else_}; `lake up` or `lake collect` starts it")
+    minute = newest_minute(paths.live_records_dir)
+    record = None if minute is None else datetime.fromtimestamp(60 * minute, UTC)
+    if record is None or lake.clock() - record > _SILENT_FAILS:
+        heard = "has written no record" if record is None else f"its newest record is of {record:%Y-%m-%d %H:%M}"
+        return Finding(name, "fail", f"holds its lock, but {heard}: stop it and start it again")
+    return record
 
 
 def _is_free(path: Path) -> bool:

@@ -68,8 +68,12 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
 
     Raises:
         StorageError: the lake's own disk or ledger failed.
+        ValueError: a stream is of another market than the lake's table, under whose name its rows would be kept.
     """
     new: list[Wanted] = []
+    market = lake.store.layout.market
+    if others := sorted({stream.name for stream, _ in wanted if stream.market.name != market}):
+        raise ValueError(f"{', '.join(others)} of another market than {market}")
     for stream, period in wanted:
         known = lake.ledger.archive(symbol, stream.name, period)
         if known is None or not lake.catalog.absolute(known.path).exists():

@@ -76,6 +76,31 @@ def test_connections_spans_and_gaps(journal: Journal) -> None:
     assert "refused_frames" not in answer
 
 
+def test_spot_is_shown_beside_futures_and_decides_the_exit_code_too(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_SPOT_SYMBOLS", "SOLUSDT")
+    window = {"start": NOW + 21 * M, "end": NOW + 30 * M}
+    assert run(**window).exit_code == 0
+    spot = Journal(f"sqlite:///{tmp_path / 'ledger.sqlite'}", "spot")
+    spot.write(
+        [
+            ConnectionRow(4, "", NOW - 5 * M, NOW + 25 * M, NOW + 26 * M, "the other side closed", 7_000),
+            GapRow("SOLUSDT", 7, 9, NOW + 24 * M, "open"),
+        ]
+    )
+    spot.close()
+    result = run(**window)
+    assert result.exit_code == 1
+    assert "Connections of spot" in result.output
+    assert "the other side closed" in result.output
+    answer = found(**window)
+    assert [row["conn"] for row in answer["spot"]["connections"]] == [4]
+    assert [(gap["symbol"], gap["ids"]) for gap in answer["spot"]["trade_gaps"]] == [("SOLUSDT", 3)]
+    assert [each["seconds"] for each in answer["spot"]["without_connection"]] == [300.0]
+    assert run("BTCUSDT", **window).exit_code == 0, "gaps of other symbols do not count"
+
+
 def test_the_range_is_half_open_and_decides_the_exit_code(journal: Journal) -> None:
     assert run(end=NOW + 20 * M).exit_code == 0
     assert run(start=NOW + 20 * M).exit_code == 1

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,18 @@ from websockets.sync.server import ServerConnection, serve
 from lake_assets.cli.doctor import Finding, examine
 from lake_assets.cli.main import app, main
 from lake_assets.exports.view_queries import QUERIES
+from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
-from lake_resources.binance.market import UM
+from lake_resources.binance.market import SPOT, UM
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
 from lake_resources.known_hole import KnownHole
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.catalog import MarketPaths
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
@@ -164,12 +166,32 @@ def test_the_view_has_every_minute_once_whatever_file_it_lies_in(bench: Bench, t
 
 def test_doctor_finds_a_healthy_exchange(bench: Bench) -> None:
     bench.build(hours(0, 1))
-    found = {finding.name: finding for finding in examine(bench.settings, bench.lake)}
+    given = bench.settings.model_copy(update={"spot_symbols": ()})
+    found = {finding.name: finding for finding in examine(given, bench.lake)}
     assert list(found) == ["versions", "disk", "schema", "REST", "Vision", "WebSocket", "Dagster", "collector"]
     assert {name: found[name].status for name in ("schema", "REST", "WebSocket", "Dagster", "collector")} == {
         "schema": "ok", "REST": "ok", "WebSocket": "ok", "Dagster": "warn", "collector": "warn",
     }  # fmt: skip
     assert f"acknowledges a stream of {SYMBOL}" in found["WebSocket"].text
+
+
+def test_doctor_asks_the_spot_side_where_there_are_spot_symbols(bench: Bench) -> None:
+    urls = {"spot_rest_url": bench.sim.base_url, "spot_ws_url": f"{bench.sim.ws_url}/spot"}
+    given = bench.settings.model_copy(update={"spot_symbols": (SYMBOL,), **urls})
+    with closing(open_lake(given, clock=bench.sim.clock.now, sleep=lambda _: None)) as lake:
+        spot = {each.name: each for each in examine(given, lake) if each.name.startswith("spot ")}
+    assert {name: each.status for name, each in spot.items()} == {
+        "spot REST": "ok", "spot Vision": "ok", "spot WebSocket": "ok", "spot collector": "warn",
+    }  # fmt: skip
+    assert f"{SYMBOL} klines_1s of" in spot["spot Vision"].text
+    paths, minute = MarketPaths(bench.lake.catalog.root, SPOT.name), int(bench.now.timestamp()) // 60
+    with writer_lock(paths.collector_lock_path):
+        assert finding(bench, "spot collector", spot_symbols=(SYMBOL,)).status == "fail"
+        writer = SegmentWriter(paths.live_records_dir)
+        writer.add(1, 1, 1, 1, SYMBOL, minute, b"{}")
+        writer.write(writer.take()[0], 1)
+        assert finding(bench, "spot collector", spot_symbols=(SYMBOL,)).status == "ok"
+        writer.close_before(None)
 
 
 def finding(bench: Bench, name: str, **given: object) -> Finding:

@@ -12,13 +12,17 @@ import pytest
 from lake_assets.assets.bars_1s import BARS_1S_ASSET
 from lake_assets.assets.klines import KLINE_ASSETS
 from lake_assets.assets.table_asset import build_table_asset
+from lake_assets.assets.vision import build_vision_asset
 from lake_assets.definitions import build_definitions
+from lake_assets.inputs.archives import ingest_archives
 from lake_assets.lake import Lake, open_lake
 from lake_assets.metadata import table_key
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.settings import LakeSettings
+from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.spot_days import DAY, SYMBOL, keep_archive, klines, trades
 
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
@@ -102,3 +106,22 @@ def test_a_backfill_of_hours_and_of_days_materializes_and_judges_each_partition(
         assert shown.metadata["dagster/partition_row_count"].value == 3600
         assert "klines_1s" in str(shown.metadata["provenance"].value)
         assert "data:image/png" in str(shown.metadata["close_and_volume"].value)
+
+
+def test_an_archive_of_spot_is_kept_as_one_of_spot(tmp_path: Path) -> None:
+    with SimulatorServer(symbols=(SYMBOL,), clock=lambda: NOW, limits=False) as sim:
+        given = settings(tmp_path, SYMBOL).model_copy(update={"vision_url": sim.base_url})
+        opener = Opener(given)
+        archive = build_vision_asset(SYMBOL, SPOT_STREAMS["klines_1m"], given)
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = dg.materialize([archive], instance=instance, partition_key="2025-11-29", resources={"lake": opener})
+            assert done.success
+    lake = opener.open()
+    spot, futures = (lake.of(table).ledger for table in (SPOT_BARS_1S, UM_MINUTE))
+    held = spot.archive(SYMBOL, "klines_1m", "2025-11-29")
+    assert held is not None
+    assert held.row_count == 1440
+    assert futures.archive(SYMBOL, "klines_1m", "2025-11-29") is None, "it is no archive of the futures of that name"
+    with pytest.raises(ValueError, match="klines_1m of another market than um"):
+        list(ingest_archives(lake, SYMBOL, [(SPOT_STREAMS["klines_1m"], "2025-11-29")]))
+    lake.close()
