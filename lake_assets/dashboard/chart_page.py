@@ -30,6 +30,8 @@ WINDOWS: dict[str, timedelta] = {
     "1 hour": timedelta(hours=1), "6 hours": timedelta(hours=6), "1 day": timedelta(days=1),
     "1 week": timedelta(days=7), "1 month": timedelta(days=30), "1 year": timedelta(days=365),
 }  # fmt: skip
+PANES = ("spread", "mark_price_close", "funding_rate", "oi_contracts")
+"""Lines that a chart opens with, of those that its table has: spread, mark price, funding, open interest."""
 _OTHER = "from … to …"
 
 
@@ -43,7 +45,9 @@ def show() -> None:
     fit = ["auto", *(name for name, length in TIMEFRAMES.items() if not length % table.layout.grain)]
     chosen = st.sidebar.selectbox("Bars of", fit, key="timeframe")
     timeframe = None if chosen == "auto" else cast(Timeframe, chosen)
-    panes = tuple(st.sidebar.multiselect("Beside the price", panes_of(table), key=f"panes-{table.name}"))
+    offered = panes_of(table)
+    first = [name for name in PANES if name in offered]
+    panes = tuple(st.sidebar.multiselect("Beside the price", offered, first, key=f"panes-{table.name}"))
     every = choose_refresh()
     st.title(f"{symbol}, {table.layout.title}")
     st.caption("All times are UTC. Red bands: nobody has these rows. Grey bands: a known hole explains them.")
@@ -155,11 +159,15 @@ def _downloads(chart: Chart) -> None:
     found = chart.certificate
     name = f"{found.symbol}-{chart.timeframe}-{chart.start:%Y%m%dT%H%M}-{chart.end:%Y%m%dT%H%M}"
     shown = st.columns(3)
-    shown[0].download_button("CSV", chart.frame.write_csv(), f"{name}.csv", "text/csv", on_click="ignore")
-    shown[1].download_button("Parquet", _parquet(chart.frame), f"{name}.parquet", on_click="ignore")
-    certificate = json.dumps(found.as_json(), indent=2)
+    # Each is made when it is clicked: a picture does not wait for files that nobody wants.
+    shown[0].download_button("CSV", chart.frame.write_csv, f"{name}.csv", "text/csv", on_click="ignore")
+    shown[1].download_button("Parquet", lambda: _parquet(chart.frame), f"{name}.parquet", on_click="ignore")
     shown[2].download_button(
-        "Certificate", certificate, f"{name}.certificate.json", "application/json", on_click="ignore"
+        "Certificate",
+        lambda: json.dumps(found.as_json(), indent=2),
+        f"{name}.certificate.json",
+        "application/json",
+        on_click="ignore",
     )
 
 

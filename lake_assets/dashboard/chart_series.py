@@ -1,29 +1,32 @@
 """What a chart shows: bars with their volumes, holes as holes, marks for what is provisional, doubted or revised.
 
-Belongs here: rows and certificate → series. Does not belong here: drawing them (`component`), Streamlit.
+Belongs here: rows and certificate → columns to draw. Does not belong here: drawing them (`component`), Streamlit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 
 from lake_assets.at_rest import store_of
 from lake_assets.quality.certificate import Certificate
-from lake_assets.reading import load
+from lake_assets.reading import load, scan
 from lake_assets.schema.table import Table
-from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, Timeframe, rolled_columns
+from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, Timeframe, needed_columns, rolled_columns, rollup
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.reader import reading
 
 POINTS = 10_000
 """Bars that a chart has at most: a year of minutes opens as hours, and finer as one looks closer."""
-UP, DOWN, PROVISIONAL, DOUBTED, REVISED = "#26a69a", "#ef5350", "#9e9e9e", "#ff9800", "#2962ff"
+MOST = 100_000
+"""Bars that a chart has at most where their length is chosen: a day of seconds."""
+PROVISIONAL, DOUBTED, REVISED = "#9e9e9e", "#ff9800", "#2962ff"
 HOLE, EXPLAINED = "rgba(239,83,80,0.25)", "rgba(120,120,120,0.18)"
+PRICES = ("open", "high", "low", "close")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Asked:
         table: which table.
         symbol: whose rows.
         start, end: the window, half-open, UTC; it is widened to whole bars.
-        timeframe: length of a bar; None for the shortest that keeps to `points`.
+        timeframe: length of a bar; None for the shortest that keeps to `points`. One that would give more than `MOST`
+            bars is taken for None.
         points: bars at most.
         panes: columns that are drawn as lines beside the price.
     """
@@ -49,16 +53,35 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Bars that nobody has, one after the other.
+
+    Attributes:
+        time: start of the first, epoch seconds.
+        count: how many.
+        color, text: of the band and for the reader.
+    """
+
+    time: int
+    count: int
+    color: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Chart:
-    """Series ready to draw, and what they are worth.
+    """Columns ready to draw, and what they are worth.
 
     Attributes:
         timeframe: length of a bar.
         start, end: the window in whole bars, UTC.
         frame: the rows that are there.
         certificate: of the window.
-        series: `candles`, `volume`, `holes` and, by column, the lines of `panes`: points with a `time` in epoch
-            seconds; one with a time alone is a bar that nobody has.
+        bars: a row per bar that is there, in order: `time` (epoch seconds), open, high, low, close, `volume`, `mark`
+            (index into `marks`), then the panes by their names; all numbers, NULL where a value is not known.
+        marks: color and text; the first is that of bars which are simply proven.
+        bands: bars that nobody has.
+        panes: names of the lines beside the price.
     """
 
     timeframe: Timeframe
@@ -66,7 +89,15 @@ class Chart:
     end: datetime
     frame: pl.DataFrame
     certificate: Certificate
-    series: dict[str, Any]
+    bars: pl.DataFrame
+    marks: tuple[tuple[str, str], ...]
+    bands: tuple[Band, ...]
+    panes: tuple[str, ...]
+
+    @property
+    def step(self) -> int:
+        """Length of a bar in seconds."""
+        return int(TIMEFRAMES[self.timeframe].total_seconds())
 
 
 def fitting(table: Table, start: datetime, end: datetime, points: int = POINTS) -> Timeframe:
@@ -81,25 +112,30 @@ def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
     Raises:
         LakeError: as `reading.load`; a window that ends before it starts is none of whole rows.
     """
-    table = asked.table
-    timeframe = asked.timeframe or fitting(table, asked.start, asked.end, asked.points)
+    table, timeframe = asked.table, asked.timeframe
+    if timeframe is None or (asked.end - asked.start) / TIMEFRAMES[timeframe] > MOST:
+        timeframe = fitting(table, asked.start, asked.end, asked.points)
     length = TIMEFRAMES[timeframe]
     start, end = _floor(asked.start, length), _floor(asked.end + length - timedelta(microseconds=1), length)
-    columns = [*table.prices, *table.volumes[:1], *(name for name in asked.panes if name in rolled_columns(table))]
-    lazy, certificate = load(
-        asked.symbol, start, end, columns, table=table, timeframe=timeframe, settings=settings, clock=clock
-    )
-    frame = lazy.collect()
+    panes = tuple(name for name in asked.panes if name in panes_of(table))
+    columns = (*table.prices, *table.volumes[:1])
+    # Of the bars alone: where else the values of the lines come from takes longer to find than to draw a year.
+    certificate = load(asked.symbol, start, end, columns, table=table, settings=settings, clock=clock).certificate
+    wanted = tuple(dict.fromkeys((*columns, *panes)))
+    rows = scan(table, asked.symbol, start, end, needed_columns(table, wanted), settings=settings)
+    with reading(table.layout, asked.symbol, start, end):
+        frame = rollup(table, rows, timeframe, wanted).collect()
     store = store_of(settings, table)
     try:
-        revised = {each.timestamp for each in store.ledger.revisions(asked.symbol, start, end)}
+        revised = {_floor(each.timestamp, length) for each in store.ledger.revisions(asked.symbol, start, end)}
     finally:
         store.close()
-    marks = _marks(frame, certificate, revised, length)
-    series = _series(frame, table, certificate, marks, asked.panes) | {
-        "holes": _holes(certificate, length, {row["time"] for row in _points(frame, table, [])}),
-    }
-    return Chart(timeframe, start, end, frame, certificate, series)
+    texts = _texts(frame, certificate, revised, length)
+    marks = (("", ""), *texts.select("color", "text").unique(maintain_order=True).drop_nulls().iter_rows())
+    return Chart(
+        timeframe, start, end, frame, certificate, _bars(frame, table, texts, marks, panes), marks,
+        tuple(_bands(certificate, length, frame)), panes,
+    )  # fmt: skip
 
 
 def panes_of(table: Table) -> tuple[str, ...]:
@@ -113,72 +149,69 @@ def _floor(instant: datetime, length: timedelta) -> datetime:
     return midnight + (instant - midnight) // length * length
 
 
-def _points(frame: pl.DataFrame, table: Table, columns: Sequence[str]) -> list[dict[str, Any]]:
-    time = pl.col(table.layout.time_column).dt.epoch("s").alias("time")
-    return frame.select(time, *columns).to_dicts()
+def _bars(
+    frame: pl.DataFrame, table: Table, texts: pl.DataFrame, marks: Sequence[tuple[str, str]], panes: Sequence[str]
+) -> pl.DataFrame:
+    volume = pl.col(table.volumes[0]) if table.volumes else pl.lit(None)
+    known = {text: number for number, (_, text) in enumerate(marks)}
+    return frame.select(
+        pl.col(table.layout.time_column).dt.epoch("s").alias("time"),
+        *(pl.col(column).alias(name) for name, column in zip(PRICES, table.prices, strict=True)),
+        volume.cast(pl.Float64).alias("volume"),
+        texts["text"].replace_strict(known, default=0, return_dtype=pl.Int64).alias("mark"),
+        *(pl.col(name).cast(pl.Float64) for name in panes),
+    )
 
 
-def _marks(
-    frame: pl.DataFrame, certificate: Certificate, revised: set[datetime], length: timedelta
-) -> dict[int, tuple[str, str]]:
-    """Color and text of the bars that are not simply proven, by epoch second."""
+def _texts(frame: pl.DataFrame, certificate: Certificate, revised: set[datetime], length: timedelta) -> pl.DataFrame:
+    """Columns `color` and `text` of each bar; NULL of one that is simply proven."""
     table, layout = certificate.table, certificate.table.layout
-    found: dict[int, tuple[str, str]] = {}
-    changed = {int(_floor(each, length).timestamp()) for each in revised}
-    partial = set()
-    if COMPLETE in frame.columns:
-        partial = set(frame.filter(~pl.col(COMPLETE))[layout.time_column].to_list())
-    for at in frame[layout.time_column].to_list():
-        second = int(at.timestamp())
-        doubts = [certificate.doubts[each] for each in layout.between(at, at + length) if each in certificate.doubts]
-        if at + length > certificate.as_of:
-            found[second] = (PROVISIONAL, "provisional: it may still change")
-        elif doubts:
-            found[second] = (DOUBTED, doubts[0].text)
-        elif at in partial:
-            found[second] = (DOUBTED, f"not all {table.row_word}s of it are there")
-        elif second in changed:
-            found[second] = (REVISED, "revised: a better source said otherwise")
-    return found
+    at = pl.col(layout.time_column)
+    # A bar is in doubt where a partition is that it lies in, or that lies in it: the first one says why.
+    longer = length > layout.step
+    doubts: dict[datetime, str] = {}
+    for start, doubt in certificate.doubts.items():
+        doubts.setdefault(_floor(start, length) if longer else start, doubt.text)
+    partition = at if longer else at.dt.truncate(layout.every)
+    partial = ~pl.col(COMPLETE) if COMPLETE in frame.columns else pl.lit(value=False)
+    starts = pl.Series(list(doubts), dtype=frame.schema[layout.time_column])
+    texts = pl.Series(list(doubts.values()), dtype=pl.String)
+    found = frame.with_columns(
+        _provisional=at + length > certificate.as_of,
+        _doubt=partition.replace_strict(starts, texts, default=None, return_dtype=pl.String),
+        _partial=partial,
+        _revised=at.is_in(pl.Series(sorted(revised), dtype=frame.schema[layout.time_column]).implode()),
+    )
+    cases = (
+        (pl.col("_provisional"), PROVISIONAL, pl.lit("provisional: it may still change")),
+        (pl.col("_doubt").is_not_null(), DOUBTED, pl.col("_doubt")),
+        (pl.col("_partial"), DOUBTED, pl.lit(f"not all {table.row_word}s of it are there")),
+        (pl.col("_revised"), REVISED, pl.lit("revised: a better source said otherwise")),
+    )
+    return found.select(
+        color=pl.coalesce(pl.when(case).then(pl.lit(color)) for case, color, _ in cases),
+        text=pl.coalesce(pl.when(case).then(text) for case, _, text in cases),
+    )
 
 
-def _series(
-    frame: pl.DataFrame,
-    table: Table,
-    certificate: Certificate,
-    marks: dict[int, tuple[str, str]],
-    panes: Sequence[str],
-) -> dict[str, Any]:
-    names = dict(zip(table.prices, ("open", "high", "low", "close"), strict=True))
-    volume = table.volumes[0] if table.volumes else None
-    candles, volumes = [], []
-    for row in _points(frame, table, [*names, *([volume] if volume else [])]):
-        up = row[table.prices[3]] >= row[table.prices[0]]
-        color, text = marks.get(row["time"], (UP if up else DOWN, ""))
-        bar = {"time": row["time"], **{name: row[column] for column, name in names.items()}}
-        candles.append(bar | ({"wickColor": color, "borderColor": color, "text": text} if text else {}))
-        if volume and row[volume] is not None:
-            volumes.append({"time": row["time"], "value": row[volume], "color": f"{UP if up else DOWN}80"})
-    lines = {
-        name: [
-            {"time": row["time"]} if row[name] is None else {"time": row["time"], "value": row[name]}
-            for row in _points(frame, table, [name])
-        ]
-        for name in panes
-        if name in frame.columns
-    }
-    return {"candles": candles, "volume": volumes, "panes": lines, "symbol": certificate.symbol}
-
-
-def _holes(certificate: Certificate, length: timedelta, there: set[int]) -> list[dict[str, Any]]:
-    """The bars that nobody has, one point each, with the cause; a hole within a bar that is there only marks it."""
-    points: dict[int, dict[str, Any]] = {}
+def _bands(certificate: Certificate, length: timedelta, frame: pl.DataFrame) -> Iterator[Band]:
+    """The bars that nobody has, with the cause; a hole within a bar that is there only marks it."""
+    there = set(frame[certificate.table.layout.time_column].to_list()) if certificate.holes else set()
+    done: datetime | None = None
     for hole in certificate.holes:
+        color = EXPLAINED if hole.explained else HOLE
         at = _floor(hole.start, length)
+        if done is not None and at < done:
+            at = done
+        first, count = at, 0
         while at < hole.end:
-            second = int(at.timestamp())
-            if second not in there:
-                color = EXPLAINED if hole.explained else HOLE
-                points[second] = {"time": second, "value": 1, "color": color, "text": hole.cause}
+            if at in there:
+                if count:
+                    yield Band(int(first.timestamp()), count, color, hole.cause)
+                first, count = at + length, 0
+            else:
+                count += 1
             at += length
-    return [points[second] for second in sorted(points)]
+        if count:
+            yield Band(int(first.timestamp()), count, color, hole.cause)
+        done = at

@@ -8,11 +8,13 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import asdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import streamlit.components.v1 as components
 
 from lake_assets.dashboard.chart_series import Chart
@@ -32,7 +34,25 @@ def show_chart(chart: Chart, view: str) -> dict[str, Any]:
     Returns:
         What the reader did last: `clicked`, epoch second of a bar, or `from` and `to` of the window looked at.
     """
-    return _component()(series=chart.series, view=view, key="chart", default={}) or {}
+    meta, data = packed(chart)
+    return _component()(meta=meta, data=data, view=view, key="chart", default={}) or {}
+
+
+def packed(chart: Chart) -> tuple[dict[str, Any], bytes]:
+    """A chart as the component takes it: what it is as JSON values, its bars as columns of doubles one after the other.
+
+    A day of seconds is 5 MB so, and a third of a second quicker to write and to read than as JSON. NULL is NaN.
+    """
+    columns = [chart.bars[name].cast(pl.Float64).fill_null(float("nan")) for name in chart.bars.columns]
+    meta = {
+        "columns": chart.bars.columns,
+        "count": chart.bars.height,
+        "step": chart.step,
+        "marks": [list(mark) for mark in chart.marks],
+        "bands": [asdict(band) for band in chart.bands],
+        "panes": list(chart.panes),
+    }
+    return meta, b"".join(column.to_numpy().astype("<f8").tobytes() for column in columns)
 
 
 @cache

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 
@@ -30,6 +31,8 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger, PartitionFile
 
 Require = Literal["any", "clean"]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _REFUSED = frozenset({"contradicted", "provisional"})
 
 
@@ -133,6 +136,30 @@ class Certificate:
         }
 
 
+class _Later(Mapping[Key, Value]):
+    """A mapping that is made when it is first looked into: what a year of partitions is made of takes a while to read.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[], Mapping[Key, Value]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Mapping[Key, Value]:
+        return self._make()
+
+    def __getitem__(self, key: Key) -> Value:
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
 def certify(
     store: TableStore,
     symbol: str,
@@ -167,8 +194,8 @@ def certify(
     as_of = min(end, max(start, layout.row_start(utc(now) - timedelta(minutes=lag_minutes))))
     files = store.ledger.partition_files(symbol, start, end)
     holes = tuple(find_holes(store, symbol, start, as_of, files))
-    present = _present(layout, files, holes, start, as_of)
-    sources = {file.start: orjson.loads(file.sources) for file in files}
+    present = _Later(lambda: _present(layout, files, holes, start, as_of))
+    sources = _Later(lambda: {file.start: orjson.loads(file.sources) for file in files})
     untraded = sorted(untraded_partitions(store, symbol, start, end, {file.start for file in files}))
     absent = sum(hole.rows for hole in holes) + sum(_rows(layout, each, start, as_of) for each in untraded)
     return Certificate(
@@ -182,7 +209,7 @@ def certify(
         source_gaps=tuple(find_source_gaps(store, symbol, start, as_of, sources, present, columns)),
         doubts=_doubts(store.ledger, symbol, start, as_of, files),
         untraded=tuple(untraded),
-        sources=_sources(table, sources, present),
+        sources=_Later(lambda: _sources(table, sources, present)),
         revised_values=len(store.ledger.revisions(symbol, start, end)),
         data_version=data_version(files),
         code_versions=tuple(sorted({file.code_version for file in files})),
@@ -192,7 +219,7 @@ def certify(
 
 def data_version(files: Sequence[PartitionFile]) -> str:
     """Hash of what is committed: partitions and their contents."""
-    lines = [f"{file.start:%Y-%m-%dT%H} {file.content_hash}" for file in files]
+    lines = [f"{file.start.isoformat()[:13]} {file.content_hash}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

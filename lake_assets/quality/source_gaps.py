@@ -91,8 +91,10 @@ def find_source_gaps(
     """
     table, origins = store.table, store.table.origins
     wanted = [name for name in (table.names if columns is None else dict.fromkeys(columns)) if name in origins]
+    if not wanted:
+        return []
     held = [(partition, sources) for partition, sources in sources_of.items() if present[partition]]
-    if not wanted or not held:
+    if not held:
         return []
     window = _Window(store, symbol, start, end)
     known = holes_known(store.ledger, symbol, start, end)

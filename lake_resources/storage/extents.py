@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,17 @@ def require_extents(store: Store, symbol: str, start: datetime, end: datetime) -
 
 def _wrong(store: Store, symbol: str, start: datetime, end: datetime) -> Iterator[str]:
     layout, ledger = store.layout, store.ledger
+    many = {file.path: file for file in ledger.compacted_files(symbol, start, end)}
+    read = stretches(store, symbol, start, end)
     told = {
         fact.path: _Extent(fact.row_count, fact.min_ts, fact.max_ts)
-        for fact in ledger.partition_facts(symbol, start, end)
+        for stretch in read
+        if not many.keys() >= set(stretch.paths)
+        for fact in ledger.partition_facts(symbol, stretch.start, stretch.end)
     }
-    many = {file.path: file for file in ledger.compacted_files(symbol, start, end)}
-    paths = list(dict.fromkeys(path for stretch in stretches(store, symbol, start, end) for path in stretch.paths))
+    paths = list(dict.fromkeys(path for stretch in read for path in stretch.paths))
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda path: _extent(store.catalog.absolute(path), layout.time_column), paths)
+        found = pool.map(lambda path: _looked_at(store.catalog.absolute(path), layout.time_column), paths)
         for path, extent in zip(paths, found, strict=True):
             if isinstance(extent, str):
                 yield f"{path} {extent}"
@@ -79,7 +83,17 @@ def _text(extent: _Extent | None) -> str:
     return f"{extent.rows} rows{span}"
 
 
-def _extent(path: Path, time_column: str) -> _Extent | str:
+def _looked_at(path: Path, time_column: str) -> _Extent | str:
+    """The extent of a file; one that is as it was at an earlier look is not opened again."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return "is gone" if isinstance(error, FileNotFoundError) else f"does not read: {error}"
+    return _extent(path, time_column, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=32_768)
+def _extent(path: Path, time_column: str, _as_it_is: tuple[int, int, int]) -> _Extent | str:
     """Rows and bounds by the footer, or why there are none."""
     try:
         with pq.ParquetFile(path) as file:

@@ -3,6 +3,7 @@
 "use strict";
 
 const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100;
+const UP = "#26a69a", DOWN = "#ef5350";
 const told = document.getElementById("told"), place = document.getElementById("charts");
 let charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = false;
 
@@ -21,7 +22,8 @@ function options(height, dark) {
     height, width: place.clientWidth || 800,
     layout: { background: { color: "transparent" }, textColor: dark ? "#ddd" : "#333" },
     grid: { vertLines: { color: dark ? "#2a2a2a" : "#eee" }, horzLines: { color: dark ? "#2a2a2a" : "#eee" } },
-    timeScale: { timeVisible: true, secondsVisible: true },
+    // A day of seconds has more bars than the narrowest default lets into a window.
+    timeScale: { timeVisible: true, secondsVisible: true, minBarSpacing: 0.001 },
     localization: { timeFormatter: utc },
     crosshair: { mode: 0 },
   };
@@ -69,33 +71,70 @@ function build(names, dark) {
   });
 }
 
+// Columns of doubles, one after the other, as `chart_view` packs them.
+function unpacked(data, names, count) {
+  const all = new Float64Array(data.slice().buffer);
+  return Object.fromEntries(names.map((name, at) => [name, all.subarray(at * count, (at + 1) * count)]));
+}
+
+// The values with the bars that nobody has between them: the axis keeps their place, and the line is broken there.
+function withGaps(time, values, gaps) {
+  const points = [];
+  let gap = 0;
+  for (let at = 0; at < time.length; at += 1) {
+    while (gap < gaps.length && gaps[gap].time < time[at]) points.push({ time: gaps[gap++].time });
+    points.push(Number.isNaN(values[at]) ? { time: time[at] } : { time: time[at], value: values[at] });
+  }
+  while (gap < gaps.length) points.push({ time: gaps[gap++].time });
+  return points;
+}
+
 function draw(args, dark) {
-  const { series, view } = args, names = Object.keys(series.panes);
+  const { meta, view } = args, names = meta.panes;
+  const column = unpacked(args.data, meta.columns, meta.count);
   const same = charts.length === names.length + 1 && names.every((name, at) => charts[at + 1].name === name);
   if (!same) build(names, dark);
   const seen = same && view === shown ? charts[0].chart.timeScale().getVisibleRange() : null;
   silent = true;
   texts = new Map();
-  for (const bar of [...series.candles, ...series.holes]) if (bar.text) texts.set(bar.time, bar.text);
-  // Bars that nobody has are points with a time alone: the axis keeps their place, and the line is broken there.
-  const grid = (points) => [...points, ...series.holes.map(({ time }) => ({ time }))].sort((a, b) => a.time - b.time);
-  candles.setData(grid(series.candles));
-  volume.setData(grid(series.volume));
-  const bands = new Map(series.candles.map(({ time }) => [time, { time }]));
-  for (const { time, value, color } of series.holes) bands.set(time, { time, value, color });
-  holes.setData([...bands.values()].sort((a, b) => a.time - b.time));
-  const marked = series.candles.filter((bar) => bar.text);
+  const gaps = [], bars = [], volumes = [], marked = [];
+  for (const band of meta.bands) {
+    for (let number = 0; number < band.count; number += 1) {
+      const time = band.time + number * meta.step;
+      gaps.push({ time, value: 1, color: band.color });
+      texts.set(time, band.text);
+    }
+  }
+  for (let at = 0; at < meta.count; at += 1) {
+    const time = column.time[at], open = column.open[at], close = column.close[at];
+    const bar = { time, open, high: column.high[at], low: column.low[at], close };
+    if (column.mark[at]) {
+      const [color, text] = meta.marks[column.mark[at]];
+      bar.wickColor = bar.borderColor = color;
+      texts.set(time, text);
+      marked.push({ time, position: "aboveBar", shape: "circle", size: 0.4, color });
+    }
+    bars.push(bar);
+    const traded = column.volume[at];
+    if (!Number.isNaN(traded)) volumes.push({ time, value: traded, color: `${close >= open ? UP : DOWN}80` });
+  }
+  candles.setData(bars);
+  volume.setData(volumes);
+  holes.setData(gaps);
   // Many in a row would hide the bars, which have the colour of the mark anyway.
-  candles.setMarkers(marked.length > MOST_MARKS ? [] : marked.map((bar) => (
-    { time: bar.time, position: "aboveBar", shape: "circle", size: 0.4, color: bar.borderColor })));
-  for (const one of charts.slice(1)) one.series.setData(grid(series.panes[one.name]));
+  candles.setMarkers(marked.length > MOST_MARKS ? [] : marked);
+  for (const one of charts.slice(1)) one.series.setData(withGaps(column.time, column[one.name], gaps));
   if (seen) charts[0].chart.timeScale().setVisibleRange(seen);
   else charts[0].chart.timeScale().fitContent();
   shown = view;
   setTimeout(() => { silent = false; }, QUIET_MS);
-  document.body.dataset.bars = series.candles.length;
-  document.body.dataset.holes = series.holes.length;
   send("streamlit:setFrameHeight", { height: PRICE_HEIGHT + names.length * PANE_HEIGHT + 8 });
+  // Two frames later it is on the screen.
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    Object.assign(document.body.dataset, {
+      bars: meta.count, holes: gaps.length, step: meta.step, marked: marked.length, panes: names.join(" "),
+    });
+  }));
 }
 
 window.addEventListener("message", (event) => {

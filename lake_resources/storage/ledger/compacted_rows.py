@@ -170,7 +170,7 @@ class CompactedRows(TableRows):
             c.sources,
         )  # fmt: skip
         with self.reading() as connection:
-            return [PartitionFile(*row) for row in connection.execute(self.within(columns, symbol, start, end))]
+            return [PartitionFile(*row) for row in connection.execute(self.within(columns, symbol, start, end)).all()]
 
     def activate(self, file: CompactedFile, partitions: Mapping[datetime, str]) -> bool:
         """Let a file serve its partitions, and no other any of them, in one transaction. Under the writer lock.
