@@ -5,20 +5,18 @@ Belongs here: the page. Does not belong here: the series (`chart_series`), the c
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-import polars as pl
 import streamlit as st
 
 from lake_assets.at_rest import store_of
 from lake_assets.dagster_names import partition_key, table_names
-from lake_assets.dashboard.chart_series import Asked, Chart, chart_of, fitting, panes_of
+from lake_assets.dashboard.chart_series import Asked, Chart, certificate_of, chart_of, fitting, panes_of
 from lake_assets.dashboard.chart_view import show_chart
 from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, now, telling
+from lake_assets.dashboard.downloads import offer
 from lake_assets.schema.table import Table
 from lake_assets.transforms.rollup import TIMEFRAMES, Timeframe
 from lake_assets.validation.outcome import outcomes_from_json
@@ -72,7 +70,7 @@ def show() -> None:
             _follow(told, chart, start, end)
         if told.get("clicked"):
             _bar(settings, chart, datetime.fromtimestamp(told["clicked"], UTC))
-        _downloads(chart)
+        _downloads(settings, chart)
 
     drawn()
 
@@ -155,23 +153,6 @@ def _bar(settings: LakeSettings, chart: Chart, at: datetime) -> None:
         st.caption(describe(row.sources, row.sources) + (f". Failed: {'; '.join(failed)}" if failed else ""))
 
 
-def _downloads(chart: Chart) -> None:
-    found = chart.certificate
-    name = f"{found.symbol}-{chart.timeframe}-{chart.start:%Y%m%dT%H%M}-{chart.end:%Y%m%dT%H%M}"
-    shown = st.columns(3)
-    # Each is made when it is clicked: a picture does not wait for files that nobody wants.
-    shown[0].download_button("CSV", chart.frame.write_csv, f"{name}.csv", "text/csv", on_click="ignore")
-    shown[1].download_button("Parquet", lambda: _parquet(chart.frame), f"{name}.parquet", on_click="ignore")
-    shown[2].download_button(
-        "Certificate",
-        lambda: json.dumps(found.as_json(), indent=2),
-        f"{name}.certificate.json",
-        "application/json",
-        on_click="ignore",
-    )
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    held = io.BytesIO()
-    frame.write_parquet(held)
-    return held.getvalue()
+def _downloads(settings: LakeSettings, chart: Chart) -> None:
+    name = f"{chart.certificate.symbol}-{chart.timeframe}-{chart.start:%Y%m%dT%H%M}-{chart.end:%Y%m%dT%H%M}"
+    offer(name, chart.frame, lambda: certificate_of(chart, settings=settings).as_json())

@@ -82,6 +82,7 @@ class Chart:
         marks: color and text; the first is that of bars which are simply proven.
         bands: bars that nobody has.
         panes: names of the lines beside the price.
+        at: when it was made, UTC.
     """
 
     timeframe: Timeframe
@@ -93,6 +94,7 @@ class Chart:
     marks: tuple[tuple[str, str], ...]
     bands: tuple[Band, ...]
     panes: tuple[str, ...]
+    at: datetime
 
     @property
     def step(self) -> int:
@@ -120,7 +122,8 @@ def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
     panes = tuple(name for name in asked.panes if name in panes_of(table))
     columns = (*table.prices, *table.volumes[:1])
     # Of the bars alone: where else the values of the lines come from takes longer to find than to draw a year.
-    certificate = load(asked.symbol, start, end, columns, table=table, settings=settings, clock=clock).certificate
+    now = clock()
+    certificate = load(asked.symbol, start, end, columns, table=table, settings=settings, clock=lambda: now).certificate
     wanted = tuple(dict.fromkeys((*columns, *panes)))
     rows = scan(table, asked.symbol, start, end, needed_columns(table, wanted), settings=settings)
     with reading(table.layout, asked.symbol, start, end):
@@ -134,8 +137,21 @@ def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
     marks = (("", ""), *texts.select("color", "text").unique(maintain_order=True).drop_nulls().iter_rows())
     return Chart(
         timeframe, start, end, frame, certificate, _bars(frame, table, texts, marks, panes), marks,
-        tuple(_bands(certificate, length, frame)), panes,
+        tuple(_bands(certificate, length, frame)), panes, now,
     )  # fmt: skip
+
+
+def certificate_of(chart: Chart, *, settings: LakeSettings) -> Certificate:
+    """The certificate of the rows that a chart shows, with the sources of its lines.
+
+    Where partitions were committed since it was drawn it is that of the bars alone, as they were.
+    """
+    drawn, table = chart.certificate, chart.certificate.table
+    columns = [*table.prices, *table.volumes[:1], *chart.panes]
+    found = load(
+        drawn.symbol, chart.start, chart.end, columns, table=table, settings=settings, clock=lambda: chart.at
+    ).certificate
+    return found if found.data_version == drawn.data_version else drawn
 
 
 def panes_of(table: Table) -> tuple[str, ...]:

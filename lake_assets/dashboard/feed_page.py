@@ -6,13 +6,17 @@ Belongs here: what they hold, as tables. Does not belong here: the protocols the
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import polars as pl
 import streamlit as st
 
 from lake_assets.dashboard.choices import telling
+from lake_assets.dashboard.downloads import offer
+from lake_assets.validation.completeness import completeness_pct
+from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.bars_duckdb import BarsTable
+from lake_resources.storage.bars_duckdb import TABLE, BarsTable, TableState
 from lake_resources.storage.ledger.slice_rows import SliceRows
 
 
@@ -21,17 +25,35 @@ def show_feed() -> None:
     """The 1H table: its newest rows, and every difference to the exchange that was ever seen."""
     settings = LakeSettings()
     st.title("BTCUSDT, 1 hour")
+    st.caption("All times are UTC.")
     table = BarsTable(settings.resolved_feed_duckdb)
-    rows = table.published().rows
+    state = table.published()
+    rows = state.rows
     if rows.is_empty():
         st.info("The 1H table has no rows yet: materialize `feed_1h` in Dagster, or run `lake feed-1h`.")
         return
     st.metric("Rows", f"{rows.height:,}")
     st.dataframe(rows.tail(500).reverse())
-    st.download_button("CSV", rows.write_csv(), "ohlcv_btcusdt_1h.csv", "text/csv", on_click="ignore")
+    offer("ohlcv_btcusdt_1h", rows, lambda: _certificate(table, state))
     st.subheader("Restatements")
     st.caption("Where the exchange says otherwise than it did. The table itself is never changed.")
     st.dataframe(table.differences())
+
+
+def _certificate(table: BarsTable, state: TableState) -> dict[str, Any]:
+    """What the rows are worth: the span, hours that lack between, the hash over all of them, restatements on record."""
+    first, last = state.rows["timestamp"][0], state.rows["timestamp"][-1]
+    expected = int((last - first) / HOUR) + 1
+    return {
+        "table": TABLE,
+        "start": first.isoformat(),
+        "last_hour": last.isoformat(),
+        "expected_hours": expected,
+        "present_hours": state.rows.height,
+        "completeness_pct": completeness_pct(state.rows.height, expected),
+        "running_hash": state.chain["running_hash"][-1] if state.chain.height else None,
+        "restated_values": table.differences().height,
+    }
 
 
 @telling
@@ -39,6 +61,7 @@ def show_slices() -> None:
     """Raw slices: how many of each set are in which state, and those that are not whole."""
     settings = LakeSettings()
     st.title("Raw slices")
+    st.caption("All times are UTC.")
     rows = SliceRows(settings.resolved_slices_ledger_url)
     try:
         sets = rows.slice_sets()

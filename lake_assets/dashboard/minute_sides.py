@@ -15,7 +15,7 @@ from lake_assets.at_rest import TableStore
 from lake_assets.live.row_files import LiveRows
 from lake_resources.clock import HOUR
 from lake_resources.storage.catalog import floor_hour
-from lake_resources.storage.reader import scan
+from lake_resources.storage.reader import reading, scan
 
 FIELD = "field"
 
@@ -23,22 +23,30 @@ FIELD = "field"
 def sides_of(store: TableStore, symbol: str, instant: datetime) -> pl.DataFrame:
     """What each source said of the row that begins at `instant`.
 
+    Raises:
+        StorageError: a file that holds the row does not read.
+
     Returns:
         Column `field`, the names of the table's columns that repeat one of its row stream; a column of text per source,
         null where it said nothing; and `differs`, whether two of them said different things.
     """
     stream = store.table.row_stream
-    verbatim = store.table.verbatim(stream)
+    # A table whose rows are no stream of the exchange has one side alone: its own.
+    verbatim = store.table.verbatim(stream) or dict.fromkeys(store.table.names, "")
     names = [name for name in verbatim if name != store.layout.time_column]
+    until = instant + store.layout.grain
     found: dict[str, dict[str, object]] = {}
     for title, path in _files(store, symbol, instant):
-        row = pl.scan_parquet(path).filter(pl.col(store.table.uses[stream].stream.time_column) == instant).collect()
+        time = pl.col(store.table.uses[stream].stream.time_column)
+        with reading(store.layout, symbol, instant, until):
+            row = pl.scan_parquet(path).filter(time == instant).collect()
         if row.height:
             found[title] = {name: row[verbatim[name]][0] for name in names}
     live = _live(store, symbol, instant)
     if live:
         found["socket"] = {name: live.get(name) for name in names if name in live}
-    lake = scan(store, symbol, instant, instant + store.layout.grain, None, schema=store.table.polars_schema).collect()
+    with reading(store.layout, symbol, instant, until):
+        lake = scan(store, symbol, instant, until, None, schema=store.table.polars_schema).collect()
     if lake.height:
         found["the lake"] = {name: lake[name][0] for name in names}
     table = {FIELD: names} | {
@@ -50,6 +58,8 @@ def sides_of(store: TableStore, symbol: str, instant: datetime) -> pl.DataFrame:
 
 
 def _files(store: TableStore, symbol: str, instant: datetime) -> Iterator[tuple[str, Path]]:
+    if store.table.row_stream not in store.table.uses:
+        return
     ledger, catalog, use = store.ledger, store.catalog, store.table.uses[store.table.row_stream]
     if use.stream.archive is not None:
         period = use.stream.archive.period(instant.date())

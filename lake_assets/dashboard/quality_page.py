@@ -5,7 +5,7 @@ Belongs here: the page. Does not belong here: the states (`quality_days`).
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import altair as alt
 import polars as pl
@@ -13,6 +13,8 @@ import streamlit as st
 
 from lake_assets.at_rest import store_of
 from lake_assets.dashboard.choices import choose_symbol, choose_table, now, symbols_of, telling
+from lake_assets.dashboard.liveness import age_text, last_beat, late_archives, latencies
+from lake_assets.dashboard.quality_counts import CHECKED_DAYS, check_counts, freshness, holes_by_cause
 from lake_assets.dashboard.quality_days import COLOURS, WORST_LAST, calendar, partition_states, window_of
 from lake_assets.quality.certificate import certify
 from lake_assets.validation.completeness import completeness_pct
@@ -51,6 +53,8 @@ def show() -> None:
         shown[1].metric("Without explanation", f"{found.unexplained_rows:,}")
         shown[2].metric("Revised values", f"{found.revised_values:,}")
         shown[3].metric("Accounted for until", f"{watermark:%m-%d %H:%M}" if watermark else "nothing yet")
+        st.subheader("Holes by cause")
+        st.dataframe(holes_by_cause(found))
         st.subheader("Holes")
         st.dataframe(
             [{"from": hole.start, "to": hole.end, "rows": hole.rows, "cause": hole.cause, "explained": hole.explained}
@@ -60,10 +64,31 @@ def show() -> None:
         st.dataframe(
             [{"partition": at, "verdict": doubt.kind, "why": doubt.text} for at, doubt in found.doubts.items()]
         )
+        st.subheader("Checks")
+        st.caption(
+            f"Of the last {CHECKED_DAYS} days: how many partitions passed each check, and the last that did not."
+        )
+        st.dataframe(check_counts(store, symbol, max(begin, end - timedelta(days=CHECKED_DAYS)), end))
+        st.subheader("How fresh it is")
+        st.dataframe(freshness(store, symbols, moment))
+        _platform(settings, moment)
         st.subheader("Sources that had nothing")
         st.dataframe([vars(row) for row in store.ledger.missing_sources(symbol)])
     finally:
         store.close()
+
+
+def _platform(settings: LakeSettings, moment: datetime) -> None:
+    """What the watchdog says of the collector and of archives."""
+    beat = last_beat(settings)
+    if beat is None:
+        st.info("No heartbeat of `lake up` here, so nothing is known of the collector and of late archives.")
+        return
+    st.subheader("Collector")
+    st.caption(f"By the heartbeat, {age_text(beat, moment)}.")
+    st.dataframe(latencies(beat))
+    st.subheader("Late archives")
+    st.dataframe([{"archive": text} for text in late_archives(beat)])
 
 
 def _heat(states: pl.DataFrame, x: str, y: str) -> alt.Chart:

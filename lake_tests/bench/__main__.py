@@ -199,6 +199,15 @@ def slices(_rounds: int) -> None:
     report("slices-memory", max(known["peak_mib"], fetched["peak_mib"]), " MiB", "<=", 200)
 
 
+def dashboard(rounds: int) -> None:
+    """From click to picture in Chromium, and what the server takes of it."""
+    say("a year of minutes and a day of seconds in the dashboard ...")
+    found = measure("dashboard", "--rounds", rounds)
+    for name, target in (("seconds", 1.5), ("year", 1.0), ("minutes", 0.7)):
+        report(f"look-{name}", found[f"{name}_s"], " s", "<=", target)
+        report(f"look-{name}-server", found[f"{name}_server_ms"], " ms", "<=", 150)
+
+
 def hot(_rounds: int) -> None:
     """The hot band on the whole stack, half an hour each; not among the default parts."""
     for symbols in ("BTCUSDT,ETHUSDT,SOLUSDT", ",".join(f"{base}USDT" for base in BASES.split()[:20])):
@@ -213,6 +222,7 @@ def hot(_rounds: int) -> None:
 PARTS: dict[str, Callable[[int], None]] = {
     "startup": startup, "day": day, "commit": commit, "dagster": dagster, "klines": klines, "audit": audit,
     "reading": reading, "collector": collector, "slices": slices,
+    "dashboard": dashboard,
 }  # fmt: skip
 LONG_PARTS: dict[str, Callable[[int], None]] = {"hot": hot}
 

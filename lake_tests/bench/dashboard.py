@@ -1,7 +1,8 @@
 """The dashboard from click to picture, in Chromium: `python -m lake_tests.bench.dashboard [--rounds 5] [--keep DIR]`.
 
-Belongs here: a lake of a year of minutes and a day of seconds, the server of the dashboard, clicking and waiting for the
-picture; the server's part alone, measured in this process. The last line is the figures. Does not belong here: targets.
+Belongs here: a lake of a year of minutes and a day of seconds, the server of the dashboard, clicking and waiting for
+the picture; the server's part alone, measured in this process. The last line is the figures. Does not belong here:
+targets.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -67,11 +68,22 @@ def test_holes_are_seen_and_nothing_comes_from_outside(address: str) -> None:
         page.get_by_label("To", exact=True).fill("2026-01-16")
         page.get_by_label("To", exact=True).press("Enter")
         chart = page.frame_locator("iframe")
-        chart.locator("body[data-bars='1380'][data-holes='60']").wait_for()
+        chart.locator("body[data-bars='1380'][data-holes='60'][data-marked='1']").wait_for()
+        assert chart.locator(".name").all_text_contents() == ["mark_price_close", "funding_rate", "oi_contracts"]
         chart.locator("#charts").click(position={"x": 300, "y": 200})
         page.get_by_text("of 60 rows").first.wait_for()
+        assert page.locator("a[href*='/minute?view=partitions'][href*='partition=2026-01-15']").count() == 1
+        with page.expect_download() as certificate:
+            page.get_by_text("Certificate", exact=True).click()
+        told = json.loads(certificate.value.path().read_text("utf-8"))
+        assert (told["present_minutes"], told["unexplained_minutes"]) == (1380, 60)
+        with page.expect_download() as rows:
+            page.get_by_text("CSV", exact=True).click()
+        assert len(rows.value.path().read_text("utf-8").splitlines()) == 1 + 1380
         page.get_by_text("Quality", exact=True).click()
         page.get_by_text("Quality of the minute table").wait_for()
+        page.get_by_text("Macro", exact=True).click()
+        page.get_by_text("No macro minute is here yet").wait_for()
         assert outside == []
         for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example", "Upgrade": "websocket"}):
             assert page.request.post(address, headers=headers).status == 403

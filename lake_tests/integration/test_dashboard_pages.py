@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from lake_resources.storage.root import claim_root
 from lake_tests.support.holed_lake import holed_lake
+from lake_tests.support.research_lake import FEED_ROWS, PRICES, research_lake
 
 PAGES = {
     "chart": "from lake_assets.dashboard.chart_page import show; show()",
@@ -16,7 +21,9 @@ PAGES = {
     "parity": "from lake_assets.dashboard.parity_page import show; show()",
     "feed": "from lake_assets.dashboard.feed_page import show_feed; show_feed()",
     "slices": "from lake_assets.dashboard.feed_page import show_slices; show_slices()",
+    "macro": "from lake_assets.dashboard.macro_page import show; show()",
 }
+WINDOW = {"window": "from … to …", "from": "2026-01-15", "to": "2026-01-16"}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -45,18 +52,22 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_window_with_a_hole(lake: Path) -> None:
     holed_lake(lake)
-    window = {"window": "from … to …", "from": "2026-01-15", "to": "2026-01-16"}
-    shown = run("chart", **window)
+    shown = run("chart", **WINDOW)
     assert [each.value for each in shown.metric] == ["95.83 %", "1,380", "60", "0", "1m"]
     assert not texts(shown)
     shown.selectbox(key="timeframe").set_value("1h").run()
     assert not shown.exception
     assert shown.metric[-1].value == "1h"
-    assert "ends before it begins" in texts(run("chart", **window | {"to": "2026-01-14"}))
-    assert "banana" in texts(run("chart", **window | {"to": "banana"}))
+    assert "ends before it begins" in texts(run("chart", **WINDOW | {"to": "2026-01-14"}))
+    assert "banana" in texts(run("chart", **WINDOW | {"to": "banana"}))
+    assert shown.multiselect[0].value == ["mark_price_close", "funding_rate", "oi_contracts"]
     quality = run("quality", span="1 year")
     assert [each.value for each in quality.metric[1:3]][1] == "1", "one value was revised"
     assert quality.title[0].value == "Quality of the minute table"
+    assert "No heartbeat" in texts(quality)
+    causes = next(each.value for each in quality.dataframe if "cause" in each.value.columns)
+    assert causes["explained"].tolist() == [False, True]
+    assert causes["cause"].tolist()[1] == "the exchange halted"
     parity = run("parity", instant="2026-01-15T00:07")
     assert "0 of" in parity.markdown[0].value
     assert "Nobody has said anything" in texts(run("parity", instant="2026-01-15T07:00"))
@@ -73,5 +84,113 @@ def test_an_empty_and_a_damaged_lake_are_sentences(lake: Path, page: str) -> Non
     claim_root(lake, "simulator")
     assert " yet: " in texts(run(page))
     (lake / "ledger.sqlite").write_bytes(b"no ledger at all" * 4096)
-    if page != "feed":
-        assert "ledger" in texts(run(page))
+    feed = lake / "feed" / "ohlcv_readonly.duckdb"
+    feed.parent.mkdir(exist_ok=True)
+    feed.write_bytes(b"no table at all" * 4096)
+    (lake / "slices").mkdir(exist_ok=True)
+    (lake / "slices" / "ledger.sqlite").write_bytes(b"no ledger at all" * 4096)
+    assert {"feed": "ohlcv"}.get(page, "ledger") in texts(run(page))
+
+
+@pytest.mark.parametrize("page", ["chart", "quality", "parity"])
+def test_a_file_that_does_not_read_is_a_sentence(lake: Path, page: str) -> None:
+    holed_lake(lake)
+    for file in (lake / "futures").rglob("hour=05/part.parquet"):
+        file.write_bytes(b"torn")
+    at = {"chart": WINDOW, "parity": {"instant": "2026-01-15T05:07"}, "quality": {"span": "2 weeks"}}[page]
+    shown = run(page, **at)
+    if page == "quality":
+        assert not shown.error, "it asks the ledger alone, and says what that says"
+        assert shown.metric
+    else:
+        assert "lake audit" in texts(shown)
+
+
+@pytest.mark.parametrize("page", ["chart", "quality", "parity", "macro"])
+def test_a_lake_that_is_being_written_is_shown(lake: Path, page: str) -> None:
+    holed_lake(lake)
+    with closing(sqlite3.connect(lake / "ledger.sqlite")) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        assert not run(page, **WINDOW, span="2 weeks").error
+        writer.execute("ROLLBACK")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a lake with rows in every table."""
+    root = tmp_path_factory.mktemp("whole") / "lake"
+    research_lake(root)
+    return root
+
+
+@pytest.fixture
+def at_noon(whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """That lake, looked at on the day of its rows."""
+    for name, value in (("LAKE_ROOT", str(whole)), ("LAKE_EXCHANGE", "simulator"), ("LAKE_START", "2026-01-15")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    moment = datetime(2026, 1, 15, 18, tzinfo=UTC)
+    for page in ("macro_page", "quality_page", "chart_page"):
+        monkeypatch.setattr(f"lake_assets.dashboard.{page}.now", lambda: moment)
+    return whole
+
+
+def test_macro_tickers_at_a_glance_and_one_closely(at_noon: Path) -> None:
+    del at_noon
+    shown = run("macro", **{"macro-ticker": "USDSEK_3DX"})
+    assert not texts(shown)
+    overview = shown.dataframe[0].value
+    assert set(overview["ticker"]) == set(PRICES)
+    of = overview.set_index("ticker")
+    assert of.loc["EURUSD=X", "minutes"] == 10
+    assert of.loc["USDSEK=X", "minutes"] == 9
+    assert not of.loc["EURUSD=X", "final"], "its newest minute was running when it was asked for"
+    assert shown.subheader[0].value == "USDSEK=X"
+    holes = shown.dataframe[1].value
+    assert 1 in holes["minutes"].tolist(), "the minute without a price"
+
+
+def test_the_feed_is_shown_with_what_it_is_worth(at_noon: Path) -> None:
+    del at_noon
+    shown = run("feed")
+    assert shown.metric[0].value == str(FEED_ROWS)
+    assert len(shown.dataframe[0].value) == FEED_ROWS
+
+
+def test_quality_counts_checks_and_tells_what_the_watchdog_said(at_noon: Path) -> None:
+    beat = {
+        "ts_utc": "2026-01-15T17:59:30+00:00",
+        "problems": ["late: klines_1m of BTCUSDT for 2026-01-14 is not published", "disk"],
+        "collector": {"status": "running", "last_latency_p50_ms": 41.0, "last_seen_ts": "2026-01-15T17:59:29+00:00"},
+    }
+    path = at_noon / "logs" / "health" / "heartbeat.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("torn", encoding="utf-8")
+    assert "No heartbeat" in texts(run("quality", table="spot_bars_1s"))
+    path.write_text(json.dumps(beat), encoding="utf-8")
+    shown = run("quality", table="spot_bars_1s")
+    assert not texts(shown)
+    frames = [each.value for each in shown.dataframe]
+    checks = next(frame for frame in frames if "check" in frame.columns).set_index("check")
+    assert checks.loc["schema", "passed"] == 3
+    assert checks.loc["evidence", "failed"] == 1
+    assert "2026-01-15T01" in checks.loc["evidence", "last failure"]
+    fresh = next(frame for frame in frames if "minutes ago" in frame.columns)
+    assert fresh["minutes ago"].tolist() == [15 * 60]
+    latency = next(frame for frame in frames if "p50 ms" in frame.columns)
+    assert latency["p50 ms"].tolist() == [41.0]
+    late = next(frame for frame in frames if "archive" in frame.columns)
+    assert late["archive"].tolist() == ["klines_1m of BTCUSDT for 2026-01-14 is not published"]
+    assert any("30 s ago" in each.value for each in shown.caption)
+
+
+@pytest.mark.parametrize("table", ["spot_bars_1s", "spot_klines_1m", "macro_minute"])
+def test_every_page_shows_every_table(at_noon: Path, table: str) -> None:
+    del at_noon
+    chart = run("chart", table=table, **WINDOW)
+    assert not texts(chart)
+    assert chart.multiselect[0].value == (["spread"] if table == "spot_bars_1s" else [])
+    assert int(chart.metric[1].value.replace(",", "")) > 0
+    parity = run("parity", table=table, instant="2026-01-15T14:01" if table == "macro_minute" else "2026-01-15T02:01")
+    assert not texts(parity)
+    assert "0 of" in parity.markdown[0].value
