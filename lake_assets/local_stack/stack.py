@@ -26,6 +26,8 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
 
 COLLECTOR, WATCHDOG, DASHBOARD = "collector", "health", "dashboard"
+# For a machine with much other work; a process that ends meanwhile is told at once.
+_PATIENCE_S = 300.0
 
 
 @contextmanager
@@ -72,10 +74,10 @@ def local_stack(
         stack.start("daemon", [DAEMON_MODULE, "run", "-w", workspace], environment)
         api = DagsterApi(stack.address, token=settings.web_token)
         say("waiting for the webserver ...")
-        stack.wait_for("the webserver", api.alive, timeout_s=120)
-        stack.wait_for("the code location", api.location_loaded, timeout_s=120)
+        stack.wait_for("the webserver", api.alive, timeout_s=_PATIENCE_S)
+        stack.wait_for("the code location", api.location_loaded, timeout_s=_PATIENCE_S)
         say("waiting for the daemon ...")
-        stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=120)
+        stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=_PATIENCE_S)
         api.close()
         yield stack
 

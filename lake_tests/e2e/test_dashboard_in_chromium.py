@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from lake_tests.support.chromium import QUIET
 from lake_tests.support.holed_lake import holed_lake
-from lake_tests.support.waiting import wait_until
+from lake_tests.support.waiting import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -25,9 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 def address(tmp_path: Path) -> Iterator[str]:
     root = tmp_path / "lake"
     holed_lake(root)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ, "LAKE_ROOT": str(root), "LAKE_EXCHANGE": "simulator", "LAKE_DASHBOARD_PORT": str(port),
         "LAKE_START": "2026-01-15", "HOME": str(tmp_path),
@@ -46,7 +44,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         served.terminate()
-        served.wait(60)
+        served.wait(120)
         log.close()
 
 
@@ -57,7 +55,7 @@ def test_holes_are_seen_and_nothing_comes_from_outside(address: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(240_000)
         outside: list[str] = []
         page.on("request", lambda asked: None if _local(asked.url, address) else outside.append(asked.url))
         page.goto(address)

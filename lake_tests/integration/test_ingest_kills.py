@@ -113,7 +113,7 @@ def test_two_builds_of_the_same_hours_at_once_agree(bench: Bench, calm: Bench, s
     calm.at(now).build(day)
     builders = [start_builder(bench.settings, day, now) for _ in range(2)]
     for builder in builders:
-        builder.join(60)
+        builder.join(600)
     assert [builder.exitcode for builder in builders] == [0, 0]
     assert bench.committed() == calm.committed()
     whole_ledger(bench)

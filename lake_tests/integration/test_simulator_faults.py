@@ -287,4 +287,4 @@ def test_the_command_line_serves() -> None:
             assert httpx.get(f"{base}{TIME}", timeout=120).status_code == 200
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(240)

@@ -49,7 +49,7 @@ def nursery() -> Iterator[Nursery]:
         assert process.stdout.readline() == "ready\n"
         yield Nursery(process)
         process.stdin.close()
-        process.wait(timeout=30)
+        process.wait(timeout=240)
 
 
 def acknowledged(root: Path) -> tuple[dict[int, int], int]:

@@ -5,6 +5,8 @@ Belongs here: what tests with processes of their own ask of the machine. Does no
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -52,8 +54,21 @@ def group_gone(group: int) -> bool:
     return True
 
 
+# Below those that Linux gives to connections: one of them, open or ended in the last minute, would refuse the process
+# that is to listen there some seconds after the port was picked.
+_FIRST_PORT, _PORTS_EACH = 12_000, 1_000
+_turns = itertools.count(os.getpid() % _PORTS_EACH)
+
+
 def free_port() -> int:
-    """A port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nothing listens on, and that neither a connection nor another worker will take."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    for turn in itertools.islice(_turns, _PORTS_EACH):
+        port = _FIRST_PORT + _PORTS_EACH * worker + turn % _PORTS_EACH
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("no port is free")

@@ -159,7 +159,7 @@ def _open(url: str, busy_ms: int) -> sa.Engine:
         return sa.create_engine(
             "sqlite://", creator=partial(versions.connect_to_read, path), poolclass=sa.pool.NullPool
         )
-    versions.refuse_newer(path)
+    versions.refuse_newer(path, min(versions.LOOK_WAIT_S, busy_ms / 1000))
     engine = sa.create_engine(url, connect_args={"timeout": busy_ms / 1000})
     sa.event.listen(engine, "connect", partial(_configure_sqlite, busy_ms))
     sa.event.listen(engine, "begin", _begin_sqlite)

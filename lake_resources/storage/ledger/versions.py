@@ -23,6 +23,8 @@ from lake_resources.layout import FIRST_MARKET, FIRST_TABLE
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger.tables import LEDGER_VERSION, METADATA, VERSION
 
+LOOK_WAIT_S = 5.0
+"""How long a look at a ledger waits for one who locks all of it."""
 _ASIDE = "version_1_"
 _START = "day || 'T' || printf('%02d', hour) || ':00:00.000000Z'"
 _OF_TABLE = {"table_name": f"'{FIRST_TABLE}'"}
@@ -51,18 +53,18 @@ def may_only_read(path: Path) -> bool:
     return path.is_file() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
-def connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, not even beside the file.
+def connect_to_read(path: Path, wait_s: float = LOOK_WAIT_S) -> sqlite3.Connection:
+    """A connection that writes nothing, not even beside the file, and waits so long for one who locks it.
 
     While a writer has the database open, its log lies beside the file and is read too. Without it, all is in the file.
     """
     live = path.with_name(f"{path.name}-wal").exists()
     mode = "mode=ro" if live else "mode=ro&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=wait_s)
 
 
-def version_of(path: Path) -> int | None:
-    """Version of a ledger's file, None where there is none yet. Writes nothing.
+def version_of(path: Path, wait_s: float = LOOK_WAIT_S) -> int | None:
+    """Version of a ledger's file, None where there is none yet. Writes nothing, waits so long for one who locks it.
 
     Raises:
         LedgerError: the file is a database of something else.
@@ -70,7 +72,7 @@ def version_of(path: Path) -> int | None:
     """
     if not path.is_file() or not path.stat().st_size:
         return None
-    with closing(connect_to_read(path)) as connection:
+    with closing(connect_to_read(path, wait_s)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if VERSION.name in tables:
             found = connection.execute(f"SELECT max(version) FROM {VERSION.name}").fetchone()  # noqa: S608 - a name
@@ -82,8 +84,10 @@ def version_of(path: Path) -> int | None:
     return None
 
 
-def refuse_newer(path: Path) -> None:
+def refuse_newer(path: Path, wait_s: float = LOOK_WAIT_S) -> None:
     """Refuse the ledger of a newer version before anything is written to it.
+
+    One that stays locked for `wait_s` is not looked at: who opens it then waits himself.
 
     Raises:
         LedgerError: the file is a database of something else.
@@ -91,7 +95,7 @@ def refuse_newer(path: Path) -> None:
     """
     # Another first user may be at the file's very first page; what is damaged is told by the first statement.
     with suppress(sqlite3.DatabaseError):
-        _refuse_newer(path, version_of(path))
+        _refuse_newer(path, version_of(path, wait_s))
 
 
 def _refuse_newer(path: Path, found: int | None) -> None:
