@@ -60,6 +60,7 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
         ),
         ("parity", "commands_parity", "Compare stored hours with the exchange's klines of now, or list what is left."),
         ("validate-rules", "commands_rules", "Check bars against R1 to R7 and say PASS, INVESTIGATE or FAIL."),
+        ("validate-final", "commands_final", "Judge every table and symbol of a root: PASS or FAIL; no data is FAIL."),
     ),
     "Repair it": (
         ("declare-hole", "commands_declare", "Excuse minutes that the exchange itself does not have."),

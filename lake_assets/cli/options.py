@@ -36,6 +36,12 @@ def refusing(parse: Callable[[str], _Found]) -> Callable[[Any], _Found]:
     return read
 
 
+def settings_for(*, testing: bool) -> LakeSettings:
+    """The settings, in testing mode where a flag says so; what is set of that mode elsewhere holds, too."""
+    given: dict[str, Any] = {"testing": {"enabled": True}} if testing else {}
+    return LakeSettings(**given)
+
+
 first_minute, end_minute = refusing(parse_minute), refusing(parse_end)
 whole_minute, utc_day, symbol_name = refusing(parse_whole_minute), refusing(parse_day), refusing(parse_symbol)
 

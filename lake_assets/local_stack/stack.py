@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from types import FrameType
 
 from lake_assets.feed_1h.bars import SYMBOL
@@ -115,11 +116,17 @@ def _prepare_instance(environment: dict[str, str], say: Callable[[str], None]) -
         say(line)
 
 
-def watch(stack: Stack, *, say: Callable[[str], None], log_keep_days: int) -> None:
+def watch(
+    stack: Stack,
+    *,
+    say: Callable[[str], None],
+    log_keep_days: int,
+    meanwhile: Callable[[datetime], object] = lambda _now: None,
+) -> None:
     """Stay until interrupted (Ctrl+C or SIGTERM) or a process ends by itself (LakeError); kept ones are restarted.
 
     Each log is begun anew every UTC day, and old ones are kept for `log_keep_days`. On a full disk they go on as they
-    are, and are tried again at the next look.
+    are, and are tried again at the next look. `meanwhile` is called at every look, with the time.
     """
     full = ""
     while True:
@@ -132,6 +139,7 @@ def watch(stack: Stack, *, say: Callable[[str], None], log_keep_days: int) -> No
                 say(f"logs are not rotated: {error}")
         for line in stack.tend():
             say(line)
+        meanwhile(system_clock())
         time.sleep(1.0)
 
 

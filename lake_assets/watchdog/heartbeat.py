@@ -15,13 +15,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from types import FrameType
 
 from lake_assets.at_rest import store_of
-from lake_assets.automation.health import WAS_STOPPED, Health, judge
+from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
 from lake_assets.automation.platform import Facts
+from lake_assets.watchdog.last_words import heartbeat_path, last_words, report_path
 from lake_assets.watchdog.look import find_facts
 from lake_assets.watchdog.telling import Teller
 from lake_resources.clock import system_clock
@@ -32,22 +32,12 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import replace_text
 
 
-def heartbeat_path(settings: LakeSettings) -> Path:
-    """The heartbeat as JSON."""
-    return settings.lake_root / "logs" / "health" / "heartbeat.json"
-
-
-def report_path(settings: LakeSettings) -> Path:
-    """The same as a Markdown page for people."""
-    return settings.lake_root / "reports" / "health.md"
-
-
 def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
     """Facts and verdict, for a command that looks once; the instance is that of the environment."""
     ledger = store_of(settings).ledger
     try:
         with open_instance() as instance:
-            beat, stopped = _last_words(settings)
+            beat, stopped = last_words(settings)
             facts = replace(find_facts(settings, instance, ledger, now, stopping=stopped), watchdog_beat=beat)
     finally:
         ledger.close()
@@ -59,39 +49,6 @@ def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
     beat = heartbeat(facts, health)
     replace_text(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
     replace_text(report_path(settings), page(beat))
-
-
-def last_heartbeat(settings: LakeSettings, *, started: datetime, now: datetime) -> bool:
-    """Write that the platform was stopped, where the watchdog was ended before it could write it itself.
-
-    What the newest heartbeat of this start knows is kept; nothing is looked at, so that it takes no time.
-
-    Args:
-        settings: of the lake.
-        started: when the platform was started; an older heartbeat is none of this start, UTC.
-        now: the moment of the end, UTC.
-
-    Returns:
-        Whether it was needed.
-
-    Raises:
-        DiskFull: no space.
-    """
-    at, stopped = _last_words(settings)
-    if stopped and at is not None and at >= started.replace(microsecond=0):
-        return False
-    facts = Facts(started=started, stopping=True, testing=settings.testing.enabled)
-    beat = heartbeat(facts, judge(facts, now))
-    if at is not None and at >= started.replace(microsecond=0):
-        known = json.loads(heartbeat_path(settings).read_text())
-        for part in ("collector", "macro_minute", "transformer"):
-            known[part]["status"] = "stopped"
-        for market in known["markets"].values():
-            market["status"] = "stopped"
-        beat = known | {name: beat[name] for name in ("ts_utc", "mode", "status", "problems")}
-    replace_text(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
-    replace_text(report_path(settings), page(beat))
-    return True
 
 
 def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say: Callable[[str], None]) -> None:
@@ -129,15 +86,6 @@ def _write(settings: LakeSettings, facts: Facts, health: Health) -> Health:
         problem = f"the heartbeat could not be written: {error}"
         return Health("ERROR", (*health.problems, problem), health.at)
     return health
-
-
-def _last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
-    """When the watchdog wrote its last heartbeat, UTC, and whether that one said that the platform was stopped."""
-    try:
-        beat = json.loads(heartbeat_path(settings).read_text())
-        return datetime.fromisoformat(beat["ts_utc"]), WAS_STOPPED in beat["problems"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return None, False
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ _PARENT = """
 from lake_assets.local_stack.places import child_environment
 from lake_assets.local_stack.supervision import Stack
 from lake_resources.settings import LakeSettings
-from lake_assets.watchdog.heartbeat import heartbeat_path
+from lake_assets.watchdog.last_words import heartbeat_path
 
 settings = LakeSettings()
 with Stack(settings.web_address, settings.lake_root / "logs") as stack:

@@ -29,7 +29,8 @@ from lake_assets.local_stack.before_start import give_up_dead_runs
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.sensors.run_alerts import ALERT_SENSOR
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
-from lake_assets.watchdog.heartbeat import heartbeat_path, last_heartbeat, report_path, run, write
+from lake_assets.watchdog.heartbeat import run, write
+from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat, report_path
 from lake_assets.watchdog.look import find_facts
 from lake_resources.known_hole import KnownHole
 from lake_resources.messages.alerts import Alert, send

@@ -38,6 +38,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "audit": (),
     "holes": (),
     "validate-rules": (),
+    "validate-final": (),
     "declare-hole": ("klines_1m", SYMBOL, "2026-11-18", "2026-11-19", "--cause", "halt", "--reference", "notice"),
     "rebuild-ledger": ("--no-judge",),
     "report-to-dagster": (),

@@ -1,0 +1,69 @@
+"""The heartbeat's files, what it said last, and its last words when nobody else is left to write them.
+
+Belongs here: what needs neither Dagster nor the ledger, so that it takes no time at the end. Does not belong here:
+looking at the platform (`look`), the process that does (`heartbeat`).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+from lake_assets.automation.health import WAS_STOPPED, judge
+from lake_assets.automation.health_page import heartbeat, page
+from lake_assets.automation.platform import Facts
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.disk import replace_text
+
+
+def heartbeat_path(settings: LakeSettings) -> Path:
+    """The heartbeat as JSON."""
+    return settings.lake_root / "logs" / "health" / "heartbeat.json"
+
+
+def report_path(settings: LakeSettings) -> Path:
+    """The same as a Markdown page for people."""
+    return settings.lake_root / "reports" / "health.md"
+
+
+def last_words(settings: LakeSettings) -> tuple[datetime | None, bool]:
+    """When the watchdog wrote its last heartbeat, UTC, and whether that one said that the platform was stopped."""
+    try:
+        beat = json.loads(heartbeat_path(settings).read_text())
+        return datetime.fromisoformat(beat["ts_utc"]), WAS_STOPPED in beat["problems"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None, False
+
+
+def last_heartbeat(settings: LakeSettings, *, started: datetime, now: datetime) -> bool:
+    """Write that the platform was stopped, where the watchdog was ended before it could write it itself.
+
+    What the newest heartbeat of this start knows is kept; nothing is looked at, so that it takes no time.
+
+    Args:
+        settings: of the lake.
+        started: when the platform was started; an older heartbeat is none of this start, UTC.
+        now: the moment of the end, UTC.
+
+    Returns:
+        Whether it was needed.
+
+    Raises:
+        DiskFull: no space.
+    """
+    at, stopped = last_words(settings)
+    if stopped and at is not None and at >= started.replace(microsecond=0):
+        return False
+    facts = Facts(started=started, stopping=True, testing=settings.testing.enabled)
+    beat = heartbeat(facts, judge(facts, now))
+    if at is not None and at >= started.replace(microsecond=0):
+        known = json.loads(heartbeat_path(settings).read_text())
+        for part in ("collector", "macro_minute", "transformer"):
+            known[part]["status"] = "stopped"
+        for market in known["markets"].values():
+            market["status"] = "stopped"
+        beat = known | {name: beat[name] for name in ("ts_utc", "mode", "status", "problems")}
+    replace_text(heartbeat_path(settings), json.dumps(beat, indent=2) + "\n")
+    replace_text(report_path(settings), page(beat))
+    return True
