@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lake_assets.at_rest import LakeAtRest, store_of
+from lake_assets.slices.as_source import SliceSource, slice_source
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import MARKETS
 from lake_resources.binance.rest.rest_client import BinanceRest
@@ -35,6 +36,7 @@ class Lake(LakeAtRest):
         quote_carry: how long a quote of spot stands for later seconds.
         ask_rest: without it hours are built from archives, and from what REST said before.
         limits: how much a file of strangers may hold.
+        slices: raw answers that are kept already, as slices; hours that they have whole are not asked for again.
         judging: nothing is fetched and no file of a partition is written: builds only say of what is committed what
             its sources say of it.
     """
@@ -45,6 +47,7 @@ class Lake(LakeAtRest):
     quote_carry: timedelta = timedelta(seconds=10)
     ask_rest: bool = True
     limits: InputLimits = DEFAULT_LIMITS
+    slices: SliceSource | None = None
     judging: bool = False
 
     @property
@@ -85,6 +88,7 @@ def open_lake(
         max_ffill_minutes=settings.max_ffill_minutes,
         quote_carry=timedelta(seconds=settings.quote_carry_s),
         limits=settings.limits,
+        slices=slice_source(settings),
     )
 
 

@@ -17,6 +17,7 @@ from lake_assets.at_rest import table_store
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.io_managers import LakeParquetIOManager, ledger_url_of, shown_ledger_url
 from lake_assets.lake import Lake
+from lake_assets.slices.as_source import SliceSource
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import MARKETS, SPOT, UM, Market
@@ -84,6 +85,8 @@ class LakeResource(dg.ConfigurableResource[Any]):
     safety_lag_minutes: int
     max_ffill_minutes: int
     quote_carry_s: float
+    slices_root: str
+    slices_ledger_url: str
 
     def open(self) -> Lake:
         """Open the lake; refuses a root that holds data of another exchange."""
@@ -97,6 +100,9 @@ class LakeResource(dg.ConfigurableResource[Any]):
             max_ffill_minutes=self.max_ffill_minutes,
             quote_carry=timedelta(seconds=self.quote_carry_s),
             limits=InputLimits(**self.vision.limits),
+            slices=SliceSource(
+                self.slices_root, self.slices_ledger_url or ledger_url_of(self.ledger_url), self.exchange
+            ),
         )
 
 
@@ -156,6 +162,8 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         safety_lag_minutes=settings.safety_lag_minutes,
         max_ffill_minutes=settings.max_ffill_minutes,
         quote_carry_s=settings.quote_carry_s,
+        slices_root=settings.slices_bucket or str(settings.resolved_slices_root),
+        slices_ledger_url="" if settings.slices_root is None else settings.resolved_slices_ledger_url,
     )
     options = feed_options(settings)
     feed = FeedResource(

@@ -71,7 +71,8 @@ def capture_hours(
             except ExchangeError as error:
                 failure = str(error)
             else:
-                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, use, frame, run, now)}
+                answer = _Answer(frame, run, now, f"{lake.rest.base_url} {use.name} {symbol}")
+                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, use, answer)}
                 continue
         asked.failures |= dict.fromkeys(run, failure)
     return asked
@@ -99,11 +100,36 @@ def _rows_before(path: Path, use: StreamUse, instant: datetime) -> pl.DataFrame:
     return frame.filter(pl.col(use.stream.time_column) < instant)
 
 
-def _keep(
-    lake: Lake, symbol: str, use: StreamUse, frame: pl.DataFrame, hours: list[datetime], now: datetime
-) -> list[Capture]:
-    column = pl.col(use.stream.time_column)
-    parts = [frame.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
+def kept_slices(lake: Lake, symbol: str, use: StreamUse, hours: Iterable[datetime]) -> dict[datetime, Capture]:
+    """Keep hours that raw slices have whole, as if REST had just said them: it did, when the slices were asked for.
+
+    Raises:
+        SettingsError: the slices are of another exchange.
+        StorageError: they cannot be read, or an answer is damaged.
+    """
+    kept: dict[datetime, Capture] = {}
+    if lake.slices is None:
+        return kept
+    for start, end in runs_of(hours, longest=use.hours_per_fetch):
+        for hour, found in lake.slices.hours(use.stream, symbol, hours_between(start, end)).items():
+            answer = _Answer(found.rows, [hour], found.asked_at, f"raw slices {use.name} {symbol}")
+            kept |= {capture.hour: capture for capture in _keep(lake, symbol, use, answer)}
+    return kept
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Rows of some hours, when they were asked for, and of whom."""
+
+    rows: pl.DataFrame
+    hours: list[datetime]
+    asked_at: datetime
+    request: str
+
+
+def _keep(lake: Lake, symbol: str, use: StreamUse, answer: _Answer) -> list[Capture]:
+    column, hours, now = pl.col(use.stream.time_column), answer.hours, answer.asked_at
+    parts = [answer.rows.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
     metadata = {"lake.source": "rest", "lake.stream": use.name, "lake.symbol": symbol}
     staged = stage_all(
         [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],
@@ -124,7 +150,7 @@ def _keep(
             window_start=hour,
             window_end=min(hour + HOUR, now),
             complete=use.is_final(hour, part.height, now),
-            request=f"{lake.rest.base_url} {use.name} {symbol}",
+            request=answer.request,
             content_hash=file.content_hash,
             captured_at=now,
         )

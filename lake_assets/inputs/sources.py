@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.raw_rows import between, read_raw, reading_raw
-from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
+from lake_assets.inputs.rest_answers import Asked, capture_hours, kept_slices, reachable
 from lake_assets.inputs.schedule_evidence import lacking_hours, reached_hours
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
@@ -28,7 +28,7 @@ from lake_assets.windows import floor_minute
 from lake_resources.binance.witness import NoWitness
 from lake_resources.clock import HOUR
 from lake_resources.clock import MINUTE as ONE_MINUTE
-from lake_resources.errors import StorageError
+from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.ledger.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
 
@@ -372,8 +372,17 @@ def ask_rest(
     held: Mapping[datetime, Capture],
     report: Report,
 ) -> Asked:
-    """Fetch hours from REST and tell of those for which it gave nothing."""
-    asked = capture_hours(lake, symbol, use, hours, now, held)
+    """Take hours from raw slices that have them whole, fetch the others from REST, and tell of those without an answer.
+
+    An hour that was answered before is fetched: it is asked for again because something is doubtful.
+    """
+    try:
+        known = kept_slices(lake, symbol, use, [hour for hour in hours if hour not in held])
+    except (SettingsError, StorageError) as error:
+        known = {}
+        report(f"{symbol} {use.name}: raw slices are not taken, REST is asked: {error}")
+    asked = capture_hours(lake, symbol, use, [hour for hour in hours if hour not in known], now, held)
+    asked.kept |= known
     for text in dict.fromkeys(asked.failures.values()):
         report(f"{symbol} {use.name}: REST gave nothing for {len(asked.failures)} of {len(hours)} hours: {text}")
     return asked

@@ -19,7 +19,7 @@ from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
-from lake_resources.errors import SettingsError, StorageError
+from lake_resources.errors import MalformedAnswer, SettingsError, StorageError
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 Fill = Literal["constant", "linear"]
@@ -79,13 +79,18 @@ def read_slices(
     return found, _coverage(found, rows, range(-(-first // step) * step, last, step), step)
 
 
-def candles_of(slices: Slices, rows: Iterable[SliceRow]) -> pl.DataFrame:
+def candles_of(slices: Slices, rows: Iterable[SliceRow], *, exact: bool = False) -> pl.DataFrame:
     """All candles of some slices that have an answer: wire columns, sorted by `open_time`, each once.
+
+    Args:
+        slices: the data root.
+        rows: the slices.
+        exact: refuse also a whole later answer than the row knows, which a run that ended between the two leaves.
 
     Raises:
         StorageError: an answer does not have the bytes that were kept.
     """
-    frames = [_candles(slices, row) for row in rows if row.path is not None]
+    frames = [_candles(slices, row, exact) for row in rows if row.path is not None]
     found = pl.concat([pl.DataFrame(schema=KLINE_COLUMNS), *frames])
     return found.unique("open_time", keep="last").sort("open_time")
 
@@ -122,19 +127,19 @@ def synthetic_fills(
     return pl.DataFrame(rows, schema={**schema, "is_synthetic": pl.Boolean()}, orient="row")
 
 
-def _candles(slices: Slices, row: SliceRow) -> pl.DataFrame:
+def _candles(slices: Slices, row: SliceRow, exact: bool) -> pl.DataFrame:
     assert row.path is not None
     content = slices.store.get(row.path)
-    if hashlib.sha256(content).hexdigest() != row.sha256 and not is_newer(row, content):
+    if hashlib.sha256(content).hexdigest() != row.sha256 and (exact or not is_newer(row, content)):
         raise StorageError(
             f"raw answer {row.path} has other bytes than were kept",
             remedy="`lake slices verify --mend` sends it back to be asked for again",
         )
     try:
         _, data = read_file(content)
-    except ValueError as error:
+        return rest_payloads.klines(data, row.path)
+    except (ValueError, MalformedAnswer) as error:
         raise StorageError(f"raw answer {row.path}: {error}", remedy="`lake slices verify --mend`") from error
-    return rest_payloads.klines(data, row.path)
 
 
 def _coverage(found: pl.DataFrame, rows: list[SliceRow], expected: range, step: int) -> Coverage:

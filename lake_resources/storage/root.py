@@ -78,7 +78,18 @@ def claim_blobs(blobs: Blobs, exchange: str) -> None:
     if EXCHANGE_FILE not in blobs.names(""):
         with suppress(StorageError):  # two first users at once: what stands there afterwards decides
             blobs.write(EXCHANGE_FILE, f"{exchange}\n".encode(), create=True)
-    _require_same(blobs.where(""), blobs.read(EXCHANGE_FILE).decode(errors="replace").strip(), exchange)
+    require_same_blobs(blobs, exchange)
+
+
+def require_same_blobs(blobs: Blobs, exchange: str) -> None:
+    """Refuse bytes that are marked as those of another exchange; nothing is written.
+
+    Raises:
+        SettingsError: they are.
+        StorageError: they cannot be read.
+    """
+    if EXCHANGE_FILE in blobs.names(""):
+        _require_same(blobs.where(""), blobs.read(EXCHANGE_FILE).decode(errors="replace").strip(), exchange)
 
 
 def _exchange_of(root: Path, ledger: Path | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -13,13 +13,13 @@ from lake_assets.build.hours import build_partitions
 from lake_assets.slices.days import SliceDay, run_day
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.loop import lattice_of
-from lake_assets.slices.server import open_slices
+from lake_assets.slices.server import open_slices, run_once
 from lake_assets.slices.table_parity import compare, rows_from_slices, table_rows
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import bench_on, exchange
+from lake_tests.support.simulated_lake import Bench, bench_on, exchange
 from lake_tests.support.sliced import FIRST, OF, ms
 
 DAY = timedelta(days=1)
@@ -87,3 +87,48 @@ def test_one_value_that_differs_fails_the_day(sim: SimulatorServer, settings: La
     assert compare(candles, candles).different == 0
     assert compare(candles, candles.head(0)).compared == 0
     assert compare(candles, candles.head(100)) == compare(candles.head(100), candles), "a shorter table is no fault"
+
+
+LATE = FIRST + 7 * timedelta(hours=1)
+"""The archive of the first day is not there yet."""
+
+
+def _whole_slices(bench: Bench) -> None:
+    with open_slices(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None) as slices:
+        slices.rows.keep_origin(OF, ms(FIRST - DAY), FIRST)
+        run_once(slices, OF)
+
+
+def _built(bench: Bench) -> tuple[dict[datetime, str], list[str]]:
+    """Hashes of the table's partitions, and the paths of klines that were asked for."""
+    bench.sim.clear_requests()
+    lake = bench.lake.of(SPOT_KLINES["1m"])
+    list(build_partitions(lake, "BTCUSDT", [FIRST], now=bench.now, report=bench.reports.append))
+    rows = lake.ledger.partitions("BTCUSDT", FIRST, FIRST + DAY)
+    return {row.start: row.content_hash for row in rows}, [p for p in bench.paths_asked() if p.endswith("/klines")]
+
+
+def test_the_kline_table_takes_hours_that_slices_have_and_asks_for_no_other_than_the_rest(
+    sim: SimulatorServer, tmp_path: Path
+) -> None:
+    with bench_on(sim, tmp_path / "alone", spot_rest_url=sim.base_url, start=FIRST.date()) as bench:
+        truth, asked = _built(bench.at(LATE))
+    assert asked
+    assert truth
+    with bench_on(sim, tmp_path / "with", spot_rest_url=sim.base_url, start=FIRST.date()) as bench:
+        _whole_slices(bench.at(LATE))
+        assert _built(bench) == (truth, [])
+        bench.at(LATE + timedelta(hours=1))
+        assert len(_built(bench)[1]) == 1, "the hour that came since"
+
+
+def test_slices_that_are_damaged_are_told_and_rest_is_asked(sim: SimulatorServer, tmp_path: Path) -> None:
+    with bench_on(sim, tmp_path, spot_rest_url=sim.base_url, start=FIRST.date()) as bench:
+        _whole_slices(bench.at(LATE))
+        for file in bench.settings.resolved_slices_root.rglob("responses/*.json"):
+            meta, data = file.read_bytes().split(b'"data":')
+            file.write_bytes(meta + b'"data":' + data.replace(b"1", b"2"))
+        committed, asked = _built(bench)
+        assert committed
+        assert asked
+        assert any("raw slices are not taken" in text for text in bench.reports), bench.reports
