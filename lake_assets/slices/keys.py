@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lake_resources.errors import SettingsError
 
@@ -18,8 +18,7 @@ LIMIT = 1000
 _INTERVALS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-@dataclass(frozen=True, order=True)
-class SliceKey:
+class SliceKey(NamedTuple):
     """One window of raw records: one URL, one answer, one entry of the manifest.
 
     Attributes:

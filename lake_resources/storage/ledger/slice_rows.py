@@ -158,8 +158,9 @@ class SliceRows(LedgerEngine):
         """All slices, in order, read as they are taken: a symbol of seconds has 190,000."""
         query = sa.select(*_COLUMNS).where(_of(of)).order_by(SLICES.c.start)
         with self.reading() as connection:
-            for row in connection.execution_options(yield_per=_AT_ONCE).execute(query):
-                yield SliceRow(*row)
+            for rows in connection.execution_options(yield_per=_AT_ONCE).execute(query).partitions():
+                for row in rows:
+                    yield SliceRow(*row)
 
     def standings(self, of: SliceSet, *, but: Sequence[str] = ()) -> list[Standing]:
         """Where slices stand, in order, without those of some statuses: what the diff needs and no more."""
@@ -174,12 +175,12 @@ class SliceRows(LedgerEngine):
         """Where the slices of a status start, all or those in `[first, end)`."""
         query = sa.select(SLICES.c.start).where(_of(of), _within(starts), SLICES.c.status == status)
         with self.reading() as connection:
-            return set(connection.execute(query).scalars())
+            return set(connection.execute(query).scalars().all())
 
     def all_starts(self, of: SliceSet) -> set[int]:
         """Where all slices start."""
         with self.reading() as connection:
-            return set(connection.execute(sa.select(SLICES.c.start).where(_of(of))).scalars())
+            return set(connection.execute(sa.select(SLICES.c.start).where(_of(of))).scalars().all())
 
     def counts(self, of: SliceSet) -> dict[tuple[str, str], int]:
         """Slices by status and reason."""
