@@ -69,7 +69,7 @@ def show() -> None:
         if timeframe is None:
             _follow(told, chart, start, end)
         if told.get("clicked"):
-            _bar(settings, chart, datetime.fromtimestamp(told["clicked"], UTC))
+            _bar(settings, chart, datetime.fromtimestamp(told["clicked"], UTC), int(told.get("bars", 1)))
         _downloads(settings, chart)
 
     drawn()
@@ -130,11 +130,11 @@ def _follow(told: dict[str, float], chart: Chart, start: datetime, end: datetime
         st.rerun(scope="fragment")
 
 
-def _bar(settings: LakeSettings, chart: Chart, at: datetime) -> None:
-    """What a bar is worth: the partitions that it is made of."""
+def _bar(settings: LakeSettings, chart: Chart, at: datetime, bars: int) -> None:
+    """What a point of the picture is worth, which may be of several bars: the partitions that it is made of."""
     table = chart.certificate.table
     layout = table.layout
-    end = at + TIMEFRAMES[chart.timeframe]
+    end = at + bars * TIMEFRAMES[chart.timeframe]
     st.subheader(f"{table.row_text(at)} UTC")
     for hole in chart.certificate.holes:
         if hole.start < end and hole.end > at:

@@ -2,10 +2,10 @@
 // Tells Streamlit which bar was clicked and which window is looked at. Loads nothing from outside.
 "use strict";
 
-const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100;
+const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100, POINTS_PER_PIXEL = 2;
 const UP = "#26a69a", DOWN = "#ef5350";
 const told = document.getElementById("told"), place = document.getElementById("charts");
-let charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = false;
+let held = null, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = false;
 
 function send(type, values) {
   window.parent.postMessage({ isStreamlitMessage: true, type, ...values }, "*");
@@ -63,11 +63,11 @@ function build(names, dark) {
     const prices = bar && bar.open !== undefined ? ` O ${bar.open} H ${bar.high} L ${bar.low} C ${bar.close}` : "";
     told.textContent = at.time ? `${utc(at.time)}${prices} ${texts.get(at.time) || ""}` : "";
   });
-  main.subscribeClick((at) => { if (at.time) answer({ clicked: at.time }); });
+  main.subscribeClick((at) => { if (at.time) answer({ clicked: at.time, bars: held.merged }); });
   main.timeScale().subscribeVisibleTimeRangeChange((range) => {
     if (silent || !range) return;
     clearTimeout(timer);
-    timer = setTimeout(() => answer({ from: range.from, to: range.to }), QUIET_MS);
+    timer = setTimeout(() => look(range), QUIET_MS);
   });
 }
 
@@ -77,53 +77,104 @@ function unpacked(data, names, count) {
   return Object.fromEntries(names.map((name, at) => [name, all.subarray(at * count, (at + 1) * count)]));
 }
 
-// The values with the bars that nobody has between them: the axis keeps their place, and the line is broken there.
-function withGaps(time, values, gaps) {
-  const points = [];
-  let gap = 0;
-  for (let at = 0; at < time.length; at += 1) {
-    while (gap < gaps.length && gaps[gap].time < time[at]) points.push({ time: gaps[gap++].time });
-    points.push(Number.isNaN(values[at]) ? { time: time[at] } : { time: time[at], value: values[at] });
+// How many bars become one point: two points in a pixel are all that can be seen.
+function merging(bars) {
+  let merged = 1;
+  while (bars / merged > POINTS_PER_PIXEL * (place.clientWidth || 800)) merged *= 2;
+  return merged;
+}
+
+// Points of so many bars each. A point in which any bar lacks has its band, so that no hole is too short to be seen.
+function pointsOf(merged) {
+  const { meta, column } = held, length = merged * meta.step;
+  const first = Math.min(meta.count ? column.time[0] : Infinity, meta.bands.length ? meta.bands[0].time : Infinity);
+  const slot = (time) => first + Math.floor((time - first) / length) * length;
+  const found = { bars: [], volumes: [], gaps: [], marked: [], lines: meta.panes.map(() => []), texts: new Map() };
+  for (const band of meta.bands) {
+    const last = slot(band.time + (band.count - 1) * meta.step);
+    for (let time = slot(band.time); time <= last; time += length) {
+      if (found.gaps.length && found.gaps[found.gaps.length - 1].time === time) continue;
+      found.gaps.push({ time, value: 1, color: band.color });
+      found.texts.set(time, band.text);
+    }
   }
-  while (gap < gaps.length) points.push({ time: gaps[gap++].time });
-  return points;
+  let bar = null, traded = null, lines = [];
+  for (let at = 0; at < meta.count; at += 1) {
+    const time = slot(column.time[at]);
+    if (!bar || bar.time !== time) {
+      bar = { time, open: column.open[at], high: column.high[at], low: column.low[at], close: column.close[at] };
+      traded = null;
+      found.bars.push(bar);
+      lines = meta.panes.map((_, pane) => { const point = { time }; found.lines[pane].push(point); return point; });
+    } else {
+      bar.high = Math.max(bar.high, column.high[at]);
+      bar.low = Math.min(bar.low, column.low[at]);
+      bar.close = column.close[at];
+    }
+    if (column.mark[at] && !bar.wickColor) {
+      const [color, text] = meta.marks[column.mark[at]];
+      bar.wickColor = bar.borderColor = color;
+      found.texts.set(time, text);
+      found.marked.push({ time, position: "aboveBar", shape: "circle", size: 0.4, color });
+    }
+    if (!Number.isNaN(column.volume[at])) {
+      if (!traded) found.volumes.push(traded = { time, value: 0, color: "" });
+      traded.value += column.volume[at];
+      traded.color = bar.close >= bar.open ? `${UP}80` : `${DOWN}80`;
+    }
+    meta.panes.forEach((name, pane) => { if (!Number.isNaN(column[name][at])) lines[pane].value = column[name][at]; });
+  }
+  return found;
+}
+
+// The points of a line with the bars that nobody has between them: the axis keeps their place, and the line is broken.
+function withGaps(points, gaps) {
+  const found = [];
+  let gap = 0;
+  for (const point of points) {
+    while (gap < gaps.length && gaps[gap].time < point.time) found.push({ time: gaps[gap++].time });
+    if (gap < gaps.length && gaps[gap].time === point.time) gap += 1;
+    found.push(point);
+  }
+  while (gap < gaps.length) found.push({ time: gaps[gap++].time });
+  return found;
+}
+
+function fill(merged) {
+  held.merged = merged;
+  const points = pointsOf(merged);
+  texts = points.texts;
+  candles.setData(points.bars);
+  volume.setData(points.volumes);
+  holes.setData(points.gaps);
+  // Many in a row would hide the bars, which have the colour of the mark anyway.
+  candles.setMarkers(points.marked.length > MOST_MARKS ? [] : points.marked);
+  charts.slice(1).forEach((one, pane) => one.series.setData(withGaps(points.lines[pane], points.gaps)));
+  document.body.dataset.points = points.bars.length;
+  document.body.dataset.marked = points.marked.length;
+}
+
+// Closer looks draw more of the bars that are here; the server is asked for finer ones where there are any.
+function look(range) {
+  const merged = merging((range.to - range.from) / held.meta.step);
+  if (merged < held.merged || merged > 2 * held.merged) {
+    silent = true;
+    fill(merged);
+    charts[0].chart.timeScale().setVisibleRange(range);
+    setTimeout(() => { silent = false; }, QUIET_MS);
+  }
+  answer({ from: range.from, to: range.to });
 }
 
 function draw(args, dark) {
   const { meta, view } = args, names = meta.panes;
-  const column = unpacked(args.data, meta.columns, meta.count);
+  held = { meta, column: unpacked(args.data, meta.columns, meta.count), merged: 1 };
   const same = charts.length === names.length + 1 && names.every((name, at) => charts[at + 1].name === name);
   if (!same) build(names, dark);
   const seen = same && view === shown ? charts[0].chart.timeScale().getVisibleRange() : null;
   silent = true;
-  texts = new Map();
-  const gaps = [], bars = [], volumes = [], marked = [];
-  for (const band of meta.bands) {
-    for (let number = 0; number < band.count; number += 1) {
-      const time = band.time + number * meta.step;
-      gaps.push({ time, value: 1, color: band.color });
-      texts.set(time, band.text);
-    }
-  }
-  for (let at = 0; at < meta.count; at += 1) {
-    const time = column.time[at], open = column.open[at], close = column.close[at];
-    const bar = { time, open, high: column.high[at], low: column.low[at], close };
-    if (column.mark[at]) {
-      const [color, text] = meta.marks[column.mark[at]];
-      bar.wickColor = bar.borderColor = color;
-      texts.set(time, text);
-      marked.push({ time, position: "aboveBar", shape: "circle", size: 0.4, color });
-    }
-    bars.push(bar);
-    const traded = column.volume[at];
-    if (!Number.isNaN(traded)) volumes.push({ time, value: traded, color: `${close >= open ? UP : DOWN}80` });
-  }
-  candles.setData(bars);
-  volume.setData(volumes);
-  holes.setData(gaps);
-  // Many in a row would hide the bars, which have the colour of the mark anyway.
-  candles.setMarkers(marked.length > MOST_MARKS ? [] : marked);
-  for (const one of charts.slice(1)) one.series.setData(withGaps(column.time, column[one.name], gaps));
+  const lacking = meta.bands.reduce((sum, band) => sum + band.count, 0);
+  fill(merging(seen ? (seen.to - seen.from) / meta.step : meta.count + lacking));
   if (seen) charts[0].chart.timeScale().setVisibleRange(seen);
   else charts[0].chart.timeScale().fitContent();
   shown = view;
@@ -132,7 +183,7 @@ function draw(args, dark) {
   // Two frames later it is on the screen.
   requestAnimationFrame(() => requestAnimationFrame(() => {
     Object.assign(document.body.dataset, {
-      bars: meta.count, holes: gaps.length, step: meta.step, marked: marked.length, panes: names.join(" "),
+      bars: meta.count, holes: lacking, step: meta.step, panes: names.join(" "),
     });
   }));
 }
