@@ -134,7 +134,9 @@ def commit_partitions(
         return []
     spans = [_span(layout, symbol, candidate) for candidate in candidates]
     staged = stage_all(
-        [(candidate.frame, _metadata(layout, symbol, candidate)) for candidate in candidates], catalog.temp_dir
+        [(candidate.frame, _metadata(layout, symbol, candidate)) for candidate in candidates],
+        catalog.temp_dir,
+        compression=layout.compression,
     )
     ours = {file.temp_path: file for file in staged}
     try:
@@ -176,7 +178,9 @@ def restate_partitions(
     outcomes: list[CommitOutcome] = []
     said: list[Partition] = []
     staged = stage_all(
-        [(one.frame, _metadata(store.layout, symbol, one)) for one in candidates], store.catalog.temp_dir
+        [(one.frame, _metadata(store.layout, symbol, one)) for one in candidates],
+        store.catalog.temp_dir,
+        compression=store.layout.compression,
     )
     try:
         with writer_lock(store.catalog.lock_path(symbol), timeout_s=timeout_s):

@@ -125,7 +125,13 @@ def compact(
         return Compacted(period, "changed_meanwhile", len(files), 0, 0, 0, None)
     proof = rows_hash(rows)
     metadata = _metadata(store.layout, period, files, proof)
-    staged = stage(rows, catalog.temp_dir, metadata, row_group_rows=ROW_GROUP_ROWS)
+    staged = stage(
+        rows,
+        catalog.temp_dir,
+        metadata,
+        row_group_rows=ROW_GROUP_ROWS,
+        compression=store.layout.compression,
+    )
     try:
         del rows
         if rows_hash(pl.read_parquet(staged.temp_path)) != proof:

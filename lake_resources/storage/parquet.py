@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_resources.errors import StorageError
+from lake_resources.layout import Compression
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
 from lake_resources.storage.hashing import file_hash
 
@@ -72,7 +73,12 @@ def publish_all(files: Sequence[tuple[StagedFile, Path]]) -> None:
 
 
 def stage(
-    frame: pl.DataFrame, temp_dir: Path, metadata: Mapping[str, str], *, row_group_rows: int | None = None
+    frame: pl.DataFrame,
+    temp_dir: Path,
+    metadata: Mapping[str, str],
+    *,
+    row_group_rows: int | None = None,
+    compression: Compression = "zstd",
 ) -> StagedFile:
     """Write one frame into a durable temp file and verify what lies on the disk.
 
@@ -81,16 +87,21 @@ def stage(
         temp_dir: directory on the file system of the final path.
         metadata: key-value metadata of the file; order does not matter.
         row_group_rows: rows per row group, default polars' own choice.
+        compression: of all columns.
 
     Raises:
         DiskFull: no space; no temp file is left.
         StorageError: the file read back is not the frame.
     """
-    return stage_all([(frame, metadata)], temp_dir, row_group_rows=row_group_rows)[0]
+    return stage_all([(frame, metadata)], temp_dir, row_group_rows=row_group_rows, compression=compression)[0]
 
 
 def stage_all(
-    frames: Sequence[tuple[pl.DataFrame, Mapping[str, str]]], temp_dir: Path, *, row_group_rows: int | None = None
+    frames: Sequence[tuple[pl.DataFrame, Mapping[str, str]]],
+    temp_dir: Path,
+    *,
+    row_group_rows: int | None = None,
+    compression: Compression = "zstd",
 ) -> list[StagedFile]:
     """Stage several frames, writing all before the first fsync: the disk then flushes them together.
 
@@ -103,7 +114,7 @@ def stage_all(
         with disk_errors(f"stage {len(frames)} file(s) in {temp_dir}"):
             temp_dir.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(_STAGING_THREADS) as pool:  # encoding and fsync both leave the interpreter
-                hashes = list(pool.map(_write, frames, paths, repeat(row_group_rows)))
+                hashes = list(pool.map(_write, frames, paths, repeat(row_group_rows), repeat(compression)))
                 return list(pool.map(_flushed, paths, hashes, frames))
     except BaseException:
         for path in paths:
@@ -111,11 +122,13 @@ def stage_all(
         raise
 
 
-def _write(content: tuple[pl.DataFrame, Mapping[str, str]], path: Path, row_group_rows: int | None) -> str:
+def _write(
+    content: tuple[pl.DataFrame, Mapping[str, str]], path: Path, row_group_rows: int | None, compression: Compression
+) -> str:
     frame, metadata = content
     buffer = io.BytesIO()
     frame.write_parquet(
-        buffer, compression="zstd", row_group_size=row_group_rows, metadata=dict(sorted(metadata.items()))
+        buffer, compression=compression, row_group_size=row_group_rows, metadata=dict(sorted(metadata.items()))
     )
     data = buffer.getbuffer()
     path.write_bytes(data)

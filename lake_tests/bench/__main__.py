@@ -17,7 +17,7 @@ from lake_tests.bench.collector import BASES
 from lake_tests.bench.processes import COMPETITORS, SCRATCH, Figures, make, measure, middle, served
 
 DAY, BOOK_DAY, MONTH = "2024-06-12", "2024-03-06", "2024-05-01"
-_DAYS, _MONTHS = SCRATCH / "day", SCRATCH / "month"
+_DAYS, _MONTHS, _SPOT = SCRATCH / "day", SCRATCH / "month", SCRATCH / "spot"
 _AGG_TRADES = f"data/futures/um/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-{DAY}.zip"
 _HOURS = 168
 """Hours of one Dagster run of a backfill: the default of `LAKE_HOURS_PER_RUN`."""
@@ -185,6 +185,29 @@ def collector(_rounds: int) -> None:
     report("spot-fold", found["fold_x"], "x", ">=", 100)
 
 
+def spot(rounds: int) -> None:
+    """A day of seconds from its archive beside the JSON lines of the same trades, read back, an hour folded again."""
+    make("spot", "make", _SPOT)
+    builds, naives = list[Figures](), list[Figures]()
+    with served(_SPOT) as url:
+        for number in range(rounds):
+            builds.append(measure("spot", "build", url, SCRATCH))
+            naives.append(measure("naive_spot", _SPOT, python=COMPETITORS))
+            say(
+                f"spot {number + 1}/{rounds}: lake {builds[-1]['cpu_s']:.2f}, JSON lines through pandas "
+                f"{naives[-1]['cpu_s']:.2f} CPU s"
+            )
+        found = measure("spot", "read", url, SCRATCH)
+    report("spot-day", middle(builds, "cpu_s"), " s", "<=", 0.6)
+    report("spot-day-naive", middle(naives, "cpu_s") / middle(builds, "cpu_s"), "x", ">=", 20)
+    say(f"spot read: {', '.join(f'{name} {value:.1f}' for name, value in found.items() if name.endswith('_ms'))}")
+    report("spot-read-hours", found["hours_ours_ms"], " ms", "<=", 15)
+    report("spot-read-day", found["day_ours_ms"], " ms", "<=", 5)
+    report("spot-read-bare", found["hours_ours_cpu_ms"] / found["hours_bare_cpu_ms"], "x", "<=", 1.2)
+    report("spot-refold", measure("spot", "refold", SCRATCH, 10)["refold_x"], "x", ">=", 100)
+    report("spot-closed-p99", measure("spot_closed")["p99_s"], " s", "<=", 2)
+
+
 def slices(_rounds: int) -> None:
     """100,000 slices: their diff against the ledger and their manifest; 1,000 fetched beside a bare client."""
     say("slices: 100,000 known ...")
@@ -221,7 +244,7 @@ def hot(_rounds: int) -> None:
 
 PARTS: dict[str, Callable[[int], None]] = {
     "startup": startup, "day": day, "commit": commit, "dagster": dagster, "klines": klines, "audit": audit,
-    "reading": reading, "collector": collector, "slices": slices,
+    "reading": reading, "collector": collector, "slices": slices, "spot": spot,
     "dashboard": dashboard,
 }  # fmt: skip
 LONG_PARTS: dict[str, Callable[[int], None]] = {"hot": hot}
