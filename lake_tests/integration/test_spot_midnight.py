@@ -1,0 +1,242 @@
+"""Spot over midnight: a socket that drops, REST that is down and a kill leave no second unexplained.
+
+Sockets, REST and the clock are scripted, so the same happens on any machine; intake, segments, journal, healer, what a
+restart reads, the fold, the gate and the certificate are the real ones. A soak on the simulator's sockets does the same
+in real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from lake_assets.build.hours import build_partitions
+from lake_assets.lake import open_lake
+from lake_assets.live.records_only import RecordsOnly
+from lake_assets.reading import load
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
+from lake_assets.transforms.trade_fold import FILLS, folded
+from lake_resources.binance.market import SPOT
+from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import HOUR
+from lake_resources.collector import healing
+from lake_resources.collector.healing import Healer
+from lake_resources.collector.intake import Intake
+from lake_resources.collector.journal import Journal
+from lake_resources.collector.left_off import left_off
+from lake_resources.collector.notebook import Notebook
+from lake_resources.collector.segments import SegmentWriter, recover
+from lake_resources.errors import ServerError
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.catalog import MarketPaths
+from lake_tests.support.observers import SilentObserver
+from lake_tests.support.spot_frames import SYMBOL, quote, trade, wrapped
+
+MIDNIGHT = datetime(2026, 9, 21, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+FIRST, LAST = MIDNIGHT - 5 * MINUTE, MIDNIGHT + 5 * MINUTE
+"""The window that is judged; trades come before and after it, which prove its ends."""
+NOW = MIDNIGHT + 2 * HOUR
+
+
+@dataclass(frozen=True)
+class Order:
+    """A taker's order: so many trades of one millisecond and price, 1.5 each."""
+
+    first_id: int
+    fills: int
+    at: datetime
+    price: float
+
+    @property
+    def ms(self) -> int:
+        return int(self.at.timestamp() * 1000)
+
+
+def orders(seed: int = 5) -> list[Order]:
+    """What is traded from a second before the window to a minute after it; many seconds are quiet."""
+    draw, made, number, at = random.Random(seed), list[Order](), 1, FIRST - SECOND
+    while at < LAST + MINUTE:
+        fills = draw.randint(1, 3)
+        made.append(Order(number, fills, at, 100 + draw.randint(-50, 50) / 100))
+        number += fills
+        at += timedelta(milliseconds=draw.choice([0, 7, 300, 900, 2_500]))
+    return made
+
+
+class Exchange:
+    """Sockets that deliver while they stand, and REST that tells orders by trade id while it is up."""
+
+    def __init__(self) -> None:
+        self.orders, self.up = orders(), True
+
+    def agg_trades_covering(self, symbol: str, first_id: int, last_id: int) -> list[dict[str, Any]]:
+        del symbol
+        if not self.up:
+            raise ServerError("GET x", "503", status=503)
+        found = [each for each in self.orders if each.first_id + each.fills > first_id and each.first_id <= last_id]
+        return [
+            {"a": each.first_id, "p": f"{each.price:.8f}", "q": f"{1.5 * each.fills:.8f}", "f": each.first_id,
+             "l": each.first_id + each.fills - 1, "T": each.ms, "m": each.first_id % 2 == 0}
+            for each in found
+        ][:50]  # fmt: skip
+
+
+class Collecting:
+    """A collector of one spot symbol in a lake, on a clock that is moved by hand."""
+
+    def __init__(self, root: Path, exchange: Exchange) -> None:
+        self.exchange, self.now, self.conn = exchange, FIRST - SECOND, 0
+        self.segments = MarketPaths(root, SPOT.name).live_records_dir
+        self.journal = Journal(f"sqlite:///{root / 'ledger.sqlite'}", SPOT.name)
+        self.start()
+
+    def start(self) -> None:
+        recover(self.segments)
+        left = left_off(self.journal, self.segments, [SYMBOL], {}, SPOT)
+        clock = lambda: int(self.now.timestamp() * 1000) * 1_000_000  # noqa: E731
+        self.writer = SegmentWriter(self.segments)
+        self.intake = Intake(
+            [SYMBOL], self.writer, SilentObserver(), clock, RecordsOnly(self.segments, clock).next_seq(),
+            left.last_ids, open_gaps=left.missing, market=SPOT,
+        )  # fmt: skip
+        self.notebook = Notebook(self.journal, self.at_once)
+        self.healer = Healer(self.exchange, self.intake, self.notebook, self.at_once, self.now_s, left.gaps)
+        self.connect()
+
+    def connect(self) -> None:
+        self.conn += 1
+        self.session = StreamSession("", (SYMBOL,), SessionLimits(), SPOT)
+
+    @staticmethod
+    async def at_once(call: Callable[[], Any]) -> Any:
+        return call()
+
+    def now_s(self) -> float:
+        return (self.now - FIRST) / SECOND
+
+    def hear(self, order: Order) -> None:
+        self.now = order.at
+        for number in range(order.fills):
+            frame = trade(order.first_id + number, order.ms, order.price, 1.5, sell=order.first_id % 2 == 0)
+            self.intake.frame(self.conn, self.session, wrapped(frame), self.now_s())
+        book = quote(order.first_id, order.price - 0.05, order.price + 0.05)
+        self.intake.frame(self.conn, self.session, wrapped(book), self.now_s())
+
+    def flush(self) -> None:
+        seq = self.intake.next_seq
+        buffers, _ = self.writer.take()
+        if buffers:
+            self.writer.write(buffers, seq)
+        self.intake.flushed_seq = seq
+        self.writer.close_before(self.intake.newest_minute - 1)
+
+    def heal(self) -> None:
+        async def once() -> None:
+            await self.healer.look()
+            await self.notebook.write()
+            await self.healer.fetch()
+
+        asyncio.run(once())
+
+    def kill(self) -> None:
+        self.writer.abandon()
+        self.start()
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healing, "PAGE_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+def collect(root: Path) -> Exchange:
+    """Ten minutes over midnight: the socket drops before it, REST is down around it, a kill comes after it."""
+    root.mkdir()
+    exchange = Exchange()
+    collecting = Collecting(root, exchange)
+    dropped = (MIDNIGHT - 20 * SECOND, MIDNIGHT + 20 * SECOND)
+    unwritten, gone = MIDNIGHT + 125 * SECOND, MIDNIGHT + 130 * SECOND
+    back, killed, again = MIDNIGHT + 140 * SECOND, False, False
+    for order in exchange.orders:
+        exchange.up = not MIDNIGHT - 30 * SECOND <= order.at < MIDNIGHT + 60 * SECOND
+        if dropped[0] <= order.at < dropped[1] or gone <= order.at < back:
+            continue
+        if order.at >= dropped[1] and not again:
+            collecting.connect()
+            again = True
+        if order.at >= back and not killed:
+            collecting.now = order.at
+            collecting.kill()
+            killed = True
+        collecting.hear(order)
+        if not unwritten <= order.at < gone:
+            collecting.flush()
+        if order.first_id % 5 == 0:
+            collecting.heal()
+    for _ in range(60):  # pauses between attempts grow to minutes
+        collecting.now += 30 * SECOND
+        collecting.heal()
+        collecting.flush()
+    collecting.flush()
+    collecting.writer.close_before(None)
+    assert killed
+    assert collecting.journal.gaps(), "something was lost on the way"
+    assert {gap.status for gap in collecting.journal.gaps()} == {"healed"}
+    collecting.journal.close()
+    return exchange
+
+
+def official(exchange: Exchange) -> pl.DataFrame:
+    """The seconds that all trades make."""
+    rows = [
+        (each.first_id + number, each.first_id + number, each.at, each.price, 1.5, each.first_id % 2 == 0)
+        for each in exchange.orders
+        for number in range(each.fills)
+    ]
+    bars = folded(pl.DataFrame(rows, schema=FILLS, orient="row"), SECOND)
+    return bars.filter(pl.col("open_time").is_between(FIRST, LAST, closed="left"))
+
+
+def test_drops_and_kills_over_midnight_leave_no_second_unexplained(root: Path) -> None:
+    exchange = collect(root)
+    nobody = "http://127.0.0.1:9"
+    settings = LakeSettings(
+        _env_file=None, root=root, exchange="simulator", rest_url=nobody, spot_rest_url=nobody, vision_url=nobody,
+        start=MIDNIGHT.date() - timedelta(days=1),
+    )  # fmt: skip
+    lake = replace(open_lake(settings, clock=lambda: NOW), ask_rest=False).of(SPOT_BARS_1S)
+    hours = [MIDNIGHT - HOUR, MIDNIGHT]
+    built = [
+        hour for day in build_partitions(lake, SYMBOL, hours, now=NOW, report=lambda _: None) for hour in day.hours
+    ]
+    lake.close()
+    assert [each.status for each in built] == ["committed", "committed"], "the last hour of a day as any other"
+    frame, certificate = load(SYMBOL, FIRST, LAST, table="bars_1s", settings=settings, clock=lambda: NOW)
+    assert certificate.as_json()["unexplained_seconds"] == 0
+    assert certificate.holes == ()
+    rows, wanted = frame.collect(), official(exchange)
+    assert rows.height == wanted.height == 600
+    assert (rows["trade_count"] == 0).sum() > 50
+    pairs = {
+        "window_start": "open_time", "open": "open", "high": "high", "low": "low", "close": "close",
+        "volume_base": "volume", "volume_quote": "quote_volume", "trade_count": "count",
+        "taker_buy_base": "taker_buy_volume", "taker_buy_quote": "taker_buy_quote_volume",
+    }  # fmt: skip
+    assert [ours for ours, theirs in pairs.items() if rows[ours].to_list() != wanted[theirs].to_list()] == []
+    silent = rows.filter(pl.col("window_start").is_between(MIDNIGHT - 10 * SECOND, MIDNIGHT + 18 * SECOND))
+    assert silent.height == 29
+    assert not silent["has_quotes"].any(), "trades are fetched, quotes are gone, and none is carried over the drop"
+    assert rows["has_quotes"].mean() > 0.7
