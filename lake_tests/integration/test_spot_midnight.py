@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,10 +23,12 @@ import pytest
 from lake_assets.build.hours import build_partitions
 from lake_assets.lake import open_lake
 from lake_assets.live.records_only import RecordsOnly
+from lake_assets.live.spot_records import spot_records
 from lake_assets.reading import load
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.transforms.trade_fold import FILLS, folded
 from lake_resources.binance.market import SPOT
+from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.clock import HOUR
 from lake_resources.collector import healing
@@ -36,9 +40,11 @@ from lake_resources.collector.notebook import Notebook
 from lake_resources.collector.segments import SegmentWriter, recover
 from lake_resources.errors import ServerError
 from lake_resources.settings import LakeSettings
+from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import MarketPaths
 from lake_tests.support.observers import SilentObserver
 from lake_tests.support.spot_frames import SYMBOL, quote, trade, wrapped
+from lake_tests.support.waiting import wait_until
 
 MIDNIGHT = datetime(2026, 9, 21, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -240,3 +246,75 @@ def test_drops_and_kills_over_midnight_leave_no_second_unexplained(root: Path) -
     assert silent.height == 29
     assert not silent["has_quotes"].any(), "trades are fetched, quotes are gone, and none is carried over the drop"
     assert rows["has_quotes"].mean() > 0.7
+
+
+_COLLECT = """
+import sys, time
+from lake_assets.live.recorder import run_collector
+from lake_resources.settings import LakeSettings
+from lake_resources.simulator.server import SimulatorServer
+shifted_ns = int(sys.argv[1])
+run_collector(LakeSettings(), say=print, clock_ns=lambda: time.time_ns() + shifted_ns)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_soak_over_midnight_on_real_sockets_ends_with_every_second(tmp_path: Path) -> None:
+    spot = "SOLUSDT"
+    began = MIDNIGHT - 100 * SECOND
+    with SimulatorServer(symbols=("BTCUSDT",), spot_symbols=(spot,), rate_per_min=240, limits=False) as sim:
+        sim.clock.run_from(began)
+        shifted = began - datetime.now(UTC)
+        given = {
+            "LAKE_ROOT": str(tmp_path / "lake"), "LAKE_SYMBOLS": "BTCUSDT", "LAKE_SPOT_SYMBOLS": spot,
+            "LAKE_MACRO_TICKERS": "", "LAKE_REST_URL": sim.base_url, "LAKE_WS_URL": sim.ws_url,
+            "LAKE_SPOT_REST_URL": sim.base_url, "LAKE_SPOT_WS_URL": f"{sim.ws_url}/spot", "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        }  # fmt: skip
+        command = [sys.executable, "-c", _COLLECT, str(int(shifted / timedelta(microseconds=1)) * 1000)]
+
+        def until(instant: datetime) -> None:
+            wait_until(lambda: sim.clock.now() >= instant, f"{instant:%T}", seconds=600, every_s=0.1)
+
+        running = [subprocess.Popen(command, env=given, cwd=tmp_path)]
+        try:
+            until(MIDNIGHT - 50 * SECOND)
+            sim.cut_sockets("spot")
+            until(MIDNIGHT - 15 * SECOND)
+            running[-1].kill()
+            until(MIDNIGHT - 5 * SECOND)
+            running.append(subprocess.Popen(command, env=given, cwd=tmp_path))
+            until(MIDNIGHT + 30 * SECOND)
+            sim.cut_sockets("spot")
+            until(MIDNIGHT + 60 * SECOND)
+            running[-1].terminate()
+            running[-1].wait(60)
+            running.append(subprocess.Popen(command, env=given, cwd=tmp_path))
+            until(MIDNIGHT + 120 * SECOND)
+            journal = Journal(f"sqlite:///{tmp_path / 'lake' / 'ledger.sqlite'}", SPOT.name)
+            wait_until(lambda: journal.gaps("open") == [], "nothing missing", seconds=400, every_s=0.5)
+            assert {gap.status for gap in journal.gaps()} == {"healed"}
+            running[-1].terminate()
+            assert running[-1].wait(60) == 0
+        finally:
+            for each in running:
+                each.kill()
+                each.wait()
+        found = spot_records(tmp_path / "lake", spot, began, MIDNIGHT + HOUR)
+        bars = folded(found.fills, SECOND)
+        first, last = bars["open_time"][0], bars["open_time"][-1]
+        assert last - first > 150 * SECOND
+        settings = LakeSettings(
+            _env_file=None, root=tmp_path / "lake", exchange="simulator", rest_url=sim.base_url,
+            spot_rest_url=sim.base_url, vision_url="http://127.0.0.1:9", start=MIDNIGHT.date() - timedelta(days=1),
+        )  # fmt: skip
+        lake = open_lake(settings, clock=lambda: NOW, sleep=lambda _: None).of(SPOT_BARS_1S)
+        official_seconds = lake.rest.fetch(KLINES_1S, spot, first, last + SECOND)
+        lake = replace(lake, ask_rest=False)
+        list(build_partitions(lake, spot, [MIDNIGHT - HOUR, MIDNIGHT], now=NOW, report=lambda _: None))
+        lake.close()
+    assert bars.equals(official_seconds), "every second from the first trade to the last, as the exchange has it"
+    window = load(spot, first, last + SECOND, table="bars_1s", settings=settings, clock=lambda: NOW)
+    assert window.certificate.as_json()["unexplained_seconds"] == 0
+    assert window.frame.collect().height == bars.height
