@@ -1,9 +1,9 @@
-"""Which hours are tried again.
+"""Which partitions are tried again.
 
 Belongs here: the queue of holes and its order. Does not belong here: the hot band (`hot`), archives (`promotion`).
 
-Four kinds of holes: an hour that was never committed, one that was committed only while it was open, an hour in
-quarantine, and a committed hour for which REST could not give a stream that it still keeps. A missing source that REST
+Four kinds of holes: a partition that was never committed, one that was committed only while it was open, one in
+quarantine, and a committed one for which REST could not give a stream that it still keeps. A missing source that REST
 does not keep any more stays open in the ledger until an archive resolves it.
 """
 
@@ -16,9 +16,10 @@ from typing import Literal
 
 from lake_assets.automation.attempts import Attempts
 from lake_assets.build.open_hours import OpenHours
+from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.backoff import Backoff
-from lake_resources.clock import HOUR
+from lake_resources.layout import TableLayout
 from lake_resources.storage.ledger.ledger import MissingSource
 
 BACKOFF = Backoff(5 * 60.0, 6 * 3600.0)
@@ -28,7 +29,7 @@ Cause = Literal["missing", "incomplete", "quarantined", "source"]
 
 @dataclass(frozen=True)
 class HealableHour:
-    """An hour to try again. `state` is another one as soon as anything about it changed."""
+    """A partition to try again, by its start. `state` is another one as soon as anything about it changed."""
 
     symbol: str
     hour: datetime
@@ -38,7 +39,7 @@ class HealableHour:
 
 @dataclass(frozen=True)
 class HealRun:
-    """One run: the hours `first` to `last` (inclusive) of one symbol."""
+    """One run: the partitions that begin from `first` to `last` (inclusive) of one symbol."""
 
     symbol: str
     first: datetime
@@ -46,18 +47,21 @@ class HealRun:
     causes: tuple[str, ...]
 
 
-def heal_start(now: datetime, days: int, memories: Mapping[str, timedelta | None]) -> datetime:
-    """The oldest hour that is tried again.
+def heal_start(
+    now: datetime, days: int, memories: Mapping[str, timedelta | None], table: Table = UM_MINUTE
+) -> datetime:
+    """Start of the oldest partition that is tried again.
 
     Args:
         now: the moment of asking, UTC.
         days: how far back at most.
         memories: how far back REST has each stream (None: all of it). What REST no longer has of a stream without
-            which no hour can be built is nothing that trying again could bring.
+            which nothing can be built is nothing that trying again could bring.
+        table: whose partitions.
     """
-    required = [memories[name] for name, feed in UM_MINUTE.uses.items() if feed.required and name in memories]
+    required = [memories[name] for name, feed in table.uses.items() if feed.required and name in memories]
     back = min([timedelta(days=days), *(memory for memory in required if memory is not None)])
-    return (now - back).replace(minute=0, second=0, microsecond=0)
+    return table.layout.start_of(now - back)
 
 
 def healable_hours(
@@ -67,15 +71,17 @@ def healable_hours(
     sources: Iterable[MissingSource],
     memories: Mapping[str, timedelta | None],
     now: datetime,
+    layout: TableLayout = UM_MINUTE.layout,
 ) -> list[HealableHour]:
-    """All holes of a symbol, one per hour, oldest first.
+    """All holes of a symbol, one per partition, oldest first.
 
     Args:
         symbol: whose hours.
-        hours: absent, incomplete and quarantined hours.
+        hours: absent, incomplete and quarantined partitions.
         sources: open missing sources.
         memories: how far back REST has each stream (None: all of it); a stream that REST does not serve is no key.
         now: the moment of asking, UTC.
+        layout: of the table.
     """
     found: dict[datetime, HealableHour] = {}
     for row in sources:
@@ -84,7 +90,8 @@ def healable_hours(
             continue
         memory = memories[row.stream]
         if memory is None or hour >= now - memory:
-            found[hour] = HealableHour(symbol, hour, "source", row.stream)
+            start = layout.start_of(hour)
+            found[start] = HealableHour(symbol, start, "source", row.stream)
     for hour in hours.absent:
         found[hour] = HealableHour(symbol, hour, "missing", "absent")
     for hour, (_, content_hash) in hours.incomplete.items():
@@ -101,31 +108,32 @@ def plan_healing(
     cap: int,
     memories: Mapping[str, timedelta | None],
     attempts: Attempts,
+    layout: TableLayout = UM_MINUTE.layout,
 ) -> list[HealRun]:
-    """The runs of this tick: at most `cap` hours, neighbours of a symbol together. Attempts are noted.
+    """The runs of this tick: at most `cap` partitions, neighbours of a symbol together. Attempts are noted.
 
-    Hours that REST is about to forget something of come first; hours of which it forgets nothing any more come last,
+    Those that REST is about to forget something of come first; those of which it forgets nothing any more come last,
     the newest of them first. Only attempts on holes that there still are are remembered.
     """
-    ready = [hole for hole in holes if attempts.ready(_key(hole), hole.state, now, BACKOFF)]
+    ready = [hole for hole in holes if attempts.ready(_key(layout, hole), hole.state, now, BACKOFF)]
     limits = sorted({memory for memory in memories.values() if memory is not None})
     chosen = sorted(ready, key=lambda hole: _urgency(hole.hour, now, limits))[:cap]
     for hole in chosen:
-        attempts.note(_key(hole), hole.state, now)
-    attempts.keep(_key(hole) for hole in holes)
-    return list(_runs(chosen))
+        attempts.note(_key(layout, hole), hole.state, now)
+    attempts.keep(_key(layout, hole) for hole in holes)
+    return list(_runs(chosen, layout.step))
 
 
 def _urgency(hour: datetime, now: datetime, limits: Sequence[timedelta]) -> tuple[timedelta, timedelta]:
-    """What sorts first the hour that REST forgets something of next."""
+    """What sorts first the partition that REST forgets something of next."""
     age = now - hour
     return next((limit - age for limit in limits if limit > age), timedelta.max), age
 
 
-def _runs(holes: Sequence[HealableHour]) -> Iterator[HealRun]:
+def _runs(holes: Sequence[HealableHour], step: timedelta) -> Iterator[HealRun]:
     run: list[HealableHour] = []
     for hole in sorted(holes, key=lambda hole: (hole.symbol, hole.hour)):
-        if run and (hole.symbol != run[-1].symbol or hole.hour != run[-1].hour + HOUR):
+        if run and (hole.symbol != run[-1].symbol or hole.hour != run[-1].hour + step):
             yield _run(run)
             run = []
         run.append(hole)
@@ -145,5 +153,5 @@ def _asked_hour(row: MissingSource) -> datetime | None:
         return None  # a day or a month of an archive
 
 
-def _key(hole: HealableHour) -> str:
-    return f"{hole.symbol} {hole.hour:%Y-%m-%dT%H}"
+def _key(layout: TableLayout, hole: HealableHour) -> str:
+    return f"{hole.symbol} {layout.text(hole.hour)}"

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.backoff import Backoff
 from lake_resources.clock import DAY
@@ -34,19 +35,18 @@ _POLL_EVERY = (
 )
 _POLL_LATER = timedelta(days=1)
 
-DAILY = {name: use for name, use in UM_MINUTE.uses.items() if use.stream.files.cadence == "daily"}
-
 
 @dataclass(frozen=True)
 class DayState:
-    """What the ledger has of one symbol's day.
+    """What the ledger has of one symbol's day of a table.
 
     Attributes:
-        partitions: committed hours of the day.
+        partitions: committed partitions of the day.
         archives: current archive by stream.
         missing: open missing-source row (of the archive) by stream.
         torn: hours that the current archive of a stream lacks trades of, by stream.
-        absent: hours of the day that are not committed; refused ones are none of them, they are tried again by healing.
+        absent: partitions of the day that are not committed; refused ones are none of them, healing tries them again.
+        table: whose partitions.
     """
 
     symbol: str
@@ -56,6 +56,7 @@ class DayState:
     missing: Mapping[str, MissingSource]
     torn: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
     absent: tuple[datetime, ...] = ()
+    table: Table = UM_MINUTE
 
     @property
     def period(self) -> str:
@@ -89,6 +90,16 @@ class Rebuild:
     streams: tuple[str, ...]
 
 
+def daily_uses(table: Table) -> dict[str, StreamUse]:
+    """The streams of a table that are archived day by day, as it uses them."""
+    return {name: use for name, use in table.uses.items() if use.stream.files.cadence == "daily"}
+
+
+def named(symbol: str, table: Table) -> str:
+    """A symbol as alarms name it: with its market where that is not the first one."""
+    return symbol if table.layout.market == UM_MINUTE.layout.market else f"{table.layout.market} {symbol}"
+
+
 def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: Attempts) -> list[Poll]:
     """The CHECKSUMs to ask for at this tick: absent archives that are due, and re-publications of known ones.
 
@@ -100,7 +111,7 @@ def plan_polls(days: Sequence[DayState], now: datetime, *, cap: int, attempts: A
     """
     polls: list[Poll] = []
     for state in sorted(days, key=lambda state: state.day, reverse=True):
-        for name, use in DAILY.items():
+        for name, use in daily_uses(state.table).items():
             if name in state.archives or not use.archive_due(state.day, now):
                 continue
             held = state.missing.get(name)
@@ -143,11 +154,11 @@ def plan_rebuilds(days: Sequence[DayState], now: datetime, *, cap: int, attempts
     return chosen
 
 
-def alarm_text(poll: Poll) -> str:
-    """What people are told about an archive that is late."""
-    due = DAILY[poll.stream].archive_due_at(date.fromisoformat(poll.period))
+def alarm_text(poll: Poll, table: Table = UM_MINUTE) -> str:
+    """What people are told about an archive of a table's stream that is late."""
+    due = daily_uses(table)[poll.stream].archive_due_at(date.fromisoformat(poll.period))
     return (
-        f"late: Vision has no {poll.stream} of {poll.symbol} for {poll.period}, which was due at "
+        f"late: Vision has no {poll.stream} of {named(poll.symbol, table)} for {poll.period}, which was due at "
         f"{due:%Y-%m-%d %H:%M} UTC. The hours stay as REST gave them; Vision is asked again for weeks. "
         "See the runbook, section 'A day of an archive stays missing'"
     )
@@ -155,8 +166,8 @@ def alarm_text(poll: Poll) -> str:
 
 def _rechecks(state: DayState, now: datetime, attempts: Attempts) -> list[Poll]:
     """Comparisons of a day's known archives with what is published now."""
-    known = {name: row for name, row in state.archives.items() if name in DAILY}
-    if not known or now >= _first_due(state.day) + RECHECKED_FOR:
+    known = {name: row for name, row in state.archives.items() if name in daily_uses(state.table)}
+    if not known or now >= _first_due(state) + RECHECKED_FOR:
         return []
     if now - max(row.fetched_at for row in known.values()) < RECHECK_EVERY:
         return []
@@ -173,13 +184,13 @@ def _recheck_key(symbol: str, stream: str, period: str) -> str:
 
 
 def _outdated(state: DayState) -> tuple[int, tuple[str, ...]]:
-    """How many hours are not there, not whole or not from the day's current archives, and in which streams."""
-    hours, streams = len(state.absent), set[str]()
+    """How many partitions are not there, not whole or not from the day's current archives, and in which streams."""
+    hours, streams, daily = len(state.absent), set[str](), daily_uses(state.table)
     for partition in state.partitions:
         other = {
             name
             for name, archive in state.archives.items()
-            if name in DAILY and name in partition.sources and not _settled(state, partition, name, archive)
+            if name in daily and name in partition.sources and not _settled(state, partition, name, archive)
         }
         streams |= other
         hours += bool(other) or not partition.complete
@@ -190,14 +201,17 @@ def _settled(state: DayState, partition: Partition, stream: str, archive: Archiv
     """Whether building the hour again would take nothing from the archive."""
     source = partition.sources[stream]
     not_taken = not source.kind.startswith("archive") and partition.start in state.torn.get(stream, ())
-    return not_taken or source.reference.startswith(archive.sha256)
+    # A day that archive and answers were put together for has a reference of its own.
+    put_together = state.table.layout.span == "day" and source.kind == "archive+rest"
+    taken_since = put_together and partition.committed_at >= archive.fetched_at
+    return not_taken or taken_since or source.reference.startswith(archive.sha256)
 
 
 def _gathered(state: DayState, now: datetime) -> bool:
     """Whether all archives of the day are there, or have been waited for."""
     if not state.archives:
         return False
-    expected = {name for name, use in DAILY.items() if use.could_have_archive(state.day)}
+    expected = {name for name, use in daily_uses(state.table).items() if use.could_have_archive(state.day)}
     newest = max(row.fetched_at for row in state.archives.values())
     return expected <= state.archives.keys() or now - newest >= GRACE
 
@@ -207,8 +221,8 @@ def _poll_every(use: StreamUse, day: date, now: datetime) -> timedelta:
     return next((interval for until, interval in _POLL_EVERY if late < until), _POLL_LATER)
 
 
-def _first_due(day: date) -> datetime:
-    return min(use.archive_due_at(day) for use in DAILY.values())
+def _first_due(state: DayState) -> datetime:
+    return min(use.archive_due_at(state.day) for use in daily_uses(state.table).values())
 
 
 def watched_days(now: datetime) -> tuple[datetime, datetime]:

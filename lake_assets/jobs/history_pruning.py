@@ -12,12 +12,11 @@ import dagster as dg
 
 from lake_assets.automation.pruning import FAILED_KEPT_FOR, FinishedRun, deletable, old_enough
 from lake_assets.build.answer_pruning import prune_captures
-from lake_assets.dagster_names import AUTOMATION_TAG, hour_key, hour_of
+from lake_assets.dagster_names import AUTOMATION_TAG, partition_key, partition_start
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.metadata import minute_key
 from lake_assets.resources import LakeOpener
-from lake_assets.windows import hours_between
-from lake_resources.clock import HOUR
+from lake_assets.tables.declared import TABLES
 from lake_resources.collector.segments import prune as prune_segments
 from lake_resources.dagster_private import delete_run_file
 from lake_resources.settings import LakeSettings
@@ -25,6 +24,8 @@ from lake_resources.settings import LakeSettings
 PRUNE_JOB = "prune"
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _RUNS_PER_PRUNE = 20_000
+_LAYOUTS = {(table.layout.market, table.layout.directory): table.layout for table in TABLES.values()}
+"""Layouts of tables by market and directory, which are the first and the last part of an asset key."""
 
 
 def build_prune_job(settings: LakeSettings) -> dg.JobDefinition:
@@ -99,9 +100,15 @@ def _targets(run: dg.DagsterRun, known: set[str]) -> frozenset[tuple[str, str]]:
     first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
     if first is None or last is None:
         return frozenset()
-    keys = {key.to_user_string() for key in run.asset_selection or ()} or known
-    hours = hours_between(hour_of(first), hour_of(last) + HOUR)
-    return frozenset((key, hour_key(hour)) for key in keys for hour in hours)
+    found = set[tuple[str, str]]()
+    for key in {key.to_user_string() for key in run.asset_selection or ()} or known:
+        market, *_, directory = key.split("/")
+        layout = _LAYOUTS.get((market, directory))
+        if layout is None:
+            return frozenset()
+        start, end = partition_start(layout, first), partition_start(layout, last) + layout.step
+        found |= {(key, partition_key(layout, at)) for at in layout.between(start, end)}
+    return frozenset(found)
 
 
 def _latest_runs(instance: dg.DagsterInstance, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], str]:

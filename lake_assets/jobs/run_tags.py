@@ -6,11 +6,13 @@ runs are launched (`sensors`, `schedules`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from lake_assets.dagster_names import AUTOMATION_TAG, hour_key
+from lake_assets.dagster_names import AUTOMATION_TAG, partition_key
+from lake_resources.layout import TableLayout
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 """Dagster's tags of a run over a range of partitions; their values are the first and the last key, both inclusive."""
@@ -28,23 +30,41 @@ _UNFINISHED = [
 ]
 
 
-def hour_range_tags(kind: str, first: datetime, last: datetime) -> dict[str, str]:
-    """Tags of a run over the hours `first` to `last` (inclusive, UTC), launched by `kind` of automation."""
-    return {AUTOMATION_TAG: kind, RANGE_START: hour_key(first), RANGE_END: hour_key(last)}
+def partition_range_tags(kind: str, layout: TableLayout, first: datetime, last: datetime) -> dict[str, str]:
+    """Tags of a run over the partitions of a table that begin from `first` to `last` (inclusive, UTC).
+
+    Args:
+        kind: of automation that launches it: `hot`, `heal` or `promote`.
+        layout: of the table.
+        first: start of the first partition.
+        last: start of the last one.
+    """
+    keys = {RANGE_START: partition_key(layout, first), RANGE_END: partition_key(layout, last)}
+    return {AUTOMATION_TAG: kind, **keys}
 
 
 def runs_at_work(
-    instance: dg.DagsterInstance, kind: str, now: datetime, *, longest: timedelta = HOT_RUN_LONGEST
+    instance: dg.DagsterInstance,
+    kind: str,
+    jobs: Iterable[str],
+    now: datetime,
+    *,
+    longest: timedelta = HOT_RUN_LONGEST,
 ) -> list[str]:
-    """The first eight characters of the ids of unfinished runs that one kind of automation launched; at most one.
+    """The first eight characters of the ids of unfinished runs of one kind of automation; at most one for each job.
 
     Args:
         instance: the Dagster instance.
         kind: `hot`, `heal` or `promote`.
+        jobs: names of the jobs whose runs are meant.
         now: the moment of asking, UTC.
         longest: a run that was created longer ago than any run lasts died with its process and is left out.
     """
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={AUTOMATION_TAG: kind}, statuses=_UNFINISHED, created_after=now - longest), limit=1
-    )
-    return [record.dagster_run.run_id[:8] for record in records]
+    return [
+        record.dagster_run.run_id[:8]
+        for job in jobs
+        for record in instance.get_run_records(
+            dg.RunsFilter(job_name=job, tags={AUTOMATION_TAG: kind}, statuses=_UNFINISHED, created_after=now - longest),
+            limit=1,
+        )
+    ]

@@ -1,4 +1,4 @@
-"""The sensor that brings published archives in and rebuilds their hours.
+"""The sensor that brings published archives of a table in and rebuilds its partitions from them.
 
 Belongs here: asking Vision for CHECKSUMs, the run requests and alarms that follow. Does not belong here: when to ask
 and what to rebuild (`automation.promotion`).
@@ -16,32 +16,31 @@ from lake_assets.assets.vision import offered_streams
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.promotion import (
     BACKOFF,
-    DAILY,
     DayState,
     Poll,
     alarm_text,
+    daily_uses,
+    named,
     note_asked,
     plan_polls,
     plan_rebuilds,
     watched_days,
 )
 from lake_assets.build.open_hours import open_hours
-from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.dagster_names import AUTOMATION_TAG, table_job
 from lake_assets.inputs.missing import DAMAGED_ROWS, hours_of
 from lake_assets.jobs.archive_files import vision_job
 from lake_assets.jobs.asset_job import Job
-from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, hour_range_tags, runs_at_work
-from lake_assets.jobs.table_partitions import MINUTE_JOB
-from lake_assets.metadata import minute_key, vision_key
-from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, partition_range_tags, runs_at_work
+from lake_assets.metadata import table_key, vision_key
+from lake_assets.schema.table import Table
+from lake_assets.sensors.one_by_one import default_status, look_at_each, sensor_name
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.um_streams import UM_STREAMS
-from lake_resources.clock import HOUR, Clock
+from lake_resources.clock import DAY, Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError, RequestRefused
 from lake_resources.messages.alerts import Alert
 from lake_resources.messages.outbox import Outbox
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.store import Store
 
 PROMOTE_SENSOR = "promote_archives"
@@ -49,35 +48,61 @@ _REBUILDS_PER_TICK = 4
 _VISION_TIMEOUT_S = 5.0
 
 
-def build_promote_sensor(
-    settings: LakeSettings, store: Store, outbox: Outbox, clock: Clock, jobs: Sequence[Job]
-) -> dg.SensorDefinition:
-    """Brings in published days, notices re-publications, and rebuilds the hours from them."""
-    offered = {stream.name for stream in offered_streams(settings)}
-    names = {MINUTE_JOB} | {vision_job(feed.stream, settings) for name, feed in DAILY.items() if name in offered}
+@dataclass(frozen=True)
+class Promotion:
+    """What the sensor of a table works with.
+
+    Attributes:
+        settings: of the lake.
+        store: on the table.
+        table: whose partitions.
+        symbols: whose rows it holds.
+        outbox: takes alarms.
+    """
+
+    settings: LakeSettings
+    store: Store
+    table: Table
+    symbols: Sequence[str]
+    outbox: Outbox
+
+
+def build_promote_sensor(work: Promotion, clock: Clock, jobs: Sequence[Job]) -> dg.SensorDefinition:
+    """Brings in published days, notices re-publications, and rebuilds a table's partitions from them.
+
+    Args:
+        work: the table, and what it is promoted with.
+        clock: the only source of the current time.
+        jobs: the jobs that sensors may launch.
+    """
+    settings, table, layout = work.settings, work.table, work.table.layout
+    offered = {stream.name for stream in offered_streams(settings, layout.market)}
+    names = {table_job(layout)} | {
+        vision_job(use.stream, settings) for name, use in daily_uses(table).items() if name in offered
+    }
 
     @dg.sensor(
-        name=PROMOTE_SENSOR,
+        name=sensor_name(PROMOTE_SENSOR, layout),
         jobs=[job for job in jobs if job.name in names],
         minimum_interval_seconds=settings.promote_interval_s,
         default_status=default_status(settings),
         description="Asks Vision for the CHECKSUMs of days since the first hour, ingests what appears or was "
-        "re-published, and rebuilds the day's hours from it. A day that is late raises an alarm.",
+        f"re-published, and rebuilds the day of the {layout.title} from it. A day that is late raises an alarm.",
     )
     def promote_archives(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = clock()
-        busy = runs_at_work(context.instance, "promote", now, longest=LAUNCHED_RUN_LONGEST)
+        busy = runs_at_work(context.instance, "promote", sorted(names), now, longest=LAUNCHED_RUN_LONGEST)
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
         found = look_at_each(
-            settings.symbols,
-            lambda symbol: _days(store, symbol, now, first=settings.start_utc),
+            work.symbols,
+            lambda symbol: _days(work, symbol, now),
             context.log.warning,
         )
         days = [day for each in found.values() for day in each]
         attempts = Attempts.load(context.cursor)
         polls = plan_polls(days, now, cap=settings.promote_polls_per_tick, attempts=attempts)
-        answers = _ask_vision(settings, store.ledger, polls, now)
+        answers = _ask_vision(work, polls, now)
         note_asked(answers.asked, now, attempts)
         problem = answers.problem
         ready = [poll for poll in answers.published if attempts.ready(_key(poll, "take"), "", now, BACKOFF)]
@@ -87,26 +112,27 @@ def build_promote_sensor(
                 attempts.note(_key(poll, purpose), "", now)
         rebuilds = plan_rebuilds(days, now, cap=_REBUILDS_PER_TICK, attempts=attempts)
         requests = [
-            *_archive_requests(ready, settings),
-            *(_rebuild_request(each.symbol, each.day) for each in rebuilds),
+            *_archive_requests(ready, work),
+            *(_rebuild_request(table, each.symbol, each.day) for each in rebuilds),
         ]
         # Kept or delivered before the cursor says that they were told; else the tick fails, and they are found again.
-        trouble = outbox.post(*(_alarm(poll, now) for poll in late))
-        for text in filter(None, (*map(alarm_text, late), trouble, problem)):
+        trouble = work.outbox.post(*(_alarm(poll, table, now) for poll in late))
+        for text in filter(None, (*(alarm_text(poll, table) for poll in late), trouble, problem)):
             context.log.warning(text)
         asked = f"asked for {len(answers.asked)} CHECKSUMs, {len(answers.published)} to take; {problem}".rstrip("; ")
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else asked,
             cursor=attempts.dump(),
-            asset_events=[_observation(poll) for poll in late],
+            asset_events=[_observation(poll, table) for poll in late],
         )
 
     return promote_archives
 
 
-def _days(store: Store, symbol: str, now: datetime, *, first: datetime) -> list[DayState]:
-    """The days that are watched of a symbol, from its first hour on and none before `first`, which has no partition."""
+def _days(work: Promotion, symbol: str, now: datetime) -> list[DayState]:
+    """The days that are watched of a symbol, from its first partition on and none before the lake's start."""
+    store, first = work.store, work.settings.start_utc
     start, end = watched_days(now)
     start = max(start, first)
     begun = store.ledger.first_partition(symbol)
@@ -123,7 +149,8 @@ def _days(store: Store, symbol: str, now: datetime, *, first: datetime) -> list[
     missing = [row for row in unresolved if row.source == "archive"]
     damaged = {(row.stream, row.period) for row in unresolved if row.source == DAMAGED_ROWS}
     archives = {
-        name: {row.period: row for row in store.ledger.archives_between(symbol, name, start, end)} for name in DAILY
+        name: {row.period: row for row in store.ledger.archives_between(symbol, name, start, end)}
+        for name in daily_uses(work.table)
     }
     found = []
     for index in range((end.date() - start.date()).days):
@@ -138,7 +165,8 @@ def _days(store: Store, symbol: str, now: datetime, *, first: datetime) -> list[
                 held,
                 {row.stream: row for row in missing if row.period == period},
                 {name: frozenset(hours_of(damaged, name, day)) for name in held},
-                tuple(hour for hour in absent if hour.date() == day),
+                tuple(at for at in absent if at.date() == day),
+                work.table,
             )
         )
     return found
@@ -154,9 +182,9 @@ class _Answers:
     problem: str = ""
 
 
-def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], now: datetime) -> _Answers:
+def _ask_vision(work: Promotion, polls: Sequence[Poll], now: datetime) -> _Answers:
     """Ask for CHECKSUMs, until Vision does not answer."""
-    answers = _Answers()
+    answers, settings, ledger, uses = _Answers(), work.settings, work.store.ledger, work.table.uses
     if not polls:
         return answers
     vision = VisionClient(
@@ -165,10 +193,10 @@ def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], n
     try:
         for poll in polls:
             try:
-                sha256 = vision.checksum(UM_STREAMS[poll.stream], poll.symbol, poll.period)
+                sha256 = vision.checksum(uses[poll.stream].stream, poll.symbol, poll.period)
             except ArchiveNotPublished as error:
                 if poll.known_sha256 is None:
-                    text = alarm_text(poll) if poll.late else str(error)
+                    text = alarm_text(poll, work.table) if poll.late else str(error)
                     ledger.record_missing(poll.symbol, poll.stream, poll.period, "archive", text, at=now)
                     answers.absent.append(poll)
             except (ArchiveError, RequestRefused) as error:
@@ -184,16 +212,17 @@ def _ask_vision(settings: LakeSettings, ledger: Ledger, polls: Sequence[Poll], n
     return answers
 
 
-def _archive_requests(polls: Sequence[Poll], settings: LakeSettings) -> list[dg.RunRequest]:
+def _archive_requests(polls: Sequence[Poll], work: Promotion) -> list[dg.RunRequest]:
     """One run per day and job for all files to take."""
     groups: dict[tuple[str, str], list[Poll]] = {}
     for poll in polls:
-        groups.setdefault((vision_job(UM_STREAMS[poll.stream], settings), poll.period), []).append(poll)
+        job = vision_job(work.table.uses[poll.stream].stream, work.settings)
+        groups.setdefault((job, poll.period), []).append(poll)
     return [
         dg.RunRequest(
             job_name=job,
             partition_key=period,
-            asset_selection=[vision_key(poll.symbol, poll.stream) for poll in group],
+            asset_selection=[vision_key(poll.symbol, poll.stream, work.table.layout.market) for poll in group],
             tags={AUTOMATION_TAG: "promote", "lake/cause": _cause(group)},
         )
         for (job, period), group in groups.items()
@@ -204,24 +233,27 @@ def _cause(polls: Sequence[Poll]) -> str:
     return "republished" if any(poll.known_sha256 for poll in polls) else "published"
 
 
-def _rebuild_request(symbol: str, day: date) -> dg.RunRequest:
+def _rebuild_request(table: Table, symbol: str, day: date) -> dg.RunRequest:
+    layout = table.layout
     midnight = datetime.combine(day, time(), UTC)
     return dg.RunRequest(
-        job_name=MINUTE_JOB,
-        asset_selection=[minute_key(symbol)],
-        tags=hour_range_tags("promote", midnight, midnight + 23 * HOUR) | {"lake/cause": "rebuild"},
+        job_name=table_job(layout),
+        asset_selection=[table_key(layout, symbol)],
+        tags=partition_range_tags("promote", layout, midnight, midnight + DAY - layout.step)
+        | {"lake/cause": "rebuild"},
     )
 
 
-def _alarm(poll: Poll, now: datetime) -> Alert:
-    return Alert("archive_late", f"{poll.stream} of {poll.symbol} for {poll.period} is late", alarm_text(poll), now)
+def _alarm(poll: Poll, table: Table, now: datetime) -> Alert:
+    what = f"{poll.stream} of {named(poll.symbol, table)} for {poll.period} is late"
+    return Alert("archive_late", what, alarm_text(poll, table), now)
 
 
-def _observation(poll: Poll) -> dg.AssetObservation:
+def _observation(poll: Poll, table: Table) -> dg.AssetObservation:
     return dg.AssetObservation(
-        asset_key=vision_key(poll.symbol, poll.stream),
+        asset_key=vision_key(poll.symbol, poll.stream, table.layout.market),
         partition=poll.period,
-        metadata={"outcome": "late", "message": alarm_text(poll)},
+        metadata={"outcome": "late", "message": alarm_text(poll, table)},
     )
 
 

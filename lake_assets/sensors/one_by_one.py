@@ -1,4 +1,4 @@
-"""What all sensors share: whether they run from the start, and looking at one symbol after the other.
+"""What all sensors share: their names, whether they run from the start, looking at one symbol after the other.
 
 Belongs here: that a symbol whose rows or files are damaged does not keep a tick from the others. Does not belong here:
 any sensor, any decision (`automation`).
@@ -15,6 +15,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from lake_resources.errors import LakeError
+from lake_resources.layout import FIRST_TABLE, TableLayout
 from lake_resources.settings import LakeSettings
 
 ITEM_ERRORS = (
@@ -35,6 +36,11 @@ Found = TypeVar("Found")
 def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
     """Whether a sensor runs from the start."""
     return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
+
+
+def sensor_name(kind: str, layout: TableLayout) -> str:
+    """Name of the sensor of a table: `hot_band`, or `hot_band_spot_bars_1s`; the first table's carries no name."""
+    return kind if layout.name == FIRST_TABLE else f"{kind}_{layout.name}"
 
 
 def look_at_each(

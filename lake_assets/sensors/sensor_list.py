@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.at_rest import store_of
 from lake_assets.jobs.asset_job import Job
-from lake_assets.sensors.archive_promotion import build_promote_sensor
+from lake_assets.sensors.archive_promotion import Promotion, build_promote_sensor
 from lake_assets.sensors.hole_healing import build_heal_sensor
 from lake_assets.sensors.hot_band import build_hot_sensor
 from lake_assets.sensors.run_alerts import build_alert_sensor
@@ -31,11 +32,15 @@ def build_sensors(
         jobs: the jobs that sensors may launch.
         clock: the only source of the current time.
     """
-    store, outbox = store_of(settings), open_outbox(settings)
+    lake, outbox = store_of(settings), open_outbox(settings)
+    tables = [
+        Promotion(settings, lake.of(shown.table.layout), shown.table, symbols_of(shown.table, settings), outbox)
+        for shown in offered_tables(settings)
+    ]
     return [
-        build_hot_sensor(settings, store, clock),
-        build_heal_sensor(settings, store.ledger, clock),
-        build_promote_sensor(settings, store, outbox, clock, jobs),
+        *(build_hot_sensor(settings, each.store, each.table, each.symbols, clock) for each in tables),
+        *(build_heal_sensor(settings, each.store.ledger, each.table, each.symbols, clock) for each in tables),
+        *(build_promote_sensor(each, clock, jobs) for each in tables),
         build_alert_sensor(settings, outbox, clock),
         *build_slice_sensors(settings, clock),
     ]

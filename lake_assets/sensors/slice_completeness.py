@@ -47,7 +47,9 @@ def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDef
     )
     def slices(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = clock()
-        busy = runs_at_work(context.instance, f"{KIND}_{interval}", now, longest=LAUNCHED_RUN_LONGEST)
+        busy = runs_at_work(
+            context.instance, f"{KIND}_{interval}", [slice_job(interval)], now, longest=LAUNCHED_RUN_LONGEST
+        )
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
         with closing(slice_rows(settings)) as rows:

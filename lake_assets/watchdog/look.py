@@ -22,7 +22,7 @@ from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.hot import hot_start
 from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, SpotFacts
-from lake_assets.automation.promotion import ALARM_AFTER, DAILY
+from lake_assets.automation.promotion import ALARM_AFTER, daily_uses
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.inputs.doubted_hours import doubted_hours
@@ -215,15 +215,16 @@ def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -
 
 def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:
     """Archive files of the last 31 days that are so late that people are told, one text per file."""
+    daily = daily_uses(UM_MINUTE)
     days = {f"{now - timedelta(days=back):%Y-%m-%d}": (now - timedelta(days=back)).date() for back in range(31)}
     return [
         f"{row.stream} of {row.symbol} for {row.period} is not published"
         for symbol in settings.symbols
         for row in ledger.missing_sources(symbol)
         if row.source == "archive"
-        and row.stream in DAILY
+        and row.stream in daily
         and row.period in days
-        and now >= DAILY[row.stream].archive_due_at(days[row.period]) + ALARM_AFTER
+        and now >= daily[row.stream].archive_due_at(days[row.period]) + ALARM_AFTER
     ]
 
 

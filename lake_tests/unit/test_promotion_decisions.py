@@ -7,20 +7,21 @@ from datetime import UTC, date, datetime, timedelta
 
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.promotion import (
-    DAILY,
     DayState,
     alarm_text,
+    daily_uses,
     note_asked,
     plan_polls,
     plan_rebuilds,
 )
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.ledger.ledger import Archive, MissingSource, Partition
 from lake_resources.storage.provenance import SourceRef
 
 DAY = date(2026, 11, 18)
 MIDNIGHT = datetime(2026, 11, 18, tzinfo=UTC)
 DUE = MIDNIGHT + timedelta(days=1, hours=8, minutes=30)
-STREAMS = [name for name, feed in DAILY.items() if feed.could_have_archive(DAY)]
+STREAMS = [name for name, feed in daily_uses(UM_MINUTE).items() if feed.could_have_archive(DAY)]
 MINUTES = timedelta(minutes=1)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lake_assets.build.compaction import run_compaction
 from lake_assets.jobs.archive_files import vision_job
-from lake_assets.jobs.run_tags import hour_range_tags
+from lake_assets.jobs.run_tags import partition_range_tags
 from lake_assets.lake import open_lake
 from lake_assets.metadata import minute_key
 from lake_assets.quality.month_card import month_window
@@ -145,7 +145,7 @@ class Journey:
                 first, last = plant.period, f"{plant.end:%Y-%m-%d}"
                 self.dagster.take_archives_again(plant.symbol, plant.stream, job, first, last)
                 # Hours of the next day look back to it.
-                tags = hour_range_tags("promote", plant.start, plant.end + 23 * HOUR)
+                tags = partition_range_tags("promote", UM_MINUTE.layout, plant.start, plant.end + 23 * HOUR)
                 self.dagster.rebuild(minute_key(plant.symbol), tags)
 
     @contextmanager
