@@ -12,14 +12,16 @@ from datetime import datetime
 
 import dagster as dg
 
-from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.parity_check import build_parity_check
+from lake_assets.assets.table_asset import build_table_asset
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.assets.vision import build_vision_asset, offered_streams
 from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.job_list import build_sensor_jobs
 from lake_assets.lake import Lake
 from lake_assets.sensors.sensor_list import build_sensors
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.binance.market import MARKETS
 from lake_tests.support.simulated_lake import Bench
 
 
@@ -52,10 +54,9 @@ class Automated:
             self.cursors[sensor] = found.cursor
         return found
 
-    def run(self, request: dg.RunRequest, *, fails: bool = False) -> str:
-        """Execute one run request here; returns its run id. `fails`: it may, and then tells of it."""
-        job = self.repository.get_job(request.job_name or "minute_hours")
-        result = job.execute_in_process(
+    def run(self, request: dg.RunRequest, *, fails: bool = False, job: str = "minute_hours") -> str:
+        """Execute one run request here; returns its run id. `fails`: it may. `job`: of a request that names none."""
+        result = self.repository.get_job(request.job_name or job).execute_in_process(
             instance=self.instance,
             tags=dict(request.tags),
             partition_key=request.partition_key,
@@ -67,7 +68,8 @@ class Automated:
 
     def tick_and_run(self, sensor: str, now: datetime | None = None) -> list[str]:
         """Tick, and execute everything that was asked for."""
-        return [self.run(request) for request in self.tick(sensor, now).run_requests or ()]
+        (job, *_) = (target.job_name for target in self.repository.get_sensor_def(sensor).targets)
+        return [self.run(request, job=job) for request in self.tick(sensor, now).run_requests or ()]
 
 
 @contextmanager
@@ -75,13 +77,13 @@ def automated(bench: Bench, instance: dg.DagsterInstance) -> Iterator[Automated]
     """The code location of a bench's settings, with the bench's own lake and clock."""
     settings = bench.settings
     assets = [
-        asset
-        for symbol in settings.symbols
-        for asset in (
-            *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings)),
-            build_minute_asset(symbol, settings),
-        )
+        build_vision_asset(symbol, stream, settings)
+        for market in MARKETS.values()
+        for symbol in settings.symbols_of(market)
+        for stream in offered_streams(settings, market.name)
     ]
+    for shown in offered_tables(settings):
+        assets += [build_table_asset(shown, symbol, settings) for symbol in symbols_of(shown.table, settings)]
     jobs = [*build_sensor_jobs(settings), build_prune_job(settings)]
     sensors = build_sensors(settings, jobs, clock=lambda: bench.now)
     definitions = dg.Definitions(
