@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,11 +16,16 @@ from lake_assets.cli.options import INSTANT, AsJson, Symbols, end_minute, first_
 from lake_assets.cli.printing import show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.exports.export import ExportRequest, ExportTarget, Format, write_exports
+from lake_assets.exports.other_programs import Program, write_for_program
 from lake_assets.quality.certificate import Require
 from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
+from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
+
+_FORMS: dict[str, Format] = {"parquet": "parquet", "csv": "csv", "arrow": "arrow"}
+_PROGRAMS: dict[str, Program] = {"freqtrade": "freqtrade", "nautilus": "nautilus"}
 
 
 @app.command()
@@ -38,7 +43,10 @@ def export(
         Timeframe | None, typer.Option(help="length of a row, default that of the table", show_default=False)
     ] = None,
     columns: Annotated[str, typer.Option(help="column names, comma separated; default all", show_default=False)] = "",
-    form: Annotated[Format, typer.Option("--format", help="kind of file")] = "parquet",
+    form: Annotated[
+        Literal["parquet", "csv", "arrow", "freqtrade", "nautilus"],
+        typer.Option("--format", help="kind of file, or the program that reads it"),
+    ] = "parquet",
     out: Annotated[Path, typer.Option(help="directory for the files, created where absent")] = Path("slices"),
     require: Annotated[
         Require, typer.Option(help="clean: refuse a window with unexplained holes or lost columns")
@@ -49,22 +57,42 @@ def export(
     """Write minutes or longer bars of a range as files with certificates.
 
     The range is half-open; each symbol has a file and its certificate beside it. The certificate says how complete the
-    rows are, where they came from, what is missing and why, and their hash.
+    rows are, where they came from, what is missing and why, and their hash. For freqtrade `--out` is the data directory
+    of its exchange, for NautilusTrader a Parquet catalog; bars that lack a minute are left out of both.
 
     Examples: `lake export BTCUSDT --start 2024-01-01 --end 2024-02-01 --tf 1h --format csv` ·
     `lake export --start 2024-01-01 --end 2025-01-01 --columns open,high,low,close --require clean` ·
-    `lake export SOLUSDT --table bars_1s --start 2024-01-01 --end 2024-01-02`
+    `lake export SOLUSDT --table bars_1s --start 2024-01-01 --end 2024-01-02` ·
+    `lake export BTCUSDT --start 2024-01-01 --end 2024-02-01 --format freqtrade --out user_data/data/binance`
     """
     settings = LakeSettings()
     lake = open_at_rest(settings, table)
     console, files = terminal(), list[dict[str, Any]]()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
     request = ExportRequest(start, end, tf or own_timeframe(table), wanted or None, incomplete, require)
+    program = _PROGRAMS.get(form)
+    if program is not None:
+        if columns:
+            raise SettingsError(f"{form} has columns of its own", remedy="Leave --columns out")
+        for_program: list[dict[str, Any]] = []
+        for symbol in symbols_with(table, symbols, settings):
+            made = write_for_program(
+                lake.store, symbol, request, out, program, now=lake.clock(), lag_minutes=settings.safety_lag_minutes
+            )
+            for_program.append({"paths": made.paths, "rows": made.row_count} | made.certificate.as_json())
+            if not as_json:
+                found = made.certificate
+                places = ", ".join(str(path) for path in made.paths)
+                state = "clean" if found.clean else "not clean, see the certificate"
+                console.print(f"{places}: {made.row_count:,} bars; {found.completeness_pct:.2f} % of the rows, {state}")
+        if as_json:
+            show_json(for_program)
+        return
     for written in write_exports(
         lake.store,
         symbols_with(table, symbols, settings),
         request,
-        ExportTarget(out, form, settings.exchange),
+        ExportTarget(out, _FORMS[form], settings.exchange),
         now=lake.clock(),
         lag_minutes=settings.safety_lag_minutes,
     ):

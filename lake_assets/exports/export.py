@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
 import polars as pl
+import pyarrow as pa
 
 from lake_assets.at_rest import TableStore
 from lake_assets.quality.certificate import (
@@ -46,7 +47,7 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.parquet import StagedFile, StagingWriter, publish_all
 from lake_resources.storage.reader import reading, scan
 
-Format = Literal["parquet", "csv"]
+Format = Literal["parquet", "csv", "arrow"]
 _CSV_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _CHUNK = timedelta(days=31)
 
@@ -121,7 +122,7 @@ class ExportTarget:
 
     Attributes:
         directory: created where absent; an export of the same name is replaced.
-        form: `parquet` or `csv` (times as ISO 8601, NULL as nothing).
+        form: `parquet`, `csv` (times as ISO 8601, NULL as nothing) or `arrow` (a file of Arrow IPC).
         exchange: name of the exchange, for the certificate.
     """
 
@@ -298,6 +299,8 @@ def _stage(temp: Path, tally: _Tally, chunks: Iterator[pl.DataFrame], form: Form
     tally.count(first)
     if form == "csv":
         return _stage_csv(temp, tally, first, chunks)
+    if form == "arrow":
+        return _stage_arrow(temp, tally, first, chunks)
     with StagingWriter(temp, first.schema, {}) as writer:
         writer.write(first)
         for chunk in chunks:
@@ -317,6 +320,22 @@ def _stage_csv(temp: Path, tally: _Tally, first: pl.DataFrame, chunks: Iterator[
                 tally.count(chunk)
                 rows += chunk.height
                 _append_csv(file, chunk, header=False)
+        fsync_file(path)
+        return StagedFile(path, file_hash(path), path.stat().st_size, rows)
+
+
+def _stage_arrow(temp: Path, tally: _Tally, first: pl.DataFrame, chunks: Iterator[pl.DataFrame]) -> StagedFile:
+    path, schema = temp / "rows.arrow", first.to_arrow().schema
+    rows = 0
+    with disk_errors(f"export {path}"):
+        temp.mkdir()
+        with pa.ipc.new_file(str(path), schema) as writer:
+            writer.write_table(first.to_arrow())
+            rows += first.height
+            for chunk in chunks:
+                tally.count(chunk)
+                rows += chunk.height
+                writer.write_table(chunk.to_arrow())
         fsync_file(path)
         return StagedFile(path, file_hash(path), path.stat().st_size, rows)
 
