@@ -65,7 +65,7 @@ def _read(python: str, module: str, *arguments: str) -> dict[str, Any]:
 
 def _same(theirs: dict[str, Any], rows: pl.DataFrame) -> bool:
     return theirs["rows"] == rows.height and all(
-        abs(float(theirs[name]) - rows[name].sum()) <= _CLOSE * max(1.0, abs(rows[name].sum()))
+        abs(float(theirs.get(name, 0.0)) - rows[name].sum()) <= _CLOSE * max(1.0, abs(rows[name].sum()))
         for name in ("open", "close", "volume")
     )
 

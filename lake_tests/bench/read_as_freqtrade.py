@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from freqtrade.data.history import get_datahandler
-from freqtrade.enums import CandleType
+from freqtrade.enums import CandleType, TradingMode
 
 
 def main() -> None:
@@ -27,11 +27,11 @@ def main() -> None:
                 "rows": len(rows),
                 "first": rows["date"].iloc[0].isoformat(),
                 "last": rows["date"].iloc[-1].isoformat(),
-                "open": float(rows["open"].sum()),
-                "close": float(rows["close"].sum()),
-                "volume": float(rows["volume"].sum()),
+                # Newer versions keep the rate alone of a settlement.
+                **{name: float(rows[name].sum()) for name in ("open", "close", "volume") if name in rows},
             }
-        found[f"{form} pairs"] = handler.ohlcv_get_pairs(directory, timeframe, CandleType.FUTURES)
+        listed = handler.ohlcv_get_available_data(directory, TradingMode.FUTURES)
+        found[f"{form} pairs"] = sorted({each[0] for each in listed})
     sys.stdout.write(json.dumps(found) + "\n")
 
 
