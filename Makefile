@@ -37,8 +37,8 @@ demo: setup ## backfill two symbols and two days on the simulator, print what wa
 up: setup ## start webserver, daemon and simulator; LAKE_EXCHANGE=binance for the real exchange
 	$(BIN)/lake up
 
-# One more worker than cores: a journey mostly waits, for the daemon's rounds or for a minute to pass.
-TEST_WORKERS ?= -n 3 --dist loadfile
+# Two more workers than cores: two of them have the journeys, which mostly wait, for the daemon's rounds or for a minute to pass.
+TEST_WORKERS ?= -n 4 --dist loadfile
 
 test: setup-dev check ## everything CI runs: lint, types, layers, all tests
 	$(BIN)/python -m pytest $(TEST_WORKERS)

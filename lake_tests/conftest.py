@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ os.environ.setdefault("LAKE_SPOT_SYMBOLS", "")
 os.environ.setdefault("LAKE_MACRO_TICKERS", "")
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data"
+_PACKAGES = [Path(__file__).resolve().parents[1] / name for name in ("lake_assets", "lake_resources")]
 
 # The same examples each time and on any machine: no run may fail for its luck or for its speed.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
@@ -35,8 +37,16 @@ def recorded() -> Callable[[str], Path]:
     return path
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the product once: where Python may write no bytecode, each of some hundred processes would do it anew."""
+    if not hasattr(config, "workerinput"):
+        for package in _PACKAGES:
+            compileall.compile_dir(package, quiet=2)
+
+
 _JOURNEYS = "lake_tests/e2e/"
 _OUTAGE = "lake_tests/e2e/test_outage.py"
+_WEEKS = "lake_tests/integration/test_year.py"
 
 
 class _Together(LoadFileScheduling):
@@ -66,8 +76,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def turn(item: pytest.Item) -> int:
-        if item.nodeid.startswith(_OUTAGE):
-            return 0
-        return 1 if item.nodeid.startswith(_JOURNEYS) else 2 if item.path in slow else 3
+        for place, first in enumerate((_OUTAGE, _JOURNEYS, _WEEKS)):
+            if item.nodeid.startswith(first):
+                return place
+        return 3 if item.path in slow else 4
 
     items.sort(key=turn)

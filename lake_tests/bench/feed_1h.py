@@ -46,6 +46,10 @@ def case_bars(first: int, last: int) -> dict[datetime, list[str]]:
     return {at(hour): case_bar(hour) for hour in range(first, last + 1)}
 
 
+_SEEDED: dict[tuple[object, ...], dict[str, bytes]] = {}
+"""Files of seeded feeds by what they were made from: thirty days of hours take seconds, and most tests begin there."""
+
+
 @dataclass
 class HourlyExchange:
     """Hourly bars as decimal strings by open time; what is served is what is in `bars`, closed or not.
@@ -105,12 +109,34 @@ class FeedBench:
         return run_feed(self.feed, hours, dry_run=dry_run)
 
     def seed(self, bars: dict[datetime, list[str]]) -> None:
-        """Put rows into the table, as an earlier feed run would have; the exchange's bars stay as they are."""
+        """Put rows into the table, as an earlier feed run would have; the exchange's bars stay as they are.
+
+        What a run left of the same bars, clock and options in this process is laid down again as it was.
+        """
+        key = (tuple((hour, *bars[hour]) for hour in sorted(bars)), self.clock, self.exchange.now, self._options())
+        untouched = not self.feed.table.path.exists() and not self.exchange.late and not self.exchange.broken
+        if untouched and key in _SEEDED:
+            for name, content in _SEEDED[key].items():
+                path = self.root / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            return
         kept, self.exchange.bars = self.exchange.bars, bars
         first, last = min(bars), max(bars)
         done = run_feed(self.feed, hours_through(first, last))
         self.exchange.bars = kept
         assert all(hour.stored for hour in done.hours), [hour.verdict for hour in done.hours]
+        if untouched:
+            files = [*self.root.glob("ohlcv*"), *self.feed.options.persist_dir.rglob("*")]
+            _SEEDED[key] = {str(path.relative_to(self.root)): path.read_bytes() for path in files if path.is_file()}
+
+    @property
+    def root(self) -> Path:
+        """The directory of table and files."""
+        return self.feed.table.path.parent
+
+    def _options(self) -> str:
+        return str(replace(self.feed.options, persist_dir=self.feed.options.persist_dir.relative_to(self.root)))
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Run SQL on the writer's file, as somebody else would."""

@@ -16,7 +16,7 @@ from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.storage.reader import scan
 from lake_tests.e2e.conftest import Journey, archive_ranges
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:

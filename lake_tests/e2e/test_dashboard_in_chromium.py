@@ -18,7 +18,7 @@ from lake_tests.support.chromium import QUIET
 from lake_tests.support.holed_lake import holed_lake
 from lake_tests.support.waiting import free_port, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lake_assets.watchdog.heartbeat import heartbeat_path
 from lake_resources.storage.reader import scan
 from lake_tests.e2e.conftest import Journey
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 MINUTE = timedelta(minutes=1)
 

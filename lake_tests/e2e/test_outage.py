@@ -42,7 +42,7 @@ from lake_tests.support.outage import (
 )
 from lake_tests.support.waiting import free_port, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 SYMBOL = "BTCUSDT"
 _LONG_AGO_S = 2 * 3600

@@ -12,7 +12,7 @@ from lake_assets.cli.demo import demo_windows
 from lake_assets.cli.main import app
 from lake_tests.e2e.conftest import Journey
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 HOUR = timedelta(hours=1)
 
 

@@ -15,7 +15,7 @@ from lake_assets.metadata import minute_key
 from lake_tests.e2e.conftest import Journey
 from lake_tests.support.chromium import QUIET
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

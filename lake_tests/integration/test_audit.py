@@ -37,6 +37,8 @@ from lake_tests.support.sound_hours import (
     sound_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 HOURS = 6
 BAD = FIRST + 2 * HOUR
 M = timedelta(minutes=1)

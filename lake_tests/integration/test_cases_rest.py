@@ -11,6 +11,8 @@ from lake_assets.build.hours import build_partitions
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, kinds
 
+pytestmark = pytest.mark.slow
+
 MINUTES = timedelta(minutes=1)
 CLOSED = DAY + 14 * HOUR
 JUST_AFTER = CLOSED + HOUR + 3 * MINUTES + timedelta(seconds=20)

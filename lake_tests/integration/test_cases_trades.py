@@ -22,6 +22,8 @@ from lake_resources.errors import NotClean
 from lake_resources.storage.provenance import SourceRef
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours, kinds, statuses
 
+pytestmark = pytest.mark.slow
+
 MINUTES = timedelta(minutes=1)
 CUT = DAY + 9 * HOUR + 29 * MINUTES + timedelta(seconds=10)
 HOURS = hours(8, 12)

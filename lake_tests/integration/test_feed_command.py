@@ -18,6 +18,8 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_tests.bench.feed_1h import FeedBench, at, case_bar, case_bars, feed_bench, long_bars
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[FeedBench]:

@@ -26,6 +26,8 @@ from lake_tests.support.simulated_lake import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 MINUTES = timedelta(minutes=1)
 NOWHERE = "http://127.0.0.1:9"
 """The discard port: nobody answers."""

@@ -22,6 +22,8 @@ from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 KEY = minute_key(SYMBOL)
 SUCCEEDED, FAILED, PLANNED = (
     AssetCheckExecutionRecordStatus.SUCCEEDED,

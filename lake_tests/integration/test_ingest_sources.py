@@ -24,6 +24,8 @@ from lake_tests.support.simulated_lake import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 REST_STREAMS = [name for name in UM_MINUTE.uses if name != "book_ticker"]
 MINUTES = timedelta(minutes=1)
 

@@ -44,6 +44,8 @@ from lake_tests.support.layouts import (
 )
 from lake_tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 END = MONTH + timedelta(days=28)
 WHOLE = Period(SYMBOL, "month", MONTH, END)
 

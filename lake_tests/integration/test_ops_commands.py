@@ -42,6 +42,8 @@ from lake_resources.storage.locks import writer_lock
 from lake_tests.support.hostile_host import hostile
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
+pytestmark = pytest.mark.slow
+
 M = timedelta(minutes=1)
 NEXT = DAY + timedelta(days=1)
 _CLOSED = b"\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"

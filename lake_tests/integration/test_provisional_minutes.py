@@ -13,6 +13,8 @@ from lake_assets.build.answer_pruning import prune_captures
 from lake_assets.build.hours import build_partitions
 from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, failed_checks
 
+pytestmark = pytest.mark.slow
+
 OPEN = DAY + 15 * HOUR
 MINUTE = timedelta(minutes=1)
 
@@ -81,7 +83,6 @@ def test_a_sealed_hour_is_the_same_file_as_one_built_by_hand(bench: Bench) -> No
     assert by_hand.content_hash == sealed.content_hash
 
 
-@pytest.mark.slow
 def test_answers_that_were_replaced_are_pruned_and_what_was_used_is_not(bench: Bench) -> None:
     for minute in range(1, 12):
         build(bench, minute + 0.2)

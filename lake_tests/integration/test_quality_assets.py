@@ -21,6 +21,8 @@ from lake_assets.metadata import minute_key
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
+pytestmark = pytest.mark.slow
+
 END = f"{DAY + 6 * HOUR:%Y-%m-%dT%H:%M}"
 RANGE = {"start": f"{DAY:%Y-%m-%d}", "end": END}
 

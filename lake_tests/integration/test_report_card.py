@@ -20,6 +20,8 @@ from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
+pytestmark = pytest.mark.slow
+
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 MONTH = datetime(2026, 2, 1, tzinfo=UTC)
 AFTER = datetime(2026, 3, 2, tzinfo=UTC)

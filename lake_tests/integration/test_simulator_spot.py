@@ -23,6 +23,8 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.ws.session import Session, WsLimits
 from lake_tests.support.ws_client import Socket
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 9, 15, 12, 34, 20, 500_000, UTC)
 DAY = datetime(2026, 9, 13, tzinfo=UTC)
 SYMBOL = "SOLUSDT"

@@ -21,6 +21,8 @@ from lake_resources.storage.compaction import Period, clear, compact
 from lake_resources.storage.root import claim_root
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
 
+pytestmark = pytest.mark.slow
+
 MINUTE_ = timedelta(minutes=1)
 DAY = timedelta(days=1)
 END = FIRST + 2 * DAY

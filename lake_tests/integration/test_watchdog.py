@@ -44,6 +44,8 @@ from lake_tests.support.simulated_lake import DAY, HOUR, Bench, bench_on
 from lake_tests.support.stores import store_at
 from lake_tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 
 

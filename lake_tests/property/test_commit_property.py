@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.provenance import rank
 from lake_resources.storage.reader import scan
 from lake_tests.support.minute_hours import SCHEMA, SYMBOL, at, candidate, clock, lake
+
+pytestmark = pytest.mark.slow
 
 KINDS = st.sampled_from(["archive", "archive+rest", "rest", "ws", "none"])
 VERSION = st.fixed_dictionaries({"klines_1m": KINDS, "metrics": KINDS, "rows": st.sampled_from([1, 30, 59, 60])})

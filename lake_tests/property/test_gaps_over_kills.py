@@ -31,6 +31,8 @@ from lake_resources.errors import ServerError
 from lake_tests.support.live_frames import START_MS, SYMBOL, agg_trade
 from lake_tests.support.observers import SilentObserver
 
+pytestmark = pytest.mark.slow
+
 STEP_MS = 1_000
 PAGE = 20
 
@@ -209,7 +211,6 @@ def test_nothing_is_forgotten_over_kills(tmp_path_factory: pytest.TempPathFactor
     hold(tmp_path_factory.mktemp("lake"), seed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(15), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(15, 60))])
 def test_nor_over_many_of_them(tmp_path: Path, seed: int) -> None:
     hold(tmp_path, seed)

@@ -23,6 +23,8 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.support.simulated_lake import HOUR, SYMBOL, Bench, bench_on, exchange, hours, statuses
 
+pytestmark = pytest.mark.slow
+
 DAY = datetime(2024, 3, 29, tzinfo=UTC)
 LATER = DAY + timedelta(days=40)
 CARRIED = (0, 5, 60, 200)

@@ -37,6 +37,8 @@ from lake_tests.support.live_frames import (
 )
 from lake_tests.support.stores import store_at
 
+pytestmark = pytest.mark.slow
+
 MINUTES = 4
 STEP_MS = 500
 LEVELS = [[f"{100 + level:.2f}", "400"] for level in range(5)]
@@ -181,7 +183,6 @@ def test_stored_rows_are_those_of_the_records(tmp_path_factory: pytest.TempPathF
     hold(tmp_path_factory.mktemp("lake"), seed, wild)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 20))])
 def test_so_they_are_over_many_scripts(tmp_path: Path, seed: int) -> None:
     for wild in (1.0, 8.0):

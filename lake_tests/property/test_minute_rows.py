@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.trades import trade_features
 from lake_tests.support.wire_frames import BARS, HOUR, MINUTE, TEN, agg_trade, coverage, kline, metrics_row, wire
+
+pytestmark = pytest.mark.slow
 
 START, END = TEN - HOUR, TEN + 3 * HOUR
 LOOK_BACK = START - 2 * HOUR
