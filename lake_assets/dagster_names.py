@@ -10,6 +10,8 @@ import string
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from lake_resources.layout import FIRST_TABLE
+
 if TYPE_CHECKING:
     from lake_resources.binance.stream import Stream
     from lake_resources.layout import TableLayout
@@ -20,7 +22,7 @@ FIRST_MARKET = "um"
 AUTOMATION_TAG = "lake/automation"
 """Tag of a run that a sensor launched: `hot`, `heal` or `promote`."""
 REPAIR_TAG = "lake/repair"
-"""Tag of a backfill that `lake backfill-…` launched; its value is the symbol."""
+"""Tag of a backfill that `lake backfill-…` launched; its value is `repair_name`."""
 ROOT_METADATA = "lake/root"
 """Directory of the lake that a minute table lies in: by it a command knows whether a webserver shows its lake."""
 FORCE_TAG = "lake/force_repair"
@@ -87,10 +89,15 @@ def _elsewhere(market: str) -> str:
     return "" if market == FIRST_MARKET else f"{market}_"
 
 
-def repair_tags(symbol: str, *, force: bool, vision_only: bool) -> dict[str, str]:
+def repair_name(layout: TableLayout, symbol: str) -> str:
+    """How a repair of a symbol's table is known: `BTCUSDT`, or `spot_bars_1s BTCUSDT`."""
+    return symbol if layout.name == FIRST_TABLE else f"{layout.name} {symbol}"
+
+
+def repair_tags(layout: TableLayout, symbol: str, *, force: bool, vision_only: bool) -> dict[str, str]:
     """Tags of a backfill that repairs a symbol; its runs inherit them."""
     chosen = {FORCE_TAG: force, VISION_TAG: vision_only}
-    return {REPAIR_TAG: symbol} | {tag: "true" for tag, wanted in chosen.items() if wanted}
+    return {REPAIR_TAG: repair_name(layout, symbol)} | {tag: "true" for tag, wanted in chosen.items() if wanted}
 
 
 def hour_of(key: str) -> datetime:

@@ -22,7 +22,6 @@ from lake_assets.research.views_file import READ_TABLES
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
 from lake_assets.sensors.sensor_list import build_sensors
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.market import MARKETS
 from lake_resources.settings import LakeSettings
 
@@ -48,7 +47,11 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         for symbol in settings.slice_symbols
         for interval in settings.slice_intervals
     ]
-    parity = [build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols]
+    parity = [
+        build_parity_check(shown.table, symbol, settings)
+        for shown in offered_tables(settings)
+        for symbol in symbols_of(shown.table, settings)
+    ]
     macro = [build_macro_asset(ticker, settings) for ticker in settings.macro_tickers]
     feed = build_feed_asset(settings)
     read = [shown.table for shown in offered_tables(settings) if shown.table in READ_TABLES]

@@ -1,6 +1,6 @@
-"""What Dagster shows as materialized, as hours.
+"""What Dagster shows as materialized, as starts of partitions.
 
-Belongs here: asking an instance for the partitions of the minute tables. Does not belong here: comparing them with the
+Belongs here: asking an instance for the partitions of a table. Does not belong here: comparing them with the
 disk (`audit`), recording events (`checks`).
 """
 
@@ -11,11 +11,12 @@ from datetime import datetime
 
 import dagster as dg
 
-from lake_assets.dagster_names import hour_of
-from lake_assets.metadata import minute_key
+from lake_assets.dagster_names import partition_start
+from lake_assets.metadata import table_key
+from lake_resources.layout import TableLayout
 
 
-def materialized_hours(instance: dg.DagsterInstance, symbol: str) -> set[datetime]:
-    """Hours of a symbol's minute table that Dagster shows as materialized."""
-    keys: Sequence[str] = list(instance.get_materialized_partitions(minute_key(symbol)))
-    return {hour_of(key) for key in keys}
+def materialized_partitions(instance: dg.DagsterInstance, layout: TableLayout, symbol: str) -> set[datetime]:
+    """Starts of the partitions of a symbol's table that Dagster shows as materialized."""
+    keys: Sequence[str] = list(instance.get_materialized_partitions(table_key(layout, symbol)))
+    return {partition_start(layout, key) for key in keys}

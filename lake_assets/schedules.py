@@ -12,13 +12,15 @@ from datetime import datetime
 
 import dagster as dg
 
+from lake_assets.assets.table_list import offered_tables
 from lake_assets.jobs.closed_periods import COMPACTION_JOB
 from lake_assets.jobs.feed_hours import FEED_JOB, LOOK_BACK_JOB, request_feed_hours
 from lake_assets.jobs.history_pruning import PRUNE_JOB
 from lake_assets.jobs.macro_runs import MACRO_JOB, request_macro_days
 from lake_assets.jobs.quality_reports import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB, request_report_cards
 from lake_assets.jobs.research_file import RESEARCH_JOB
-from lake_assets.jobs.table_partitions import API_PARITY_JOB
+from lake_assets.jobs.table_partitions import API_PARITY_JOB, parity_job, parity_text
+from lake_resources.layout import FIRST_TABLE
 from lake_resources.settings import LakeSettings
 
 Request = Callable[[LakeSettings, datetime], dg.RunRequest | dg.SkipReason]
@@ -134,7 +136,24 @@ TIMETABLE = (
 
 def build_schedules(settings: LakeSettings) -> list[dg.ScheduleDefinition]:
     """All schedules of the code location, in UTC."""
-    return [_schedule(each, settings) for each in TIMETABLE if each.offered(settings)]
+    timed = [*TIMETABLE, *_of_further_tables(settings)]
+    return [_schedule(each, settings) for each in timed if each.offered(settings)]
+
+
+def _of_further_tables(settings: LakeSettings) -> list[Timed]:
+    """What comes for each table that the settings ask for beside the first one."""
+    layouts = [shown.table.layout for shown in offered_tables(settings)]
+    return [
+        Timed(
+            f"api_parity_hourly_{layout.name}",
+            "54 * * * *",
+            parity_job(layout),
+            parity_text(layout),
+            why="Behind the minute table at minute 50, whose weight is counted by itself.",
+        )
+        for layout in layouts
+        if layout.name != FIRST_TABLE
+    ]
 
 
 def cron_of(timed: Timed, settings: LakeSettings) -> str:

@@ -25,8 +25,9 @@ from lake_resources.settings import LakeSettings
 
 COVERAGE_CHECK = "api_db_parity_coverage"
 _COVERAGE_TEXT = (
-    "Every closed hour was compared with the exchange's klines since it was committed, and nothing differs. Executing "
-    "it compares the next hours, the newest days first, within LAKE_PARITY_WEIGHT_SHARE; `not_compared` counts the rest"
+    "Every closed {span} was compared with the exchange's klines since it was committed, and nothing differs. "
+    "Executing it compares the next {span}s, the newest days first, within LAKE_PARITY_WEIGHT_SHARE; `not_compared` "
+    "counts the rest"
 )
 _SHOWN = 200
 
@@ -48,7 +49,7 @@ def build_parity_check(table: Table, symbol: str, settings: LakeSettings) -> dg.
             name=f"{table_op(layout, symbol)}_api_parity",
             specs=[
                 *check_specs(key, partitions, {API_PARITY.name: API_PARITY}),
-                dg.AssetCheckSpec(COVERAGE_CHECK, asset=key, description=_COVERAGE_TEXT),
+                dg.AssetCheckSpec(COVERAGE_CHECK, asset=key, description=_COVERAGE_TEXT.format(span=layout.span)),
             ],
             can_subset=True,
         )

@@ -19,9 +19,10 @@ from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.checks import close_checks
 from lake_assets.dagster_names import symbol_name
-from lake_assets.materialized import materialized_hours
+from lake_assets.materialized import materialized_partitions
 from lake_assets.metadata import minute_key, symbol_tags
 from lake_assets.resources import LakeOpener
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.completeness import completeness_pct
 from lake_assets.validation.hour_verdict import Verdict as HourVerdict
 from lake_assets.validation.rule_report import render
@@ -116,7 +117,7 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
                 max(end, start + HOUR) if not config.end else end,
                 now=now,
                 lag_minutes=opened.safety_lag_minutes,
-                materialized=materialized_hours(context.instance, symbol),
+                materialized=materialized_partitions(context.instance, UM_MINUTE.layout, symbol),
                 cache=AuditCache(opened.catalog.root / "audit.sqlite"),
                 full=config.full,
                 reread_on=now.date(),

@@ -14,6 +14,7 @@ from lake_assets.assets.klines import KLINE_ASSETS
 from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.table_asset import TableAsset, build_table_asset
 from lake_assets.schema.table import Table
+from lake_assets.tables.offered import is_offered
 from lake_resources.binance.market import MARKETS, Market
 from lake_resources.settings import LakeSettings
 
@@ -22,10 +23,7 @@ TABLE_ASSETS: tuple[TableAsset, ...] = (MINUTE_ASSET, BARS_1S_ASSET, *KLINE_ASSE
 
 def offered_tables(settings: LakeSettings) -> list[TableAsset]:
     """The tables that the settings ask for: those of markets with symbols, klines of the intervals that are named."""
-    left_out = {
-        shown.table.name for interval, shown in KLINE_ASSETS.items() if interval not in settings.spot_kline_intervals
-    }
-    return [shown for shown in TABLE_ASSETS if symbols_of(shown.table, settings) and shown.table.name not in left_out]
+    return [shown for shown in TABLE_ASSETS if is_offered(shown.table, settings)]
 
 
 def symbols_of(table: Table, settings: LakeSettings) -> Sequence[str]:

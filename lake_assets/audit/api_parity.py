@@ -19,9 +19,8 @@ from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.validation.hour_verdict import with_api_parity
 from lake_assets.validation.outcome import CheckOutcome, outcome_of
 from lake_assets.validation.parity import StreamParity, compare_stream
-from lake_resources.binance.market import Endpoint
+from lake_resources.binance.market import UM, Endpoint
 from lake_resources.binance.stream import Stream
-from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import DAY
 from lake_resources.storage.ledger.ledger import ComparedPartition, NewVerdict, Partition, Revision
 from lake_resources.storage.reader import scan
@@ -33,7 +32,8 @@ API_PARITY = CheckSpec(
     text="The stored klines equal, value by value, those that the exchange's API gives now",
     counts=("compared", "only_lake", "only_exchange"),
 )  # fmt: skip
-_ROWS_PER_REQUEST = 1_500
+_DAY_OF_MINUTES = 1_500
+"""Rows that a page of klines of futures may have: a day of minutes is one request then, at the same price a minute."""
 RUN_MINUTES = 10
 """A scheduled run takes what fits into so many minutes of the budget; the next one goes on."""
 
@@ -75,7 +75,8 @@ def compare_due(lake: Lake, symbol: str, now: datetime, budget: WeightBudget) ->
     """
     days = _by_day(due_partitions(lake, symbol, now))
     _, endpoint = _by_the_day(lake)
-    most = budget.requests_in(RUN_MINUTES, endpoint.bucket, endpoint.cost({"limit": DAY // lake.store.layout.grain}))
+    cost, pages = _price(lake, endpoint, DAY)
+    most = max(1, budget.requests_in(RUN_MINUTES, endpoint.bucket, cost) // pages)
     chosen = sorted(at for day in days[::-1][:most] for at in day)
     return compare_partitions(lake, symbol, chosen, now, budget)
 
@@ -108,9 +109,11 @@ def compare_partitions(
         if not rows:
             continue
         start, end = rows[0].start, rows[-1].start + layout.step
-        budget.take(lake.rest.base_url, endpoint.bucket, endpoint.cost({"limit": (end - start) // layout.grain}))
+        cost, pages = _price(lake, endpoint, end - start)
+        for _ in range(pages):
+            budget.take(lake.rest.base_url, endpoint.bucket, cost)
         theirs, ours = lake.rest.fetch(stream, symbol, start, end), stored_klines(lake, symbol, start, end)
-        requests += 1
+        requests += pages
         # The lake is the earlier of the two, as a capture is the earlier of it and its archive.
         found = [(row, compare_stream(stream, theirs, ours, row.start, row.start + layout.step)) for row in rows]
         new = [_compared(row, parity, now) for row, parity in found]
@@ -141,13 +144,14 @@ def parity_outcome(found: ComparedPartition) -> CheckOutcome:
 
 def stored_klines(lake: Lake, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
     """The rows of `[start, end)` in the wire form of the klines that they hold verbatim."""
-    wire = lake.table.verbatim(lake.table.row_stream)
+    wire, layout = lake.table.verbatim(lake.table.row_stream), lake.store.layout
+    columns = lake.table.uses[lake.table.row_stream].stream.columns
     rows = scan(lake.store, symbol, start, end, list(wire)).collect()
     return (
         rows.rename(wire)
-        .with_columns(close_time=pl.col("open_time") + lake.store.layout.grain - pl.duration(milliseconds=1))
-        .select(list(KLINES_1M.columns))
-        .cast(pl.Schema(KLINES_1M.columns))
+        .with_columns(close_time=pl.col("open_time") + layout.grain - pl.duration(milliseconds=1))
+        .select(list(columns))
+        .cast(pl.Schema(columns))
     )
 
 
@@ -210,14 +214,22 @@ def _verdicts(stream: Stream, rows: Sequence[Partition], new: Sequence[ComparedP
             yield NewVerdict(row.start, kind, detail)
 
 
+def _price(lake: Lake, endpoint: Endpoint, length: timedelta) -> tuple[int, int]:
+    """Weight of one request, and how many requests the rows of a window take."""
+    rows = length // lake.store.layout.grain
+    return endpoint.cost({"limit": min(rows, endpoint.page)}), -(-rows // endpoint.page)
+
+
 def _by_day(starts: Iterable[datetime]) -> list[list[datetime]]:
     return [list(day) for _, day in groupby(starts, key=lambda at: at.date())]
 
 
 def _by_the_day(lake: Lake) -> tuple[Stream, Endpoint]:
-    """The row stream, asked for in pages that hold a day of minutes, and the endpoint that gives them."""
+    """The row stream, asked for in the largest pages that its market allows, and the endpoint that gives them."""
     stream = lake.table.uses[lake.table.row_stream].stream
     if stream.rest is None:
         raise KeyError(stream.name)
-    endpoint = replace(stream.rest.endpoint, page=_ROWS_PER_REQUEST)
+    endpoint = stream.rest.endpoint
+    if stream.market.name == UM.name:
+        endpoint = replace(endpoint, page=_DAY_OF_MINUTES)
     return replace(stream, rest=replace(stream.rest, endpoint=endpoint)), endpoint

@@ -1,6 +1,6 @@
-"""What a repair would take: hours, archives, bytes, weight, minutes.
+"""What a repair of a table would take: partitions, archives, bytes, weight, minutes.
 
-Belongs here: choosing hours from an audit, and estimating their cost before anything is asked for.
+Belongs here: choosing partitions from an audit, and estimating their cost before anything is asked for.
 Does not belong here: launching (`console`), building (`build`).
 """
 
@@ -16,10 +16,11 @@ from lake_assets.audit.verdict import AuditReport
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.windows import runs_of
-from lake_resources.binance.market import UM
+from lake_assets.windows import hours_between, runs_of
+from lake_resources.binance.market import MARKETS
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import SettingsError
+from lake_resources.layout import TableLayout
 
 _TYPICAL_TICKS_PER_HOUR = 60_000
 """Of a large symbol, where the lake has no answer of the stream to go by."""
@@ -31,18 +32,19 @@ _RUN_S = 8.0
 
 @dataclass(frozen=True)
 class RepairPlan:
-    """A repair of one symbol, before it is launched.
+    """A repair of one symbol's table, before it is launched.
 
     Attributes:
-        hours: starts of hours to build, in order.
-        reasons: how many of them have each audit code; hours that are rebuilt by force, or of known holes that nobody
+        hours: starts of partitions to build, hours or days, in order.
+        reasons: how many of them have each audit code; those that are rebuilt by force, or of known holes that nobody
             tried to build yet, have none.
-        left_out: wrong hours beyond the cap.
+        left_out: wrong partitions beyond the cap.
         archives: files that are due and not in the lake, by stream.
         download_bytes: estimate of their size.
         rest_hours: hours without a due archive, which only REST can give.
         weight: estimate of request weight.
         minutes: estimate of the time it takes, wall-clock minutes.
+        layout: of the table.
     """
 
     symbol: str
@@ -54,22 +56,25 @@ class RepairPlan:
     rest_hours: int
     weight: int
     minutes: float
+    layout: TableLayout = UM_MINUTE.layout
 
     @property
     def days(self) -> int:
-        """UTC days that the hours lie in."""
+        """UTC days that the partitions lie in."""
         return len({hour.date() for hour in self.hours})
 
     @property
     def ranges(self) -> list[tuple[datetime, datetime]]:
-        """Contiguous runs of hours: first and last hour, both inclusive."""
-        return [(start, end - HOUR) for start, end in runs_of(self.hours)]
+        """Contiguous runs of partitions: starts of the first and of the last one."""
+        step = self.layout.step
+        return [(start, end - step) for start, end in runs_of(self.hours, step=step)]
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "symbol": self.symbol,
-            "hours": len(self.hours),
+            # Of a table of days the two are one number.
+            f"{self.layout.span}s": len(self.hours),
             "days": self.days,
             "left_out": self.left_out,
             "reasons": dict(self.reasons),
@@ -92,32 +97,37 @@ def plan_repair(
     weight_share: float = 0.8,
     hours_per_run: int = 168,
 ) -> RepairPlan:
-    """The hours of an audit that a repair takes, and what it would cost. Asks no source.
+    """The partitions of an audit that a repair takes, and what it would cost. Asks no source.
 
-    Those are the wrong ones. An hour that lies wholly in known holes is no defect; it is taken once all the same, so
+    Those are the wrong ones. One that lies wholly in known holes is no defect; it is taken once all the same, so
     that it is accounted for: the watermark and the closing of its day wait for it.
 
     Args:
-        lake: the lake.
+        lake: on the table that was audited.
         report: the audit that says what is wrong.
         now: decides which archives are due.
         max_hours: take at most so many, the oldest first.
-        force: take every hour of the audit, also those with nothing wrong.
+        force: take every partition of the audit, also those with nothing wrong.
         weight_share: share of the exchange's weight that the lake uses.
-        hours_per_run: hours that one run takes.
+        hours_per_run: partitions that one run takes.
 
     Raises:
         SettingsError: the cap is not positive.
     """
     if max_hours is not None and max_hours < 1:
-        raise SettingsError(f"at most {max_hours} hours are none", remedy="Give --max-missing-hours 1 or more")
-    used = UM_MINUTE.uses_carrying(lake.max_ffill_minutes)
-    rows = used[UM_MINUTE.row_stream]
+        raise SettingsError(
+            f"at most {max_hours} {lake.store.layout.span}s are none", remedy="Give --max-missing-hours 1 or more"
+        )
+    layout = lake.store.layout
+    used = lake.table.uses_carrying(lake.max_ffill_minutes)
+    rows = used[layout.row_stream]
     # With its archive due, an hour of known holes is committed without rows or refused, and is not taken again.
     once = {v.hour for v in report.hours if v.untried and rows.archive_due(v.hour.date(), now)}
     chosen = [verdict for verdict in report.hours if force or verdict.codes or verdict.hour in once]
     taken = chosen if max_hours is None else chosen[:max_hours]
-    hours = tuple(verdict.hour for verdict in taken)
+    starts = tuple(verdict.hour for verdict in taken)
+    # Raw inputs are kept and asked for by hours, whatever the length of a partition.
+    hours = [hour for start in starts for hour in hours_between(start, start + layout.step)]
     reasons = Counter(name for verdict in taken for name in set(verdict.names))
     wanted = {name: _missing_archives(lake, report.symbol, use, hours, now) for name, use in used.items()}
     sizes = {name: _zip_bytes(lake, report.symbol, used[name], report.start, report.end) for name in wanted}
@@ -127,18 +137,20 @@ def plan_repair(
     seconds = (
         download / _DOWNLOAD_BYTES_PER_S
         + len({hour.date() for hour in hours}) * _BUILD_S_PER_DAY
-        + sum(-(-((end - start) // HOUR) // hours_per_run) for start, end in runs_of(hours)) * _RUN_S
+        + sum(-(-((end - start) // layout.step) // hours_per_run) for start, end in runs_of(starts, step=layout.step))
+        * _RUN_S
     )
     return RepairPlan(
         report.symbol,
-        hours,
+        starts,
         dict(reasons),
         len(chosen) - len(taken),
         {name: len(periods) for name, periods in wanted.items() if periods},
         download,
         len(rest_hours),
         weight,
-        seconds / 60 + weight / (UM.budget.capacity * weight_share),
+        seconds / 60 + weight / (MARKETS[layout.market].budget.capacity * weight_share),
+        layout,
     )
 
 

@@ -1,7 +1,7 @@
 """`lake backfill-years` and `lake backfill-range`: audit, plan, launch through Dagster, follow, audit again.
 
 Belongs here: the commands, the plan as a table, the progress bar. Does not belong here: the audit and the plan
-(`audit`), building hours (`build`).
+(`audit`), building partitions (`build`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,24 @@ from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.commands_audit import run_audit
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import coloured, messages, show_json, terminal
-from lake_assets.dagster_names import REPAIR_TAG, hour_key, minute_names, repair_tags
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.dagster_names import (
+    REPAIR_TAG,
+    minute_names,
+    partition_key,
+    repair_name,
+    repair_tags,
+    table_names,
+)
 from lake_assets.lake import Lake, open_existing, open_lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.stack import local_stack
+from lake_assets.tables.offered import require_offered
 from lake_assets.windows import backfill_window
 from lake_resources.errors import LakeError, SettingsError
+from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -54,7 +64,7 @@ _POLL_S = 2.0
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a repair does with the hours it finds."""
+    """What a repair does with the partitions it finds."""
 
     max_hours: int | None
     force: bool
@@ -75,18 +85,19 @@ def backfill_years(
     vision_only: VisionOnly = False,
     dry_run: DryRun = False,
     follow: Wait = True,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """Load what is missing or wrong of the last years, in Dagster.
 
-    It audits first and repairs only the hours that need it. Started again it does what is left; a backfill that still
-    runs is followed, not launched twice. Exit code 1 when hours stay wrong (not when --max-missing-hours left some
-    out).
+    It audits first and repairs only what needs it: hours of the minute table, hours or days of another. Started again
+    it does what is left; a backfill that still runs is followed, not launched twice. Exit code 1 when some stay wrong
+    (not when --max-missing-hours left some out).
 
     Examples: `lake backfill-years --years 1 --dry-run` · `lake backfill-years BTCUSDT --max-missing-hours 500`
     """
     settings = LakeSettings()
-    lake = _lake(settings, dry_run=dry_run)
+    lake = _lake(settings, dry_run=dry_run).of(table)
     start, end = audit_window(lake, "", None, None, years)
     choice = _Choice(max_missing_hours, force_repair, full, vision_only, dry_run, follow, as_json)
     _repair(settings, lake, symbols, start, end, choice)
@@ -106,18 +117,20 @@ def backfill_range(
     vision_only: VisionOnly = False,
     dry_run: DryRun = False,
     follow: Wait = True,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """Load what is missing or wrong of a range, in Dagster.
 
-    It audits first and repairs only the hours that need it. A range that is empty, lies before LAKE_START, or in which
-    no symbol is traded is refused (2), and so is one that has not begun (3): "nothing to repair" always means that it
-    was looked at.
+    It audits first and repairs only what needs it: hours of the minute table, hours or days of another. A range that is
+    empty, lies before LAKE_START, or in which no symbol is traded is refused (2), and so is one that has not begun (3):
+    "nothing to repair" always means that it was looked at.
 
     Examples: `lake backfill-range --start 2024-01-01 --end 2024-02-01 --dry-run` · `lake backfill-range --preset 2024`
+    · `lake backfill-range SOLUSDT --table bars_1s --start 2025-11-01 --end 2025-11-03`
     """
     settings = LakeSettings()
-    lake = _lake(settings, dry_run=dry_run)
+    lake = _lake(settings, dry_run=dry_run).of(table)
     first, last = _range(lake, start, end, preset)
     choice = _Choice(max_missing_hours, force_repair, full, vision_only, dry_run, follow, as_json)
     _repair(settings, lake, symbols, first, last, choice)
@@ -148,10 +161,8 @@ def _repair(
     end: datetime,
     choice: _Choice,
 ) -> None:
-    symbols = chosen_symbols(given, settings)
-    unknown = [symbol for symbol in symbols if symbol not in settings.symbols]
-    if unknown:
-        raise SettingsError(f"{', '.join(unknown)} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
+    layout, symbols = lake.store.layout, symbols_with(lake.table, given, settings)
+    require_offered(lake.table, symbols, settings)
     if choice.vision_only:
         lake = replace(lake, ask_rest=False)
         end = archived_days(start, end, lake.clock(), lake.safety_lag_minutes)
@@ -176,7 +187,7 @@ def _repair(
                 max_hours=choice.max_hours,
                 force=choice.force,
                 weight_share=settings.weight_share,
-                hours_per_run=settings.hours_per_run,
+                hours_per_run=settings.hours_per_run if layout.span == "hour" else settings.days_per_run,
             )
         )
     if not plans:
@@ -196,10 +207,10 @@ def _repair(
         if not choice.follow:
             log.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
-        _follow(api, launched, log)
+        _follow(api, layout, launched, log)
     left = [run_audit(lake, settings, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
-    log.print("left wrong: " + ", ".join(f"{symbol} {count:,} hours" for symbol, count in wrong.items()))
+    log.print("left wrong: " + ", ".join(f"{symbol} {count:,} {layout.span}s" for symbol, count in wrong.items()))
     if any(wrong.values()) and choice.max_hours is None:
         log.print("see `lake audit` and `lake holes`")
         raise typer.Exit(1)
@@ -208,10 +219,11 @@ def _repair(
 def plan_table(plans: Sequence[RepairPlan]) -> Table:
     """One line per symbol: what a repair takes."""
     table = Table(title="plan (bytes, weight and minutes are estimates)", title_justify="left")
+    days = all(plan.layout.span == "day" for plan in plans)
     for heading in (
         "symbol",
-        "hours",
-        "days",
+        "days" if days else "hours",
+        "in days" if days else "days",
         "ranges",
         "left out",
         "archives",
@@ -267,21 +279,22 @@ def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, choice: _Choice, co
     }
     launched = {}
     for plan in plans:
-        if plan.symbol in running:
-            launched[plan.symbol] = running[plan.symbol]
+        layout, name = plan.layout, repair_name(plan.layout, plan.symbol)
+        if name in running:
+            launched[plan.symbol] = running[name]
             console.print(f"{plan.symbol}: backfill {launched[plan.symbol]} is not finished yet; it is followed")
             continue
-        key = minute_names(plan.symbol)
+        key = table_names(layout, plan.symbol)
         launched[plan.symbol] = api.launch_backfill(
-            [(key, hour_key(first), hour_key(last)) for first, last in plan.ranges],
-            title=f"repair {plan.symbol}: {len(plan.hours):,} hours",
-            tags=repair_tags(plan.symbol, force=choice.force, vision_only=choice.vision_only),
+            [(key, partition_key(layout, first), partition_key(layout, last)) for first, last in plan.ranges],
+            title=f"repair {name}: {len(plan.hours):,} {layout.span}s",
+            tags=repair_tags(layout, plan.symbol, force=choice.force, vision_only=choice.vision_only),
         )
         console.print(f"{plan.symbol}: backfill {api.url}/runs/b/{launched[plan.symbol]}")
     return launched
 
 
-def _follow(api: DagsterApi, launched: Mapping[str, str], console: Console) -> None:
+def _follow(api: DagsterApi, layout: TableLayout, launched: Mapping[str, str], console: Console) -> None:
     """A bar per symbol until its backfill ends; Ctrl+C stops following, not the backfill."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
@@ -293,7 +306,7 @@ def _follow(api: DagsterApi, launched: Mapping[str, str], console: Console) -> N
         while len(ended) < len(launched):
             for symbol, backfill_id in launched.items():
                 found = api.backfill(backfill_id)
-                key = tuple(minute_names(symbol))
+                key = tuple(table_names(layout, symbol))
                 counts = next((asset for asset in found.assets if asset.key == key), None)
                 if counts is not None:
                     done = min(counts.materialized + counts.failed, counts.targeted)

@@ -14,10 +14,12 @@ from lake_assets.audit.api_parity import ParityRun, compare_due, compare_partiti
 from lake_assets.audit.ranges import require_order
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import show_json, terminal
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.lake import Lake, open_existing
 from lake_assets.windows import runs_of
+from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -31,27 +33,32 @@ def parity(
     only_list: Annotated[
         bool, typer.Option("--list", help="only list the hours that are not compared yet; asks nobody")
     ] = False,
+    table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
     """Compare stored hours with the exchange's klines of now, or list what is left.
 
-    Without a range the hours that were not compared since they were committed, the newest days first, as many as
-    LAKE_PARITY_WEIGHT_SHARE lets a run take; a day costs one request. Differences are kept in `revisions` and
-    contradict the verdict on their hour. Exit code 1 where something differs; 0 says nothing of hours that are left.
+    Without a range the hours (days, of a table of days) that were not compared since they were committed, the newest
+    days first, as many as LAKE_PARITY_WEIGHT_SHARE lets a run take; a day of minutes costs one request, a day of
+    seconds 87. Differences are kept in `revisions` and contradict the verdict on their hour. Exit code 1 where
+    something differs; 0 says nothing of hours that are left.
 
     Examples: `lake parity` · `lake parity BTCUSDT --start 2024-01-01 --end 2024-02-01` · `lake parity --list`
+    · `lake parity SOLUSDT --table klines_1m`
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
+    lake = open_existing(settings).of(table)
     try:
-        runs = [_run(lake, settings, symbol, (start, end), only_list) for symbol in chosen_symbols(symbols, settings)]
+        runs = [
+            _run(lake, settings, symbol, (start, end), only_list) for symbol in symbols_with(table, symbols, settings)
+        ]
     finally:
         lake.close()
     if as_json:
         show_json([_json(run) for run in runs])
     else:
         for run in runs:
-            _print(run, lake.store.layout.step)
+            _print(run, lake.store.layout)
     if any(run.differing for run in runs):
         raise typer.Exit(Exit.REFUSED)
 
@@ -82,13 +89,13 @@ def _json(run: ParityRun) -> dict[str, Any]:
     }
 
 
-def _print(run: ParityRun, step: Any) -> None:
+def _print(run: ParityRun, layout: TableLayout) -> None:
     console = terminal()
     console.print(
-        f"{run.symbol}: {len(run.compared):,} hours compared in {run.requests:,} request(s), {len(run.differing):,} "
-        f"differ, {len(run.left):,} not compared yet"
+        f"{run.symbol}: {len(run.compared):,} {layout.span}s compared in {run.requests:,} request(s), "
+        f"{len(run.differing):,} differ, {len(run.left):,} not compared yet"
     )
     for each in run.differing:
         console.print(f"  {each.start:%Y-%m-%d %H:%M}: {each.first}")
-    for first, last in runs_of(run.left, step=step):
+    for first, last in runs_of(run.left, step=layout.step):
         console.print(f"  not compared: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}")

@@ -15,7 +15,7 @@ from lake_assets.jobs.quality_reports import build_report_jobs
 from lake_assets.jobs.repair import build_repair_job
 from lake_assets.jobs.research_file import build_research_job
 from lake_assets.jobs.slice_days import build_slice_jobs
-from lake_assets.jobs.table_partitions import build_parity_job, build_table_jobs
+from lake_assets.jobs.table_partitions import build_parity_jobs, build_table_jobs
 from lake_resources.settings import LakeSettings
 
 
@@ -26,7 +26,7 @@ def build_jobs(settings: LakeSettings) -> list[Job]:
         build_prune_job(settings),
         build_feed_job(),
         build_look_back_job(),
-        build_parity_job(settings),
+        *build_parity_jobs(settings),
         *build_report_jobs(settings),
         build_compaction_job(settings),
         build_repair_job(settings),

@@ -8,17 +8,21 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from lake_assets.assets.minute import build_minute_asset
 from lake_assets.assets.quality import end_instant, instant
+from lake_assets.assets.table_asset import build_table_asset
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day, require_begun, require_order
 from lake_assets.audit.scan import audit_partitions
-from lake_assets.dagster_names import REPAIR_TAG, hour_key, repair_tags
-from lake_assets.materialized import materialized_hours
-from lake_assets.metadata import minute_key
+from lake_assets.dagster_names import REPAIR_TAG, partition_key, repair_name, repair_tags
+from lake_assets.materialized import materialized_partitions
+from lake_assets.metadata import table_key
 from lake_assets.resources import LakeOpener, build_resources
+from lake_assets.tables.declared import table_named
+from lake_assets.tables.offered import require_offered
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import backfill_window, floor_minute
 from lake_resources.dagster_private import launch_backfill, unfinished_backfills
 from lake_resources.errors import SettingsError
@@ -32,7 +36,7 @@ class Repair(dg.Config):
 
     Give `preset` (`all`, `last-day`, or a year), or `start` and perhaps `end`, or `years` back from now or `end`.
     `full` reads every file, also those that did not change since the last audit; `vision_only` takes archives alone, up
-    to the last completed UTC day.
+    to the last completed UTC day. `table` is the minute table where none is given, else `bars_1s`, `klines_1m` …
     """
 
     symbols: list[str] = []  # noqa: RUF012 - a field of pydantic; empty means all
@@ -45,20 +49,28 @@ class Repair(dg.Config):
     full: bool = False
     vision_only: bool = False
     dry_run: bool = False
+    table: str = ""
 
 
 def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
     """The job `repair`."""
     # Built anew, because a job cannot reach the code location that it is part of when a test runs it in its process.
-    assets = [build_minute_asset(symbol, settings) for symbol in settings.symbols]
+    assets = [
+        build_table_asset(shown, symbol, settings)
+        for shown in offered_tables(settings)
+        for symbol in symbols_of(shown.table, settings)
+    ]
     graph = dg.Definitions(assets, resources=build_resources(settings)).resolve_asset_graph()
 
     @dg.op(
         name="plan_and_launch",
-        description="Audits a range and launches a backfill of the hours that are missing or wrong.",
+        description="Audits a range and launches a backfill of the partitions that are missing or wrong.",
     )
     def plan_and_launch(context: dg.OpExecutionContext, config: Repair, lake: dg.ResourceParam[LakeOpener]) -> None:
-        opened = replace(lake.open(), ask_rest=not config.vision_only)
+        table = table_named(config.table) if config.table else UM_MINUTE
+        require_offered(table, config.symbols, settings)
+        layout, symbols = table.layout, config.symbols or symbols_of(table, settings)
+        opened = replace(lake.open().of(table), ask_rest=not config.vision_only)
         now = opened.clock()
         asked, end = _window(config, now=now, lag=opened.safety_lag_minutes)
         if config.vision_only:
@@ -68,11 +80,10 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
             context.log.warning(f"LAKE_START is {start:%Y-%m-%d}: what lies before it is not looked at")
         running = _running(context.instance)
         untraded = []
-        for symbol in config.symbols or settings.symbols:
-            if symbol not in settings.symbols:
-                raise SettingsError(f"{symbol} has no assets in Dagster", remedy="Add it to LAKE_SYMBOLS")
-            if symbol in running:
-                context.log.info(f"{symbol}: backfill {running[symbol]} is not finished; no second one is launched")
+        for symbol in symbols:
+            name = repair_name(layout, symbol)
+            if name in running:
+                context.log.info(f"{name}: backfill {running[name]} is not finished; no second one is launched")
                 continue
             first, last = traded_window(opened, symbol, start, end)
             if first >= last:
@@ -86,7 +97,7 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 last,
                 now=now,
                 lag_minutes=opened.safety_lag_minutes,
-                materialized=materialized_hours(context.instance, symbol),
+                materialized=materialized_partitions(context.instance, layout, symbol),
                 cache=AuditCache(opened.catalog.root / "audit.sqlite"),
                 full=config.full,
             )
@@ -97,22 +108,22 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 max_hours=config.max_missing_hours or None,
                 force=config.force_repair,
                 weight_share=settings.weight_share,
-                hours_per_run=settings.hours_per_run,
+                hours_per_run=settings.hours_per_run if layout.span == "hour" else settings.days_per_run,
             )
             context.log.info(f"{symbol}: {plan.as_json() | {'ranges': len(plan.ranges)}}")
             if plan.hours and not config.dry_run:
-                tags = repair_tags(symbol, force=config.force_repair, vision_only=config.vision_only)
+                tags = repair_tags(layout, symbol, force=config.force_repair, vision_only=config.vision_only)
                 backfill_id = launch_backfill(
                     context.instance,
                     graph,
-                    minute_key(symbol),
-                    [(hour_key(one), hour_key(other)) for one, other in plan.ranges],
+                    table_key(layout, symbol),
+                    [(partition_key(layout, one), partition_key(layout, other)) for one, other in plan.ranges],
                     at=now,
                     tags=tags,
                     texts=_texts(plan),
                 )
-                context.log.info(f"{symbol}: backfill {backfill_id} of {len(plan.hours):,} hours is launched")
-        if len(untraded) == len(config.symbols or settings.symbols):
+                context.log.info(f"{symbol}: backfill {backfill_id} of {len(plan.hours):,} {layout.span}s is launched")
+        if len(untraded) == len(symbols):
             raise SettingsError(
                 f"{', '.join(untraded)} is not traded between {start} and {end}: nothing was looked at",
                 remedy="Give a range in which a symbol is traded",
@@ -122,8 +133,8 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
         name=REPAIR_JOB,
         executor_def=dg.in_process_executor,
         description=(
-            "Finds missing and wrong hours and launches a backfill of only those; look at it under Runs → Backfills. "
-            "Run it again and it takes what is left."
+            "Finds missing and wrong partitions of a table and launches a backfill of only those; look at it under "
+            "Runs → Backfills. Run it again and it takes what is left."
         ),
     )
     def repair() -> None:
@@ -165,5 +176,5 @@ def _running(instance: dg.DagsterInstance) -> dict[str, str]:
 
 def _texts(plan: RepairPlan) -> tuple[str, str | None]:
     """Title and description of the backfill in the UI."""
-    title = f"repair {plan.symbol}: {len(plan.hours):,} hours"
+    title = f"repair {repair_name(plan.layout, plan.symbol)}: {len(plan.hours):,} {plan.layout.span}s"
     return title, ", ".join(f"{code}: {count:,}" for code, count in plan.reasons.items()) or None

@@ -14,6 +14,7 @@ from lake_assets.dagster_names import table_job
 from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
 from lake_assets.metadata import table_key
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.layout import FIRST_TABLE, TableLayout
 from lake_resources.settings import LakeSettings
 
 API_PARITY_JOB = "api_parity"
@@ -39,8 +40,27 @@ def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:
     ]
 
 
-def build_parity_job(settings: LakeSettings) -> AssetJob:
-    """The job of the schedule that compares stored hours with the exchange."""
-    text = "Compares hours that were not compared since they were committed with the exchange's klines of now."
-    keys = [key for symbol in settings.symbols for key in parity_check_keys(UM_MINUTE, symbol)]
-    return check_job(API_PARITY_JOB, keys, text)
+def parity_job(layout: TableLayout) -> str:
+    """Name of the job that compares a table's partitions with the exchange; the first table's carries no name."""
+    return API_PARITY_JOB if layout.name == FIRST_TABLE else f"{API_PARITY_JOB}_{layout.name}"
+
+
+def parity_text(layout: TableLayout) -> str:
+    """What that job does, for people."""
+    of_table = "" if layout.name == FIRST_TABLE else f" of the {layout.title}"
+    return (
+        f"Compares {layout.span}s{of_table} that were not compared since they were committed with the exchange's "
+        "klines of now."
+    )
+
+
+def build_parity_jobs(settings: LakeSettings) -> list[AssetJob]:
+    """The jobs of the schedules that compare stored partitions with the exchange, one per table."""
+    return [
+        check_job(
+            parity_job(table.layout),
+            [key for symbol in symbols_of(table, settings) for key in parity_check_keys(table, symbol)],
+            parity_text(table.layout),
+        )
+        for table in (shown.table for shown in offered_tables(settings))
+    ]

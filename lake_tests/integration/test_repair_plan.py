@@ -19,6 +19,7 @@ from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import hour_key, repair_tags
 from lake_assets.lake import Lake
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import system_clock
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.known_hole import KnownHole
@@ -200,7 +201,7 @@ def test_archives_alone_ask_rest_for_nothing(bench: Bench) -> None:
     def built(first: datetime, last: datetime, *, vision_only: bool) -> bool:
         tags = {"dagster/asset_partition_range_start": hour_key(first)}
         tags |= {"dagster/asset_partition_range_end": hour_key(last)}
-        tags |= repair_tags(SYMBOL, force=False, vision_only=vision_only)
+        tags |= repair_tags(UM_MINUTE.layout, SYMBOL, force=False, vision_only=vision_only)
         with dg.DagsterInstance.ephemeral() as instance:
             return dg.materialize(
                 [asset], instance=instance, resources={"lake": Opener()}, tags=tags, raise_on_error=False

@@ -20,7 +20,6 @@ from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.job_list import build_sensor_jobs
 from lake_assets.lake import Lake
 from lake_assets.sensors.sensor_list import build_sensors
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.market import MARKETS
 from lake_tests.support.simulated_lake import Bench
 
@@ -88,7 +87,11 @@ def automated(bench: Bench, instance: dg.DagsterInstance) -> Iterator[Automated]
     sensors = build_sensors(settings, jobs, clock=lambda: bench.now)
     definitions = dg.Definitions(
         assets=assets,
-        asset_checks=[build_parity_check(UM_MINUTE, symbol, settings) for symbol in settings.symbols],
+        asset_checks=[
+            build_parity_check(shown.table, symbol, settings)
+            for shown in offered_tables(settings)
+            for symbol in symbols_of(shown.table, settings)
+        ],
         jobs=jobs,
         sensors=sensors,
         resources={"lake": _Opened(bench.lake)},

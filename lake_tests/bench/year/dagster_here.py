@@ -31,8 +31,9 @@ from dagster._serdes import ConfigurableClassData
 
 from lake_assets.jobs.repair import REPAIR_JOB
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
-from lake_assets.materialized import materialized_hours
+from lake_assets.materialized import materialized_partitions
 from lake_assets.metadata import vision_key
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.bench.year import location
 from lake_tests.support.automated_lake import Automated
 from lake_tests.support.simulated_lake import Bench
@@ -75,7 +76,7 @@ class DagsterHere:
 
     def materialized(self, symbol: str) -> set[datetime]:
         """Hours that the UI shows."""
-        return materialized_hours(self.instance, symbol)
+        return materialized_partitions(self.instance, UM_MINUTE.layout, symbol)
 
     def take_archives_again(self, symbol: str, stream: str, job: str, first: str, last: str) -> None:
         """Materialize a range of days of an archive stream again."""
