@@ -126,6 +126,12 @@ class LakeSettings(BaseSettings):
         True, description="Sensors and schedules run from the start; without it each is started in the UI."
     )
     hot_interval_s: int = Field(30, ge=5, le=300, description="Seconds between two ticks of the hot band's sensor.")
+    hot_builder: bool = Field(
+        True, description="`lake up` also starts the resident builder of the hot band (`lake keep-hot`)."
+    )
+    hot_builder_silent_s: float = Field(
+        90.0, ge=5, description="A builder silent for so long is stood in for by Dagster's runs, seconds."
+    )
     hot_hours: int = Field(6, ge=1, le=48, description="Hours before the open one that the hot band keeps up.")
     heal_interval_s: int = Field(300, ge=10, description="Seconds between two looks for holes.")
     heal_hours_per_tick: int = Field(24, ge=1, description="Hours that are tried again at one tick, at most.")

@@ -149,11 +149,21 @@ def _data(facts: Facts, now: datetime) -> list[str]:
         ]
     if facts.hot_run.error:
         problems.append(f"the last run of the hot band failed: {facts.hot_run.error}")
+    problems += _builder(facts, now)
     if facts.macro is not None and facts.macro.run.error:
         problems.append(f"the last run of macro minutes failed: {facts.macro.run.error}")
     problems += _collector(facts.collector, now)
     problems += [f"late: {text}" for text in facts.late_archives]
     return problems
+
+
+def _builder(facts: Facts, now: datetime) -> list[str]:
+    """A line where the resident builder of the hot band is silent; what it failed at is said by what is missing."""
+    builder = facts.builder
+    if not facts.automation or builder.beat is None or now - builder.beat < builder.patience:
+        return []
+    silent = span(now - builder.beat)
+    return [f"the resident builder has been silent for {silent}, runs stand in: read builder.log, `make up` again"]
 
 
 def _holes(held: HoleFacts, newest_end: datetime | None) -> str:
@@ -214,6 +224,14 @@ def market_statuses(facts: Facts, now: datetime) -> dict[str, str]:
 def transformer_status(facts: Facts, now: datetime) -> str:
     """What the hot band does: `running`, `idle`, `stopped` or `error`."""
     return _run_status(facts, facts.hot_run, now)
+
+
+def transforming(facts: Facts) -> RunFacts:
+    """Start and end of what kept the hot band last: a turn of the resident builder, or a run of Dagster's."""
+    run, turn = facts.hot_run, facts.builder.turn
+    if turn is None or (run.end is not None and run.end > turn[1]):
+        return run
+    return RunFacts(turn[0], turn[1], run.error)
 
 
 def macro_status(facts: Facts, now: datetime) -> str:

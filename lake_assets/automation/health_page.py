@@ -15,6 +15,7 @@ from lake_assets.automation.health import (
     market_statuses,
     stamp,
     transformer_status,
+    transforming,
 )
 from lake_assets.automation.platform import Facts, HoleFacts, MacroFacts, ScheduleFacts, SensorFacts, SpotFacts
 
@@ -55,9 +56,10 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
         },
         "transformer": {
             "status": transformer_status(facts, now),
-            "last_run_start": stamp(facts.hot_run.start),
-            "last_run_end": stamp(facts.hot_run.end),
+            "last_run_start": stamp(transforming(facts).start),
+            "last_run_end": stamp(transforming(facts).end),
             "last_error": facts.hot_run.error,
+            **({} if facts.builder.beat is None else {"builder_last_seen_ts": stamp(facts.builder.beat)}),
         },
         "files": {
             "raw_count_today": facts.raw_count_today,

@@ -26,6 +26,25 @@ JUST_CLOSED = timedelta(seconds=2)
 """A minute is asked for this long after its end: the exchange needs a moment to close its klines."""
 BACKOFF = Backoff(20.0, 5 * 60.0)
 """Between attempts on an hour that changed nothing: the exchange is down, or the gate refuses the rows."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How soon a partition is asked for.
+
+    Attributes:
+        just_closed: a minute is asked for this long after its end.
+        backoff: between attempts on a partition that changed nothing.
+    """
+
+    just_closed: timedelta = JUST_CLOSED
+    backoff: Backoff = BACKOFF
+
+
+RUNS = Pace()
+"""The pace of Dagster's runs, each of which is a process that begins anew."""
+RESIDENT = Pace(timedelta(seconds=1), Backoff(2.0, 5 * 60.0))
+"""The pace of the resident builder, for which an attempt costs little."""
 _STRIDES: dict[Span, timedelta] = {"hour": MINUTE, "day": 5 * MINUTE}
 """How much of a partition must have closed at least before it is written anew: a whole file, by a run of its own."""
 
@@ -123,7 +142,14 @@ def hot_hours(
     }
 
 
-def is_due(start: datetime, held: HotHour | None, now: datetime, lag_minutes: int, table: Table = UM_MINUTE) -> bool:
+def is_due(
+    start: datetime,
+    held: HotHour | None,
+    now: datetime,
+    lag_minutes: int,
+    table: Table = UM_MINUTE,
+    just_closed: timedelta = JUST_CLOSED,
+) -> bool:
     """Whether building the partition would add something.
 
     Args:
@@ -132,9 +158,10 @@ def is_due(start: datetime, held: HotHour | None, now: datetime, lag_minutes: in
         now: the moment of asking, UTC.
         lag_minutes: safety lag.
         table: whose partition.
+        just_closed: a minute is asked for this long after its end.
     """
     layout = table.layout
-    closed_until = expected_end(layout, start, now - JUST_CLOSED, 0)
+    closed_until = expected_end(layout, start, now - just_closed, 0)
     # In whole strides: seconds, and rows of a day, would else ask for a run at each tick.
     stride = max(layout.grain, _STRIDES[layout.span])
     closed_until = start + (closed_until - start) // stride * stride
@@ -156,6 +183,7 @@ def plan_tick(
     lag_minutes: int,
     attempts: Attempts,
     table: Table = UM_MINUTE,
+    pace: Pace = RUNS,
 ) -> HotRun | None:
     """The one run of this tick, or None. Attempts are noted in `attempts`.
 
@@ -168,6 +196,7 @@ def plan_tick(
         lag_minutes: safety lag.
         attempts: what was tried at earlier ticks.
         table: whose partitions.
+        pace: how soon a partition is asked for.
     """
     start, end = window
     layout = table.layout
@@ -178,8 +207,8 @@ def plan_tick(
         for symbol, rows in held.items()
         for at in starts
         if (
-            is_due(at, rows.get(at), now, lag_minutes, table)
-            and attempts.ready(_key(layout, symbol, at), _state(rows.get(at)), now, BACKOFF)
+            is_due(at, rows.get(at), now, lag_minutes, table, pace.just_closed)
+            and attempts.ready(_key(layout, symbol, at), _state(rows.get(at)), now, pace.backoff)
         )
         or (_learned(rows.get(at)) and not attempts.tried(_key(layout, symbol, at), _state(rows.get(at))))
     ]

@@ -63,6 +63,23 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
+class BuilderFacts:
+    """The resident builder of the hot band.
+
+    Attributes:
+        beat: its last sign of life, UTC; None where there never was one, or none is wanted.
+        patience: a builder that is silent for so long is stood in for by Dagster's runs.
+        turn: start and end of its last turn, UTC.
+        failed: assets that its last turn could not build, with the reason.
+    """
+
+    beat: datetime | None = None
+    patience: timedelta = timedelta(seconds=90)
+    turn: tuple[datetime, datetime] | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class MacroFacts:
     """Macro minutes.
 
@@ -174,6 +191,7 @@ class Facts:
     sensors: Sequence[SensorFacts] = ()
     schedules: Sequence[ScheduleFacts] = ()
     hot_run: RunFacts = field(default_factory=RunFacts)
+    builder: BuilderFacts = field(default_factory=BuilderFacts)
     collector: CollectorFacts = field(default_factory=CollectorFacts)
     minutes: Mapping[str, datetime | None] = field(default_factory=dict)
     holes: Mapping[str, HoleFacts] = field(default_factory=dict)

@@ -35,12 +35,16 @@ def up(
     testing: Annotated[
         bool, typer.Option("--testing", help="apart from the lake and in minutes; a summary at the end")
     ] = False,
+    without_builder: Annotated[
+        bool, typer.Option("--without-builder", help="the resident builder is kept by somebody else, such as systemd")
+    ] = False,
 ) -> None:
     """Start webserver, daemon, live collector and simulator; stay until Ctrl+C.
 
     The simulator is started if it is the exchange of the settings. A collector (LAKE_COLLECTOR=false: none is started),
-    a dashboard (LAKE_DASHBOARD=false) or a watchdog that ends is started again; another process that ends takes all
-    down, with the end of its log. Ctrl+C ends all within 10 seconds and leaves a last heartbeat.
+    a resident builder (LAKE_HOT_BUILDER=false), a dashboard (LAKE_DASHBOARD=false) or a watchdog that ends is started
+    again; another process that ends takes all down, with the end of its log. Ctrl+C ends all within 10 seconds and
+    leaves a last heartbeat.
 
     Examples: `LAKE_EXCHANGE=binance lake up` · `lake up --systemd` · `lake up --testing`
     """
@@ -50,7 +54,7 @@ def up(
         return
     ports = {"LAKE_DASHBOARD_PORT": settings.dashboard_port} if settings.dashboard else {}
     started, warnings, launched = system_clock(), list[str](), list[str]()
-    with local_stack(settings, say=console.print, further_ports=ports) as stack:
+    with local_stack(settings, say=console.print, further_ports=ports, builder=not without_builder) as stack:
         console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
         console.print(f"Dagster is up: {stack.address}  (Ctrl+C stops it; logs in {stack.logs})")
         if settings.dashboard:

@@ -7,6 +7,7 @@ runs are launched (`sensors`, `schedules`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -67,4 +68,44 @@ def runs_at_work(
             dg.RunsFilter(job_name=job, tags={AUTOMATION_TAG: kind}, statuses=_UNFINISHED, created_after=now - longest),
             limit=1,
         )
+    ]
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """What an unfinished run may commit.
+
+    Attributes:
+        keys: its assets; empty means that it does not say which.
+        first, last: keys of its partitions, both inclusive; empty means that it does not say which.
+    """
+
+    keys: frozenset[dg.AssetKey]
+    first: str
+    last: str
+
+    def covers(self, key: dg.AssetKey, partition: str) -> bool:
+        """Whether the run may commit this partition of this asset."""
+        mine = not self.keys or key in self.keys
+        return mine and (not self.first or self.first <= partition <= self.last)
+
+
+def partitions_at_work(
+    instance: dg.DagsterInstance, now: datetime, *, longest: timedelta = LAUNCHED_RUN_LONGEST
+) -> list[AtWork]:
+    """What all runs that are at work now may commit, whoever launched them.
+
+    Args:
+        instance: the Dagster instance.
+        now: the moment of asking, UTC.
+        longest: a run that was created longer ago than any run lasts died with its process and is left out.
+    """
+    found = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, created_after=now - longest))
+    return [
+        AtWork(
+            frozenset(run.asset_selection or ()),
+            run.tags.get(RANGE_START) or run.tags.get("dagster/partition", ""),
+            run.tags.get(RANGE_END) or run.tags.get("dagster/partition", ""),
+        )
+        for run in found
     ]

@@ -10,29 +10,23 @@ committed. A partition that Dagster shows is left alone, so telling twice is tel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 import dagster as dg
 
-from lake_assets.assets.table_asset import TableAsset
 from lake_assets.assets.table_list import TABLE_ASSETS
 from lake_assets.assets.vision import offered_streams
 from lake_assets.at_rest import LakeAtRest
-from lake_assets.checks import evaluation, newest_materializations
 from lake_assets.dagster_names import archive_key, partition_key, partition_start
-from lake_assets.inputs.results import ArchiveResult, HourResult
-from lake_assets.metadata import archive_metadata, partition_metadata, table_key, vision_key
+from lake_assets.inputs.results import ArchiveResult
+from lake_assets.jobs.told_partitions import Telling, register, tell_partitions, together
+from lake_assets.metadata import archive_metadata, table_key, vision_key
 from lake_assets.partitions import archive_partitions, table_partitions
-from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.clock import DAY
-from lake_resources.dagster_private import record_checks, record_materialization
-from lake_resources.event_log import PooledSqliteEventLogStorage
+from lake_resources.dagster_private import record_materialization
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.ledger.ledger import Partition
-from lake_resources.storage.placement import serving_path
 
 TOLD = "told from the ledger by `lake report-to-dagster`"
 _JOB = "report_to_dagster"
@@ -75,61 +69,24 @@ def tell_history(
     for shown in TABLE_ASSETS:
         for symbol in settings.symbols:
             told += _archives(instance, lake.of(shown.table), symbol, settings, run)
-            told.append(_partitions(instance, lake.of(shown.table), symbol, settings, _Telling(shown, run, now, say)))
+            telling = Telling(shown, table_partitions(shown.table.layout, settings), run, now, TOLD)
+            told.append(_partitions(instance, lake.of(shown.table), symbol, telling, say))
     return told
 
 
-@dataclass(frozen=True)
-class _Telling:
-    shown: TableAsset
-    run: dg.DagsterRun
-    now: datetime
-    say: Say
-
-
-def _partitions(
-    instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, settings: LakeSettings, telling: _Telling
-) -> Told:
+def _partitions(instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, telling: Telling, say: Say) -> Told:
     layout, ledger = lake.store.layout, lake.ledger
-    key, partitions = table_key(layout, symbol), table_partitions(layout, settings)
-    start = partition_start(layout, partitions.get_first_partition_key() or "")
+    key = table_key(layout, symbol)
+    start = partition_start(layout, telling.partitions.get_first_partition_key() or "")
     shown = instance.get_materialized_partitions(key)
     held = ledger.partition_facts(symbol, start, telling.now)
     missing = [fact.start for fact in held if partition_key(layout, fact.start) not in shown]
     checks = 0
     for index, starts in enumerate(_parts(missing)):
-        _register(instance, telling.run)
         rows = [row for row in ledger.partitions(symbol, starts[0], starts[-1] + layout.step) if row.start in starts]
-        with _together(instance, telling.run):
-            for row in rows:
-                metadata = partition_metadata(_result(lake, row), layout, now=telling.now)
-                event = dg.AssetMaterialization(
-                    asset_key=key, partition=partition_key(layout, row.start), metadata=metadata
-                )
-                record_materialization(instance, telling.run, event)
-            targets = newest_materializations(instance, key, [partition_key(layout, row.start) for row in rows])
-            said = [
-                evaluation(key, partition, outcome, targets.get(partition))
-                for partition, row in ((partition_key(layout, row.start), row) for row in rows)
-                for outcome in outcomes_from_json(row.checks, telling.shown.table.checks)
-            ]
-            record_checks(instance, telling.run, partitions, said)
-        checks += len(said)
-        telling.say(f"{key.to_user_string()}: {min((index + 1) * _AT_ONCE, len(missing))}/{len(missing)}")
+        checks += tell_partitions(instance, lake, symbol, rows, telling)
+        say(f"{key.to_user_string()}: {min((index + 1) * _AT_ONCE, len(missing))}/{len(missing)}")
     return Told(key.to_user_string(), len(held) - len(missing), len(missing), checks)
-
-
-def _result(lake: LakeAtRest, row: Partition) -> HourResult:
-    return HourResult(
-        row.start,
-        "unchanged",
-        reason=TOLD,
-        path=serving_path(lake.store, row),
-        row_count=row.row_count,
-        expected_rows=row.expected_rows,
-        content_hash=row.content_hash,
-        sources=row.sources,
-    )
 
 
 def _archives(
@@ -146,8 +103,8 @@ def _archives(
         ]
         missing = [archive for archive in held if archive_key(stream, archive.period) not in shown]
         for part in _parts(missing):
-            _register(instance, run)
-            with _together(instance, run):
+            register(instance, run)
+            with together(instance, run):
                 for archive in part:
                     result = ArchiveResult(
                         stream.name, symbol, archive.period, "unchanged", path=lake.catalog.absolute(archive.path),
@@ -166,14 +123,3 @@ def _archives(
 def _parts(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     for index in range(0, len(items), _AT_ONCE):
         yield items[index : index + _AT_ONCE]
-
-
-def _register(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """The run is there once something is told, so that telling nothing leaves nothing."""
-    if not instance.has_run(run.run_id):
-        instance.add_run(run)
-
-
-def _together(instance: dg.DagsterInstance, run: dg.DagsterRun) -> AbstractContextManager[None]:
-    storage = instance.event_log_storage
-    return storage.in_one_transaction(run.run_id) if isinstance(storage, PooledSqliteEventLogStorage) else nullcontext()

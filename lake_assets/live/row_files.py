@@ -91,6 +91,18 @@ class LiveRows:
             hour += HOUR
         return found
 
+    def newest_minute(self, symbol: str, until: datetime) -> datetime | None:
+        """Start of the newest minute, UTC, in the file of the hour that holds `until`, or in that of the hour before.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        for hour in (floor_hour(until), floor_hour(until) - HOUR):
+            if self.path(symbol, hour).is_file():
+                found = self._hour(symbol, hour)["timestamp"].max()
+                return found if isinstance(found, datetime) else None
+        return None
+
     def newest_trade_id(self, symbol: str) -> int | None:
         """The newest aggTrade id of a symbol in any row, or None."""
         directory = self.path(symbol, _ANY_HOUR).parent.parent

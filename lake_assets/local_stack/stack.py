@@ -1,4 +1,4 @@
-"""The local stack: simulator (if it is the exchange), collector, Dagster's webserver and daemon as child processes.
+"""The local stack: simulator (if it is the exchange), collector, resident builder, Dagster's webserver and daemon.
 
 Belongs here: which processes there are, in which order they start, what is waited for. Does not belong here: keeping
 and ending processes (`supervision`), where they find each other (`places`), what runs in them.
@@ -26,20 +26,25 @@ from lake_resources.local_web import require_token
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
 
-COLLECTOR, WATCHDOG, DASHBOARD = "collector", "health", "dashboard"
+COLLECTOR, BUILDER, WATCHDOG, DASHBOARD = "collector", "builder", "health", "dashboard"
 # For a machine with much other work; a process that ends meanwhile is told at once.
 _PATIENCE_S = 300.0
 
 
 @contextmanager
 def local_stack(
-    settings: LakeSettings, *, say: Callable[[str], None], further_ports: Mapping[str, int] | None = None
+    settings: LakeSettings,
+    *,
+    say: Callable[[str], None],
+    further_ports: Mapping[str, int] | None = None,
+    builder: bool = True,
 ) -> Iterator[Stack]:
-    """Start simulator (when it is the exchange), collector, webserver and daemon; stop them at the end.
+    """Start simulator (when it is the exchange), collector, builder, webserver and daemon; stop them at the end.
 
     Args:
         settings: of the lake.
         say: takes lines of progress.
+        builder: also start the resident builder, where the settings ask for one.
         further_ports: ports that the caller will need, by the name of their setting: refused at once where taken.
 
     Raises:
@@ -70,6 +75,9 @@ def local_stack(
             stack.start("simulator", simulator, environment)
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.live.process"], environment)
+        if builder and settings.hot_builder and settings.automation:
+            # What it works on is small: threads would cost more than they bring.
+            stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], environment | {"POLARS_MAX_THREADS": "1"})
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
         stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", workspace], environment)
         stack.start("daemon", [DAEMON_MODULE, "run", "-w", workspace], environment)

@@ -1,4 +1,4 @@
-"""Unit files of systemd for a lake: the platform as a service, and a nightly backup.
+"""Unit files of systemd for a lake: the platform and its resident builder as services, and a nightly backup.
 
 Belongs here: their text. Does not belong here: installing them, starting anything.
 """
@@ -17,7 +17,7 @@ _SECRET = SECRETS | {"web_token"}
 _HEADING = "# /etc/systemd/system/{name}"
 _FIRST = """\
 # Unit files of `lake up --systemd`. Cut at the lines that begin with `# /etc/`, put each part under that name, then
-#   systemctl daemon-reload && systemctl enable --now minute-lake.service minute-lake-backup.timer
+#   systemctl daemon-reload && systemctl enable --now {services} minute-lake-backup.timer
 # Secrets are not in here: leave them in {directory}/.env (mode 600), which the service reads.
 """
 _SERVICE = """\
@@ -29,7 +29,7 @@ Wants=network-online.target
 [Service]
 Type=simple
 WorkingDirectory={directory}
-{environment}ExecStart={command} up
+{environment}ExecStart={command} {up}
 Restart=on-failure
 RestartSec=30
 KillSignal=SIGINT
@@ -39,6 +39,24 @@ UMask=0027
 
 [Install]
 WantedBy=multi-user.target
+"""
+_BUILDER = """\
+[Unit]
+Description=minute-lake: the resident builder of the hot band
+After=minute-lake.service
+BindsTo=minute-lake.service
+
+[Service]
+Type=simple
+WorkingDirectory={directory}
+{environment}Environment="POLARS_MAX_THREADS=1"
+ExecStart={command} keep-hot
+Restart=always
+RestartSec=2
+UMask=0027
+
+[Install]
+WantedBy=minute-lake.service
 """
 _BACKUP = """\
 [Unit]
@@ -77,14 +95,17 @@ def unit_files(settings: LakeSettings, directory: Path) -> str:
         "directory": _escaped(str(directory)),
         "environment": lines,
         "command": _quoted(str(Path(sys.executable).with_name("lake"))),
+        "up": "up --without-builder" if settings.hot_builder else "up",
     }
     units = {
         "minute-lake.service": _SERVICE.format(**words),
+        **({"minute-lake-builder.service": _BUILDER.format(**words)} if settings.hot_builder else {}),
         "minute-lake-backup.service": _BACKUP.format(**words),
         "minute-lake-backup.timer": _TIMER,
     }
+    services = " ".join(name for name in units if name.endswith(".service") and "backup" not in name)
     parts = [_HEADING.format(name=name) + "\n" + text for name, text in units.items()]
-    return "\n".join([_FIRST.format(directory=directory), *parts])
+    return "\n".join([_FIRST.format(directory=directory, services=services), *parts])
 
 
 def _text(value: object) -> str:

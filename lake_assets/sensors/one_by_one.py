@@ -1,36 +1,17 @@
 """What all sensors share: their names, whether they run from the start, looking at one symbol after the other.
 
-Belongs here: that a symbol whose rows or files are damaged does not keep a tick from the others. Does not belong here:
-any sensor, any decision (`automation`).
+Belongs here: these for the sensors. Does not belong here: any sensor, any decision (`automation`).
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable
-from typing import TypeVar
-
 import dagster as dg
-import polars as pl
-import sqlalchemy as sa
 
-from lake_resources.errors import LakeError
+from lake_assets.automation.each_symbol import look_at_each
 from lake_resources.layout import FIRST_TABLE, TableLayout
 from lake_resources.settings import LakeSettings
 
-ITEM_ERRORS = (
-    LakeError,
-    OSError,
-    sqlite3.Error,
-    sa.exc.SQLAlchemyError,
-    pl.exceptions.PolarsError,
-    # A row of the ledger, or a file, whose text is not what was written there.
-    ValueError,
-    KeyError,
-)
-"""What a damaged, locked or half-written row or file of one symbol raises."""
-
-Found = TypeVar("Found")
+__all__ = ["default_status", "look_at_each", "sensor_name"]
 
 
 def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
@@ -41,31 +22,3 @@ def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
 def sensor_name(kind: str, layout: TableLayout) -> str:
     """Name of the sensor of a table: `hot_band`, or `hot_band_spot_bars_1s`; the first table's carries no name."""
     return kind if layout.name == FIRST_TABLE else f"{kind}_{layout.name}"
-
-
-def look_at_each(
-    symbols: Iterable[str], look: Callable[[str], Found], warn: Callable[[str], object]
-) -> dict[str, Found]:
-    """What is found of each symbol, in their order.
-
-    A symbol that cannot be looked at is left out and told of; the next tick looks at it again.
-
-    Args:
-        symbols: whom to look at.
-        look: finds what there is of one.
-        warn: takes a line per symbol that is left out.
-
-    Raises:
-        LakeError, OSError, …: none could be looked at; the first one's error, so that the tick is shown as failed.
-    """
-    found: dict[str, Found] = {}
-    errors: list[Exception] = []
-    for symbol in symbols:
-        try:
-            found[symbol] = look(symbol)
-        except ITEM_ERRORS as error:
-            warn(f"{symbol} is left out of this tick: {type(error).__name__}: {error}")
-            errors.append(error)
-    if errors and not found:
-        raise errors[0]
-    return found

@@ -33,12 +33,16 @@ def build_sensors(
         clock: the only source of the current time.
     """
     lake, outbox = store_of(settings), open_outbox(settings)
+    shown_tables = offered_tables(settings)
     tables = [
         Promotion(settings, lake.of(shown.table.layout), shown.table, symbols_of(shown.table, settings), outbox)
-        for shown in offered_tables(settings)
+        for shown in shown_tables
     ]
     return [
-        *(build_hot_sensor(settings, each.store, each.table, each.symbols, clock) for each in tables),
+        *(
+            build_hot_sensor(settings, lake.beside(shown.table), shown, symbols_of(shown.table, settings), clock)
+            for shown in shown_tables
+        ),
         *(build_heal_sensor(settings, each.store.ledger, each.table, each.symbols, clock) for each in tables),
         *(build_promote_sensor(each, clock, jobs) for each in tables),
         build_alert_sensor(settings, outbox, clock),

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.validation.outcome import TRADES_VS_KLINES, CheckOutcome, outcome
+from lake_assets.validation.outcome import CheckOutcome, outcome
 from lake_resources.binance.stream import Stream
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
@@ -211,28 +211,6 @@ def trades_vs_klines(
     return {hour: _trades_outcome(rows.get(hour)) for hour in hours}
 
 
-def with_unlike_bars(found: CheckOutcome, unlike: pl.DataFrame, hour: datetime) -> CheckOutcome:
-    """The check `trades_vs_klines` of an hour with what else its klines say that the trades do not.
-
-    Args:
-        found: an outcome of the hour; others than `trades_vs_klines` are returned as they are.
-        unlike: `timestamp`, `column`, `said`, `traded`: values of klines that are not those of their trades.
-        hour: start of the hour, UTC.
-    """
-    own = unlike.filter(pl.col("timestamp").dt.truncate("1h") == hour)
-    if found.name != TRADES_VS_KLINES or own.is_empty():
-        return found
-    first = own.row(0, named=True)
-    counts = own.group_by("column", maintain_order=True).len().sort("column")
-    told: dict[str, int | float | str | None] = {
-        "bars_off": own["timestamp"].n_unique(),
-        "bar_columns": ", ".join(f"{name}: {count}" for name, count in counts.iter_rows()),
-        "first_bar": f"{first['timestamp']:%Y-%m-%d %H:%M} {first['column']} {first['said']:.12g}, trades"
-        f" {first['traded']:.12g}",
-    }
-    return outcome(TRADES_VS_KLINES, passed=False, metadata=dict(found.metadata) | told)
-
-
 def _minutes_of(klines: pl.DataFrame, trades: pl.DataFrame, covered: Collection[datetime]) -> pl.DataFrame:
     """One row per covered minute: both volumes, how far they may be apart, and whether that can be judged."""
     hours = pl.DataFrame({"hour": sorted(covered)}, schema={"hour": _TIMESTAMP})
@@ -301,15 +279,10 @@ _NOTHING_COMPARED: dict[str, int | float | str | None] = {
     "single_trades": 0,
     "kline_trades": 0,
     "first": None,
-    "bars_off": 0,
-    "bar_columns": None,
-    "first_bar": None,
 }
 
 
 def _trades_outcome(row: dict[str, int | float | str | None] | None) -> CheckOutcome:
-    metadata = (
-        _NOTHING_COMPARED if row is None else {name: row.get(name, value) for name, value in _NOTHING_COMPARED.items()}
-    )
+    metadata = _NOTHING_COMPARED if row is None else {name: row[name] for name in _NOTHING_COMPARED}
     hour_off = abs(float(metadata["hour_difference"] or 0)) > float(metadata["hour_allowance"] or 0)
     return outcome("trades_vs_klines", passed=not metadata["minutes_off"] and not hour_off, metadata=metadata)

@@ -21,13 +21,23 @@ from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN
 from lake_assets.automation.hot import hot_start
-from lake_assets.automation.platform import DAGSTER, LEDGER, LIVE, CollectorFacts, Facts, HoleFacts, SpotFacts
+from lake_assets.automation.platform import (
+    DAGSTER,
+    LEDGER,
+    LIVE,
+    BuilderFacts,
+    CollectorFacts,
+    Facts,
+    HoleFacts,
+    SpotFacts,
+)
 from lake_assets.automation.promotion import ALARM_AFTER, daily_uses
 from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.live.row_files import LiveRows
 from lake_assets.live.spot_records import latest_latency
+from lake_assets.resident.builder_beat import last_beat
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_minute import FRAME_KINDS
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
@@ -93,6 +103,7 @@ def find_facts(
         stopping=stopping,
         automation=settings.automation,
         testing=settings.testing.enabled,
+        builder=_builder(settings),
         beat_every=timedelta(seconds=settings.heartbeat_s),
     )
     with suppress(*LOOK_ERRORS):  # what is wrong with the ledger is told by its own look
@@ -121,6 +132,15 @@ def _see_dagster(facts: Facts, settings: LakeSettings, instance: dg.DagsterInsta
         hot_run=newest_run(instance, dg.RunsFilter(tags={AUTOMATION_TAG: "hot"})),
         macro=macro_run(settings, instance),
     )
+
+
+def _builder(settings: LakeSettings) -> BuilderFacts:
+    """The resident builder's last sign of life, which is no news where none is wanted."""
+    beat = last_beat(settings) if settings.hot_builder else None
+    if beat is None:
+        return BuilderFacts()
+    patience = timedelta(seconds=settings.hot_builder_silent_s)
+    return BuilderFacts(beat.at, patience, beat.turn, beat.failed)
 
 
 def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datetime) -> Facts:

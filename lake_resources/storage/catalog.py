@@ -75,6 +75,11 @@ class LakePaths:
         """Lock of the process that delivers messages to people."""
         return self._lock("outbox")
 
+    @property
+    def builder_lock_path(self) -> Path:
+        """Lock of the one resident builder of the hot band."""
+        return self._lock("hot-builder")
+
     def relative(self, path: Path) -> str:
         """`path` as the ledger keeps it: relative to the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()

@@ -38,6 +38,7 @@ def platform_settings(root: Path, symbols: tuple[str, ...]) -> LakeSettings:
         root=root,
         exchange="simulator",
         symbols=symbols,
+        hot_builder=False,  # it is a run at work that is killed
         start=(datetime.now(UTC) - 24 * HOUR).date(),
         simulator_port=free_port(),
         webserver_port=free_port(),

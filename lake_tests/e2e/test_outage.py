@@ -1,4 +1,4 @@
-"""The platform dies at its work: collector, daemon and a run are killed at once, a minute passes, all is started again.
+"""The platform dies at its work: its builder hangs and a run stands in, then all are killed and started again.
 
 Nothing that was committed may be lost, and the open hour becomes whole by itself.
 """
@@ -6,6 +6,8 @@ Nothing that was committed may be lost, and the open hour becomes whole by itsel
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +22,14 @@ import pytest
 
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.jobs.told_commits import BUILDER_TAG
 from lake_assets.lake import Lake, open_lake
 from lake_assets.live.row_files import LiveRows
-from lake_assets.local_stack.stack import COLLECTOR, local_stack
+from lake_assets.local_stack.places import PROJECT, child_environment
+from lake_assets.local_stack.stack import BUILDER, COLLECTOR, local_stack
 from lake_assets.local_stack.supervision import Stack
+from lake_assets.resident.builder_beat import BuilderBeat, last_beat
+from lake_assets.sensors.hot_band import STANDS_IN
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
@@ -57,6 +63,8 @@ class Outage:
     began: datetime
     strike: Strike = field(init=False)
     noticed: str = ""
+    second: subprocess.CompletedProcess[str] | None = None
+    beats: list[BuilderBeat | None] = field(default_factory=list)
     committed: dict[datetime, HourOnDisk] = field(default_factory=dict)
     left_open: list[Path] = field(default_factory=list)
     restarted: datetime = field(init=False)
@@ -100,6 +108,7 @@ def _lake(root: Path) -> Iterator[Outage]:
         simulator_port=free_port(),
         webserver_port=free_port(),
         hot_interval_s=10,
+        hot_builder_silent_s=10,
     )
     lake = open_lake(settings)
     yield Outage(settings, lake, datetime.now(UTC))
@@ -122,12 +131,29 @@ def _until_the_kill(found: Outage) -> None:
     with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
         _wait(stack, "a live minute", 300, lambda: live.read(SYMBOL, found.began - HOUR, found.began + HOUR).height)
         _wait(stack, "a committed hour", 300, lambda: found.lake.ledger.first_partition(SYMBOL))
+        found.beats.append(last_beat(found.settings))
+        found.second = _second_builder(found.settings)
+        # It hangs, and goes on holding what it holds: runs of the sensor stand in for it.
+        os.kill(stack.processes[BUILDER].pid, signal.SIGSTOP)
         found.strike = strike(stack, instance, timeout_s=300)
         _say("killed")
         try:
             stack.check()
         except LakeError as error:
             found.noticed = str(error)
+
+
+def _second_builder(settings: LakeSettings) -> subprocess.CompletedProcess[str]:
+    """Another builder of the same lake, as somebody starts one by hand beside `lake up`."""
+    return subprocess.run(
+        [sys.executable, "-m", "lake_assets.resident.keep_hot"],
+        cwd=PROJECT,
+        env=child_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def _meanwhile(found: Outage) -> None:
@@ -169,6 +195,9 @@ def _after_the_restart(found: Outage) -> None:
         _wait(stack, "the end of healing", 300, healed)
         _wait(stack, "a live minute after the restart", 300, live_again)
         _say("live again")
+        told = dg.RunsFilter(tags=BUILDER_TAG, created_after=found.restarted)
+        _wait(stack, "what the builder committed in Dagster", 300, lambda: instance.get_runs(told))
+        found.beats.append(last_beat(found.settings))
         assert stack.processes[COLLECTOR].poll() is None
         found.dead_run = instance.get_run_by_id(found.strike.run_id)
         since = dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=found.restarted)
@@ -204,6 +233,22 @@ def test_nothing_is_half_visible(outage: Outage) -> None:
     recover(lake.store)  # the end of the second stack may have met a run at its work, too
     assert lake.ledger.intents() == []
     assert list(lake.catalog.temp_dir.glob("*")) == []
+
+
+def test_one_builder_works_and_another_is_refused(outage: Outage) -> None:
+    assert outage.second is not None
+    assert outage.second.returncode == 1
+    assert "has a resident builder already" in outage.second.stdout
+    before, after = outage.beats
+    assert before is not None
+    assert after is not None
+    assert after.pid != before.pid
+    assert after.started >= outage.restarted > before.started
+
+
+def test_a_run_stood_in_for_the_builder_that_hung(outage: Outage) -> None:
+    assert outage.dead_run is not None
+    assert "silent for" in outage.dead_run.tags[STANDS_IN]
 
 
 def test_the_dead_run_is_given_up_and_keeps_nothing_waiting(outage: Outage) -> None:

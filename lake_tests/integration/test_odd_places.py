@@ -152,7 +152,12 @@ def test_the_unit_files_are_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 'Environment="LAKE_SYMBOLS=BTCUSDT,币安人生USDT"' in text
     parts = text.split("# /etc/systemd/system/")[1:]
     names = [part.partition("\n")[0] for part in parts]
-    assert names == ["minute-lake.service", "minute-lake-backup.service", "minute-lake-backup.timer"]
+    services = ["minute-lake.service", "minute-lake-builder.service", "minute-lake-backup.service"]
+    assert names == [*services, "minute-lake-backup.timer"]
+    assert "up --without-builder" in parts[0], "there is one builder per lake"
+    assert "keep-hot" in parts[1]
+    without = unit_files(settings.model_copy(update={"hot_builder": False}), tmp_path)
+    assert "builder" not in without
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["up", "--systemd"]).stdout.startswith("# Unit files")
     assert not (tmp_path / "data").exists()

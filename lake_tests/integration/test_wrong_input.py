@@ -28,6 +28,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "init-state": (),
     "run-once": (),
     "run-daemon": ("--polls", "1"),
+    "keep-hot": ("--once",),
     "show": (SYMBOL,),
     "show-watermark": (),
     "missing": (),
@@ -65,7 +66,7 @@ SOUND: dict[str, tuple[str, ...]] = {
 """Arguments with which each command is sound."""
 PROCESSES = {"up", "demo", "collect"}
 """Commands that start or become other processes: they run in a process of their own."""
-BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "feed-1h", "slices"}
+BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "keep-hot", "feed-1h", "slices"}
 """Commands that begin a lake where none is."""
 NEITHER_LAKE_NOR_LEDGER = {"config", "restore", "inspect-metrics-columns", "up", "demo", "collect"}
 

@@ -1,4 +1,4 @@
-"""An outage of the local stack: SIGKILL of collector, daemon and a run at work, and what the lake holds around it.
+"""An outage of the local stack: SIGKILL of collector, builder, daemon and a run at work, and the lake around it.
 
 Belongs here: a place for a stack, catching a run at its work, killing, reading back hours and records. No assertion.
 """
@@ -23,7 +23,7 @@ import pytest
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.lake import Lake
 from lake_assets.local_stack.places import dagster_home
-from lake_assets.local_stack.stack import COLLECTOR
+from lake_assets.local_stack.stack import BUILDER, COLLECTOR
 from lake_assets.local_stack.supervision import Stack
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
 from lake_resources.collector.segments import newest_minute, read_records
@@ -65,7 +65,7 @@ def instance_of(settings: LakeSettings) -> Iterator[dg.DagsterInstance]:
 
 
 def strike(stack: Stack, instance: dg.DagsterInstance, *, timeout_s: float) -> Strike:
-    """Wait for a run of the hot band that is at work, then kill it, the daemon's side and the collector at once."""
+    """Wait for a run of the hot band at work, then kill it, the daemon's side, collector and builder at once."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         stack.check()
@@ -76,10 +76,15 @@ def strike(stack: Stack, instance: dg.DagsterInstance, *, timeout_s: float) -> S
             # The daemon with its code server, which would otherwise report the dead run.
             os.killpg(daemon.pid, signal.SIGKILL)
             os.kill(collector.pid, signal.SIGKILL)
+            builder = stack.processes.get(BUILDER)
+            if builder is not None:
+                os.kill(builder.pid, signal.SIGKILL)  # also one that is stopped
             os.kill(pid, signal.SIGKILL)
             at = datetime.now(UTC)
             daemon.wait(120)
             collector.wait(120)
+            if builder is not None:
+                builder.wait(120)
             return Strike(at, run_id)
         time.sleep(0.02)
     raise AssertionError(f"no run of the hot band was at work within {timeout_s} s")

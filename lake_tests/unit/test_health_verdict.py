@@ -10,6 +10,7 @@ import pytest
 from lake_assets.automation.health import judge
 from lake_assets.automation.health_page import heartbeat, page, told_parts
 from lake_assets.automation.platform import (
+    BuilderFacts,
     CollectorFacts,
     Facts,
     HoleFacts,
@@ -332,3 +333,15 @@ def test_the_heartbeat_says_how_many_hours_are_not_there() -> None:
         "explained_hours": 1,
     }
     assert "| BTCUSDT | 2026-11-18T15:29:00Z | 2026-11-06T15:29:00Z | 132 | 2 | 1 |" in page(beat)
+
+
+def test_a_resident_builder_that_is_silent_is_named_and_its_turns_count_as_runs() -> None:
+    turn = (ago(seconds=6), ago(seconds=5))
+    lives = replace(WELL, builder=BuilderFacts(ago(seconds=89), turn=turn))
+    assert judge(lives, NOW).well
+    told = heartbeat(lives, judge(lives, NOW))["transformer"]
+    assert told["last_run_end"] == f"{turn[1]:%Y-%m-%dT%H:%M:%SZ}"
+    assert told["builder_last_seen_ts"] == f"{ago(seconds=89):%Y-%m-%dT%H:%M:%SZ}"
+    silent = replace(WELL, builder=BuilderFacts(ago(seconds=90)))
+    assert any("resident builder has been silent for 90 s" in text for text in judge(silent, NOW).problems)
+    assert judge(replace(silent, automation=False), NOW).well

@@ -1,0 +1,64 @@
+"""When the resident builder looks what is due, whom it waits for, and when it counts as silent.
+
+Belongs here: these rules, from instants that are given. Does not belong here: which hours are due (`hot`), building.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from lake_resources.clock import MINUTE
+
+WAKE_AFTER = timedelta(seconds=1)
+"""After the end of a minute: then its rows are about to come from the collector, and the exchange has closed it."""
+AGAIN_AFTER = timedelta(seconds=2)
+"""A turn that left a closed minute out is followed by another one so soon."""
+HEARD_BY = timedelta(seconds=3)
+"""After the end of a minute its live rows are waited for no longer: without them it is built from what REST says."""
+LISTENING_WITHIN = 2 * MINUTE
+"""A symbol that the collector has not heard for so long is not waited for."""
+
+
+def next_turn(now: datetime, *, behind: bool) -> datetime:
+    """When to look again, UTC: just after the next minute has closed, or soon where something was left out.
+
+    Args:
+        now: the end of the last turn, UTC.
+        behind: a closed minute that is due is not in the lake yet.
+    """
+    woken = now.replace(second=0, microsecond=0) + WAKE_AFTER
+    following = woken if now < woken else woken + MINUTE
+    return min(following, now + AGAIN_AFTER) if behind else following
+
+
+def waits_for(heard: datetime | None, minute: datetime, now: datetime) -> bool:
+    """Whether the live row of a closed minute is still to come.
+
+    Args:
+        heard: start of the newest minute of the symbol that has a live row, UTC; None where there is none lately.
+        minute: start of the minute that closed last, UTC.
+        now: the moment of asking, UTC.
+    """
+    if now >= minute + MINUTE + HEARD_BY or heard is None:
+        return False
+    return minute - LISTENING_WITHIN <= heard < minute
+
+
+def silent_for(beat: datetime | None, now: datetime, patience: timedelta) -> timedelta | None:
+    """How long the builder has been silent, where that is longer than it may be; for ever where it never spoke.
+
+    Args:
+        beat: its last sign of life, UTC.
+        now: the moment of asking, UTC.
+        patience: a builder at work speaks more often than that.
+    """
+    if beat is None:
+        return timedelta.max
+    return now - beat if now - beat >= patience else None
+
+
+def silence_text(silent: timedelta) -> str:
+    """What is said of a builder that is silent for so long."""
+    if silent == timedelta.max:
+        return "the resident builder was never heard"
+    return f"the resident builder has been silent for {int(silent.total_seconds())} s"

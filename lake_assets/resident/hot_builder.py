@@ -1,0 +1,174 @@
+"""The resident builder's one turn: what is due of the hot band is built and committed, each symbol by itself.
+
+Belongs here: reading what the lake has, waiting for live rows, building. Does not belong here: which hours are due and
+when to look (`automation`), which tables (`hot_tables`), how an hour is built (`build`), the process (`keep_hot`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lake_assets.automation.attempts import Attempts
+from lake_assets.automation.each_symbol import ITEM_ERRORS, look_at_each
+from lake_assets.automation.hot import RESIDENT, HotHour, hot_hours, hot_window, is_due, plan_tick
+from lake_assets.automation.resident_turns import waits_for
+from lake_assets.build.builder import builder_of
+from lake_assets.build.hours import build_partitions
+from lake_assets.dagster_names import table_names
+from lake_assets.inputs.results import HourResult
+from lake_assets.lake import Lake
+from lake_assets.live.row_files import LiveRows
+from lake_assets.resident.hot_tables import resident_tables
+from lake_assets.windows import floor_minute
+from lake_resources.clock import MINUTE
+from lake_resources.settings import LakeSettings
+
+Say = Callable[[str], None]
+Held = dict[str, dict[datetime, HotHour]]
+_ASKED_AGAIN_S = 0.1
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn did, by asset (`um/BTCUSDT/minute`).
+
+    Attributes:
+        hours: results, in the order in which they were built.
+        failed: what could not be built at all, with the reason.
+        behind: what still lacks a closed minute.
+    """
+
+    hours: dict[str, list[HourResult]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    behind: list[str] = field(default_factory=list)
+
+
+@dataclass
+class HotBuilder:
+    """Builds what is due of the hot bands of all resident tables, again and again, in one process.
+
+    Args:
+        lake: the lake; its clock says what is closed.
+        settings: symbols, and how far the band reaches back.
+        say: takes a line for the log.
+        sleep: waits for so many seconds.
+        beat: called before each symbol, so that a long turn is no silence.
+    """
+
+    lake: Lake
+    settings: LakeSettings
+    say: Say
+    sleep: Callable[[float], None]
+    beat: Callable[[], None] = lambda: None
+    _attempts: dict[str, Attempts] = field(default_factory=dict)
+    _said: dict[str, str] = field(default_factory=dict)
+
+    def turn(self, *, wait: bool = True) -> Turn:
+        """Build what is due now, the open hours first; returns when nothing is due any more, or a minute has closed.
+
+        Args:
+            wait: for live rows of the minute that closed last, for up to three seconds after its end.
+        """
+        done = Turn()
+        for table, symbols in resident_tables(self.settings):
+            self._table(_Band(self.lake.of(table), symbols), done, wait=wait)
+        return done
+
+    def _table(self, band: _Band, done: Turn, *, wait: bool) -> None:
+        lake, began, built = band.lake, floor_minute(self.lake.clock()), False
+        attempts = self._attempts.setdefault(lake.table.name, Attempts())
+        while True:
+            now = lake.clock()
+            window = hot_window(now, self.settings.hot_hours, first=self.settings.start_utc, layout=lake.store.layout)
+            if window is None:
+                return
+            held = band.held(window, self.say)
+            lag = self.settings.safety_lag_minutes
+            plan = plan_tick(
+                held, now, window=window, lag_minutes=lag, attempts=attempts, table=lake.table, pace=RESIDENT
+            )
+            if plan is None or (built and floor_minute(now) > began):
+                done.behind.extend(band.behind(held, window, now))
+                return
+            due: dict[str, list[datetime]] = {}
+            for symbol, start in plan.hours:
+                due.setdefault(symbol, []).append(start)
+            if wait and band.collected:
+                self._until_heard(lake, list(due))
+            for symbol, starts in due.items():
+                self._build(lake, symbol, starts, done)
+            built = True
+
+    def _until_heard(self, lake: Lake, symbols: Sequence[str]) -> None:
+        """Wait until the last minute of all symbols was heard that are heard at all; they come within a moment."""
+        live, waiting = LiveRows(lake.catalog), list(symbols)
+        minute = floor_minute(lake.clock()) - MINUTE
+        while waiting:
+            now = lake.clock()
+            heard = look_at_each(waiting, lambda symbol: live.newest_minute(symbol, minute), self.say)
+            waiting = [symbol for symbol, newest in heard.items() if waits_for(newest, minute, now)]
+            if waiting:
+                self.sleep(_ASKED_AGAIN_S)
+
+    def _build(self, lake: Lake, symbol: str, starts: Sequence[datetime], done: Turn) -> None:
+        self.beat()
+        name, results = _name(lake, symbol), list[HourResult]()
+        try:
+            days = build_partitions(lake, symbol, starts, now=lake.clock(), report=lambda _: None, provisional=True)
+            for day in days:
+                results += day.hours
+        except ITEM_ERRORS as error:
+            done.failed[name] = f"{type(error).__name__}: {error}"
+        if results:
+            done.hours.setdefault(name, []).extend(results)
+        refused = [f"{each.hour:%Y-%m-%d %H:%M} {each.status}: {each.reason}" for each in results if each.failed]
+        text = done.failed.get(name) or "; ".join(refused)
+        if text != self._said.get(name, ""):
+            self.say(f"{name}: {text or 'well again'}")
+            self._said[name] = text
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The hot band of one table."""
+
+    lake: Lake
+    symbols: Sequence[str]
+
+    @property
+    def collected(self) -> bool:
+        return builder_of(self.lake.table).collected
+
+    def held(self, window: tuple[datetime, datetime], say: Say) -> Held:
+        """What the lake has of it, by symbol and start."""
+        ledger, live, (start, end) = self.lake.ledger, LiveRows(self.lake.catalog), window
+        collected = self.collected
+
+        def held_of(symbol: str) -> dict[datetime, HotHour]:
+            return hot_hours(
+                ledger.partitions(symbol, start, end),
+                ledger.unfinished_captures(symbol, start, end),
+                live.written_at(symbol, start, end) if collected else {},
+                self.lake.table,
+            )
+
+        return look_at_each(ledger.traded_after(self.symbols, start), held_of, say)
+
+    def behind(self, held: Held, window: tuple[datetime, datetime], now: datetime) -> list[str]:
+        """Assets of which the newest hour that has a closed minute lacks it."""
+        closed = floor_minute(now - RESIDENT.just_closed)
+        hour, lag = self.lake.store.layout.start_of(closed - MINUTE), self.lake.safety_lag_minutes
+        if hour < window[0]:
+            return []
+        return [
+            _name(self.lake, symbol)
+            for symbol, rows in held.items()
+            if (rows.get(hour) is None or rows[hour].rows_until < closed)
+            and is_due(hour, rows.get(hour), now, lag, self.lake.table, RESIDENT.just_closed)
+        ]
+
+
+def _name(lake: Lake, symbol: str) -> str:
+    return "/".join(table_names(lake.store.layout, symbol))

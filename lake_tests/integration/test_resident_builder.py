@@ -1,0 +1,147 @@
+"""The resident builder on a simulated exchange: what it commits, what Dagster is told, and who stands in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+
+from lake_assets.dagster_names import hour_key
+from lake_assets.metadata import minute_key
+from lake_assets.resident.builder_beat import last_beat
+from lake_assets.resident.hot_builder import Turn
+from lake_assets.resident.keep_hot import keep_hot_once
+from lake_assets.sensors.hot_band import HOT_SENSOR, STANDS_IN
+from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.errors import PartitionBusy
+from lake_resources.storage.locks import writer_lock
+from lake_tests.support.automated_lake import Automated, automated
+from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, bench_on, exchange
+
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+OPEN = DAY + 15 * HOUR
+BEGAN = OPEN + 10 * MINUTE + SECOND
+KEY = minute_key(SYMBOL)
+NAME = KEY.to_user_string()
+
+
+@pytest.fixture
+def lake(tmp_path) -> Iterator[Automated]:
+    instance = dg.DagsterInstance.ephemeral()
+    with exchange() as sim, bench_on(sim, tmp_path, hot_hours=1, spot_symbols=()) as bench:
+        bench.at(BEGAN)
+        with automated(bench, instance) as found:
+            yield found
+    instance.dispose()
+
+
+def turn(bench: Bench) -> Turn:
+    return keep_hot_once(bench.lake, bench.settings, say=bench.reports.append)
+
+
+def told(lake: Automated) -> list[tuple[str | None, int]]:
+    """Partition and expected rows of each materialization, oldest first."""
+    found = lake.instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=KEY), limit=100, ascending=True)
+    events = [(record.partition_key, record.asset_materialization) for record in found.records]
+    return [(key, int(str(event.metadata["expected_rows"].value))) for key, event in events if event is not None]
+
+
+def check_rows(lake: Automated) -> int:
+    key = dg.AssetCheckKey(KEY, "continuity")
+    return len(lake.instance.event_log_storage.get_asset_check_execution_history(key, limit=100))
+
+
+def test_commits_of_the_builder_are_told_once_and_runs_stand_in_while_it_is_silent(lake: Automated) -> None:
+    bench, ledger = lake.bench, lake.bench.lake.ledger
+    first = turn(bench)
+    assert {each.hour: each.row_count for each in first.hours[NAME]} == {OPEN: 10, OPEN - HOUR: 60}
+    assert (first.failed, first.behind) == ({}, [])
+    row = ledger.partition(SYMBOL, OPEN)
+    assert row is not None
+    assert ledger.provisional_from(row) == OPEN + 7 * MINUTE, "younger minutes are marked"
+
+    found = lake.tick(HOT_SENSOR)
+    assert not found.run_requests
+    assert "keeps the band; 2 of its commits were told" in str(found.skip_message)
+    before, now = hour_key(OPEN - HOUR), hour_key(OPEN)
+    assert told(lake) == [(before, 60), (now, 7)]
+    assert check_rows(lake) == 2
+    event = lake.instance.get_latest_materialization_event(KEY)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["content_hash"].value == row.content_hash[:16]
+    wanted = {"dagster/partition_row_count", "dagster/uri", "outcome", "band", "completeness_pct", "provenance"}
+    assert wanted | {"close_and_volume"} < set(metadata), "as of a run"
+
+    turn(bench.at(BEGAN + MINUTE))
+    lake.tick(HOT_SENSOR)
+    assert told(lake) == [(before, 60), (now, 7)], "the open hour waits for its five minutes"
+
+    turn(bench.at(BEGAN + 5 * MINUTE))
+    assert "1 of its commits" in str(lake.tick(HOT_SENSOR).skip_message)
+    lake.cursors.clear()
+    assert "no commit of it" in str(lake.tick(HOT_SENSOR).skip_message), "a lost cursor tells nothing twice"
+    assert told(lake)[2:] == [(now, 12)]
+    assert check_rows(lake) == 3
+
+    bench.at(BEGAN + 5 * MINUTE + 89 * SECOND)
+    assert not lake.tick(HOT_SENSOR).run_requests
+    (request,) = lake.tick(HOT_SENSOR, BEGAN + 5 * MINUTE + 90 * SECOND).run_requests or ()
+    assert "silent for 90 s" in request.tags[STANDS_IN]
+    lake.run(request)
+    assert told(lake)[3:] == [(now, 13)]
+    assert not lake.tick(HOT_SENSOR).run_requests
+    assert told(lake)[4:] == [], "what a run told is not told again"
+
+    turn(bench.at(BEGAN + 7 * MINUTE))
+    found = lake.tick(HOT_SENSOR)
+    assert not found.run_requests, "it is back"
+    assert "keeps the band" in str(found.skip_message)
+    row = ledger.partition(SYMBOL, OPEN)
+    assert row is not None
+    assert row.row_count == 17
+
+
+def test_an_hour_is_sealed_and_told_at_once(lake: Automated) -> None:
+    bench = lake.bench
+    turn(bench.at(OPEN + 60 * MINUTE + SECOND))
+    lake.tick(HOT_SENSOR)
+    sealed = turn(bench.at(OPEN + 63 * MINUTE + SECOND))
+    assert {each.hour for each in sealed.hours[NAME]} == {OPEN, OPEN + HOUR}
+    row = bench.lake.ledger.partition(SYMBOL, OPEN)
+    assert row is not None
+    assert row.complete
+    lake.tick(HOT_SENSOR)
+    assert (hour_key(OPEN), 60) in told(lake)
+    assert not turn(bench).hours, "a sealed hour is left alone"
+    assert set(UM_MINUTE.checks), "the checks of the table are those that are told"
+
+
+def test_there_is_one_builder_per_lake_and_it_says_that_it_lives(lake: Automated) -> None:
+    bench = lake.bench
+    assert last_beat(bench.settings) is None
+    with writer_lock(bench.lake.catalog.builder_lock_path), pytest.raises(PartitionBusy):
+        turn(bench)
+    assert last_beat(bench.settings) is None, "one that is refused says nothing"
+    assert not bench.lake.ledger.partitions(SYMBOL, OPEN - HOUR, OPEN + HOUR)
+    turn(bench)
+    beat = last_beat(bench.settings)
+    assert beat is not None
+    assert (beat.at, beat.turns, beat.failed) == (BEGAN, 1, {})
+
+
+def test_an_exchange_that_is_down_is_told_of_and_asked_again_later(lake: Automated) -> None:
+    bench = lake.bench
+    turn(bench)
+    bench.fault("5xx", "/fapi/", times=None)
+    failed = turn(bench.at(BEGAN + MINUTE))
+    assert failed.behind == [NAME]
+    row = bench.lake.ledger.partition(SYMBOL, OPEN)
+    assert row is not None
+    assert row.row_count == 10, "what was committed stays"
+    bench.sim.faults.clear()
+    again = turn(bench.at(BEGAN + MINUTE + 2 * SECOND))
+    assert [each.row_count for each in again.hours[NAME]] == [11]

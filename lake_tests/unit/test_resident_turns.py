@@ -1,0 +1,85 @@
+"""When the resident builder looks, whom it waits for, when it is silent, and which commits are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports
+from lake_assets.automation.resident_turns import next_turn, silence_text, silent_for, waits_for
+from lake_tests.support.minute_hours import partition
+
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+OPEN = datetime(2026, 11, 18, 15, tzinfo=UTC)
+NOW = OPEN + 10 * MINUTE + timedelta(seconds=2)
+
+
+def after(seconds: float) -> datetime:
+    return OPEN + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("now", "behind", "due"),
+    [
+        (after(0), False, after(1)),
+        (after(0.5), True, after(1)),
+        (after(1), False, after(61)),
+        (after(3), False, after(61)),
+        (after(3), True, after(5)),
+        (after(59.5), True, after(61)),
+    ],
+)
+def test_it_looks_a_second_after_each_minute_and_sooner_where_it_is_behind(now, behind, due) -> None:
+    assert next_turn(now, behind=behind) == due
+
+
+@pytest.mark.parametrize(
+    ("heard", "now", "waits"),
+    [
+        (after(-120), after(1), True),
+        (after(-60), after(1), False),  # it is there
+        (after(-120), after(3), False),  # REST says it without
+        (after(-180), after(1), True),
+        (after(-240), after(1), False),  # the collector hears nothing of it
+        (None, after(1), False),
+    ],
+)
+def test_a_minute_that_is_about_to_be_heard_is_waited_for(heard, now, waits) -> None:
+    assert waits_for(heard, after(-60), now) is waits
+
+
+def test_a_builder_is_silent_when_its_last_sign_is_old_or_there_is_none() -> None:
+    patience = timedelta(seconds=90)
+    assert silent_for(after(0), after(89), patience) is None
+    assert silent_for(after(0), after(90), patience) == patience
+    assert silence_text(patience) == "the resident builder has been silent for 90 s"
+    never = silent_for(None, after(0), patience)
+    assert never is not None
+    assert "never heard" in silence_text(never)
+
+
+def test_the_open_hour_is_told_every_five_minutes_and_at_its_seal_and_nothing_twice() -> None:
+    row = partition(OPEN, complete=False)
+    assert due_reports([row], {}, NOW) == [row]
+    told = {OPEN: ToldHour(row.content_hash[:16], row.expected_rows, NOW)}
+    assert due_reports([row], told, NOW + HOUR) == []
+    grown = replace(row, content_hash="f" * 64)
+    assert due_reports([grown], told, NOW + 5 * MINUTE - timedelta(seconds=1)) == []
+    assert due_reports([grown], told, NOW + 5 * MINUTE) == [grown]
+    sealed = replace(grown, complete=True)
+    assert due_reports([sealed], told, NOW + MINUTE) == [sealed]
+
+
+def test_the_memory_of_the_sensor_survives_its_cursor_and_knows_that_of_an_earlier_version() -> None:
+    memory = HotMemory()
+    memory.attempts.note("BTCUSDT 2026-11-18T15", "absent", NOW)
+    memory.note("BTCUSDT", OPEN, ToldHour("abc", 10, NOW))
+    memory.note("BTCUSDT", OPEN - HOUR, ToldHour("def", 60, NOW))
+    again = HotMemory.load(memory.dump())
+    assert again == memory
+    assert HotMemory.load(memory.attempts.dump()).attempts == memory.attempts
+    assert HotMemory.load("[1]") == HotMemory.load("no JSON") == HotMemory.load(None) == HotMemory()
+    again.forget_before(OPEN)
+    assert list(again.told["BTCUSDT"]) == [OPEN]
