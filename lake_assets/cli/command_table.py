@@ -76,6 +76,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("export", "commands_export", "Write minutes or longer bars of a range as files with certificates."),
         ("slice", "commands_export", "Write minutes or longer bars of a range as files with certificates."),
         ("materialize-duckdb", "commands_duckdb", "Write a DuckDB file with a view over all committed hours."),
+        (
+            "catalog",
+            "commands_catalog",
+            "Write the list of a table's committed files as Parquet, for Trino, ClickHouse, Spark and others.",
+        ),
         ("research-views", "commands_research", "Write the DuckDB file with the research views over all tables anew."),
         ("feed-1h", "commands_feed", "Append the newest closed hour to the 1H table, write its files."),
     ),

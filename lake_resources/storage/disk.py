@@ -52,7 +52,12 @@ def disk_full(what: str) -> DiskFull:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file in one step, its directory too where absent: a reader sees the old one or the new one.
+    """Write a text file in one step, as UTF-8, as `replace_bytes` does."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step, its directory too where absent: a reader sees the old one or the new one.
 
     Raises:
         DiskFull, StorageError: it cannot be written; the old one stays.
@@ -61,7 +66,7 @@ def replace_text(path: Path, text: str) -> None:
     with disk_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temp.write_text(text, encoding="utf-8")
+            temp.write_bytes(content)
             temp.replace(path)
         finally:
             temp.unlink(missing_ok=True)

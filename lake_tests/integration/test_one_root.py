@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home
+from lake_assets.local_stack import places
+from lake_assets.local_stack.places import PROJECT, SHIPPED, child_environment, dagster_home
 from lake_resources.settings import LakeSettings
 
 pytestmark = pytest.mark.slow
@@ -60,7 +62,7 @@ def test_every_path_that_a_child_is_told_is_absolute(tmp_path: Path, monkeypatch
     monkeypatch.chdir("/")
     child = LakeSettings()
     named = settings.model_dump(exclude_none=True)
-    assert {name: value for name, value in child.model_dump().items() if name in named} == named | {
+    assert {name: value for name, value in child.model_dump(exclude_none=True).items() if name in named} == named | {
         "ledger_url": f"sqlite:///{tmp_path / 'own.sqlite'}"
     }
     assert child.lake_root == tmp_path / "lake"
@@ -80,3 +82,22 @@ def test_only_the_projects_own_lake_has_its_instance_in_the_project(
     assert dagster_home(LakeSettings()) == tmp_path / "data" / "simulator" / "dagster_home"
     monkeypatch.chdir(PROJECT)
     assert dagster_home(LakeSettings()) == PROJECT / "dagster_home" / "simulator"
+
+
+def test_a_dagster_yaml_that_somebody_changed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = LakeSettings(_env_file=None, root=tmp_path / "lake", exchange="simulator")
+    own = dagster_home(settings) / "dagster.yaml"
+    shipped = (PROJECT / "dagster_home" / "dagster.yaml").read_bytes()
+    assert own.read_bytes() == shipped
+    assert hashlib.sha256(shipped).hexdigest() in SHIPPED, "add the hash of this version; the older ones stay"
+    own.write_text("storage:\n  postgres: {}\n", encoding="utf-8")
+    dagster_home(settings)
+    assert own.read_text(encoding="utf-8") == "storage:\n  postgres: {}\n"
+    own.unlink()
+    dagster_home(settings)
+    assert own.read_bytes() == shipped
+
+    own.write_text("telemetry: {}\n", encoding="utf-8")  # one that nobody changed, of a version before
+    monkeypatch.setattr(places, "SHIPPED", SHIPPED | {hashlib.sha256(own.read_bytes()).hexdigest()})
+    dagster_home(settings)
+    assert own.read_bytes() == shipped

@@ -18,7 +18,7 @@ from lake_assets.lake import open_lake
 from lake_assets.reading import load
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
-from lake_resources.errors import SettingsError
+from lake_resources.errors import NotYet, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_tests.support.spot_days import DAY, SYMBOL, keep_archive, klines, trades
 
@@ -102,3 +102,13 @@ def test_python_loads_a_table_by_what_it_is_called(root: Path) -> None:
     assert certificate.clean
     with pytest.raises(SettingsError, match="there is no table 'candles'"):
         load(SYMBOL, FIRST, FIRST + DAY, table="candles")
+
+
+def test_the_catalog_lists_the_files_of_the_table(root: Path) -> None:
+    (told,) = said("catalog", "export", "--table", "klines_1m")
+    assert told["path"] == str(root / "catalog" / "klines_1m.parquet")
+    (file,) = pl.read_parquet(told["path"]).iter_rows(named=True)
+    assert (file["symbol"], file["row_count"], file["start"]) == (SYMBOL, 1440, FIRST)
+    assert pl.read_parquet(root / file["path"], hive_partitioning=False).height == 1440
+    result = CliRunner().invoke(app, ["catalog", "export"])
+    assert isinstance(result.exception, NotYet)

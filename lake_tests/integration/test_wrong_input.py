@@ -51,6 +51,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "export": (*WINDOW, "--out", "slices"),
     "slice": (*WINDOW, "--out", "slices"),
     "materialize-duckdb": (),
+    "catalog": ("export",),
     "research-views": (),
     "feed-1h": (),
     "collect": ("--for", "1"),

@@ -27,6 +27,8 @@ from lake_resources.storage.ledger.tables import VERSION
 
 BUSY_TIMEOUT_MS = 60_000
 _WRITES = "lake_writes"
+_PRIMARY = 0xFF
+"""Bits of a SQLite error code that say its kind; those above say where it came from."""
 
 
 class LedgerEngine:
@@ -108,14 +110,15 @@ class LedgerEngine:
     def _translated(self, error: sa.exc.DBAPIError) -> StorageError:
         found = str(error.orig)
         shown = _shown(self.url)
-        if "disk is full" in found or "No space left" in found:
+        kind = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY
+        if kind == sqlite3.SQLITE_FULL:
             return disk_full(f"ledger {shown}")
-        if "database is locked" in found:
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return PartitionBusy(
                 f"ledger {shown}: another process kept it locked for {self._busy_ms / 1000:g} s",
                 remedy="Let the other process finish, then materialize the partition again",
             )
-        if "readonly database" in found:
+        if kind == sqlite3.SQLITE_READONLY:
             return StorageError(
                 f"ledger {shown}: it may be read here, not written", remedy="Write where the lake is writable"
             )

@@ -1,0 +1,77 @@
+"""The list of committed files that other engines register: by it alone they read just what the lake's reader reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import polars as pl
+import pytest
+
+from lake_resources.errors import StorageError
+from lake_resources.storage.commit import commit_partitions
+from lake_resources.storage.compaction import Period, compact
+from lake_resources.storage.file_list import FILE_SCHEMA, file_list
+from lake_resources.storage.hashing import file_hash
+from lake_resources.storage.reader import scan
+from lake_resources.storage.store import Store
+from lake_tests.support.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, lake
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A day that was compacted, an hour of it committed anew since, and two hours of the next day."""
+    found = lake(tmp_path)
+    hours = [at(hour) for hour in range(24)]
+    commit_partitions(found, SYMBOL, [candidate(hour) for hour in hours], clock=clock)
+    period = Period(SYMBOL, "day", DAY, at(24))
+    compact(found, period, found.ledger.partition_files(SYMBOL, DAY, at(24)), clock=clock)
+    commit_partitions(found, SYMBOL, [candidate(at(7), value=2.0), candidate(at(25), rows=58)], clock=clock)
+    yield found
+    found.close()
+
+
+def test_duckdb_reads_by_the_list_what_the_reader_reads(store: Store) -> None:
+    files = file_list(store, SYMBOL)
+    assert files.schema == FILE_SCHEMA
+    selects = [
+        f"SELECT * FROM read_parquet('{unquote(urlsplit(uri).path)}', hive_partitioning = false) "
+        f"WHERE timestamp >= TIMESTAMPTZ '{start}' AND timestamp < TIMESTAMPTZ '{end}'"
+        for uri, start, end in files.select("uri", "start", "end").iter_rows()
+    ]
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        found = connection.sql(" UNION ALL ".join(selects)).pl().cast(dict(SCHEMA))
+    read = scan(store, SYMBOL, DAY, DAY + timedelta(days=2), schema=SCHEMA).collect()
+    assert read.height == 24 * 60 + 58
+    assert found.sort("timestamp").equals(read.sort("timestamp"))
+    assert files["row_count"].sum() == read.height
+
+
+def test_each_file_is_told_with_its_hash_size_and_bounds(store: Store) -> None:
+    files = file_list(store, SYMBOL)
+    assert files.select("start", "partitions", "is_cut", "is_complete").rows() == [
+        (DAY, 7, True, True),
+        (at(7), 1, False, True),
+        (at(8), 16, True, True),
+        (at(25), 1, False, False),
+    ]
+    for row in files.iter_rows(named=True):
+        path = store.catalog.absolute(row["path"])
+        assert (file_hash(path), path.stat().st_size) == (row["sha256"], row["size_bytes"])
+        held = pl.read_parquet(path)["timestamp"]
+        inside = held.filter((held >= row["start"]) & (held < row["end"]))
+        assert (inside.min(), inside.max(), len(inside)) == (row["min_ts"], row["max_ts"], row["row_count"])
+
+
+def test_a_symbol_without_rows_has_an_empty_list(store: Store) -> None:
+    assert file_list(store, "ETHUSDT").equals(pl.DataFrame(schema=FILE_SCHEMA))
+
+
+def test_a_file_that_is_gone_is_told_instead_of_listed(store: Store) -> None:
+    store.catalog.partition_path(SYMBOL, at(25)).unlink()
+    with pytest.raises(StorageError, match=r"not on the disk.*lake audit"):
+        file_list(store, SYMBOL)
