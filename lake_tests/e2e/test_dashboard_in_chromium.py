@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from lake_tests.support.chromium import QUIET
 from lake_tests.support.holed_lake import holed_lake
@@ -68,6 +69,7 @@ def test_holes_are_seen_and_nothing_comes_from_outside(address: str) -> None:
         chart = page.frame_locator("iframe")
         chart.locator("body[data-bars='1380'][data-holes='60'][data-marked='1']").wait_for()
         assert chart.locator(".name").all_text_contents() == ["mark_price_close", "funding_rate", "oi_contracts"]
+        keeps_the_zoom(page)
         chart.locator("#charts").click(position={"x": 300, "y": 200})
         page.get_by_text("of 60 rows").first.wait_for()
         assert page.locator("a[href*='/minute?view=partitions'][href*='partition=2026-01-15']").count() == 1
@@ -86,6 +88,23 @@ def test_holes_are_seen_and_nothing_comes_from_outside(address: str) -> None:
         for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example", "Upgrade": "websocket"}):
             assert page.request.post(address, headers=headers).status == 403
         browser.close()
+
+
+def keeps_the_zoom(page: Page) -> None:
+    """What is looked at stays what it was when newer rows are drawn."""
+    (frame,) = (each for each in page.frames if each != page.main_frame)
+    first = int(datetime(2026, 1, 15, 10, tzinfo=UTC).timestamp())
+    scale = "charts[0].chart.timeScale()"
+    frame.wait_for_function("silent === null")
+    frame.evaluate(f"{scale}.setVisibleRange({{ from: {first}, to: {first + 7200} }})")
+    # The library applies a range with the next frame.
+    frame.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    frame.evaluate("draw({ meta: held.meta, view: shown, data: new Uint8Array(held.column.time.buffer) }, false)")
+    frame.wait_for_function("silent === null")
+    seen = frame.evaluate(f"{scale}.getVisibleRange()")
+    assert abs(seen["from"] - first) <= 120
+    assert abs(seen["to"] - first - 7200) <= 120
+    frame.evaluate(f"{scale}.fitContent()")
 
 
 def _local(url: str, address: str) -> bool:

@@ -5,7 +5,7 @@
 const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100, POINTS_PER_PIXEL = 2;
 const UP = "#26a69a", DOWN = "#ef5350";
 const told = document.getElementById("told"), place = document.getElementById("charts");
-let held = null, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = false;
+let held = null, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = null, looked = null;
 
 function send(type, values) {
   window.parent.postMessage({ isStreamlitMessage: true, type, ...values }, "*");
@@ -45,19 +45,13 @@ function build(names, dark) {
     label.className = "name";
     label.textContent = name;
     place.appendChild(label);
-    const chart = LightweightCharts.createChart(place, options(PANE_HEIGHT, dark));
+    const chart = LightweightCharts.createChart(
+      place, { ...options(PANE_HEIGHT, dark), handleScroll: false, handleScale: false });
     label.style.marginTop = "4px";
     charts.push({ chart, name, series: chart.addLineSeries({ lineWidth: 1 }) });
   }
-  let leading = false;
-  for (const one of charts) {
-    one.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
-      if (leading || !range) return;
-      leading = true;
-      for (const other of charts) if (other !== one) other.chart.timeScale().setVisibleLogicalRange(range);
-      leading = false;
-    });
-  }
+  // The price leads and the lines follow: ranges are applied a frame later, and charts that lead each other never rest.
+  main.timeScale().subscribeVisibleLogicalRangeChange(follow);
   main.subscribeCrosshairMove((at) => {
     const bar = at.seriesData ? at.seriesData.get(candles) : null;
     const prices = bar && bar.open !== undefined ? ` O ${bar.open} H ${bar.high} L ${bar.low} C ${bar.close}` : "";
@@ -69,6 +63,11 @@ function build(names, dark) {
     clearTimeout(timer);
     timer = setTimeout(() => look(range), QUIET_MS);
   });
+}
+
+function follow() {
+  const range = charts[0].chart.timeScale().getVisibleLogicalRange();
+  if (range) for (const one of charts.slice(1)) one.chart.timeScale().setVisibleLogicalRange(range);
 }
 
 // Columns of doubles, one after the other, as `chart_view` packs them.
@@ -154,34 +153,49 @@ function fill(merged) {
   document.body.dataset.marked = points.marked.length;
 }
 
+// What we change ourselves is no look of the reader; a range is applied with the next frame.
+function quiet() {
+  const turn = silent = {};
+  requestAnimationFrame(() => setTimeout(() => { if (silent === turn) silent = null; }, QUIET_MS));
+}
+
+// The range that is looked at, or null where that is all there was: then newer bars are to be seen too.
+function part(before, range) {
+  if (!range || !before || !before.meta.count) return null;
+  const { time } = before.column, length = before.merged * before.meta.step;
+  return range.from <= time[0] && range.to + length > time[time.length - 1] ? null : range;
+}
+
 // Closer looks draw more of the bars that are here; the server is asked for finer ones where there are any.
 function look(range) {
   const merged = merging((range.to - range.from) / held.meta.step);
   if (merged < held.merged || merged > 2 * held.merged) {
-    silent = true;
+    quiet();
     fill(merged);
     charts[0].chart.timeScale().setVisibleRange(range);
-    setTimeout(() => { silent = false; }, QUIET_MS);
   }
   answer({ from: range.from, to: range.to });
 }
 
 function draw(args, dark) {
-  const { meta, view } = args, names = meta.panes;
+  const { meta, view } = args, names = meta.panes, before = held;
   held = { meta, column: unpacked(args.data, meta.columns, meta.count), merged: 1 };
   const same = charts.length === names.length + 1 && names.every((name, at) => charts[at + 1].name === name);
   if (!same) build(names, dark);
-  const seen = same && view === shown ? charts[0].chart.timeScale().getVisibleRange() : null;
-  silent = true;
+  // While a picture is not settled its range is not yet the one that it was given.
+  if (!same || view !== shown) looked = null;
+  else if (!silent) looked = part(before, charts[0].chart.timeScale().getVisibleRange());
+  const seen = looked;
+  quiet();
   const lacking = meta.bands.reduce((sum, band) => sum + band.count, 0);
   fill(merging(seen ? (seen.to - seen.from) / meta.step : meta.count + lacking));
   if (seen) charts[0].chart.timeScale().setVisibleRange(seen);
   else charts[0].chart.timeScale().fitContent();
   shown = view;
-  setTimeout(() => { silent = false; }, QUIET_MS);
   send("streamlit:setFrameHeight", { height: PRICE_HEIGHT + names.length * PANE_HEIGHT + 8 });
   // Two frames later it is on the screen.
   requestAnimationFrame(() => requestAnimationFrame(() => {
+    follow();
     Object.assign(document.body.dataset, {
       bars: meta.count, holes: lacking, step: meta.step, panes: names.join(" "),
     });
