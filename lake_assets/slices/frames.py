@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 import polars as pl
@@ -22,7 +23,8 @@ from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.errors import MalformedAnswer, SettingsError, StorageError
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
-Fill = Literal["constant", "linear"]
+Fill = Literal["constant", "linear", "other"]
+_FILLED = ("open_time", "open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True)
@@ -96,21 +98,40 @@ def candles_of(slices: Slices, rows: Iterable[SliceRow], *, exact: bool = False)
 
 
 def synthetic_fills(
-    candles: pl.DataFrame, interval: str, policy: Fill, *, longest: int, unknown: tuple[datetime, ...] = ()
+    candles: pl.DataFrame,
+    interval: str,
+    policy: Fill,
+    *,
+    longest: int,
+    unknown: tuple[datetime, ...] = (),
+    other: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Made-up candles for gaps between real ones; the real ones are not in the frame.
 
     Args:
         candles: of `read_slices`.
         interval: their interval.
-        policy: `constant` repeats the close before the gap, `linear` draws a line to the open after it.
+        policy: `constant` repeats the close before the gap, `linear` draws a line to the open after it, `other` takes
+            the candles that another source has of the gap, and none where it has none.
         longest: gaps of more candles are left open.
         unknown: open times of which it is not known whether the exchange has them (`Coverage.unexplained`): a gap that
             holds one is left open.
+        other: of the policy `other`: candles of another source, e.g. of another market, by the same names.
 
     Returns:
-        `open_time, open, high, low, close, volume, is_synthetic`; volumes are 0, `is_synthetic` is true in every row.
+        `open_time, open, high, low, close, volume, is_synthetic`; volumes are 0 (with `other` those of its
+        source), `is_synthetic` is true in every row.
+
+    Raises:
+        SettingsError: the policy `other` without another source, or one with another policy.
     """
+    if (policy == "other") != (other is not None):
+        raise SettingsError("the policy `other` and another source belong together", remedy="Give both, or neither")
+    if other is not None:
+        gaps = _gaps(candles, interval, longest, unknown)
+        taken = other.filter(pl.col("open_time").is_in(pl.Series(gaps, dtype=KLINE_COLUMNS["open_time"]).implode()))
+        columns = [pl.col(name).cast(KLINE_COLUMNS[name]) for name in _FILLED]
+        return taken.unique("open_time").sort("open_time").select(*columns, is_synthetic=pl.lit(value=True))
     step = timedelta(milliseconds=interval_ms(interval))
     refused = set(unknown)
     rows = []
@@ -123,8 +144,19 @@ def synthetic_fills(
         for n, at in enumerate(gap, start=1):
             before, after = closes[index] + rise * (n - 1), closes[index] + rise * n
             rows.append((at, before, max(before, after), min(before, after), after, 0.0, True))
-    schema = {name: KLINE_COLUMNS[name] for name in ("open_time", "open", "high", "low", "close", "volume")}
+    schema = {name: KLINE_COLUMNS[name] for name in _FILLED}
     return pl.DataFrame(rows, schema={**schema, "is_synthetic": pl.Boolean()}, orient="row")
+
+
+def _gaps(candles: pl.DataFrame, interval: str, longest: int, unknown: tuple[datetime, ...]) -> list[datetime]:
+    """Open times of the gaps between real candles that may be filled."""
+    step, refused, times = timedelta(milliseconds=interval_ms(interval)), set(unknown), candles["open_time"].to_list()
+    found: list[datetime] = []
+    for before, after in pairwise(times):
+        gap = [before + n * step for n in range(1, (after - before) // step)]
+        if len(gap) <= longest and not refused.intersection(gap):
+            found += gap
+    return found
 
 
 def _candles(slices: Slices, row: SliceRow, exact: bool) -> pl.DataFrame:

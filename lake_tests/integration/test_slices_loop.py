@@ -24,7 +24,7 @@ from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.loop import Round
 from lake_assets.slices.manifest import directory, read_manifest
 from lake_assets.slices.server import open_slices, run_once
-from lake_resources.errors import PartitionBusy, StorageError
+from lake_resources.errors import PartitionBusy, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -249,6 +249,18 @@ def test_fills_are_a_frame_of_their_own_and_never_cross_what_is_not_known(bench:
         assert synthetic_fills(frame, "1m", policy, longest=2).is_empty()
     before = frame.filter(pl.col("open_time") < hole)["close"][-1]
     assert synthetic_fills(frame, "1m", "constant", longest=3)["close"].to_list() == [before] * 3
+    lacking = list(coverage.unexplained)
+    elsewhere = frame.head(3).with_columns(open_time=pl.Series(lacking, dtype=frame.schema["open_time"]))
+    other = synthetic_fills(frame, "1m", "other", longest=3, other=pl.concat([frame, elsewhere[:2]]))
+    assert other["open_time"].to_list() == lacking[:2], "what the other source lacks stays open"
+    assert other["close"].to_list() == frame["close"][:2].to_list()
+    assert (other.columns[-1], other["is_synthetic"].all()) == ("is_synthetic", True)
+    unknown = coverage.unexplained
+    assert synthetic_fills(frame, "1m", "other", longest=3, unknown=unknown, other=elsewhere).is_empty()
+    with pytest.raises(SettingsError, match="belong together"):
+        synthetic_fills(frame, "1m", "other", longest=3)
+    with pytest.raises(SettingsError, match="belong together"):
+        synthetic_fills(frame, "1m", "linear", longest=3, other=elsewhere)
 
 
 def test_sealed_slices_are_packed_with_their_bytes_and_read_as_before(
