@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo import demo_windows
+from lake_assets.cli.main import app
 from lake_assets.dagster_names import archive_key, hour_key
 from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
@@ -25,12 +27,13 @@ from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port, wait_until
 
 
-@dataclass(frozen=True)
+@dataclass
 class Journey:
     """What a user has in front of him.
 
     Attributes:
         day: a published day, whose archives and hours `day_backfill` is at work on since the stack came up.
+        klines: what `lake backfill-klines` said then, which launched days of candles.
     """
 
     settings: LakeSettings
@@ -39,6 +42,16 @@ class Journey:
     lake: Lake
     day: datetime
     day_backfill: str
+    klines: Result | None = None
+
+    def run(self, *arguments: str) -> Result:
+        """A command of `lake` on the lake of this stack."""
+        given = self.settings
+        values = {
+            "ROOT": given.root, "SYMBOLS": ",".join(given.symbols), "SPOT_SYMBOLS": SPOT_SYMBOL,
+            "SIMULATOR_PORT": given.simulator_port, "WEBSERVER_PORT": given.webserver_port,
+        }  # fmt: skip
+        return CliRunner().invoke(app, arguments, env={f"LAKE_{name}": str(value) for name, value in values.items()})
 
     def wait(self, what: str, ready: Callable[[], object], *, seconds: float = 300) -> None:
         """Until `ready()` is true; the time is for machines with other work, no test depends on less of it."""
@@ -50,7 +63,9 @@ class Journey:
         wait_until(ready, what, seconds=seconds, every_s=0.5, meanwhile=meanwhile)
 
 
-_LAST = ("test_backfill_over_graphql", "test_hot_band")
+SPOT_SYMBOL = "SOLUSDT"
+KLINES_ASKED = ("--lookback-days", "3", "--interval", "1m")
+_LAST = ("test_backfill_over_graphql", "test_klines_journey", "test_hot_band")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,6 +100,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory, started_once: Callable[[st
         root=tmp_path_factory.mktemp("lake"),
         exchange="simulator",
         symbols=("BTCUSDT",),
+        spot_symbols=(SPOT_SYMBOL,),
         simulator_port=free_port(),
         webserver_port=free_port(),
         # The hot band runs as it does for a user; these two would fill what other journeys leave out on purpose.
@@ -97,6 +113,8 @@ def journey(tmp_path_factory: pytest.TempPathFactory, started_once: Callable[[st
         day, _ = demo_windows(now)
         hours = (minute_key("BTCUSDT").path, hour_key(day), hour_key(day + timedelta(hours=23)))
         backfill = api.launch_backfill([*archive_ranges(settings, day, now), hours], title="e2e")
-        yield Journey(settings, stack, api, lake, day, backfill)
+        started = Journey(settings, stack, api, lake, day, backfill)
+        started.klines = started.run("backfill-klines", *KLINES_ASKED, "--no-follow")
+        yield started
         api.close()
         lake.close()
