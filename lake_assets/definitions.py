@@ -40,7 +40,10 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     reports = [
         asset
         for symbol in settings.symbols
-        for asset in (*build_quality_assets(symbol), build_report_card_asset(symbol, settings))
+        for asset in (
+            *build_quality_assets(symbol, settings.testing.labelled),
+            build_report_card_asset(symbol, settings),
+        )
     ]
     raw = [
         build_kline_slices_asset(symbol, interval, settings)

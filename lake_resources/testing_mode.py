@@ -16,6 +16,8 @@ from lake_resources.errors import SettingsError
 if TYPE_CHECKING:
     from lake_resources.settings import LakeSettings
 
+TEST_LABEL = "MODE: TEST"
+"""Stands in every report of a platform in testing mode."""
 BELOW = "test"
 """Directory of the testing root below the lake's own."""
 _SPEED = 30
@@ -54,6 +56,11 @@ class CompressedTimes(BaseModel):
     def changed(self) -> frozenset[str]:
         """Names of the settings whose value testing mode decides."""
         return frozenset({*_PLACES, *_PORTS, *_DECIDED})
+
+    def labelled(self, page: str) -> str:
+        """A page of Markdown with the label of testing mode below its heading; as it is outside of that mode."""
+        heading, _, rest = page.partition("\n")
+        return f"{heading}\n\n{TEST_LABEL}\n{rest}" if self.enabled else page
 
     def changes(self, settings: LakeSettings) -> dict[str, Any]:
         """The settings that testing mode has in place of others, by name; none where it is off or was applied before.

@@ -35,6 +35,8 @@ from lake_resources.instants import parse_end, parse_minute
 GROUP = "quality"
 _SHOWN = 200
 _RULE_DAYS = 31
+Labelled = Callable[[str], str]
+"""What is made of a page before it is shown."""
 _SAMPLED_HOURS = 24
 _JUDGED_HOURS = 31 * 24
 """Hours of a lake of before that one audit judges, the newest first."""
@@ -66,9 +68,9 @@ def report_key(symbol: str, report: str) -> dg.AssetKey:
     return dg.AssetKey([GROUP, symbol_name(symbol), report])
 
 
-def build_quality_assets(symbol: str) -> list[dg.AssetsDefinition]:
-    """The three reports of a symbol."""
-    return [_audit(symbol), _rules(symbol), _parity(symbol)]
+def build_quality_assets(symbol: str, labelled: Labelled = str) -> list[dg.AssetsDefinition]:
+    """The three reports of a symbol; `labelled` says of a page whose it is."""
+    return [_audit(symbol), _rules(symbol, labelled), _parity(symbol)]
 
 
 def _report(
@@ -138,7 +140,7 @@ def _audit(symbol: str) -> dg.AssetsDefinition:
     return audit
 
 
-def _rules(symbol: str) -> dg.AssetsDefinition:
+def _rules(symbol: str, labelled: Labelled) -> dg.AssetsDefinition:
     text = (
         f"The rulepack R1 to R7 over the minutes of {symbol}, as the page of `lake validate-rules --report`: summary, "
         "top offenders, and PASS, INVESTIGATE or FAIL. Without run config the last 31 days."
@@ -155,7 +157,7 @@ def _rules(symbol: str) -> dg.AssetsDefinition:
         if start >= end:
             raise SettingsError(f"the window {start} to {end} is empty", remedy="Give another start or end")
         found = check_bars(opened, symbol, start, end)
-        page = render([found], timeframe="1m", source="bars", generated=now)
+        page = labelled(render([found], timeframe="1m", source="bars", generated=now))
         counts = {rule.rule: rule.violations for rule in found.rules}
         metadata = {"report": dg.MetadataValue.md(page), "verdict": found.verdict, "rows": found.rows} | counts
         numbers = {"verdict": found.verdict, "rows": found.rows} | counts

@@ -47,7 +47,7 @@ def build_report_card_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDef
         opened = lake.open()
         month = datetime.fromisoformat(context.partition_key).replace(tzinfo=UTC)
         found = report_card(opened.store, symbol, month, now=opened.clock(), lag_minutes=opened.safety_lag_minutes)
-        path = write_report_card(opened.catalog, found)
+        path = write_report_card(opened.catalog, found, settings.testing.labelled)
         opened.close()
         image = "data:image/png;base64," + base64.b64encode(picture(found)).decode()
         facts = found.certificate
@@ -59,7 +59,7 @@ def build_report_card_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDef
                 "present_minutes": facts.present_rows,
                 "unexplained_minutes": facts.unexplained_rows,
                 "revised_values": facts.revised_values,
-                "report": dg.MetadataValue.md(render(found, image)),
+                "report": dg.MetadataValue.md(settings.testing.labelled(render(found, image))),
                 "dagster/uri": dg.MetadataValue.path(str(path)),
             }
         )

@@ -18,9 +18,7 @@ from lake_assets.automation.health import (
     transforming,
 )
 from lake_assets.automation.platform import Facts, HoleFacts, MacroFacts, ScheduleFacts, SensorFacts, SpotFacts
-
-TEST_LABEL = "MODE: TEST"
-"""Stands in every report of a platform in testing mode."""
+from lake_resources.testing_mode import TEST_LABEL
 
 
 def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from lake_assets.at_rest import open_at_rest
-from lake_assets.automation.health_page import TEST_LABEL
 from lake_assets.cli.options import AsJson, settings_for
 from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.quality.final_validation import judge_root, nothing_there, verdict
 from lake_assets.watchdog.last_words import last_words
 from lake_resources.clock import system_clock
+from lake_resources.testing_mode import TEST_LABEL
 
 app = typer.Typer()
 

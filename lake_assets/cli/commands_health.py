@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lake_assets.automation.health_page import TEST_LABEL, heartbeat, told_parts
+from lake_assets.automation.health_page import heartbeat, told_parts
 from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.local_stack.places import dagster_home
 from lake_assets.watchdog.heartbeat import look
@@ -18,6 +18,7 @@ from lake_resources.clock import system_clock
 from lake_resources.secrets import masked
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.root import require_lake
+from lake_resources.testing_mode import TEST_LABEL
 
 app = typer.Typer()
 

@@ -77,7 +77,7 @@ def validate_rules(
     verdict = overall(results)
     if report is not None:
         page = render(results, timeframe=tf or own, source=str(file or source), generated=system_clock())
-        replace_text(report, page)
+        replace_text(report, settings.testing.labelled(page))
     if as_json:
         show_json([_json(result) for result in results])
     else:

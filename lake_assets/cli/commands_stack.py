@@ -23,6 +23,7 @@ from lake_assets.local_stack.systemd import unit_files
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat
 from lake_resources.clock import system_clock
 from lake_resources.settings import LakeSettings
+from lake_resources.testing_mode import TEST_LABEL
 
 app = typer.Typer()
 
@@ -63,7 +64,7 @@ def up(
         if settings.testing.enabled:
             from lake_assets.local_stack.compressed_run import BuildCycles, problems_told  # with Dagster
 
-            console.print("MODE: TEST")
+            console.print(TEST_LABEL)
             api = DagsterApi(stack.address, token=settings.web_token)
             cycles = BuildCycles(settings, api, started=started, say=console.print)
             meanwhile, launched, warnings = cycles.tick, cycles.launched, cycles.troubles

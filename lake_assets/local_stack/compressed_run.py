@@ -24,6 +24,7 @@ from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import floor_hour
+from lake_resources.testing_mode import TEST_LABEL
 
 CYCLE = "cycle"
 """Kind of automation of these builds, as their runs are tagged."""
@@ -111,7 +112,7 @@ class RunSummary:
     def text(self) -> str:
         """The summary block."""
         lines = [
-            "MODE: TEST",
+            TEST_LABEL,
             _BAR,
             "TEST COMPLETE",
             _BAR,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -203,14 +203,20 @@ def picture(card: ReportCard) -> bytes:
     return buffer.getvalue()
 
 
-def write_report_card(catalog: Catalog, card: ReportCard) -> Path:
-    """Write page and picture below the lake's root, each whole or not at all; returns the page's path."""
+def write_report_card(catalog: Catalog, card: ReportCard, labelled: Callable[[str], str] = lambda page: page) -> Path:
+    """Write page and picture below the lake's root, each whole or not at all; returns the page's path.
+
+    Args:
+        catalog: of the lake.
+        card: what is on the page.
+        labelled: what is made of the page before it is written.
+    """
     found = card.certificate
     path = catalog.report_path(found.symbol, found.start)
     beside = path.with_suffix(".png")
     with disk_errors(f"report {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for target, content in ((beside, picture(card)), (path, render(card, beside.name).encode())):
+        for target, content in ((beside, picture(card)), (path, labelled(render(card, beside.name)).encode())):
             temp = target.with_name(f".{uuid4().hex}")
             try:
                 temp.write_bytes(content)

@@ -8,6 +8,7 @@ that process dies between sending and noting it.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from lake_resources.storage.catalog import LakePaths
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.tables import METADATA, UtcText
 from lake_resources.storage.locks import writer_lock
+from lake_resources.testing_mode import TEST_LABEL
 
 OUTBOX = sa.Table(
     "outbox",
@@ -41,12 +43,14 @@ class Outbox(LedgerEngine):
         ledger_url: SQLAlchemy URL of the ledger.
         webhook_url: of the receiver; without one nothing is kept.
         lock_path: lock of the process that delivers.
+        mark: stands before the subject of each message.
     """
 
-    def __init__(self, ledger_url: str, webhook_url: str, lock_path: Path) -> None:
+    def __init__(self, ledger_url: str, webhook_url: str, lock_path: Path, mark: str = "") -> None:
         super().__init__(ledger_url)
         self._webhook_url = webhook_url
         self._lock_path = lock_path
+        self._mark = mark
 
     def post(self, *alerts: Alert) -> str:
         """Keep messages and deliver what can be delivered.
@@ -59,6 +63,7 @@ class Outbox(LedgerEngine):
         """
         if not self._webhook_url or not alerts:
             return ""
+        alerts = tuple(replace(each, subject=f"{self._mark}{each.subject}") for each in alerts)
         try:
             self._put(alerts)
         except StorageError:
@@ -108,4 +113,5 @@ class Outbox(LedgerEngine):
 def open_outbox(settings: LakeSettings) -> Outbox:
     """The outbox of a lake."""
     lock = LakePaths(settings.lake_root).outbox_lock_path
-    return Outbox(settings.resolved_ledger_url, settings.webhook_url, lock)
+    mark = f"{TEST_LABEL}: " if settings.testing.enabled else ""
+    return Outbox(settings.resolved_ledger_url, settings.webhook_url, lock, mark)

@@ -140,6 +140,19 @@ def test_a_second_interrupt_kills_at_once(stack: Stack, monkeypatch: pytest.Monk
     assert stack.processes["daemon"].returncode == -signal.SIGKILL
 
 
+def test_all_processes_share_one_deadline_below_ten_seconds(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module._STOP_S <= 9, "and the killing of what is left"
+    monkeypatch.setattr(module, "_STOP_S", 0.5)
+    names = ["collector", "daemon", "webserver"]
+    for name in names:
+        stack.start(name, _DEAF, dict(os.environ))
+    for name in names:
+        log = stack.logs / f"{name}.log"
+        stack.wait_for(name, lambda log=log: log.read_text().startswith("1"), timeout_s=120)  # type: ignore[misc]
+    stack.stop()
+    assert [stack.processes[name].returncode for name in names] == [-signal.SIGKILL] * 3
+
+
 def test_a_second_platform_of_a_lake_is_refused_on_other_ports_too(tmp_path: Path) -> None:
     given: dict[str, Any] = {"_env_file": None}
     settings = LakeSettings(root=tmp_path, exchange="binance", webserver_port=free_port(), **given)

@@ -11,6 +11,7 @@ TESTS = Path(__file__).resolve().parents[1]
 PAGES = {
     "spot.md": [*(f"C-{number:02}" for number in (*range(2, 14), 26, 27)), "A-16", "A-17", "A-19", "A-20", "A-22"],
     "research.md": ["C-21", "C-22", "C-23", "C-24", "C-28"],
+    "operations.md": [f"C-{number}" for number in range(14, 21)],
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from lake_assets.local_stack.places import child_environment, dagster_home
 from lake_resources.config_file import read_config
 from lake_resources.config_origin import BY_TESTING, config_lines
 from lake_resources.errors import SettingsError
+from lake_resources.messages.alerts import Alert
+from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
+from lake_tests.support.receiver import receiver
 
 TESTING = {"enabled": True}
 
@@ -107,3 +111,19 @@ def test_both_files_switch_it_on(directory: Path) -> None:
     read = read_config(None, frozenset(LakeSettings.model_fields))
     assert "testing.macro_transform_interval_min" in read.unused
     assert LakeSettings().lake_root == directory / "apart"
+
+
+def test_every_page_carries_the_label_below_its_heading(tmp_path: Path) -> None:
+    page = "# Heading\n\ntext\n"
+    assert LakeSettings(root=tmp_path).testing.labelled(page) == page
+    compressed = LakeSettings(root=tmp_path, testing=TESTING).testing
+    assert compressed.labelled(page) == "# Heading\n\nMODE: TEST\n\ntext\n"
+
+
+def test_messages_to_people_carry_it_too(tmp_path: Path) -> None:
+    with receiver() as hook:
+        settings = LakeSettings(root=tmp_path, webhook_url=hook.url, testing=TESTING)
+        outbox = open_outbox(settings)
+        assert outbox.post(Alert("unhealthy", "1 problem", "it rains", datetime(2026, 11, 18, tzinfo=UTC))) == ""
+        outbox.close()
+    assert [body["subject"] for body in hook.bodies] == ["MODE: TEST: 1 problem"]
