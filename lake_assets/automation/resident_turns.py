@@ -13,7 +13,7 @@ WAKE_AFTER = timedelta(seconds=1)
 """After the end of a minute: then its rows are about to come from the collector, and the exchange has closed it."""
 AGAIN_AFTER = timedelta(seconds=2)
 """A turn that left a closed minute out is followed by another one so soon."""
-HEARD_BY = timedelta(seconds=3)
+HEARD_BY = timedelta(seconds=4)
 """After the end of a minute its live rows are waited for no longer: without them it is built from what REST says."""
 LISTENING_WITHIN = 2 * MINUTE
 """A symbol that the collector has not heard for so long is not waited for."""

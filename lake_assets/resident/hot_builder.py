@@ -69,7 +69,7 @@ class HotBuilder:
         """Build what is due now, the open hours first; returns when nothing is due any more, or a minute has closed.
 
         Args:
-            wait: for live rows of the minute that closed last, for up to three seconds after its end.
+            wait: for live rows of the minute that closed last, for up to four seconds after its end.
         """
         done = Turn()
         for table, symbols in resident_tables(self.settings):

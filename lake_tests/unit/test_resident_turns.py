@@ -40,7 +40,8 @@ def test_it_looks_a_second_after_each_minute_and_sooner_where_it_is_behind(now, 
     [
         (after(-120), after(1), True),
         (after(-60), after(1), False),  # it is there
-        (after(-120), after(3), False),  # REST says it without
+        (after(-120), after(3.9), True),
+        (after(-120), after(4), False),  # REST says it without
         (after(-180), after(1), True),
         (after(-240), after(1), False),  # the collector hears nothing of it
         (None, after(1), False),

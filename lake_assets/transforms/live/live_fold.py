@@ -39,8 +39,8 @@ MARKET_SILENCE_MS = 5_000
 PUBLIC_SILENCE_MS = 15_000
 BOOK_TICKER_SILENCE_MS = 60_000
 """The best prices of a quiet symbol may rest; depth that flows meanwhile says nothing about them."""
-CLOSE_AFTER_MS = 6_000
-"""A minute is closed when the symbol's event time is this far behind its end."""
+CLOSE_AFTER_MS = 2_000
+"""A minute is closed when the symbol's event time is this far beyond its end; a later frame makes it stale."""
 LOOK_AROUND_MINUTES = 1
 """Records of so many minutes before and after a window can change its rows."""
 
