@@ -29,10 +29,11 @@ from lake_resources.storage.ledger.ledger import Partition
 
 Range = tuple[Sequence[str], str, str]
 _SAME = {
-    "open": "open", "high": "high", "low": "low", "close": "close", "volume_base": "volume",
-    "volume_quote": "quote_volume", "trade_count": "trades", "taker_buy_base": "taker_base_vol",
-    "taker_buy_quote": "taker_quote_vol",
-}  # fmt: skip
+    ours.name: theirs.name
+    for ours in SPOT_BARS_1S.columns
+    for theirs in SPOT_KLINES["1m"].columns
+    if ours.wire and ours.wire == theirs.wire and ours.name != SPOT_BARS_1S.layout.time_column
+}
 """Columns of seconds, and those of klines that say the same."""
 
 
@@ -99,7 +100,8 @@ def print_spot(settings: LakeSettings, lake: LakeAtRest, day: datetime, today: d
     ]
     compared, differing = _folded(rows)
     minutes, other = _minutes(settings, symbol, day)
-    heard = scan(SPOT_BARS_1S, symbol, today, now, ["has_quotes", "has_trades"], settings=settings).collect()
+    seen = scan(SPOT_BARS_1S, symbol, today, now, settings=settings)
+    heard = seen.select("has_quotes", "has_trades").collect()
     console.print(
         f"the fold of single trades against the exchange's seconds: {compared:,} compared, {differing} differ"
     )
