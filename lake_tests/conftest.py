@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import compileall
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from xdist.scheduler import LoadFileScheduling
 # A test has the spot market where it asks for it: three more symbols would be three more of everything elsewhere.
 os.environ.setdefault("LAKE_SPOT_SYMBOLS", "")
 os.environ.setdefault("LAKE_MACRO_TICKERS", "")
+
+# A script that starts the suite in the background has it ignore SIGINT, and Dagster then SIGTERM: each run would
+# wait a minute for processes that do not end.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data"
 _PACKAGES = [Path(__file__).resolve().parents[1] / name for name in ("lake_assets", "lake_resources")]

@@ -40,7 +40,7 @@ def exchange() -> SimulatorServer:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("hours", [24, pytest.param(200, marks=pytest.mark.long)])
 def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_path: Path, hours: int) -> None:
     with exchange() as sim:
@@ -63,7 +63,7 @@ def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.long)])
 def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Path, kills: int) -> None:
     with exchange() as sim:

@@ -13,7 +13,7 @@ from lake_tests.bench.year.planted import END, SHORTEST_DAYS, Span, Stage, plant
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_three_weeks_with_planted_defects(tmp_path: Path) -> None:
     with journey(Span(SHORTEST_DAYS), tmp_path, print) as made:
         made.run()

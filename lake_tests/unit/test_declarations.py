@@ -23,7 +23,7 @@ BAR_WORDS = {"timestamp", "symbol"} | {
 }
 """The words for the parts of any bar, also of bars that are no table of the lake: tables of klines keep them."""
 OTHERS = ("audit/bar_files.py", "live/raw_lines.py", "exports/other_programs.py", "dashboard/chart_page.py")
-"""Files of strangers are read, and written for them, by the words that strangers use; a page chooses what it opens with."""
+"""Files of strangers are read, and written for them, by the words that they use; a page chooses what it opens with."""
 
 
 def modules() -> list[tuple[str, ast.Module]]:
