@@ -93,6 +93,7 @@ def test_holes_are_seen_and_nothing_comes_from_outside(address: str) -> None:
 def keeps_the_zoom(page: Page) -> None:
     """What is looked at stays what it was when newer rows are drawn."""
     (frame,) = (each for each in page.frames if each != page.main_frame)
+    assert frame.evaluate("charts[1].lines.length") == 3, "two pieces, the hole between them, and the axis"
     first = int(datetime(2026, 1, 15, 10, tzinfo=UTC).timestamp())
     scale = "charts[0].chart.timeScale()"
     frame.wait_for_function("silent === null")

@@ -2,8 +2,8 @@
 // Tells Streamlit which bar was clicked and which window is looked at. Loads nothing from outside.
 "use strict";
 
-const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100, POINTS_PER_PIXEL = 2;
-const UP = "#26a69a", DOWN = "#ef5350";
+const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100, POINTS_PER_PIXEL = 2, MOST_PIECES = 50;
+const UP = "#26a69a", DOWN = "#ef5350", LINE = "#2196f3";
 const told = document.getElementById("told"), place = document.getElementById("charts");
 let held = null, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = null, looked = null;
 
@@ -48,7 +48,7 @@ function build(names, dark) {
     const chart = LightweightCharts.createChart(
       place, { ...options(PANE_HEIGHT, dark), handleScroll: false, handleScale: false });
     label.style.marginTop = "4px";
-    charts.push({ chart, name, series: chart.addLineSeries({ lineWidth: 1 }) });
+    charts.push({ chart, name, lines: [] });
   }
   // The price leads and the lines follow: ranges are applied a frame later, and charts that lead each other never rest.
   main.timeScale().subscribeVisibleLogicalRangeChange(follow);
@@ -126,17 +126,32 @@ function pointsOf(merged) {
   return found;
 }
 
-// The points of a line with the bars that nobody has between them: the axis keeps their place, and the line is broken.
-function withGaps(points, gaps) {
-  const found = [];
-  let gap = 0;
-  for (const point of points) {
-    while (gap < gaps.length && gaps[gap].time < point.time) found.push({ time: gaps[gap++].time });
-    if (gap < gaps.length && gaps[gap].time === point.time) gap += 1;
-    found.push(point);
+// A line of its own for each piece without a break, for a line is drawn across points that have no value. Where there are
+// more breaks than can be seen the last piece has all that is left. The axis keeps the place of bars that nobody has.
+function drawLine(one, points, gaps) {
+  for (const series of one.lines) one.chart.removeSeries(series);
+  const known = points.filter((point) => point.value !== undefined), pieces = [];
+  const lacking = [...gaps.map(({ time }) => time), ...points.filter((point) => point.value === undefined)
+    .map(({ time }) => time)].sort((a, b) => a - b);
+  let gap = 0, broken = true;
+  for (const point of known) {
+    while (gap < lacking.length && lacking[gap] < point.time) { gap += 1; broken = true; }
+    if (broken && pieces.length < MOST_PIECES) pieces.push([]);
+    pieces[pieces.length - 1].push(point);
+    broken = false;
   }
-  while (gap < gaps.length) found.push({ time: gaps[gap++].time });
-  return found;
+  const small = known.length && known.every(({ value }) => Math.abs(value) < 1);
+  const priceFormat = { type: "price", precision: small ? 6 : 2, minMove: small ? 1e-6 : 0.01 };
+  one.lines = pieces.map((piece) => {
+    const series = one.chart.addLineSeries({ lineWidth: 1, priceLineVisible: false, color: LINE, priceFormat,
+      lastValueVisible: piece === pieces[pieces.length - 1] });
+    series.setData(piece);
+    return series;
+  });
+  const axis = one.chart.addLineSeries({ visible: false });
+  const places = new Set([...points.map(({ time }) => time), ...gaps.map(({ time }) => time)]);
+  axis.setData([...places].sort((a, b) => a - b).map((time) => ({ time })));
+  one.lines.push(axis);
 }
 
 function fill(merged) {
@@ -148,7 +163,7 @@ function fill(merged) {
   holes.setData(points.gaps);
   // Many in a row would hide the bars, which have the colour of the mark anyway.
   candles.setMarkers(points.marked.length > MOST_MARKS ? [] : points.marked);
-  charts.slice(1).forEach((one, pane) => one.series.setData(withGaps(points.lines[pane], points.gaps)));
+  charts.slice(1).forEach((one, pane) => drawLine(one, points.lines[pane], points.gaps));
   document.body.dataset.points = points.bars.length;
   document.body.dataset.marked = points.marked.length;
 }
