@@ -73,10 +73,10 @@ def up(
         except KeyboardInterrupt:
             console.print("stopping ...")
         finally:
+            ended = system_clock()
             if settings.testing.enabled:
                 warnings += problems_told(heartbeat_path(settings))
-    ended = system_clock()
-    last_heartbeat(settings, started=started, now=ended)
+    last_heartbeat(settings, started=started, now=system_clock())
     if settings.testing.enabled:
         _print_summary(settings, started, ended, launched, warnings)
 

@@ -142,7 +142,8 @@ def summarize(
         root: of testing mode.
         instance: Dagster's storage of this root.
         cycles: ids of the backfills of `BuildCycles`.
-        started, ended: of the platform, UTC.
+        started: of the platform, UTC.
+        ended: when it was told to end, UTC; a run that broke off from then on was ended with it, and did not fail.
         warnings: what is known to be wrong besides runs that failed.
     """
     runs = instance.get_run_records(dg.RunsFilter(created_after=started))
@@ -151,7 +152,7 @@ def summarize(
     failed = [
         f"run {each.dagster_run.run_id[:8]} of {each.dagster_run.job_name} failed"
         for each in runs
-        if each.dagster_run.status == dg.DagsterRunStatus.FAILURE
+        if each.dagster_run.status == dg.DagsterRunStatus.FAILURE and (each.end_time or 0.0) < ended.timestamp()
     ]
     backfills = [instance.get_backfill(each) for each in cycles]
     return RunSummary(

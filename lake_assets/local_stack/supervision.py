@@ -22,7 +22,7 @@ from typing import Self
 from lake_assets.local_stack.places import PROJECT
 from lake_resources.errors import LakeError
 
-_STOP_S = 8.0
+_STOP_S = 7.0
 """All processes together are given so long to end by themselves; with the killing of the rest it stays below 10 s."""
 _LOG_END_BYTES, _PR_SET_PDEATHSIG = 1500, 1
 _RESTART_FIRST_S, _RESTART_MAX_S = 2.0, 60.0
