@@ -260,6 +260,9 @@ def _others(root: Path, named: Container[str]) -> Iterator[Path]:
     """Files of the root that the ledger does not name: live rows, the collector's records, slices, reports, views."""
     for folder, directories, names in os.walk(root):
         at = Path(folder)
+        if at != root and EXCHANGE_FILE in names:  # another lake's root, such as that of testing mode
+            directories.clear()
+            continue
         if at == root:
             directories[:] = [name for name in directories if name not in _LEFT_BEHIND and not name.startswith(".")]
         for name in names:

@@ -223,6 +223,23 @@ def test_nothing_of_the_lakes_own_root_is_written(
     assert final.stdout.startswith("MODE: TEST\nPASS um_minute BTCUSDT, 57 rows\n")
     assert json.loads(heartbeat_path(settings).read_text())["mode"] == "TEST"
     assert held(production) == before
+    monkeypatch.delenv("LAKE_LEDGER_URL")
+    copied = CliRunner().invoke(app, ["backup", str(tmp_path / "copy")])
+    assert copied.exit_code == 0
+    assert (tmp_path / "copy" / "ledger.sqlite").is_file()
+    assert not (tmp_path / "copy" / "test").exists(), "a root inside is another lake"
+
+
+def test_a_lake_can_begin_where_its_testing_root_lies_already(
+    production: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    production.rename(fresh / "test")
+    monkeypatch.setenv("LAKE_ROOT", str(fresh))
+    begun = CliRunner().invoke(app, ["init-state"])
+    assert begun.exit_code == 0, begun.exception
+    assert (fresh / "ledger.sqlite").is_file()
 
 
 def test_final_validation_fails_on_no_data_and_on_damage(production: Path) -> None:

@@ -56,8 +56,10 @@ def _known_files(root: Path) -> Iterator[Path]:
     with disk_errors(f"read {root}"):
         tops = [path for path in root.iterdir() if path.is_dir() and path.name not in _WITHOUT_ROWS]
         for top in sorted(top for top in tops if not top.name.startswith(".")):
-            for folder, _, names in os.walk(top):
-                if "/symbol=" in folder:
+            for folder, directories, names in os.walk(top):
+                if EXCHANGE_FILE in names:  # another lake's root, such as that of testing mode
+                    directories.clear()
+                elif "/symbol=" in folder:
                     yield from (Path(folder, name) for name in names if name.endswith(".parquet"))
 
 
