@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lake_assets.inputs.disputes import compare_answers
+from lake_assets.inputs.doubted_hours import unlike_their_trades
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.raw_rows import between, read_raw, reading_raw
 from lake_assets.inputs.rest_answers import Asked, capture_hours, kept_slices, reachable
@@ -240,7 +241,8 @@ def find_sources(
     lacking, reached = _lacking(symbol, archived, before, wanted, now)
     parities = _parities(lake, archived, held, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
-    doubtful = lacking.keys() | differing.keys()
+    unlike = unlike_their_trades(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
+    doubtful = lacking.keys() | differing.keys() | unlike.keys()
     ask = [
         hour
         for hour in wanted
@@ -254,6 +256,8 @@ def find_sources(
     asked = ask_rest(lake, symbol, use, ask, now, held.captures, report)
     chosen = before
     if asked.kept:
+        new = {hour for hour, each in asked.kept.items() if _says_other(each, held.captures.get(hour))}
+        unlike = {hour: text for hour, text in unlike.items() if hour not in new}
         held = Held(held.archives, {**held.captures, **asked.kept})
         chosen = _chosen(lake, archived, held, wanted, now)
         lacking, reached = _lacking(symbol, archived, chosen, wanted, now)
@@ -263,8 +267,8 @@ def find_sources(
         hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
     }
     # What differs is asked for again like what lacks rows, as long as REST has it.
-    in_dispute = {hour: text for hour, text in differing.items() if reachable(lake, use, hour, now)}
-    untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (in_dispute | lacking).items() if hour not in absent}
+    unsettled = {hour: text for hour, text in (unlike | differing).items() if reachable(lake, use, hour, now)}
+    untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (unsettled | lacking).items() if hour not in absent}
     told = Asked(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
     named = [hour for hour in wanted if hour in hours or hour in untold]
     tell_missing(lake, symbol, use, named, {**absent, **untold}, told, now)
@@ -273,6 +277,10 @@ def find_sources(
     doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
     disputes = {hour: (held.captures[hour], parities[hour]) for hour in differing}
     return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
+
+
+def _says_other(answer: Capture, before: Capture | None) -> bool:
+    return before is None or answer.content_hash != before.content_hash
 
 
 def _parities(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lake_assets.schema.check_spec import CheckSpec
-from lake_assets.validation.outcome import CheckOutcome, outcome, outcomes_from_json
+from lake_assets.validation.outcome import TRADES_VS_KLINES, CheckOutcome, outcome, outcomes_from_json
 
 VerdictKind = Literal["clean", "explained", "provisional", "unproven", "partial", "contradicted"]
 """From the best to the worst. `clean`: every minute of every stream is proven. `explained`: what is missing is a known
@@ -23,6 +23,8 @@ CLEAN: frozenset[str] = frozenset({"clean", "explained"})
 """What passes where clean data are asked for."""
 EVIDENCE = "evidence"
 """Name of the check that holds the verdict."""
+BARS_DIFFER = "prices or taker volumes differ from the trades that they count"
+"""What is said of klines against the fold of their trades."""
 _MOST_TEXTS = 6
 
 
@@ -149,14 +151,8 @@ def _of_check(check: CheckOutcome) -> list[Reason]:
         return [Reason("explained", f"{values['excused']} value(s) are known holes: {values.get('excuse')}")]
     if check.name == "source_coverage":
         return _of_coverage(check)
-    if check.name == "trades_vs_klines" and not check.passed:
-        return [
-            Reason(
-                "contradicted",
-                f"agg_trades: quantity {values['agg_quantity']} beside volume {values['kline_volume']} of klines_1m,"
-                f" {values['minutes_off']} minute(s) off, first {values['first']}",
-            )
-        ]
+    if check.name == TRADES_VS_KLINES and not check.passed:
+        return _of_trades(values)
     if check.name == "fold_parity" and not check.passed:
         text = f"trades: their fold and the klines differ ({values['columns']}), first {values['first']}"
         return [Reason("contradicted", text)]
@@ -168,6 +164,18 @@ def _of_check(check: CheckOutcome) -> list[Reason]:
         text = f"{', '.join(others)}: archive and REST differ ({values['columns']}), first {values['first']}"
         return [Reason("contradicted", text)] if others else []
     return []
+
+
+def _of_trades(values: Mapping[str, int | float | str | None]) -> list[Reason]:
+    found = []
+    if values.get("bars_off"):
+        text = f"klines_1m: {BARS_DIFFER} in {values['bars_off']} minute(s) ({values['bar_columns']})"
+        found.append(Reason("contradicted", f"{text}, first {values['first_bar']}"))
+    off = abs(float(values.get("hour_difference") or 0)) > float(values.get("hour_allowance") or 0)
+    if not found or values.get("minutes_off") or off:
+        text = f"agg_trades: quantity {values['agg_quantity']} beside volume {values['kline_volume']} of klines_1m"
+        found.append(Reason("contradicted", f"{text}, {values['minutes_off']} minute(s) off, first {values['first']}"))
+    return found
 
 
 def _of_continuity(check: CheckOutcome) -> list[Reason]:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.validation.outcome import CheckOutcome, outcome
+from lake_assets.validation.outcome import TRADES_VS_KLINES, CheckOutcome, outcome
 from lake_resources.binance.stream import Stream
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
@@ -209,6 +209,28 @@ def trades_vs_klines(
     minutes = _minutes_of(klines, trades, covered)
     rows = {row["hour"]: row for row in _hourly(minutes).to_dicts()}
     return {hour: _trades_outcome(rows.get(hour)) for hour in hours}
+
+
+def with_unlike_bars(found: CheckOutcome, unlike: pl.DataFrame, hour: datetime) -> CheckOutcome:
+    """The check `trades_vs_klines` of an hour with what else its klines say that the trades do not.
+
+    Args:
+        found: an outcome of the hour; others than `trades_vs_klines` are returned as they are.
+        unlike: `timestamp`, `column`, `said`, `traded`: values of klines that are not those of their trades.
+        hour: start of the hour, UTC.
+    """
+    own = unlike.filter(pl.col("timestamp").dt.truncate("1h") == hour)
+    if found.name != TRADES_VS_KLINES or own.is_empty():
+        return found
+    first = own.row(0, named=True)
+    counts = own.group_by("column", maintain_order=True).len().sort("column")
+    told: dict[str, int | float | str | None] = {
+        "bars_off": own["timestamp"].n_unique(),
+        "bar_columns": ", ".join(f"{name}: {count}" for name, count in counts.iter_rows()),
+        "first_bar": f"{first['timestamp']:%Y-%m-%d %H:%M} {first['column']} {first['said']:.12g}, trades"
+        f" {first['traded']:.12g}",
+    }
+    return outcome(TRADES_VS_KLINES, passed=False, metadata=dict(found.metadata) | told)
 
 
 def _minutes_of(klines: pl.DataFrame, trades: pl.DataFrame, covered: Collection[datetime]) -> pl.DataFrame:

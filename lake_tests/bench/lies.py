@@ -52,7 +52,7 @@ _SOURCES = {
 _BARS = {"open": "1", "high": "2", "low": "3", "close": "4"}
 _VALUES: dict[str, dict[str, str]] = {
     "agg_trades": {"quantity": "q", "price": "p"},
-    "klines_1m": {"volume": "5", "quote_volume": "7", "count": "8"},
+    "klines_1m": {"volume": "5", "quote_volume": "7", "count": "8", "high": "2", "taker_buy_volume": "9"},
     "mark_price_klines_1m": _BARS,
     "index_price_klines_1m": _BARS,
     "premium_index_klines_1m": _BARS,
