@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 from lake_assets.dagster_names import minute_names
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import LiveRows
-from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.local_stack.graphql import DAGSTER, DagsterApi
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import SPOT, UM, Market
@@ -166,7 +166,11 @@ def _dagster(settings: LakeSettings) -> Finding:
     address = settings.web_address
     api = DagsterApi(address, token=settings.web_token)
     try:
-        if not api.alive():
+        who = api.who_answers()
+        if who not in (None, DAGSTER):
+            text = f"at {address} answers {who}; stop it, or set LAKE_WEBSERVER_PORT to a free port"
+            return Finding("Dagster", "fail", text)
+        if who is None:
             return Finding("Dagster", "warn", f"no webserver at {address}; `lake up` starts it")
         if not api.shows(minute_names(settings.symbols[0]), settings.lake_root):
             return Finding("Dagster", "warn", f"the webserver at {address} shows another lake than this")

@@ -8,7 +8,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from lake_assets.validation.hour_verdict import BARS_DIFFER, CLEAN, Verdict, verdict_of
+from lake_assets.windows import hours_between
 from lake_resources.storage.ledger.ledger import Ledger
+
+_OF_VALUES = {"schema", "ohlc"}
+"""Rules of the gate that rows break by what they say."""
 
 
 def doubted_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> dict[datetime, Verdict]:
@@ -26,19 +30,26 @@ def doubted_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -
     return {hour: verdict_of(kind, detail) for hour, (kind, detail) in found.items()}
 
 
-def unlike_their_trades(
-    ledger: Ledger, symbol: str, stream: str, start: datetime, end: datetime
-) -> dict[datetime, str]:
-    """Committed hours whose klines say what the trades that they count do not, with the reason of their verdict.
+def rows_in_doubt(ledger: Ledger, symbol: str, stream: str, start: datetime, end: datetime) -> dict[datetime, str]:
+    """Hours whose rows of a required stream cannot be right though none is missing, with the reason.
+
+    These are hours whose klines say what the trades that they count do not, and hours that the gate refuses for their
+    values: whoever said them is asked again.
 
     Args:
         ledger: ledger of the table.
         symbol: whose hours.
-        stream: the stream of klines.
+        stream: a stream that the table cannot do without.
         start: first instant, UTC.
         end: first instant after the window, UTC.
     """
     beginning = f"{stream}: {BARS_DIFFER}"
-    found = doubted_hours(ledger, symbol, start, end)
-    told = {hour: [text for text in verdict.reasons if text.startswith(beginning)] for hour, verdict in found.items()}
-    return {hour: texts[0] for hour, texts in told.items() if texts}
+    doubted = doubted_hours(ledger, symbol, start, end)
+    told = {hour: text for hour, found in doubted.items() for text in found.reasons if text.startswith(beginning)}
+    refused = {
+        hour: f"{stream}: the gate refuses the hour for its values"
+        for entry in ledger.quarantined(symbol, start, end)
+        if _OF_VALUES.intersection(entry.codes)
+        for hour in hours_between(entry.start, entry.accounted_until)
+    }
+    return refused | told

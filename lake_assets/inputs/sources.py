@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lake_assets.inputs.disputes import compare_answers
-from lake_assets.inputs.doubted_hours import unlike_their_trades
+from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.raw_rows import between, read_raw, reading_raw
 from lake_assets.inputs.rest_answers import Asked, capture_hours, kept_slices, reachable
@@ -241,7 +241,7 @@ def find_sources(
     lacking, reached = _lacking(symbol, archived, before, wanted, now)
     parities = _parities(lake, archived, held, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
-    unlike = unlike_their_trades(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
+    unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
     doubtful = lacking.keys() | differing.keys() | unlike.keys()
     ask = [
         hour

@@ -122,6 +122,20 @@ class AssetStatuses:
     checks: dict[str, tuple[KeyRange, ...]]
 
 
+DAGSTER = "Dagster"
+_VERSION = "dagster_webserver_version"
+"""What Dagster's webserver tells of itself, and no other does."""
+
+
+def _json(response: httpx.Response) -> dict[str, Any] | None:
+    """The object of a JSON body; None where it is something else."""
+    try:
+        found = response.json()
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 class DagsterApi:
     """Talks to one webserver.
 
@@ -143,7 +157,9 @@ class DagsterApi:
             raise LakeError(
                 f"{self.url} refused: {response.text.strip()}", remedy="Set LAKE_WEB_TOKEN as `lake up` had it"
             )
-        body: dict[str, Any] = response.json()
+        body = _json(response)
+        if body is None:
+            raise LakeError(f"{self.url} is no Dagster: its answer is no JSON", remedy="Look who listens on that port")
         if body.get("errors"):
             raise LakeError(f"{self.url}/graphql answered {body['errors']}", remedy="Look at the webserver's log")
         data: dict[str, Any] = body["data"]
@@ -154,11 +170,22 @@ class DagsterApi:
         self._client.close()
 
     def alive(self) -> bool:
-        """Whether the webserver answers."""
+        """Whether a Dagster webserver answers."""
+        return self.who_answers() == DAGSTER
+
+    def who_answers(self) -> str | None:
+        """`DAGSTER`, or in words what else answers where it should; None where nobody listens."""
         try:
-            return self._client.get("/server_info", timeout=2.0).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+            found = self._client.get("/server_info", timeout=2.0)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            return None
+        except httpx.TransportError as error:
+            return f"somebody who speaks no HTTP in time ({type(error).__name__})"
+        if found.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            return f"somebody who refuses (HTTP {found.status_code}): LAKE_WEB_TOKEN may be another one"
+        if found.status_code == httpx.codes.OK and _VERSION in (_json(found) or {}):
+            return DAGSTER
+        return f"another program (HTTP {found.status_code} of /server_info)"
 
     def shows(self, key: Sequence[str], root: Path) -> bool:
         """Whether the webserver's minute table of that key lies in the lake at `root`: the port may be another's."""

@@ -301,10 +301,15 @@ _NOTHING_COMPARED: dict[str, int | float | str | None] = {
     "single_trades": 0,
     "kline_trades": 0,
     "first": None,
+    "bars_off": 0,
+    "bar_columns": None,
+    "first_bar": None,
 }
 
 
 def _trades_outcome(row: dict[str, int | float | str | None] | None) -> CheckOutcome:
-    metadata = _NOTHING_COMPARED if row is None else {name: row[name] for name in _NOTHING_COMPARED}
+    metadata = (
+        _NOTHING_COMPARED if row is None else {name: row.get(name, value) for name, value in _NOTHING_COMPARED.items()}
+    )
     hour_off = abs(float(metadata["hour_difference"] or 0)) > float(metadata["hour_allowance"] or 0)
     return outcome("trades_vs_klines", passed=not metadata["minutes_off"] and not hour_off, metadata=metadata)

@@ -39,12 +39,14 @@ from lake_resources.storage.catalog import MarketPaths
 from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
+from lake_tests.support.hostile_host import hostile
 from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 pytestmark = pytest.mark.slow
 
 M = timedelta(minutes=1)
 NEXT = DAY + timedelta(days=1)
+_CLOSED = b"\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +232,30 @@ def test_doctor_names_a_websocket_host_that_is_gone_or_says_nothing(bench: Bench
         server.shutdown()
         thread.join()
     assert (blocked.status, "not served at this location" in blocked.text) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (
+            b"HTTP/1.1 200 OK" + _CLOSED,
+            "another program (HTTP 200 of /server_info)",
+        ),
+        (
+            b"HTTP/1.1 404 Not Found" + _CLOSED,
+            "another program (HTTP 404 of /server_info)",
+        ),
+        (
+            b"HTTP/1.1 403 Forbidden" + _CLOSED,
+            "somebody who refuses (HTTP 403)",
+        ),
+        (b"220 mail.example ESMTP\r\n", "somebody who speaks no HTTP"),
+    ],
+)
+def test_doctor_names_a_stranger_on_the_port_of_the_webserver(bench: Bench, answer: bytes, text: str) -> None:
+    with hostile(lambda: [answer]) as url:
+        found = finding(bench, "Dagster", webserver_port=int(url.rpartition(":")[2]))
+    assert (found.status, text in found.text) == ("fail", True), found.text
 
 
 def test_doctor_does_not_take_a_held_lock_for_a_living_collector(bench: Bench) -> None:

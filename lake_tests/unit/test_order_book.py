@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lake_resources.binance.ws.order_book import DepthSync, OrderBook
+from lake_resources.binance.ws.order_book import MAX_BUFFERED_LEVELS, DepthSync, OrderBook
 from lake_tests.support.live_frames import START_MS, depth, snapshot
 
 Diff = dict[str, object]
@@ -128,3 +128,25 @@ def test_another_book_goes_on_from_the_state_of_one() -> None:
     for one in (book, waiting, further):
         assert one.diff(1, depth(11, 12, 10, START_MS, bids=(("99.5", "2"),)))
         assert one.state() == book.state()
+
+
+def test_diffs_that_wait_and_levels_of_a_side_are_bounded_and_the_book_starts_again() -> None:
+    def wide(number: int, count: int) -> Diff:
+        levels = [[f"{number * count + n}.5", "1"] for n in range(count)]
+        return {**diff(number, number, number - 1), "b": levels, "a": []}
+
+    waiting = DepthSync()
+    for number in range(1, 9):
+        waiting.diff(1, wide(number, 60_000))
+    assert sum(len(found["b"]) for found in waiting.buffer) <= MAX_BUFFERED_LEVELS
+    assert waiting.buffer[-1]["u"] == 8
+    assert waiting.snapshot(8) is not None, "the newest are there, and a snapshot bridges"
+
+    book = OrderBook()
+    book.diff(1, diff(1, 1, 0))
+    book.sync.state, book.sync.last_id = "synced", 1
+    taken = [book.diff(1, wide(number, 60_000)) for number in range(2, 6)]
+    assert taken == [True, True, True, False]
+    assert (book.bids, book.synced, book.sync.breaks) == ({}, False, 1)
+    assert not book.diff(1, diff(6, 6, 5))
+    assert book.sync.snapshots_wanted >= 1

@@ -17,6 +17,10 @@ Diff = dict[str, Any]
 
 MAX_BUFFERED = 3_000
 """Five minutes of depth@100ms; the oldest go first, and a later snapshot bridges all the same."""
+MAX_BUFFERED_LEVELS = 300_000
+"""Levels of the diffs that wait (real: below 200 in one): frames of strangers may hold 100,000 each."""
+MAX_LEVELS = 200_000
+"""Levels of one side; the exchange has about a tenth of them, so more are none of its book, which starts again."""
 
 
 @dataclass
@@ -42,6 +46,8 @@ class DepthSync:
     conn: int = 0
     buffer: list[Diff] = field(default_factory=list)
     asked: bool = False
+    _levels: int = 0
+    """Levels of the buffer at most: those of diffs that went count until it is shortened."""
 
     def diff(self, conn: int, diff: Diff) -> bool:
         """Take a diff; True when it is to be applied to the levels now."""
@@ -55,7 +61,7 @@ class DepthSync:
                 return True
             if self.conn not in (0, conn):
                 return False
-            self._lose()
+            self.lose()
         elif self.conn not in (0, conn):
             return False
         elif self.state == "bridging":
@@ -70,6 +76,9 @@ class DepthSync:
         if not self.buffer or diff["u"] > self.buffer[-1]["u"]:
             self.buffer.append(diff)
             del self.buffer[:-MAX_BUFFERED]
+            self._levels += _size(diff)
+            if self._levels > MAX_BUFFERED_LEVELS:
+                self._shorten()
         self._ask()
         return False
 
@@ -94,7 +103,7 @@ class DepthSync:
             if position == 0:
                 self._bridged(diff)
             elif diff["pu"] != self.last_id:
-                self._lose()
+                self.lose()
                 self.buffer = waiting[position:]
                 self._ask()
                 return None
@@ -107,12 +116,21 @@ class DepthSync:
         if conn == self.conn:
             self.conn = 0
 
+    def _shorten(self) -> None:
+        """Leave the newest diffs that fit, half of what may wait, so that counting them is rare."""
+        self._levels, first = 0, len(self.buffer)
+        while first and self._levels + _size(self.buffer[first - 1]) <= MAX_BUFFERED_LEVELS // 2:
+            first -= 1
+            self._levels += _size(self.buffer[first])
+        del self.buffer[:first]
+
     def _bridged(self, diff: Diff) -> None:
         # `pu` of the bridging diff is never equal to the snapshot's id, and is not checked.
         self.state = "synced"
         self.last_id = diff["u"]
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """Start again: continuity is broken, or the levels are none that an exchange has."""
         self.breaks += 1
         self.state, self.buffer, self.asked = "collecting", [], False
 
@@ -144,6 +162,10 @@ class OrderBook:
             return False
         _apply(self.bids, diff["b"])
         _apply(self.asks, diff["a"])
+        if max(len(self.bids), len(self.asks)) > MAX_LEVELS:
+            self.sync.lose()
+            self.bids, self.asks = {}, {}
+            return False
         return True
 
     def snapshot(self, body: dict[str, Any]) -> int:
@@ -212,6 +234,10 @@ def buy_impact(asks: dict[float, float], bid: float, ask: float, notional: float
         left -= worth
         bought += asks[price]
     return None
+
+
+def _size(diff: Diff) -> int:
+    return len(diff["b"]) + len(diff["a"])
 
 
 def _apply(side: dict[float, float], levels: Iterable[list[str]]) -> None:
