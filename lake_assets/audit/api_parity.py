@@ -174,6 +174,20 @@ def restatements(row: Partition, parity: StreamParity, now: datetime) -> list[Re
     ]
 
 
+def note_parity(lake: Lake, stream: Stream, row: Partition, parity: StreamParity, now: datetime) -> None:
+    """Keep one comparison of a stored partition, and let its one verdict say what it found.
+
+    Args:
+        lake: on the table.
+        stream: its rows.
+        row: the partition.
+        parity: the API's rows as the archive, the stored ones as the capture.
+        now: when they were compared, UTC.
+    """
+    new = [_compared(row, parity, now)]
+    lake.ledger.record_parity(new, list(_verdicts(stream, [row], new)))
+
+
 def _compared(row: Partition, parity: StreamParity, now: datetime) -> ComparedPartition:
     first = None
     if parity.differences.height:

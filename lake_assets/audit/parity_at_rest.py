@@ -14,7 +14,7 @@ from typing import Literal
 
 import polars as pl
 
-from lake_assets.audit.api_parity import stored_klines
+from lake_assets.audit.api_parity import note_parity, stored_klines
 from lake_assets.lake import Lake
 from lake_assets.validation.parity import compare_stream
 from lake_assets.validation.rollup_parity import hour_bar_differences
@@ -101,6 +101,9 @@ def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datet
             bars += 1
             found += _revisions(symbol, HOUR_BARS, hour_bar_differences(ours, hour_bar), "rolled-up", now)
         lake.ledger.record_revisions(found)
+        row = lake.ledger.partition(symbol, hour)
+        if row is not None and parity.compared:
+            note_parity(lake, KLINES_1M, row, parity, now)
         revisions += found
     return AtRest(symbol, tuple(hours), minutes, bars, only_lake, only_exchange, tuple(revisions))
 

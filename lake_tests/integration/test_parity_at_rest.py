@@ -59,8 +59,17 @@ def test_a_restated_minute_is_kept_with_both_values(bench: Bench) -> None:
     assert (minute.old_value, minute.new_value) == (before["volume_btc"] + 1.0, before["volume_btc"])
     assert minute.old_source == "archive"
     assert kept["klines_1h", "volume"].timestamp == BAD
+    held = bench.lake.ledger.partition(SYMBOL, BAD)
+    assert held is not None
+    assert held.verdict == "contradicted", "there is one verdict, and it hears this"
+    assert "klines_1m: the exchange's API says otherwise now: 1 row(s) differ" in str(held.verdict_detail)
     check_at_rest(bench.lake, SYMBOL, hours(0, 6), bench.now)
     assert len(bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)) == 2, "known differences are kept once"
+    restate(bench, volume_btc=before["volume_btc"])
+    check_at_rest(bench.lake, SYMBOL, [BAD], bench.now)
+    mended = bench.lake.ledger.partition(SYMBOL, BAD)
+    assert mended is not None
+    assert mended.verdict == "clean"
 
 
 def test_a_minute_that_only_the_exchange_has(bench: Bench) -> None:
