@@ -6,6 +6,7 @@ Belongs here: opening the lake's files for reading by the settings. Does not bel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, TypedDict, Unpack
 
@@ -17,6 +18,7 @@ from lake_assets.quality import certificate as certificates
 from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
 from lake_assets.schema.table import Table
 from lake_assets.tables.declared import table_named
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
 from lake_resources.clock import Clock, system_clock
@@ -24,6 +26,10 @@ from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage import reader
 from lake_resources.storage.extents import require_extents
+
+TRADED_SECONDS = "bars_1s_traded"
+"""A view of `bars_1s`: the seconds in which something was traded."""
+_HAS_TRADES = "has_trades"
 
 
 def scan(
@@ -86,7 +92,8 @@ class LoadOptions(TypedDict, total=False):
     """What `load` takes by name, all of it optional.
 
     Attributes:
-        table: a declared table or its name (`bars_1s`, `klines_1m`), default the minute table.
+        table: a declared table or its name (`bars_1s`, `klines_1m`), default the minute table; `bars_1s_traded` leaves
+            quiet seconds out, and its certificate is that of `bars_1s`.
         timeframe: the table's own (`1m` of the minute table, which is the default), or bars of a longer one up to `1d`,
             aligned to UTC midnight, with the further columns `minutes` (`seconds` of a table of seconds) and `complete`
             next to the time.
@@ -132,7 +139,8 @@ def load(
             are those that were committed is what `verify` tells, once the rows are collected.
     """
     settings, asked = options.get("settings") or LakeSettings(), options.get("table", UM_MINUTE)
-    table = table_named(asked) if isinstance(asked, str) else asked
+    traded = asked == TRADED_SECONDS
+    table = SPOT_BARS_1S if traded else table_named(asked) if isinstance(asked, str) else asked
     store, require = _open(settings, table), options.get("require", "any")
     request = ExportRequest(
         start,
@@ -143,6 +151,8 @@ def load(
         require,
     )
     request.chosen(table)
+    if traded and request.timeframe != own_timeframe(table):
+        raise SettingsError(f"{TRADED_SECONDS} has no bars of {request.timeframe}", remedy="Take them of bars_1s")
     certificate = certify(
         store, symbol, start, end,
         now=options.get("clock", system_clock)(), lag_minutes=settings.safety_lag_minutes,
@@ -151,7 +161,16 @@ def load(
     if require == "clean":
         require_clean(certificate)
     require_extents(store, symbol, start, end)
-    return Loaded(scan_export(store, symbol, request), certificate)
+    frame = scan_export(store, symbol, request)
+    return Loaded(_traded(store, symbol, request, frame) if traded else frame, certificate)
+
+
+def _traded(store: TableStore, symbol: str, request: ExportRequest, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of the frame in which something was traded, also where the flag is not among its columns."""
+    if request.columns is None:
+        return frame.filter(_HAS_TRADES)
+    wide = scan_export(store, symbol, replace(request, columns=(*dict.fromkeys((*request.columns, _HAS_TRADES)),)))
+    return wide.filter(_HAS_TRADES).select(frame.collect_schema().names())
 
 
 def verify(certificate: Certificate, *, settings: LakeSettings | None = None) -> None:

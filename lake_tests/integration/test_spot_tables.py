@@ -28,7 +28,7 @@ from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.clock import HOUR
-from lake_resources.errors import NotClean
+from lake_resources.errors import NotClean, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_tests.support.spot_days import DAY, SYMBOL, keep_archive, klines, trades
 
@@ -205,6 +205,24 @@ def test_the_certificate_names_unknown_seconds_and_clean_refuses_them(
             settings=settings,
             clock=lambda: NOW,
         )
+
+
+def test_traded_seconds_are_a_view(settings: LakeSettings, seconds: list[HourResult]) -> None:
+    del seconds
+    every = load(SYMBOL, FIRST, FIRST + HOUR, table="bars_1s", settings=settings, clock=lambda: NOW)
+    view = load(SYMBOL, FIRST, FIRST + HOUR, table="bars_1s_traded", settings=settings, clock=lambda: NOW)
+    wanted = every.frame.collect().filter(pl.col("trade_count") > 0)
+    assert 0 < wanted.height < 3600
+    assert view.frame.collect().equals(wanted)
+    assert view.certificate.present_rows == every.certificate.present_rows == 3600, (
+        "known seconds count, quiet ones too"
+    )
+    few = load(SYMBOL, FIRST, FIRST + HOUR, ["close"], table="bars_1s_traded", settings=settings, clock=lambda: NOW)
+    assert few.frame.collect().equals(wanted.select("window_start", "close"))
+    with pytest.raises(SettingsError, match="bars_1s_traded has no bars of 1m"):
+        load(
+            SYMBOL, FIRST, FIRST + HOUR, table="bars_1s_traded", timeframe="1m", settings=settings, clock=lambda: NOW
+        )  # fmt: skip
 
 
 def test_exports_name_the_symbol_once(lake: Lake, seconds: list[HourResult], tmp_path: Path) -> None:
