@@ -38,12 +38,12 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         )
     ]
     reports = [
-        asset
-        for symbol in settings.symbols
-        for asset in (
-            *build_quality_assets(symbol, settings.testing.labelled),
-            build_report_card_asset(symbol, settings),
-        )
+        asset for symbol in settings.symbols for asset in build_quality_assets(symbol, settings.testing.labelled)
+    ]
+    reports += [
+        build_report_card_asset(symbol, settings, shown.table)
+        for shown in offered_tables(settings)
+        for symbol in symbols_of(shown.table, settings)
     ]
     raw = [
         build_kline_slices_asset(symbol, interval, settings)

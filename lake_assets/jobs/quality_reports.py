@@ -1,4 +1,4 @@
-"""The jobs of the reports on the minute tables: one per kind of report, over all symbols.
+"""The jobs of the reports: one per kind, on the minute tables of all symbols; report cards on every table.
 
 Belongs here: their names and what they select, which month a report card is about. Does not belong here: when they run
 (`schedules`), the reports (`assets.quality`, `assets.report_card`).
@@ -12,6 +12,7 @@ import dagster as dg
 
 from lake_assets.assets.quality import report_key
 from lake_assets.assets.report_card import report_card_key
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_resources.settings import LakeSettings
 
@@ -29,8 +30,12 @@ def build_report_jobs(settings: LakeSettings) -> list[AssetJob]:
         asset_job(report, [report_key(symbol, report) for symbol in settings.symbols], text)
         for report, text in _TEXTS.items()
     ]
-    cards = [report_card_key(symbol) for symbol in settings.symbols]
-    return [*reports, asset_job(CARD_JOB, cards, "A page per symbol and month.")]
+    cards = [
+        report_card_key(symbol, shown.table.layout)
+        for shown in offered_tables(settings)
+        for symbol in symbols_of(shown.table, settings)
+    ]
+    return [*reports, asset_job(CARD_JOB, cards, "A page per symbol, table and month.")]
 
 
 def request_report_cards(settings: LakeSettings, tick: datetime) -> dg.RunRequest | dg.SkipReason:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from lake_assets.assets.report_card import build_report_card_asset, report_card_key
 from lake_assets.audit.api_parity import compare_due, due_partitions
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_partitions
@@ -17,6 +20,7 @@ from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.build.hours import build_partitions
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import repair_name
+from lake_assets.lake import Lake
 from lake_assets.tables.offered import require_offered
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
@@ -76,6 +80,33 @@ def test_partitions_of_each_table_equal_the_klines_of_now(bench: Bench) -> None:
         run = compare_due(lake, SYMBOL, bench.now, budget)
         assert [each.compared for each in run.compared] == [rows]
         assert (run.requests, run.differing, run.revisions, run.left) == (requests, (), (), ())
+
+
+@dataclass(frozen=True)
+class _Opened:
+    lake: Lake
+
+    def open(self) -> Lake:
+        return self.lake
+
+
+@pytest.mark.parametrize(
+    ("table", "start", "key", "rows"),
+    [
+        (CANDLES, DAY, "klines_1m_report_card", "1,440 of 26,457 minutes"),
+        (SPOT_BARS_1S, DAY + HOUR, "bars_1s_report_card", "3,600 of "),
+    ],
+    ids=lambda given: getattr(given, "name", None),
+)
+def test_a_month_of_each_table_has_a_report_card(bench: Bench, table, start, key: str, rows: str) -> None:
+    assert built(bench, table, [start]) == ["committed"]
+    asset = build_report_card_asset(SYMBOL, bench.settings, table)
+    done = dg.materialize([asset], partition_key="2026-11-01", resources={"lake": _Opened(bench.lake)})
+    (event,) = done.asset_materializations_for_node(asset.op.name)
+    assert event.asset_key == report_card_key(SYMBOL, table.layout) == dg.AssetKey(["quality", "spot", SYMBOL, key])
+    assert event.metadata[f"present_{table.row_word}s"].value == int(rows.split()[0].replace(",", ""))
+    assert rows in str(event.metadata["report"].value)
+    assert bench.lake.of(table).catalog.report_path(SYMBOL, DAY).is_file()
 
 
 def test_tables_and_symbols_without_assets_are_refused(bench: Bench) -> None:
