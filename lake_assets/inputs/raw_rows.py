@@ -61,3 +61,13 @@ def _readable(path: Path) -> bool:
     except (pa.ArrowException, OSError):
         return False
     return True
+
+
+def row_group_bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | None:
+    """First and last time of a row group, where its writer noted them."""
+    if statistics is None or not statistics.has_min_max:
+        return None
+    first, last = statistics.min, statistics.max
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    return first, last

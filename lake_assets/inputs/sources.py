@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
-from lake_assets.inputs.raw_rows import between, read_raw, reading_raw
+from lake_assets.inputs.raw_rows import between, read_raw, reading_raw, row_group_bounds
 from lake_assets.inputs.rest_answers import Asked, capture_hours, kept_slices, reachable
 from lake_assets.inputs.schedule_evidence import lacking_hours, reached_hours
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.validation.bar_sense import senseless_hours
 from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
@@ -153,7 +154,7 @@ class StreamSources:
             with reading_raw([path]), pq.ParquetFile(path) as file:
                 column = file.schema_arrow.get_field_index(stream.time_column)
                 for index in range(file.num_row_groups):
-                    bounds = _bounds(file.metadata.row_group(index).column(column).statistics)
+                    bounds = row_group_bounds(file.metadata.row_group(index).column(column).statistics)
                     if bounds is not None and (bounds[0] >= end or bounds[1] < start):
                         continue
                     rows = pl.from_arrow(file.read_row_group(index, columns=list(stream.columns)))
@@ -238,11 +239,11 @@ def find_sources(
     held = held_inputs(lake, symbol, use, wanted, report)
     archived = StreamSources(use, {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}, {})
     before = _chosen(lake, archived, held, wanted, now)
-    lacking, reached = _lacking(symbol, archived, before, wanted, now)
+    lacking, reached, senseless = _lacking(symbol, archived, before, wanted, now)
     parities = _parities(lake, archived, held, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
-    doubtful = lacking.keys() | differing.keys() | unlike.keys()
+    doubtful = lacking.keys() | differing.keys() | unlike.keys() | senseless.keys()
     ask = [
         hour
         for hour in wanted
@@ -260,14 +261,16 @@ def find_sources(
         unlike = {hour: text for hour, text in unlike.items() if hour not in new}
         held = Held(held.archives, {**held.captures, **asked.kept})
         chosen = _chosen(lake, archived, held, wanted, now)
-        lacking, reached = _lacking(symbol, archived, chosen, wanted, now)
+        lacking, reached, senseless = _lacking(symbol, archived, chosen, wanted, now)
         parities |= _parities(lake, archived, Held(held.archives, asked.kept), chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     absent = {
         hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
     }
     # What differs is asked for again like what lacks rows, as long as REST has it.
-    unsettled = {hour: text for hour, text in (unlike | differing).items() if reachable(lake, use, hour, now)}
+    unsettled = {
+        hour: text for hour, text in (unlike | differing | senseless).items() if reachable(lake, use, hour, now)
+    }
     untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (unsettled | lacking).items() if hour not in absent}
     told = Asked(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
     named = [hour for hour in wanted if hour in hours or hour in untold]
@@ -275,6 +278,8 @@ def find_sources(
     # Without the rows of a stream that is required there is no row, which the gate sees.
     named_too = {**reached, **lacking}
     doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
+    for hour, text in senseless.items():
+        doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", f"{use.name}: {text}"))
     disputes = {hour: (held.captures[hour], parities[hour]) for hour in differing}
     return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
 
@@ -322,8 +327,9 @@ def _lacking(
     chosen: Mapping[datetime, HourSource],
     wanted: Sequence[datetime],
     now: datetime,
-) -> tuple[dict[datetime, str], dict[datetime, str]]:
-    """Hours whose source lacks rows that are due, and those into which a value reaches that an hour before lacks.
+) -> tuple[dict[datetime, str], dict[datetime, str], dict[datetime, str]]:
+    """Hours whose source lacks rows that are due, into which a value reaches that an hour before lacks, with bars that
+    contradict themselves.
 
     A stream that the exchange does not have for a symbol lacks nothing. Of a file that does not read who needs its rows
     will tell.
@@ -331,15 +337,15 @@ def _lacking(
     use = archived.use
     own = [hour for hour in wanted if chosen[hour].ref.kind != "none"]
     if isinstance(use.stream.witness, NoWitness) or not own or not use.stream.exists_for(symbol):
-        return {}, {}
+        return {}, {}, {}
     found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
     try:
         found.kept(*window)
         rows = found.frame(*window)
     except StorageError:
-        return {}, {}
+        return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
-    return lacking, reached_hours(use, rows, lacking)
+    return lacking, reached_hours(use, rows, lacking), senseless_hours(rows, own) if use.required else {}
 
 
 def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:
@@ -486,13 +492,3 @@ def _hours_with_gaps(sources: StreamSources, wanted: Sequence[datetime]) -> list
         return []  # who needs its rows will tell
     counts = dict(times.group_by("hour").len().iter_rows())
     return [hour for hour in sources.by_hour if counts.get(hour, 0) < sources.use.rows_per_hour]
-
-
-def _bounds(statistics: pq.Statistics | None) -> tuple[datetime, datetime] | None:
-    """First and last time of a row group, where its writer noted them."""
-    if statistics is None or not statistics.has_min_max:
-        return None
-    first, last = statistics.min, statistics.max
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
-    return first, last
