@@ -36,6 +36,8 @@ from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
 _BATCH_ROWS = 65_536
+_TRADED = "klines_"
+"""Streams of bars of trades; those of mark and index prices have a count and no volume."""
 _AHEAD = 9 * HOUR
 """A settlement that comes so long after an hour says whether one was missed in it."""
 
@@ -269,7 +271,7 @@ def find_sources(
     }
     # What differs is asked for again like what lacks rows, as long as REST has it.
     unsettled = {
-        hour: text for hour, text in (unlike | differing | senseless).items() if reachable(lake, use, hour, now)
+        hour: text for hour, text in {**unlike, **differing, **senseless}.items() if reachable(lake, use, hour, now)
     }
     untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (unsettled | lacking).items() if hour not in absent}
     told = Asked(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
@@ -328,8 +330,7 @@ def _lacking(
     wanted: Sequence[datetime],
     now: datetime,
 ) -> tuple[dict[datetime, str], dict[datetime, str], dict[datetime, str]]:
-    """Hours whose source lacks rows that are due, into which a value reaches that an hour before lacks, with bars that
-    contradict themselves.
+    """Hours that lack rows which are due, that a value reaches into which an hour before lacks, with senseless bars.
 
     A stream that the exchange does not have for a symbol lacks nothing. Of a file that does not read who needs its rows
     will tell.
@@ -345,7 +346,11 @@ def _lacking(
     except StorageError:
         return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
-    return lacking, reached_hours(use, rows, lacking), senseless_hours(rows, own) if use.required else {}
+    return (
+        lacking,
+        reached_hours(use, rows, lacking),
+        senseless_hours(rows, own) if use.stream.name.startswith(_TRADED) else {},
+    )
 
 
 def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:
