@@ -32,10 +32,13 @@ def show_chart(chart: Chart, view: str) -> dict[str, Any]:
         view: names what is looked at: while it stays the same, a redraw keeps the zoom.
 
     Returns:
-        What the reader did last: `clicked`, epoch second of a bar, or `from` and `to` of the window looked at.
+        What the reader did in this view: `clicked`, epoch second of a point, with its number of `bars`; `from` and
+        `to` of the window looked at.
     """
     meta, data = packed(chart)
-    return _component()(meta=meta, data=data, view=view, key="chart", default={}) or {}
+    told = _component()(meta=meta, data=data, view=view, key="chart", default={}) or {}
+    # What was said of another view comes once more with the first call of this one.
+    return told if told.get("view") == view else {}
 
 
 def packed(chart: Chart) -> tuple[dict[str, Any], bytes]:

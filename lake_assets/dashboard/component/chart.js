@@ -5,13 +5,15 @@
 const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100, POINTS_PER_PIXEL = 2, MOST_PIECES = 50;
 const UP = "#26a69a", DOWN = "#ef5350", LINE = "#2196f3";
 const told = document.getElementById("told"), place = document.getElementById("charts");
-let held = null, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = null, looked = null;
+let held = null, said = {}, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = null, looked = null;
 
 function send(type, values) {
   window.parent.postMessage({ isStreamlitMessage: true, type, ...values }, "*");
 }
-function answer(value) {
-  send("streamlit:setComponentValue", { value, dataType: "json" });
+// All that the reader did in this view: a look that ends after a click does not take the click back.
+function answer(done) {
+  said = { ...(said.view === shown ? said : {}), ...done, view: shown };
+  send("streamlit:setComponentValue", { value: said, dataType: "json" });
 }
 function utc(second) {
   return new Date(second * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC";
