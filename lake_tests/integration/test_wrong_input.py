@@ -258,6 +258,9 @@ WITHOUT_VALUES = {
     "report-to-dagster",
     "backup",
     "restore",
+    "keep-hot",
+    "research-views",
+    "validate-final",
 }
 
 
@@ -277,7 +280,7 @@ def test_a_wrong_argument_is_wrong_usage(
     assert files(root.parent) == before
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - BEGINNERS - NEITHER_LAKE_NOR_LEDGER))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - BEGINNERS - NEITHER_LAKE_NOR_LEDGER - {"validate-final"}))
 def test_a_root_that_is_not_there_is_refused_and_not_created(
     run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -290,6 +293,15 @@ def test_a_root_that_is_not_there_is_refused_and_not_created(
         assert str(wrong) in found.err
         assert files(root.parent) == before
         assert not (root.parent / "absent").exists()
+
+
+def test_a_lake_that_is_not_there_has_no_data_and_that_is_fail(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_ROOT", str(root.parent / "absent"))
+    found = run("validate-final")
+    assert (found.code, "FINAL VALIDATION: FAIL" in found.out, found.err) == (1, True, "")
+    assert not (root.parent / "absent").exists()
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("feed-1h", ("--dry-run",))])

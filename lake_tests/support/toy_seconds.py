@@ -98,6 +98,8 @@ def klines(day: datetime, missing: Sequence[int] = ()) -> pl.DataFrame:
             "low": price - 0.5,
             "close": price + 0.25,
             "volume": (number % 7).cast(pl.Float64),
+            "quote_volume": (number % 7) * price,
+            "count": number % 7,
         }
     )
     others = {name: dtype for name, dtype in KLINES_1S.columns.items() if name not in frame.columns}
