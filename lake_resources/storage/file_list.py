@@ -5,14 +5,17 @@ Belongs here: the list, by the ledger alone. Does not belong here: reading rows 
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from lake_resources.errors import StorageError
+from lake_resources.storage.ledger.compacted_rows import CompactedFile
+from lake_resources.storage.ledger.fact_rows import PartitionFacts
 from lake_resources.storage.placement import Stretch, stretches
 from lake_resources.storage.store import Store
 
+_LOOKS = 3
 _TIME = pl.Datetime("us", "UTC")
 FILE_SCHEMA = pl.Schema(
     {
@@ -52,56 +55,71 @@ def file_list(store: Store, symbol: str) -> pl.DataFrame:
         `is_complete` are of the stretch, `size_bytes` and `sha256` of the whole file.
 
     Raises:
-        StorageError: a file that the ledger names is not on the disk.
+        StorageError: a file that the ledger names is not on the disk, also at a second and third look: what is
+            committed or compacted meanwhile is looked at again.
     """
+    gone = ""
+    for _ in range(_LOOKS):
+        try:
+            return pl.DataFrame(list(_rows(store, symbol)), schema=FILE_SCHEMA, orient="row")
+        except _Gone as found:
+            gone = str(found)
+    raise StorageError(
+        f"{store.layout.title}, {symbol}: {gone} is not on the disk",
+        remedy="Run `lake audit` and repair what it finds, then export the list again",
+    )
+
+
+class _Gone(Exception):
+    """A file that is read no longer, or is lost: another look tells which."""
+
+
+def _rows(store: Store, symbol: str) -> Iterator[dict[str, object]]:
     first, last = store.ledger.first_partition(symbol), store.ledger.last_partition(symbol)
     if first is None or last is None:
-        return pl.DataFrame(schema=FILE_SCHEMA)
-    rows = [
-        row
-        for stretch in stretches(store, symbol, first, last + store.layout.step)
-        for row in _rows(store, symbol, stretch)
-    ]
-    return pl.DataFrame(rows, schema=FILE_SCHEMA, orient="row")
+        return
+    end = last + store.layout.step
+    files = {file.path: file for file in store.ledger.compacted_files(symbol, first, end)}
+    for stretch in stretches(store, symbol, first, end):
+        facts = store.ledger.partition_facts(symbol, stretch.start, stretch.end)
+        own = {fact.path: fact for fact in facts}
+        for path in stretch.paths:
+            if file := files.get(path):
+                yield _row(store, symbol, stretch, facts, path, file)
+            elif fact := own.get(path):
+                hour = Stretch((path,), fact.start, fact.start + store.layout.step, cut=False)
+                yield _row(store, symbol, hour, [fact], path, fact)
+            else:
+                raise _Gone(store.catalog.absolute(path))
 
 
-def _rows(store: Store, symbol: str, stretch: Stretch) -> list[dict[str, object]]:
-    facts = store.ledger.partition_facts(symbol, stretch.start, stretch.end)
-    own = {fact.path: fact for fact in facts}
-    if set(stretch.paths) == set(own):
-        step = store.layout.step
-        return [
-            _row(store, symbol, fact.path, fact.start, fact.start + step)
-            | {
-                "is_cut": False, "partitions": 1, "row_count": fact.row_count, "min_ts": fact.min_ts,
-                "max_ts": fact.max_ts, "is_complete": fact.complete, "sha256": fact.content_hash,
-                "schema_hash": fact.schema_hash,
-            }
-            for fact in facts
-        ]  # fmt: skip
-    (path,) = stretch.paths
-    file = next(each for each in store.ledger.compacted_files(symbol, stretch.start, stretch.end) if each.path == path)
-    firsts = [fact.min_ts for fact in facts if fact.min_ts is not None]
-    lasts = [fact.max_ts for fact in facts if fact.max_ts is not None]
-    return [
-        _row(store, symbol, path, stretch.start, stretch.end)
-        | {
-            "is_cut": stretch.cut, "partitions": len(facts), "row_count": sum(fact.row_count for fact in facts),
-            "min_ts": min(firsts, default=None), "max_ts": max(lasts, default=None),
-            "is_complete": all(fact.complete for fact in facts), "sha256": file.content_hash,
-            "schema_hash": file.schema_hash,
-        }
-    ]  # fmt: skip
-
-
-def _row(store: Store, symbol: str, path: str, start: datetime, end: datetime) -> dict[str, object]:
+def _row(
+    store: Store,
+    symbol: str,
+    stretch: Stretch,
+    facts: Sequence[PartitionFacts],
+    path: str,
+    file: CompactedFile | PartitionFacts,
+) -> dict[str, object]:
     at = store.catalog.absolute(path)
-    if not at.is_file():
-        raise StorageError(
-            f"{store.layout.title}, {symbol}: {at} is not on the disk",
-            remedy="Run `lake audit` and repair what it finds, then export the list again",
-        )
+    try:
+        size_bytes = at.stat().st_size
+    except FileNotFoundError as error:
+        raise _Gone(at) from error
     return {
-        "table_name": store.layout.name, "symbol": symbol, "path": path, "uri": at.as_uri(),
-        "start": start, "end": end, "size_bytes": at.stat().st_size,
-    }  # fmt: skip
+        "table_name": store.layout.name,
+        "symbol": symbol,
+        "path": path,
+        "uri": at.as_uri(),
+        "start": stretch.start,
+        "end": stretch.end,
+        "is_cut": stretch.cut,
+        "partitions": len(facts),
+        "row_count": sum(fact.row_count for fact in facts),
+        "min_ts": min((fact.min_ts for fact in facts if fact.min_ts is not None), default=None),
+        "max_ts": max((fact.max_ts for fact in facts if fact.max_ts is not None), default=None),
+        "is_complete": all(fact.complete for fact in facts),
+        "size_bytes": size_bytes,
+        "sha256": file.content_hash,
+        "schema_hash": file.schema_hash,
+    }

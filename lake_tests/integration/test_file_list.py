@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from urllib.parse import unquote, urlsplit
 
 import duckdb
@@ -75,3 +77,23 @@ def test_a_file_that_is_gone_is_told_instead_of_listed(store: Store) -> None:
     store.catalog.partition_path(SYMBOL, at(25)).unlink()
     with pytest.raises(StorageError, match=r"not on the disk.*lake audit"):
         file_list(store, SYMBOL)
+
+
+def test_the_list_is_whole_while_hours_are_committed_and_compacted(store: Store) -> None:
+    period, end = Period(SYMBOL, "day", DAY, at(24)), Event()
+
+    def write() -> None:
+        value = 3.0
+        while not end.is_set():
+            value += 1
+            commit_partitions(store, SYMBOL, [candidate(at(7), value=value)], clock=clock)
+            compact(store, period, store.ledger.partition_files(SYMBOL, DAY, at(24)), clock=clock)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            for _ in range(30):
+                assert file_list(store, SYMBOL)["row_count"].sum() == 24 * 60 + 58
+        finally:
+            end.set()
+        writing.result()
