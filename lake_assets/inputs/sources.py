@@ -27,7 +27,7 @@ from lake_assets.validation.bar_sense import senseless_hours
 from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
-from lake_resources.binance.witness import NoWitness
+from lake_resources.binance.witness import Grid, NoWitness
 from lake_resources.clock import HOUR
 from lake_resources.clock import MINUTE as ONE_MINUTE
 from lake_resources.errors import SettingsError, StorageError
@@ -36,8 +36,6 @@ from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
 _BATCH_ROWS = 65_536
-_TRADED = "klines_"
-"""Streams of bars of trades; those of mark and index prices have a count and no volume."""
 _AHEAD = 9 * HOUR
 """A settlement that comes so long after an hour says whether one was missed in it."""
 
@@ -337,7 +335,8 @@ def _lacking(
     """
     use = archived.use
     own = [hour for hour in wanted if chosen[hour].ref.kind != "none"]
-    if isinstance(use.stream.witness, NoWitness) or not own or not use.stream.exists_for(symbol):
+    witness = use.stream.witness
+    if isinstance(witness, NoWitness) or not own or not use.stream.exists_for(symbol):
         return {}, {}, {}
     found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
     try:
@@ -346,11 +345,8 @@ def _lacking(
     except StorageError:
         return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
-    return (
-        lacking,
-        reached_hours(use, rows, lacking),
-        senseless_hours(rows, own) if use.stream.name.startswith(_TRADED) else {},
-    )
+    of_trades = isinstance(witness, Grid) and witness.bars_of_trades
+    return lacking, reached_hours(use, rows, lacking), senseless_hours(rows, own) if of_trades else {}
 
 
 def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:

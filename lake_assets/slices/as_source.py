@@ -103,10 +103,10 @@ def _whole(
     found = {}
     for hour in wanted:
         rows = parts.get(hour)
-        if rows is None or rows.height * step != HOUR.total_seconds() * 1000:
+        if rows is None or rows.height * step != _ms(hour + HOUR) - _ms(hour):
             continue
-        start = _ms(hour)
-        of_hour = [row for row in answered if row.start < start + 3_600_000 and start < row.start + step * LIMIT]
+        start, end = _ms(hour), _ms(hour + HOUR)
+        of_hour = [row for row in answered if row.start < end and start < row.start + step * LIMIT]
         asked = [(row, row.completed_at_utc) for row in of_hour if row.completed_at_utc is not None]
         # A slice that is `ok` is closed by the exchange's clock, any other one as far as it was over when it was asked.
         if all(row.status == Status.OK or at >= hour + HOUR for row, at in asked):

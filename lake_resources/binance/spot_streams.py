@@ -36,7 +36,7 @@ def _klines(interval: str) -> Stream:
         key=("open_time",),
         time_column="open_time",
         text=f"{text} of trading: OHLC, volumes, taker buys",
-        witness=Grid(step),
+        witness=Grid(step, bars_of_trades=True),
         archive=ArchiveFiles("klines", interval, "daily", 12, _FIRST_DAY, typical_bytes=_BYTES.get(interval, 20_000)),
         rest=RestHistory(SPOT_KLINES, "grid", interval=interval),
     )

@@ -26,7 +26,9 @@ _MINUTE = timedelta(minutes=1)
 _METRICS_STEP = timedelta(minutes=5)
 
 
-def _klines(name: str, kind: str, first_day: date, text: str, *, by_pair: bool = False) -> Stream:
+def _klines(
+    name: str, kind: str, first_day: date, text: str, *, by_pair: bool = False, bars_of_trades: bool = False
+) -> Stream:
     return Stream(
         name,
         UM,
@@ -34,13 +36,15 @@ def _klines(name: str, kind: str, first_day: date, text: str, *, by_pair: bool =
         key=("open_time",),
         time_column="open_time",
         text=text,
-        witness=Grid(_MINUTE),
+        witness=Grid(_MINUTE, bars_of_trades),
         archive=ArchiveFiles(kind, "1m", "daily", 12, first_day),
         rest=RestHistory(um_klines(kind), "grid", interval="1m", by_pair=by_pair),
     )
 
 
-KLINES_1M = _klines("klines_1m", "klines", date(2019, 12, 31), "one minute of trading: OHLC, volumes, taker buys")
+KLINES_1M = _klines(
+    "klines_1m", "klines", date(2019, 12, 31), "one minute of trading: OHLC, volumes, taker buys", bars_of_trades=True
+)
 MARK_PRICE_KLINES_1M = _klines(
     "mark_price_klines_1m", "markPriceKlines", date(2020, 1, 1), "mark price OHLC of one minute"
 )

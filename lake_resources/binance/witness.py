@@ -16,9 +16,12 @@ class Grid:
 
     Attributes:
         step: distance of two rows by the stream's time column; the grid begins at the epoch.
+        bars_of_trades: the rows are bars of trades, whose number, volume and notional belong together. Bars of other
+            prices have a count and no volume.
     """
 
     step: timedelta
+    bars_of_trades: bool = False
 
 
 @dataclass(frozen=True)
