@@ -22,23 +22,23 @@ from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs,
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.lost_trades import without_lost_trades
-from lake_assets.transforms.trade_bars import TRADE_BARS, trade_bars, unlike_bars
-from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_assets.transforms.trade_bars import bars_of, unlike_bars
+from lake_assets.transforms.trades import TRADE_FEATURES, TRADE_MINUTES, trade_features, trade_minutes
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import with_unlike_bars
 from lake_resources.clock import HOUR, MINUTE
 
 
 def build_rows(inputs: Inputs) -> Made:
-    """Rows of the minute table, and `klines` (of `klines_1m`), `trades` (`trade_features`), `bars` (`trade_bars`)."""
+    """Rows of the minute table, and `klines` (of `klines_1m`), `trades` (`TRADE_FEATURES`), `bars` (`bars_of`)."""
     sources, hours, live = inputs.sources, inputs.starts, inputs.live
     start, end = inputs.start, inputs.end
 
     klines = inputs.frame("klines_1m")
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
     filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind not in ("none", "ws")]
-    read = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), _of_trades, "transact_time")
-    bars = read.select(list(TRADE_BARS)) if read.width > 1 else pl.DataFrame(schema=TRADE_BARS)
+    read = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_minutes, "transact_time")
+    bars = bars_of(read if read.width > 1 else pl.DataFrame(schema=TRADE_MINUTES))
     trades = read.select(list(TRADE_FEATURES)) if read.width > 1 else read
     heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
     trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard
@@ -74,11 +74,6 @@ def build_rows(inputs: Inputs) -> Made:
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
     return Made(wanted, {"klines": klines, "trades": trades, "bars": bars})
-
-
-def _of_trades(agg_trades: pl.DataFrame) -> pl.DataFrame:
-    """Features and bars of the same minutes, for the rows are read once."""
-    return trade_features(agg_trades).join(trade_bars(agg_trades), on="timestamp", maintain_order="left")
 
 
 def _by_minute(

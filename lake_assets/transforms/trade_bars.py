@@ -1,14 +1,12 @@
 """Bars of minutes from aggTrades of futures, and where the exchange's klines of the same trades say otherwise.
 
-Belongs here: the fold, and its comparison with klines. Does not belong here: whether a source holds every trade
-(`validation.trade_evidence`), single trades (`trade_fold`), tick features (`trades`).
+Belongs here: their names, and their comparison with klines. Does not belong here: whether a source holds every trade
+(`validation.trade_evidence`), single trades (`trade_fold`), reading the trades of a minute (`trades`).
 """
 
 from __future__ import annotations
 
 import polars as pl
-
-from lake_assets.transforms.distinct import distinct_rows
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 _PRICES = ("open", "high", "low", "close")
@@ -27,39 +25,28 @@ _UNIT = 1e-6
 """How far a printed notional may be from its product, per row."""
 
 
-def trade_bars(agg_trades: pl.DataFrame) -> pl.DataFrame:
+def bars_of(minutes: pl.DataFrame) -> pl.DataFrame:
     """Bars of the minutes that have a trade.
 
     Args:
-        agg_trades: wire frame of `agg_trades`, in any order and several times; whole minutes only.
+        minutes: columns `TRADE_MINUTES`.
 
     Returns:
-        Columns `TRADE_BARS`, sorted by `timestamp` (UTC).
+        Columns `TRADE_BARS`, in the same order.
     """
-    ids = agg_trades["agg_trade_id"]
-    in_order = ids.len() < 2 or bool((ids.diff().drop_nulls() > 0).all())
-    rows = agg_trades if in_order else distinct_rows(agg_trades, "agg_trade_id")
-    price, quantity = pl.col("price"), pl.col("quantity")
-    bought = ~pl.col("is_buyer_maker")
-    return (
-        rows.with_columns(timestamp=pl.col("transact_time").cast(_TIMESTAMP).dt.truncate("1m"), worth=price * quantity)
-        .group_by("timestamp", maintain_order=True)
-        .agg(
-            bar_rows=pl.len(),
-            bar_count=(pl.col("last_trade_id") - pl.col("first_trade_id") + 1).sum(),
-            bar_open=price.first(),
-            bar_high=price.max(),
-            bar_low=price.min(),
-            bar_close=price.last(),
-            bar_volume=quantity.sum(),
-            bar_quote_volume=pl.col("worth").sum(),
-            bar_taker_buy_volume=quantity.filter(bought).sum(),
-            bar_taker_buy_quote_volume=pl.col("worth").filter(bought).sum(),
-        )
-        .select(list(TRADE_BARS))
-        .cast(pl.Schema(TRADE_BARS))
-        .sort("timestamp")
-    )
+    return minutes.select(
+        "timestamp",
+        bar_rows=pl.col("count_buy_trades") + pl.col("count_sell_trades"),
+        bar_count="raw_trade_count",
+        bar_open="first_price",
+        bar_high="highest_price",
+        bar_low="lowest_price",
+        bar_close="last_price",
+        bar_volume="agg_quantity",
+        bar_quote_volume="agg_notional",
+        bar_taker_buy_volume="bought_quantity",
+        bar_taker_buy_quote_volume="bought_notional",
+    ).cast(pl.Schema(TRADE_BARS))
 
 
 def unlike_bars(klines: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:

@@ -38,10 +38,19 @@ TRADE_FEATURES: dict[str, pl.DataType] = {
 }
 """Columns of `trade_features`: those of the minute table by its names; then sum(q), sum(p q), the number of single
 trades sum(last - first + 1), and the quantity within `STRADDLE_US` of the minute's start and of its end."""
+TRADE_MINUTES: dict[str, pl.DataType] = TRADE_FEATURES | dict.fromkeys(
+    ("first_price", "highest_price", "lowest_price", "last_price", "bought_quantity", "bought_notional"), pl.Float64()
+)
+"""Columns of `trade_minutes`: the features, then prices in the order of ids, and what takers bought."""
 
 
 def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
-    """Features of every minute that has a trade.
+    """Those columns of `trade_minutes` that are `TRADE_FEATURES`."""
+    return trade_minutes(agg_trades).select(list(TRADE_FEATURES))
+
+
+def trade_minutes(agg_trades: pl.DataFrame) -> pl.DataFrame:
+    """Features of every minute that has a trade, and what its bar is made of.
 
     Rows may come in any order and several times: they are ordered by id, and a repeated id counts once. A minute never
     looks at another one. Formulas: data dictionary, columns `transact_time` to `realized_vol_1m`.
@@ -50,7 +59,7 @@ def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
         agg_trades: wire frame of `agg_trades`; whole minutes only.
 
     Returns:
-        One row per minute with trades, columns `TRADE_FEATURES`, sorted by `timestamp` (UTC).
+        One row per minute with trades, columns `TRADE_MINUTES`, sorted by `timestamp` (UTC).
     """
     ticks = _ticks(agg_trades)
     if not _in_order(ticks):
@@ -68,6 +77,8 @@ def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
             sell_retail=_where(retail & sell, quantity),
             head=_where(within_us < STRADDLE_US, quantity),
             tail=_where(within_us >= _MINUTE_US - STRADDLE_US, quantity),
+            bought=_where(~sell, quantity),
+            bought_worth=_where(~sell, notional),
             squared_return=_where(same_minute, (pl.col("price") / pl.col("price").shift(1)).log().pow(2)),
         )
         .group_by("minute", maintain_order=True)
@@ -87,9 +98,15 @@ def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
             raw_trade_count=pl.col("single_trades").sum(),
             head_quantity=pl.col("head").sum(),
             tail_quantity=pl.col("tail").sum(),
+            first_price=pl.col("price").first(),
+            highest_price=pl.col("price").max(),
+            lowest_price=pl.col("price").min(),
+            last_price=pl.col("price").last(),
+            bought_quantity=pl.col("bought").sum(),
+            bought_notional=pl.col("bought_worth").sum(),
         )
         .select((pl.col("minute") * _MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
-        .cast(TRADE_FEATURES)  # type: ignore[arg-type]
+        .cast(TRADE_MINUTES)  # type: ignore[arg-type]
     )
 
 

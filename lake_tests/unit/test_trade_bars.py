@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.transforms.trade_bars import TRADE_BARS, trade_bars, unlike_bars
+from lake_assets.transforms.trade_bars import TRADE_BARS, bars_of, unlike_bars
+from lake_assets.transforms.trades import trade_minutes
 from lake_assets.validation.hour_verdict import BARS_DIFFER, hour_verdict
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.parity import with_unlike_bars
@@ -20,6 +21,10 @@ TRADES = [
     for minute in range(4)
     for n in range(6)
 ]
+
+
+def trade_bars(trades: pl.DataFrame) -> pl.DataFrame:
+    return bars_of(trade_minutes(trades))
 
 
 def klines(trades: pl.DataFrame) -> pl.DataFrame:
