@@ -7,11 +7,9 @@ in real time.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,17 +30,12 @@ from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.clock import HOUR
 from lake_resources.collector import healing
-from lake_resources.collector.healing import Healer
-from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import Journal
-from lake_resources.collector.left_off import left_off
-from lake_resources.collector.notebook import Notebook
-from lake_resources.collector.segments import SegmentWriter, recover
 from lake_resources.errors import ServerError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import MarketPaths
-from lake_tests.support.observers import SilentObserver
+from lake_tests.support.hand_driven import HandDriven
 from lake_tests.support.spot_frames import SYMBOL, quote, trade, wrapped
 from lake_tests.support.waiting import wait_until
 
@@ -96,7 +89,7 @@ class Exchange:
         ][:50]  # fmt: skip
 
 
-class Collecting:
+class Collecting(HandDriven):
     """A collector of one spot symbol in a lake, on a clock that is moved by hand."""
 
     def __init__(self, root: Path, exchange: Exchange) -> None:
@@ -106,25 +99,13 @@ class Collecting:
         self.start()
 
     def start(self) -> None:
-        recover(self.segments)
-        left = left_off(self.journal, self.segments, [SYMBOL], {}, SPOT)
         clock = lambda: int(self.now.timestamp() * 1000) * 1_000_000  # noqa: E731
-        self.writer = SegmentWriter(self.segments)
-        self.intake = Intake(
-            [SYMBOL], self.writer, SilentObserver(), clock, RecordsOnly(self.segments, clock).next_seq(),
-            left.last_ids, open_gaps=left.missing, market=SPOT,
-        )  # fmt: skip
-        self.notebook = Notebook(self.journal, self.at_once)
-        self.healer = Healer(self.exchange, self.intake, self.notebook, self.at_once, self.now_s, left.gaps)
+        self.begin(SYMBOL, SPOT, self.exchange, clock, RecordsOnly(self.segments, clock).next_seq())
         self.connect()
 
     def connect(self) -> None:
         self.conn += 1
         self.session = StreamSession("", (SYMBOL,), SessionLimits(), SPOT)
-
-    @staticmethod
-    async def at_once(call: Callable[[], Any]) -> Any:
-        return call()
 
     def now_s(self) -> float:
         return (self.now - FIRST) / SECOND
@@ -136,22 +117,6 @@ class Collecting:
             self.intake.frame(self.conn, self.session, wrapped(frame), self.now_s())
         book = quote(order.first_id, order.price - 0.05, order.price + 0.05)
         self.intake.frame(self.conn, self.session, wrapped(book), self.now_s())
-
-    def flush(self) -> None:
-        seq = self.intake.next_seq
-        buffers, _ = self.writer.take()
-        if buffers:
-            self.writer.write(buffers, seq)
-        self.intake.flushed_seq = seq
-        self.writer.close_before(self.intake.newest_minute - 1)
-
-    def heal(self) -> None:
-        async def once() -> None:
-            await self.healer.look()
-            await self.notebook.write()
-            await self.healer.fetch()
-
-        asyncio.run(once())
 
     def kill(self) -> None:
         self.writer.abandon()

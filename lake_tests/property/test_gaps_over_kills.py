@@ -5,10 +5,8 @@ Sockets and REST are scripted; intake, segments, journal, healer and what a rest
 
 from __future__ import annotations
 
-import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lake_resources.binance.market import UM
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MINUTE_MS
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.collector import healing
-from lake_resources.collector.healing import Healer
-from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import Journal
-from lake_resources.collector.left_off import left_off
-from lake_resources.collector.notebook import Notebook
-from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records, recover
+from lake_resources.collector.segments import minutes_on_disk, read_records
 from lake_resources.errors import ServerError
+from lake_tests.support.hand_driven import HandDriven
 from lake_tests.support.live_frames import START_MS, SYMBOL, agg_trade
-from lake_tests.support.observers import SilentObserver
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +32,7 @@ STEP_MS = 1_000
 PAGE = 20
 
 
-class Lake:
+class Lake(HandDriven):
     """A collector of one symbol without sockets, that is killed and started again."""
 
     def __init__(self, root: Path) -> None:
@@ -49,26 +44,9 @@ class Lake:
         self.start()
 
     def start(self) -> None:
-        recover(self.segments)
-        left = left_off(self.journal, self.segments, [SYMBOL], {})
-        self.writer = SegmentWriter(self.segments)
-        self.intake = Intake(
-            [SYMBOL],
-            self.writer,
-            SilentObserver(),
-            lambda: self.now_ms * 1_000_000,
-            self.seq,
-            left.last_ids,
-            open_gaps=left.missing,
-        )
+        self.begin(SYMBOL, UM, self, lambda: self.now_ms * 1_000_000, self.seq)
         self.session = StreamSession("market", (SYMBOL,), SessionLimits())
-        self.notebook = Notebook(self.journal, self.at_once)
-        self.healer = Healer(self, self.intake, self.notebook, self.at_once, self.now_s, left.gaps)
         self.conn += 1
-
-    @staticmethod
-    async def at_once(call: Callable[[], Any]) -> Any:
-        return call()
 
     def now_s(self) -> float:
         return (self.now_ms - START_MS) / 1000
@@ -87,22 +65,6 @@ class Lake:
     def hear(self, number: int) -> None:
         frame = orjson.dumps(agg_trade(number, self.traded_ms[number]))
         self.intake.frame(self.conn, self.session, frame, self.now_s())
-
-    def flush(self) -> None:
-        seq = self.intake.next_seq
-        buffers, _ = self.writer.take()
-        if buffers:
-            self.writer.write(buffers, seq)
-        self.intake.flushed_seq = seq
-        self.writer.close_before(self.intake.newest_minute - 1)
-
-    def heal(self) -> None:
-        async def once() -> None:
-            await self.healer.look()
-            await self.notebook.write()
-            await self.healer.fetch()
-
-        asyncio.run(once())
 
     def kill(self) -> None:
         self.writer.abandon()
