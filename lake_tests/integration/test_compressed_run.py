@@ -17,13 +17,16 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from typer.testing import CliRunner
 
+from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.main import app
 from lake_assets.jobs.macro_runs import MACRO_JOB
 from lake_assets.lake import open_lake
 from lake_assets.local_stack.compressed_run import BuildCycles, RunSummary, data_files, problems_told, summarize
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.places import child_environment, dagster_home
+from lake_assets.quality.final_validation import judge_symbol
 from lake_assets.schedules import TIMETABLE, cron_of
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
@@ -257,3 +260,13 @@ def test_final_validation_fails_on_no_data_and_on_damage(production: Path) -> No
     damaged = run(app, ["validate-final"])
     assert damaged.exit_code == 1
     assert "missing_file" in damaged.stdout
+
+
+def test_rows_of_which_none_is_due_yet_are_not_right_because_they_are_new(production: Path) -> None:
+    lake, moment = open_at_rest(LakeSettings(), UM_MINUTE), DAY + timedelta(minutes=5)
+    assert judge_symbol(lake, "BTCUSDT", moment).state == "PASS"
+    next(path for path in production.rglob("*.parquet") if "hour=00" in str(path)).unlink()
+    found = judge_symbol(lake, "BTCUSDT", moment)
+    assert found.state == "FAIL"
+    assert "hour=00" in found.reasons[0]
+    lake.close()
