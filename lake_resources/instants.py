@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from lake_resources.clock import MINUTE
 from lake_resources.errors import SettingsError
 
-MINUTE = timedelta(minutes=1)
 FIRST_YEAR, LAST_YEAR = 1970, 2261
 """Whole years that nanoseconds since 1970 can count in 64 bits."""
 REMEDY = "Write it in ISO 8601, e.g. 2024-01-31, 2024-01-31T10:30, 2024-01-31T10:30:00Z or 2024-01-31T12:30+02:00"

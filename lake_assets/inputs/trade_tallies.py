@@ -10,7 +10,7 @@ import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from lake_assets.transforms.trades import STRADDLE_US
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
+from lake_resources.clock import MINUTE
 
 _KEY = b"lake.trade_tallies"
 _MINUTE_US = 60_000_000
 _MOST_UNITS = 2.0**53
-_ONE_MINUTE = timedelta(minutes=1)
 
 
 def tally(agg_trades: pl.DataFrame) -> pl.DataFrame:
@@ -117,7 +117,7 @@ def tallies_of(path: Path, start: datetime, end: datetime) -> pl.DataFrame:
     stamp = path.stat()
     found = _tallies(path, stamp.st_size, stamp.st_mtime_ns)
     time = pl.col("timestamp")
-    return found.filter((time >= start - _ONE_MINUTE) & (time < end + _ONE_MINUTE))
+    return found.filter((time >= start - MINUTE) & (time < end + MINUTE))
 
 
 @lru_cache(maxsize=64)

@@ -25,7 +25,6 @@ HEALED_FIELD = "last_trade_id"
 """On a line that heals a gap: it stands for all trades from `trade_id` to this one."""
 TRADE_STREAM, QUOTE_STREAM = "trade", "bookTicker"
 PART = timedelta(seconds=60)
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)

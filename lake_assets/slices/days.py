@@ -22,9 +22,8 @@ from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_assets.slices.loop import Lattice, ask_for
 from lake_assets.slices.table_parity import KlineRows, Parity, compare_slices
 from lake_assets.validation.outcome import CheckOutcome
+from lake_resources.clock import DAY
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
-
-_DAY = timedelta(days=1)
 
 SLICE_CHECKS: dict[str, CheckSpec] = {
     spec.name: spec
@@ -205,7 +204,7 @@ def _ms(instant: datetime) -> int:
 
 def _span(day: date) -> tuple[int, int]:
     start = datetime.combine(day, time(), UTC)
-    return _ms(start), _ms(start + _DAY)
+    return _ms(start), _ms(start + DAY)
 
 
 def _outcome(name: str, passed: bool, metadata: Mapping[str, int | float | str | None]) -> CheckOutcome:

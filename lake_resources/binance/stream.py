@@ -16,8 +16,8 @@ import polars as pl
 
 from lake_resources.binance.market import Endpoint, Market
 from lake_resources.binance.witness import Witness
+from lake_resources.clock import DAY
 
-_DAY = timedelta(days=1)
 _DAILY_AFTER = timedelta(hours=8, minutes=30)
 """Files of a day appear at about 08:32 to 08:40 UTC of the next day; asking earlier is a wasted request."""
 _MONTHLY_AFTER = timedelta(days=1, hours=8)
@@ -53,7 +53,7 @@ class ArchiveFiles:
         """When the file that holds the day should be there, UTC."""
         if self.cadence == "monthly":
             return _midnight((day.replace(day=1) + timedelta(days=32)).replace(day=1)) + _MONTHLY_AFTER
-        return _midnight(day) + _DAY + _DAILY_AFTER
+        return _midnight(day) + DAY + _DAILY_AFTER
 
     def period(self, day: date) -> str:
         """The period in the name of the file that holds the day: `YYYY-MM-DD`, or `YYYY-MM` of a month."""

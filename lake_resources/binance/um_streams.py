@@ -21,8 +21,8 @@ from lake_resources.binance.wire_columns import (
 )
 from lake_resources.binance.witness import ContiguousIds, Grid, NoWitness, Settlements, Total
 from lake_resources.binance.ws import frames
+from lake_resources.clock import MINUTE
 
-_MINUTE = timedelta(minutes=1)
 _METRICS_STEP = timedelta(minutes=5)
 
 
@@ -36,7 +36,7 @@ def _klines(
         key=("open_time",),
         time_column="open_time",
         text=text,
-        witness=Grid(_MINUTE, bars_of_trades),
+        witness=Grid(MINUTE, bars_of_trades),
         archive=ArchiveFiles(kind, "1m", "daily", 12, first_day),
         rest=RestHistory(um_klines(kind), "grid", interval="1m", by_pair=by_pair),
     )

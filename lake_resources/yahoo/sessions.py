@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from lake_resources.clock import DAY
 from lake_resources.yahoo.tickers import calendar_of
 
-_DAY = timedelta(days=1)
 _LONDON = ZoneInfo("Europe/London")
 _CHICAGO = ZoneInfo("America/Chicago")
 _FX_LENGTH = timedelta(hours=23, minutes=59)
@@ -38,7 +38,7 @@ def sessions(ticker: str, start: datetime, end: datetime) -> list[Session]:
     days for currencies, whose holidays nobody declares.
     """
     # A session may begin on the evening before, and the calendars speak of local days.
-    found = _days(ticker, start.date() - _DAY, end.date() + _DAY)
+    found = _days(ticker, start.date() - DAY, end.date() + DAY)
     cut = (Session(max(each.start, start), min(each.end, end)) for each in found)
     return [each for each in cut if each.start < each.end]
 
@@ -56,7 +56,7 @@ def closed_spans(ticker: str, start: datetime, end: datetime) -> list[Session]:
 def _days(ticker: str, first: date, last: date) -> Iterator[Session]:
     calendar = calendar_of(ticker)
     if calendar == "24/7":
-        yield Session(datetime.combine(first, time(), UTC), datetime.combine(last + _DAY, time(), UTC))
+        yield Session(datetime.combine(first, time(), UTC), datetime.combine(last + DAY, time(), UTC))
     elif calendar == "FX":
         yield from _fx_days(first, last)
     else:
@@ -68,7 +68,7 @@ def _days(ticker: str, first: date, last: date) -> Iterator[Session]:
 
 def _fx_days(first: date, last: date) -> Iterator[Session]:
     for number in range((last - first).days + 1):
-        day = first + number * _DAY
+        day = first + number * DAY
         if day.weekday() < 5:
             start = datetime.combine(day, time(), _LONDON).astimezone(UTC)
             yield Session(start, start + _FX_LENGTH)

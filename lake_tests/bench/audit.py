@@ -26,6 +26,7 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rulepack import rulepack
+from lake_resources.clock import HOUR
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent, Partition
 from lake_resources.storage.provenance import SourceRef
@@ -36,7 +37,6 @@ from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 _DAYS_AT_ONCE = 30
 _REPEATS = 5
 

@@ -19,6 +19,7 @@ from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcomes_to_json
+from lake_resources.clock import HOUR
 from lake_resources.storage.commit import PartitionCandidate, commit_partitions
 from lake_resources.storage.disk import fsync_file
 from lake_resources.storage.provenance import SourceRef
@@ -29,7 +30,6 @@ from lake_tests.support.stores import store_at
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 20, 15, 30, 30, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 _SOURCES = {
     name: SourceRef(name, "archive", "0123456789abcdef" * 4)
     for name in ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "agg_trades", "metrics", "funding_rate")

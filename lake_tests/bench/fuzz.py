@@ -31,6 +31,7 @@ from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import HOUR
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import LakeError
@@ -46,7 +47,6 @@ SLOWEST_S = 5.0
 """A case takes milliseconds; this is the limit of a transfer here, and then some."""
 STRICT = InputLimits(answer_s=1.0, download_s=1.0, slow_s=1.0)
 MOST_MIB = 300
-_HOUR = timedelta(hours=1)
 Case = Callable[[random.Random], str]
 """Mutates and reads; returns a word of what came of it, or raises an error of the tree."""
 
@@ -117,7 +117,7 @@ def _archives(samples: Samples, root: Path) -> Iterator[tuple[str, Case]]:
 
 def _answers(samples: Samples, root: Path, host: _Host) -> Iterator[tuple[str, Case]]:
     now = DAY + timedelta(days=1, hours=9)
-    start, end = now - 2 * _HOUR, now - _HOUR
+    start, end = now - 2 * HOUR, now - HOUR
 
     def of_answer(rng: random.Random) -> str:
         call, answer = rng.choice(samples.answers)

@@ -30,12 +30,11 @@ from lake_assets.jobs.history_pruning import prune_runs
 from lake_assets.local_stack.places import dagster_home
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port
 
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
 _RUNS_A_DAY = 1440
 
 

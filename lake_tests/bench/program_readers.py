@@ -18,7 +18,8 @@ import polars as pl
 from lake_assets.at_rest import open_at_rest
 from lake_assets.exports.export import ExportRequest
 from lake_assets.exports.other_programs import mark_hours, pair_of, settlements, whole_bars, write_for_program
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, bench_on, exchange, hours
+from lake_resources.clock import HOUR
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, exchange, hours
 
 _CLOSE = 1e-9
 

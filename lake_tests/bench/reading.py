@@ -26,6 +26,7 @@ import polars as pl
 
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY, HOUR
 from lake_resources.storage.compaction import ROW_GROUP_ROWS, Period, compact, rows_hash
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
@@ -39,7 +40,6 @@ from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 REPEATS = 25
 _HOUR_MONTHS = 4
 _STREAMS = (

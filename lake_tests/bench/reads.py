@@ -8,29 +8,28 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY
 from lake_resources.storage.reader import scan
 from lake_tests.bench.commits import FIRST, SYMBOL
 from lake_tests.bench.meter import cpu_s, metered
 from lake_tests.support.stores import store_at
 
 _READS = 101
-_DAY = timedelta(days=1)
 
 
 def main() -> None:
     """`reads ROOT DAYS`: the day in the middle."""
     root, days = Path(sys.argv[1]), int(sys.argv[2])
     store = store_at(root)
-    start = FIRST + days // 2 * _DAY
+    start = FIRST + days // 2 * DAY
     walls, cpus = [], []
     with metered() as figures:
         for _ in range(_READS):
             wall, cpu = time.perf_counter(), cpu_s()
-            rows = scan(store, SYMBOL, start, start + _DAY, schema=UM_MINUTE.polars_schema).collect()
+            rows = scan(store, SYMBOL, start, start + DAY, schema=UM_MINUTE.polars_schema).collect()
             walls.append((time.perf_counter() - wall) * 1000)
             cpus.append((cpu_s() - cpu) * 1000)
             assert rows.shape == (1440, len(UM_MINUTE.names))

@@ -24,11 +24,12 @@ from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.places import child_environment
 from lake_assets.transforms.live.live_coverage import trade_coverage
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.collector.journal import Journal
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.bench.soak_platform import platform_settings, run_platform
-from lake_tests.support.outage import HOUR, MINUTE, trade_ids
+from lake_tests.support.outage import trade_ids
 from lake_tests.support.stores import store_at
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

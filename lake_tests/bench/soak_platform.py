@@ -22,10 +22,11 @@ from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.metadata import minute_key
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.reader import scan
-from lake_tests.support.outage import HOUR, MINUTE, free_port, hours_on_disk, instance_of, strike
+from lake_tests.support.outage import free_port, hours_on_disk, instance_of, strike
 
 Say = Callable[[str], None]
 _SEALED_WITHIN = 6 * MINUTE

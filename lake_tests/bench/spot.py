@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -32,7 +32,7 @@ from lake_assets.transforms.trade_fold import folded
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
-from lake_resources.clock import DAY, HOUR
+from lake_resources.clock import DAY, HOUR, SECOND
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.settings import LakeSettings
@@ -48,7 +48,6 @@ TRADES = 2_000_000
 """Of a busy day. The archive of its seconds is as large on any day, the JSON lines of its trades are not."""
 NOWHERE = "http://127.0.0.1:9"
 SYMBOLS, TRADES_PER_S, QUOTES_PER_S = 20, 5, 15
-_SECOND = timedelta(seconds=1)
 _READS = 41
 
 
@@ -59,7 +58,7 @@ def make_day(root: Path) -> None:
     if path.exists():
         return
     made = trades(FIRST, DAY, count=TRADES)
-    bars = klines(made, FIRST, DAY, _SECOND)
+    bars = klines(made, FIRST, DAY, SECOND)
     stamps = [pl.col(name).dt.epoch("us") for name in ("open_time", "close_time")]
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -141,9 +140,9 @@ def refold(scratch: str, minutes: int) -> None:
         _record(root, symbols, minutes)
         cpu = cpu_s()
         for symbol in symbols:
-            found = spot_records(root, symbol, FIRST, FIRST + minutes * 60 * _SECOND)
-            bars = folded(found.fills, _SECOND)
-            quotes_at_ends(bars["open_time"], _SECOND, found.quotes.drop("received_ns"), found.connected)
+            found = spot_records(root, symbol, FIRST, FIRST + minutes * 60 * SECOND)
+            bars = folded(found.fills, SECOND)
+            quotes_at_ends(bars["open_time"], SECOND, found.quotes.drop("received_ns"), found.connected)
             assert bars.height > 60 * minutes - 5
         figures["refold_x"] = 60 * minutes / (cpu_s() - cpu)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,24 +17,24 @@ import polars as pl
 from lake_assets.live.recorder import run_collector
 from lake_assets.live.spot_records import spot_records
 from lake_assets.transforms.trade_fold import folded
+from lake_resources.clock import SECOND
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.bench.meter import metered
 
 SYMBOL = "SOLUSDT"
-_SECOND = timedelta(seconds=1)
 _WATCHED_S, _WARM_S = 40, 8
 
 
 def _watch(root: Path, ages: list[float], stopping: threading.Event) -> None:
     """Look for new seconds and note how long each was over when it was first there."""
-    first = last = datetime.now(UTC).replace(microsecond=0) + _WARM_S * _SECOND
+    first = last = datetime.now(UTC).replace(microsecond=0) + _WARM_S * SECOND
     while not stopping.wait(0.1):
         now = datetime.now(UTC)
-        bars = folded(spot_records(root, SYMBOL, first - 10 * _SECOND, now).fills, _SECOND)
+        bars = folded(spot_records(root, SYMBOL, first - 10 * SECOND, now).fills, SECOND)
         new = bars.filter(pl.col("open_time") > last)["open_time"].to_list()
         # What comes at once with a later second was readable no sooner: its trades touch only then.
-        ages += [(datetime.now(UTC) - at - _SECOND).total_seconds() for at in new]
+        ages += [(datetime.now(UTC) - at - SECOND).total_seconds() for at in new]
         last = max([last, *new])
 
 

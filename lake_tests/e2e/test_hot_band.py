@@ -16,12 +16,12 @@ from lake_assets.local_stack.stack import WATCHDOG
 from lake_assets.metadata import minute_key
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.watchdog.heartbeat import heartbeat_path
+from lake_resources.clock import MINUTE
 from lake_resources.storage.reader import scan
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-MINUTE = timedelta(minutes=1)
 _HEARD = (
     "latency_network", "update_id_end", "price_impact_100k", "liq_long_count", "predicted_funding",
     "next_funding_time", "micro_price_close",

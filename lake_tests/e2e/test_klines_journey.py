@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
 
 import pytest
 
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_resources.clock import DAY
 from lake_tests.e2e.conftest import KLINES_ASKED, SPOT_SYMBOL, Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-DAY = timedelta(days=1)
 
 
 def test_candles_of_the_last_days_in_dagster(journey: Journey) -> None:

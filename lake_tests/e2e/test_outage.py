@@ -31,21 +31,13 @@ from lake_assets.local_stack.supervision import Stack
 from lake_assets.resident.builder_beat import BuilderBeat, last_beat
 from lake_assets.sensors.hot_band import STANDS_IN
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import recover
 from lake_resources.storage.reader import scan
-from lake_tests.support.outage import (
-    HOUR,
-    MINUTE,
-    HourOnDisk,
-    Strike,
-    hours_on_disk,
-    instance_of,
-    strike,
-    trade_ids,
-)
+from lake_tests.support.outage import HourOnDisk, Strike, hours_on_disk, instance_of, strike, trade_ids
 from lake_tests.support.waiting import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]

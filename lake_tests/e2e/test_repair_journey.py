@@ -10,10 +10,10 @@ from typer.testing import CliRunner, Result
 
 from lake_assets.cli.demo import demo_windows
 from lake_assets.cli.main import app
+from lake_resources.clock import HOUR
 from lake_tests.e2e.conftest import Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
-HOUR = timedelta(hours=1)
 
 
 def test_a_repair_in_dagster(journey: Journey, monkeypatch: pytest.MonkeyPatch) -> None:

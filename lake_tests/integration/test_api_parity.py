@@ -22,10 +22,11 @@ from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key
 from lake_assets.quality.certificate import certify, require_clean
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, NotClean, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import Intent
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 BAD = DAY + 3 * HOUR
 KEY = minute_key(SYMBOL)

@@ -13,15 +13,14 @@ from lake_assets.metadata import minute_key, vision_key
 from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.sensors.hole_healing import HEAL_SENSOR
 from lake_assets.sensors.hot_band import HOT_SENSOR
+from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.storage.ledger.ledger import Listing
 from lake_tests.support.automated_lake import Automated, automated, ranges
-from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, hours, kinds
+from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, hours, kinds
 
 pytestmark = pytest.mark.slow
 
 OPEN = DAY + 15 * HOUR
-MINUTE = timedelta(minutes=1)
-SECOND = timedelta(seconds=1)
 DUE = DAY + 24 * HOUR + timedelta(hours=8, minutes=45)
 
 

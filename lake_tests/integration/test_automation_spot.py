@@ -16,13 +16,13 @@ from lake_assets.sensors.hot_band import HOT_SENSOR
 from lake_assets.sensors.one_by_one import sensor_name
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.automated_lake import Automated, automated, ranges
-from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, bench_on
+from lake_tests.support.simulated_lake import DAY, SYMBOL, bench_on
 
 pytestmark = pytest.mark.slow
 
-MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 OPEN = DAY + 2 * HOUR
 NOW = OPEN + 10 * MINUTE + 5 * SECOND
 PUBLISHED = DAY + timedelta(hours=24 + 8, minutes=45)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from lake_assets.cli.lake_tables import hours_table
 from lake_assets.reading import load, verify
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.watchdog.look import find_facts
+from lake_resources.clock import MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
@@ -40,7 +40,6 @@ pytestmark = pytest.mark.slow
 
 END = FIRST + 3 * HOUR
 REPOSITORY = Path(__file__).resolve().parents[2]
-MINUTE = timedelta(minutes=1)
 HALTS = [signal.SIGSTOP, signal.SIGKILL]
 
 

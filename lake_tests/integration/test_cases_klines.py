@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lake_assets.validation.hour_verdict import BARS_DIFFER
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, SYMBOL, bench_on, exchange
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, SYMBOL, bench_on, exchange
 
 NINE = DAY + 9 * HOUR
 SPAN = {"start": NINE + HOUR / 3, "end": NINE + HOUR / 2, "every": 1}

@@ -9,13 +9,13 @@ import pytest
 
 from lake_assets.build.hours import build_partitions
 from lake_assets.inputs.doubted_hours import doubted_hours
-from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, kinds
+from lake_resources.clock import HOUR, MINUTE
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, kinds
 
 pytestmark = pytest.mark.slow
 
-MINUTES = timedelta(minutes=1)
 CLOSED = DAY + 14 * HOUR
-JUST_AFTER = CLOSED + HOUR + 3 * MINUTES + timedelta(seconds=20)
+JUST_AFTER = CLOSED + HOUR + 3 * MINUTE + timedelta(seconds=20)
 CASES = {
     "agg_trades": "/fapi/v1/aggTrades",
     "premium_index_klines_1m": "/fapi/v1/premiumIndexKlines",
@@ -34,11 +34,11 @@ def honest(bench: Bench, root: Path) -> str:
 @pytest.mark.parametrize("stream", CASES)
 @pytest.mark.parametrize("lie", ["nothing", "half"])
 def test_an_answer_that_is_not_whole_is_asked_for_again(bench: Bench, tmp_path: Path, stream: str, lie: str) -> None:
-    told_at = JUST_AFTER + 15 * MINUTES
+    told_at = JUST_AFTER + 15 * MINUTE
     if lie == "nothing":
         bench.fault("missing_minutes", CASES[stream], start=CLOSED, end=CLOSED + HOUR)
     else:
-        bench.fault("missing_minutes", CASES[stream], start=CLOSED + 30 * MINUTES, end=CLOSED + HOUR)
+        bench.fault("missing_minutes", CASES[stream], start=CLOSED + 30 * MINUTE, end=CLOSED + HOUR)
     bench.at(told_at).build([CLOSED])
     assert CLOSED in doubted_hours(bench.lake.ledger, SYMBOL, DAY, DAY + 24 * HOUR), "not clean"
     open_rows = {row.period for row in bench.lake.ledger.missing_sources(SYMBOL, stream)}
@@ -48,7 +48,7 @@ def test_an_answer_that_is_not_whole_is_asked_for_again(bench: Bench, tmp_path: 
     bench.at(told_at + timedelta(seconds=20)).build([CLOSED])
     if (stream, lie) != ("agg_trades", "half"):  # a step in the ids is an error of the exchange, no answer
         assert not [path for path in bench.paths_asked() if path == CASES[stream]], "not without a pause"
-    bench.at(told_at + 2 * MINUTES)
+    bench.at(told_at + 2 * MINUTE)
     bench.build([CLOSED])
     row = bench.lake.ledger.partition(SYMBOL, CLOSED)
     assert row is not None
@@ -74,19 +74,19 @@ def test_klines_of_an_old_hour_are_not_given_up_after_one_answer(bench: Bench, l
     """The exchange says nothing of an hour that is older than a day, whose archive is not there either."""
     hour = DAY - 40 * HOUR
     bench.fault("missing", "daily/klines/")
-    start = hour if lie == "nothing" else hour + 30 * MINUTES
+    start = hour if lie == "nothing" else hour + 30 * MINUTE
     number = bench.fault("missing_minutes", "/fapi/v1/klines", start=start, end=hour + HOUR)
     (first,) = bench.at(ON_THE_DAY).build([hour])
     assert first.status == "quarantined"
     assert f"{hour:%Y-%m-%dT%H}" in {row.period for row in bench.lake.ledger.missing_sources(SYMBOL, "klines_1m")}
     bench.sim.faults.remove(number)
-    (second,) = bench.at(ON_THE_DAY + 5 * MINUTES).build([hour])
+    (second,) = bench.at(ON_THE_DAY + 5 * MINUTE).build([hour])
     assert second.status == "committed"
     assert second.row_count == 60
 
 
 def test_a_premium_index_that_rest_never_had_is_named(bench: Bench) -> None:
-    bench.fault("missing_minutes", "premiumIndexKlines", start=CLOSED + 5 * MINUTES, end=CLOSED + 9 * MINUTES)
+    bench.fault("missing_minutes", "premiumIndexKlines", start=CLOSED + 5 * MINUTE, end=CLOSED + 9 * MINUTE)
     bench.at(PUBLISHED).build([CLOSED])
     found = doubted_hours(bench.lake.ledger, SYMBOL, DAY, DAY + 24 * HOUR)
     assert found[CLOSED].kind == "partial"

@@ -18,14 +18,14 @@ from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
 from lake_assets.quality.certificate import Certificate, certify, require_clean
 from lake_assets.quality.month_card import report_card
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import NotClean
 from lake_resources.storage.provenance import SourceRef
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours, kinds, statuses
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, kinds, statuses
 
 pytestmark = pytest.mark.slow
 
-MINUTES = timedelta(minutes=1)
-CUT = DAY + 9 * HOUR + 29 * MINUTES + timedelta(seconds=10)
+CUT = DAY + 9 * HOUR + 29 * MINUTE + timedelta(seconds=10)
 HOURS = hours(8, 12)
 FORGOTTEN = PUBLISHED + 48 * HOUR
 """REST does not keep the aggTrades of the day any more."""
@@ -209,7 +209,7 @@ def test_quantities_that_are_no_quantities_are_not_believed(bench: Bench, by: fl
 
 
 def test_a_notional_that_does_not_fit_is_named(bench: Bench) -> None:
-    window = {"start": DAY + 9 * HOUR + 10 * MINUTES, "end": DAY + 9 * HOUR + 20 * MINUTES}
+    window = {"start": DAY + 9 * HOUR + 10 * MINUTE, "end": DAY + 9 * HOUR + 20 * MINUTE}
     bench.fault("scaled", TRADES, column="price", by=1.002, every=1, **window)
     bench.at(FORGOTTEN).build(HOURS)
     found = doubted_hours(bench.lake.ledger, SYMBOL, DAY, DAY + 24 * HOUR)

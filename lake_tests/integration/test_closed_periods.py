@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
@@ -16,6 +16,7 @@ from lake_assets.cli.main import app
 from lake_assets.lake import open_lake
 from lake_assets.metadata import compacted_key
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
@@ -24,7 +25,6 @@ from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
 pytestmark = pytest.mark.slow
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MONTH = datetime(2026, 2, 1, tzinfo=UTC)
 NEXT = datetime(2026, 3, 1, tzinfo=UTC)
 STREAMS = (

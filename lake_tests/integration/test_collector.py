@@ -24,6 +24,7 @@ from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT
 from lake_resources.binance.ws.stream_session import SessionLimits
+from lake_resources.clock import HOUR
 from lake_resources.collector import collector
 from lake_resources.collector.journal import ConnectionRow, Journal
 from lake_resources.errors import PartitionBusy
@@ -39,7 +40,6 @@ from lake_tests.support.ws_client import Socket
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 START = datetime(2026, 2, 15, 12, 0, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 QUICK = SessionLimits(verify_s=5.0, stall_s=4.0, overlap_s=0.5, successor_s=30.0)
 
 Collect = Callable[..., Parts]

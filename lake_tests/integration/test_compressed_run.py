@@ -28,10 +28,11 @@ from lake_assets.quality.final_validation import judge_symbol
 from lake_assets.schedules import TIMETABLE, cron_of
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat
+from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, Bench, bench_on, exchange, hours
 
 STARTED = datetime(2026, 11, 18, 15, 30, 30, tzinfo=UTC)
 

@@ -15,6 +15,7 @@ from lake_assets.audit.verdict import AuditReport
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.month_card import render, report_card
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import MINUTE
 from lake_resources.simulator.market.specs import Listing as Traded
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.commit import Rejection, quarantine_partition
@@ -25,7 +26,6 @@ from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit
 
 HELD = 6
 END = FIRST + HELD * HOUR
-MINUTE = timedelta(minutes=1)
 DELISTED = Listing(SYMBOL, FIRST - 3 * HOUR + 20 * MINUTE, END + 20 * MINUTE)
 AFTER = FIRST + 30 * HOUR
 BACKFILLABLE = [name for name in UM_MINUTE.uses if name != "book_ticker"]

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, Bench, bench_on, failed_checks, kinds
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, Bench, bench_on, failed_checks, kinds
 
 CONTRACT, PAIR = "BTCUSDT_261225", "BTCUSDT"
 KLINES = [name for name, stream in UM_STREAMS.items() if stream.is_klines]

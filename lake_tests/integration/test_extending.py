@@ -21,7 +21,7 @@ from lake_assets.tables.dictionary import render
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import assemble
 from lake_resources.binance.um_streams import UM_STREAMS
-from lake_tests.support.wire_frames import MINUTE, TEN, inputs, kline, metrics_row, wire
+from lake_tests.support.wire_frames import TEN, inputs, kline, metrics_row, wire
 name = "premium_index_klines_1m"
 given = {"premium": wire(name, [kline(TEN)])} if name in UM_STREAMS else {}
 metrics = wire("metrics", [metrics_row(TEN - 10 * MINUTE, 1.0, 2.0, 1.5, 1.25)])

@@ -15,12 +15,12 @@ from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.sensors.hole_healing import HEAL_SENSOR
 from lake_assets.sensors.hot_band import HOT_SENSOR
 from lake_assets.sensors.one_by_one import look_at_each
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import LedgerError
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.automated_lake import Automated, automated, ranges
-from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, bench_on
+from lake_tests.support.simulated_lake import DAY, SYMBOL, bench_on
 
-MINUTE = timedelta(minutes=1)
 SENSORS = (HOT_SENSOR, HEAL_SENSOR, PROMOTE_SENSOR)
 
 

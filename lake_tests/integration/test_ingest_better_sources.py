@@ -11,11 +11,11 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.inputs import vintages
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.lake import open_lake
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.known_hole import KnownHole
 from lake_tests.support.simulated_lake import (
     DAY,
-    HOUR,
     PUBLISHED,
     SYMBOL,
     Bench,
@@ -28,7 +28,6 @@ from lake_tests.support.simulated_lake import (
 
 pytestmark = pytest.mark.slow
 
-MINUTES = timedelta(minutes=1)
 NOWHERE = "http://127.0.0.1:9"
 """The discard port: nobody answers."""
 
@@ -84,7 +83,7 @@ def test_hours_from_rest_are_rebuilt_from_the_archive_and_differences_are_record
 
 def test_an_hour_captured_while_it_was_open_differs_in_nothing_from_the_archive(bench: Bench) -> None:
     hour = DAY + 12 * HOUR
-    bench.at(hour + 34 * MINUTES + timedelta(seconds=56)).build([hour])
+    bench.at(hour + 34 * MINUTE + timedelta(seconds=56)).build([hour])
     (result,) = bench.at(PUBLISHED).build([hour])
     parity = checks(result)["archive_parity"]
     assert int(parity.metadata["compared"] or 0) > 120
@@ -205,21 +204,21 @@ def test_the_minute_table_does_not_ask_for_an_absent_file_every_few_seconds(benc
         return sum("daily/klines" in path and "2026-11-18" in path for path in bench.paths_asked())
 
     assert asked() > 0
-    bench.at(PUBLISHED + 5 * MINUTES)
+    bench.at(PUBLISHED + 5 * MINUTE)
     assert asked() == 0
     assert [result.status for result in bench.archives("klines_1m", "2026-11-18")] == ["not_published"], (
         "the archive's own asset always asks"
     )
-    bench.at(PUBLISHED + 16 * MINUTES)
+    bench.at(PUBLISHED + 16 * MINUTE)
     assert asked() > 0
     bench.sim.faults.clear()
-    (result,) = bench.at(PUBLISHED + 30 * MINUTES).build([DAY + 5 * HOUR])
+    (result,) = bench.at(PUBLISHED + 30 * MINUTE).build([DAY + 5 * HOUR])
     assert kinds(result)["klines_1m"] == "archive"
 
 
 def test_minutes_that_the_archive_lacks_are_repaired_from_rest(bench: Bench) -> None:
-    start = DAY + 10 * HOUR + 20 * MINUTES
-    bench.at(PUBLISHED).fault("missing_minutes", "/data/.*/klines/", start=start, end=start + 7 * MINUTES)
+    start = DAY + 10 * HOUR + 20 * MINUTE
+    bench.at(PUBLISHED).fault("missing_minutes", "/data/.*/klines/", start=start, end=start + 7 * MINUTE)
     results = bench.build(hours(9, 12))
     assert statuses(results) == ["committed"] * 3
     assert [kinds(result)["klines_1m"] for result in results] == ["archive", "archive+rest", "archive"]
@@ -230,8 +229,8 @@ def test_minutes_that_the_archive_lacks_are_repaired_from_rest(bench: Bench) -> 
 
 
 def test_an_unknown_hole_puts_its_hour_into_quarantine_and_no_other(bench: Bench) -> None:
-    start = DAY + 10 * HOUR + 17 * MINUTES
-    bench.at(PUBLISHED).fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=start + 2 * MINUTES)
+    start = DAY + 10 * HOUR + 17 * MINUTE
+    bench.at(PUBLISHED).fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=start + 2 * MINUTE)
     results = bench.build(hours(8, 13))
     assert statuses(results) == ["committed", "committed", "quarantined", "committed", "committed"]
     broken = results[2]
@@ -242,13 +241,13 @@ def test_an_unknown_hole_puts_its_hour_into_quarantine_and_no_other(bench: Bench
     assert pl.read_parquet(broken.path).height == 58, "its rows are kept for a look"
     (entry,) = bench.lake.ledger.quarantined(SYMBOL, DAY, DAY + 24 * HOUR)
     assert (entry.start, entry.codes) == (DAY + 10 * HOUR, ("continuity",))
-    assert bench.lake.ledger.watermark(SYMBOL) == DAY + 13 * HOUR - MINUTES, "one bad hour never stops the lake"
+    assert bench.lake.ledger.watermark(SYMBOL) == DAY + 13 * HOUR - MINUTE, "one bad hour never stops the lake"
     # Again: still refused, noted once.
     assert bench.build([DAY + 10 * HOUR])[0].status == "quarantined"
     assert len(bench.lake.ledger.quarantined(SYMBOL, DAY, DAY + 24 * HOUR)) == 1
     # A person finds out that the exchange was down: the hour is excused by name.
     bench.lake.ledger.declare_hole(
-        KnownHole("klines_1m", SYMBOL, start, start + 2 * MINUTES, "matching engine down", "status page")
+        KnownHole("klines_1m", SYMBOL, start, start + 2 * MINUTE, "matching engine down", "status page")
     )
     (excused,) = bench.build([DAY + 10 * HOUR])
     assert (excused.status, excused.row_count) == ("committed", 58)
@@ -262,8 +261,8 @@ def test_an_unknown_hole_puts_its_hour_into_quarantine_and_no_other(bench: Bench
 def test_a_worse_republication_does_not_replace_the_committed_hour(bench: Bench) -> None:
     bench.at(PUBLISHED).build(hours(10, 12))
     before = bench.committed()
-    start = DAY + 10 * HOUR + 17 * MINUTES
-    bench.fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=start + MINUTES)
+    start = DAY + 10 * HOUR + 17 * MINUTE
+    bench.fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=start + MINUTE)
     assert [result.status for result in bench.archives("klines_1m", "2026-11-18")] == ["republished"]
     results = bench.build(hours(10, 12))
     assert statuses(results) == ["quarantined", "committed"]
@@ -286,9 +285,9 @@ def test_an_hour_whose_sources_stay_away_does_not_hold_the_watermark_for_ever(be
     assert "required_columns" in failed_checks(result)
     for part in ("index_price_klines_1m", "/fapi/v1/indexPriceKlines", "503"):
         assert part in result.reason
-    assert bench.lake.ledger.watermark(SYMBOL) == lost - MINUTES, "it may still come"
+    assert bench.lake.ledger.watermark(SYMBOL) == lost - MINUTE, "it may still come"
     bench.at(PUBLISHED).build([lost])
-    assert bench.lake.ledger.watermark(SYMBOL) == lost + 59 * MINUTES
+    assert bench.lake.ledger.watermark(SYMBOL) == lost + 59 * MINUTE
     (entry,) = bench.lake.ledger.quarantined(SYMBOL, DAY, DAY + 24 * HOUR)
     assert entry.codes == ("source_missing",)
     assert bench.build([lost])[0].status == "source_missing"
@@ -378,7 +377,7 @@ def test_what_rest_has_repairs_aggtrades_that_the_archive_lacks(bench: Bench, ca
 
 
 def test_a_known_hole_of_whole_hours_is_no_defect(bench: Bench) -> None:
-    start, end = DAY + 10 * HOUR + 30 * MINUTES, DAY + 12 * HOUR + 30 * MINUTES
+    start, end = DAY + 10 * HOUR + 30 * MINUTE, DAY + 12 * HOUR + 30 * MINUTE
     bench.at(PUBLISHED).fault("missing_minutes", "/(klines|fapi/v1/klines)", start=start, end=end)
     bench.lake.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, start, end, "matching engine down", "status page"))
     results = bench.build(hours(9, 14))

@@ -6,10 +6,11 @@ import pytest
 
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 from lake_resources.storage.compaction import clear
 from lake_resources.storage.placement import stretches
 from lake_resources.storage.reader import scan
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, statuses
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, hours, statuses
 
 LATER = PUBLISHED + timedelta(hours=1)
 

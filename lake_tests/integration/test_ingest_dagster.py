@@ -19,8 +19,9 @@ from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lake_resources.clock import HOUR
 from lake_resources.errors import DiskFull
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, Bench, bench_on, hours, statuses
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, Bench, bench_on, hours, statuses
 
 SIZE = 4 * 1024 * 1024
 

@@ -14,10 +14,10 @@ import pytest
 
 from lake_assets.lake import open_lake
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import (
     DAY,
-    HOUR,
     PUBLISHED,
     SYMBOL,
     Bench,

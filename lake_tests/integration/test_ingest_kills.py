@@ -13,10 +13,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.ingest_worker import start_builder
-from lake_tests.support.simulated_lake import DAY, HOUR, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
 
 LOG = logging.getLogger(__name__)
 STREAMS = ("klines_1m", "agg_trades", "metrics", "mark_price_klines_1m", "index_price_klines_1m", "funding_rate")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import (
     DAY,
-    HOUR,
     ON_THE_DAY,
     PUBLISHED,
     SYMBOL,
@@ -28,8 +27,6 @@ from lake_tests.support.simulated_lake import (
 )
 
 pytestmark = pytest.mark.slow
-
-MINUTES = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -100,7 +97,7 @@ def test_a_source_that_fails_never_replaces_what_was_committed(bench: Bench, kin
     before = bench.committed()
     rest_down(bench, kind)
     bench.fault("missing", "^/data/")
-    for later in (ON_THE_DAY + 10 * MINUTES, ON_THE_DAY + 2 * HOUR):
+    for later in (ON_THE_DAY + 10 * MINUTE, ON_THE_DAY + 2 * HOUR):
         results = bench.at(later).build([*hours(12, 15), hour])
         assert statuses(results) == [*["unchanged"] * 3, "source_missing"]
         assert bench.committed() == before
@@ -168,20 +165,20 @@ def test_a_failure_half_way_keeps_the_hours_before_it(bench: Bench) -> None:
 
 def test_an_answer_that_may_still_change_is_better_than_none(bench: Bench) -> None:
     hour = DAY + 12 * HOUR
-    (before,) = bench.at(hour + HOUR + 5 * MINUTES).build([hour])
+    (before,) = bench.at(hour + HOUR + 5 * MINUTE).build([hour])
     capture = bench.lake.ledger.capture(SYMBOL, "metrics", hour)
     assert capture is not None
     assert not capture.complete, "metrics settle for a quarter of an hour"
     bench.fault("5xx", "/futures/data/")
     assert before.path is not None
     before.path.unlink()
-    (after,) = bench.at(hour + HOUR + 10 * MINUTES).build([hour])
+    (after,) = bench.at(hour + HOUR + 10 * MINUTE).build([hour])
     assert (after.status, after.content_hash) == ("committed", before.content_hash)
 
 
 def test_an_answer_from_the_middle_of_an_hour_does_not_stand_for_all_of_it(bench: Bench) -> None:
     hour = DAY + 12 * HOUR
-    bench.at(hour + 34 * MINUTES).build([hour])
+    bench.at(hour + 34 * MINUTE).build([hour])
     bench.fault("5xx", "aggTrades")
     bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
     (after,) = bench.at(ON_THE_DAY).build([hour])
@@ -205,8 +202,8 @@ def test_null_is_not_ingested_and_zero_is_nothing_happened(bench: Bench) -> None
 
 
 def test_aggtrades_with_a_gap_in_their_ids_are_not_taken_for_quiet_minutes(bench: Bench) -> None:
-    start = DAY + 12 * HOUR + 30 * MINUTES
-    bench.fault("missing_minutes", "aggTrades", start=start, end=start + 5 * MINUTES)
+    start = DAY + 12 * HOUR + 30 * MINUTE
+    bench.fault("missing_minutes", "aggTrades", start=start, end=start + 5 * MINUTE)
     (result,) = bench.build([DAY + 12 * HOUR])
     assert kinds(result)["agg_trades"] == "none"
     assert bench.rows(result.hour)["count_buy_trades"].null_count() == 60

@@ -9,10 +9,10 @@ import pytest
 
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import band
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.reader import scan
 from lake_tests.support.simulated_lake import (
     DAY,
-    HOUR,
     ON_THE_DAY,
     PUBLISHED,
     SYMBOL,
@@ -27,7 +27,6 @@ from lake_tests.support.simulated_lake import (
 pytestmark = pytest.mark.slow
 
 REST_STREAMS = [name for name in UM_MINUTE.uses if name != "book_ticker"]
-MINUTES = timedelta(minutes=1)
 
 
 def test_a_published_day_comes_from_the_archive(bench: Bench) -> None:
@@ -42,7 +41,7 @@ def test_a_published_day_comes_from_the_archive(bench: Bench) -> None:
         assert result.sources["klines_1m"].reference == bench.archives("klines_1m", "2026-11-18")[0].sha256
     rows = bench.rows(DAY + 4 * HOUR)
     assert rows.schema == UM_MINUTE.polars_schema
-    assert rows["timestamp"].to_list() == [DAY + 4 * HOUR + index * MINUTES for index in range(60)]
+    assert rows["timestamp"].to_list() == [DAY + 4 * HOUR + index * MINUTE for index in range(60)]
 
 
 def test_today_comes_from_rest(bench: Bench) -> None:
@@ -78,7 +77,7 @@ def test_every_band_is_built_from_the_best_source_that_exists(bench: Bench, age:
 
 
 def test_rest_aggtrades_reach_back_48_hours_and_no_further(bench: Bench) -> None:
-    now = bench.at(DAY + 60 * HOUR + 30 * MINUTES).now
+    now = bench.at(DAY + 60 * HOUR + 30 * MINUTE).now
     bench.fault("missing", "daily/aggTrades/")
     edge = (now - 48 * HOUR).replace(minute=0)  # reaches back half an hour too far
     before, after = bench.build([edge, edge + HOUR])
@@ -103,7 +102,7 @@ def test_the_open_hour_grows_and_closes(bench: Bench) -> None:
     hour = DAY + 15 * HOUR
     grown = []
     for minute in (0, 3, 4, 30, 59, 62, 63):
-        (result,) = bench.at(hour + minute * MINUTES + timedelta(seconds=20)).build([hour])
+        (result,) = bench.at(hour + minute * MINUTE + timedelta(seconds=20)).build([hour])
         grown.append((result.status, result.row_count, result.expected_rows))
         if result.present:
             assert failed_checks(result) == set()
@@ -119,13 +118,13 @@ def test_the_open_hour_grows_and_closes(bench: Bench) -> None:
     held = bench.lake.ledger.partition(SYMBOL, hour)
     assert held is not None
     assert held.complete
-    assert bench.lake.ledger.watermark(SYMBOL) == hour + 59 * MINUTES
+    assert bench.lake.ledger.watermark(SYMBOL) == hour + 59 * MINUTE
 
 
 def test_an_hour_built_while_it_grew_equals_one_built_at_once(bench: Bench) -> None:
     hour = DAY + 13 * HOUR
     for minute in (10, 61, 65):
-        bench.at(hour + minute * MINUTES).build([hour])
+        bench.at(hour + minute * MINUTE).build([hour])
     bench.at(ON_THE_DAY)
     (grown,) = bench.build([hour])
     bench.lake.catalog.partition_path(SYMBOL, hour).unlink()
@@ -161,8 +160,8 @@ def test_metrics_and_funding_reach_over_midnight(bench: Bench) -> None:
     metrics = bench.lake.ledger.archive(SYMBOL, "metrics", "2026-11-17")
     assert metrics is not None, "the day before is fetched for the look-back"
     raw = pl.read_parquet(bench.lake.catalog.absolute(metrics.path))
-    before = raw.filter(pl.col("create_time") == DAY - 10 * MINUTES)["sum_open_interest"].item()
-    known_at_midnight = raw.filter(pl.col("create_time") == DAY - 5 * MINUTES)["sum_open_interest"].item()
+    before = raw.filter(pl.col("create_time") == DAY - 10 * MINUTE)["sum_open_interest"].item()
+    known_at_midnight = raw.filter(pl.col("create_time") == DAY - 5 * MINUTE)["sum_open_interest"].item()
     assert frame["oi_contracts"][:5].to_list() == [known_at_midnight] * 5
     assert before != known_at_midnight
     assert frame["funding_rate"].null_count() == 0

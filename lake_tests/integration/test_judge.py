@@ -18,9 +18,10 @@ from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.cli.main import app
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.quality.month_card import render, report_card
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import NewVerdict
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 HOURS = hours(8, 12)
 CUT = DAY + 9 * HOUR + timedelta(minutes=29)

@@ -15,12 +15,12 @@ from lake_assets.build.hours import build_partitions
 from lake_assets.cli.commands_klines import app, days_to_build
 from lake_assets.lake import Lake, open_lake
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_resources.clock import DAY
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 
 NOW = datetime(2026, 9, 15, 10, 4, 30, tzinfo=UTC)
-DAY = timedelta(days=1)
 TODAY = NOW.replace(hour=0, minute=0, second=0)
 SYMBOL = "SOLUSDT"
 TABLE = SPOT_KLINES["1m"]

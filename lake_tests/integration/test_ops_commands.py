@@ -29,6 +29,7 @@ from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.windows import floor_minute
 from lake_resources.binance.market import SPOT, UM
+from lake_resources.clock import HOUR
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
@@ -40,7 +41,7 @@ from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.hostile_host import hostile
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from lake_assets.audit.parity_at_rest import check_at_rest, sample_hours, sealed_hours
+from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 BAD = DAY + 3 * HOUR
 

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 from lake_assets.live.row_files import LiveRows
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, hours, kinds
+from lake_resources.clock import HOUR
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, hours, kinds
 
 AT = DAY + 9 * HOUR
 HEARD = range(10, 40)

@@ -17,9 +17,10 @@ import pytest
 from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.exports.other_programs import bar_type, pair_of, places, whole_bars, write_for_program
+from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError
 from lake_resources.storage.hashing import file_hash
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, exchange, hours
 
 FEATHER = pa.schema(
     {"date": pa.timestamp("ms", "UTC")} | dict.fromkeys(("open", "high", "low", "close", "volume"), pa.float64())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
 from urllib.parse import parse_qs
 
 import polars as pl
@@ -11,12 +10,12 @@ import pytest
 
 from lake_assets.build.answer_pruning import prune_captures
 from lake_assets.build.hours import build_partitions
-from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, failed_checks
+from lake_resources.clock import HOUR, MINUTE
+from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, failed_checks
 
 pytestmark = pytest.mark.slow
 
 OPEN = DAY + 15 * HOUR
-MINUTE = timedelta(minutes=1)
 
 
 def build(bench: Bench, minute: float, *hours, provisional=True):

@@ -13,6 +13,7 @@ from lake_assets.jobs.history_pruning import prune_runs
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.metadata import minute_key
 from lake_resources.binance.ws.frames import AGG_TRADE
+from lake_resources.clock import DAY
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.simulated_lake import Bench
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.slow
 
 KEY = minute_key("BTCUSDT")
 HOURS = dg.HourlyPartitionsDefinition(start_date="2026-11-18-00:00", end_date="2026-11-19-00:00", timezone="UTC")
-DAY = timedelta(days=1)
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from lake_assets.definitions import build_definitions
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
 from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 pytestmark = pytest.mark.slow
 

@@ -16,10 +16,11 @@ from lake_assets.audit.listing import traded_window
 from lake_assets.cli.main import app, main
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
 from lake_assets.lake import Lake
+from lake_resources.clock import HOUR
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import Listing
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 REVERSED = ["--start", "2024-02-01", "--end", "2024-01-01"]
 FUTURE = ["--start", "2199-01-01", "--end", "2200-01-01"]

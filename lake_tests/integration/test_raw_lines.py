@@ -18,13 +18,13 @@ from lake_assets.live.raw_lines import FIELDS, export_raw, part_path, read_lines
 from lake_assets.live.spot_records import HEALED_SOURCE, spot_records
 from lake_assets.transforms.trade_fold import folded
 from lake_resources.binance.market import SPOT
+from lake_resources.clock import SECOND
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.storage.catalog import MarketPaths
 from lake_tests.support.spot_frames import START_MS, SYMBOL, Hearing, official_minutes, quote, trade, wrapped
 
 START = datetime.fromtimestamp(START_MS / 1000, UTC)
 MINUTES = 3
-SECOND = timedelta(seconds=1)
 
 
 def fill_lake(root: Path) -> Hearing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,13 @@ from lake_assets.live.raw_lines import export_raw, part_path, read_lines
 from lake_assets.live.raw_writer import RawWriter
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import MINUTE
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.storage.catalog import MarketPaths
 from lake_tests.support.spot_frames import START_MS, SYMBOL, quote, trade, wrapped
 
 START = datetime.fromtimestamp(START_MS / 1000, UTC)
-MINUTE = timedelta(minutes=1)
 
 
 class Collecting:

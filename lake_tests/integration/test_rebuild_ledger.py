@@ -26,6 +26,7 @@ from lake_assets.lake import open_lake
 from lake_assets.reading import scan_minutes
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
+from lake_resources.clock import HOUR
 from lake_resources.errors import LedgerError, LedgerVersion, NotYet, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
@@ -34,7 +35,7 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.ledger.restored_rows import LOST
 from lake_resources.storage.root import claim_root, require_lake
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, exchange, hours
 from lake_tests.support.stores import store_at
 
 NEXT = DAY + 24 * HOUR

@@ -20,11 +20,11 @@ from lake_assets.cli.main import app
 from lake_assets.dagster_names import hour_key, repair_tags
 from lake_assets.lake import Lake
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.clock import system_clock
+from lake_resources.clock import HOUR, system_clock
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 NEXT = DAY + timedelta(days=1)
 

@@ -12,6 +12,7 @@ from lake_assets.jobs.quality_reports import request_report_cards
 from lake_assets.lake import open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
@@ -22,7 +23,6 @@ from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
 
 pytestmark = pytest.mark.slow
 
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 MONTH = datetime(2026, 2, 1, tzinfo=UTC)
 AFTER = datetime(2026, 3, 2, tzinfo=UTC)
 

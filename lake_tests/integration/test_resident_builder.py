@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import dagster as dg
 import pytest
@@ -15,12 +14,12 @@ from lake_assets.resident.hot_builder import Turn
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_assets.sensors.hot_band import HOT_SENSOR, STANDS_IN
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.errors import PartitionBusy
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.automated_lake import Automated, automated
-from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench, bench_on, exchange
+from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on, exchange
 
-MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 OPEN = DAY + 15 * HOUR
 BEGAN = OPEN + 10 * MINUTE + SECOND
 KEY = minute_key(SYMBOL)

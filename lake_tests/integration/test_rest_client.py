@@ -15,6 +15,7 @@ from lake_resources.binance.market import UM
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.streams import rest_memories
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import Banned, MalformedAnswer, OutsideRetention
 from lake_resources.governor import WeightGovernor
 from lake_resources.simulator.faults import Fault
@@ -24,8 +25,6 @@ from lake_resources.simulator.server import SimulatorServer
 NOW = datetime(2026, 9, 15, 12, 34, 30, tzinfo=UTC)
 YESTERDAY = datetime(2026, 9, 14, tzinfo=UTC)
 TODAY = YESTERDAY + timedelta(days=1)
-HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
 
 Opened = Callable[..., BinanceRest]
 

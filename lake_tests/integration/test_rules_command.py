@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lake_assets.cli.main import app
-from lake_resources.clock import system_clock
+from lake_resources.clock import HOUR, system_clock
 from lake_resources.errors import DiskFull, SettingsError
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
 WINDOW = [SYMBOL, "--start", f"{DAY:%Y-%m-%d}", "--end", f"{DAY + timedelta(days=1):%Y-%m-%d}"]
 

@@ -25,12 +25,12 @@ from lake_assets.quality.certificate import certify
 from lake_assets.quality.month_card import picture, render, report_card
 from lake_assets.reading import load, scan, verify
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY, SECOND
 from lake_resources.errors import NotClean, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
-from lake_tests.support.toy_seconds import SECOND, SYMBOL, TOY, TOY_ASSET, keep_archive, klines
+from lake_tests.support.toy_seconds import SYMBOL, TOY, TOY_ASSET, keep_archive, klines
 
-DAY = timedelta(days=1)
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
 HOLED, REFUSED = FIRST + DAY, FIRST + 2 * DAY
 END = FIRST + 3 * DAY

@@ -13,6 +13,7 @@ from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.quality.certificate import certify
 from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import DAY, MINUTE
 from lake_resources.errors import NotClean, SettingsError, StorageError
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
@@ -23,8 +24,6 @@ from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, 
 
 pytestmark = pytest.mark.slow
 
-MINUTE_ = timedelta(minutes=1)
-DAY = timedelta(days=1)
 END = FIRST + 2 * DAY
 
 
@@ -43,7 +42,7 @@ def here(tmp_path, monkeypatch):
 def commit(here, first, count, without=(), seed=7):
     """Commit hours; minutes of `without` (offsets from the first hour) are not there."""
     rows = sound_rows(first, count, seed)
-    gone = [first + offset * MINUTE_ for offset in without]
+    gone = [first + offset * MINUTE for offset in without]
     parts = [rows.slice(60 * n, 60).filter(~pl.col("timestamp").is_in(gone)) for n in range(count)]
     hours = [candidate(first + n * HOUR, part) for n, part in enumerate(parts)]
     commit_partitions(here, SYMBOL, hours, clock=lambda: NOW)
@@ -65,8 +64,8 @@ def test_a_whole_window_is_clean(here):
 
 
 def test_every_hole_has_its_cause(here):
-    known = FIRST + 5 * HOUR + 10 * MINUTE_
-    here.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, known, known + 5 * MINUTE_, "halt", "issue 1"))
+    known = FIRST + 5 * HOUR + 10 * MINUTE
+    here.ledger.declare_hole(KnownHole("klines_1m", SYMBOL, known, known + 5 * MINUTE, "halt", "issue 1"))
     commit(here, FIRST, 10, without=[*range(310, 316), 130])
     quarantine_partition(
         here, SYMBOL, Rejection(FIRST + 10 * HOUR, None, ["ohlc"], "low above close"), clock=lambda: NOW
@@ -74,24 +73,24 @@ def test_every_hole_has_its_cause(here):
     commit(here, FIRST + 11 * HOUR, 35)
     found = certificate(here)
     assert holes(found) == [
-        (FIRST + 130 * MINUTE_, 1, "minutes missing from a committed hour", False),
+        (FIRST + 130 * MINUTE, 1, "minutes missing from a committed hour", False),
         (known, 5, "halt", True),
-        (known + 5 * MINUTE_, 1, "minutes missing from a committed hour", False),
+        (known + 5 * MINUTE, 1, "minutes missing from a committed hour", False),
         (FIRST + 10 * HOUR, 60, "hour in quarantine: ohlc", False),
         (FIRST + 46 * HOUR, 120, "hour not committed", False),
     ]
     assert (found.expected_rows, found.missing_rows, found.unexplained_rows) == (2880, 187, 182)
     assert found.completeness_pct == 93.5
-    only_known = certificate(here, FIRST + 3 * HOUR, known + 5 * MINUTE_)
+    only_known = certificate(here, FIRST + 3 * HOUR, known + 5 * MINUTE)
     assert only_known.clean
     assert only_known.completeness_pct < 100
 
 
 def test_a_window_into_the_present_expects_what_is_closed_and_is_not_clean(here):
     commit_sound(here, FIRST, 5)
-    now = FIRST + 5 * HOUR + 4 * MINUTE_ + timedelta(seconds=30)
+    now = FIRST + 5 * HOUR + 4 * MINUTE + timedelta(seconds=30)
     found = certificate(here, FIRST, FIRST + 6 * HOUR, now)
-    assert (found.as_of, found.expected_rows, found.missing_rows) == (FIRST + 301 * MINUTE_, 301, 1)
+    assert (found.as_of, found.expected_rows, found.missing_rows) == (FIRST + 301 * MINUTE, 301, 1)
     assert not found.clean
     assert certificate(here, FIRST, FIRST + 5 * HOUR, now).clean
 
@@ -158,7 +157,7 @@ def test_a_slice_and_its_certificate_lie_side_by_side(here, tmp_path, form):
 def test_minutes_of_all_columns_and_months_are_written_as_they_are(here, tmp_path):
     start = FIRST + 17 * DAY - 3 * HOUR
     commit_sound(here, start, 6)
-    request = ExportRequest(start + 7 * MINUTE_, start + 6 * HOUR - MINUTE_)
+    request = ExportRequest(start + 7 * MINUTE, start + 6 * HOUR - MINUTE)
     written = write_export(here, SYMBOL, request, ExportTarget(tmp_path, "parquet", "x"), now=NOW, lag_minutes=3)
     expected = scan_minutes(SYMBOL, request.start, request.end, settings=LakeSettings()).collect()
     assert pl.read_parquet(written.path).drop("symbol").equals(expected)
@@ -241,16 +240,16 @@ def test_minutes_that_are_not_due_yet_may_be_there(here, tmp_path):
     commit_sound(here, FIRST, 48)
     for timeframe in ("1m", "1h"):
         request = ExportRequest(FIRST, END, timeframe, ("close",))
-        now = END - 10 * MINUTE_
+        now = END - 10 * MINUTE
         written = write_export(here, SYMBOL, request, ExportTarget(tmp_path, "csv", "x"), now=now, lag_minutes=3)
         assert written.certificate.present_rows == 2867
 
 
 def test_sources_count_the_minutes_that_are_there(here):
     commit(here, FIRST, 2, without=range(20))
-    found = certificate(here, FIRST, FIRST + 20 * MINUTE_)
+    found = certificate(here, FIRST, FIRST + 20 * MINUTE)
     assert (found.present_rows, found.sources) == (0, {})
-    found = certificate(here, FIRST + 10 * MINUTE_, FIRST + 90 * MINUTE_)
+    found = certificate(here, FIRST + 10 * MINUTE, FIRST + 90 * MINUTE)
     assert (found.present_rows, found.sources["klines_1m"]) == (70, {"archive": 70})
 
 

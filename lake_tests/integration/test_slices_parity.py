@@ -17,12 +17,12 @@ from lake_assets.slices.server import open_slices, run_once
 from lake_assets.slices.table_parity import compare, rows_from_slices, table_rows
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
+from lake_resources.clock import DAY
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import Bench, bench_on, exchange
 from lake_tests.support.sliced import FIRST, OF, ms
 
-DAY = timedelta(days=1)
 NOW = FIRST + 2 * DAY + timedelta(hours=12)
 
 

@@ -21,9 +21,10 @@ from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.spot_streams import SPOT_STREAMS
+from lake_resources.clock import DAY
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.spot_days import DAY, SYMBOL, keep_archive, klines, trades
+from lake_tests.support.spot_days import SYMBOL, keep_archive, klines, trades
 
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
 NOW = FIRST + 20 * DAY

@@ -19,6 +19,7 @@ from lake_assets.transforms.trade_fold import folded
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.spot_streams import KLINES_1S
+from lake_resources.clock import SECOND
 from lake_resources.collector.collector import Collector, CollectorSettings
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import Journal
@@ -34,7 +35,6 @@ from lake_tests.support.waiting import wait_until
 
 SYMBOL = "SOLUSDT"
 START = datetime(2026, 2, 15, 12, 0, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
 
 
 Collect = Callable[[Callable[[], object]], Parts]

@@ -21,11 +21,10 @@ from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.transforms.quote_placing import QUOTES
 from lake_assets.transforms.trade_fold import fills_of_trades
 from lake_resources.binance.spot_streams import KLINES_1S, TRADES
-from lake_resources.clock import HOUR
+from lake_resources.clock import DAY, HOUR, SECOND
 from lake_resources.settings import LakeSettings
-from lake_tests.support.spot_days import DAY, SYMBOL, keep_archive, klines, trades
+from lake_tests.support.spot_days import SYMBOL, keep_archive, klines, trades
 
-SECOND = timedelta(seconds=1)
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
 AT = FIRST + 6 * HOUR
 NOW = FIRST + 20 * DAY

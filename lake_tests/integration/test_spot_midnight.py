@@ -28,7 +28,7 @@ from lake_assets.transforms.trade_fold import FILLS, folded
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
-from lake_resources.clock import HOUR
+from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.collector import healing
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import ServerError
@@ -40,7 +40,6 @@ from lake_tests.support.spot_frames import SYMBOL, quote, trade, wrapped
 from lake_tests.support.waiting import wait_until
 
 MIDNIGHT = datetime(2026, 9, 21, tzinfo=UTC)
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 FIRST, LAST = MIDNIGHT - 5 * MINUTE, MIDNIGHT + 5 * MINUTE
 """The window that is judged; trades come before and after it, which prove its ends."""
 NOW = MIDNIGHT + 2 * HOUR

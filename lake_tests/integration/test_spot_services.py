@@ -25,9 +25,10 @@ from lake_assets.tables.offered import require_offered
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, SYMBOL, Bench, bench_on
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on
 
 CANDLES = SPOT_KLINES["1m"]
 NEXT = DAY + timedelta(days=1)

@@ -27,12 +27,11 @@ from lake_assets.schema.table import Table
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
-from lake_resources.clock import HOUR
+from lake_resources.clock import DAY, HOUR, MINUTE, SECOND
 from lake_resources.errors import NotClean, SettingsError
 from lake_resources.settings import LakeSettings
-from lake_tests.support.spot_days import DAY, SYMBOL, keep_archive, klines, trades
+from lake_tests.support.spot_days import SYMBOL, keep_archive, klines, trades
 
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
 NOW = FIRST + 20 * DAY
 UNKNOWN = FIRST + 5 * HOUR + 100 * SECOND

@@ -32,6 +32,7 @@ from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.watchdog.heartbeat import run, write
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat, report_path
 from lake_assets.watchdog.look import find_facts
+from lake_resources.clock import HOUR
 from lake_resources.known_hole import KnownHole
 from lake_resources.messages.alerts import Alert, send
 from lake_resources.messages.outbox import open_outbox
@@ -40,7 +41,7 @@ from lake_resources.storage.ledger import engine as ledger_engine
 from lake_resources.storage.root import claim_root
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.receiver import Receiver, receiver
-from lake_tests.support.simulated_lake import DAY, HOUR, Bench, bench_on
+from lake_tests.support.simulated_lake import DAY, Bench, bench_on
 from lake_tests.support.stores import store_at
 from lake_tests.support.waiting import wait_until
 

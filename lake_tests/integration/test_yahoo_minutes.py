@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lake_resources.clock import DAY, MINUTE
 from lake_resources.errors import (
     ExchangeError,
     MalformedAnswer,
@@ -25,7 +26,6 @@ from lake_resources.yahoo.sessions import sessions
 from lake_resources.yahoo.yahoo_minutes import MINUTES_SCHEMA, YahooMinutes
 
 NOW = datetime(2026, 11, 25, 15, 30, 20, tzinfo=UTC)
-DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from lake_assets.build.rows import build_rows
 from lake_assets.inputs.sources import HourSource, StreamSources, find_sources
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_tests.support.simulated_lake import HOUR, SYMBOL, Bench, bench_on, exchange, hours, statuses
+from lake_resources.clock import HOUR
+from lake_tests.support.simulated_lake import SYMBOL, Bench, bench_on, exchange, hours, statuses
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,8 @@ from lake_assets.transforms.assemble import MinuteInputs, assemble
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
 from lake_assets.transforms.trades import trade_features
-from lake_tests.support.wire_frames import BARS, HOUR, MINUTE, TEN, agg_trade, coverage, kline, metrics_row, wire
+from lake_resources.clock import HOUR, MINUTE
+from lake_tests.support.wire_frames import BARS, TEN, agg_trade, coverage, kline, metrics_row, wire
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -32,8 +32,6 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.stores import store_at
 
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
 _PID = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 

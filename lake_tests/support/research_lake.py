@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +20,7 @@ from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
-from lake_resources.clock import DAY, HOUR, MINUTE
+from lake_resources.clock import DAY, HOUR, MINUTE, SECOND
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, DIFFERENCE_SCHEMA, ROW_SCHEMA, BarsTable
 from lake_resources.storage.commit import PartitionCandidate, commit_partitions
@@ -32,7 +32,6 @@ from lake_tests.support.spot_days import SYMBOL as SPOT
 from lake_tests.support.spot_days import keep_archive, klines, trades
 from lake_tests.support.stores import store_at
 
-SECOND = timedelta(seconds=1)
 SECONDS_HOURS = 3
 """Hours of seconds that are committed; minutes of the exchange are there for the whole day."""
 UNKNOWN = FIRST + HOUR + 100 * SECOND

@@ -19,13 +19,13 @@ from lake_assets.inputs.results import ArchiveResult, HourResult
 from lake_assets.lake import Lake, open_lake
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
 
 SYMBOL = "BTCUSDT"
-HOUR = timedelta(hours=1)
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
 """The day most tests are about; its archives appear on the 19th at 08:35."""
 ON_THE_DAY = DAY + 15 * HOUR + timedelta(minutes=30, seconds=30)

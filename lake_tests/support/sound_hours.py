@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -16,17 +16,17 @@ import polars as pl
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import assemble
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.commit import PartitionCandidate, commit_partitions
 from lake_resources.storage.provenance import SourceRef
 from lake_resources.storage.store import Store
 from lake_tests.support.stores import store_at
-from lake_tests.support.wire_frames import HOUR, inputs, kline, wire
+from lake_tests.support.wire_frames import inputs, kline, wire
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2026, 1, 15, tzinfo=UTC)
 NOW = datetime(2026, 2, 15, 12, 34, 56, tzinfo=UTC)
 LAG = 3
-_MINUTE = timedelta(minutes=1)
 _KLINES = ("klines_1m", "mark_price_klines_1m", "index_price_klines_1m")
 
 
@@ -38,7 +38,7 @@ def sound_rows(start: datetime, hours: int, seed: int = 7) -> pl.DataFrame:
         high, low = round(max(first, price) + 0.05, 2), round(min(first, price) - 0.05, 2)
         volume = round(walk.uniform(1, 5), 3)
         quote = round(volume * price, 5)
-        rows.append(kline(start + index * _MINUTE, (first, high, low, price), volume, quote, 20, volume / 2, quote / 2))
+        rows.append(kline(start + index * MINUTE, (first, high, low, price), volume, quote, 20, volume / 2, quote / 2))
     frames = {name: wire(name, rows) for name in _KLINES}
     return assemble(
         inputs(

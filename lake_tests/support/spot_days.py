@@ -17,7 +17,6 @@ from lake_resources.storage.ledger.ledger import Archive
 from lake_resources.storage.parquet import stage
 
 SYMBOL = "SOLUSDT"
-DAY = timedelta(days=1)
 
 
 def trades(start: datetime, length: timedelta, *, count: int = 4_000, seed: int = 7) -> pl.DataFrame:

@@ -23,12 +23,12 @@ from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import BAR_CHECKS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.spot_streams import KLINES_1S
+from lake_resources.clock import SECOND
 from lake_resources.layout import TableLayout
 from lake_resources.storage.ledger.ledger import Archive
 from lake_resources.storage.parquet import stage
 
 SYMBOL = "BTCUSDT"
-SECOND = timedelta(seconds=1)
 
 _column = partial(Column, stream=KLINES_1S.name, sources=("klines",) * 3, quiet="always", fill_policy="no nulls")
 _price = partial(_column, dtype=pl.Float64(), unit="USDT", support_class="HARD_REQUIRED", bounds=POSITIVE)

@@ -15,10 +15,9 @@ from lake_assets.transforms.assemble import MinuteInputs
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR, MINUTE
 
 TEN = datetime(2026, 1, 15, 10, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
 
 
 def wire(stream: str, rows: Sequence[Sequence[Any]] = ()) -> pl.DataFrame:

@@ -10,7 +10,8 @@ import pytest
 
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import MinuteInputs, assemble
-from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, inputs, kline, metrics_row, wire
+from lake_resources.clock import HOUR, MINUTE
+from lake_tests.support.wire_frames import TEN, agg_trade, coverage, inputs, kline, metrics_row, wire
 
 NAN = float("nan")
 LIVE = [column.name for column in TABLE.columns if column.support_class == "LIVE_ONLY"]

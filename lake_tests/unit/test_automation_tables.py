@@ -14,12 +14,11 @@ from lake_assets.automation.promotion import DayState, alarm_text, daily_uses, p
 from lake_assets.build.open_hours import OpenHours, open_hours
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_resources.clock import DAY, HOUR, MINUTE, SECOND
 from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, MissingSource, Partition
 from lake_resources.storage.provenance import SourceRef
 from lake_tests.support.stores import store_at
 
-HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
-DAY = timedelta(days=1)
 MIDNIGHT = datetime(2026, 11, 18, tzinfo=UTC)
 OPEN = MIDNIGHT + 15 * HOUR
 CANDLES = SPOT_KLINES["1m"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 
 from lake_assets.validation.bar_sense import senseless_hours
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
+from lake_resources.clock import MINUTE
 
 HOUR = datetime(2026, 1, 15, 10, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 
 
 def bars(**changed: float) -> pl.DataFrame:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lake_assets.cli.demo import demo_windows, newest_hour
+from lake_resources.clock import MINUTE
 from lake_resources.settings import LakeSettings
 
 HOUR = datetime(2026, 11, 25, 20, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(("minute", "newest"), [(0, 19), (3.9, 19), (4, 20), (59, 20)])

@@ -12,8 +12,9 @@ from lake_assets.transforms.assemble import assemble
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import CHECK_NAMES, GATE_CHECKS, CheckOutcome
 from lake_assets.validation.partition_audit import partition_audit
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.known_hole import KnownHole
-from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, inputs, kline, wire
+from lake_tests.support.wire_frames import TEN, inputs, kline, wire
 
 NAN = float("nan")
 ELEVEN = TEN + HOUR

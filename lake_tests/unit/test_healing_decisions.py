@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import BACKOFF, HealableHour, HealRun, heal_start, healable_hours, plan_healing
 from lake_assets.build.open_hours import OpenHours
+from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import MissingSource
 
-HOUR = timedelta(hours=1)
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 FLOOR = NOW.replace(minute=0)
 MEMORIES = {"klines_1m": None, "agg_trades": timedelta(hours=47), "metrics": timedelta(days=29)}

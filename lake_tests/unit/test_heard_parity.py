@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -10,9 +10,9 @@ from lake_assets.build.reconcile import heard_parity
 from lake_assets.live.proof import NOTHING, LiveHours
 from lake_assets.transforms.live.live_rows import LIVE_INPUT
 from lake_assets.transforms.trades import trade_features
+from lake_resources.clock import MINUTE
 
 HOUR = datetime(2026, 2, 15, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 
 
 def features(*quantities: float) -> pl.DataFrame:

@@ -11,9 +11,9 @@ from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.hot import BACKOFF, HotHour, hot_hours, hot_window, is_due, plan_tick, settled_after
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.backoff import Backoff
+from lake_resources.clock import HOUR
 from lake_tests.support.minute_hours import partition
 
-HOUR = timedelta(hours=1)
 OPEN = datetime(2026, 11, 18, 15, tzinfo=UTC)
 SETTLED_AFTER = settled_after(UM_MINUTE)
 

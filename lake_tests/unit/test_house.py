@@ -99,3 +99,13 @@ def test_no_test_says_how_fast_a_machine_must_be() -> None:
     assert len(tests) > 100
     assert [path.name for path in tests if path.name != "test_house.py" and bound.search(path.read_text("utf-8"))] == []
     assert (hypothesis.settings().deadline, hypothesis.settings().derandomize) == (None, True)
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "lake_tests"])
+def test_the_lengths_of_second_minute_hour_and_day_are_defined_once(package: str) -> None:
+    again = re.compile(
+        r"^(?:_?(?:ONE_)?(?:SECOND|MINUTE|HOUR|DAY)S?_?(?:: *Final)?,? *)+= *(?:\w+\.)?timedelta\(\w+=1\)", re.MULTILINE
+    )
+    owner = PROJECT / "lake_resources" / "clock.py"
+    assert again.search(owner.read_text("utf-8"))
+    assert [str(path) for path in modules(package) if path != owner and again.search(path.read_text("utf-8"))] == []

@@ -10,12 +10,11 @@ import pytest
 
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import hours_between, runs_of
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import SettingsError
 from lake_resources.storage.root import claim_root
 
 DAY = datetime(2026, 2, 15, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
 
 
 def at(hour: float) -> datetime:

@@ -57,7 +57,7 @@ def test_a_stream_says_where_it_can_be_read_and_what_proves_it(stream: Stream) -
 
 def test_bars_are_proven_by_the_clock_and_ticks_by_ids() -> None:
     assert {stream.name: stream.witness for stream in EVERY if stream.is_klines and stream.market is SPOT} == {
-        f"klines_{interval}": Grid(step)
+        f"klines_{interval}": Grid(step, bars_of_trades=True)
         for interval, step in (
             ("1s", timedelta(seconds=1)), ("1m", timedelta(minutes=1)), ("5m", timedelta(minutes=5)),
             ("15m", timedelta(minutes=15)), ("1h", timedelta(hours=1)), ("1d", timedelta(days=1)),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lake_assets.build.open_hours import open_hours
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.storage.ledger.ledger import Intent, Listing, Partition
 from lake_tests.support.stores import store_at
 
 START = datetime(2026, 11, 18, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
 
 
 def committed(hour: datetime, minutes: int = 60) -> Partition:

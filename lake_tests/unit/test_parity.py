@@ -14,8 +14,9 @@ from lake_assets.validation.outcome import CHECKS, CheckOutcome, outcomes_from_j
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
 from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.known_hole import KnownHole
-from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, kline, metrics_row, wire
+from lake_tests.support.wire_frames import TEN, agg_trade, kline, metrics_row, wire
 
 ELEVEN = TEN + HOUR
 

@@ -15,6 +15,7 @@ from lake_assets.automation.promotion import (
     plan_rebuilds,
 )
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import MINUTE
 from lake_resources.storage.ledger.ledger import Archive, MissingSource, Partition
 from lake_resources.storage.provenance import SourceRef
 
@@ -22,7 +23,6 @@ DAY = date(2026, 11, 18)
 MIDNIGHT = datetime(2026, 11, 18, tzinfo=UTC)
 DUE = MIDNIGHT + timedelta(days=1, hours=8, minutes=30)
 STREAMS = [name for name, feed in daily_uses(UM_MINUTE).items() if feed.could_have_archive(DAY)]
-MINUTES = timedelta(minutes=1)
 
 
 def archive(stream: str, sha: str = "a", fetched: datetime = DUE) -> Archive:
@@ -61,7 +61,7 @@ def test_streams_of_the_day() -> None:
 
 
 def test_nobody_asks_before_half_past_eight_of_the_next_day() -> None:
-    assert polls(state(), DUE - MINUTES) == []
+    assert polls(state(), DUE - MINUTE) == []
     found = polls(state(), DUE)
     assert [poll.stream for poll in found] == STREAMS
     assert not any(poll.late for poll in found)
@@ -70,7 +70,7 @@ def test_nobody_asks_before_half_past_eight_of_the_next_day() -> None:
 def test_the_pauses_grow_and_the_queue_stays_open_for_weeks() -> None:
     now, asked = DUE, [DUE]
     while now < DUE + timedelta(days=28):
-        now += 5 * MINUTES
+        now += 5 * MINUTE
         if polls(state(missing=[absent(name, asked[-1]) for name in STREAMS]), now):
             asked.append(now)
     hours = [(at - DUE) / timedelta(hours=1) for at in asked]
@@ -81,7 +81,7 @@ def test_the_pauses_grow_and_the_queue_stays_open_for_weeks() -> None:
 
 
 def test_it_is_an_alarm_two_days_after_the_day() -> None:
-    assert not polls(state(), DUE + timedelta(days=1) - MINUTES)[0].late
+    assert not polls(state(), DUE + timedelta(days=1) - MINUTE)[0].late
     (poll, *_) = polls(state(), DUE + timedelta(days=1))
     assert poll.late
     text = alarm_text(poll)
@@ -97,7 +97,7 @@ def test_a_known_archive_is_compared_every_six_hours_for_ten_days() -> None:
     attempts, compared = Attempts(), []
     day = state(archives=[archive(name) for name in STREAMS])
     for step in range(24 * 14 * 12):
-        now = DUE + step * 5 * MINUTES
+        now = DUE + step * 5 * MINUTE
         found = polls(day, now, attempts)
         if found:
             assert [poll.known_sha256 for poll in found] == ["a" * 64] * len(STREAMS)
@@ -113,9 +113,9 @@ def test_a_comparison_that_the_cap_or_vision_cut_off_is_made_at_the_next_tick() 
     day = state(archives=[archive(name) for name in STREAMS])
     compared: list[str] = []
     for tick in range(4):
-        found = polls(day, now + tick * 5 * MINUTES, attempts, cap=3)
+        found = polls(day, now + tick * 5 * MINUTE, attempts, cap=3)
         answered = found[: 1 if tick == 0 else None]
-        note_asked(answered, now + tick * 5 * MINUTES, attempts)
+        note_asked(answered, now + tick * 5 * MINUTE, attempts)
         compared += [poll.stream for poll in answered]
     assert sorted(compared) == sorted(STREAMS), "each once, in as many ticks as it takes"
 
@@ -126,7 +126,7 @@ def rebuilds(day: DayState, now: datetime, attempts: Attempts | None = None):
 
 
 def test_a_day_is_rebuilt_once_all_its_archives_are_there() -> None:
-    soon = DUE + 5 * MINUTES
+    soon = DUE + 5 * MINUTE
     everything = [archive(name) for name in STREAMS]
     assert rebuilds(state(), soon) == []
     assert rebuilds(state(everything[:2]), soon) == [], "the others are waited for"
@@ -147,7 +147,7 @@ def test_a_rebuild_that_changes_nothing_is_not_repeated_at_every_tick() -> None:
     attempts, tried = Attempts(), []
     day = state([archive(name) for name in STREAMS])
     for tick in range(24):
-        if rebuilds(day, DUE + tick * 5 * MINUTES, attempts):
+        if rebuilds(day, DUE + tick * 5 * MINUTE, attempts):
             tried.append(tick * 5)
     assert tried == [0, 5, 15, 35, 75]
 

@@ -10,9 +10,9 @@ import polars as pl
 from lake_assets.transforms.quote_placing import QUOTES, Span, quotes_at_ends, received_at
 from lake_assets.transforms.spot_seconds import second_bars
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
+from lake_resources.clock import SECOND
 
 T0 = datetime(2026, 11, 20, 12, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
 ALWAYS = [(T0 - timedelta(hours=1), T0 + timedelta(hours=1))]
 
 

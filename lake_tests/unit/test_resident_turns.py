@@ -9,9 +9,9 @@ import pytest
 
 from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports
 from lake_assets.automation.resident_turns import next_turn, silence_text, silent_for, waits_for
+from lake_resources.clock import HOUR, MINUTE
 from lake_tests.support.minute_hours import partition
 
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 OPEN = datetime(2026, 11, 18, 15, tzinfo=UTC)
 NOW = OPEN + 10 * MINUTE + timedelta(seconds=2)
 

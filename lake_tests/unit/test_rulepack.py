@@ -10,10 +10,10 @@ import pytest
 
 from lake_assets.validation.rule_report import overall, render
 from lake_assets.validation.rulepack import BarColumns, RulepackResult, rulepack
+from lake_resources.clock import MINUTE, SECOND
 from lake_resources.known_hole import KnownHole
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 COLUMNS = BarColumns(time="ts", bid="bid", ask="ask", spread="spread")
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from lake_assets.inputs.schedule_evidence import lacking_hours
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 
-HOUR = timedelta(hours=1)
 START = datetime(2026, 11, 18, 8, tzinfo=UTC)
 NOW = START + 48 * HOUR
 FUNDING = UM_MINUTE.uses["funding_rate"]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lake_assets.transforms.book import BOOK_FEATURES, book_features
 from lake_assets.transforms.chunks import features_in_one_pass, whole_minutes
 from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_resources.clock import MINUTE
 from lake_resources.errors import RowsOutOfOrder
-from lake_tests.support.wire_frames import MINUTE, TEN, agg_trade, wire
+from lake_tests.support.wire_frames import TEN, agg_trade, wire
 
 
 def ms(value: int) -> timedelta:

@@ -12,10 +12,10 @@ from lake_assets.transforms.trades import trade_minutes
 from lake_assets.validation.hour_verdict import BARS_DIFFER, hour_verdict
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.parity import with_unlike_bars
+from lake_resources.clock import MINUTE, SECOND
 from lake_tests.support.wire_frames import agg_trade, wire
 
 START = datetime(2026, 1, 15, 10, tzinfo=UTC)
-MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 TRADES = [
     agg_trade(100 * minute + n, START + minute * MINUTE + n * 9 * SECOND, 100.0 + n % 3, 0.5 + n, maker=n % 2 == 1)
     for minute in range(4)

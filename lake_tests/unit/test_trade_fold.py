@@ -25,9 +25,9 @@ from lake_assets.transforms.trade_fold import (
     proven_spans,
 )
 from lake_resources.binance.spot_streams import KLINES_1M
+from lake_resources.clock import MINUTE, SECOND
 
 T0 = datetime(2026, 11, 20, 12, tzinfo=UTC)
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 def at(ms: float) -> datetime:

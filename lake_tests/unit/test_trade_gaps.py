@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import polars as pl
 
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import MinuteInputs, assemble
 from lake_assets.transforms.lost_trades import without_lost_trades
 from lake_assets.transforms.trades import trade_features
-from lake_tests.support.wire_frames import HOUR, MINUTE, TEN, agg_trade, coverage, kline, wire
+from lake_resources.clock import HOUR, MINUTE, SECOND
+from lake_tests.support.wire_frames import TEN, agg_trade, coverage, kline, wire
 
 TICKS = (
     "transact_time",
@@ -24,7 +23,6 @@ TICKS = (
     "whale_trade_count",
     "realized_vol_1m",
 )
-SECOND = timedelta(seconds=1)
 
 
 def rows() -> pl.DataFrame:

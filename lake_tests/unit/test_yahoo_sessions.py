@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake_resources.clock import DAY
 from lake_resources.errors import SettingsError
 from lake_resources.simulator.yahoo.trading_hours import hours_of, session_of
 from lake_resources.yahoo.sessions import Session, closed_spans, sessions
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, calendar_of, parse_ticker, ticker_name, ticker_of
 
-DAY = timedelta(days=1)
 _KNOWN_TO_DIFFER = {
     "FX": [],
     # Shares rested for a president's funeral, which no rule says.

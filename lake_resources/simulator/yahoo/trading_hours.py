@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-_DAY = timedelta(days=1)
+from lake_resources.clock import DAY
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,22 @@ def session_of(hours: Hours, day: date) -> tuple[datetime, datetime] | None:
         if day in holidays and day in _quiet(day.year):
             return None
         early = hours.short if day in holidays or day in _half_days(day.year) else None
-    opening = day - _DAY if hours.opens > hours.closes else day
+    opening = day - DAY if hours.opens > hours.closes else day
     start = datetime.combine(opening, hours.opens, hours.zone)
     return start.astimezone(UTC), datetime.combine(day, early or closes, hours.zone).astimezone(UTC)
 
 
 def _observed(day: date) -> date:
-    return day + {5: -_DAY, 6: _DAY}.get(day.weekday(), timedelta(0))
+    return day + {5: -DAY, 6: DAY}.get(day.weekday(), timedelta(0))
 
 
 def _nth(year: int, month: int, weekday: int, number: int) -> date:
     """The so-many-th weekday of a month; -1 is the last one."""
     if number < 0:
-        last = date(year + month // 12, month % 12 + 1, 1) - _DAY
-        return last - ((last.weekday() - weekday) % 7) * _DAY
+        last = date(year + month // 12, month % 12 + 1, 1) - DAY
+        return last - ((last.weekday() - weekday) % 7) * DAY
     first = date(year, month, 1)
-    return first + ((weekday - first.weekday()) % 7 + 7 * (number - 1)) * _DAY
+    return first + ((weekday - first.weekday()) % 7 + 7 * (number - 1)) * DAY
 
 
 def _easter(year: int) -> date:
@@ -104,7 +104,7 @@ def _easter(year: int) -> date:
 
 
 def _quiet(year: int) -> set[date]:
-    return {_observed(date(year, 1, 1)), _easter(year) - 2 * _DAY, _observed(date(year, 12, 25))}
+    return {_observed(date(year, 1, 1)), _easter(year) - 2 * DAY, _observed(date(year, 12, 25))}
 
 
 def _holidays(year: int) -> set[date]:
@@ -115,7 +115,7 @@ def _holidays(year: int) -> set[date]:
         new_year if new_year.weekday() == 5 else _observed(new_year),
         _nth(year, 1, 0, 3),
         _nth(year, 2, 0, 3),
-        _easter(year) - 2 * _DAY,
+        _easter(year) - 2 * DAY,
         _nth(year, 5, 0, -1),
         _observed(date(year, 6, 19)),
         _observed(date(year, 7, 4)),
@@ -127,5 +127,5 @@ def _holidays(year: int) -> set[date]:
 
 def _half_days(year: int) -> set[date]:
     """The day after Thanksgiving, Christmas Eve, and the day before Independence Day, where they are workdays."""
-    days = {_nth(year, 11, 3, 4) + _DAY, date(year, 12, 24), date(year, 7, 3)}
+    days = {_nth(year, 11, 3, 4) + DAY, date(year, 12, 24), date(year, 7, 3)}
     return days - _holidays(year)

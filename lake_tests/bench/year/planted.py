@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import IntEnum
 
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import DAY, HOUR, MINUTE
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.market.specs import Listing
 
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 END = datetime(2026, 11, 4, tzinfo=UTC)
 _SLOTS = 20
 SHORTEST_DAYS = _SLOTS + 1
