@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lake_resources.binance.market import UM, Market
-from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest, Patience
 from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import InputLimits
@@ -58,10 +58,8 @@ class RestAccess:
             governor=WeightGovernor(self.governor_path, clock=clock, share=self.weight_share, sleep=sleep),
             market=self.market,
             clock=clock,
-            timeout_s=self.timeout_s,
-            attempts=self.attempts,
             sleep=sleep,
-            limits=self.limits,
+            patience=Patience(self.timeout_s, self.attempts, self.limits),
         )
 
 

@@ -137,7 +137,7 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
         for hour in hours
         if chosen.by_hour[hour].ref.kind == "none"
     }
-    _tell(lake, symbol, use, hours, chosen, absent, asked, now)
+    _tell(chosen, symbol, hours, absent, asked, now)
     proven = pl.concat(own_proof).filter(_WHOLE)["timestamp"].to_list()
     bars = BarsByTrades(frozenset(proven), {**by_rest_too, **by_rest})
     return StreamSources(use, chosen.by_hour, absent, chosen.takes, chosen.lost, chosen.doubts), bars
@@ -373,16 +373,15 @@ class _Choice:
 
 
 def _tell(
-    lake: Lake,
-    symbol: str,
-    use: StreamUse,
-    hours: Sequence[datetime],
     chosen: _Choice,
+    symbol: str,
+    hours: Sequence[datetime],
     absent: Mapping[datetime, str],
     asked: Asked,
     now: datetime,
 ) -> None:
     """Note in the ledger which hours lack trades, and that their archive does, whoever may replace it."""
+    lake, use = chosen.lake, chosen.use
     lacking = dict(absent) | {
         hour: _why(chosen.why_absent(hour) or "minutes of the hour are in no source") for hour in chosen.lost
     }

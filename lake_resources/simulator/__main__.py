@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from lake_resources.simulator.exchange import Setup
 from lake_resources.simulator.market import replay
 from lake_resources.simulator.market.seeded_market import Market
 from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS
@@ -48,10 +49,9 @@ def main(
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(2) from error
-    server = SimulatorServer(
+    setup = Setup(
         seed=seed,
         symbols=names,
-        port=port,
         rate_per_min=rate,
         replays=replays,
         speed=speed,
@@ -59,6 +59,7 @@ def main(
         ws_replay=recorded,
         spot_symbols=None if spot_symbols is None else _names(spot_symbols),
     )
+    server = SimulatorServer(setup, port=port)
     server.bind()
     sys.stdout.write(f"simulator: {server.base_url} seed {seed}, symbols {', '.join(names)}\n")
     sys.stdout.flush()

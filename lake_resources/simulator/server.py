@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
-from datetime import datetime, time
+from dataclasses import replace
+from datetime import time
 from threading import Event, Thread
 from types import TracebackType
+from typing import Any
 
 import orjson
 import uvicorn
@@ -21,14 +22,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lake_resources.clock import Clock, system_clock
 from lake_resources.local_web import Guard, Rules
 from lake_resources.simulator import hostile
 from lake_resources.simulator.control import Control, Seen
-from lake_resources.simulator.exchange import Exchange
+from lake_resources.simulator.exchange import Exchange, Setup
 from lake_resources.simulator.faults import HOSTILE_KINDS, RESPONSE_KINDS, Fault, FaultBook
-from lake_resources.simulator.market.seeded_market import Market
-from lake_resources.simulator.market.specs import DEFAULT_SYMBOLS, Listing
 from lake_resources.simulator.rest import rest_routes as rest
 from lake_resources.simulator.rest.limits import LimitAnswer
 from lake_resources.simulator.sim_clock import SimClock
@@ -36,8 +34,6 @@ from lake_resources.simulator.vision.vision_routes import VisionSite
 from lake_resources.simulator.ws.endpoint import Endpoint
 from lake_resources.simulator.ws.hub import Hub
 from lake_resources.simulator.ws.protocol import Wire
-from lake_resources.simulator.ws.recording import Replay
-from lake_resources.simulator.ws.session import WsLimits
 from lake_resources.simulator.yahoo.chart import YahooChart
 
 LOG_SIZE = 50_000
@@ -132,62 +128,17 @@ class SimulatorServer:
     """The simulated exchange on 127.0.0.1, served by a thread while the context is open.
 
     Args:
-        seed: same seed, same market.
-        symbols: symbols that trade; any name is accepted.
+        setup: what is simulated.
         port: 0 picks a free one.
-        clock: the exchange's time; default the machine's.
-        limit_clock: time of the weight windows and bans; default the machine's, also where `clock` stands still.
-        rate_per_min: mean number of aggregate trades per minute.
-        publish_time: time of day (UTC) at which a day's archives appear on the next day.
-        replays: markets that replace the seeded one of their symbol (`replay.load`).
-        limits: False never answers 429 or 418 by itself.
-        speed: seconds of the exchange per second of `clock`; streams and REST alike run in its time.
-        start: exchange time at the start, from which it runs; default the time of `clock`.
-        ws_limits: limits, pings and lifetime of WebSocket connections, in machine time.
-        liquidations_per_min: mean liquidations per symbol and minute, before the stream's sampling.
-        ws_replay: recorded streams (`ws.recording`) that replace those of their symbols, with their depth snapshot.
-        listings: when seeded symbols trade, where not from 2019 on for ever.
-        spot_symbols: symbols that trade on spot; None for the perpetuals among `symbols`.
+        fields: fields of the setup by name, in place of those in `setup`.
     """
 
-    def __init__(
-        self,
-        *,
-        seed: int = 7,
-        symbols: Sequence[str] = DEFAULT_SYMBOLS,
-        port: int = 0,
-        clock: Clock | None = None,
-        limit_clock: Clock | None = None,
-        rate_per_min: float = 15.0,
-        publish_time: time = time(8, 35),
-        replays: Mapping[str, Market] | None = None,
-        limits: bool = True,
-        speed: float = 1.0,
-        start: datetime | None = None,
-        ws_limits: WsLimits | None = None,
-        liquidations_per_min: float = 2.0,
-        ws_replay: Replay | None = None,
-        listings: Mapping[str, Listing] | None = None,
-        spot_symbols: Sequence[str] | None = None,
-    ) -> None:
-        self.exchange = Exchange(
-            seed=seed,
-            symbols=symbols,
-            clock=clock or system_clock,
-            limit_clock=limit_clock or system_clock,
-            rate_per_min=rate_per_min,
-            replays=replays,
-            limits_enabled=limits,
-            speed=speed,
-            replay=ws_replay,
-            listings=listings,
-            spot_symbols=spot_symbols,
-        )
-        if start is not None:
-            self.exchange.clock.run_from(start)
-        self.hub = Hub(self.exchange, ws_limits or WsLimits(), liquidations_per_min)
+    def __init__(self, setup: Setup | None = None, *, port: int = 0, **fields: Any) -> None:
+        setup = replace(setup or Setup(), **fields)
+        self.exchange = Exchange(setup)
+        self.hub = Hub(self.exchange, setup.ws_limits, setup.liquidations_per_min)
         self._seen: deque[Seen] = deque(maxlen=LOG_SIZE)
-        self._app = build_app(self.exchange, self._seen, self.hub, publish_time=publish_time)
+        self._app = build_app(self.exchange, self._seen, self.hub, publish_time=setup.publish_time)
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: Thread | None = None

@@ -18,7 +18,7 @@ from lake_assets.feed_1h.bars import hours_through
 from lake_assets.feed_1h.feed import Feed, FeedOptions
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
 from lake_assets.validation.outcome import CheckOutcome
-from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest, Patience
 from lake_resources.clock import HOUR
 from lake_resources.governor import WeightGovernor
 from lake_resources.storage.bars_duckdb import BarsTable
@@ -162,7 +162,11 @@ def feed_bench(
     with scripted(exchange.route) as server:
         governor = WeightGovernor(root / "governor.sqlite", clock=lambda: bench.clock, sleep=lambda _: None)
         rest = BinanceRest(
-            server.base_url, governor=governor, clock=lambda: bench.clock, attempts=2, sleep=lambda _: None
+            server.base_url,
+            governor=governor,
+            clock=lambda: bench.clock,
+            patience=Patience(attempts=2),
+            sleep=lambda _: None,
         )
         bench = FeedBench(exchange, Feed(BarsTable(root / "ohlcv.duckdb"), rest, lambda: bench.clock, chosen))
         try:

@@ -28,7 +28,7 @@ from lake_assets.inputs.archives import type_archive
 from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest, Patience
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.clock import HOUR
@@ -135,7 +135,7 @@ def _answers(samples: Samples, root: Path, host: _Host) -> Iterator[tuple[str, C
             old.unlink()
         governor = WeightGovernor(root / "governor.sqlite", lambda: now, share=1.0, sleep=lambda _: None)
         rest = BinanceRest(
-            host.url, governor=governor, clock=lambda: now, timeout_s=1, attempts=2, sleep=lambda _: None, limits=STRICT
+            host.url, governor=governor, clock=lambda: now, sleep=lambda _: None, patience=Patience(1, 2, STRICT)
         )
         try:
             return _asked(rest, call, (start, end))

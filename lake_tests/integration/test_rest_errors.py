@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest, Patience
 from lake_resources.errors import (
     Banned,
     ExchangeError,
@@ -54,7 +54,9 @@ def hands() -> Hands:
 def opened(tmp_path: Path, hands: Hands) -> Opened:
     def open_(base_url: str) -> BinanceRest:
         governor = WeightGovernor(tmp_path / "governor.sqlite", hands.clock, sleep=hands.sleep)
-        return BinanceRest(base_url, governor=governor, clock=hands.clock, timeout_s=30, sleep=hands.sleep)
+        return BinanceRest(
+            base_url, governor=governor, clock=hands.clock, patience=Patience(timeout_s=30), sleep=hands.sleep
+        )
 
     return open_
 

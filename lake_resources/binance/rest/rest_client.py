@@ -51,6 +51,21 @@ class RawAnswer:
     body: object
 
 
+@dataclass(frozen=True)
+class Patience:
+    """What a client of REST puts up with before a call fails.
+
+    Attributes:
+        timeout_s: seconds for a connection and for each wait on the socket.
+        attempts: calls at most, for failures that a retry can help.
+        limits: how large and how slow an answer may be.
+    """
+
+    timeout_s: float = 20.0
+    attempts: int = 5
+    limits: InputLimits = DEFAULT_LIMITS
+
+
 class BinanceRest:
     """REST of one market, safe to share between threads.
 
@@ -59,10 +74,8 @@ class BinanceRest:
         governor: the host's weight governor.
         market: which endpoints and budgets it has.
         clock: the current instant.
-        timeout_s: seconds for a connection and for each wait on the socket.
-        attempts: calls at most, for failures that a retry can help.
         sleep: takes seconds.
-        limits: how large and how slow an answer may be.
+        patience: what is put up with before a call fails.
     """
 
     def __init__(
@@ -72,17 +85,16 @@ class BinanceRest:
         governor: WeightGovernor,
         market: Market = UM,
         clock: Clock = system_clock,
-        timeout_s: float = 20.0,
-        attempts: int = 5,
         sleep: Sleep = time.sleep,
-        limits: InputLimits = DEFAULT_LIMITS,
+        patience: Patience = Patience(),
     ) -> None:
-        self._http = HttpClient(base_url, timeout_s=timeout_s, connections=CONNECTIONS, gzip=True, limits=limits)
-        self._limits = limits
+        self._http = HttpClient(
+            base_url, timeout_s=patience.timeout_s, connections=CONNECTIONS, gzip=True, limits=patience.limits
+        )
+        self._patience = patience
         self._governor = governor
         self.market = market
         self._clock = clock
-        self._attempts = attempts
         self._sleep = sleep
 
     @property
@@ -212,7 +224,7 @@ class BinanceRest:
             ExchangeError: a leaf of the tree.
         """
         text = self._text(endpoint, query)
-        for attempt in retrying(self._attempts, self._sleep):
+        for attempt in retrying(self._patience.attempts, self._sleep):
             with attempt:
                 return parse(self._once(endpoint, query, text)[1], text)
         raise AssertionError("tenacity re-raises the last error")
@@ -243,7 +255,7 @@ class BinanceRest:
             self._governor.observe(host, self.market.budget.name, used, answered_at(answer))
         now = self._clock()
         try:
-            return answer, decode(answer, text, endpoint.path, now, self._limits.answer_values)
+            return answer, decode(answer, text, endpoint.path, now, self._patience.limits.answer_values)
         except Banned as error:
             self._governor.ban(host, error.until_ms)
             raise
