@@ -14,10 +14,10 @@ from importlib import import_module
 import polars as pl
 
 from lake_assets.build.reconcile import Compared, compare_sources
-from lake_assets.inputs.sources import StreamSources
-from lake_assets.inputs.spot_trades import SpotBeside
+from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
+from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.lake import Lake
-from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.live.row_files import NOTHING, LiveHours
 from lake_assets.schema.table import Table
 from lake_assets.transforms.quote_placing import CARRY
 from lake_assets.validation.outcome import CheckOutcome
@@ -49,7 +49,7 @@ class Inputs:
     max_ffill_minutes: int
     live: LiveHours = NOTHING
     symbol: str = ""
-    beside: SpotBeside = field(default_factory=SpotBeside)
+    beside: SpotBeside = NOTHING_BESIDE
     quote_carry: timedelta = CARRY
 
     def frame(self, stream: str) -> pl.DataFrame:

@@ -17,24 +17,22 @@ import polars as pl
 
 from lake_assets.build.builder import Builder, Inputs, builder_of
 from lake_assets.build.inputs_identity import Identity
-from lake_assets.build.judging import evidence_of, judged
-from lake_assets.build.reconcile import Compared, source_of
+from lake_assets.build.reconcile import Compared, evidence_of, judged, source_of
 from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.disputed_rows import BarsByTrades, settled
 from lake_assets.inputs.folded_klines import with_fold
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.inputs.sources import Report, StreamSources, find_sources
-from lake_assets.inputs.spot_trades import SpotBeside
+from lake_assets.inputs.sources import Report, find_sources
+from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
+from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
 from lake_assets.lake import CODE_VERSION, Lake
-from lake_assets.live.proof import NOTHING, LiveHours, read_live
-from lake_assets.live.row_files import LiveRows
+from lake_assets.live.row_files import NOTHING, LiveHours, LiveRows, read_live
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import holes_of, known_holes
-from lake_assets.validation.gate import PartitionWindow, gate, passes
+from lake_assets.validation.gate import PartitionWindow, gate, passes, with_provisional
 from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
-from lake_assets.validation.provisional import with_provisional
 from lake_assets.windows import expected_end, hours_between, runs_of
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import (
@@ -169,7 +167,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         for name, use in used.items()
         if name != _TRADES
     }
-    beside = SpotBeside()
+    beside = NOTHING_BESIDE
     if order.builder.beside is not None:
         beside = order.builder.beside(lake, symbol, ready_hours)
         sources[layout.row_stream] = with_fold(sources[layout.row_stream], beside.klines, ready_hours)

@@ -14,14 +14,13 @@ from functools import partial
 from itertools import groupby
 
 from lake_assets.build.hours import heard_of
-from lake_assets.build.judging import evidence_of
-from lake_assets.build.reconcile import source_of
+from lake_assets.build.reconcile import evidence_of, source_of
 from lake_assets.inputs.disputed_rows import BarsByTrades, settled
-from lake_assets.inputs.sources import Report, StreamSources, find_sources
+from lake_assets.inputs.sources import Report, find_sources
+from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import TradesAsked, find_trades
 from lake_assets.lake import Lake
-from lake_assets.live.proof import NOTHING, read_live
-from lake_assets.live.row_files import LiveRows
+from lake_assets.live.row_files import NOTHING, LiveRows, read_live
 from lake_assets.schema.column import LIVE
 from lake_assets.validation.hour_verdict import Reason, Verdict, hour_verdict, verdict_detail
 from lake_assets.validation.outcome import outcomes_from_json

@@ -17,7 +17,7 @@ import polars as pl
 
 from lake_assets.at_rest import TableStore
 from lake_assets.build.committed_files import files_below, metadata_of, symbol_directories, written_at
-from lake_assets.inputs.trade_id_steps import GapFinder
+from lake_assets.inputs.trade_tallies import GapFinder
 from lake_assets.schema.stream_use import StreamUse
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import HOUR

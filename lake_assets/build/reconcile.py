@@ -1,7 +1,7 @@
-"""The checks of an hour that compare sources, and the revisions they leave.
+"""The checks of an hour that compare sources, the revisions they leave, and the verdict that all checks come to.
 
 Belongs here: reading what REST and the collector said earlier beside the archive, recording differences in the ledger.
-Does not belong here: the rules themselves (`validation.parity`, `validation.source_coverage`), the gate.
+Does not belong here: the rules themselves (`validation.parity`, `validation.hour_verdict`), the gate.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import polars as pl
 import polars.selectors as cs
 
 from lake_assets.inputs.disputes import compare_answers
-from lake_assets.inputs.raw_rows import read_raw
-from lake_assets.inputs.sources import StreamSources
+from lake_assets.inputs.stream_sources import StreamSources, read_raw
 from lake_assets.lake import Lake
-from lake_assets.live.proof import LiveHours
+from lake_assets.live.row_files import LiveHours
 from lake_assets.schema.known_damage import damage_of, known_damage
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_assets.validation.gate import PartitionWindow
+from lake_assets.validation.hour_verdict import Reason, Verdict, hour_verdict, source_coverage, verdict_detail
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
-from lake_assets.validation.source_coverage import source_coverage
 from lake_assets.windows import hours_between
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.known_hole import KnownHole
+from lake_resources.layout import TableLayout
 from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.provenance import SourceKind, SourceRef
 
@@ -240,4 +240,34 @@ def _revisions(symbol: str, parity: StreamParity, now: datetime, *, old_source: 
             noticed_at=now,
         )
         for cell in parity.differences.iter_rows(named=True)
+    ]
+
+
+def judged(
+    layout: TableLayout,
+    outcomes: Sequence[CheckOutcome],
+    sources: Mapping[str, StreamSources],
+    window: PartitionWindow,
+) -> tuple[Verdict, str]:
+    """The one verdict on a partition, and its detail as JSON.
+
+    Args:
+        layout: how its table is cut.
+        outcomes: what all its checks said.
+        sources: by stream, for its hours.
+        window: the partition.
+    """
+    evidence = evidence_of(layout, sources, window.start)
+    closed = window.expected_end == window.start + layout.step
+    verdict = hour_verdict(outcomes, evidence, closed=closed)
+    return verdict, verdict_detail(verdict, evidence)
+
+
+def evidence_of(layout: TableLayout, sources: Mapping[str, StreamSources], start: datetime) -> list[Reason]:
+    """What speaks against the sources of a partition, also against those that others replace."""
+    return [
+        Reason(doubt.kind, doubt.text)
+        for found in sources.values()
+        for hour in hours_between(start, start + layout.step)
+        for doubt in found.doubts.get(hour, ())
     ]

@@ -14,16 +14,20 @@ import polars as pl
 
 from lake_assets.build.builder import Builder, Inputs, Made
 from lake_assets.build.reconcile import Compared, reconcile
-from lake_assets.inputs.raw_rows import read_raw
-from lake_assets.inputs.sources import StreamSources
+from lake_assets.inputs.stream_sources import StreamSources, read_raw
 from lake_assets.lake import Lake
-from lake_assets.live.proof import LiveHours
-from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble
+from lake_assets.live.row_files import LiveHours
+from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble, without_lost_trades
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
-from lake_assets.transforms.lost_trades import without_lost_trades
-from lake_assets.transforms.trade_bars import bars_of, unlike_bars
-from lake_assets.transforms.trades import TRADE_FEATURES, TRADE_MINUTES, trade_features, trade_minutes
+from lake_assets.transforms.trades import (
+    TRADE_FEATURES,
+    TRADE_MINUTES,
+    bars_of,
+    trade_features,
+    trade_minutes,
+    unlike_bars,
+)
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import with_unlike_bars
 from lake_resources.clock import HOUR, MINUTE

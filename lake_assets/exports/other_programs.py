@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from lake_assets.at_rest import TableStore
 from lake_assets.exports.export import ExportRequest, scan_export
-from lake_assets.inputs.raw_rows import read_raw
+from lake_assets.inputs.stream_sources import read_raw
 from lake_assets.quality.certificate import Certificate, certify, data_version, require_clean
 from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, is_grain
 from lake_resources.binance.market import UM

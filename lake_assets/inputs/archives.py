@@ -20,8 +20,7 @@ import polars as pl
 from lake_assets.inputs.missing import DAMAGED_ROWS, asked_lately
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.spilled_order import frames_in_order
-from lake_assets.inputs.trade_id_steps import GapFinder
-from lake_assets.inputs.trade_tallies import TradeTally
+from lake_assets.inputs.trade_tallies import GapFinder, TradeTally
 from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse

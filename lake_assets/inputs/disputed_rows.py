@@ -15,7 +15,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.inputs.sources import HourSource, StreamSources, Take, from_capture
+from lake_assets.inputs.sources import from_capture
+from lake_assets.inputs.stream_sources import HourSource, StreamSources, Take
 from lake_assets.lake import Lake
 from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.provenance import SourceRef, minutes_text

@@ -12,8 +12,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.inputs.sources import HourSource, StreamSources
 from lake_assets.inputs.spot_trades import digest
+from lake_assets.inputs.stream_sources import HourSource, StreamSources
 from lake_resources.clock import HOUR
 from lake_resources.storage.provenance import SourceKind, SourceRef
 

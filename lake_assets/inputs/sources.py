@@ -1,217 +1,41 @@
-"""Which source each hour of a stream comes from, and reading its rows.
+"""Which source each hour of a stream comes from.
 
 Belongs here: the order archive > captured before > REST now > none, repairs of archive gaps, look-back hours.
-Does not belong here: downloading (`archives`), fetching (`captures`), what the rows mean (`transforms`).
+Does not belong here: downloading (`archives`), fetching (`rest_answers`), reading rows (`stream_sources`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
-from lake_assets.inputs.raw_rows import between, read_raw, reading_raw, row_group_bounds
 from lake_assets.inputs.rest_answers import Asked, capture_hours, kept_slices, reachable
-from lake_assets.inputs.schedule_evidence import lacking_hours, reached_hours
+from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours
+from lake_assets.inputs.stream_sources import (
+    Doubt,
+    HourSource,
+    StreamSources,
+    reading_raw,
+)
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
-from lake_assets.validation.bar_sense import senseless_hours
-from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
 from lake_resources.binance.witness import Grid, NoWitness
 from lake_resources.clock import HOUR
-from lake_resources.clock import MINUTE as ONE_MINUTE
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.ledger.ledger import Archive, Capture
 from lake_resources.storage.provenance import SourceRef
 
 Report = Callable[[str], None]
-_BATCH_ROWS = 65_536
 _AHEAD = 9 * HOUR
 """A settlement that comes so long after an hour says whether one was missed in it."""
-
-
-@dataclass(frozen=True)
-class HourSource:
-    """The source of one hour of one stream. `paths` are absolute, the preferred file first."""
-
-    ref: SourceRef
-    paths: tuple[Path, ...]
-
-
-Span = tuple[datetime, datetime]
-"""Minutes from the first to the one after the last, UTC."""
-
-
-@dataclass(frozen=True)
-class Take:
-    """What an hour that is put together from several sources takes from one of them.
-
-    Attributes:
-        kind: `archive`, `rest` or `ws`.
-        path: its file; None for what the collector heard, whose features are no file's.
-        minutes: starts of the minutes that are taken from it.
-    """
-
-    kind: str
-    path: Path | None
-    minutes: tuple[datetime, ...]
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """What speaks against a source of one hour.
-
-    Attributes:
-        kind: what it makes of the hour; `provisional` where all that is doubted was taken from another source.
-        text: stream, minutes and both values, in words.
-    """
-
-    kind: VerdictKind
-    text: str
-
-
-@dataclass(frozen=True)
-class StreamSources:
-    """Sources of one stream for a run of hours and the look-back before it.
-
-    Attributes:
-        use: the stream as the table uses it.
-        by_hour: the source of each hour.
-        absent: why an hour has none.
-        takes: hours that are put together from several sources, the best first; others are read from one.
-        lost: minutes of an hour that no source proves; they are NULL.
-        doubts: what speaks against a source of an hour.
-        parities: the archive against what REST said, for each hour of which the lake has both.
-        disputes: of these the hours in which both have a row with different values, and the answer.
-        instead: rows of an hour that are not taken from its files but from another one.
-        read: rows that were read to judge them, by files, with the window; whoever needs them next need not read.
-        made: rows that are in no file, made of another stream; none of them has a row in a file.
-    """
-
-    use: StreamUse
-    by_hour: Mapping[datetime, HourSource]
-    absent: Mapping[datetime, str]
-    takes: Mapping[datetime, tuple[Take, ...]] = field(default_factory=dict)
-    lost: Mapping[datetime, tuple[Span, ...]] = field(default_factory=dict)
-    doubts: Mapping[datetime, tuple[Doubt, ...]] = field(default_factory=dict)
-    parities: Mapping[datetime, StreamParity] = field(default_factory=dict)
-    disputes: Mapping[datetime, tuple[Capture, StreamParity]] = field(default_factory=dict)
-    instead: Mapping[datetime, Take] = field(default_factory=dict)
-    read: dict[tuple[Path, ...], tuple[datetime, datetime, pl.DataFrame]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
-    made: pl.DataFrame | None = None
-
-    def ref(self, hour: datetime) -> SourceRef:
-        """Source of an hour."""
-        return self.by_hour[hour].ref
-
-    def covered(self, hour: datetime) -> bool:
-        """Whether the hour has a source at all."""
-        return self.by_hour[hour].ref.kind != "none"
-
-    def look_back(self, hour: datetime) -> list[SourceRef]:
-        """Sources of the hours before, the nearest first, as far as the stream looks back."""
-        before = (hour - offset * HOUR for offset in range(1, self.use.look_back_hours + 1))
-        return [self.by_hour[earlier].ref for earlier in before if earlier in self.by_hour]
-
-    def ref_with_look_back(self, hour: datetime) -> SourceRef:
-        """Source of an hour, with a digest of the sources that reach into it from before."""
-        ref = self.ref(hour)
-        earlier = self.look_back(hour)
-        if not earlier:
-            return ref
-        digest = hashlib.sha256("\n".join(f"{r.kind} {r.reference}" for r in earlier).encode()).hexdigest()[:16]
-        return SourceRef(ref.stream, ref.kind, ref.reference, {"look_back_hours": len(earlier), "look_back": digest})
-
-    def frame(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Rows in `[start, end)` as the stream's wire columns, sorted by its key, each key once."""
-        rows = self._filed(start, end)
-        for hour in sorted(self.instead):
-            if start < hour + HOUR and hour < end:
-                rows = self._with_others(rows, self.instead[hour], start, end)
-        if self.made is not None:
-            time = pl.col(self.use.stream.time_column)
-            made = self.made.filter((time >= start) & (time < end))
-            rows = pl.concat([rows, made]).sort(self.use.stream.key)
-        return rows
-
-    def batches(self, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
-        """The same rows in pieces, for streams too large to hold: files in time order, a row group at a time."""
-        stream = self.use.stream
-        time = pl.col(stream.time_column)
-        for path in self._paths(start, end):
-            with reading_raw([path]), pq.ParquetFile(path) as file:
-                column = file.schema_arrow.get_field_index(stream.time_column)
-                for index in range(file.num_row_groups):
-                    bounds = row_group_bounds(file.metadata.row_group(index).column(column).statistics)
-                    if bounds is not None and (bounds[0] >= end or bounds[1] < start):
-                        continue
-                    rows = pl.from_arrow(file.read_row_group(index, columns=list(stream.columns)))
-                    assert isinstance(rows, pl.DataFrame)
-                    rows = rows.cast(pl.Schema(stream.columns))
-                    inside = bounds is not None and start <= bounds[0] and bounds[1] < end
-                    if not inside:
-                        rows = rows.filter((time >= start) & (time < end))
-                    # Aggregating needs several times the memory of the rows it sees at once.
-                    yield from rows.iter_slices(_BATCH_ROWS)
-
-    def kept(self, start: datetime, end: datetime) -> None:
-        """Read the rows of a window, so that they are there for whoever asks for a part of it."""
-        paths = tuple(self._paths(start, end))
-        if paths and paths not in self.read:
-            self.read[paths] = start, end, self._filed(start, end)
-
-    def _filed(self, start: datetime, end: datetime) -> pl.DataFrame:
-        stream = self.use.stream
-        paths = tuple(self._paths(start, end))
-        if not paths:
-            return pl.DataFrame(schema=stream.columns)
-        if paths in self.read:
-            first, last, known = self.read[paths]
-            if first <= start and end <= last:
-                return between(known, stream.time_column, start, end)
-        time = pl.col(stream.time_column)
-        with reading_raw(paths):
-            files = pl.scan_parquet(list(paths), glob=False)
-            rows = files.filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
-        if len(paths) > 1:
-            rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
-        return rows
-
-    def _with_others(self, rows: pl.DataFrame, take: Take, start: datetime, end: datetime) -> pl.DataFrame:
-        stream, time = self.use.stream, pl.col(self.use.stream.time_column)
-        assert take.path is not None
-        taken = time.is_in(pl.Series(take.minutes, dtype=rows.schema[stream.time_column]).implode())
-        others = read_raw(take.path, stream, start, end).filter(taken)
-        return pl.concat([rows.join(others, on=stream.key, how="anti"), others]).sort(stream.key)
-
-    def losses(self, hours: Sequence[datetime]) -> list[Span]:
-        """Minutes of these hours that no source proves, as half-open spans."""
-        return [span for hour in hours for span in self.lost.get(hour, ())]
-
-    def lost_minutes(self, hour: datetime) -> list[datetime]:
-        """Starts of the minutes of an hour that no source proves."""
-        return [
-            first + n * ONE_MINUTE for first, end in self.lost.get(hour, ()) for n in range((end - first) // ONE_MINUTE)
-        ]
-
-    def _paths(self, start: datetime, end: datetime) -> list[Path]:
-        """Files of the hours in the window, each once: archives first, so that they win over captures."""
-        hours = [hour for hour in sorted(self.by_hour) if start <= hour < end]
-        preferred = [self.by_hour[hour].paths[:1] for hour in hours]
-        repairs = [self.by_hour[hour].paths[1:] for hour in hours]
-        return list(dict.fromkeys(path for group in (preferred, repairs) for paths in group for path in paths))
 
 
 def find_sources(

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake_assets.inputs.raw_rows import reading_raw
+from lake_assets.inputs.stream_sources import reading_raw
 from lake_assets.lake import Lake
 from lake_assets.schema.column import LIVE
 from lake_assets.transforms.quote_placing import QUOTES, Span
@@ -67,6 +67,10 @@ class SpotBeside:
     klines: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KLINE_COLUMNS))
     heard: HeardSpot = field(default_factory=HeardSpot)
     refs: Mapping[datetime, SourceRef] = field(default_factory=dict)
+
+
+NOTHING_BESIDE = SpotBeside()
+"""Where a table has no use for single trades and quotes."""
 
 
 def nothing_heard(lake: Lake, symbol: str, start: datetime, end: datetime) -> HeardSpot:

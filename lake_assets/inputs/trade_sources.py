@@ -16,16 +16,10 @@ import polars as pl
 
 from lake_assets.inputs.disputed_rows import BarsByTrades
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
-from lake_assets.inputs.raw_rows import read_raw, reading_raw
 from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
 from lake_assets.inputs.sources import (
-    Doubt,
     Held,
-    HourSource,
     Report,
-    Span,
-    StreamSources,
-    Take,
     ask_rest,
     from_archive,
     from_capture,
@@ -34,8 +28,8 @@ from lake_assets.inputs.sources import (
     out_of_reach,
     tell_missing,
 )
-from lake_assets.inputs.trade_id_steps import read_gaps
-from lake_assets.inputs.trade_tallies import joined, tallies_of
+from lake_assets.inputs.stream_sources import Doubt, HourSource, Span, StreamSources, Take, read_raw, reading_raw
+from lake_assets.inputs.trade_tallies import joined, read_gaps, tallies_of
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE

@@ -1,12 +1,12 @@
 """The 66 columns of the minute table from the streams of any window.
 
-Belongs here: joining the streams, the NULL-or-0 rule, derived columns.
+Belongs here: joining the streams, the NULL-or-0 rule, derived columns, NULL where aggTrades of a minute are lost.
 Does not belong here: aggregation of ticks (`trades`, `book`), verdicts (`validation`), where inputs come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,6 +37,7 @@ BARS = tuple(
 """Streams beside the klines that have a row per minute, and whose columns are taken as they are."""
 
 _ZERO_WITHOUT_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades", "zero")]
+_FROM_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades")]
 _FLOATS = [column.name for column in COLUMNS.columns if column.dtype == pl.Float64]
 
 
@@ -211,3 +212,28 @@ def _derived(joined: pl.DataFrame) -> pl.DataFrame:
 def _exact(frame: pl.DataFrame) -> pl.DataFrame:
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in _FLOATS]
     return frame.select(COLUMNS.names).cast(COLUMNS.polars_schema).with_columns(finite)
+
+
+def without_lost_trades(rows: pl.DataFrame, gaps: Sequence[tuple[datetime, datetime]]) -> pl.DataFrame:
+    """NULL in every column that needs all aggTrades of a minute, where some of them are lost.
+
+    `vwap_1m` falls back to the klines, as where there are no aggTrades at all.
+
+    Args:
+        rows: rows of the minute table.
+        gaps: times of the trades before and after each loss, UTC.
+
+    Returns:
+        The rows, in their order, with the columns of the minute table.
+    """
+    if not gaps or rows.is_empty():
+        return rows
+    lost = pl.any_horizontal(
+        pl.col("timestamp").is_between(start.replace(second=0, microsecond=0), end) for start, end in gaps
+    )
+    volume = pl.col("volume_btc")
+    by_klines = pl.when(volume > 0).then(pl.col("volume_usdt") / volume).otherwise("close")
+    return rows.with_columns(
+        *(pl.when(~lost).then(pl.col(name)).alias(name) for name in _FROM_TRADES),
+        vwap_1m=pl.when(lost).then(by_klines).otherwise("vwap_1m"),
+    )

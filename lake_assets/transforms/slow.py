@@ -84,7 +84,7 @@ def funding_by_minute(funding_rate: pl.DataFrame, minutes: pl.DataFrame) -> pl.D
 
     The settlement time carries some ms of jitter and is rounded to the minute. Binance lengthens intervals by rule, so
     a rate is held for the longest there is and one hour; whether a settlement is missed in between is a matter of
-    evidence (`inputs.schedule_evidence`).
+    evidence (`inputs.row_evidence`).
 
     Args:
         funding_rate: wire frame of `funding_rate`, in any order, repeated rows allowed, with look-back.

@@ -1,6 +1,6 @@
-"""Tick features of a minute from aggTrades.
+"""Tick features of a minute from aggTrades, and the bars that the same trades make.
 
-Belongs here: everything the minute table takes from aggTrades, and the sums that compare them with klines.
+Belongs here: everything the minute table takes from aggTrades, the sums and bars that compare them with klines.
 Does not belong here: what a minute without trades or without a source gets (`assemble`).
 """
 
@@ -42,6 +42,22 @@ TRADE_MINUTES: dict[str, pl.DataType] = TRADE_FEATURES | dict.fromkeys(
     ("first_price", "highest_price", "lowest_price", "last_price", "bought_quantity", "bought_notional"), pl.Float64()
 )
 """Columns of `trade_minutes`: the features, then prices in the order of ids, and what takers bought."""
+
+
+_PRICES = ("open", "high", "low", "close")
+_TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
+_SUMS = ("volume", "quote_volume", *_TAKEN)
+TRADE_BARS: dict[str, pl.DataType] = {
+    "timestamp": _TIMESTAMP,
+    "bar_rows": pl.Int64(),
+    "bar_count": pl.Int64(),
+    **{f"bar_{name}": pl.Float64() for name in (*_PRICES, *_SUMS)},
+}
+"""A minute of aggTrades by the names of klines: rows, single trades, prices by id, sums of quantity and of notional."""
+_DIGITS = 1e-9
+"""Relative: sums of decimals read as doubles differ in the last digits, nothing more."""
+_UNIT = 1e-6
+"""How far a printed notional may be from its product, per row."""
 
 
 def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
@@ -131,3 +147,61 @@ def _in_order(ticks: pl.DataFrame) -> bool:
 
 def _where(condition: pl.Expr, value: pl.Expr) -> pl.Expr:
     return pl.when(condition).then(value).otherwise(0.0)
+
+
+def bars_of(minutes: pl.DataFrame) -> pl.DataFrame:
+    """Bars of the minutes that have a trade.
+
+    Args:
+        minutes: columns `TRADE_MINUTES`.
+
+    Returns:
+        Columns `TRADE_BARS`, in the same order.
+    """
+    return minutes.select(
+        "timestamp",
+        bar_rows=pl.col("count_buy_trades") + pl.col("count_sell_trades"),
+        bar_count="raw_trade_count",
+        bar_open="first_price",
+        bar_high="highest_price",
+        bar_low="lowest_price",
+        bar_close="last_price",
+        bar_volume="agg_quantity",
+        bar_quote_volume="agg_notional",
+        bar_taker_buy_volume="bought_quantity",
+        bar_taker_buy_quote_volume="bought_notional",
+    ).cast(pl.Schema(TRADE_BARS))
+
+
+def unlike_bars(klines: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+    """Where klines say other prices or taker volumes than the trades that they count.
+
+    A minute is compared where number, volume and quote volume of the kline are exactly those of the trades: then they
+    are the same trades, and everything else follows from them. At other edges an aggTrade straddles the minute, or the
+    trades are not whole, which their own witness says.
+
+    Args:
+        klines: wire frame of `klines_1m`.
+        bars: columns `TRADE_BARS`.
+
+    Returns:
+        `timestamp`, `column`, `said` (by the kline), `traded` (by the trades), a row per value that differs, in order.
+    """
+    both = klines.join(bars, left_on="open_time", right_on="timestamp", how="inner", maintain_order="left")
+    rounding = (pl.col("bar_rows") + 1) * _UNIT
+
+    def same(name: str) -> pl.Expr:
+        off = (pl.col(name) - pl.col(f"bar_{name}")).abs()
+        return off <= pl.col(f"bar_{name}").abs() * _DIGITS + (rounding if "quote" in name else 1e-9)
+
+    judged = both.filter((pl.col("count") == pl.col("bar_count")) & same("volume") & same("quote_volume"))
+    parts = [
+        judged.filter(~same(name) | pl.col(name).is_null()).select(
+            pl.col("open_time").cast(_TIMESTAMP).alias("timestamp"),
+            column=pl.lit(name),
+            said=pl.col(name),
+            traded=f"bar_{name}",
+        )
+        for name in (*_PRICES, *_TAKEN)
+    ]
+    return pl.concat(parts).sort("timestamp", maintain_order=True)

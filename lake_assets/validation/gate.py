@@ -1,7 +1,8 @@
 """The gate: what every partition must pass before it is committed.
 
-Belongs here: the checks `schema`, `ohlc`, `continuity` and `required_columns`, for all partitions of a frame
-at once. Does not belong here: comparisons with other sources (`parity`), what is done with a rejected partition.
+Belongs here: the checks `schema`, `ohlc`, `continuity` and `required_columns`, for all partitions of a frame at once;
+which rows that are younger than the safety lag are taken already. Does not belong here: comparisons with other sources
+(`parity`), what is done with a rejected partition.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from lake_assets.validation.rules import (
     excused_values,
     in_hole,
     ohlc_violations,
-    schema_problem,
     value_violations,
 )
 from lake_resources.known_hole import KnownHole
@@ -62,7 +62,7 @@ def gate(
     """
     ordered = sorted(windows, key=lambda window: window.start)
     starts = [window.start for window in ordered]
-    problem = schema_problem(frame, table)
+    problem = _schema_problem(frame, table)
     if problem:
         return {start: _unreadable(frame.height, problem) for start in starts}
     if not starts:
@@ -75,6 +75,22 @@ def gate(
         "required_columns": _required(table, rows, ordered, holes),
     }
     return {start: [_outcome(name, judge(start)) for name, judge in judges.items()] for start in starts}
+
+
+def _schema_problem(frame: pl.DataFrame, table: Table) -> str | None:
+    """How the columns of a frame differ from the declared ones in name, type or order; None where they do not."""
+    found, declared = dict(frame.schema), dict(table.polars_schema)
+    texts = []
+    if missing := [name for name in declared if name not in found]:
+        texts.append(f"missing {', '.join(missing)}")
+    if unknown := [name for name in found if name not in declared]:
+        texts.append(f"unknown {', '.join(unknown)}")
+    texts += [
+        f"{name} is {found[name]}, not {dtype}" for name, dtype in declared.items() if found.get(name, dtype) != dtype
+    ]
+    if not texts and list(found) != list(declared):
+        texts.append("columns in another order")
+    return "; ".join(texts) or None
 
 
 def passes(outcomes: Sequence[CheckOutcome]) -> bool:
@@ -254,3 +270,43 @@ def _required(
         }
 
     return judge
+
+
+def with_provisional(
+    table: Table, frame: pl.DataFrame, windows: Sequence[PartitionWindow]
+) -> tuple[pl.DataFrame, list[PartitionWindow]]:
+    """Take the closed rows that are younger than the safety lag, up to the first that is not whole.
+
+    Args:
+        table: the table that the rows are of.
+        frame: built rows, sorted by time (UTC).
+        windows: the partitions that are built, with the rows that must exist.
+
+    Returns:
+        The frame without rows that come after a gap or lack a required column there, and the windows that the rest has
+        to fill. Rows that must exist are left for the gate to judge.
+    """
+    time, drop = pl.col(table.layout.time_column), pl.lit(value=False)
+    filled = []
+    for window in windows:
+        end = window.start + table.layout.step
+        if window.expected_end == end:
+            filled.append(window)
+            continue
+        tail = frame.filter(time.is_between(window.expected_end, end, closed="left"))
+        cut = _first_unsound(table, tail, window.expected_end)
+        filled.append(PartitionWindow(window.start, cut))
+        if cut < end:
+            drop = drop | time.is_between(cut, end, closed="left")
+    return frame.filter(~drop), filled
+
+
+def _first_unsound(table: Table, tail: pl.DataFrame, start: datetime) -> datetime:
+    """The time of the first row from `start` on that is absent or lacks a required column."""
+    whole = tail.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in table.required))
+    expected = start
+    for found in whole[table.layout.time_column].to_list():
+        if found != expected:
+            break
+        expected += table.layout.grain
+    return expected

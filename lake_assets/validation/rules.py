@@ -1,7 +1,7 @@
 """The rules of a sound row, as expressions over a frame.
 
-Belongs here: when a value, a row or a column breaks the declared table.
-Does not belong here: counting per hour and verdicts (`gate`, `partition_audit`).
+Belongs here: when a value or a row breaks the declared table.
+Does not belong here: counting per hour and verdicts (`gate`, `partition_audit`), columns (`gate`).
 """
 
 from __future__ import annotations
@@ -13,22 +13,6 @@ import polars as pl
 
 from lake_assets.schema.table import Table
 from lake_resources.known_hole import KnownHole
-
-
-def schema_problem(frame: pl.DataFrame, table: Table) -> str | None:
-    """How the columns of a frame differ from the declared ones in name, type or order; None where they do not."""
-    found, declared = dict(frame.schema), dict(table.polars_schema)
-    texts = []
-    if missing := [name for name in declared if name not in found]:
-        texts.append(f"missing {', '.join(missing)}")
-    if unknown := [name for name in found if name not in declared]:
-        texts.append(f"unknown {', '.join(unknown)}")
-    texts += [
-        f"{name} is {found[name]}, not {dtype}" for name, dtype in declared.items() if found.get(name, dtype) != dtype
-    ]
-    if not texts and list(found) != list(declared):
-        texts.append("columns in another order")
-    return "; ".join(texts) or None
 
 
 def value_violations(table: Table) -> list[pl.Expr]:

@@ -23,7 +23,7 @@ from lake_assets.assets.vision import build_vision_asset
 from lake_assets.definitions import build_definitions
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult
-from lake_assets.inputs.trade_id_steps import read_gaps
+from lake_assets.inputs.trade_tallies import read_gaps
 from lake_assets.lake import Lake, open_lake
 from lake_assets.metadata import archive_metadata
 from lake_resources.binance.stream import Stream

@@ -17,8 +17,8 @@ from lake_assets.quality.source_gaps import COLLECTOR_ONLY, NO_SOURCE
 from lake_assets.reading import load
 from lake_assets.schema.column import LIVE
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.validation.hour_verdict import source_coverage
 from lake_assets.validation.outcome import outcomes_to_json
-from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.errors import NotClean
 from lake_resources.known_hole import KnownHole
 from lake_resources.storage.commit import commit_partitions

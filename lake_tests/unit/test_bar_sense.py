@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from lake_assets.validation.bar_sense import senseless_hours
+from lake_assets.inputs.row_evidence import senseless_hours
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.clock import MINUTE
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from lake_assets.build.reconcile import heard_parity
-from lake_assets.live.proof import NOTHING, LiveHours
+from lake_assets.live.row_files import NOTHING, LiveHours
 from lake_assets.transforms.live.live_rows import LIVE_INPUT
 from lake_assets.transforms.trades import trade_features
 from lake_resources.clock import MINUTE

@@ -10,9 +10,9 @@ import pytest
 from lake_assets.schema.known_damage import Damage
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import trade_features
+from lake_assets.validation.hour_verdict import source_coverage
 from lake_assets.validation.outcome import CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.validation.parity import StreamParity, archive_parity, compare_stream, trades_vs_klines
-from lake_assets.validation.source_coverage import source_coverage
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.known_hole import KnownHole

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_assets.inputs.schedule_evidence import lacking_hours
+from lake_assets.inputs.row_evidence import lacking_hours
 from lake_assets.inputs.trade_tallies import tally
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.inputs.schedule_evidence import lacking_hours
+from lake_assets.inputs.row_evidence import lacking_hours
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lake_assets.transforms.trade_bars import TRADE_BARS, bars_of, unlike_bars
-from lake_assets.transforms.trades import trade_minutes
+from lake_assets.transforms.trades import TRADE_BARS, bars_of, trade_minutes, unlike_bars
 from lake_assets.validation.hour_verdict import BARS_DIFFER, hour_verdict
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.parity import with_unlike_bars

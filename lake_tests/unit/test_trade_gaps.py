@@ -5,8 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
-from lake_assets.transforms.assemble import MinuteInputs, assemble
-from lake_assets.transforms.lost_trades import without_lost_trades
+from lake_assets.transforms.assemble import MinuteInputs, assemble, without_lost_trades
 from lake_assets.transforms.trades import trade_features
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_tests.support.wire_frames import TEN, agg_trade, coverage, kline, wire

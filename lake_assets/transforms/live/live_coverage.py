@@ -1,6 +1,6 @@
 """In which minutes live rows hold every trade: the proof, from ids and from the exchange's own count.
 
-Belongs here: the proof. Does not belong here: reading rows (`live.proof`), using it (`assemble`).
+Belongs here: the proof. Does not belong here: reading rows (`live.row_files`), using it (`assemble`).
 Binance numbers the aggTrades of a symbol without holes, and its kline says how many single trades a minute had. That
 other streams of the socket live proves nothing: a single stream can fall silent.
 """
