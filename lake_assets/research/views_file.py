@@ -39,6 +39,8 @@ VIEWS = (
 READ_TABLES = (SPOT_BARS_1S, SPOT_KLINES["1m"], UM_MINUTE, MACRO_MINUTE)
 """The tables that the views read: each is a relation of its name in the schema `lake` of the file."""
 _MODE = 0o444
+_INSTANTS = {"utc": "second", "utc_minute": "minute", "utc_hour": "hour"}
+"""Columns that the relation of a table has besides its own: what the views take their `ts` from."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,12 @@ def view_sql(view: str) -> str:
 def _relation(connection: duckdb.DuckDBPyConnection, store: TableStore) -> int:
     """Make the relation of a table: a view of its files, or an empty table with its columns. Returns how many files."""
     name = store.table.name
-    selects, count = rows_of(store, store.ledger.symbols_with_partitions())
+    selects, count = rows_of(store, store.ledger.symbols_with_partitions(), _INSTANTS)
     if selects:
         connection.execute(f"CREATE VIEW lake.{name} AS\n{selects}")
         return count
-    keys = {"symbol": pl.String(), **dict.fromkeys(("year", "month", "day", "hour"), pl.Int64())}
+    parts = dict.fromkeys(("year", "month", "day", "hour"), pl.Int64())
+    keys = {"symbol": pl.String(), **dict.fromkeys(_INSTANTS, pl.Datetime("us")), **parts}
     _keep(connection, name, pl.DataFrame(schema=keys | dict(store.table.polars_schema)))
     return 0
 

@@ -8,7 +8,7 @@ removed, it is made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -75,11 +75,18 @@ def remake_views(store: Store) -> list[View]:
     return done
 
 
-def rows_of(store: Store, symbols: Sequence[str]) -> tuple[str, int]:
+def rows_of(store: Store, symbols: Sequence[str], instants: Mapping[str, str] | None = None) -> tuple[str, int]:
     """All committed rows of symbols as a query on the files of the moment, and how many files those are.
 
     Its columns are `symbol`, the parts `year`, `month`, `day`, `hour` of the UTC time, then those of the table. Where
     no partition is committed the query is empty.
+
+    Args:
+        store: the table.
+        symbols: whose rows.
+        instants: further columns after the symbol by name: the UTC start of what the row lies in (`second`, `minute`,
+            `hour`), each a TIMESTAMP without a zone. A filter on one of them skips the parts of files that it excludes;
+            a filter on the same value computed outside of this query would read them all.
     """
     selects: list[str] = []
     count = 0
@@ -89,7 +96,7 @@ def rows_of(store: Store, symbols: Sequence[str]) -> tuple[str, int]:
             continue
         for stretch in joined(stretches(store, symbol, first, first + _YEARS)):
             count += len(stretch.paths)
-            selects.append(_select(store, symbol, stretch))
+            selects.append(_select(store, symbol, stretch, instants or {}))
     return "\nUNION ALL\n".join(selects), count
 
 
@@ -156,12 +163,13 @@ def _key(catalog: Catalog, path: Path) -> str:
     return str(path.relative_to(catalog.root)) if path.is_relative_to(catalog.root) else str(path)
 
 
-def _select(store: Store, symbol: str, stretch: Stretch) -> str:
+def _select(store: Store, symbol: str, stretch: Stretch, instants: Mapping[str, str]) -> str:
     paths = ", ".join(_quoted(str(store.catalog.absolute(path))) for path in stretch.paths)
     time = f'"{store.layout.time_column}"'
     # Of the epoch, so that the session's time zone does not matter.
     utc = f"make_timestamp(epoch_us({time}))"
-    parts = ", ".join(f"{part}({utc}) AS {part}" for part in _PARTS)
+    told = (f"date_trunc('{unit}', {utc}) AS \"{name}\"" for name, unit in instants.items())
+    parts = ", ".join([*told, *(f"{part}({utc}) AS {part}" for part in _PARTS)])
     where = f" WHERE {time} >= {_instant(stretch.start)} AND {time} < {_instant(stretch.end)}" if stretch.cut else ""
     # Parts of the path are not taken for columns, nor is a symbol in the rows: they would come twice.
     source = f"read_parquet([{paths}], hive_partitioning = false)"

@@ -96,6 +96,31 @@ def test_seconds_are_those_of_the_lake_in_utc(views: duckdb.DuckDBPyConnection, 
     assert traded == rows.filter("has_trades").height
 
 
+@pytest.mark.parametrize(
+    "view", ["bars_1s", "bars_1s_traded", "bars_1m", "minute", "funding_oi_hourly", "klines_1m", "macro_minute"]
+)
+def test_a_filter_on_ts_reads_only_the_files_parts_that_it_asks_for(
+    views: duckdb.DuckDBPyConnection, view: str
+) -> None:
+    """Years of seconds are read in a moment where one hour of them is asked for."""
+
+    def scanned(where: str) -> tuple[int, int]:
+        plan = views.sql(f"EXPLAIN ANALYZE SELECT count(DISTINCT ts), min(ts) FROM {view} WHERE {where}").fetchall()[0][1]
+        groups = re.findall(r"Row Groups Scanned: (\d+) / (\d+)", plan)
+        # A file that cannot have such a row may be left out of the plan altogether.
+        return sum(int(read) for read, _ in groups), sum(int(there) for _, there in groups)
+
+    read, there = scanned("true")
+    assert read == there > 0
+    none, _ = scanned("ts >= TIMESTAMP '2031-01-01' AND ts < TIMESTAMP '2031-01-02'")
+    assert none == 0
+    first = views.sql(f"SELECT min(ts) FROM {view}").fetchall()[0][0]
+    some, _ = scanned(f"ts = TIMESTAMP '{first}'")
+    assert 0 < some <= there
+    if view.startswith("bars_1"):
+        assert some == 1, "the seconds of an hour are one part of a file"
+
+
 def test_minutes_are_the_roll_up_of_the_lake(views: duckdb.DuckDBPyConnection, settings: LakeSettings) -> None:
     end = FIRST + planted.SECONDS_HOURS * HOUR
     expected = load(

@@ -3,19 +3,19 @@
 CREATE VIEW bars_1m AS
 WITH sums AS (
     SELECT
-        exchange, symbol, date_trunc('minute', ts) AS ts,
-        coalesce(arg_min(open, ts) FILTER (WHERE trade_count > 0), arg_min(open, ts)) AS open,
+        'binance' AS exchange, symbol, utc_minute AS ts,
+        coalesce(arg_min(open, utc) FILTER (WHERE trade_count > 0), arg_min(open, utc)) AS open,
         coalesce(max(high) FILTER (WHERE trade_count > 0), max(high)) AS high,
         coalesce(min(low) FILTER (WHERE trade_count > 0), min(low)) AS low,
-        arg_max(close, ts) AS close,
+        arg_max(close, utc) AS close,
         CAST(sum(CAST(volume_base AS DECIMAL(38, 8))) AS DOUBLE) AS volume_base,
         CAST(sum(CAST(volume_quote AS DECIMAL(38, 8))) AS DOUBLE) AS volume_quote,
         CAST(sum(trade_count) AS BIGINT) AS trade_count,
-        arg_max_null(bid, ts) AS bid,
-        arg_max_null(ask, ts) AS ask,
-        arg_max_null(spread, ts) AS spread,
+        arg_max_null(bid, utc) AS bid,
+        arg_max_null(ask, utc) AS ask,
+        arg_max_null(spread, utc) AS spread,
         count(*) AS bar_count
-    FROM bars_1s
+    FROM lake.spot_bars_1s
     GROUP BY ALL
 )
 SELECT

@@ -1,3 +1,3 @@
 -- The minute table of USD-M futures with all its columns, and `ts` before them.
 CREATE VIEW minute AS
-SELECT symbol, make_timestamp(epoch_us(timestamp)) AS ts, * EXCLUDE (symbol) FROM lake.um_minute;
+SELECT symbol, utc AS ts, * EXCLUDE (symbol, utc, utc_minute, utc_hour) FROM lake.um_minute;
