@@ -6,19 +6,21 @@ Belongs here: rows and certificate → columns to draw. Does not belong here: dr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake_assets.at_rest import store_of
-from lake_assets.quality.certificate import Certificate
-from lake_assets.reading import load, scan
+from lake_assets.at_rest import TableStore, store_of
+from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.reading import load
 from lake_assets.schema.table import Table
 from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, Timeframe, needed_columns, rolled_columns, rollup
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.reader import reading
+from lake_resources.storage.extents import require_extents
+from lake_resources.storage.reader import reading, scan
 
 POINTS = 10_000
 """Bars that a chart has at most: a year of minutes opens as hours, and finer as one looks closer."""
@@ -120,17 +122,19 @@ def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
     length = TIMEFRAMES[timeframe]
     start, end = _floor(asked.start, length), _floor(asked.end + length - timedelta(microseconds=1), length)
     panes = tuple(name for name in asked.panes if name in panes_of(table))
-    columns = (*table.prices, *table.volumes[:1])
-    # Of the bars alone: where else the values of the lines come from takes longer to find than to draw a year.
     now = clock()
-    certificate = load(asked.symbol, start, end, columns, table=table, settings=settings, clock=lambda: now).certificate
-    wanted = tuple(dict.fromkeys((*columns, *panes)))
-    rows = scan(table, asked.symbol, start, end, needed_columns(table, wanted), settings=settings)
-    with reading(table.layout, asked.symbol, start, end):
-        frame = rollup(table, rows, timeframe, wanted).collect()
     store = store_of(settings, table)
     try:
-        revised = {_floor(each.timestamp, length) for each in store.ledger.revisions(asked.symbol, start, end)}
+        # The rows are read beside the ledger: neither waits for the other, and reading files leaves Python to it.
+        with ThreadPoolExecutor(1) as beside:
+            rows = beside.submit(_bars_read, store, asked.symbol, start, end, timeframe, panes)
+            # Of the bars alone: where else the values of the lines come from takes longer to find than to draw a year.
+            certificate = certify(
+                store, asked.symbol, start, end, now=now, lag_minutes=settings.safety_lag_minutes, columns=_drawn(table)
+            )
+            require_extents(store, asked.symbol, start, end)
+            revised = {_floor(each.timestamp, length) for each in store.ledger.revisions(asked.symbol, start, end)}
+            frame = rows.result()
     finally:
         store.close()
     texts = _texts(frame, certificate, revised, length)
@@ -147,7 +151,7 @@ def certificate_of(chart: Chart, *, settings: LakeSettings) -> Certificate:
     Where partitions were committed since it was drawn it is that of the bars alone, as they were.
     """
     drawn, table = chart.certificate, chart.certificate.table
-    columns = [*table.prices, *table.volumes[:1], *chart.panes]
+    columns = [*_drawn(table), *chart.panes]
     found = load(
         drawn.symbol, chart.start, chart.end, columns, table=table, settings=settings, clock=lambda: chart.at
     ).certificate
@@ -156,8 +160,23 @@ def certificate_of(chart: Chart, *, settings: LakeSettings) -> Certificate:
 
 def panes_of(table: Table) -> tuple[str, ...]:
     """Columns that can be drawn as lines: numbers that bars of any length have, beside prices and the volume."""
-    bars = {*table.prices, *table.volumes[:1], table.layout.time_column}
+    bars = {*_drawn(table), table.layout.time_column}
     return tuple(name for name in rolled_columns(table) if name not in bars and table.column(name).dtype.is_numeric())
+
+
+def _drawn(table: Table) -> tuple[str, ...]:
+    """Columns of the bars: prices, and the volume where the table has one."""
+    return (*table.prices, *table.volumes[:1])
+
+
+def _bars_read(
+    store: TableStore, symbol: str, start: datetime, end: datetime, timeframe: Timeframe, panes: Sequence[str]
+) -> pl.DataFrame:
+    table = store.table
+    wanted = tuple(dict.fromkeys((*_drawn(table), *panes)))
+    rows = scan(store, symbol, start, end, needed_columns(table, wanted), schema=table.polars_schema)
+    with reading(table.layout, symbol, start, end):
+        return rollup(table, rows, timeframe, wanted).collect()
 
 
 def _floor(instant: datetime, length: timedelta) -> datetime:

@@ -93,14 +93,14 @@ def untraded_partitions(
 def _absent(
     store: TableStore, symbol: str, start: datetime, end: datetime, files: Sequence[PartitionFile]
 ) -> Iterator[Span]:
-    at, layout = start, store.layout
+    at, step, whole = start, store.layout.step, store.layout.rows_per_partition
     for file in files:
-        first, last = max(file.start, start), min(file.start + layout.step, end)
+        first, last = max(file.start, start), min(file.start + step, end)
         if first >= last:
             continue
         if at < first:
             yield at, first
-        if file.row_count != layout.rows_per_partition:
+        if file.row_count != whole:
             yield from _within(store, symbol, first, last)
         at = last
     if at < end:

@@ -105,7 +105,8 @@ def test_a_filter_on_ts_reads_only_the_files_parts_that_it_asks_for(
     """Years of seconds are read in a moment where one hour of them is asked for."""
 
     def scanned(where: str) -> tuple[int, int]:
-        plan = views.sql(f"EXPLAIN ANALYZE SELECT count(DISTINCT ts), min(ts) FROM {view} WHERE {where}").fetchall()[0][1]
+        query = f"EXPLAIN ANALYZE SELECT count(DISTINCT ts), min(ts) FROM {view} WHERE {where}"
+        plan = views.sql(query).fetchall()[0][1]
         groups = re.findall(r"Row Groups Scanned: (\d+) / (\d+)", plan)
         # A file that cannot have such a row may be left out of the plan altogether.
         return sum(int(read) for read, _ in groups), sum(int(there) for _, there in groups)

@@ -23,8 +23,7 @@ from lake_resources.storage.ledger.tables import COMPACTED_FILES, PARTITIONS
 LONGEST = timedelta(days=31)
 
 
-@dataclass(frozen=True)
-class PartitionFile:
+class PartitionFile(NamedTuple):
     """What compaction needs to know of a committed partition; `sources` is the ledger's JSON.
 
     Attributes:
@@ -170,7 +169,8 @@ class CompactedRows(TableRows):
             c.sources,
         )  # fmt: skip
         with self.reading() as connection:
-            return [PartitionFile(*row) for row in connection.execute(self.within(columns, symbol, start, end)).all()]
+            rows = connection.execute(self.within(columns, symbol, start, end)).all()
+        return [*map(PartitionFile._make, rows)]
 
     def activate(self, file: CompactedFile, partitions: Mapping[datetime, str]) -> bool:
         """Let a file serve its partitions, and no other any of them, in one transaction. Under the writer lock.
