@@ -38,7 +38,9 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
         )
     ]
     reports = [
-        asset for symbol in settings.symbols for asset in build_quality_assets(symbol, settings.testing.labelled)
+        asset
+        for symbol in settings.symbols
+        for asset in build_quality_assets(symbol, settings, settings.testing.labelled)
     ]
     reports += [
         build_report_card_asset(symbol, settings, shown.table)

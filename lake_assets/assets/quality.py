@@ -15,7 +15,9 @@ from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
+from lake_assets.audit.second_look import SecondLook, days_due, look_again
 from lake_assets.audit.verdict import CODES, AuditReport
+from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.checks import close_checks
 from lake_assets.dagster_names import symbol_name
@@ -31,6 +33,7 @@ from lake_assets.windows import floor_minute
 from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError
 from lake_resources.instants import parse_end, parse_minute
+from lake_resources.settings import LakeSettings
 
 GROUP = "quality"
 _SHOWN = 200
@@ -68,9 +71,9 @@ def report_key(symbol: str, report: str) -> dg.AssetKey:
     return dg.AssetKey([GROUP, symbol_name(symbol), report])
 
 
-def build_quality_assets(symbol: str, labelled: Labelled = str) -> list[dg.AssetsDefinition]:
+def build_quality_assets(symbol: str, settings: LakeSettings, labelled: Labelled = str) -> list[dg.AssetsDefinition]:
     """The three reports of a symbol; `labelled` says of a page whose it is."""
-    return [_audit(symbol), _rules(symbol, labelled), _parity(symbol)]
+    return [_audit(symbol), _rules(symbol, labelled), _parity(symbol, settings)]
 
 
 def _report(
@@ -181,12 +184,14 @@ def _rules(symbol: str, labelled: Labelled) -> dg.AssetsDefinition:
     return rules
 
 
-def _parity(symbol: str) -> dg.AssetsDefinition:
+def _parity(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
     text = (
         f"Sampled sealed hours of {symbol} against the klines that the exchange's API gives today, value by value, and "
         "60 minutes rolled up against its 1h bar. The exchange restates history without telling; each restatement "
         "becomes a row of `revisions` with both values. Another sample every day. Without a sealed hour there is "
-        "nothing to compare: the check then warns, it does not pass."
+        "nothing to compare: the check then warns, it does not pass. Mark, index and premium prices, metrics and "
+        "settlements of which one source alone has spoken are asked for once more: those of the newest two days, and "
+        "of a thirtieth of the older ones."
     )
 
     @_report(symbol, "parity_at_rest", text, {"equal": "The API says today what the lake holds"})
@@ -195,6 +200,8 @@ def _parity(symbol: str) -> dg.AssetsDefinition:
         now = opened.clock()
         sample = sample_hours(sealed_hours(opened, symbol, now), symbol, now.date(), config.hours)
         found = check_at_rest(opened, symbol, sample, now)
+        budget = parity_budget(settings, clock=opened.clock)
+        look = look_again(opened, symbol, days_due(opened, symbol, now), now, budget)
         numbers: dict[str, Any] = {
             "hours": len(found.hours),
             "minutes": found.minutes,
@@ -202,11 +209,14 @@ def _parity(symbol: str) -> dg.AssetsDefinition:
             "only_lake": found.only_lake,
             "only_exchange": found.only_exchange,
             "revisions": len(found.revisions),
+            "other_rows": look.compared,
+            "other_hours_differing": len(look.unlike),
         }
-        numbers["verdict"] = found.verdict
-        metadata = numbers | {"restated": _restated(found)}
-        nothing = found.verdict == "nothing to compare"
-        yield _result(symbol, "parity_at_rest", metadata, "equal", found.passed, numbers, warn=nothing)
+        numbers["verdict"] = "differs" if look.unlike else found.verdict
+        metadata = numbers | {"restated": _restated(found), "other_streams": _unlike(look)}
+        nothing = found.verdict == "nothing to compare" and not look.unlike
+        passed = found.passed and not look.unlike
+        yield _result(symbol, "parity_at_rest", metadata, "equal", passed, numbers, warn=nothing)
 
     return parity_at_rest
 
@@ -259,6 +269,11 @@ def _restated(found: AtRest) -> dg.MarkdownMetadataValue:
         for row in found.revisions[:_SHOWN]
     ]
     return dg.MetadataValue.md("\n".join(lines) if found.revisions else "nothing")
+
+
+def _unlike(look: SecondLook) -> dg.MarkdownMetadataValue:
+    lines = [f"- {each.text}" for each in look.unlike[:_SHOWN]]
+    return dg.MetadataValue.md("\n".join(lines) or "nothing")
 
 
 def instant(text: str) -> datetime | None:

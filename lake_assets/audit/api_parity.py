@@ -16,7 +16,7 @@ import polars as pl
 from lake_assets.audit.weight_budget import WeightBudget
 from lake_assets.lake import Lake
 from lake_assets.schema.check_spec import CheckSpec
-from lake_assets.validation.hour_verdict import with_api_parity
+from lake_assets.validation.hour_verdict import with_comparison
 from lake_assets.validation.outcome import CheckOutcome, outcome_of
 from lake_assets.validation.parity import StreamParity, compare_stream
 from lake_resources.binance.market import UM, Endpoint
@@ -209,7 +209,7 @@ def _verdicts(stream: Stream, rows: Sequence[Partition], new: Sequence[ComparedP
     for row, found in zip(rows, new, strict=True):
         difference = _difference(found)
         said = None if difference is None else f"{stream.name}: {difference}"
-        kind, detail = with_api_parity(row.verdict, row.verdict_detail, said)
+        kind, detail = with_comparison(row.verdict, row.verdict_detail, stream.name, said)
         if (kind, detail) != (row.verdict, row.verdict_detail):
             yield NewVerdict(row.start, kind, detail)
 

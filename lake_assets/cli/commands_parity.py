@@ -5,6 +5,7 @@ Belongs here: the command and what it prints. Does not belong here: comparing (`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,13 +13,14 @@ import typer
 
 from lake_assets.audit.api_parity import ParityRun, compare_due, compare_partitions, due_partitions
 from lake_assets.audit.ranges import require_order
+from lake_assets.audit.second_look import SecondLook, days_due, look_again
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.lake import Lake, open_existing
-from lake_assets.windows import runs_of
+from lake_assets.windows import hours_between, runs_of
 from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 
@@ -33,6 +35,10 @@ def parity(
     only_list: Annotated[
         bool, typer.Option("--list", help="only list the hours that are not compared yet; asks nobody")
     ] = False,
+    other_streams: Annotated[
+        bool,
+        typer.Option("--other-streams", help="ask REST once more for streams whose values one source alone has stated"),
+    ] = False,
     table: ChosenTable = MINUTES,
     as_json: AsJson = False,
 ) -> None:
@@ -43,11 +49,19 @@ def parity(
     seconds 87. Differences are kept in `revisions` and contradict the verdict on their hour. Exit code 1 where
     something differs; 0 says nothing of hours that are left.
 
+    --other-streams asks REST for mark, index and premium prices, metrics and settlements of hours of which one source
+    alone has spoken, and compares them value by value: those of the range, else of the newest two days and of a
+    thirtieth of the older ones. A day costs nine requests. Hours that differ are contradicted and built again by
+    healing.
+
     Examples: `lake parity` · `lake parity BTCUSDT --start 2024-01-01 --end 2024-02-01` · `lake parity --list`
-    · `lake parity SOLUSDT --table klines_1m`
+    · `lake parity SOLUSDT --table klines_1m` · `lake parity --other-streams`
     """
     settings = LakeSettings()
     lake = open_existing(settings).of(table)
+    if other_streams:
+        _other_streams(lake, settings, symbols_with(table, symbols, settings), (start, end), as_json=as_json)
+        return
     try:
         runs = [
             _run(lake, settings, symbol, (start, end), only_list) for symbol in symbols_with(table, symbols, settings)
@@ -77,6 +91,44 @@ def _run(
     first = start or lake.ledger.first_partition(symbol) or now
     require_order(first, end or now)
     return compare_partitions(lake, symbol, lake.store.layout.between(first, end or now), now, budget)
+
+
+def _other_streams(
+    lake: Lake,
+    settings: LakeSettings,
+    symbols: Sequence[str],
+    asked: tuple[datetime | None, datetime | None],
+    *,
+    as_json: bool,
+) -> None:
+    """Look again at what one source alone has said, and print what differs."""
+    now, (start, end) = lake.clock(), asked
+    found: list[SecondLook] = []
+    try:
+        budget = parity_budget(settings, clock=lake.clock)
+        for symbol in symbols:
+            if start is None and end is None:
+                days = days_due(lake, symbol, now)
+            else:
+                first = start or lake.ledger.first_partition(symbol) or now
+                require_order(first, end or now)
+                days = [day.date() for day in hours_between(first, end or now)]
+            found.append(look_again(lake, symbol, days, now, budget))
+    finally:
+        lake.close()
+    if as_json:
+        show_json([vars(look) | {"unlike": [vars(each) for each in look.unlike]} for look in found])
+    else:
+        console = terminal()
+        for look in found:
+            console.print(
+                f"{look.symbol}: {look.compared:,} rows of other streams compared in {look.requests:,} request(s), "
+                f"{len(look.unlike):,} differ"
+            )
+            for each in look.unlike:
+                console.print(f"  {each.text}")
+    if any(look.unlike for look in found):
+        raise typer.Exit(Exit.REFUSED)
 
 
 def _json(run: ParityRun) -> dict[str, Any]:

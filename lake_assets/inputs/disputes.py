@@ -29,9 +29,7 @@ def compare_answers(
         archived: wire frame of the archives, of all these hours.
         answers: what REST said of hours, and their files.
     """
-    if stream.is_klines:
-        # Files stamped in microseconds end a minute at .999999, REST at .999.
-        archived = archived.with_columns(pl.col("close_time").dt.truncate("1ms"))
+    archived = _as_rest(stream, archived)
     time = pl.col(stream.time_column)
     found = {}
     for capture, path in answers:
@@ -43,3 +41,23 @@ def compare_answers(
         inside = (time >= capture.hour) & (time < capture.hour + HOUR)
         found[capture.hour] = compare_stream(stream, archived.filter(inside), said, start, end)
     return found
+
+
+def compare_rows(
+    stream: Stream, held: pl.DataFrame, said: pl.DataFrame, start: datetime, end: datetime
+) -> StreamParity:
+    """What the lake holds of a window against what REST says of it, value by value.
+
+    Args:
+        stream: of what.
+        held: wire frame of an archive, or of an earlier answer.
+        said: wire frame of REST.
+        start: first instant, UTC.
+        end: first instant after the window.
+    """
+    return compare_stream(stream, _as_rest(stream, held), said, start, end)
+
+
+def _as_rest(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows as REST stamps them: files stamped in microseconds end a minute at .999999, REST at .999."""
+    return rows.with_columns(pl.col("close_time").dt.truncate("1ms")) if stream.is_klines else rows

@@ -5,7 +5,7 @@ Belongs here: opening and closing rows of `missing_sources`. Does not belong her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from lake_assets.lake import Lake
@@ -41,6 +41,20 @@ def note_damaged(
             lake.ledger.record_missing(symbol, stream, _period(hour), DAMAGED_ROWS, reason, at=now)
     for period in sorted({_period(hour) for hour in hours if hour not in torn} & open_rows.keys()):
         lake.ledger.resolve_missing(symbol, stream, period, DAMAGED_ROWS, at=now)
+
+
+def note_found_unlike(lake: Lake, symbol: str, stream: str, told: Mapping[datetime, str], now: datetime) -> None:
+    """Record hours of which REST says other values than what the lake has: they are built again from both.
+
+    Args:
+        lake: the lake.
+        symbol: whose hours.
+        stream: of what.
+        told: hours, with what differs; the reason begins with `NOT_WHOLE`.
+        now: when that was.
+    """
+    for hour, reason in told.items():
+        lake.ledger.record_missing(symbol, stream, _period(hour), "rest", reason, at=now)
 
 
 def note_missing(

@@ -117,6 +117,22 @@ def kept_slices(lake: Lake, symbol: str, use: StreamUse, hours: Iterable[datetim
     return kept
 
 
+def keep_answer(
+    lake: Lake, symbol: str, use: StreamUse, rows: pl.DataFrame, hours: Iterable[datetime], asked_at: datetime
+) -> None:
+    """Keep what REST said of some hours.
+
+    Args:
+        lake: the lake.
+        symbol: whose hours.
+        use: the stream as the table uses it.
+        rows: the answer's wire frame; rows of other hours are left out.
+        hours: starts of the hours.
+        asked_at: when it was asked for, UTC.
+    """
+    _keep(lake, symbol, use, _Answer(rows, list(hours), asked_at, f"{lake.rest.base_url} {use.name} {symbol}"))
+
+
 @dataclass(frozen=True)
 class _Answer:
     """Rows of some hours, when they were asked for, and of whom."""

@@ -97,25 +97,38 @@ def verdict_detail(verdict: Verdict, evidence: Collection[Reason]) -> str:
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
-def with_api_parity(kind: str | None, detail: str | None, difference: str | None) -> tuple[str | None, str | None]:
-    """Verdict and detail of the ledger after an hour was compared with the exchange's API.
+def with_comparison(
+    kind: str | None, detail: str | None, stream: str, difference: str | None
+) -> tuple[str | None, str | None]:
+    """Verdict and detail of the ledger after rows of one stream were compared with what the exchange's API says now.
 
-    A difference contradicts the hour; what was said before is kept, and said again once both sides are equal.
+    A difference contradicts the hour; what was said before is kept, and said again once no stream differs any more.
 
     Args:
         kind: the verdict in the ledger, None where nobody judged the hour yet.
         detail: its detail.
-        difference: how lake and exchange differ, None where they do not.
+        stream: which rows were compared.
+        difference: how both sides differ, beginning with the stream's name; None where they do not.
     """
     found = json.loads(detail or "{}")
+    judged = "before_api" not in found
     before = found.pop("before_api", {"kind": kind, "reasons": found.get("reasons", [])})
-    if difference is None:
+    # Ledgers of before have one difference, the first of the reasons.
+    told = found.pop("api", {} if judged else _by_stream(found.get("reasons", [])[:1]))
+    told.pop(stream, None)
+    if difference is not None:
+        told[stream] = difference
+    if not told:
         if before["kind"] is None:
             return None, None
         found["reasons"] = before["reasons"]
         return before["kind"], json.dumps(found, separators=(",", ":"), ensure_ascii=False)
-    found |= {"reasons": [difference, *before["reasons"]], "before_api": before}
+    found |= {"reasons": [*told.values(), *before["reasons"]], "before_api": before, "api": told}
     return "contradicted", json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def _by_stream(reasons: Sequence[str]) -> dict[str, str]:
+    return {reason.partition(":")[0]: reason for reason in reasons}
 
 
 def outcomes_now(

@@ -94,6 +94,12 @@ class ParityRows(TableRows):
             with self.engine.writing() as connection:
                 self._set_verdicts(connection, symbol, verdicts, PARTITIONS.c.verdict.is_(None))
 
+    def replace_verdicts(self, symbol: str, verdicts: Sequence[NewVerdict]) -> None:
+        """Keep verdicts in place of those that were there, in one transaction."""
+        if verdicts:
+            with self.engine.writing() as connection:
+                self._set_verdicts(connection, symbol, verdicts)
+
     def parities(self, symbol: str, start: datetime, end: datetime) -> list[ComparedPartition]:
         """The newest comparisons of partitions that overlap `[start, end)`, in order."""
         c = API_PARITY.c
