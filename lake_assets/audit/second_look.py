@@ -18,6 +18,8 @@ from lake_assets.audit.weight_budget import WeightBudget
 from lake_assets.inputs.disputes import compare_rows
 from lake_assets.inputs.missing import NOT_WHOLE, note_found_unlike
 from lake_assets.inputs.rest_answers import keep_answer, reachable
+from lake_assets.inputs.sources import Held, from_archive, from_capture, held_inputs
+from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.hour_verdict import with_comparison
