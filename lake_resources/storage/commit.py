@@ -136,7 +136,7 @@ def commit_partitions(
     staged = stage_all(
         [(candidate.frame, _metadata(layout, symbol, candidate)) for candidate in candidates],
         catalog.temp_dir,
-        compression=layout.compression,
+        form=layout.form,
     )
     ours = {file.temp_path: file for file in staged}
     try:
@@ -180,7 +180,7 @@ def restate_partitions(
     staged = stage_all(
         [(one.frame, _metadata(store.layout, symbol, one)) for one in candidates],
         store.catalog.temp_dir,
-        compression=store.layout.compression,
+        form=store.layout.form,
     )
     try:
         with writer_lock(store.catalog.lock_path(symbol), timeout_s=timeout_s):
@@ -190,9 +190,9 @@ def restate_partitions(
                     continue
                 path = serving_path(store, held)
                 new = _partition(store, symbol, one, file, _span(store.layout, symbol, one), held.committed_at)
-                same = held.content_hash == new.content_hash or (
-                    held.content_hash == LOST and read_partition(store, held).equals(one.frame)
-                )
+                same = held.content_hash == new.content_hash or _same_rows(store, held, one.frame)
+                if same and held.content_hash != LOST:
+                    new = replace(new, content_hash=held.content_hash, size_bytes=held.size_bytes)
                 status: CommitStatus = "unchanged" if same else "kept_better"
                 row = new if same else held
                 said += [new] if same else []
@@ -226,6 +226,11 @@ def recover_unless_busy(store: Store) -> None:
     """Repair what a killed run left behind; a living writer that is at work settles its own."""
     with suppress(PartitionBusy):
         recover(store, timeout_s=0)
+
+
+def _same_rows(store: Store, held: Partition, frame: pl.DataFrame) -> bool:
+    """Whether the committed rows are those of the frame, in a file that was lost or that another version wrote."""
+    return (held.content_hash == LOST or is_intact(store, held)) and read_partition(store, held).equals(frame)
 
 
 @dataclass(frozen=True)

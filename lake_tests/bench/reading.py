@@ -131,7 +131,7 @@ def add_month(store: Store, plain: Path, start: datetime, end: datetime, *, hour
     if hour_files:
         return
     staged = stage(
-        rows, store.catalog.temp_dir, {"lake.symbol": SYMBOL, "s": "s" * 25_000}, row_group_rows=ROW_GROUP_ROWS
+        rows, store.catalog.temp_dir, {"lake.symbol": SYMBOL, "s": "s" * 25_000}, row_group_rows=ROW_GROUP_ROWS["small"]
     )
     path = staged.publish(store.catalog.compacted_path(SYMBOL, f"{start:%Y-%m}", staged.content_hash))
     bits = bitmap(start, hours, HOUR)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +22,7 @@ from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.quality.month_card import render, report_card
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import NewVerdict
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
@@ -65,6 +68,25 @@ def test_sound_hours_are_judged_as_a_build_judges_them(bench: Bench) -> None:
     assert judge_unjudged(bench.lake, SYMBOL, DAY, DAY + 24 * HOUR, report=bench.reports.append) == {}
     # The next build finds what it would have said itself.
     assert {result.status for result in bench.build(HOURS)} == {"unchanged"}
+
+
+def test_rows_that_another_version_wrote_are_judged_as_those_rows(bench: Bench) -> None:
+    bench.at(PUBLISHED).build(HOURS)
+    other = held(bench)[1]
+    path = bench.lake.catalog.absolute(other.path)
+    pl.read_parquet(path).write_parquet(path, compression="lz4")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest != other.content_hash
+    with sqlite3.connect(bench.settings.lake_root / "ledger.sqlite") as ledger:
+        ledger.execute(
+            "UPDATE partitions SET content_hash = ?, size_bytes = ? WHERE path = ?",
+            (digest, path.stat().st_size, other.path),
+        )
+    ledger.close()
+    before = forget(bench)
+    judge_unjudged(bench.lake, SYMBOL, DAY, DAY + 24 * HOUR, report=bench.reports.append)
+    assert {row.start: (row.verdict, row.verdict_detail) for row in held(bench)} == before
+    assert (held(bench)[1].content_hash, file_hash(path)) == (digest, digest), "the row is of the file that is there"
 
 
 def test_an_archive_that_is_cut_is_found_in_a_lake_of_before(bench: Bench) -> None:

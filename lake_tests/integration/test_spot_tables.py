@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from lake_assets.audit.files import AuditedFile, read_facts
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.build.compaction import run_compaction
@@ -30,6 +31,7 @@ from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.clock import DAY, HOUR, MINUTE, SECOND
 from lake_resources.errors import NotClean, SettingsError
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.reader import scan
 from lake_tests.support.spot_days import SYMBOL, keep_archive, klines, trades
 
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
@@ -251,6 +253,21 @@ def test_rules_and_audit_speak_of_seconds(lake: Lake, seconds: list[HourResult])
     assert next(rule for rule in holed.rules if rule.rule == "R5").stats["missing"] == 5
     report = audit_partitions(lake.store, SYMBOL, FIRST, FIRST + DAY, now=NOW, lag_minutes=3, full=True)
     assert [(each.hour, each.names) for each in report.wrong] == [(FIRST + 5 * HOUR, ("partial",))]
+
+
+def test_an_hour_that_another_version_wrote_is_audited_as_its_rows(
+    lake: Lake, seconds: list[HourResult], tmp_path: Path
+) -> None:
+    hour = seconds[5].hour
+    rows = scan(lake.store, SYMBOL, hour, hour + HOUR).collect()
+    assert rows.height == 3595
+    path = tmp_path / "part.parquet"
+    rows.write_parquet(path, compression="lz4")
+    facts = read_facts(SPOT_BARS_1S, [AuditedFile(hour, path, hour, hour + HOUR)], [])[hour]
+    assert (facts.row_count, facts.codes) == (3595, ()), "that seconds are absent is the ledger's to tell"
+    rows.clear().write_parquet(path)
+    empty = read_facts(SPOT_BARS_1S, [AuditedFile(hour, path, hour, hour + HOUR)], [])[hour]
+    assert "empty_partition" in empty.codes
 
 
 def test_a_day_that_is_not_over_stays_hours(lake: Lake, seconds: list[HourResult]) -> None:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import itertools
+import math
 from datetime import timedelta
 
 import polars as pl
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
+from lake_resources.clock import HOUR
 from lake_resources.errors import DiskFull, StorageError
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.hashing import file_hash
@@ -38,10 +41,41 @@ def test_equal_content_is_equal_bytes_whatever_the_order_of_metadata(tmp_path):
     assert first.temp_path != second.temp_path
 
 
-def test_an_empty_frame_keeps_its_schema(tmp_path):
-    staged = stage(frame(DAY, rows=0), tmp_path, {})
+@pytest.mark.parametrize("form", ["small", "quick"])
+def test_an_empty_frame_keeps_its_schema(tmp_path, form):
+    staged = stage(frame(DAY, rows=0), tmp_path, {}, form=form)
     assert staged.row_count == 0
     assert pl.read_parquet_schema(staged.temp_path) == SCHEMA
+
+
+def test_a_file_for_quick_reading_is_not_compressed_and_about_as_small(tmp_path):
+    rows = (
+        pl.DataFrame(schema=SPOT_BARS_1S.polars_schema)
+        .clear(3600)
+        .with_columns(
+            symbol=pl.lit("SOLUSDT"),
+            window_start=pl.datetime_range(DAY, DAY + HOUR, "1s", closed="left", time_zone="UTC", eager=True),
+            close=pl.int_range(3600) // 12 / 100,
+            vwap=pl.int_range(3600) * 7919 % 3571 / 7,
+            bid=pl.when(pl.int_range(3600) % 3 > 0).then(pl.lit(1.5)),
+            volume_base=pl.lit(math.nan),
+        )
+    )
+    quick = [stage(rows, tmp_path, METADATA, form="quick", row_group_rows=2000) for _ in range(2)]
+    assert quick[0].content_hash == quick[1].content_hash
+    path = quick[0].temp_path
+    assert pl.read_parquet(path).equals(rows)
+    assert pl.read_parquet_schema(path) == rows.schema
+    assert pl.read_parquet_metadata(path).items() >= METADATA.items()
+    footer = pq.read_metadata(path)
+    columns = [footer.row_group(0).column(index) for index in range(footer.num_columns)]
+    assert (footer.num_row_groups, {column.compression for column in columns}) == (2, {"UNCOMPRESSED"})
+    by_dictionary = {column.path_in_schema for column in columns if column.has_dictionary_page}
+    assert "close" in by_dictionary
+    assert "window_start" not in by_dictionary
+    assert quick[0].size_bytes < 0.3 * rows.estimated_size(), "as small as lz4 would make it"
+    bounds = columns[rows.columns.index("window_start")].statistics
+    assert (bounds.min, bounds.max) == (DAY, rows["window_start"][1999]), "what readers hold against the ledger"
 
 
 def test_publish_replaces_in_one_step_and_leaves_no_temp(tmp_path):

@@ -138,14 +138,10 @@ class CompactedRows(TableRows):
 
     def serving(self, symbol: str, start: datetime, end: datetime) -> list[Served]:
         """The compacted files that serve partitions and overlap `[start, end)`, in order."""
-        c = COMPACTED_FILES.c
-        query = (
-            sa.select(c.path, c.start_utc, c.serves, c.holds)
-            .where(*self.of_symbol(COMPACTED_FILES, symbol), c.superseded_at_utc.is_(None), *_overlap(start, end))
-            .order_by(c.start_utc, c.path)
-        )
+        start, end = utc(start), utc(end)
+        window = {"table": self.layout.name, "symbol": symbol, "start": start, "end": end, "from": start - LONGEST}
         with self.reading() as connection:
-            found = connection.execute(query).all()
+            found = connection.execute(_SERVING, window).all()
         return [Served(path, first, int(serves, 16), int(holds, 16)) for path, first, serves, holds in found]
 
     def compacted_file_of(self, symbol: str, start: datetime) -> CompactedFile | None:
@@ -274,6 +270,22 @@ class CompactedRows(TableRows):
             row.superseded_at_utc,
             row.cleared_at_utc,
         )
+
+
+def _serving() -> sa.Select[Any]:
+    c = COMPACTED_FILES.c
+    return (
+        sa.select(c.path, c.start_utc, c.serves, c.holds)
+        .where(c.table_name == sa.bindparam("table"), c.symbol == sa.bindparam("symbol"))
+        .where(c.superseded_at_utc.is_(None))
+        .where(c.start_utc < sa.bindparam("end"), c.start_utc > sa.bindparam("from"))
+        .where(c.end_utc > sa.bindparam("start"))
+        .order_by(c.start_utc, c.path)
+    )
+
+
+_SERVING = _serving()
+"""Built once: every read asks it, and putting it together takes as long as the answer."""
 
 
 def _overlap(start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:
