@@ -1,4 +1,4 @@
-"""Names by which Dagster knows the lake: of assets, partitions, tags and metadata, as plain text.
+"""Names by which Dagster knows the lake: of assets, partitions, jobs, sensors, tags and metadata, as plain text.
 
 Belongs here: making and reading such names. Does not belong here: anything that needs Dagster itself (`metadata`,
 `partitions`): commands that only talk to its web server, or not at all, do not import it.
@@ -29,6 +29,15 @@ FORCE_TAG = "lake/force_repair"
 """Tag of a run that builds hours also from inputs that did not change."""
 VISION_TAG = "lake/vision_only"
 """Tag of a run that builds hours from archives and does not ask REST."""
+HOT_SENSOR, HEAL_SENSOR, PROMOTE_SENSOR = "hot_band", "heal_holes", "promote_archives"
+"""Kinds of the sensors that each table has one of: `sensor_name`."""
+ALERT_SENSOR = "alert_failures"
+API_PARITY_JOB = "api_parity"
+FEED_JOB, LOOK_BACK_JOB = "feed_1h_hours", "feed_1h_look_back"
+MACRO_JOB, PRUNE_JOB, RESEARCH_JOB, COMPACTION_JOB = "macro_days", "prune", "research_views", "compact_minutes"
+AUDIT_JOB, RULES_JOB, PARITY_JOB, CARD_JOB = "audit", "rules", "parity_at_rest", "report_cards"
+FEED_NAMES = ("feed", "btcusdt_1h")
+"""Parts of the key of the 1H table."""
 _NAME_MARKS = frozenset(string.ascii_letters + string.digits + "_")
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
@@ -62,6 +71,26 @@ def table_op(layout: TableLayout, symbol: str) -> str:
 def table_job(layout: TableLayout) -> str:
     """Name of the job over a table's partitions: `minute_hours`, or `spot_bars_1s_days`."""
     return f"{_elsewhere(layout.market)}{layout.directory}_{layout.span}s"
+
+
+def parity_job(layout: TableLayout) -> str:
+    """Name of the job that compares a table's partitions with the exchange; the first table's carries no name."""
+    return API_PARITY_JOB if layout.name == FIRST_TABLE else f"{API_PARITY_JOB}_{layout.name}"
+
+
+def slice_job(interval: str) -> str:
+    """Name of the job over all symbols' raw klines of an interval."""
+    return f"raw_klines_{interval}_days"
+
+
+def sensor_name(kind: str, layout: TableLayout) -> str:
+    """Name of the sensor of a table: `hot_band`, or `hot_band_spot_bars_1s`; the first table's carries no name."""
+    return kind if layout.name == FIRST_TABLE else f"{kind}_{layout.name}"
+
+
+def slice_sensor(interval: str) -> str:
+    """Name of the sensor that keeps raw klines of an interval complete."""
+    return f"slices_{interval}"
 
 
 def minute_names(symbol: str) -> list[str]:

@@ -15,13 +15,14 @@ from lake_assets.assets.quality import build_quality_assets
 from lake_assets.assets.report_card import build_report_card_asset
 from lake_assets.assets.research import build_research_asset
 from lake_assets.assets.table_list import build_table_assets, offered_tables, symbols_of
-from lake_assets.assets.vision import build_vision_asset, offered_streams
+from lake_assets.assets.vision import build_vision_asset
 from lake_assets.jobs.job_list import build_jobs
 from lake_assets.metadata import table_key
 from lake_assets.research.views_file import READ_TABLES
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
 from lake_assets.sensors.sensor_list import build_sensors
+from lake_assets.tables.offered import offered_streams
 from lake_resources.binance.market import MARKETS
 from lake_resources.settings import LakeSettings
 

@@ -42,8 +42,3 @@ def archive_partitions(stream: Stream, settings: LakeSettings) -> dg.TimeWindowP
         return dg.MonthlyPartitionsDefinition(start_date=first.replace(day=1).isoformat(), timezone="UTC")
     end = None if stream.files.last_day is None else (stream.files.last_day + timedelta(days=1)).isoformat()
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_date=end, timezone="UTC", fmt=DAY_FORMAT)
-
-
-def has_archive_partitions(stream: Stream, settings: LakeSettings) -> bool:
-    """Whether the stream's archive overlaps the lake's life at all (book_ticker ended in March 2024)."""
-    return stream.files.last_day is None or stream.files.last_day >= settings.start

@@ -10,14 +10,17 @@ changed"; a test keeps such imports out of every other module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from starlette.types import ASGIApp
+
+from lake_resources.errors import StorageError
 
 # The type that `dg.define_asset_job` returns has no public name, and strict typing needs one.
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -39,22 +42,6 @@ from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializa
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-# The public API tells the state of sensors and schedules over the webserver alone, and the watchdog looks without it.
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    ScheduleInstigatorData,
-    SensorInstigatorData,
-    TickStatus,
-)
-
-# When a schedule was due last; Dagster's own cron reader, so that both mean the same instant.
-from dagster._utils.schedules import get_latest_completed_cron_tick
-
-# What Dagster's storage raises for a row that it cannot read; it is no `dg.DagsterError`.
-from dagster_shared.serdes.errors import DeserializationError
-
 # A storage class has no public base and no public type of its configuration: lake_resources/event_log.py.
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -62,7 +49,9 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 
 # Dagster opens a connection per question with the driver's time-out, which only the address can change:
 # lake_resources/dagster_instance.py.
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.storage.runs.sqlite import SqliteRunStorage
+from dagster._core.storage.schedules.sql_schedule_storage import SqlScheduleStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
@@ -74,28 +63,22 @@ __all__ = [
     "SQLITE_BUSY_TIMEOUT_SECONDS",
     "AssetCheckEvaluationTargetMaterializationData",
     "ConfigurableClassData",
-    "DeserializationError",
-    "InstigatorState",
-    "InstigatorStatus",
-    "InstigatorType",
-    "ScheduleInstigatorData",
-    "SensorInstigatorData",
     "SqliteEventLogStorage",
-    "TickStatus",
     "UnresolvedAssetJobDefinition",
     "UserConfigSchema",
     "delete_run_file",
     "fail_dead_run",
-    "get_latest_completed_cron_tick",
     "launch_backfill",
     "launched_by_daemon",
     "open_web_ui",
     "record_checks",
     "record_materialization",
+    "storage_connections",
     "unfinished_backfills",
     "wait_for_locks",
 ]
 
+Connect = Callable[[], AbstractContextManager[sa.Connection]]
 DAEMON_MODULE = "dagster._daemon"
 """`python -m` of the daemon; its command `dagster-daemon` need not be on the PATH of a child process."""
 
@@ -211,6 +194,19 @@ def wait_for_locks(instance: dg.DagsterInstance, seconds: float) -> None:
     for storage in (instance.run_storage, instance.schedule_storage):
         if isinstance(storage, SqliteRunStorage | SqliteScheduleStorage):
             storage._conn_string = f"{storage._conn_string}?timeout={seconds:g}"  # noqa: SLF001
+
+
+def storage_connections(instance: dg.DagsterInstance) -> tuple[Connect, Connect]:
+    """What opens a connection to the tables of an instance's runs, and to those of its sensors and schedules.
+
+    Raises:
+        StorageError: its storage is no database of SQL.
+    """
+    runs, schedules = instance.run_storage, instance.schedule_storage
+    if not isinstance(runs, SqlRunStorage) or not isinstance(schedules, SqlScheduleStorage):
+        kinds = f"{type(runs).__name__}, {type(schedules).__name__}"
+        raise StorageError(f"Dagster's storage ({kinds}) has no tables", remedy="Use SQLite, Postgres or MySQL")
+    return runs.connect, schedules.connect
 
 
 @contextmanager

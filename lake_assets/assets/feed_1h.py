@@ -13,7 +13,7 @@ import dagster as dg
 
 from lake_assets.audit.excuses import declared_outages
 from lake_assets.checks import check_specs, close_checks, record_partitions, record_unsaid
-from lake_assets.dagster_names import hour_key, hour_of
+from lake_assets.dagster_names import FEED_NAMES, hour_key, hour_of
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.look_back import look_back
@@ -26,7 +26,7 @@ from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import ROW_SCHEMA, TABLE
 
-FEED_KEY = dg.AssetKey(["feed", "btcusdt_1h"])
+FEED_KEY = dg.AssetKey(FEED_NAMES)
 MAX_RETRIES = 4
 _FAIL_AFTER, _WARN_AFTER = timedelta(hours=2), timedelta(minutes=70)
 """Hour t is due at t + 1 h, so a last append two hours ago means that the next hour is an hour late."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Unpack
 
 import dagster as dg
 
-from lake_assets.assets.vision import log_archive, offered_streams
+from lake_assets.assets.vision import log_archive
 from lake_assets.audit.stored_checks import STORED_CHECKS, newest_partitions, stored_outcomes
 from lake_assets.build.hours import BuildOptions, build_partitions
 from lake_assets.checks import (
@@ -39,6 +39,7 @@ from lake_assets.metadata import Picture, symbol_tags, table_columns, table_key,
 from lake_assets.partitions import DAY_TO_HOURS, table_partitions
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.table import Table
+from lake_assets.tables.offered import offered_streams
 from lake_resources.settings import LakeSettings
 
 

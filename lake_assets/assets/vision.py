@@ -8,37 +8,15 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.dagster_names import FIRST_MARKET, archive_key, archive_period, vision_group, vision_names, vision_op
+from lake_assets.dagster_names import archive_key, archive_period, vision_group, vision_names, vision_op
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.metadata import archive_metadata, stream_columns, symbol_tags, vision_key
-from lake_assets.partitions import archive_partitions, has_archive_partitions
+from lake_assets.partitions import archive_partitions
 from lake_assets.resources import LakeOpener
 from lake_assets.tables.declared import TABLES
-from lake_resources.binance.market import SPOT
-from lake_resources.binance.spot_streams import KLINES_1M, KLINES_1S, SPOT_STREAMS
 from lake_resources.binance.stream import Stream
-from lake_resources.binance.streams import STREAMS
-from lake_resources.binance.um_streams import BOOK_DEPTH, TRADES
 from lake_resources.settings import LakeSettings
-
-
-def offered_streams(settings: LakeSettings, market: str = FIRST_MARKET) -> list[Stream]:
-    """Archive streams of each symbol of a market.
-
-    Of USD-M futures, `trades` and `book_depth` are large and off by default. Of spot, klines are those of one second
-    and of one minute, which other tables are compared with, and of the intervals that the settings name.
-    """
-    if market == SPOT.name:
-        wanted = {KLINES_1S.name, KLINES_1M.name, *(f"klines_{each}" for each in settings.spot_kline_intervals)}
-        optional = {name: name in wanted for name, stream in SPOT_STREAMS.items() if stream.is_klines}
-    else:
-        optional = {TRADES.name: settings.archive_trades, BOOK_DEPTH.name: settings.archive_book_depth}
-    return [
-        stream
-        for name, stream in STREAMS[market].items()
-        if stream.archive is not None and optional.get(name, True) and has_archive_partitions(stream, settings)
-    ]
 
 
 def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> dg.AssetsDefinition:

@@ -5,7 +5,6 @@ Belongs here: what is printed, the exit code. Does not belong here: the verdict 
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ import typer
 from lake_assets.automation.health_page import heartbeat, told_parts
 from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.local_stack.places import dagster_home
-from lake_assets.watchdog.heartbeat import look
+from lake_assets.watchdog.look import look
 from lake_resources.clock import system_clock
 from lake_resources.secrets import masked
 from lake_resources.settings import LakeSettings
@@ -33,8 +32,7 @@ def health(
     """
     settings = LakeSettings()
     require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
-    os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
-    facts, verdict = look(settings, system_clock())
+    facts, verdict = look(settings, dagster_home(settings), system_clock())
     if as_json:
         show_json(heartbeat(facts, verdict))
     else:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
-from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo_feed import feed_seed, newest_feed_hour, print_feed
 from lake_assets.cli.demo_slices import run_slices
 from lake_assets.cli.demo_spot import launch_spot, print_spot, spot_archives
@@ -21,6 +20,7 @@ from lake_assets.dagster_names import archive_key, hour_key, minute_names, visio
 from lake_assets.lake import Lake
 from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.supervision import Stack
+from lake_assets.tables.offered import offered_streams
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import LakeError

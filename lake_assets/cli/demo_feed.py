@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from lake_assets.assets.feed_1h import FEED_KEY
-from lake_assets.dagster_names import hour_key, hour_of
+from lake_assets.dagster_names import FEED_NAMES, hour_key, hour_of
 from lake_assets.feed_1h.artifacts import ArtifactStore
 from lake_assets.feed_1h.bars import VALUE_COLUMNS, dataset_slug, target_hour
 from lake_assets.feed_1h.feed import feed_options
@@ -34,13 +33,13 @@ def feed_seed(settings: LakeSettings, now: datetime) -> Range | None:
     newest = BarsTable(settings.resolved_feed_duckdb).published().rows["timestamp"].max()
     if isinstance(newest, datetime):
         first = newest + HOUR
-    return None if first > last else (FEED_KEY.path, _key(first), _key(last))
+    return None if first > last else (FEED_NAMES, _key(first), _key(last))
 
 
 def newest_feed_hour(now: datetime) -> Range:
     """The newest closed hour, as the schedule asks for it."""
     key = _key(target_hour(now))
-    return FEED_KEY.path, key, key
+    return FEED_NAMES, key, key
 
 
 def print_feed(settings: LakeSettings, api: DagsterApi, console: Console) -> None:
@@ -57,7 +56,7 @@ def print_feed(settings: LakeSettings, api: DagsterApi, console: Console) -> Non
     for row in rows.tail(_SHOWN_ROWS).iter_rows():
         shown.add_row(*(f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else repr(value) for value in row))
     console.print(shown)
-    checks = api.statuses(FEED_KEY.path).checks
+    checks = api.statuses(FEED_NAMES).checks
     counts = {
         name: Counter(
             {status: sum(_hours(r.start, r.end) for r in ranges if r.status == status) for status in _STATUSES}

@@ -6,11 +6,11 @@ Belongs here: their names and what they select. Does not belong here: when files
 
 from __future__ import annotations
 
-from lake_assets.assets.vision import offered_streams
 from lake_assets.dagster_names import FIRST_MARKET
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import vision_key
 from lake_assets.partitions import archive_partitions
+from lake_assets.tables.offered import offered_streams
 from lake_resources.binance.market import MARKETS
 from lake_resources.binance.stream import Stream
 from lake_resources.settings import LakeSettings

@@ -7,11 +7,10 @@ Belongs here: its name and what it selects. Does not belong here: when it runs (
 from __future__ import annotations
 
 from lake_assets.assets.table_list import offered_tables, symbols_of
+from lake_assets.dagster_names import COMPACTION_JOB
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.metadata import compacted_key
 from lake_resources.settings import LakeSettings
-
-COMPACTION_JOB = "compact_minutes"
 
 
 def build_compaction_job(settings: LakeSettings) -> AssetJob:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from lake_assets.assets.feed_1h import FEED_KEY, LOOK_BACK_CHECK, RULEPACK_CHECK
-from lake_assets.dagster_names import hour_key
+from lake_assets.dagster_names import FEED_JOB, LOOK_BACK_JOB, hour_key
 from lake_assets.feed_1h.bars import target_hour
 from lake_assets.feed_1h.outcomes import FEED_CHECKS
 from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
@@ -20,7 +20,6 @@ from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
 
-FEED_JOB, LOOK_BACK_JOB = "feed_1h_hours", "feed_1h_look_back"
 LOOK_BACK_KEY = dg.AssetCheckKey(FEED_KEY, LOOK_BACK_CHECK)
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from lake_assets.automation.pruning import FAILED_KEPT_FOR, FinishedRun, deletable, old_enough
 from lake_assets.build.answer_pruning import prune_captures
-from lake_assets.dagster_names import AUTOMATION_TAG, partition_key, partition_start
+from lake_assets.dagster_names import AUTOMATION_TAG, PRUNE_JOB, partition_key, partition_start
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.metadata import minute_key
 from lake_assets.resources import LakeOpener
@@ -21,7 +21,6 @@ from lake_resources.collector.segments import prune as prune_segments
 from lake_resources.dagster_private import delete_run_file
 from lake_resources.settings import LakeSettings
 
-PRUNE_JOB = "prune"
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _RUNS_PER_PRUNE = 20_000
 _LAYOUTS = {(table.layout.market, table.layout.directory): table.layout for table in TABLES.values()}

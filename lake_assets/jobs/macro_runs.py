@@ -12,14 +12,12 @@ import dagster as dg
 
 from lake_assets.assets.macro_tickers import macro_key
 from lake_assets.at_rest import store_of
-from lake_assets.dagster_names import partition_key
+from lake_assets.dagster_names import MACRO_JOB, partition_key
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_resources.yahoo.tickers import ticker_name
-
-MACRO_JOB = "macro_days"
 
 
 def build_macro_jobs(settings: LakeSettings) -> list[AssetJob]:

@@ -13,10 +13,10 @@ import dagster as dg
 from lake_assets.assets.quality import report_key
 from lake_assets.assets.report_card import report_card_key
 from lake_assets.assets.table_list import offered_tables, symbols_of
+from lake_assets.dagster_names import AUDIT_JOB, CARD_JOB, PARITY_JOB, RULES_JOB
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_resources.settings import LakeSettings
 
-AUDIT_JOB, RULES_JOB, PARITY_JOB, CARD_JOB = "audit", "rules", "parity_at_rest", "report_cards"
 _TEXTS = {
     AUDIT_JOB: "Compares every hour on the disk with the ledger and with Dagster.",
     RULES_JOB: "Runs the rulepack R1 to R7 over the last 31 days.",

@@ -7,9 +7,8 @@ Belongs here: its name and what it selects. Does not belong here: when it runs (
 from __future__ import annotations
 
 from lake_assets.assets.research import RESEARCH_KEY
+from lake_assets.dagster_names import RESEARCH_JOB
 from lake_assets.jobs.asset_job import AssetJob, asset_job
-
-RESEARCH_JOB = "research_views"
 
 
 def build_research_job() -> AssetJob:

@@ -6,13 +6,9 @@ Belongs here: the job of all symbols of an interval. Does not belong here: which
 from __future__ import annotations
 
 from lake_assets.assets.kline_slices import slices_key
+from lake_assets.dagster_names import slice_job
 from lake_assets.jobs.asset_job import AssetJob, asset_job
 from lake_resources.settings import LakeSettings
-
-
-def slice_job(interval: str) -> str:
-    """Name of the job of an interval's slices."""
-    return f"raw_klines_{interval}_days"
 
 
 def build_slice_jobs(settings: LakeSettings) -> list[AssetJob]:

@@ -10,14 +10,13 @@ import dagster as dg
 
 from lake_assets.assets.parity_check import parity_check_keys
 from lake_assets.assets.table_list import offered_tables, symbols_of
-from lake_assets.dagster_names import table_job
+from lake_assets.automation.timetable import parity_text
+from lake_assets.dagster_names import parity_job, table_job
 from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
 from lake_assets.metadata import table_key
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.layout import FIRST_TABLE, TableLayout
 from lake_resources.settings import LakeSettings
 
-API_PARITY_JOB = "api_parity"
 MINUTE_JOB = table_job(UM_MINUTE.layout)
 
 
@@ -38,20 +37,6 @@ def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:
         )
         for shown, table in ((shown, shown.table) for shown in offered_tables(settings))
     ]
-
-
-def parity_job(layout: TableLayout) -> str:
-    """Name of the job that compares a table's partitions with the exchange; the first table's carries no name."""
-    return API_PARITY_JOB if layout.name == FIRST_TABLE else f"{API_PARITY_JOB}_{layout.name}"
-
-
-def parity_text(layout: TableLayout) -> str:
-    """What that job does, for people."""
-    of_table = "" if layout.name == FIRST_TABLE else f" of the {layout.title}"
-    return (
-        f"Compares {layout.span}s{of_table} that were not compared since they were committed with the exchange's "
-        "klines of now."
-    )
 
 
 def build_parity_jobs(settings: LakeSettings) -> list[AssetJob]:

@@ -17,13 +17,13 @@ from typing import TypeVar
 import dagster as dg
 
 from lake_assets.assets.table_list import TABLE_ASSETS
-from lake_assets.assets.vision import offered_streams
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.dagster_names import archive_key, partition_key, partition_start
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.jobs.told_partitions import Telling, register, tell_partitions, together
 from lake_assets.metadata import archive_metadata, table_key, vision_key
 from lake_assets.partitions import archive_partitions, table_partitions
+from lake_assets.tables.offered import offered_streams
 from lake_resources.clock import DAY
 from lake_resources.dagster_private import record_materialization
 from lake_resources.settings import LakeSettings

@@ -25,7 +25,6 @@ from lake_resources.binance.ws.frames import (
     BOOK_TICKER,
     CLOCK,
     CONNECTION,
-    EVERY_SYMBOL,
     HEALED,
     MINUTE_MS,
     TRADE,
@@ -116,26 +115,6 @@ def read_spot(segments: Path, symbol: str, start: datetime, end: datetime) -> Sp
         _connected(found, clock),
         clock.last,
     )
-
-
-def latest_latency(root: Path, start: datetime, end: datetime) -> tuple[datetime, dict[str, int]] | None:
-    """The newest minute of `[start, end)` of which the collector told how long its trades took.
-
-    Args:
-        root: directory of the lake.
-        start: UTC.
-        end: UTC.
-
-    Returns:
-        The end of that minute (UTC), and `p50`, `p95` and `max` in ms with the number of `frames`; None where none is.
-    """
-    segments = MarketPaths(root, SPOT.name).live_records_dir
-    for minute in range(_minute(end), _minute(start) - 1, -1):
-        clocks = read_columns(segments, EVERY_SYMBOL, minute, minute + 1, frozenset((CLOCK,)))[CLOCK]
-        told = [orjson.loads(payload).get("latency_ms") for payload in clocks.payload]
-        if found := [each for each in told if each is not None]:
-            return datetime.fromtimestamp(minute * 60, UTC), found[-1]
-    return None
 
 
 @dataclass(frozen=True)

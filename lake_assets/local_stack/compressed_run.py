@@ -15,8 +15,7 @@ from pathlib import Path
 import dagster as dg
 import httpx
 
-from lake_assets.dagster_names import AUTOMATION_TAG, hour_key, table_names
-from lake_assets.jobs.macro_runs import MACRO_JOB
+from lake_assets.dagster_names import AUTOMATION_TAG, MACRO_JOB, hour_key, table_names
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE

@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from lake_assets.assets.vision import offered_streams
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.promotion import (
     BACKOFF,
@@ -27,14 +26,15 @@ from lake_assets.automation.promotion import (
     watched_days,
 )
 from lake_assets.build.open_hours import open_hours
-from lake_assets.dagster_names import AUTOMATION_TAG, table_job
+from lake_assets.dagster_names import AUTOMATION_TAG, PROMOTE_SENSOR, sensor_name, table_job
 from lake_assets.inputs.missing import DAMAGED_ROWS, hours_of
 from lake_assets.jobs.archive_files import vision_job
 from lake_assets.jobs.asset_job import Job
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, partition_range_tags, runs_at_work
 from lake_assets.metadata import table_key, vision_key
 from lake_assets.schema.table import Table
-from lake_assets.sensors.one_by_one import default_status, look_at_each, sensor_name
+from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.tables.offered import offered_streams
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.clock import DAY, Clock
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError, RequestRefused
@@ -43,7 +43,6 @@ from lake_resources.messages.outbox import Outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.store import Store
 
-PROMOTE_SENSOR = "promote_archives"
 _REBUILDS_PER_TICK = 4
 _VISION_TIMEOUT_S = 5.0
 

@@ -15,17 +15,15 @@ from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.healing import HealableHour, heal_start, healable_hours, plan_healing
 from lake_assets.automation.hot import hot_start
 from lake_assets.build.open_hours import open_hours
-from lake_assets.dagster_names import table_job
+from lake_assets.dagster_names import HEAL_SENSOR, sensor_name, table_job
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, partition_range_tags, runs_at_work
 from lake_assets.metadata import table_key
 from lake_assets.schema.table import Table
-from lake_assets.sensors.one_by_one import default_status, look_at_each, sensor_name
+from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_resources.binance.streams import rest_memories
 from lake_resources.clock import HOUR, Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger
-
-HEAL_SENSOR = "heal_holes"
 
 
 def build_heal_sensor(

@@ -17,19 +17,18 @@ from lake_assets.automation.hot import HotHour, hot_hours, hot_window, plan_tick
 from lake_assets.automation.hot_reports import HotMemory
 from lake_assets.automation.resident_turns import silence_text, silent_for
 from lake_assets.build.builder import builder_of
-from lake_assets.dagster_names import table_job
+from lake_assets.dagster_names import HOT_SENSOR, sensor_name, table_job
 from lake_assets.jobs.run_tags import HOT_RUN_LONGEST, partition_range_tags, runs_at_work
 from lake_assets.jobs.told_commits import tell_commits
 from lake_assets.live.row_files import LiveRows
 from lake_assets.metadata import table_key
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_tables import is_resident
-from lake_assets.sensors.one_by_one import default_status, look_at_each, sensor_name
+from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Partition
 
-HOT_SENSOR = "hot_band"
 STANDS_IN = "lake/stands_in"
 """Tag of runs that stand in for the resident builder, with the reason."""
 

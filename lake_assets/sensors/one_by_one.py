@@ -1,4 +1,4 @@
-"""What all sensors share: their names, whether they run from the start, looking at one symbol after the other.
+"""What all sensors share: whether they run from the start, looking at one symbol after the other.
 
 Belongs here: these for the sensors. Does not belong here: any sensor, any decision (`automation`).
 """
@@ -8,17 +8,11 @@ from __future__ import annotations
 import dagster as dg
 
 from lake_assets.automation.each_symbol import look_at_each
-from lake_resources.layout import FIRST_TABLE, TableLayout
 from lake_resources.settings import LakeSettings
 
-__all__ = ["default_status", "look_at_each", "sensor_name"]
+__all__ = ["default_status", "look_at_each"]
 
 
 def default_status(settings: LakeSettings) -> dg.DefaultSensorStatus:
     """Whether a sensor runs from the start."""
     return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
-
-
-def sensor_name(kind: str, layout: TableLayout) -> str:
-    """Name of the sensor of a table: `hot_band`, or `hot_band_spot_bars_1s`; the first table's carries no name."""
-    return kind if layout.name == FIRST_TABLE else f"{kind}_{layout.name}"

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.dagster_names import ALERT_SENSOR, AUTOMATION_TAG
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.sensors.one_by_one import default_status
 from lake_resources.clock import Clock
 from lake_resources.messages.alerts import Alert
 from lake_resources.messages.outbox import Outbox
 from lake_resources.settings import LakeSettings
-
-ALERT_SENSOR = "alert_failures"
 
 
 def build_alert_sensor(settings: LakeSettings, outbox: Outbox, clock: Clock) -> dg.SensorDefinition:

@@ -10,9 +10,9 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.automation.declared_ticks import SLICES_EVERY_S
+from lake_assets.dagster_names import AUTOMATION_TAG, slice_job, slice_sensor
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, RANGE_END, RANGE_START, runs_at_work
-from lake_assets.jobs.slice_days import slice_job
 from lake_assets.sensors.one_by_one import default_status, look_at_each
 from lake_assets.slices.days import days_to_run
 from lake_assets.slices.keys import LIMIT, interval_ms
@@ -39,9 +39,9 @@ def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDef
     most_days = max(1, settings.slice_requests_per_run // (per_day * len(settings.slice_symbols)))
 
     @dg.sensor(
-        name=f"slices_{interval}",
+        name=slice_sensor(interval),
         job_name=slice_job(interval),
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=SLICES_EVERY_S,
         default_status=default_status(settings),
         description=f"Asks for raw {interval} klines that are due: new, failed, gaps once more; newest first.",
     )

@@ -7,44 +7,35 @@ Belongs here: asking Dagster's storage and the ledger for it. Does not belong he
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-
-import dagster as dg
+from datetime import datetime, timedelta
 
 from lake_assets.at_rest import store_of
 from lake_assets.automation.platform import MacroFacts, RunFacts
-from lake_assets.jobs.macro_runs import MACRO_JOB
+from lake_assets.dagster_names import MACRO_JOB
 from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
+from lake_resources.dagster_history import DagsterHistory, RunSeen
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.partition_rows import Partition
 from lake_resources.yahoo.tickers import ticker_name
 
-_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _FAR_BACK = timedelta(days=30)
 """Yahoo keeps minutes so long: a run commits no older day."""
 
 
-def newest_run(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> RunFacts:
-    """Start, end (UTC) and failure of the newest run that fits the filter; all None where there is none."""
-    records = instance.get_run_records(wanted, limit=1)
-    if not records:
+def newest_run(seen: RunSeen | None) -> RunFacts:
+    """Start, end (UTC) and failure of the newest run of a kind; all None where there is none."""
+    if seen is None:
         return RunFacts()
-    record = records[0]
-    ended = record.dagster_run.status in _ENDED
-    failed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
-    return RunFacts(
-        start=_utc(record.start_time) if record.start_time else None,
-        end=_utc(record.end_time) if ended and record.end_time else None,
-        error=f"run {record.dagster_run.run_id[:8]}, see its page in Dagster's UI" if failed else None,
-    )
+    error = f"run {seen.run_id[:8]}, see its page in Dagster's UI" if seen.status == "FAILURE" else None
+    return RunFacts(seen.start, seen.end, error)
 
 
-def macro_run(settings: LakeSettings, instance: dg.DagsterInstance) -> MacroFacts | None:
+def macro_run(settings: LakeSettings, history: DagsterHistory) -> MacroFacts | None:
     """The newest run of macro minutes; None where these are switched off."""
     if not settings.macro_tickers:
         return None
-    return MacroFacts(newest_run(instance, dg.RunsFilter(job_name=MACRO_JOB)))
+    return MacroFacts(newest_run(history.newest_run(job=MACRO_JOB)))
 
 
 def macro_rows(settings: LakeSettings, told: MacroFacts | None, today: datetime, now: datetime) -> MacroFacts | None:
@@ -90,7 +81,3 @@ def second_rows(settings: LakeSettings, today: datetime, now: datetime) -> int |
 
 def _rows(partitions: list[Partition]) -> int:
     return sum(row.row_count for row in partitions)
-
-
-def _utc(epoch_s: float) -> datetime:
-    return datetime.fromtimestamp(epoch_s, tz=UTC)

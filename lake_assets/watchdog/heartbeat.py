@@ -13,35 +13,23 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 
 from lake_assets.at_rest import store_of
 from lake_assets.automation.health import Health, judge
 from lake_assets.automation.health_page import heartbeat, page
 from lake_assets.automation.platform import Facts
-from lake_assets.watchdog.last_words import heartbeat_path, last_words, report_path
+from lake_assets.watchdog.last_words import heartbeat_path, report_path
 from lake_assets.watchdog.look import find_facts
 from lake_assets.watchdog.telling import Teller
 from lake_resources.clock import system_clock
-from lake_resources.dagster_instance import open_instance
+from lake_resources.dagster_history import open_history
 from lake_resources.errors import LakeError
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.disk import replace_text
-
-
-def look(settings: LakeSettings, now: datetime) -> tuple[Facts, Health]:
-    """Facts and verdict, for a command that looks once; the instance is that of the environment."""
-    ledger = store_of(settings).ledger
-    try:
-        with open_instance() as instance:
-            beat, stopped = last_words(settings)
-            facts = replace(find_facts(settings, instance, ledger, now, stopping=stopped), watchdog_beat=beat)
-    finally:
-        ledger.close()
-    return facts, judge(facts, now)
 
 
 def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
@@ -51,24 +39,27 @@ def write(settings: LakeSettings, facts: Facts, health: Health) -> None:
     replace_text(report_path(settings), page(beat))
 
 
-def run(settings: LakeSettings, *, started: datetime, stop: threading.Event, say: Callable[[str], None]) -> None:
+def run(
+    settings: LakeSettings, home: Path, *, started: datetime, stop: threading.Event, say: Callable[[str], None]
+) -> None:
     """Look, write and wait, until told to stop; then write a last heartbeat.
 
     The webhook is told when the platform falls ill, when its problems become others, and when it is well again.
 
     Args:
         settings: of the lake.
+        home: directory of its Dagster instance.
         started: when the platform was started, which may be long before this process was.
         stop: ends it.
         say: takes a line for the log.
     """
     ledger = store_of(settings).ledger
     teller = Teller(open_outbox(settings), say)
-    with open_instance() as instance:
+    with open_history(home) as history:
         while True:
             stopping = stop.is_set()
             now = system_clock()
-            facts = find_facts(settings, instance, ledger, now, started=started, stopping=stopping)
+            facts = find_facts(settings, history, ledger, now, started=started, stopping=stopping)
             health = _write(settings, facts, judge(facts, now))
             if stopping:
                 break
@@ -106,7 +97,8 @@ def main() -> None:
         sys.stdout.flush()
 
     say(f"watching, process {os.getpid()}")
-    run(LakeSettings(), started=started, stop=stop, say=say)
+    home = Path(os.environ["DAGSTER_HOME"])  # noqa: TID251 - `lake up` tells its children where Dagster's storage lies
+    run(LakeSettings(), home, started=started, stop=stop, say=say)
 
 
 if __name__ == "__main__":

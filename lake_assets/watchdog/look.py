@@ -11,15 +11,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
-import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
 from lake_assets.at_rest import store_of
 from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
-from lake_assets.automation.health import HEARD_WITHIN
+from lake_assets.automation.health import HEARD_WITHIN, Health, judge
 from lake_assets.automation.hot import hot_start
 from lake_assets.automation.platform import (
     DAGSTER,
@@ -36,7 +36,7 @@ from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.live.row_files import LiveRows
-from lake_assets.live.spot_records import latest_latency
+from lake_assets.live.spot_latency import latest_latency
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_minute import FRAME_KINDS
@@ -44,11 +44,12 @@ from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.validation.rules import all_excused
 from lake_assets.watchdog.day_so_far import macro_rows, macro_run, newest_run, second_rows
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
+from lake_assets.watchdog.last_words import last_words
 from lake_resources.binance.market import UM
 from lake_resources.binance.streams import rest_memories
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR, MINUTE
-from lake_resources.dagster_private import DeserializationError
+from lake_resources.dagster_history import DagsterHistory, open_history
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import floor_hour
@@ -60,8 +61,6 @@ LOOK_ERRORS = (
     sqlite3.Error,
     sa.exc.SQLAlchemyError,
     pl.exceptions.PolarsError,
-    dg.DagsterError,
-    DeserializationError,
 )
 """What a damaged, locked or half-written store raises; the next look may find it well again."""
 
@@ -79,7 +78,7 @@ _ROUTE_FRAMES = {
 
 def find_facts(
     settings: LakeSettings,
-    instance: dg.DagsterInstance,
+    history: DagsterHistory,
     ledger: Ledger,
     now: datetime,
     *,
@@ -92,7 +91,7 @@ def find_facts(
 
     Args:
         settings: of the lake.
-        instance: Dagster's storage.
+        history: what Dagster's storage says.
         ledger: of the lake.
         now: the moment of looking, UTC.
         started: when the platform was started, if that is known.
@@ -109,7 +108,7 @@ def find_facts(
     with suppress(*LOOK_ERRORS):  # what is wrong with the ledger is told by its own look
         settings = settings.model_copy(update={"symbols": ledger.traded_after(settings.symbols, now)})
     looks: dict[str, Callable[[Facts], Facts]] = {
-        DAGSTER: lambda found: _see_dagster(found, settings, instance, now),
+        DAGSTER: lambda found: _see_dagster(found, settings, history, now),
         LEDGER: lambda found: _see_ledger(found, settings, ledger, now),
         LIVE: lambda found: replace(found, collector=_collector(settings, now)),
     }
@@ -121,16 +120,27 @@ def find_facts(
     return facts
 
 
-def _see_dagster(facts: Facts, settings: LakeSettings, instance: dg.DagsterInstance, now: datetime) -> Facts:
-    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
-    states = instance.all_instigator_state()
+def look(settings: LakeSettings, home: Path, now: datetime) -> tuple[Facts, Health]:
+    """Facts and verdict, for a command that looks once; `home` is the directory of the Dagster instance."""
+    ledger = store_of(settings).ledger
+    try:
+        with open_history(home) as history:
+            beat, stopped = last_words(settings)
+            facts = replace(find_facts(settings, history, ledger, now, stopping=stopped), watchdog_beat=beat)
+    finally:
+        ledger.close()
+    return facts, judge(facts, now)
+
+
+def _see_dagster(facts: Facts, settings: LakeSettings, history: DagsterHistory, now: datetime) -> Facts:
+    states = history.instigators()
     return replace(
         facts,
-        daemon_beat=_utc(max(beats), now) if beats else None,
-        sensors=find_sensors(settings, instance, states, now),
-        schedules=find_schedules(settings, instance, states, now),
-        hot_run=newest_run(instance, dg.RunsFilter(tags={AUTOMATION_TAG: "hot"})),
-        macro=macro_run(settings, instance),
+        daemon_beat=history.daemon_beat(),
+        sensors=find_sensors(settings, history, states),
+        schedules=find_schedules(settings, history, states, now),
+        hot_run=newest_run(history.newest_run(tag=(AUTOMATION_TAG, "hot"))),
+        macro=macro_run(settings, history),
     )
 
 
@@ -246,7 +256,3 @@ def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:
         and row.period in days
         and now >= daily[row.stream].archive_due_at(days[row.period]) + ALARM_AFTER
     ]
-
-
-def _utc(epoch_s: float, now: datetime) -> datetime:
-    return datetime.fromtimestamp(epoch_s, tz=now.tzinfo)

@@ -80,9 +80,6 @@ def test_private_parts_of_dagster_are_used_in_one_module_alone(package: str) -> 
         (dg.DagsterInstance.add_backfill, ["self", "partition_backfill"]),
         (dg.DagsterInstance.report_run_canceled, ["self", "dagster_run", "message"]),
         (dg.DagsterInstance.report_run_failed, ["self", "dagster_run", "message", "job_failure_data"]),
-        (dg.DagsterInstance.get_ticks, ["self", "origin_id", "selector_id", "before", "after", "limit", "statuses"]),
-        (dg.DagsterInstance.get_daemon_heartbeats, ["self"]),
-        (dagster_private.get_latest_completed_cron_tick, ["cron_string", "current_time", "timezone"]),
     ],
 )
 def test_what_is_called_takes_what_it_took(function: Callable[..., Any], parameters: list[str]) -> None:
@@ -123,28 +120,6 @@ def test_a_run_of_the_daemon_is_known_by_its_tag(instance: dg.DagsterInstance) -
     assert not dagster_private.launched_by_daemon(by_hand.dagster_run)
     launched = instance.create_run_for_job(idle, tags={".dagster/grpc_info": "{}"})
     assert dagster_private.launched_by_daemon(launched), CHANGED
-
-
-def test_a_schedule_is_due_when_dagster_says() -> None:
-    due = dagster_private.get_latest_completed_cron_tick("40 9 * * *", AT, "UTC")
-    assert due == datetime(2026, 1, 1, 9, 40, tzinfo=UTC), CHANGED
-
-
-def test_the_state_of_a_sensor_and_of_a_schedule_has_what_the_watchdog_reads() -> None:
-    for data, names in (
-        (dagster_private.SensorInstigatorData(), ("last_tick_timestamp", "last_tick_start_timestamp", "min_interval",
-                                                 "last_sensor_start_timestamp")),
-        (dagster_private.ScheduleInstigatorData("0 * * * *"), ("start_timestamp",)),
-    ):  # fmt: skip
-        for name in names:
-            assert hasattr(data, name), f"{CHANGED} ({type(data).__name__}.{name})"
-    for name in ("instigator_name", "instigator_type", "instigator_data", "instigator_origin_id", "selector_id",
-                 "is_running", "status"):  # fmt: skip
-        assert (
-            hasattr(dagster_private.InstigatorState, name)
-            or name in inspect.signature(dagster_private.InstigatorState.__new__).parameters
-        ), f"{CHANGED} (InstigatorState.{name})"
-    assert {"SUCCESS", "SKIPPED", "FAILURE"} <= set(dagster_private.TickStatus.__members__), CHANGED
 
 
 def test_a_deleted_run_leaves_a_file_that_must_be_deleted_too(instance: dg.DagsterInstance) -> None:

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 import pytest
 from typer.testing import CliRunner, Result
 
-from lake_assets.assets.vision import offered_streams
 from lake_assets.cli.demo import demo_windows
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import archive_key, hour_key
@@ -22,6 +21,7 @@ from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.metadata import minute_key, vision_key
+from lake_assets.tables.offered import offered_streams
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port, wait_until

@@ -8,11 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
-from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.dagster_names import AUTOMATION_TAG, HEAL_SENSOR, HOT_SENSOR, PROMOTE_SENSOR
 from lake_assets.metadata import minute_key, vision_key
-from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
-from lake_assets.sensors.hole_healing import HEAL_SENSOR
-from lake_assets.sensors.hot_band import HOT_SENSOR
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.storage.ledger.ledger import Listing
 from lake_tests.support.automated_lake import Automated, automated, ranges

@@ -25,6 +25,7 @@ from lake_assets.at_rest import store_of
 from lake_assets.automation.health import judge
 from lake_assets.automation.platform import Facts
 from lake_assets.watchdog.look import find_facts
+from lake_resources.dagster_history import open_history
 from lake_resources.settings import LakeSettings
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
@@ -105,7 +106,8 @@ def all_well(instance: dg.DagsterInstance, *, but: str = "") -> None:
 def found(instance: dg.DagsterInstance, root: Path, **given: object) -> Facts:
     settings = LakeSettings(root=root, symbols=("BTCUSDT",), collector=False, **given)  # type: ignore[arg-type]
     ledger = store_of(settings).ledger
-    facts = find_facts(settings, instance, ledger, NOW)
+    with open_history(Path(instance.root_directory)) as history:
+        facts = find_facts(settings, history, ledger, NOW)
     ledger.close()
     return facts
 

@@ -9,11 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from lake_assets.dagster_names import HEAL_SENSOR, HOT_SENSOR, PROMOTE_SENSOR, sensor_name
 from lake_assets.metadata import table_key, vision_key
-from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
-from lake_assets.sensors.hole_healing import HEAL_SENSOR
-from lake_assets.sensors.hot_band import HOT_SENSOR
-from lake_assets.sensors.one_by_one import sensor_name
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.clock import HOUR, MINUTE, SECOND

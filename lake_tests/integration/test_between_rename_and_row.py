@@ -4,11 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from functools import cache
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from lake_assets.audit.scan import audit_partitions
@@ -18,6 +15,7 @@ from lake_assets.reading import load, verify
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.watchdog.look import find_facts
 from lake_resources.clock import MINUTE
+from lake_resources.dagster_history import open_history
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
@@ -77,15 +75,10 @@ def shown(settings):
     return list(hours_table(store, SYMBOL, FIRST, END).columns[1].cells)
 
 
-@cache
-def dagster():
-    """An empty instance, which has nothing to say of the ledger."""
-    return dg.DagsterInstance.local_temp(tempfile.mkdtemp())
-
-
 def health(settings):
     ledger = open_files(settings.lake_root).ledger
-    facts = find_facts(settings, dagster(), ledger, NOW)
+    with open_history(settings.lake_root) as nothing:
+        facts = find_facts(settings, nothing, ledger, NOW)
     return facts.holes[SYMBOL]
 
 

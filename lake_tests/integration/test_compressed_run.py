@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.main import app
-from lake_assets.jobs.macro_runs import MACRO_JOB
+from lake_assets.dagster_names import MACRO_JOB
 from lake_assets.lake import open_lake
 from lake_assets.local_stack.compressed_run import BuildCycles, RunSummary, data_files, problems_told, summarize
 from lake_assets.local_stack.graphql import DagsterApi

@@ -16,11 +16,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster_duckdb import DuckDBResource
 
 from lake_assets.assets.feed_1h import FEED_KEY, RULEPACK_CHECK, build_feed_asset
-from lake_assets.dagster_names import hour_key
+from lake_assets.dagster_names import FEED_JOB, hour_key
 from lake_assets.feed_1h.bars import BAR_COLUMNS, target_hour
 from lake_assets.feed_1h.feed import Feed, feed_options
 from lake_assets.feed_1h.outcomes import FEED_CHECKS
-from lake_assets.jobs.feed_hours import FEED_JOB, build_feed_job, request_feed_hours, request_hours
+from lake_assets.jobs.feed_hours import build_feed_job, request_feed_hours, request_hours
 from lake_assets.schedules import build_schedules
 from lake_resources.clock import HOUR
 from lake_resources.rest_access import rest_access

@@ -11,9 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
-from lake_assets.sensors.hole_healing import HEAL_SENSOR
-from lake_assets.sensors.hot_band import HOT_SENSOR
+from lake_assets.dagster_names import HEAL_SENSOR, HOT_SENSOR, PROMOTE_SENSOR
 from lake_assets.sensors.one_by_one import look_at_each
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import LedgerError

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from lake_assets.dagster_names import hour_key
+from lake_assets.dagster_names import HOT_SENSOR, hour_key
 from lake_assets.metadata import minute_key
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_builder import Turn
 from lake_assets.resident.keep_hot import keep_hot_once
-from lake_assets.sensors.hot_band import HOT_SENSOR, STANDS_IN
+from lake_assets.sensors.hot_band import STANDS_IN
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.errors import PartitionBusy

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.assets.table_asset import TableAsset, build_table_asset
-from lake_assets.assets.vision import build_vision_asset, offered_streams
+from lake_assets.assets.vision import build_vision_asset
 from lake_assets.dagster_names import partition_key, partition_start, table_job
 from lake_assets.inputs.results import ArchiveResult, DayResult, HourResult
 from lake_assets.lake import Lake, open_lake
@@ -17,6 +17,7 @@ from lake_assets.metadata import table_key, vision_key
 from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
+from lake_assets.tables.offered import offered_streams
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.binance.spot_streams import SPOT_STREAMS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -20,24 +22,23 @@ from typer.testing import CliRunner
 
 from lake_assets.at_rest import store_of
 from lake_assets.automation.health import judge
-from lake_assets.automation.platform import HoleFacts
+from lake_assets.automation.platform import Facts, HoleFacts
 from lake_assets.cli.main import app
-from lake_assets.dagster_names import AUTOMATION_TAG
-from lake_assets.jobs.macro_runs import MACRO_JOB
+from lake_assets.dagster_names import ALERT_SENSOR, AUTOMATION_TAG, MACRO_JOB, PROMOTE_SENSOR
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.before_start import give_up_dead_runs
-from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
-from lake_assets.sensors.run_alerts import ALERT_SENSOR
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_assets.watchdog.heartbeat import run, write
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat, report_path
 from lake_assets.watchdog.look import find_facts
 from lake_resources.clock import HOUR
+from lake_resources.dagster_history import open_history
 from lake_resources.known_hole import KnownHole
 from lake_resources.messages.alerts import Alert, send
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger import engine as ledger_engine
+from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.root import claim_root
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.receiver import Receiver, receiver
@@ -70,6 +71,12 @@ def settings(tmp_path: Path, **given: object) -> LakeSettings:
     return LakeSettings(root=tmp_path / "lake", **chosen)  # type: ignore[arg-type]
 
 
+def seen(chosen: LakeSettings, ledger: Ledger, now: datetime, **given: Any) -> Facts:
+    """The facts, with what lies in Dagster's storage."""
+    with open_history(Path(os.environ["DAGSTER_HOME"])) as history:
+        return find_facts(chosen, history, ledger, now, **given)
+
+
 def beat(instance: dg.DagsterInstance, at: datetime) -> None:
     instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), "SENSOR", "x", None))
 
@@ -81,7 +88,7 @@ def watching(chosen: LakeSettings, started: datetime = NOW) -> Iterator[list[str
 
     def work() -> None:
         try:
-            run(chosen, stop=stop, say=lines.append, started=started)
+            run(chosen, Path(os.environ["DAGSTER_HOME"]), stop=stop, say=lines.append, started=started)
         except BaseException as error:
             failed.append(error)
             raise
@@ -123,11 +130,11 @@ def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None
     chosen = settings(tmp_path, automation=False)
     ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
-        assert judge(find_facts(chosen, instance, ledger, NOW), NOW).status == "STOPPED"
+        assert judge(seen(chosen, ledger, NOW), NOW).status == "STOPPED"
         beat(instance, NOW - timedelta(seconds=20))
-        assert judge(find_facts(chosen, instance, ledger, NOW), NOW).well
+        assert judge(seen(chosen, ledger, NOW), NOW).well
         later = NOW + timedelta(minutes=3)
-        health = judge(find_facts(chosen, instance, ledger, later), later)
+        health = judge(seen(chosen, ledger, later), later)
     ledger.close()
     assert health.status == "ERROR"
     assert "the daemon has been silent for 3 min" in health.problems[0]
@@ -138,7 +145,7 @@ def test_a_collector_that_never_came_up_is_noticed(tmp_path: Path, home: Path) -
     ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
-        health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
+        health = judge(seen(chosen, ledger, NOW), NOW)
     ledger.close()
     assert [problem for problem in health.problems if "the collector is silent" in problem] == list(health.problems)
 
@@ -163,7 +170,7 @@ def test_a_silent_socket_and_a_symbol_without_rows_are_noticed_though_others_are
     ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW)
-        facts = find_facts(chosen, instance, ledger, NOW)
+        facts = seen(chosen, ledger, NOW)
     ledger.close()
     assert facts.collector.last_seen == NOW - timedelta(minutes=1)
     assert [problem.removesuffix(" for 10 min or longer") for problem in judge(facts, NOW).problems] == [
@@ -198,9 +205,9 @@ def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
     with dg.DagsterInstance.get() as instance:
         beat(instance, NOW - timedelta(minutes=4))
         with locked(chosen):
-            facts = find_facts(chosen, instance, ledger, NOW, started=NOW - timedelta(seconds=1))
+            facts = seen(chosen, ledger, NOW, started=NOW - timedelta(seconds=1))
             health = judge(facts, NOW)
-        after = find_facts(chosen, instance, ledger, NOW)
+        after = seen(chosen, ledger, NOW)
     ledger.close()
     assert health.status == "ERROR", "though it has just been started"
     assert "could not read the ledger: ledger sqlite" in health.problems[0]
@@ -218,7 +225,7 @@ def test_a_storage_of_dagster_that_is_damaged_is_no_stopped_platform(tmp_path: P
         for path in home.rglob("runs.db-*"):
             path.unlink()
         storage.write_bytes(b"no database" * 1000)
-        health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
+        health = judge(seen(chosen, ledger, NOW), NOW)
     ledger.close()
     assert health.status == "ERROR"
     assert "could not read Dagster's storage" in health.problems[0]
@@ -259,13 +266,13 @@ def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, 
 def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
     exchange_here, tmp_path: Path, home: Path
 ) -> None:
-    with bench_on(exchange_here, tmp_path, collector=False) as bench, dg.DagsterInstance.get() as instance:
+    with bench_on(exchange_here, tmp_path, collector=False) as bench, dg.DagsterInstance.get():
         start = DAY - timedelta(days=12)
         bench.build([start, start + HOUR, DAY - 2 * HOUR])
         bench.fault("missing_minutes", "/klines", start=DAY, end=DAY + timedelta(minutes=1))
         bench.build([DAY])
         bench.build([DAY + index * HOUR for index in range(9, 15)])
-        holes = find_facts(bench.settings, instance, bench.lake.ledger, bench.now).holes["BTCUSDT"]
+        holes = seen(bench.settings, bench.lake.ledger, bench.now).holes["BTCUSDT"]
         assert (holes.missing, holes.oldest_missing) == (12 * 24 + 9 - 4, start + 2 * HOUR)
         assert (holes.quarantined, holes.oldest_quarantined) == (1, DAY)
         assert holes.watermark == start + 2 * HOUR - timedelta(minutes=1)
@@ -273,7 +280,7 @@ def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
 
         gone = KnownHole("klines_1m", "BTCUSDT", start + 2 * HOUR, DAY + 9 * HOUR, "outage", "here")
         bench.lake.ledger.declare_hole(gone)
-        declared = find_facts(bench.settings, instance, bench.lake.ledger, bench.now)
+        declared = seen(bench.settings, bench.lake.ledger, bench.now)
     assert declared.holes["BTCUSDT"] == HoleFacts(
         explained=12 * 24 + 9 - 3, watermark=holes.watermark, watermark_explained=True
     )
@@ -292,7 +299,7 @@ def test_a_failed_hot_run_is_noticed(tmp_path: Path, home: Path) -> None:
         beat(instance, NOW)
         failed = instance.create_run_for_job(hot, tags={AUTOMATION_TAG: "hot"})
         instance.report_run_failed(failed)
-        health = judge(find_facts(chosen, instance, ledger, NOW), NOW)
+        health = judge(seen(chosen, ledger, NOW), NOW)
     ledger.close()
     assert "the last run of the hot band failed" in health.problems[0]
 
@@ -350,8 +357,7 @@ def test_a_watchdog_that_was_killed_is_spoken_for(tmp_path: Path, home: Path) ->
     assert not last_heartbeat(chosen, started=NOW, now=NOW + timedelta(seconds=10)), "one goodbye is enough"
     later = NOW + timedelta(days=1)
     ledger = store_of(chosen).ledger
-    with dg.DagsterInstance.get() as instance:
-        facts = find_facts(chosen, instance, ledger, later)
+    facts = seen(chosen, ledger, later)
     ledger.close()
     write(chosen, replace(facts, raw_count_today=3), judge(facts, later))
     assert last_heartbeat(chosen, started=later, now=later + timedelta(minutes=1))
@@ -366,7 +372,7 @@ def test_the_newest_macro_run_and_rows_of_today_are_seen(tmp_path: Path, home: P
     ledger = store_of(chosen).ledger
     with dg.DagsterInstance.get() as instance:
         instance.report_run_failed(instance.create_run_for_job(job))
-        facts = find_facts(chosen, instance, ledger, NOW)
+        facts = seen(chosen, ledger, NOW)
     ledger.close()
     assert facts.macro is not None
     assert (facts.macro.rows_written, facts.macro.rows_today, facts.second_rows_today) == (None, 0, None)
@@ -377,7 +383,7 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LAKE_ROOT", str(tmp_path / "lake"))
     monkeypatch.setenv("LAKE_AUTOMATION", "false")
     monkeypatch.setenv("LAKE_COLLECTOR", "false")
-    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "lake" / "dagster_home"))
     claim_root(tmp_path / "lake", "simulator")
     sick = CliRunner().invoke(app, ["health"])
     assert sick.exit_code == 1

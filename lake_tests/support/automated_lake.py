@@ -15,11 +15,12 @@ import dagster as dg
 from lake_assets.assets.parity_check import build_parity_check
 from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.table_list import offered_tables, symbols_of
-from lake_assets.assets.vision import build_vision_asset, offered_streams
+from lake_assets.assets.vision import build_vision_asset
 from lake_assets.jobs.history_pruning import build_prune_job
 from lake_assets.jobs.job_list import build_sensor_jobs
 from lake_assets.lake import Lake
 from lake_assets.sensors.sensor_list import build_sensors
+from lake_assets.tables.offered import offered_streams
 from lake_resources.binance.market import MARKETS
 from lake_tests.support.simulated_lake import Bench
 

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_assets.live.spot_records import HEALED_SOURCE, SpotRecords, latest_latency, read_spot
+from lake_assets.live.spot_latency import latest_latency
+from lake_assets.live.spot_records import HEALED_SOURCE, SpotRecords, read_spot
 from lake_assets.transforms.trade_fold import folded
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.rest.covering import Rows, covering

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lake_assets.build.compaction import run_compaction
+from lake_assets.dagster_names import PROMOTE_SENSOR
 from lake_assets.jobs.archive_files import vision_job
 from lake_assets.jobs.run_tags import partition_range_tags
 from lake_assets.lake import open_lake
 from lake_assets.metadata import minute_key
 from lake_assets.quality.month_card import month_window
-from lake_assets.sensors.archive_promotion import PROMOTE_SENSOR
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECKS
 from lake_resources.binance.um_streams import UM_STREAMS
