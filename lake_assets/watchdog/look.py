@@ -39,8 +39,7 @@ from lake_assets.live.row_files import LiveRows
 from lake_assets.live.spot_latency import latest_latency
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.transforms.live.live_minute import FRAME_KINDS
-from lake_assets.transforms.live.live_rows import LIVE_ROWS
+from lake_assets.transforms.live.live_rows import FRAME_KINDS, LIVE_ROWS
 from lake_assets.validation.rules import all_excused
 from lake_assets.watchdog.day_so_far import macro_rows, macro_run, newest_run, second_rows
 from lake_assets.watchdog.instigators import find_schedules, find_sensors

@@ -18,6 +18,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from typer.testing import CliRunner
 
 from lake_assets.at_rest import open_at_rest
+from lake_assets.automation.timetable import TIMETABLE, cron_of
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import MACRO_JOB
 from lake_assets.lake import open_lake
@@ -25,7 +26,6 @@ from lake_assets.local_stack.compressed_run import BuildCycles, RunSummary, data
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.places import child_environment, dagster_home
 from lake_assets.quality.final_validation import judge_symbol
-from lake_assets.schedules import TIMETABLE, cron_of
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat
 from lake_resources.clock import HOUR

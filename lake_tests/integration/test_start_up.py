@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lake_assets.cli.command_table import COMMANDS
 
@@ -29,12 +31,36 @@ for name in {names!r}:
 HEAVY = {"dagster", "polars", "pyarrow", "duckdb", "sqlalchemy", "httpx", "urllib3", "numpy", "pydantic"}
 READS_THE_LEDGER = HEAVY - {"polars", "sqlalchemy", "pydantic"}
 """What a command that prints what the ledger holds has no use for."""
-NEED_DAGSTER = {"demo", "health"}
+NEED_DAGSTER: set[str] = set()
+"""Commands whose module imports Dagster. `report-to-dagster` and `up` import it when they write its storage."""
+LOOKED = """
+import json, sys
+from typer.testing import CliRunner
+from lake_assets.cli.main import app
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.root import claim_root
+settings = LakeSettings()
+claim_root(settings.lake_root, settings.exchange, settings.ledger_file)
+for line in {lines!r}:
+    result = CliRunner().invoke(app, line.split())
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    found = sorted({{name.partition('.')[0] for name in sys.modules}})
+    print(json.dumps([line, [found, result.exit_code, result.output]]))
+"""
+LOOKS = (
+    "show-watermark",
+    "show BTCUSDT --day 2026-11-01",
+    "missing",
+    "holes BTCUSDT --start 2026-11-01 --end 2026-11-02",
+    "health",
+)
 
 
-def fresh(code: str) -> list[str]:
+def fresh(code: str, **environment: str) -> list[str]:
     """The lines that a fresh process prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
+    env = os.environ | environment
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=env)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
@@ -66,3 +92,14 @@ def test_commands_that_need_no_dagster_do_not_import_it() -> None:
     assert list(loaded) == names
     assert "typer" in loaded[names[0]]
     assert [name for name, found in loaded.items() if "dagster" in found] == []
+
+
+def test_looking_at_a_lake_imports_no_dagster_on_the_way(tmp_path: Path) -> None:
+    """What a command imports while it works counts, too: health reads Dagster's tables without it."""
+    lines = fresh(LOOKED.format(lines=LOOKS), LAKE_ROOT=str(tmp_path / "lake"), LAKE_SYMBOLS="BTCUSDT")
+    found = dict(map(json.loads, lines))
+    assert tuple(found) == LOOKS
+    assert {line: exit_code for line, (_, exit_code, _) in found.items() if exit_code not in (0, 1)} == {}
+    heavy = {line: set(packages) & (READS_THE_LEDGER - {"httpx"}) for line, (packages, _, _) in found.items()}
+    assert heavy == {line: set() for line in LOOKS}
+    assert "the daemon never ran here" in found["health"][2]

@@ -17,18 +17,11 @@ import numpy as np
 import polars as pl
 
 from lake_assets.transforms.book import book_features
+from lake_assets.transforms.live.live_rows import FRAME_KINDS
 from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORCE_ORDER, MARK_PRICE, MINUTE_MS
 
 LATENCY_BAD_MS = 500
-FRAME_KINDS = {
-    "depth_frames": DEPTH,
-    "book_ticker_frames": BOOK_TICKER,
-    "agg_trade_frames": AGG_TRADE,
-    "mark_price_frames": MARK_PRICE,
-    "force_order_frames": FORCE_ORDER,
-}
-"""Columns that count frames, with the kind of the frame that each counts."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import polars as pl
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.book import BOOK_FEATURES
 from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORCE_ORDER, MARK_PRICE
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -27,6 +28,17 @@ LIVE_INPUT: dict[str, pl.DataType] = {
 """What `assemble` takes: the last two say that the source of the book features was there all minute, and that every
 aggTrade of it was heard (or fetched later by its id)."""
 
+FRAME_KINDS = {
+    "depth_frames": DEPTH,
+    "book_ticker_frames": BOOK_TICKER,
+    "agg_trade_frames": AGG_TRADE,
+    "mark_price_frames": MARK_PRICE,
+    "force_order_frames": FORCE_ORDER,
+}
+"""Columns that count frames, with the kind of the frame that each counts."""
+
+FRAME_COUNTS = tuple(FRAME_KINDS)
+
 EVIDENCE: dict[str, pl.DataType] = {
     "market_alive": pl.Boolean(),
     "public_alive": pl.Boolean(),
@@ -34,16 +46,10 @@ EVIDENCE: dict[str, pl.DataType] = {
     "first_agg_trade_id": pl.Int64(),
     "last_agg_trade_id": pl.Int64(),
     "agg_trades": pl.Int64(),
-    "depth_frames": pl.Int64(),
-    "book_ticker_frames": pl.Int64(),
-    "agg_trade_frames": pl.Int64(),
-    "mark_price_frames": pl.Int64(),
-    "force_order_frames": pl.Int64(),
+    **dict.fromkeys(FRAME_COUNTS, pl.Int64()),
 }
 """Heartbeats of the minute: whether each socket, and the book tickers by themselves, were provably alive all of it;
 which ids came; frames per stream."""
-
-FRAME_COUNTS = tuple(name for name in EVIDENCE if name.endswith("_frames"))
 
 LIVE_ROWS: dict[str, pl.DataType] = {
     **{name: dtype for name, dtype in LIVE_INPUT.items() if name not in ("has_book_ticker", "has_agg_trades")},
