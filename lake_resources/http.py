@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,10 @@ Sleep = Callable[[float], None]
 
 _BACKOFF = Backoff(0.25, 30.0, jitter=0.25)
 STREAM_BYTES = 1 << 18
+LARGE_BYTES = 1 << 20
+"""A larger body is unusual: one thread of the process at a time reads it and makes sense of it."""
+ONE_LARGE_BODY = threading.RLock()
+"""Held for such a body, so that memory does not grow with the number of hosts that send one."""
 _DRAINED_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 300
 _USER_AGENT = "minute-lake"
@@ -90,13 +95,17 @@ class HttpClient:
         )
         self._pool.ConnectionCls = metered(self._pool.ConnectionCls)
 
-    def get(self, path: str, query: Query | None = None, *, most_bytes: int | None = None) -> Answer:
+    def get(
+        self, path: str, query: Query | None = None, *, most_bytes: int | None = None, held: ExitStack | None = None
+    ) -> Answer:
         """One GET, no retry.
 
         Args:
             path: below the base URL.
             query: its parameters.
             most_bytes: bytes of the body at most; `limits.answer_bytes` by default.
+            held: keeps `ONE_LARGE_BODY` where the body is large, until the caller is done with it; by default it is
+                let go when the body was read.
 
         Raises:
             TransportError: no answer, or a cut one.
@@ -105,9 +114,9 @@ class HttpClient:
         target, limits = _target(path, query), self._limits
         most = most_bytes or limits.answer_bytes
         meter = Meter(HEADER_BYTES + most, limits.answer_s, limits)
-        with self._opened(target, meter) as answer:
+        with ExitStack() as own, self._opened(target, meter) as answer:
             with self._errors(target, meter):
-                body = _body(answer, most + 1)
+                body = _body(answer, most + 1, held or own)
             if len(body) > most:
                 raise self._over(target, f"a body of more than {most:,} bytes")
             return Answer(answer.status, _lower(answer.headers), body)
@@ -228,8 +237,17 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
     return _BACKOFF.after_s(state.attempt_number)
 
 
-def _body(answer: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
-    """The body as far as `most_bytes`; what is not packed passes by the library's buffers."""
+def _body(answer: urllib3.BaseHTTPResponse, most_bytes: int, held: ExitStack) -> bytes:
+    """The body as far as `most_bytes`, what is beyond `LARGE_BYTES` of it once no other large one is at hand."""
+    body = _read(answer, min(most_bytes, LARGE_BYTES))
+    if len(body) < LARGE_BYTES or most_bytes <= LARGE_BYTES:
+        return body
+    held.enter_context(ONE_LARGE_BODY)
+    return body + _read(answer, most_bytes - LARGE_BYTES)
+
+
+def _read(answer: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
+    """The next bytes of a body; what is not packed passes by the library's buffers."""
     if "content-encoding" in answer.headers:
         return answer.read(most_bytes)
     body = answer.read(most_bytes, decode_content=False)

@@ -40,13 +40,13 @@ class InputLimits(BaseModel):
         4 * MIB, gt=0, description="Bytes of the CSV of one `metrics` archive, read at once (real: 35 kB)."
     )
     answer_bytes: int = Field(
-        32 * MIB, gt=0, description="Bytes of one REST answer, packed and unpacked (largest real one: 1.7 MB)."
+        16 * MIB, gt=0, description="Bytes of one REST answer, packed and unpacked (largest real one: 1.7 MB)."
     )
     answer_values: int = Field(
-        1_000_000, gt=0, description="Commas and brackets of one REST answer or file of JSON (real: below 60,000)."
+        300_000, gt=0, description="Commas and brackets of one REST answer (real: below 60,000)."
     )
     answer_s: float = Field(120.0, gt=0, description="Seconds that one REST answer or CHECKSUM may take as a whole.")
-    frame_bytes: int = Field(2 * MIB, gt=0, description="Bytes of one WebSocket frame (real: below 300 kB).")
+    frame_bytes: int = Field(1 * MIB, gt=0, description="Bytes of one WebSocket frame (real: below 300 kB).")
     slow_s: float = Field(
         60.0, gt=0, description="A transfer that takes longer must have brought `slowest_bytes_per_s` on average."
     )

@@ -31,7 +31,8 @@ def macro_key(ticker: str) -> dg.AssetKey:
 
 def build_macro_asset(ticker: str, settings: LakeSettings) -> dg.AssetsDefinition:
     """The asset `macro/<ticker>/minute`."""
-    yahoo = YahooMinutes(settings.resolved_yahoo_url, settings.lake_root / "cache" / "yahoo")
+    cache = settings.lake_root / "cache" / "yahoo"
+    yahoo = YahooMinutes(settings.resolved_yahoo_url, cache, limits=settings.limits)
     shown = TableAsset(
         MACRO_MINUTE,
         _TEXT,

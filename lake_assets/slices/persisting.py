@@ -26,6 +26,7 @@ from lake_resources.storage.raw_store import Kept
 _WRITERS = 4
 """Files that wait for the disk at once: the system joins their flushes."""
 _BATCH = 16
+_BATCH_BYTES = 16 << 20
 """Rows of a transaction. What a kill takes of them is asked for again: their files are there, and are replaced."""
 
 
@@ -46,6 +47,7 @@ class Persisting:
         self._frontier = frontier
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="slices-write")
         self._waiting: list[tuple[SliceRow, Future[Kept] | None]] = []
+        self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +79,8 @@ class Persisting:
         row, writes = self._row(held, asked)
         file = self._pool.submit(self._write, asked) if writes else None
         self._waiting.append((row, file))
-        if len(self._waiting) >= _BATCH:
+        self._waiting_bytes += len(asked.content)
+        if len(self._waiting) >= _BATCH or self._waiting_bytes > _BATCH_BYTES:
             self.flush()
         return row
 
@@ -87,7 +90,7 @@ class Persisting:
         Raises:
             DiskFull, StorageError: a file cannot be written: its row stays as it was, the others are noted.
         """
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         rows: list[SliceRow] = []
         lost: Exception | None = None
         for row, file in waiting:

@@ -21,7 +21,11 @@ from lake_resources.input_limits import DEFAULT_LIMITS
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
-_QUEUED_FRAMES = 4096
+_QUEUED_FRAMES = 16
+"""Frames that were read and not taken yet; what the kernel holds for the socket waits there."""
+MOST_BUFFERED_BYTES = 24 << 20
+"""Records that wait for the disk: with more, no socket is read until some are written (real: below 2 MiB)."""
+_WAIT_S = 0.02
 
 
 class Connection:
@@ -119,6 +123,8 @@ class Connection:
                 await asyncio.sleep(1.0)
         take, clock_ns = intake.frame, intake.clock_ns
         while True:
+            while intake.writer.buffered_bytes > MOST_BUFFERED_BYTES:
+                await asyncio.sleep(_WAIT_S)
             payload = await socket.recv(decode=False)
             take(number, session, payload, now_s())
             self._frames += 1

@@ -41,6 +41,7 @@ from lake_resources.collector.trade_ids import Gap, TradeIds
 UNPLACED_NS = 10_000_000_000
 """Frames without a time wait so long for the first trade that tells the exchange's clock."""
 UNPLACED_FRAMES = 20_000
+UNPLACED_BYTES = 8 << 20
 
 
 class Observer(Protocol):
@@ -120,6 +121,7 @@ class Intake:
         self._clock_minute = 0
         self._clock_second = 0
         self._unplaced: deque[tuple[int, str, bytes, dict[str, Any], int]] = deque()
+        self._unplaced_bytes = 0
         self._depth_minute = dict.fromkeys(self.symbols, 0)
 
     def frame(self, conn: int, session: StreamSession, payload: bytes, now_s: float) -> None:
@@ -202,7 +204,9 @@ class Intake:
             return
         if self.clock.offset_ns is None:
             self._unplaced.append((conn, symbol, payload, data, received_ns))
-            if received_ns - self._unplaced[0][4] > UNPLACED_NS or len(self._unplaced) > UNPLACED_FRAMES:
+            self._unplaced_bytes += len(payload)
+            many = len(self._unplaced) > UNPLACED_FRAMES or self._unplaced_bytes > UNPLACED_BYTES
+            if many or received_ns - self._unplaced[0][4] > UNPLACED_NS:
                 # Nothing is traded: the local clock is all there is.
                 self._set_clock(0, received_ns)
             return
@@ -232,7 +236,7 @@ class Intake:
         self._place_waiting()
 
     def _place_waiting(self) -> None:
-        waiting, self._unplaced = self._unplaced, deque()
+        waiting, self._unplaced, self._unplaced_bytes = self._unplaced, deque(), 0
         for conn, symbol, payload, data, received_ns in waiting:
             self._place(conn, symbol, payload, data, received_ns)
 

@@ -6,8 +6,10 @@ Belongs here: asking, cutting long windows, telling each failure by its kind. Do
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -18,11 +20,13 @@ from lake_resources.errors import (
     ExchangeError,
     MalformedAnswer,
     OutsideRetention,
+    OverLimit,
     RateLimited,
     RequestRefused,
     ServerError,
     TransportError,
 )
+from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.yahoo.tickers import YAHOO_URL, calendar_of, parse_ticker
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ LONGEST_WINDOW = timedelta(days=7)
 """Yahoo answers at most 8 days of minutes at once; its older servers said 7."""
 RETENTION = timedelta(days=30)
 """Minutes older than this are refused."""
+_SHOWN_CHARACTERS = 300
 _PAUSE_S = 60.0
 """How long to wait after a 429, which names no time."""
 
@@ -74,13 +79,22 @@ class YahooMinutes:
     Args:
         base_url: where Yahoo's chart API answers; another than its own is a stand-in and gets no cookies.
         cache_directory: where yfinance keeps time zones and cookies.
-        timeout_s: of one request.
+        timeout_s: of one request as a whole.
+        limits: how large an answer may be.
     """
 
-    def __init__(self, base_url: str, cache_directory: Path, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        cache_directory: Path,
+        *,
+        timeout_s: float = 30.0,
+        limits: InputLimits = DEFAULT_LIMITS,
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._cache_directory = cache_directory
         self._timeout_s = timeout_s
+        self._limits = limits
 
     def minutes(self, ticker: str, start: datetime, end: datetime, *, now: datetime) -> MinutesAnswer:
         """Minutes of `[start, end)`, asked for in windows of at most 7 days.
@@ -96,6 +110,7 @@ class YahooMinutes:
             RateLimited: 429.
             RequestRefused: Yahoo knows no such ticker, or refuses the window.
             TransportError: no answer.
+            OverLimit: it is larger than the limits allow.
             MalformedAnswer: an answer that is not of the chart API's form.
         """
         ticker = parse_ticker(ticker)
@@ -122,10 +137,10 @@ class YahooMinutes:
     def _ask(self, ticker: str, start: datetime, end: datetime) -> tuple[pl.DataFrame, datetime]:
         import yfinance
         from curl_cffi.requests.exceptions import RequestException
-        from yfinance.exceptions import YFPricesMissingError, YFRateLimitError
+        from yfinance.exceptions import YFException, YFPricesMissingError, YFRateLimitError
 
         where = f"{_endpoint(ticker)}?interval=1m&period1={start.timestamp():.0f}&period2={end.timestamp():.0f}"
-        statuses = _redirect(self._base_url, self._cache_directory)
+        statuses = _redirect(self._base_url, self._cache_directory, _Bounded(where, self._limits))
         asked = yfinance.Ticker(ticker)
         # Instants carry their zone, so the ticker's is not needed; yfinance would ask several hosts for it.
         asked._tz = "UTC"  # noqa: SLF001
@@ -146,10 +161,13 @@ class YahooMinutes:
             raise TransportError(
                 where, f"{type(error).__name__}: {error}", remedy="Check the network and `LAKE_YAHOO_URL`"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (
+            ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, YFException,
+        ) as error:  # fmt: skip
             if statuses and statuses[-1] >= 500:
                 raise ServerError(where, f"HTTP {statuses[-1]}", status=statuses[-1]) from error
-            raise MalformedAnswer(where, f"no answer of the chart API ({type(error).__name__}: {error})") from error
+            found = f"{type(error).__name__}: {str(error)[:_SHOWN_CHARACTERS]}"
+            raise MalformedAnswer(where, f"no answer of the chart API ({found})") from error
 
 
 def _endpoint(ticker: str) -> str:
@@ -182,8 +200,57 @@ def _instant(told: Any) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _redirect(base_url: str, cache_directory: Path) -> list[int]:
+class _Bounded:
+    """Asks as yfinance wants, and gives up an answer that is larger than any sound one.
+
+    Args:
+        where: the call, for the error's text.
+        limits: how large an answer may be.
+    """
+
+    def __init__(self, where: str, limits: InputLimits) -> None:
+        self._where = where
+        self._limits = limits
+
+    def __call__(self, method: Callable[..., Any], **request: Any) -> Any:
+        """The answer of `method`, a call of yfinance's session.
+
+        Raises:
+            OverLimit: it has too many bytes, unpacked, or too many values.
+        """
+        from curl_cffi.curl import CURL_WRITEFUNC_ERROR
+        from curl_cffi.requests.exceptions import RequestException
+
+        most, body, over = self._limits.answer_bytes, bytearray(), False
+
+        def take(piece: bytes) -> int:
+            nonlocal over
+            over = len(body) + len(piece) > most
+            if over:
+                return CURL_WRITEFUNC_ERROR
+            body.extend(piece)
+            return len(piece)
+
+        try:
+            answer = method(**request, content_callback=take)
+        except RequestException as error:
+            if over:
+                raise OverLimit(self._where, f"a body of more than {most:,} bytes") from error
+            raise
+        values = body.count(b",") + body.count(b"[") + body.count(b"{")
+        if values > self._limits.answer_values:
+            raise OverLimit(self._where, f"{values:,} values in one answer, more than {self._limits.answer_values:,}")
+        answer.content = bytes(body)
+        return answer
+
+
+def _redirect(base_url: str, cache_directory: Path, bounded: _Bounded) -> list[int]:
     """Have yfinance ask `base_url`; there is no option for it (measured with 1.7.0), and modules import it by name.
+
+    Args:
+        base_url: where to ask.
+        cache_directory: where yfinance keeps time zones and cookies.
+        bounded: makes each call.
 
     Returns:
         The statuses of the answers from now on, as they come: its exceptions do not carry them.
@@ -204,8 +271,8 @@ def _redirect(base_url: str, cache_directory: Path) -> list[int]:
     yfinance.set_tz_cache_location(str(cache_directory))
     data, statuses = YfData(), []
 
-    def note(*args: Any, **kwargs: Any) -> Any:
-        answer = YfData._make_request(data, *args, **kwargs)  # noqa: SLF001
+    def note(url: str, request_method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        answer = YfData._make_request(data, url, partial(bounded, request_method), *args, **kwargs)  # noqa: SLF001
         statuses.append(answer.status_code)
         return answer
 

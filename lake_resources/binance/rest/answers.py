@@ -39,6 +39,9 @@ SERVER_FAILED = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
 AGG_TRADES_TOO_OLD = -4166
 BAD_PARAMETER = -1130
 
+LARGE_VALUES = 20_000
+"""Commas and brackets of the largest page (1500 klines of 12 elements), about: with more, an answer is a large one."""
+
 _BANNED_UNTIL = re.compile(r"banned until ([0-9]{13})")
 _CLOCKS_APART = timedelta(days=366)
 _ERROR_BYTES = 1 << 16
@@ -63,13 +66,12 @@ def decode(
     """
     if answer.status != 200:
         raise _error(answer, endpoint, path, now)
-    found = _values(answer.body)
+    found = values_in(answer.body)
     if found > most_values:
         raise OverLimit(endpoint, f"{found:,} values in one answer, more than {most_values:,}")
-    try:
-        decoded = orjson.loads(answer.body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedAnswer(endpoint, f"200 with a body that is not JSON: {_excerpt(answer.body)}") from error
+    decoded = _decoded(answer.body)
+    if decoded is _NO_JSON:
+        raise MalformedAnswer(endpoint, f"200 with a body that is not JSON: {_excerpt(answer.body)}")
     if isinstance(decoded, dict) and _is_code(decoded.get("code")) and "msg" in decoded:
         raise _error(answer, endpoint, path, now)
     return decoded
@@ -130,7 +132,19 @@ def _is_code(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value < 0
 
 
-def _values(body: bytes) -> int:
+_NO_JSON = object()
+
+
+def _decoded(body: bytes) -> object:
+    """What a body says, or `_NO_JSON`; the decoder's error would hold the whole body for as long as it is kept."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _NO_JSON
+
+
+def values_in(body: bytes) -> int:
+    """Commas and brackets of a body: about as many values as decoding makes of it."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 

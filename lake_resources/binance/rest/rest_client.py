@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,14 +20,14 @@ import polars as pl
 from lake_resources.binance import market as markets
 from lake_resources.binance.market import UM, Endpoint, Market
 from lake_resources.binance.rest import rest_paging, rest_payloads
-from lake_resources.binance.rest.answers import answered_at, decode, used_weight
+from lake_resources.binance.rest.answers import LARGE_VALUES, answered_at, decode, used_weight, values_in
 from lake_resources.binance.rest.covering import covering
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import Clock, system_clock
-from lake_resources.errors import Banned, MalformedAnswer, RateLimited
+from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLimited
 from lake_resources.governor import WeightGovernor
-from lake_resources.http import Answer, HttpClient, Query, Sleep, retrying
+from lake_resources.http import ONE_LARGE_BODY, Answer, HttpClient, Query, Sleep, retrying
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 
 CONNECTIONS = 8
@@ -226,7 +227,7 @@ class BinanceRest:
         text = self._text(endpoint, query)
         for attempt in retrying(self._patience.attempts, self._sleep):
             with attempt:
-                return parse(self._once(endpoint, query, text)[1], text)
+                return self._once(endpoint, query, text, lambda _, body: parse(body, text))
         raise AssertionError("tenacity re-raises the last error")
 
     def raw(self, endpoint: Endpoint, query: Query) -> RawAnswer:
@@ -240,28 +241,49 @@ class BinanceRest:
             ExchangeError: a leaf of the tree; MalformedAnswer where the body is no JSON.
         """
         text = self._text(endpoint, query)
-        answer, body = self._once(endpoint, query, text)
-        return RawAnswer(text.removeprefix("GET "), answer.status, answer.body, body)
+        url = text.removeprefix("GET ")
+        as_it_came = partial(RawAnswer, url)
+        return self._once(endpoint, query, text, lambda answer, body: as_it_came(answer.status, answer.body, body))
 
     def _text(self, endpoint: Endpoint, query: Query) -> str:
         return f"GET {self._http.base_url}{endpoint.path}" + (f"?{urlencode(query)}" if query else "")
 
-    def _once(self, endpoint: Endpoint, query: Query, text: str) -> tuple[Answer, object]:
+    def _once(self, endpoint: Endpoint, query: Query, text: str, parse: Callable[[Answer, object], _Body]) -> _Body:
+        self._governor.acquire(self._http.host, endpoint.bucket.name, endpoint.cost(query))
+        with ExitStack() as held:
+            try:
+                return self._understood(endpoint, query, text, parse, held)
+            except ExchangeError as error:
+                # Until the next try, or for as long as it is told, its frames and causes would keep the whole answer.
+                error.__cause__ = error.__context__ = None
+                raise error.with_traceback(None)  # noqa: B904 - it is the same error
+
+    def _understood(
+        self,
+        endpoint: Endpoint,
+        query: Query,
+        text: str,
+        parse: Callable[[Answer, object], _Body],
+        held: ExitStack,
+    ) -> _Body:
+        """One answer, read; where there is much of it, `held` keeps the right to one of them in the process."""
         host = self._http.host
-        self._governor.acquire(host, endpoint.bucket.name, endpoint.cost(query))
-        answer = self._http.get(endpoint.path, query)
+        answer = self._http.get(endpoint.path, query, held=held)
+        if len(answer.body) > LARGE_VALUES and values_in(answer.body) > LARGE_VALUES:
+            held.enter_context(ONE_LARGE_BODY)
         used = used_weight(answer)
         if used is not None:
             self._governor.observe(host, self.market.budget.name, used, answered_at(answer))
         now = self._clock()
         try:
-            return answer, decode(answer, text, endpoint.path, now, self._patience.limits.answer_values)
+            body = decode(answer, text, endpoint.path, now, self._patience.limits.answer_values)
         except Banned as error:
             self._governor.ban(host, error.until_ms)
             raise
         except RateLimited as error:
             self._governor.pause(host, int((now.timestamp() + error.retry_after_s) * 1000))
             raise
+        return parse(answer, body)
 
     def _object(self, endpoint: Endpoint, **query: str) -> dict[str, Any]:
         return self.call(endpoint, query, _object)

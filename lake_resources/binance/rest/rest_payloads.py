@@ -7,6 +7,7 @@ Does not belong here: requests and paging; any column of the lake.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,10 @@ from lake_resources.errors import MalformedAnswer
 KLINE_FIELDS = 12
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 _SHOWN_CHARACTERS = 200
+_NUMBER_CHARACTERS = 400
+"""No number of the exchange is as long; the message of a longer one that is none would be longer still."""
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _SHOWN_CHARACTERS
 _NOTHING = ("", None, "NaN", "null")
 _AGG_TRADE_FIELDS = {
     "agg_trade_id": "a",
@@ -235,35 +240,42 @@ def _typed(
 def _number(value: object) -> float:
     """A decimal string as the nearest double."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError(f"{value!r} is not a decimal string")
-    number = float(value)
+        raise TypeError(f"{_shown(value)} is not a decimal string")
+    number = float(_short(value))
     if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{_shown(value)} is not a number")
     return number
 
 
 def _integer(value: object) -> int:
     """An integer; some endpoints sent timestamps as strings until 2026-07."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError(f"{value!r} is not an integer")
-    return int(value)
+        raise TypeError(f"{_shown(value)} is not an integer")
+    return int(_short(value))
 
 
 def _millisecond(value: object) -> int:
     """Epoch ms of an instant between 1970 and 2100: what lies beyond is in another unit, or no time."""
     number = _integer(value)
     if not 0 <= number < LATEST_MS:
-        raise ValueError(f"{number!r} is no time in ms")
+        raise ValueError(f"{_shown(number)} is no time in ms")
     return number
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:_SHOWN_CHARACTERS]
+    """What was sent, briefly; its whole text could be several times as large as the answer."""
+    return _BRIEF.repr(value)[:_SHOWN_CHARACTERS]
+
+
+def _short(value: str | int | float) -> str | int | float:
+    if isinstance(value, str) and len(value) > _NUMBER_CHARACTERS:
+        raise ValueError(f"{_shown(value)}, a text of {len(value):,} characters")
+    return value
 
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a boolean")
+        raise TypeError(f"{_shown(value)} is not a boolean")
     return value
 
 
