@@ -242,8 +242,7 @@ class BinanceRest:
         """
         text = self._text(endpoint, query)
         url = text.removeprefix("GET ")
-        as_it_came = partial(RawAnswer, url)
-        return self._once(endpoint, query, text, lambda answer, body: as_it_came(answer.status, answer.body, body))
+        return self._once(endpoint, query, text, lambda got, body: RawAnswer(url, got.status, got.body, body))
 
     def _text(self, endpoint: Endpoint, query: Query) -> str:
         return f"GET {self._http.base_url}{endpoint.path}" + (f"?{urlencode(query)}" if query else "")
