@@ -33,7 +33,7 @@ sys.path.insert(0, sys.argv[1])
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.rest.rest_client import BinanceRest, Patience
 from lake_resources.errors import LakeError
 from lake_resources.governor import WeightGovernor
 now = datetime(2026, 11, 19, 9, tzinfo=UTC)
@@ -47,7 +47,9 @@ def ask(name):
         return type(error).__name__
 with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(8) as threads:
     governor = WeightGovernor(Path(folder) / "governor.sqlite", lambda: now, share=1.0, sleep=lambda _: None)
-    rest = BinanceRest(sys.argv[2], governor=governor, clock=lambda: now, timeout_s=240, attempts=1)
+    rest = BinanceRest(
+        sys.argv[2], governor=governor, clock=lambda: now, patience=Patience(timeout_s=240, attempts=1)
+    )
     said = set(threads.map(ask, ["server_time", "klines_1m", "agg_trades", "metrics"] * 2))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) // 1024, *sorted(map(str, said)))
