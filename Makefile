@@ -75,6 +75,6 @@ clean: ## remove what the demo and the tests wrote (not the lake of the real exc
 	rm -rf data/simulator dagster_home/simulator
 
 lock: ## resolve the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --overrides lake_assets/dashboard/left-out.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements.lock
-	uv pip compile pyproject.toml --extra dev --overrides lake_assets/dashboard/left-out.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: -c requirements.lock -q -o requirements-dev.lock
+	uv pip compile pyproject.toml --overrides left-out.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --overrides left-out.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: -c requirements.lock -q -o requirements-dev.lock
 	uv pip compile lake_tests/bench/requirements.in --overrides lake_tests/bench/left-out.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --only-binary :all: --upgrade -q -o requirements-bench.lock

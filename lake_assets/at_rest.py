@@ -13,6 +13,7 @@ from typing import Self
 from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import Clock, system_clock
+from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
 from lake_resources.storage.ledger.engine import LedgerEngine
@@ -92,6 +93,20 @@ def table_store(root: Path, ledger_url: str, table: Table) -> TableStore:
         table: which table.
     """
     return TableStore(root, LedgerEngine(ledger_url, root=root), table.layout, table)
+
+
+def local_ledger(settings: LakeSettings) -> Path:
+    """The ledger's file, for commands that copy it or put another in its place.
+
+    Raises:
+        SettingsError: the ledger is on a server.
+    """
+    if settings.ledger_file is None:
+        raise SettingsError(
+            "the ledger is in Postgres, this command works on a ledger in a file",
+            remedy="Copy and restore it with pg_dump and pg_restore, the database before the files of LAKE_ROOT",
+        )
+    return settings.ledger_file
 
 
 def open_at_rest(settings: LakeSettings, table: Table = UM_MINUTE, *, clock: Clock = system_clock) -> LakeAtRest:

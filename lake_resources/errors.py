@@ -23,6 +23,7 @@ Does not belong here: catching, retrying, exit codes.
         DiskFull                 no space; nothing committed was touched      (retryable)
         LedgerError              the ledger contradicts itself or the disk
           LedgerVersion            it has a version that this code cannot use as it is
+        LedgerUnreachable        the ledger's server does not answer          (retryable)
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       NotClean                 a window has holes that nothing explains, and a clean one was asked for
@@ -187,6 +188,12 @@ class LedgerError(StorageError):
 
 class LedgerVersion(LedgerError):
     """The ledger has a version that this code cannot use as it is: a newer one, or an old one that may only be read."""
+
+
+class LedgerUnreachable(StorageError):
+    """The server of the ledger does not answer, or the connection was cut; nothing was committed by the call."""
+
+    retryable = True
 
 
 class PartitionBusy(StorageError):

@@ -26,7 +26,7 @@ from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
-from lake_resources.settings_values import named, refused, with_scheme
+from lake_resources.settings_values import POSTGRES, ledger_address, named, refused, with_scheme
 from lake_resources.symbols import parse_symbol
 from lake_resources.testing_mode import CompressedTimes
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
@@ -62,7 +62,9 @@ class LakeSettings(BaseSettings):
         None, description="Directory of all data files of the lake; empty means `data/{exchange}`."
     )
     ledger_url: str = Field(
-        "", description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`."
+        "",
+        description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`. Hosts that share a "
+        "root share `postgresql+psycopg://user@host/database`.",
     )
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("BTCUSDT", "ETHUSDT"), description="USD-M symbols, comma separated; each becomes a family of assets."
@@ -280,26 +282,8 @@ class LakeSettings(BaseSettings):
     @field_validator("ledger_url")
     @classmethod
     def _absolute_file(cls, url: str) -> str:
-        """The same for the file of the ledger, which is SQLite's.
-
-        Raises:
-            SettingsError: it is no file of SQLite; the URL is not shown, for it may hold a password.
-        """
-        if not url:
-            return url
-        scheme, mark, path = url.partition(":///")
-        file, question, options = path.partition("?")
-        if (
-            not mark
-            or scheme not in {"sqlite", "sqlite+pysqlite"}
-            or not file
-            or file.startswith((":memory:", "file:"))
-        ):
-            raise SettingsError(
-                f"LAKE_LEDGER_URL ({url.partition(':')[0][:20]!r} …) is no file of SQLite",
-                remedy="Leave it empty, or set it to sqlite:////path/ledger.sqlite on a local disk",
-            )
-        return f"{scheme}:///{Path(file).resolve()}{question}{options}"
+        """The same for the file of a ledger in SQLite; a server's address stays as it is."""
+        return ledger_address(url)
 
     @field_validator("spot_symbols", mode="before")
     @classmethod
@@ -440,9 +424,15 @@ class LakeSettings(BaseSettings):
         return self.ledger_url or f"sqlite:///{self.lake_root / 'ledger.sqlite'}"
 
     @property
-    def ledger_file(self) -> Path:
-        """File of the ledger."""
-        return Path(self.resolved_ledger_url.partition(":///")[2].partition("?")[0])
+    def ledger_file(self) -> Path | None:
+        """File of the ledger, None where it is on a server."""
+        url = self.resolved_ledger_url
+        return None if url.startswith(POSTGRES) else Path(url.partition(":///")[2].partition("?")[0])
+
+    @property
+    def may_have_ledger(self) -> bool:
+        """Whether there is a ledger to ask: its file is there, or a server has it."""
+        return self.ledger_file is None or self.ledger_file.is_file()
 
     @property
     def resolved_governor_path(self) -> Path:

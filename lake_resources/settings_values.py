@@ -6,6 +6,7 @@ Belongs here: parsing and refusing single values. Does not belong here: the sett
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from lake_resources.errors import SettingsError
 from lake_resources.secrets import masked
 
 _Found = TypeVar("_Found")
+POSTGRES = "postgresql"
+"""How the URL of a ledger on a server begins."""
 SECRETS = frozenset({"ledger_url", "webhook_url"})
 """Settings whose values are never shown: a password, or an address that is one."""
 
@@ -45,6 +48,39 @@ def with_scheme(url: str, schemes: tuple[str, ...]) -> str:
     if url and not sound:
         raise ValueError(f"give an address such as {schemes[-1]}://host")
     return url
+
+
+def ledger_address(url: str) -> str:
+    """The URL of a ledger, with an absolute path where it is a file; empty stands for the default.
+
+    Raises:
+        SettingsError: it is neither a file of SQLite nor a database of Postgres; the URL is not shown, for it may hold
+            a password.
+    """
+    if not url:
+        return url
+    scheme, mark, path = url.partition(":///")
+    file, question, options = path.partition("?")
+    if url.startswith(POSTGRES):
+        driver, _, address = url.partition("://")
+        if driver in {"postgresql", "postgresql+psycopg"} and _names_database(url):
+            return f"postgresql+psycopg://{address}"
+    elif mark and scheme in {"sqlite", "sqlite+pysqlite"} and file and not file.startswith((":memory:", "file:")):
+        return f"{scheme}:///{Path(file).resolve()}{question}{options}"
+    raise SettingsError(
+        f"LAKE_LEDGER_URL ({url.partition(':')[0][:20]!r} …) is neither a file of SQLite nor a database of Postgres by "
+        "psycopg: over any other, concurrent writers would lose committed rows",
+        remedy="Leave it empty, or set it to sqlite:////path/ledger.sqlite on a local disk, or for several hosts to "
+        "postgresql+psycopg://user@host/database",
+    )
+
+
+def _names_database(url: str) -> bool:
+    try:
+        found = urlsplit(url)
+        return len(found.path) > 1 and (found.port is None or found.port > 0)
+    except ValueError:
+        return False
 
 
 def refused(error: ValidationError) -> SettingsError:

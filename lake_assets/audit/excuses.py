@@ -21,7 +21,7 @@ def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> 
 
 def declared_outages(settings: LakeSettings, symbol: str) -> list[KnownHole]:
     """Holes that were declared in the ledger of the settings at any time; a lake is not created by looking at it."""
-    if not settings.ledger_file.is_file():
+    if not settings.may_have_ledger:
         return []
     store = store_of(settings)
     try:

@@ -36,7 +36,6 @@ from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_f
 from lake_assets.windows import expected_end, hours_between, runs_of
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import (
-    CommitOutcome,
     PartitionCandidate,
     Rejection,
     commit_partitions,
@@ -44,6 +43,7 @@ from lake_resources.storage.commit import (
     recover_unless_busy,
     restate_partitions,
 )
+from lake_resources.storage.decision import CommitOutcome
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json

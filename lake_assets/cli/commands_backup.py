@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from lake_assets.at_rest import open_at_rest
+from lake_assets.at_rest import local_ledger, open_at_rest
 from lake_assets.cli.options import AsJson
 from lake_assets.cli.printing import show_json, terminal
 from lake_assets.local_stack.places import dagster_home
@@ -52,6 +52,7 @@ def backup(
     Example: lake backup /backups/lake-2026-11-29
     """
     settings = LakeSettings()
+    ledger = local_ledger(settings)
     lake = open_at_rest(settings)
     lake.ledger.symbols()
     target = dest.resolve()
@@ -61,7 +62,7 @@ def backup(
     with _made_whole(target) as partial:
         stores = [lake.of(table).store for table in TABLES.values()]
         locks = [store.catalog.lock_path(symbol) for store in stores for symbol in store.ledger.symbols()]
-        copied = copy_lake(settings.lake_root, settings.ledger_file, partial, locks=locks, at=lake.clock())
+        copied = copy_lake(settings.lake_root, ledger, partial, locks=locks, at=lake.clock())
         feed = BarsTable(settings.resolved_feed_duckdb)
         (partial / _FEED).mkdir(exist_ok=True)
         with_feed = feed.path.exists() and feed.copy_to(partial / _FEED / feed.path.name)
@@ -91,6 +92,7 @@ def restore(
     Example: LAKE_ROOT=/data/lake lake restore /backups/lake-2026-11-29
     """
     settings = LakeSettings()
+    ledger = local_ledger(settings)
     origin = source.resolve()
     copied = description_of(origin)
     if copied.exchange != settings.exchange:
@@ -106,17 +108,17 @@ def restore(
             f"{wrong[0]} and {len(wrong) - 1} more files of {origin} are lost or damaged",
             remedy="Nothing was restored. Take another backup, or copy this one and run `lake rebuild-ledger` on it",
         )
-    if settings.ledger_file.exists():
-        raise SettingsError(f"{settings.ledger_file} is there already", remedy="Move it away first")
+    if ledger.exists():
+        raise SettingsError(f"{ledger} is there already", remedy="Move it away first")
     with disk_errors(f"restore to {root}"):
         if root.is_dir():
             root.rmdir()
     with _made_whole(root) as partial, disk_errors(f"restore to {root}"):
         shutil.copytree(origin, partial)
         (partial / "backup.json").rename(partial / "restored.json")
-        if settings.ledger_file != root / LEDGER:
-            settings.ledger_file.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(partial / LEDGER, settings.ledger_file)
+        if ledger != root / LEDGER:
+            ledger.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(partial / LEDGER, ledger)
     lake = open_at_rest(settings)
     marks = {symbol: lake.ledger.watermark(symbol) for symbol in lake.ledger.symbols()}
     if as_json:

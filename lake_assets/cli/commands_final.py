@@ -34,7 +34,7 @@ def validate_final(
     Example: lake validate-final --testing
     """
     settings = settings_for(testing=testing)
-    if settings.ledger_file.is_file():
+    if settings.may_have_ledger:
         at, stopped = last_words(settings)
         lake = open_at_rest(settings)
         found = judge_root(settings, lake, until=at if stopped and at is not None else lake.clock())

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lake_assets.at_rest import local_ledger
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson
 from lake_assets.cli.printing import messages, show_json, terminal
@@ -45,7 +46,7 @@ def rebuild_ledger(
     settings, log = LakeSettings(), messages()
     if not settings.lake_root.is_dir():
         raise SettingsError(f"there is no lake at {settings.lake_root}", remedy="Set LAKE_ROOT to the lake you mean")
-    path = settings.ledger_file
+    path = local_ledger(settings)
     claim_root(settings.lake_root, settings.exchange, path)
     with writer_lock(settings.lake_root / ".locks" / "rebuild-ledger.lock", timeout_s=0), ledger_beside(path) as new:
         lake = open_lake(settings.model_copy(update={"ledger_url": f"sqlite:///{new}"}))

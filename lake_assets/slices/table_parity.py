@@ -43,7 +43,7 @@ class Parity:
 def table_rows(settings: LakeSettings, symbol: str, interval: str) -> KlineRows | None:
     """The kline table of the lake as a source of rows to compare with; None where the lake has no such table."""
     table = SPOT_KLINES.get(interval)
-    if table is None or not settings.ledger_file.exists():
+    if table is None or not settings.may_have_ledger:
         return None
     return lambda start, end: _rows(store_of(settings, table), symbol, start, end)
 

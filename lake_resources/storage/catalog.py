@@ -148,6 +148,10 @@ class Catalog(LakePaths):
         """Hive path of a partition. Readers outside the lake depend on it: zero-padded parts."""
         return self.partitions_dir(symbol) / self.layout.hive(start) / "part.parquet"
 
+    def named_partition_path(self, symbol: str, start: datetime, content_hash: str) -> Path:
+        """A partition whose name holds its hash, beside those of other contents: the ledger says which one is read."""
+        return self.partition_path(symbol, start).with_name(f"part-{_part(content_hash)}.parquet")
+
     def partitions_dir(self, symbol: str) -> Path:
         """Directory of a symbol's partitions."""
         return self._market_dir / self.layout.directory / f"symbol={_part(symbol)}"

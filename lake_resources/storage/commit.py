@@ -6,6 +6,7 @@ partitions that broke the gate. Does not belong here: the gate itself, or what t
 A candidate never replaces better data by worse. What a crash leaves is an intent in the ledger: `recover` finishes it
 where the staged bytes are found, and forgets it otherwise. Readers see whole partitions in both cases: one is committed
 from the rename of its file on, and its intent stands in for its row until that is written (`ledger.published`).
+Over a ledger that several hosts share, partitions become visible by a transaction alone (`named_commit`).
 """
 
 from __future__ import annotations
@@ -16,27 +17,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
 from lake_resources.clock import Clock
 from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.layout import TableLayout
+from lake_resources.storage.decision import CommitOutcome, CommitStatus, decide
 from lake_resources.storage.disk import disk_errors, file_time, fsync_dirs, make_dirs
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Intent, Partition
 from lake_resources.storage.ledger.restored_rows import LOST
-from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
+from lake_resources.storage.named_commit import commit_named
 from lake_resources.storage.parquet import StagedFile, publish_all, stage, stage_all
-from lake_resources.storage.placement import is_intact, serving_path
-from lake_resources.storage.provenance import SourceRef, describe, lower_ranked, rank, sources_to_json
+from lake_resources.storage.placement import serving_path
+from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_partition
 from lake_resources.storage.store import Store
 
 STALE_TEMP = timedelta(hours=1)
-
-CommitStatus = Literal["committed", "unchanged", "kept_better"]
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,6 @@ class PartitionCandidate:
     checks: str = "[]"
     verdict: str | None = None
     verdict_detail: str | None = None
-
-
-@dataclass(frozen=True)
-class CommitOutcome:
-    """What became of a candidate; path, hash and rows are those of the partition as it is committed now.
-
-    Attributes:
-        status: `committed`, `unchanged` (the same bytes were there) or `kept_better` (better data was there).
-        path: absolute path of the file that the partition is read from.
-        reason: why the committed partition was kept, or what was odd; empty otherwise.
-    """
-
-    start: datetime
-    status: CommitStatus
-    path: Path
-    content_hash: str
-    row_count: int
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,20 +122,17 @@ def commit_partitions(
     )
     ours = {file.temp_path: file for file in staged}
     try:
-        with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+        with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
             _settle(store, symbol)
             at = clock()
-            held = {row.start: row for row in ledger.partitions(symbol, min(starts), max(starts) + layout.step)}
-            outcomes: list[CommitOutcome] = []
-            accepted: list[tuple[Partition, StagedFile]] = []
-            for candidate, file, span in zip(candidates, staged, spans, strict=True):
-                partition = _partition(store, symbol, candidate, file, span, at)
-                outcome, publish = _decide(store, held.get(candidate.start), partition)
-                outcomes.append(outcome)
-                if publish:
-                    accepted.append((partition, file))
-            if accepted:
-                _publish(store, symbol, accepted, ours)
+            made = [
+                (_partition(store, symbol, candidate, file, span, at), file)
+                for candidate, file, span in zip(candidates, staged, spans, strict=True)
+            ]
+            if store.engine.is_shared:
+                outcomes = commit_named(store, symbol, made)
+            else:
+                outcomes = _commit_by_rename(store, symbol, made, ours)
             same = [outcome.start for outcome in outcomes if outcome.status == "unchanged"]
             ledger.resolve_quarantine(symbol, same, at=at)
             return outcomes
@@ -183,7 +162,7 @@ def restate_partitions(
         form=store.layout.form,
     )
     try:
-        with writer_lock(store.catalog.lock_path(symbol), timeout_s=timeout_s):
+        with store.engine.locked(store.catalog.lock_path(symbol), timeout_s=timeout_s):
             for one, file in zip(candidates, staged, strict=True):
                 held = store.ledger.partition(symbol, one.start)
                 if held is None:
@@ -215,7 +194,7 @@ def recover(store: Store, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:
     finished: list[tuple[str, datetime]] = []
     rolled_back: list[tuple[str, datetime]] = []
     for symbol in sorted({intent.partition.symbol for intent in store.ledger.intents()}):
-        with writer_lock(store.catalog.lock_path(symbol), timeout_s=timeout_s):
+        with store.engine.locked(store.catalog.lock_path(symbol), timeout_s=timeout_s):
             done, forgotten = _settle(store, symbol)
         finished += [(symbol, start) for start in done]
         rolled_back += [(symbol, start) for start in forgotten]
@@ -276,7 +255,7 @@ def quarantine_partition(
     catalog, ledger, codes = store.catalog, store.ledger, rejection.codes
     start = store.layout.whole(rejection.start)
     path: Path | None = None
-    with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+    with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
         _settle(store, symbol)
         if rejection.frame is not None:
             metadata = {"lake.symbol": symbol, _key(store.layout): start.isoformat(), "lake.codes": ",".join(codes)}
@@ -327,6 +306,13 @@ def _metadata(layout: TableLayout, symbol: str, candidate: PartitionCandidate) -
     }
 
 
+def _path(store: Store, symbol: str, start: datetime, content_hash: str) -> Path:
+    """Where a partition's file lies: over a shared ledger each content has a file of its own."""
+    if store.engine.is_shared:
+        return store.catalog.named_partition_path(symbol, start, content_hash)
+    return store.catalog.partition_path(symbol, start)
+
+
 def _partition(
     store: Store,
     symbol: str,
@@ -338,7 +324,7 @@ def _partition(
     return Partition(
         symbol=symbol,
         start=candidate.start,
-        path=store.catalog.relative(store.catalog.partition_path(symbol, candidate.start)),
+        path=store.catalog.relative(_path(store, symbol, candidate.start, file.content_hash)),
         row_count=file.row_count,
         expected_rows=candidate.expected_rows,
         min_ts=span[0],
@@ -357,61 +343,17 @@ def _partition(
     )
 
 
-def _decide(store: Store, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
-    """What becomes of a candidate, and whether it is published (or only its ledger row is refreshed by that)."""
-
-    def outcome(status: CommitStatus, row: Partition, reason: str = "") -> CommitOutcome:
-        path = store.catalog.absolute(row.path) if row is new else serving_path(store, row)
-        return CommitOutcome(row.start, status, path, row.content_hash, row.row_count, reason)
-
-    if held is None:
-        return outcome("committed", new), True
-    if not is_intact(store, held):
-        return outcome("committed", new, "the committed file was lost or damaged on the disk"), True
-    if held.content_hash == new.content_hash:
-        # The bytes say nothing about whether they are all, or what the checks said: both may change under them.
-        changed = _said_of(new) != _said_of(held)
-        refresh = (changed and new.complete >= held.complete) or _of_bytes(new) != _of_bytes(held)
-        return outcome("unchanged", new if refresh else held), refresh
-    worse = _worse(store.layout, held, new)
-    if worse:
-        return outcome("kept_better", held, worse), False
-    return outcome("committed", new), True
-
-
-def _said_of(partition: Partition) -> tuple[object, ...]:
-    """What a build says of the bytes, beyond what they say themselves."""
-    return partition.complete, partition.expected_rows, partition.checks, partition.verdict, partition.verdict_detail
-
-
-def _of_bytes(partition: Partition) -> tuple[object, ...]:
-    """What the same bytes have in common; a ledger row that says anything else was changed by somebody."""
-    return partition.row_count, partition.min_ts, partition.max_ts, partition.schema_hash, partition.size_bytes
-
-
-def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
-    """Why a candidate would lose something that is committed; empty when it would not.
-
-    The whole partition replaces a part of it even where a stream fell away meanwhile: columns that are NULL now say so,
-    and what REST gave of them is kept as captures, while a partition that never ends would stop the watermark.
-    """
-    ranks = _row_rank(layout, held), _row_rank(layout, new)
-    if new.complete and not held.complete and new.row_count >= held.row_count and ranks[1] >= ranks[0]:
-        return ""
-    lower = lower_ranked(held.sources, new.sources, judged=held.verdict is not None)
-    if lower:
-        return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
-    if held.complete and not new.complete:
-        return f"the committed {layout.span} is complete ({held.row_count} rows), this one is not ({new.row_count})"
-    if new.row_count < held.row_count and ranks[1] <= ranks[0]:
-        return f"the committed {layout.span} has {held.row_count} rows, this one {new.row_count} from no better source"
-    return ""
-
-
-def _row_rank(layout: TableLayout, partition: Partition) -> int:
-    """Rank of the stream whose rows are the rows of the table: a better source of it may rightly have fewer."""
-    source = partition.sources.get(layout.row_stream)
-    return 0 if source is None else rank(source.kind)
+def _commit_by_rename(
+    store: Store, symbol: str, made: Sequence[tuple[Partition, StagedFile]], ours: dict[Path, StagedFile]
+) -> list[CommitOutcome]:
+    """Decide on candidates and publish those that are accepted, under the symbol's lock file."""
+    starts = [partition.start for partition, _ in made]
+    held = {row.start: row for row in store.ledger.partitions(symbol, min(starts), max(starts) + store.layout.step)}
+    decided = [(decide(store, held.get(partition.start), partition), partition, file) for partition, file in made]
+    accepted = [(partition, file) for (_, publish), partition, file in decided if publish]
+    if accepted:
+        _publish(store, symbol, accepted, ours)
+    return [outcome for (outcome, _), _, _ in decided]
 
 
 def _publish(

@@ -30,7 +30,7 @@ from lake_resources.storage.disk import disk_errors, file_time
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
 from lake_resources.storage.ledger.ledger import CompactedFile, PartitionFile
-from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
 from lake_resources.storage.parquet import stage
 from lake_resources.storage.placement import Stretch, stretches
 from lake_resources.storage.store import Store
@@ -119,7 +119,7 @@ def compact(
         rows, input_bytes = _read(store, period, files, placed)
     except LedgerError:
         # A writer renames its file before the ledger has the row; under its lock both are as it leaves them.
-        with writer_lock(catalog.lock_path(period.symbol), timeout_s=timeout_s):
+        with store.engine.locked(catalog.lock_path(period.symbol), timeout_s=timeout_s):
             if not _moved(store, period, files, placed):
                 raise
         return Compacted(period, "changed_meanwhile", len(files), 0, 0, 0, None)
@@ -157,7 +157,7 @@ def compact(
             schema_hash=files[0].schema_hash,
             compacted_at=clock(),
         )
-        with writer_lock(catalog.lock_path(period.symbol), timeout_s=timeout_s):
+        with store.engine.locked(catalog.lock_path(period.symbol), timeout_s=timeout_s):
             held = {found.path: found for found in ledger.compacted_files(period.symbol, period.start, period.end)}
             known = held.get(compacted.path)
             if known is not None and known.serves == holds:
@@ -236,7 +236,7 @@ def clear(
         if done or clock() - since < grace:
             continue
         # The lock is taken per file, so that the writer of the open partition never waits for years of removals.
-        with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+        with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
             if next(iter(_same(store, compacted)), None) != compacted:  # a commit or another compaction was faster
                 continue
             gone = [catalog.absolute(compacted.path)] if compacted.superseded_at else _replaced(store, compacted)
@@ -250,7 +250,7 @@ def clear(
             else:
                 _unlink(store.root, gone)
                 ledger.mark_cleared(compacted, at=clock())
-    with writer_lock(catalog.lock_path(symbol), timeout_s=timeout_s):
+    with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
         unused = _unused(store, symbol, grace)
         if not dry_run:
             for path in unused:

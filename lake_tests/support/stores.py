@@ -6,7 +6,12 @@ from lake_assets.at_rest import TableStore, table_store
 from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
 
+ELSEWHERE = "ledger_url"
+"""File in the root of a lake whose ledger is not beside its files; it holds the URL."""
+
 
 def store_at(root: Path, table: Table = UM_MINUTE) -> TableStore:
-    """The table of the lake at `root`, its ledger beside its files as the settings have it."""
-    return table_store(root, f"sqlite:///{root / 'ledger.sqlite'}", table)
+    """The table of the lake at `root`, its ledger beside its files as the settings have it, or where a file says."""
+    elsewhere = root / ELSEWHERE
+    url = elsewhere.read_text() if elsewhere.exists() else f"sqlite:///{root / 'ledger.sqlite'}"
+    return table_store(root, url, table)

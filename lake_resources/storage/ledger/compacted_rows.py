@@ -181,17 +181,13 @@ class CompactedRows(TableRows):
         """
         c = PARTITIONS.c
         now = self.within(sa.select(c.start_utc, c.content_hash), file.symbol, file.start, file.end)
-        with self.engine.writing() as connection:
+        with self.engine.writing(self.rows_of(file.symbol)) as connection:
             if {row.start_utc: row.content_hash for row in connection.execute(now)} != dict(partitions):
                 return False
             for other in self._overlapping(connection, file.symbol, file.start, file.end):
                 if other.path != file.path:
                     self._take_back(connection, other, _moved(file, other), file.compacted_at)
-            row = self._row(file)
-            insert = self.engine.insert(COMPACTED_FILES).values(**row)
-            key = [column.name for column in COMPACTED_FILES.primary_key]
-            changed: dict[str, Any] = {name: insert.excluded[name] for name in row if name not in key}
-            connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed))
+            self.engine.upsert(connection, COMPACTED_FILES, [self._row(file)])
         return True
 
     def mark_cleared(self, file: CompactedFile, *, at: datetime) -> None:

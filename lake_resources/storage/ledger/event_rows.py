@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -173,7 +172,7 @@ class EventRows(WatermarkRows):
             *(QUARANTINE.c[name].is_not_distinct_from(value) for name, value in row.items()),
             QUARANTINE.c.resolved_at_utc.is_(None),
         ]
-        with self.engine.writing() as connection:
+        with self.engine.writing(self.rows_of(symbol)) as connection:
             known = connection.execute(sa.update(QUARANTINE).where(*same).values(accounted_until_utc=until)).rowcount
             if not known:
                 connection.execute(
@@ -252,12 +251,8 @@ class EventRows(WatermarkRows):
             "cause": hole.cause,
             "reference": hole.reference,
         }
-        insert = self.engine.insert(KNOWN_HOLES).values(**row)
-        changed: dict[str, Any] = {name: insert.excluded[name] for name in ("end_utc", "cause", "reference")}
         with self.engine.writing() as connection:
-            connection.execute(
-                insert.on_conflict_do_update(index_elements=["market", "stream", "symbol", "start_utc"], set_=changed)
-            )
+            self.engine.upsert(connection, KNOWN_HOLES, [row])
 
     def known_holes(self, symbol: str, start: datetime, end: datetime, stream: str | None = None) -> list[KnownHole]:
         """Known holes of the symbol (and of all symbols) that overlap `[start, end)`."""

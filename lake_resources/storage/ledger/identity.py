@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 
-from lake_resources.errors import LedgerError
+from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import versions
 from lake_resources.storage.ledger.tables import IDENTITY
@@ -23,6 +25,11 @@ EXCHANGE_FILE = "EXCHANGE"
 """In the root of a lake: the exchange whose data it holds."""
 REBUILD = "`lake rebuild-ledger` makes it anew from the files; see the runbook, section 'The ledger is damaged'"
 _EXCHANGE = "exchange"
+MARK_FILE = "LEDGER"
+"""In the root of a lake whose ledger is on a server: the mark by which both know each other."""
+_ROOT = "root"
+Insert = Callable[[sa.Table], Any]
+"""Makes an INSERT with ON CONFLICT for a table."""
 _WITHOUT_ROWS = {"dagster_home", "feed", "live", "live_records", "logs", "reports", "slices"}
 """Directories of a root whose files the ledger does not know one by one, some of them with very many."""
 
@@ -49,6 +56,25 @@ def refuse_lost(path: Path, root: Path) -> None:
         )
 
 
+def refuse_begun(where: str, root: Path) -> None:
+    """Refuse to begin a ledger in an empty database where hours of an older one lie.
+
+    Args:
+        where: the ledger, for people.
+        root: directory of the lake.
+
+    Raises:
+        LedgerError: the lake has files that a ledger knew.
+    """
+    found = next(_known_files(root), None)
+    if found is not None:
+        raise LedgerError(
+            f"{where} is empty, but the lake holds data ({found.relative_to(root)}); no empty one is begun",
+            remedy="Name the ledger that this lake had, or another LAKE_ROOT: files of a ledger in a file are not "
+            "taken over by a server",
+        )
+
+
 def _known_files(root: Path) -> Iterator[Path]:
     """Files of which a ledger has a row: partitions, archives, answers of REST. All lie below a symbol's directory."""
     if not root.is_dir():
@@ -63,18 +89,74 @@ def _known_files(root: Path) -> Iterator[Path]:
                     yield from (Path(folder, name) for name in names if name.endswith(".parquet"))
 
 
-def note_exchange(engine: sa.Engine, root: Path) -> None:
+def require_same_root(engine: sa.Engine, insert: Insert, root: Path) -> None:
+    """Let a shared ledger and a lake's directory know each other, and refuse any other pair.
+
+    Two hosts with a directory each, over one ledger, would take each other's rows for lost files. The first writer
+    marks both; who comes without the mark, or with another one, sees other files.
+
+    Args:
+        engine: connections to the ledger.
+        insert: makes an INSERT with ON CONFLICT.
+        root: directory of the lake.
+
+    Raises:
+        SettingsError: the ledger is that of another directory, or of another exchange's data.
+    """
+    with engine.connect() as connection:
+        known = {row.name: row.value for row in connection.execute(sa.select(IDENTITY))}
+    mark = _mark_of(root, make=_ROOT not in known)
+    if mark is not None and known.get(_ROOT) is None:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(insert(IDENTITY).values(name=_ROOT, value=mark).on_conflict_do_nothing())
+            known[_ROOT] = connection.scalar(sa.select(IDENTITY.c.value).where(IDENTITY.c.name == _ROOT)) or ""
+    if known.get(_ROOT) != mark:
+        raise SettingsError(
+            f"the ledger is that of other files than those in {root}",
+            remedy="All hosts of one ledger need one LAKE_ROOT that they share (a network file system): check what is "
+            "mounted there",
+        )
+    note_exchange(engine, insert, root)
+    marker = root / EXCHANGE_FILE
+    if _EXCHANGE in known and marker.is_file() and _text(marker) != known[_EXCHANGE]:
+        raise SettingsError(
+            f"the ledger is that of the exchange {known[_EXCHANGE]!r}, {root} holds data of {_text(marker)!r}",
+            remedy="Give each exchange a ledger of its own: another database, or another schema of it",
+        )
+
+
+def _mark_of(root: Path, *, make: bool) -> str | None:
+    """What a lake's directory is known by; None where it has no mark and none is made."""
+    path = root / MARK_FILE
+    with disk_errors(f"mark {root}"):
+        if not path.is_file():
+            if not make:
+                return None
+            root.mkdir(parents=True, exist_ok=True)
+            whole = root / f".{MARK_FILE}-{uuid4().hex}"
+            try:
+                whole.write_text(uuid4().hex + "\n", encoding="utf-8")
+                with suppress(FileExistsError):  # two first users at once: both read what stands there
+                    os.link(whole, path)
+            finally:
+                whole.unlink(missing_ok=True)
+        return _text(path)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip()
+
+
+def note_exchange(engine: sa.Engine, insert: Insert, root: Path) -> None:
     """Let the ledger know whose data its lake holds, from the file that says so, unless it knows."""
     with engine.connect() as connection:
         known = connection.scalar(sa.select(IDENTITY.c.value).where(IDENTITY.c.name == _EXCHANGE))
     marker = root / EXCHANGE_FILE
     if known is not None or not marker.is_file():
         return
-    exchange = marker.read_text(encoding="utf-8", errors="replace").strip()
     with engine.connect() as connection, connection.begin():
-        row = sa.insert(IDENTITY).prefix_with("OR IGNORE").values(name=_EXCHANGE, value=exchange)
-        connection.execute(row)
-        connection.commit()
+        row = insert(IDENTITY).values(name=_EXCHANGE, value=_text(marker))
+        connection.execute(row.on_conflict_do_nothing())
 
 
 def exchange_of(path: Path) -> str | None:

@@ -62,18 +62,15 @@ class ListingRows(TableRows):
         """Keep what the exchange says now; writes only what is new."""
         if self.listing(listing.symbol) == listing:
             return
-        market = self.layout.market
         row = {
-            "market": market,
+            "market": self.layout.market,
             "symbol": listing.symbol,
             "first_utc": listing.first,
             "end_utc": listing.end,
             "said_at_utc": at,
         }
-        insert = self.engine.insert(LISTINGS).values(**row)
-        changed = {name: insert.excluded[name] for name in row if name not in ("market", "symbol")}
         with self.engine.writing() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=["market", "symbol"], set_=changed))
+            self.engine.upsert(connection, LISTINGS, [row])
 
     def listing(self, symbol: str) -> Listing | None:
         """What the exchange said last, or None where it never did."""

@@ -81,11 +81,8 @@ class ParityRows(TableRows):
             }
             for each in found
         ]
-        insert = self.engine.insert(API_PARITY)
-        keys = ["table_name", "symbol", "start_utc"]
-        changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
         with self.engine.writing() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+            self.engine.upsert(connection, API_PARITY, rows)
             self._set_verdicts(connection, found[0].symbol, verdicts)
 
     def set_verdicts(self, symbol: str, verdicts: Sequence[NewVerdict]) -> None:

@@ -153,7 +153,7 @@ class PartitionRows(CompactedRows, WatermarkRows):
         names = [column.name for column in PARTITIONS.columns]
         values = [sa.literal("COMMITTED") if name == "status" else INTENTS.c[name] for name in names]
         keys = sa.select(INTENTS.c.start_utc).where(*mine)
-        with self.engine.writing() as connection:
+        with self.engine.writing(self.rows_of(symbol)) as connection:
             found = connection.execute(sa.select(INTENTS.c.start_utc, INTENTS.c.committed_at_utc).where(*mine)).all()
             if not found:
                 return
@@ -161,17 +161,48 @@ class PartitionRows(CompactedRows, WatermarkRows):
                 sa.delete(PARTITIONS).where(*self.of_symbol(PARTITIONS, symbol), PARTITIONS.c.start_utc.in_(keys))
             )
             connection.execute(sa.insert(PARTITIONS).from_select(names, sa.select(*values).where(*mine)))
-            # What is committed anew has not been compared with the exchange.
-            connection.execute(
-                sa.delete(API_PARITY).where(*self.of_symbol(API_PARITY, symbol), API_PARITY.c.start_utc.in_(keys))
-            )
             connection.execute(sa.delete(INTENTS).where(*mine))
             starts, at = [start for start, _ in found], max(committed_at for _, committed_at in found)
-            self.resolve(connection, symbol, starts, at)
-            self.take_back(connection, symbol, starts, at)
-            self.advance_watermark(connection, symbol, at)
+            self._told(connection, symbol, starts, at)
             if publish is not None:
                 publish()
+
+    def commit_decided(
+        self,
+        symbol: str,
+        span: tuple[datetime, datetime],
+        decide: Callable[[dict[datetime, Partition]], Sequence[Partition]],
+    ) -> None:
+        """In one transaction: read what is committed, decide on it, and put partitions in its place.
+
+        Their quarantine is resolved, compacted files that served them serve only their others, the watermark moves.
+
+        Args:
+            symbol: whose partitions.
+            span: `[start, end)` that is read for the decision, UTC.
+            decide: takes what is committed by start, and returns what is committed in its place; the files of that
+                are durable under their final names.
+        """
+        query = self.within(sa.select(PARTITIONS), symbol, *span)
+        with self.engine.writing(self.rows_of(symbol)) as connection:
+            found = [self._partition(row) for row in connection.execute(query).mappings()]
+            accepted = decide({row.start: row for row in found})
+            if not accepted:
+                return
+            rows = [self._partition_row(partition) | {"status": "COMMITTED"} for partition in accepted]
+            self.engine.upsert(connection, PARTITIONS, rows)
+            starts = [self.layout.whole(partition.start) for partition in accepted]
+            self._told(connection, symbol, starts, max(partition.committed_at for partition in accepted))
+
+    def _told(self, connection: sa.Connection, symbol: str, starts: Sequence[datetime], at: datetime) -> None:
+        """Within a transaction: what follows from partitions that are committed anew."""
+        for index in range(0, len(starts), 500):
+            # What is committed anew has not been compared with the exchange.
+            some = API_PARITY.c.start_utc.in_(starts[index : index + 500])
+            connection.execute(sa.delete(API_PARITY).where(*self.of_symbol(API_PARITY, symbol), some))
+        self.resolve(connection, symbol, starts, at)
+        self.take_back(connection, symbol, starts, at)
+        self.advance_watermark(connection, symbol, at)
 
     def _partition_row(self, partition: Partition) -> dict[str, Any]:
         return {

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import sqlalchemy as sa
-
 from lake_resources.storage.ledger.compacted_rows import CompactedFile
 from lake_resources.storage.ledger.partition_rows import Partition, PartitionRows
 from lake_resources.storage.ledger.tables import COMPACTED_FILES, PARTITIONS
@@ -27,14 +25,14 @@ class RestoredRows(PartitionRows):
         rows = [self._partition_row(partition) | {"status": "COMMITTED"} for partition in partitions]
         if rows:
             with self.engine.writing() as connection:
-                connection.execute(sa.insert(PARTITIONS).prefix_with("OR REPLACE"), rows)
+                self.engine.upsert(connection, PARTITIONS, rows)
 
     def restore_compacted(self, files: Sequence[CompactedFile]) -> None:
         """Add or replace rows of day and month files."""
         rows = [self._row(file) for file in files]
         if rows:
             with self.engine.writing() as connection:
-                connection.execute(sa.insert(COMPACTED_FILES).prefix_with("OR REPLACE"), rows)
+                self.engine.upsert(connection, COMPACTED_FILES, rows)
 
     def restore_watermark(self, symbol: str, at: datetime) -> None:
         """Move the watermark over all that is committed or in quarantine since the symbol's first partition."""

@@ -85,10 +85,10 @@ class SourceRows(TableRows):
 
     def record_archive(self, archive: Archive) -> None:
         """Add a vintage and make it the current one; recording the same zip again updates its row."""
-        with self.engine.writing() as connection:
+        with self.engine.writing(f"{self.layout.market}/{archive.symbol}") as connection:
             key = self._key(symbol=archive.symbol, stream=archive.stream, period=archive.period)
             _supersede(connection, ARCHIVES, key)
-            self._upsert(connection, ARCHIVES, _archive_row(archive) | key | {"is_current": True})
+            self.engine.upsert(connection, ARCHIVES, [_archive_row(archive) | key | {"is_current": True}])
 
     def archive(self, symbol: str, stream: str, period: str) -> Archive | None:
         """The current vintage, or None."""
@@ -129,7 +129,10 @@ class SourceRows(TableRows):
 
     def record_captures(self, captures: Iterable[Capture]) -> None:
         """`record_capture` for several, in one transaction."""
-        with self.engine.writing() as connection:
+        captures = list(captures)
+        symbols = {capture.symbol for capture in captures}
+        key = f"{self.layout.market}/{symbols.pop()}" if len(symbols) == 1 else None
+        with self.engine.writing(key) as connection:
             for capture in captures:
                 self._record_capture(connection, capture)
 
@@ -141,7 +144,7 @@ class SourceRows(TableRows):
         better = held is None or capture.complete or not held.complete or held.content_hash == capture.content_hash
         if better:
             _supersede(connection, CAPTURES, key)
-        self._upsert(connection, CAPTURES, _capture_row(capture) | key | {"is_current": better})
+        self.engine.upsert(connection, CAPTURES, [_capture_row(capture) | key | {"is_current": better}])
 
     def capture(self, symbol: str, stream: str, hour: datetime) -> Capture | None:
         """The current vintage of one hour, or None."""
@@ -227,12 +230,6 @@ class SourceRows(TableRows):
     def _key(self, **key: Any) -> dict[str, Any]:
         """The columns that identify a row of the market's streams, with their values."""
         return {"market": self.layout.market, **key}
-
-    def _upsert(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
-        key = [column.name for column in table.primary_key]
-        insert = self.engine.insert(table).values(**row)
-        changed = {name: insert.excluded[name] for name in row if name not in key}
-        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed))
 
 
 def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

@@ -37,6 +37,10 @@ class TableRows:
         with self.engine.reading() as connection:
             yield connection
 
+    def rows_of(self, symbol: str) -> str:
+        """What a transaction writes that is about one symbol's rows of the table alone."""
+        return f"{self.layout.name}/{symbol}"
+
     def of_symbol(self, table: sa.Table, symbol: str) -> list[sa.ColumnElement[bool]]:
         """That rows of a table of the ledger are about this table of the lake, and a symbol."""
         return [table.c.table_name == self.layout.name, table.c.symbol == symbol]

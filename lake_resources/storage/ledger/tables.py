@@ -173,6 +173,13 @@ API_PARITY = sa.Table(
     sa.Column("compared_at_utc", UtcText, nullable=False),
 )
 
+
+def _only_one_current(name: str, *key: str) -> sa.Index:
+    """What makes a second current vintage of a raw input impossible, whoever writes."""
+    current = sa.text("is_current")
+    return sa.Index(name, *key, unique=True, sqlite_where=current, postgresql_where=current)
+
+
 ARCHIVES = sa.Table(
     "archives",
     METADATA,
@@ -191,6 +198,7 @@ ARCHIVES = sa.Table(
     sa.Column("checksum_verdict", sa.String, nullable=False),
     sa.Column("fetched_at_utc", UtcText, nullable=False),
     sa.Column("is_current", sa.Boolean, nullable=False),
+    _only_one_current("archives_one_current", "market", "symbol", "stream", "period"),
 )
 
 CAPTURES = sa.Table(
@@ -210,6 +218,7 @@ CAPTURES = sa.Table(
     sa.Column("captured_at_utc", UtcText, nullable=False),
     sa.Column("is_current", sa.Boolean, nullable=False),
     sa.Index("captures_captured_at", "market", "captured_at_utc"),
+    _only_one_current("captures_one_current", "market", "symbol", "stream", "hour"),
 )
 
 MISSING_SOURCES = sa.Table(

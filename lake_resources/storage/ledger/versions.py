@@ -98,7 +98,7 @@ def refuse_newer(path: Path, wait_s: float = LOOK_WAIT_S) -> None:
         _refuse_newer(path, version_of(path, wait_s))
 
 
-def _refuse_newer(path: Path, found: int | None) -> None:
+def _refuse_newer(path: Path | str, found: int | None) -> None:
     if found is not None and found > LEDGER_VERSION:
         raise LedgerVersion(
             f"ledger {path} has version {found}, this code knows versions up to {LEDGER_VERSION}",
@@ -128,10 +128,14 @@ def require_current(path: Path) -> None:
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """Whether all tables of today are there, with today's version."""
-    present = set(sa.inspect(engine).get_table_names())
-    if not present.issuperset(METADATA.tables):
+    """Whether all tables of today are there, with today's version, and what makes a second current row impossible."""
+    found = sa.inspect(engine)
+    if not set(found.get_table_names()).issuperset(METADATA.tables):
         return False
+    for table in METADATA.tables.values():
+        wanted = {index.name for index in table.indexes if index.unique}
+        if wanted and not wanted <= {index["name"] for index in found.get_indexes(table.name)}:
+            return False
     with engine.connect() as connection:
         return bool(connection.scalar(sa.select(sa.func.max(VERSION.c.version))) == LEDGER_VERSION)
 
@@ -149,8 +153,33 @@ def bring_up_to_date(connection: sa.Connection, path: Path) -> None:
     if held == 1:
         _back_up(path, held)
         _migrate_from_1(connection, present)
-    else:
-        METADATA.create_all(connection)
+        held = 0
+    _complete(connection, METADATA, held)
+
+
+def make_current(connection: sa.Connection, tables: sa.MetaData, where: str) -> None:
+    """Create what is absent in a database that has no versions of before. In a transaction that holds the write lock.
+
+    Args:
+        connection: to that database.
+        tables: those of today, as this database has them.
+        where: the ledger, for people.
+
+    Raises:
+        LedgerVersion: newer code made it.
+    """
+    is_there = sa.inspect(connection).has_table(VERSION.name)
+    held = connection.scalar(sa.select(sa.func.max(VERSION.c.version))) if is_there else None
+    _refuse_newer(where, held)
+    _complete(connection, tables, held)
+
+
+def _complete(connection: sa.Connection, tables: sa.MetaData, held: int | None) -> None:
+    """Tables and indexes that are absent, and the version of today."""
+    tables.create_all(connection)
+    for table in tables.tables.values():
+        for index in table.indexes:  # of a table that was there already, none was created above
+            index.create(connection, checkfirst=True)
     if held != LEDGER_VERSION:
         connection.execute(sa.delete(VERSION))
         connection.execute(sa.insert(VERSION).values(version=LEDGER_VERSION))
