@@ -26,16 +26,18 @@ from lake_resources.clock import system_clock
 from lake_resources.input_limits import InputLimits
 from lake_resources.rest_access import RestAccess
 from lake_resources.settings import LakeSettings
+from lake_resources.settings_values import GovernorPlace
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.root import claim_root
 
 
 class BinanceRestResource(dg.ConfigurableResource[Any]):
-    """Binance REST of one market, behind the weight governor that all processes of the host share."""
+    """Binance REST of one market, behind the weight governor that all of one address share."""
 
     market: str
     base_url: str
     governor_path: str
+    egress_id: str
     weight_share: float
     timeout_s: float
     attempts: int
@@ -45,7 +47,7 @@ class BinanceRestResource(dg.ConfigurableResource[Any]):
         """Open the client."""
         return RestAccess(
             self.base_url,
-            Path(self.governor_path),
+            GovernorPlace(Path(self.governor_path), ledger_url_of("") if self.egress_id else "", self.egress_id),
             self.weight_share,
             self.timeout_s,
             self.attempts,
@@ -199,6 +201,7 @@ def _rest(settings: LakeSettings, market: Market) -> BinanceRestResource:
         market=market.name,
         base_url=settings.rest_url_of(market),
         governor_path=str(settings.resolved_governor_path),
+        egress_id=settings.egress_id,
         weight_share=settings.weight_share,
         timeout_s=settings.rest_timeout_s,
         attempts=settings.rest_attempts,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from lake_resources.binance.market import UM, Market
 from lake_resources.binance.rest.rest_client import BinanceRest, Patience
@@ -16,6 +15,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.input_limits import InputLimits
 from lake_resources.settings import LakeSettings
+from lake_resources.settings_values import GovernorPlace
 from lake_resources.storage.disk import disk_errors
 
 
@@ -25,7 +25,7 @@ class RestAccess:
 
     Attributes:
         base_url: e.g. `https://fapi.binance.com`.
-        governor_path: SQLite file of the weight governor, which all processes of the host share.
+        governor: where the weight governor counts, for all that reach the exchange by this address.
         weight_share: part of each limit that may be used, in (0, 1].
         timeout_s: seconds for a connection and for each wait on the socket.
         attempts: calls at most, for failures that a retry can help.
@@ -34,7 +34,7 @@ class RestAccess:
     """
 
     base_url: str
-    governor_path: Path
+    governor: GovernorPlace
     weight_share: float
     timeout_s: float
     attempts: int
@@ -51,11 +51,11 @@ class RestAccess:
         Raises:
             StorageError: the directory of the governor's file cannot be made.
         """
-        with disk_errors(f"create {self.governor_path.parent}"):
-            self.governor_path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(f"create {self.governor.path.parent}"):
+            self.governor.path.parent.mkdir(parents=True, exist_ok=True)
         return BinanceRest(
             self.base_url,
-            governor=WeightGovernor(self.governor_path, clock=clock, share=self.weight_share, sleep=sleep),
+            governor=WeightGovernor(self.governor, clock=clock, share=self.weight_share, sleep=sleep),
             market=self.market,
             clock=clock,
             sleep=sleep,
@@ -67,7 +67,7 @@ def rest_access(settings: LakeSettings, market: Market = UM) -> RestAccess:
     """How the settings say that a market's REST is reached."""
     return RestAccess(
         settings.rest_url_of(market),
-        settings.resolved_governor_path,
+        settings.governor_place,
         settings.weight_share,
         settings.rest_timeout_s,
         settings.rest_attempts,

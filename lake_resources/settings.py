@@ -26,7 +26,7 @@ from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
-from lake_resources.settings_values import POSTGRES, ledger_address, named, refused, with_scheme
+from lake_resources.settings_values import POSTGRES, GovernorPlace, ledger_address, named, refused, with_scheme
 from lake_resources.symbols import parse_symbol
 from lake_resources.testing_mode import CompressedTimes
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
@@ -116,6 +116,12 @@ class LakeSettings(BaseSettings):
         None,
         description="SQLite file of the weight governor. The exchange counts by IP, so all lakes of a host share "
         "`~/.cache/minute-lake/governor.sqlite`; a simulator's is `{root}/governor.sqlite`.",
+    )
+    egress_id: str = Field(
+        "",
+        pattern="^[A-Za-z0-9._-]{0,64}$",
+        description="Name of the address by which hosts reach the exchange: those of one name share one weight "
+        "governor, in the Postgres of the ledger. Empty means a governor of this host alone.",
     )
     rest_timeout_s: float = Field(20.0, gt=0, description="Time-out of one REST call, seconds.")
     rest_attempts: int = Field(5, ge=1, description="Attempts of one REST call, retryable failures only.")
@@ -333,6 +339,20 @@ class LakeSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_server(self) -> Self:
+        """Hosts that share an address share a server.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if self.egress_id and self.ledger_file is not None:
+            raise SettingsError(
+                "LAKE_EGRESS_ID is set, but the ledger is a file of this host",
+                remedy="Set LAKE_LEDGER_URL to the Postgres that the hosts share, or leave LAKE_EGRESS_ID empty",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _plain_places(self) -> Self:
         """No place is read as a pattern or an address by those who are given its name.
 
@@ -442,6 +462,12 @@ class LakeSettings(BaseSettings):
         if self.exchange == "simulator":
             return self.lake_root / "governor.sqlite"
         return Path.home() / ".cache" / "minute-lake" / "governor.sqlite"
+
+    @property
+    def governor_place(self) -> GovernorPlace:
+        """Where the weight governor counts."""
+        url = self.resolved_ledger_url if self.egress_id else ""
+        return GovernorPlace(self.resolved_governor_path, url, self.egress_id)
 
     @property
     def resolved_feed_duckdb(self) -> Path:

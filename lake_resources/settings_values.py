@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -48,6 +48,20 @@ def with_scheme(url: str, schemes: tuple[str, ...]) -> str:
     if url and not sound:
         raise ValueError(f"give an address such as {schemes[-1]}://host")
     return url
+
+
+class GovernorPlace(NamedTuple):
+    """Where the weight governor counts.
+
+    Attributes:
+        path: SQLite file of this host.
+        url: SQLAlchemy URL of the Postgres that hosts of one address share; empty where the file counts.
+        egress_id: name of that address.
+    """
+
+    path: Path
+    url: str = ""
+    egress_id: str = ""
 
 
 def ledger_address(url: str) -> str:

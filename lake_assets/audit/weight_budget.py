@@ -1,6 +1,6 @@
 """The share of the exchange's request weight that comparing stored hours may take.
 
-Belongs here: that share, held over all processes of the host. Does not belong here: the weight of the lake as a whole
+Belongs here: that share, held over all that share the governor. Does not belong here: the weight of the lake as a whole
 (`lake_resources.governor` counts it all the same), what is compared.
 """
 
@@ -46,4 +46,4 @@ def parity_budget(
 ) -> WeightBudget:
     """The budget of comparisons, as the settings bound it."""
     share = settings.weight_share * settings.parity_weight_share
-    return WeightBudget(WeightGovernor(settings.resolved_governor_path, clock=clock, share=share, sleep=sleep), share)
+    return WeightBudget(WeightGovernor(settings.governor_place, clock=clock, share=share, sleep=sleep), share)
