@@ -102,6 +102,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
         ),
         ("doctor", "commands_doctor", "Look at versions, disk, schemas, exchange, Dagster and collector."),
         ("compact", "commands_compact", "Make one file of each closed day and month; readers do not notice."),
+        (
+            "collect-garbage",
+            "commands_garbage",
+            "List files that no row of the ledger names, of all tables; --remove takes them away after the grace.",
+        ),
         ("inspect-metrics-columns", "commands_metrics", "Compare the columns of a metrics archive with those read."),
     ),
 }

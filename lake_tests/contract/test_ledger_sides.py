@@ -8,6 +8,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -18,6 +19,7 @@ from lake_resources.errors import LedgerError, LedgerUnreachable, PartitionBusy,
 from lake_resources.known_hole import KnownHole
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
 from lake_resources.storage.compaction import clear, compact
+from lake_resources.storage.garbage import find_garbage, remove_garbage
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.ledger import Archive, Capture, ComparedPartition, Listing, NewVerdict, Revision
@@ -384,3 +386,43 @@ def test_a_server_that_restarts_is_told_and_then_used_again(server, tmp_path):
     assert commit(store, candidate(at(1))) == ["committed"]
     assert closes(store, 2) == [1.0] * 120
     store.close()
+
+
+def test_garbage_is_what_no_row_names_and_is_old(store):
+    commit(store, *(candidate(at(hour)) for hour in range(3)))
+    commit(store, candidate(at(0), value=2.0))
+    killed = store.catalog.named_partition_path(SYMBOL, at(1), "f" * 64)
+    fetched = store.catalog.archive_path("klines_1m", SYMBOL, "2026-02-15", "e" * 64)
+    theirs = store.root / "exports" / f"symbol={SYMBOL}" / "mine.parquet"
+    for path in (killed, fetched, theirs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"left")
+    assert find_garbage([store], timedelta(hours=1)) == []
+    named = {row.path for row in store.ledger.partitions(SYMBOL, at(0), at(3))}
+    found = find_garbage([store], timedelta(0))
+    replaced = 1 if store.engine.is_shared else 0
+    assert len(found) == 2 + replaced
+    assert named.isdisjoint(each.path for each in found)
+    # Of two files that are wanted again meanwhile, one is written anew, and a row names the other.
+    wanted = replace(archive("e"), path=store.catalog.relative(fetched))
+    store.ledger.record_archive(wanted)
+    assert [each.path for each in remove_garbage(store, found[:], timedelta(0)) if "part-fff" in each.path]
+    assert fetched.read_bytes() == b"left"
+    assert not killed.exists()
+    assert theirs.exists()
+    assert closes(store, 3) == [2.0] * 60 + [1.0] * 120
+    assert find_garbage([store], timedelta(0)) == []
+    assert not list(store.catalog.temp_dir.iterdir())
+
+
+def test_what_is_written_again_while_garbage_is_collected_stays(store):
+    store.ledger.symbols()
+    killed = store.catalog.named_partition_path(SYMBOL, at(1), "f" * 64)
+    killed.parent.mkdir(parents=True)
+    killed.write_bytes(b"left")
+    os.utime(killed, (0, 0))
+    found = find_garbage([store], timedelta(hours=1))
+    assert [each.size_bytes for each in found] == [4]
+    os.utime(killed)
+    assert remove_garbage(store, found, timedelta(hours=1)) == []
+    assert killed.read_bytes() == b"left"

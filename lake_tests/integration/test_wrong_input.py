@@ -61,6 +61,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "health": (),
     "doctor": (),
     "compact": (),
+    "collect-garbage": (),
     "config": (),
     "inspect-metrics-columns": ("--trade-date", "2026-11-18"),
 }
