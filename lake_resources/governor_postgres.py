@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -100,6 +101,7 @@ class ServerCounts:
             db.close()
             raise
         self._db, self._pid = db, os.getpid()
+        weakref.finalize(self, _close, db, self._pid)
         return db
 
     def _drop(self) -> None:
@@ -118,6 +120,11 @@ class ServerCounts:
                 remedy="Check that Postgres answers and that the role may create tables (LAKE_LEDGER_URL, "
                 "LAKE_EGRESS_ID)",
             ) from error
+
+
+def _close(db: psycopg.Connection, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child must not end its parent's session
+        db.close()
 
 
 class _OnServer:

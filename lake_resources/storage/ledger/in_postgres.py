@@ -7,7 +7,9 @@ a time, as over a file of SQLite, but writers of different symbols do not wait f
 
 from __future__ import annotations
 
+import os
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -79,6 +81,8 @@ class PostgresDatabase:
         except BaseException:
             engine.dispose()
             raise
+        # The server hears of the end of each session, also of a ledger that nobody closed.
+        weakref.finalize(self, _dispose, engine, os.getpid())
         return engine
 
     def hold(self, connection: sa.Connection, key: str | None) -> None:
@@ -161,6 +165,11 @@ class PostgresDatabase:
             yield
         except sa.exc.DBAPIError as error:
             raise self.translated(error) from error
+
+
+def _dispose(engine: sa.Engine, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child must not end its parent's sessions
+        engine.dispose()
 
 
 def _configure(busy_ms: int, connection: Any, _record: object) -> None:
