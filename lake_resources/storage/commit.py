@@ -31,7 +31,7 @@ from lake_resources.storage.ledger.restored_rows import LOST
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
 from lake_resources.storage.named_commit import commit_named
 from lake_resources.storage.parquet import StagedFile, publish_all, stage, stage_all
-from lake_resources.storage.placement import serving_path
+from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_partition
 from lake_resources.storage.store import Store
@@ -171,7 +171,7 @@ def restate_partitions(
                 new = _partition(store, symbol, one, file, _span(store.layout, symbol, one), held.committed_at)
                 same = held.content_hash == new.content_hash or _same_rows(store, held, one.frame)
                 if same and held.content_hash != LOST:
-                    new = replace(new, content_hash=held.content_hash, size_bytes=held.size_bytes)
+                    new = replace(new, path=held.path, content_hash=held.content_hash, size_bytes=held.size_bytes)
                 status: CommitStatus = "unchanged" if same else "kept_better"
                 row = new if same else held
                 said += [new] if same else []
