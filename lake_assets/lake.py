@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lake_assets.at_rest import LakeAtRest, store_of
-from lake_assets.slices.as_source import SliceSource, slice_source
+from lake_assets.slices.as_source import slice_source
+from lake_assets.source import Source
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import MARKETS
 from lake_resources.binance.rest.rest_client import BinanceRest
@@ -36,7 +37,7 @@ class Lake(LakeAtRest):
         quote_carry: how long a quote of spot stands for later seconds.
         ask_rest: without it hours are built from archives, and from what REST said before.
         limits: how much a file of strangers may hold.
-        slices: raw answers that are kept already, as slices; hours that they have whole are not asked for again.
+        before_rest: sources that are asked before REST is, in order; hours that one has are not asked for again.
         judging: nothing is fetched and no file of a partition is written: builds only say of what is committed what
             its sources say of it.
     """
@@ -47,7 +48,7 @@ class Lake(LakeAtRest):
     quote_carry: timedelta = timedelta(seconds=10)
     ask_rest: bool = True
     limits: InputLimits = DEFAULT_LIMITS
-    slices: SliceSource | None = None
+    before_rest: tuple[Source, ...] = ()
     judging: bool = False
 
     @property
@@ -88,7 +89,7 @@ def open_lake(
         max_ffill_minutes=settings.max_ffill_minutes,
         quote_carry=timedelta(seconds=settings.quote_carry_s),
         limits=settings.limits,
-        slices=slice_source(settings),
+        before_rest=(slice_source(settings),),
     )
 
 

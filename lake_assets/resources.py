@@ -102,8 +102,8 @@ class LakeResource(dg.ConfigurableResource[Any]):
             max_ffill_minutes=self.max_ffill_minutes,
             quote_carry=timedelta(seconds=self.quote_carry_s),
             limits=InputLimits(**self.vision.limits),
-            slices=SliceSource(
-                self.slices_root, self.slices_ledger_url or ledger_url_of(self.ledger_url), self.exchange
+            before_rest=(
+                SliceSource(self.slices_root, self.slices_ledger_url or ledger_url_of(self.ledger_url), self.exchange),
             ),
         )
 

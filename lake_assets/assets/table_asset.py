@@ -33,12 +33,12 @@ from lake_assets.dagster_names import (
     table_op,
 )
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.inputs.sources import Report
 from lake_assets.lake import Lake
 from lake_assets.metadata import Picture, symbol_tags, table_columns, table_key, vision_key
 from lake_assets.partitions import DAY_TO_HOURS, table_partitions
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.table import Table
+from lake_assets.source import Report
 from lake_assets.tables.offered import offered_streams
 from lake_resources.settings import LakeSettings
 

@@ -16,12 +16,13 @@ from datetime import date, datetime, timedelta
 
 from lake_assets.audit.weight_budget import WeightBudget
 from lake_assets.inputs.disputes import compare_rows
+from lake_assets.inputs.kept_files import Held, held_inputs
 from lake_assets.inputs.missing import NOT_WHOLE, note_found_unlike
 from lake_assets.inputs.rest_answers import keep_answer, reachable
-from lake_assets.inputs.sources import Held, from_archive, from_capture, held_inputs
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import Wanted, to_nobody
 from lake_assets.validation.hour_verdict import with_comparison
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import hours_between, runs_of
@@ -121,8 +122,8 @@ def look_again(lake: Lake, symbol: str, days: Iterable[date], now: datetime, bud
         for use in lake.table.uses_carrying(lake.max_ffill_minutes).values():
             if not (stated_by_one(use) and use.stream.exists_for(symbol)):
                 continue
-            held = held_inputs(lake, symbol, use, hours, lambda _: None) if hours else Held({}, {})
-            alone = [h for h in hours if (h in held.archives) != (h in held.captures) and reachable(lake, use, h, now)]
+            held = held_inputs(lake, Wanted(symbol, hours, now, to_nobody, use)) if hours else Held({}, {})
+            alone = [h for h in hours if (h in held.archives) != (h in held.answers) and reachable(lake, use, h, now)]
             for first, end in runs_of(alone):
                 requests += _pay(lake, use, end - first, budget)
                 parities = _compare(lake, symbol, use, held, (first, end), now)
@@ -145,12 +146,7 @@ def _compare(
 ) -> dict[datetime, StreamParity]:
     """What the lake has of contiguous hours against REST of now, by hour; what differs is kept and told."""
     hours = hours_between(*window)
-    by_hour = {
-        hour: from_archive(lake, held.archives[hour])
-        if hour in held.archives
-        else from_capture(lake, held.captures[hour])
-        for hour in hours
-    }
+    by_hour = {hour: held.archives.get(hour) or held.answers[hour] for hour in hours}
     try:
         ours = StreamSources(use, by_hour, {}).frame(*window)
     except StorageError:
@@ -164,7 +160,7 @@ def _compare(
     }
     differing = {hour: f"{parity.first}" for hour, parity in found.items() if parity.differing}
     if differing:
-        keep_answer(lake, symbol, use, theirs, sorted(differing), now)
+        keep_answer(lake, Wanted(symbol, sorted(differing), now, to_nobody, use), theirs)
         note_found_unlike(lake, symbol, use.name, {h: f"{NOT_WHOLE}: {text}" for h, text in differing.items()}, now)
         _contradict(lake, symbol, use.name, differing)
     return found

@@ -22,7 +22,7 @@ from lake_assets.inputs.archives import due_archives, ingest_archives
 from lake_assets.inputs.disputed_rows import BarsByTrades, settled
 from lake_assets.inputs.folded_klines import with_fold
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.inputs.sources import Report, find_sources
+from lake_assets.inputs.sources import find_sources
 from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
@@ -30,6 +30,7 @@ from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import NOTHING, LiveHours, LiveRows, read_live
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import holes_of, known_holes
+from lake_assets.source import Report, Wanted
 from lake_assets.validation.gate import PartitionWindow, gate, passes, with_provisional
 from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
@@ -170,7 +171,9 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
     beside = NOTHING_BESIDE
     if order.builder.beside is not None:
         beside = order.builder.beside(lake, symbol, ready_hours)
-        sources[layout.row_stream] = with_fold(sources[layout.row_stream], beside.klines, ready_hours)
+        sources[layout.row_stream] = with_fold(
+            sources[layout.row_stream], beside, Wanted(symbol, ready_hours, now, order.report)
+        )
     live = NOTHING
     if order.builder.collected:
         required = {window.start: window.expected_end for window in ready}
@@ -184,7 +187,7 @@ def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
         bars_from = {hour: sources[layout.row_stream].ref(hour) for hour in ready_hours}
         asking = TradesAsked(ready_hours, bars, bars_from, heard_of(live), now, order.report, again=order.force)
         sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
-    sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
+    sources = {name: settled(found, by_trades.get(name)) for name, found in sources.items()}
     heard = {**live.refs, **beside.refs}
     plans = [_plan(lake, window, ends[window.start], sources, heard) for window in ready]
     held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}

@@ -16,12 +16,13 @@ from itertools import groupby
 from lake_assets.build.hours import heard_of
 from lake_assets.build.reconcile import evidence_of, source_of
 from lake_assets.inputs.disputed_rows import BarsByTrades, settled
-from lake_assets.inputs.sources import Report, find_sources
+from lake_assets.inputs.sources import find_sources
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import TradesAsked, find_trades
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import NOTHING, LiveRows, read_live
 from lake_assets.schema.column import LIVE
+from lake_assets.source import Report
 from lake_assets.validation.hour_verdict import Reason, Verdict, hour_verdict, verdict_detail
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_assets.windows import hours_between, runs_of
@@ -84,7 +85,7 @@ def _judge_day(
         bars_from = {hour: sources[layout.row_stream].ref(hour) for hour in hours}
         asking = TradesAsked(hours, klines(), bars_from, heard_of(live), now, report)
         sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
-    sources = {name: settled(lake, found, by_trades.get(name)) for name, found in sources.items()}
+    sources = {name: settled(found, by_trades.get(name)) for name, found in sources.items()}
     for row in held:
         if row.verdict is None:
             evidence = evidence_of(layout, sources, row.start)

@@ -19,9 +19,9 @@ import polars as pl
 
 from lake_assets.build.hours import BuildOptions
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.inputs.sources import Report
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.schema.macro_columns import YAHOO_STREAM
+from lake_assets.source import Offer, Report, Source, Wanted
 from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.hour_verdict import Reason, hour_verdict, verdict_detail, verdict_outcome
@@ -43,7 +43,7 @@ from lake_resources.storage.provenance import SourceRef
 from lake_resources.storage.reader import read_partition
 from lake_resources.yahoo.sessions import closed_spans, sessions
 from lake_resources.yahoo.tickers import calendar_of, ticker_of
-from lake_resources.yahoo.yahoo_minutes import MinutesAnswer, YahooMinutes
+from lake_resources.yahoo.yahoo_minutes import YahooMinutes
 
 SAID_TWICE = "Yahoo has no price of it, and said so again"
 _VALUES = ("open", "high", "low", "close", "volume")
@@ -60,7 +60,7 @@ class _Day:
     start: datetime
     held: Partition | None
     before: pl.DataFrame
-    answer: MinutesAnswer | None
+    answer: Offer | None
 
     @property
     def end(self) -> datetime:
@@ -97,10 +97,11 @@ def build_macro_days(
     recover_unless_busy(lake.store)
     ticker = ticker_of(symbol)
     for start, end in runs_of(hours, longest=_DAYS_AT_ONCE, step=DAY):
-        answer, failure = _ask(yahoo, ticker, start, end, now)
+        days = list(lake.store.layout.between(start, end))
+        answer, failure = _ask(YahooSource(yahoo), Wanted(symbol, days, now, report))
         if failure:
             report(f"{ticker} {start:%F} to {end - DAY:%F}: {failure}")
-        for at in lake.store.layout.between(start, end):
+        for at in days:
             if at >= now:
                 yield DayResult((HourResult(at, "not_yet", reason="the day has not begun"),), ())
             elif failure and sessions(ticker, at, min(at + DAY, now)):
@@ -109,16 +110,36 @@ def build_macro_days(
                 yield DayResult((_build(lake, symbol, ticker, _day(lake, symbol, at, answer), now),), ())
 
 
-def _ask(
-    yahoo: YahooMinutes, ticker: str, start: datetime, end: datetime, now: datetime
-) -> tuple[MinutesAnswer | None, str]:
-    """What Yahoo says of a run of days, or why it does not; days without a session are not asked for."""
-    if start >= now or not sessions(ticker, start, min(end, now)):
-        return None, ""
-    try:
-        return yahoo.minutes(ticker, start, end, now=now), ""
-    except ExchangeError as error:
-        return None, str(error)
+@dataclass(frozen=True)
+class YahooSource:
+    """Yahoo's minutes as a source of days of a ticker.
+
+    Attributes:
+        yahoo: who is asked.
+    """
+
+    yahoo: YahooMinutes
+    title = "Yahoo"
+
+    def offers(self, wanted: Wanted) -> Iterator[Offer]:
+        """A run of contiguous days, the minutes of its sessions; a run without a session is not asked for."""
+        ticker, starts, now = ticker_of(wanted.symbol), tuple(wanted.starts), wanted.now
+        start, end = starts[0], starts[-1] + DAY
+        if start >= now or not sessions(ticker, start, min(end, now)):
+            return
+        try:
+            said = self.yahoo.minutes(ticker, start, end, now=now)
+        except ExchangeError as error:
+            yield Offer(starts, failure=str(error))
+        else:
+            by = f"Yahoo {ticker}"
+            yield Offer(starts, rows=said.frame, asked_at=said.asked_at, by=by, settled_until=said.known_until)
+
+
+def _ask(source: Source, wanted: Wanted) -> tuple[Offer | None, str]:
+    """What a source says of a run of days, or why it does not; neither where there is nothing to ask for."""
+    offer = next(source.offers(wanted), None)
+    return (None, offer.failure) if offer is not None and offer.failure else (offer, "")
 
 
 def _without(lake: Lake, symbol: str, start: datetime, failure: str) -> HourResult:
@@ -127,7 +148,7 @@ def _without(lake: Lake, symbol: str, start: datetime, failure: str) -> HourResu
     return HourResult(start, "source_missing", reason=failure)
 
 
-def _day(lake: Lake, symbol: str, start: datetime, answer: MinutesAnswer | None) -> _Day:
+def _day(lake: Lake, symbol: str, start: datetime, answer: Offer | None) -> _Day:
     held = lake.ledger.partition(symbol, start)
     if held is not None and not is_intact(lake.store, held):
         held = None
@@ -187,17 +208,19 @@ def _build(lake: Lake, symbol: str, ticker: str, day: _Day, now: datetime) -> Ho
 
 def _rows(ticker: str, day: _Day, now: datetime) -> pl.DataFrame:
     """Rows of the day as Yahoo tells them now."""
-    if day.answer is None:
+    if day.answer is None or day.answer.rows is None:
         return pl.DataFrame(schema=MACRO_MINUTE.polars_schema)
-    frame = day.answer.frame.filter(pl.col("ts").is_between(day.start, day.end, closed="left"))
+    frame = day.answer.rows.filter(pl.col("ts").is_between(day.start, day.end, closed="left"))
     over = [each.end for each in sessions(ticker, day.start, day.end) if each.end + _SETTLED <= now]
-    final = (pl.col("ts") + MINUTE <= day.answer.known_until) | (pl.col("ts") < max(over, default=day.start))
+    settled_until = day.answer.settled_until or day.start
+    final = (pl.col("ts") + MINUTE <= settled_until) | (pl.col("ts") < max(over, default=day.start))
     return frame.with_columns(pl.lit(ticker).alias("ticker"), final.alias("is_final")).select(MACRO_MINUTE.names)
 
 
 def _known_until(day: _Day, now: datetime) -> datetime:
     """Time of the first minute of an open day that need not be there."""
-    known = now if day.answer is None else min(now, day.answer.known_until)
+    settled = None if day.answer is None else day.answer.settled_until
+    known = now if settled is None else min(now, settled)
     return max(day.start, known.replace(second=0, microsecond=0))
 
 

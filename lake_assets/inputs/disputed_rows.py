@@ -15,10 +15,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.inputs.sources import from_capture
-from lake_assets.inputs.stream_sources import HourSource, StreamSources, Take
-from lake_assets.lake import Lake
-from lake_resources.storage.ledger.ledger import Capture
+from lake_assets.inputs.stream_sources import StreamSources, Take
+from lake_assets.source import HourSource
 from lake_resources.storage.provenance import SourceRef, minutes_text
 
 WITNESSED = frozenset({"volume", "quote_volume", "count"})
@@ -35,40 +33,41 @@ class BarsByTrades:
     """
 
     proven: frozenset[datetime] = frozenset()
-    answered: Mapping[datetime, tuple[Capture, frozenset[datetime]]] = field(default_factory=dict)
+    answered: Mapping[datetime, tuple[HourSource, frozenset[datetime]]] = field(default_factory=dict)
 
 
-def settled(lake: Lake, found: StreamSources, bars: BarsByTrades | None = None) -> StreamSources:
+def settled(found: StreamSources, bars: BarsByTrades | None = None) -> StreamSources:
     """The sources of a stream with each disputed row from the one of both that is believed.
 
     Args:
-        lake: the lake.
         found: sources of a stream, with what archive and REST say differently.
         bars: what aggTrades say, where `found` are their bars.
     """
     by_trades = BarsByTrades() if bars is None else bars
     instead = {}
     for hour in sorted(found.disputes.keys() | by_trades.answered.keys()):
-        capture, times = _answered(found, hour, by_trades)
-        if capture is not None and times and hour in found.by_hour and found.by_hour[hour].paths:
-            instead[hour] = Take("rest", from_capture(lake, capture).paths[0], tuple(sorted(times))), capture
+        answer, times = _answered(found, hour, by_trades)
+        if answer is not None and times and hour in found.by_hour and found.by_hour[hour].paths:
+            instead[hour] = Take("rest", answer.paths[0], tuple(sorted(times))), answer
     if not instead:
         return found
     by_hour = dict(found.by_hour)
-    for hour, (take, capture) in instead.items():
+    for hour, (take, answer) in instead.items():
         if found.ref(hour).kind == "rest":  # what REST says now replaces what it said before
-            by_hour[hour] = from_capture(lake, capture)
+            by_hour[hour] = answer
         else:
-            by_hour[hour] = _with(found.by_hour[hour], take, capture)
+            by_hour[hour] = _with(found.by_hour[hour], take, answer)
     kept = {hour: take for hour, (take, _) in instead.items() if found.ref(hour).kind != "rest"}
     return replace(found, by_hour=by_hour, instead=kept)
 
 
-def _answered(found: StreamSources, hour: datetime, bars: BarsByTrades) -> tuple[Capture | None, frozenset[datetime]]:
+def _answered(
+    found: StreamSources, hour: datetime, bars: BarsByTrades
+) -> tuple[HourSource | None, frozenset[datetime]]:
     """The answer of REST for an hour, and times of the rows that are taken from it."""
-    capture, times = bars.answered.get(hour, (None, frozenset()))
+    answer, times = bars.answered.get(hour, (None, frozenset()))
     if hour not in found.disputes:
-        return capture, times
+        return answer, times
     said, parity = found.disputes[hour]
     cells = parity.differences.filter(~pl.col("column").str.starts_with("row"))
     # Where trades fit the archive's bar and not the other, that one is the wrong one as a whole.
@@ -77,11 +76,11 @@ def _answered(found: StreamSources, hour: datetime, bars: BarsByTrades) -> tuple
     return said, times | frozenset(unproven["timestamp"].to_list())
 
 
-def _with(source: HourSource, take: Take, capture: Capture) -> HourSource:
+def _with(source: HourSource, take: Take, answer: HourSource) -> HourSource:
     """A source of which some rows are taken from an answer."""
     ref = source.ref
-    told = capture.content_hash in ref.reference
-    reference = ref.reference if told else f"{ref.reference}+{capture.content_hash}"
+    said = answer.ref.reference
+    reference = ref.reference if said in ref.reference else f"{ref.reference}+{said}"
     detail = {**ref.detail, "rest": minutes_text(each.minute for each in take.minutes)}
     kind = "archive+rest" if ref.kind == "archive" else ref.kind
     return HourSource(SourceRef(ref.stream, kind, reference, detail), source.paths)

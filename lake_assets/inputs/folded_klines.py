@@ -1,19 +1,18 @@
-"""Klines made of single trades as one more source of a stream of klines, the last one.
+"""Klines of a source whose rows are in no file, such as the fold of single trades, after all other sources.
 
-Belongs here: which seconds are taken from the fold. Does not belong here: the fold (`spot_trades`), the order of the
-other sources (`sources`).
+Belongs here: which seconds are taken from it. Does not belong here: the fold (`spot_trades`), the order of the other
+sources (`sources`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 import polars as pl
 
 from lake_assets.inputs.spot_trades import digest
-from lake_assets.inputs.stream_sources import HourSource, StreamSources
+from lake_assets.inputs.stream_sources import StreamSources
+from lake_assets.source import HourSource, Source, Wanted
 from lake_resources.clock import HOUR
 from lake_resources.storage.provenance import SourceKind, SourceRef
 
@@ -22,16 +21,19 @@ _WITH_FOLD: dict[str, SourceKind] = {
 }  # fmt: skip
 
 
-def with_fold(found: StreamSources, fold: pl.DataFrame, hours: Sequence[datetime]) -> StreamSources:
-    """The sources with those rows of a fold that none of them has.
+def with_fold(found: StreamSources, source: Source, wanted: Wanted) -> StreamSources:
+    """The sources with those rows of one more source that none of them has.
 
     Args:
         found: sources of a stream of klines: archives and answers of REST, which come first.
-        fold: wire klines of the stream, made of single trades.
-        hours: starts of the hours that are wanted, UTC, contiguous.
+        source: offers wire klines of the stream.
+        wanted: contiguous hours.
     """
-    if fold.is_empty():
+    hours = wanted.starts
+    offered = [offer.rows for offer in source.offers(wanted) if offer.rows is not None]
+    if not offered:
         return found
+    fold = pl.concat(offered)
     official = found.frame(hours[0], hours[-1] + HOUR).select("open_time")
     new = fold.join(official, on="open_time", how="anti", maintain_order="left")
     by_hour, absent = dict(found.by_hour), dict(found.absent)

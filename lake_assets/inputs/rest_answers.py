@@ -1,22 +1,25 @@
-"""REST answers into the lake: what the exchange returned for an hour is kept as a file and a ledger row.
+"""Answers of sources into the lake: what was said of an hour is kept as a file and a ledger row.
 
-Belongs here: fetching runs of hours, cutting them into hours, keeping each different answer.
-Does not belong here: HTTP (`rest_client`), choosing between a capture and an archive (`sources`).
+Belongs here: REST as a source, asking one source after the other, keeping each different answer by hours.
+Does not belong here: HTTP (`rest_client`), choosing between an answer and an archive (`sources`).
 A rebuild needs no network because of it, and a later archive can be compared with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
+from lake_assets.inputs.kept_files import from_answer
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import HourSource, Offer, Source, Wanted
 from lake_assets.windows import hours_between, runs_of
+from lake_resources.binance.rest.rest_client import BinanceRest
+from lake_resources.binance.witness import ContiguousIds
 from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, OutsideRetention
 from lake_resources.storage.ledger.ledger import Capture
@@ -28,9 +31,9 @@ _EDGE = timedelta(minutes=10)
 
 @dataclass
 class Asked:
-    """What REST said: by hour, the answer that was kept, or why there is none."""
+    """What was said of hours: by hour, the answer that was kept, or why there is none."""
 
-    kept: dict[datetime, Capture] = field(default_factory=dict)
+    kept: dict[datetime, HourSource] = field(default_factory=dict)
     failures: dict[datetime, str] = field(default_factory=dict)
 
 
@@ -42,110 +45,115 @@ def reachable(lake: Lake, use: StreamUse, hour: datetime, now: datetime) -> bool
     return retention is None or hour >= now - retention + _EDGE
 
 
-def capture_hours(
-    lake: Lake,
-    symbol: str,
-    use: StreamUse,
-    hours: Iterable[datetime],
-    now: datetime,
-    held: Mapping[datetime, Capture],
-) -> Asked:
-    """Fetch hours from REST and keep them; neighbours share requests.
+def ask(lake: Lake, wanted: Wanted, sources: tuple[Source, ...] | None = None) -> Asked:
+    """Ask sources for hours, one source after the other for what none before it had, and keep what they say.
 
-    Trades of an open hour are asked for only from where the answer that is held had settled: a busy hour of them is
-    dozens of requests, and the hot band asks every minute.
+    Each answer is durable before the next is asked for. A source that has nothing to give is no error but a result.
 
-    Each answer is durable before the next is asked for. A failure of the exchange is no error here but a result: hours
-    that had fallen out of its memory leave the others alone, after any other failure it is not asked again.
+    Args:
+        lake: where it is kept.
+        wanted: hours of a stream.
+        sources: whom to ask, in order; by default those before REST, and REST.
     """
     asked = Asked()
-    failure = ""
-    for start, end in runs_of(hours, longest=use.hours_per_fetch):
-        run = hours_between(start, end)
-        if not failure:
-            try:
-                frame = _fetch(lake, symbol, use, start, min(end, now), held.get(start))
-            except OutsideRetention as error:
-                asked.failures |= dict.fromkeys(run, str(error))
-                continue
-            except ExchangeError as error:
-                failure = str(error)
+    for source in asked_sources(lake) if sources is None else sources:
+        left = [hour for hour in wanted.starts if hour not in asked.kept]
+        failures: dict[datetime, str] = {}
+        for offer in source.offers(replace(wanted, starts=left)) if left else ():
+            if offer.failure:
+                failures |= dict.fromkeys(offer.starts, offer.failure)
             else:
-                answer = _Answer(frame, run, now, f"{lake.rest.base_url} {use.name} {symbol}")
-                asked.kept |= {capture.hour: capture for capture in _keep(lake, symbol, use, answer)}
-                continue
-        asked.failures |= dict.fromkeys(run, failure)
+                asked.kept |= {each.hour: from_answer(lake, each) for each in _keep(lake, wanted, offer)}
+        for text in dict.fromkeys(failures.values()):
+            told = f"{source.title} gave nothing for {len(failures)} of {len(left)} hours: {text}"
+            wanted.report(f"{wanted.symbol} {wanted.used.name}: {told}")
+        asked.failures |= failures
+    asked.failures = {hour: text for hour, text in asked.failures.items() if hour not in asked.kept}
     return asked
 
 
-def _fetch(
-    lake: Lake, symbol: str, use: StreamUse, start: datetime, end: datetime, before: Capture | None
-) -> pl.DataFrame:
-    if use.name == "agg_trades" and before is not None and not before.complete:
-        settled_until = before.captured_at - use.settle
-        settled = _rows_before(lake.catalog.absolute(before.path), use, settled_until)
-        if settled.height:
-            rows = lake.rest.fetch(use.stream, symbol, settled_until, end)
-            if rows.is_empty() or rows["agg_trade_id"][0] == settled["agg_trade_id"][-1] + 1:
-                return pl.concat([settled, rows])
-    return lake.rest.fetch(use.stream, symbol, start, end)
+def asked_sources(lake: Lake) -> tuple[Source, ...]:
+    """Whom hours are asked of that no file of the lake has, in order."""
+    return (*lake.before_rest, RestSource(lake.rest))
 
 
-def _rows_before(path: Path, use: StreamUse, instant: datetime) -> pl.DataFrame:
+@dataclass(frozen=True)
+class RestSource:
+    """REST of a market as a source: whoever looks for an hour pays requests for it.
+
+    Attributes:
+        rest: the market's client.
+    """
+
+    rest: BinanceRest
+    title = "REST"
+
+    def offers(self, wanted: Wanted) -> Iterator[Offer]:
+        """Runs of hours, for neighbours share requests; of an hour that REST has forgotten the failure.
+
+        Hours that had fallen out of its memory leave the others alone, after any other failure it is not asked again.
+        """
+        use, failure = wanted.used, ""
+        for start, end in runs_of(wanted.starts, longest=use.hours_per_fetch):
+            run = tuple(hours_between(start, end))
+            if not failure:
+                try:
+                    rows = self._fetch(wanted, start, min(end, wanted.now))
+                except OutsideRetention as error:
+                    yield Offer(run, failure=str(error))
+                    continue
+                except ExchangeError as error:
+                    failure = str(error)
+                else:
+                    by = f"{self.rest.base_url} {use.name} {wanted.symbol}"
+                    yield Offer(run, rows=rows, asked_at=wanted.now, by=by)
+                    continue
+            yield Offer(run, failure=failure)
+
+    def _fetch(self, wanted: Wanted, start: datetime, end: datetime) -> pl.DataFrame:
+        """Trades of an open hour are asked for only from where the answer that is held had settled.
+
+        A busy hour of them is dozens of requests, and the hot band asks every minute.
+        """
+        use, held, witness = wanted.used, wanted.held.get(start), wanted.used.stream.witness
+        before = None if held is None else held.answer
+        if held and before and isinstance(witness, ContiguousIds) and not before.complete:
+            settled_until = before.captured_at - use.settle
+            settled = _rows_before(held, use, settled_until)
+            if settled.height:
+                rows = self.rest.fetch(use.stream, wanted.symbol, settled_until, end)
+                if rows.is_empty() or rows[witness.row_id][0] == settled[witness.row_id][-1] + 1:
+                    return pl.concat([settled, rows])
+        return self.rest.fetch(use.stream, wanted.symbol, start, end)
+
+
+def _rows_before(held: HourSource, use: StreamUse, instant: datetime) -> pl.DataFrame:
     """Rows of an earlier answer; none where its file cannot be read, for it can be had again."""
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(held.paths[0])
     except (pl.exceptions.PolarsError, OSError):
         return pl.DataFrame(schema=use.stream.columns)
     return frame.filter(pl.col(use.stream.time_column) < instant)
 
 
-def kept_slices(lake: Lake, symbol: str, use: StreamUse, hours: Iterable[datetime]) -> dict[datetime, Capture]:
-    """Keep hours that raw slices have whole, as if REST had just said them: it did, when the slices were asked for.
-
-    Raises:
-        SettingsError: the slices are of another exchange.
-        StorageError: they cannot be read, or an answer is damaged.
-    """
-    kept: dict[datetime, Capture] = {}
-    if lake.slices is None:
-        return kept
-    for start, end in runs_of(hours, longest=use.hours_per_fetch):
-        for hour, found in lake.slices.hours(use.stream, symbol, hours_between(start, end)).items():
-            answer = _Answer(found.rows, [hour], found.asked_at, f"raw slices {use.name} {symbol}")
-            kept |= {capture.hour: capture for capture in _keep(lake, symbol, use, answer)}
-    return kept
-
-
-def keep_answer(
-    lake: Lake, symbol: str, use: StreamUse, rows: pl.DataFrame, hours: Iterable[datetime], asked_at: datetime
-) -> None:
+def keep_answer(lake: Lake, wanted: Wanted, rows: pl.DataFrame) -> None:
     """Keep what REST said of some hours.
 
     Args:
         lake: the lake.
-        symbol: whose hours.
-        use: the stream as the table uses it.
+        wanted: the hours, and when they were asked for.
         rows: the answer's wire frame; rows of other hours are left out.
-        hours: starts of the hours.
-        asked_at: when it was asked for, UTC.
     """
-    _keep(lake, symbol, use, _Answer(rows, list(hours), asked_at, f"{lake.rest.base_url} {use.name} {symbol}"))
+    by = f"{lake.rest.base_url} {wanted.used.name} {wanted.symbol}"
+    _keep(lake, wanted, Offer(tuple(wanted.starts), rows=rows, asked_at=wanted.now, by=by))
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """Rows of some hours, when they were asked for, and of whom."""
-
-    rows: pl.DataFrame
-    hours: list[datetime]
-    asked_at: datetime
-    request: str
-
-
-def _keep(lake: Lake, symbol: str, use: StreamUse, answer: _Answer) -> list[Capture]:
-    column, hours, now = pl.col(use.stream.time_column), answer.hours, answer.asked_at
-    parts = [answer.rows.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
+def _keep(lake: Lake, wanted: Wanted, offer: Offer) -> list[Capture]:
+    use, symbol, hours = wanted.used, wanted.symbol, offer.starts
+    assert offer.rows is not None
+    assert offer.asked_at is not None
+    column, now = pl.col(use.stream.time_column), offer.asked_at
+    parts = [offer.rows.filter((column >= hour) & (column < hour + HOUR)) for hour in hours]
     metadata = {"lake.source": "rest", "lake.stream": use.name, "lake.symbol": symbol}
     staged = stage_all(
         [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],
@@ -166,7 +174,7 @@ def _keep(lake: Lake, symbol: str, use: StreamUse, answer: _Answer) -> list[Capt
             window_start=hour,
             window_end=min(hour + HOUR, now),
             complete=use.is_final(hour, part.height, now),
-            request=answer.request,
+            request=offer.by,
             content_hash=file.content_hash,
             captured_at=now,
         )

@@ -1,39 +1,33 @@
 """Which source each hour of a stream comes from.
 
-Belongs here: the order archive > captured before > REST now > none, repairs of archive gaps, look-back hours.
-Does not belong here: downloading (`archives`), fetching (`rest_answers`), reading rows (`stream_sources`).
+Belongs here: the order of what is held, what is asked for and none, repairs of gaps, look-back hours. Does not belong
+here: any source (`kept_files`, `rest_answers`), downloading (`archives`), reading rows (`stream_sources`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.inputs.disputes import compare_answers
 from lake_assets.inputs.doubted_hours import rows_in_doubt
+from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
-from lake_assets.inputs.rest_answers import Asked, capture_hours, kept_slices, reachable
+from lake_assets.inputs.rest_answers import Asked, ask, reachable
 from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours
-from lake_assets.inputs.stream_sources import (
-    Doubt,
-    HourSource,
-    StreamSources,
-    reading_raw,
-)
+from lake_assets.inputs.stream_sources import Doubt, StreamSources, reading_raw
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import HourSource, Report, Wanted
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
 from lake_resources.binance.witness import Grid, NoWitness
 from lake_resources.clock import HOUR
-from lake_resources.errors import SettingsError, StorageError
-from lake_resources.storage.ledger.ledger import Archive, Capture
+from lake_resources.errors import StorageError
 from lake_resources.storage.provenance import SourceRef
 
-Report = Callable[[str], None]
 _AHEAD = 9 * HOUR
 """A settlement that comes so long after an hour says whether one was missed in it."""
 
@@ -60,33 +54,33 @@ def find_sources(
         again: ask REST also for hours whose last answer lacked rows a moment ago.
     """
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
-    held = held_inputs(lake, symbol, use, wanted, report)
-    archived = StreamSources(use, {hour: from_archive(lake, archive) for hour, archive in held.archives.items()}, {})
+    held = held_inputs(lake, Wanted(symbol, wanted, now, report, use))
+    archived = StreamSources(use, held.archives, {})
     before = _chosen(lake, archived, held, wanted, now)
     lacking, reached, senseless = _lacking(symbol, archived, before, wanted, now)
-    parities = _parities(lake, archived, held, before)
+    parities = _parities(archived, held.answers, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
     doubtful = lacking.keys() | differing.keys() | unlike.keys() | senseless.keys()
-    ask = [
+    doubted = [
         hour
         for hour in wanted
         if (
             (hour in doubtful and (again or may_ask_again(lake, symbol, use.name, hour, now)))
             if hour in doubtful or hour in held.archives
-            else not (hour in held.captures and held.captures[hour].complete)
+            else not (hour in held.answers and held.answers[hour].final)
         )
         and reachable(lake, use, hour, now)
     ]
-    asked = ask_rest(lake, symbol, use, ask, now, held.captures, report)
+    asked = ask(lake, Wanted(symbol, doubted, now, report, use, held.answers))
     chosen = before
     if asked.kept:
-        new = {hour for hour, each in asked.kept.items() if _says_other(each, held.captures.get(hour))}
+        new = {hour for hour, each in asked.kept.items() if _says_other(each, held.answers.get(hour))}
         unlike = {hour: text for hour, text in unlike.items() if hour not in new}
-        held = Held(held.archives, {**held.captures, **asked.kept})
+        held = held.told(asked.kept)
         chosen = _chosen(lake, archived, held, wanted, now)
         lacking, reached, senseless = _lacking(symbol, archived, chosen, wanted, now)
-        parities |= _parities(lake, archived, Held(held.archives, asked.kept), chosen)
+        parities |= _parities(archived, asked.kept, chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     absent = {
         hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
@@ -104,26 +98,26 @@ def find_sources(
     doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
     for hour, text in senseless.items():
         doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", f"{use.name}: {text}"))
-    disputes = {hour: (held.captures[hour], parities[hour]) for hour in differing}
+    disputes = {hour: (held.answers[hour], parities[hour]) for hour in differing}
     return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
 
 
-def _says_other(answer: Capture, before: Capture | None) -> bool:
-    return before is None or answer.content_hash != before.content_hash
+def _says_other(answer: HourSource, before: HourSource | None) -> bool:
+    return before is None or answer.ref.reference != before.ref.reference
 
 
 def _parities(
-    lake: Lake, archived: StreamSources, held: Held, chosen: Mapping[datetime, HourSource]
+    archived: StreamSources, said: Mapping[datetime, HourSource], chosen: Mapping[datetime, HourSource]
 ) -> dict[datetime, StreamParity]:
     """Archives against what REST said of the same hours."""
-    both = [h for h in sorted(held.captures) if h in chosen and chosen[h].ref.kind.startswith("archive")]
+    both = [h for h in sorted(said) if h in chosen and chosen[h].ref.kind.startswith("archive")]
     if not both:
         return {}
     try:
         rows = archived.frame(both[0], both[-1] + HOUR)
     except StorageError:
         return {}  # who needs its rows will tell
-    answers = [(held.captures[hour], lake.catalog.absolute(held.captures[hour].path)) for hour in both]
+    answers = [(answer, said[hour].paths[0]) for hour in both if (answer := said[hour].answer) is not None]
     return compare_answers(archived.use.stream, archived.use.settle, rows, answers)
 
 
@@ -131,18 +125,18 @@ def _chosen(
     lake: Lake, archived: StreamSources, held: Held, wanted: Sequence[datetime], now: datetime
 ) -> dict[datetime, HourSource]:
     """The best source of each hour of those that the lake has."""
-    use, found = archived.use, dict(archived.by_hour)
+    use, found = archived.use, dict[datetime, HourSource]()
     gaps = _hours_with_gaps(archived, wanted) if use.rows_per_hour else []
-    repaired: dict[datetime, HourSource] = {}
-    for hour in wanted:
-        capture = held.captures.get(hour)
-        if capture is None or not _suffices(lake, capture, now):
-            continue
-        if hour not in found:
-            repaired[hour] = from_capture(lake, capture)
-        elif hour in gaps and _has_more(lake, archived, capture):
-            repaired[hour] = _repaired(lake, found[hour], capture)
-    return dict.fromkeys(wanted, nothing(use)) | found | repaired
+    for offered in held.in_order:
+        for hour in wanted:
+            source = offered.get(hour)
+            if source is None or not _suffices(lake, source, now):
+                continue
+            if hour not in found:
+                found[hour] = source
+            elif hour in gaps and _has_more(archived, hour, source):
+                found[hour] = _repaired(found[hour], source)
+    return dict.fromkeys(wanted, nothing(use)) | found
 
 
 def _lacking(
@@ -177,56 +171,6 @@ def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:
     return wanted[0], wanted[-1] + HOUR + _AHEAD
 
 
-@dataclass(frozen=True)
-class Held:
-    """What the lake has of a stream by now, by hour."""
-
-    archives: Mapping[datetime, Archive]
-    captures: Mapping[datetime, Capture]
-
-
-def held_inputs(lake: Lake, symbol: str, use: StreamUse, wanted: Sequence[datetime], report: Report) -> Held:
-    """Archives and answers of some hours whose files are on the disk; a lost file counts as never fetched."""
-    start, end = wanted[0], wanted[-1] + HOUR
-    archives = {
-        row.period: row
-        for row in lake.ledger.archives_between(symbol, use.name, start, end)
-        if _on_disk(lake, row, report)
-    }
-    captures = {
-        row.hour: row
-        for row in lake.ledger.captures_between(symbol, use.name, start, end)
-        if _on_disk(lake, row, report)
-    }
-    by_hour = {hour: archives[use.period(hour.date())] for hour in wanted if use.period(hour.date()) in archives}
-    return Held(by_hour, captures)
-
-
-def ask_rest(
-    lake: Lake,
-    symbol: str,
-    use: StreamUse,
-    hours: Sequence[datetime],
-    now: datetime,
-    held: Mapping[datetime, Capture],
-    report: Report,
-) -> Asked:
-    """Take hours from raw slices that have them whole, fetch the others from REST, and tell of those without an answer.
-
-    An hour that was answered before is fetched: it is asked for again because something is doubtful.
-    """
-    try:
-        known = kept_slices(lake, symbol, use, [hour for hour in hours if hour not in held])
-    except (SettingsError, StorageError) as error:
-        known = {}
-        report(f"{symbol} {use.name}: raw slices are not taken, REST is asked: {error}")
-    asked = capture_hours(lake, symbol, use, [hour for hour in hours if hour not in known], now, held)
-    asked.kept |= known
-    for text in dict.fromkeys(asked.failures.values()):
-        report(f"{symbol} {use.name}: REST gave nothing for {len(asked.failures)} of {len(hours)} hours: {text}")
-    return asked
-
-
 def tell_missing(
     lake: Lake,
     symbol: str,
@@ -249,21 +193,11 @@ def tell_missing(
         )
 
 
-def nothing(use: StreamUse) -> HourSource:
-    """No source at all."""
-    return HourSource(SourceRef(use.name, "none", "none"), ())
-
-
-def _on_disk(lake: Lake, row: Archive | Capture, report: Report) -> bool:
-    """Whether the file of a raw input is still there; a lost one counts as never fetched."""
-    if lake.catalog.absolute(row.path).is_file():
+def _suffices(lake: Lake, source: HourSource, now: datetime) -> bool:
+    """Whether a source holds all minutes that must exist now: of an answer, they had to exist when it was taken."""
+    capture = source.answer
+    if capture is None:
         return True
-    report(f"{row.symbol} {row.stream}: {row.path} is in the ledger but not on the disk; it will be fetched again")
-    return False
-
-
-def _suffices(lake: Lake, capture: Capture, now: datetime) -> bool:
-    """Whether an answer holds all minutes that must exist now: then they had to exist when it was taken, too."""
     then, today = (
         min(max(floor_minute(at - timedelta(minutes=lake.safety_lag_minutes)), capture.hour), capture.hour + HOUR)
         for at in (capture.captured_at, now)
@@ -277,31 +211,19 @@ def out_of_reach(lake: Lake, use: StreamUse) -> str:
     return f"there is no archive of {use.name} (yet), and {rest}"
 
 
-def from_archive(lake: Lake, archive: Archive) -> HourSource:
-    """An hour that is read from the archive of its day or month."""
-    ref = SourceRef(archive.stream, "archive", archive.sha256)
-    return HourSource(ref, (lake.catalog.absolute(archive.path),))
-
-
-def from_capture(lake: Lake, capture: Capture) -> HourSource:
-    """An hour that is read from what REST said of it."""
-    ref = SourceRef(capture.stream, "rest", capture.content_hash)
-    return HourSource(ref, (lake.catalog.absolute(capture.path),))
-
-
-def _has_more(lake: Lake, archived: StreamSources, capture: Capture) -> bool:
-    """Whether REST has minutes of an hour that the archive lacks."""
+def _has_more(archived: StreamSources, hour: datetime, source: HourSource) -> bool:
+    """Whether a source has minutes of an hour that the archive lacks."""
     key = list(archived.use.stream.key)
-    path = lake.catalog.absolute(capture.path)
+    path = source.paths[0]
     with reading_raw([path]):
         captured = pl.read_parquet(path, columns=key)
-    rows = archived.frame(capture.hour, capture.hour + HOUR)
+    rows = archived.frame(hour, hour + HOUR)
     return not captured.join(rows, on=key, how="anti").is_empty()
 
 
-def _repaired(lake: Lake, archived: HourSource, capture: Capture) -> HourSource:
-    ref = SourceRef(capture.stream, "archive+rest", f"{archived.ref.reference}+{capture.content_hash}")
-    return HourSource(ref, (*archived.paths, lake.catalog.absolute(capture.path)))
+def _repaired(archived: HourSource, answer: HourSource) -> HourSource:
+    ref = SourceRef(answer.ref.stream, "archive+rest", f"{archived.ref.reference}+{answer.ref.reference}")
+    return HourSource(ref, (*archived.paths, *answer.paths))
 
 
 def _hours_with_gaps(sources: StreamSources, wanted: Sequence[datetime]) -> list[datetime]:

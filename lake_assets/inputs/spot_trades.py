@@ -8,7 +8,7 @@ they prove. Does not belong here: the fold itself (`transforms.trade_fold`), whi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ import polars as pl
 from lake_assets.inputs.stream_sources import reading_raw
 from lake_assets.lake import Lake
 from lake_assets.schema.column import LIVE
+from lake_assets.source import Offer, Wanted
 from lake_assets.transforms.quote_placing import QUOTES, Span
 from lake_assets.transforms.trade_fold import FILLS, fills_of_agg_trades, fills_of_trades, folded
 from lake_resources.binance.spot_streams import AGG_TRADES, TRADES
@@ -67,6 +68,14 @@ class SpotBeside:
     klines: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KLINE_COLUMNS))
     heard: HeardSpot = field(default_factory=HeardSpot)
     refs: Mapping[datetime, SourceRef] = field(default_factory=dict)
+    title = "folded trades"
+
+    def offers(self, wanted: Wanted) -> Iterator[Offer]:
+        """Klines of the hours that trades prove, as a source of a stream of klines; they are in no file."""
+        for hour in wanted.starts:
+            rows = _between(self.klines, "open_time", hour, hour + HOUR)
+            if not rows.is_empty():
+                yield Offer((hour,), rows=rows)
 
 
 NOTHING_BESIDE = SpotBeside()

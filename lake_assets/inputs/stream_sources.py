@@ -18,23 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import HourSource
 from lake_assets.validation.hour_verdict import VerdictKind
 from lake_assets.validation.parity import StreamParity
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
-from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.provenance import SourceRef
 
 _BATCH_ROWS = 65_536
-
-
-@dataclass(frozen=True)
-class HourSource:
-    """The source of one hour of one stream. `paths` are absolute, the preferred file first."""
-
-    ref: SourceRef
-    paths: tuple[Path, ...]
 
 
 Span = tuple[datetime, datetime]
@@ -94,7 +86,7 @@ class StreamSources:
     lost: Mapping[datetime, tuple[Span, ...]] = field(default_factory=dict)
     doubts: Mapping[datetime, tuple[Doubt, ...]] = field(default_factory=dict)
     parities: Mapping[datetime, StreamParity] = field(default_factory=dict)
-    disputes: Mapping[datetime, tuple[Capture, StreamParity]] = field(default_factory=dict)
+    disputes: Mapping[datetime, tuple[HourSource, StreamParity]] = field(default_factory=dict)
     instead: Mapping[datetime, Take] = field(default_factory=dict)
     read: dict[tuple[Path, ...], tuple[datetime, datetime, pl.DataFrame]] = field(
         default_factory=dict, repr=False, compare=False

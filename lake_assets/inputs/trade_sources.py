@@ -8,35 +8,26 @@ The order is archive > captured before > REST now > heard. What nobody proves is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
 
 from lake_assets.inputs.disputed_rows import BarsByTrades
+from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
-from lake_assets.inputs.rest_answers import Asked, capture_hours, reachable
-from lake_assets.inputs.sources import (
-    Held,
-    Report,
-    ask_rest,
-    from_archive,
-    from_capture,
-    held_inputs,
-    nothing,
-    out_of_reach,
-    tell_missing,
-)
-from lake_assets.inputs.stream_sources import Doubt, HourSource, Span, StreamSources, Take, read_raw, reading_raw
+from lake_assets.inputs.rest_answers import Asked, RestSource, ask, reachable
+from lake_assets.inputs.sources import out_of_reach, tell_missing
+from lake_assets.inputs.stream_sources import Doubt, Span, StreamSources, Take, read_raw, reading_raw
 from lake_assets.inputs.trade_tallies import joined, read_gaps, tallies_of
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import HourSource, Offer, Report, Wanted, by_start, to_nobody
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
-from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
 
 _WHOLE = pl.col("standing") == "whole"
@@ -46,7 +37,7 @@ _LONGEST_PAUSE = 6 * HOUR
 
 @dataclass(frozen=True)
 class Heard:
-    """What the collector proved of aggTrades.
+    """What the collector proved of aggTrades: the sockets' records as a source; their features are in no file.
 
     Attributes:
         hours: hours of which it has every required minute.
@@ -57,6 +48,14 @@ class Heard:
     hours: Mapping[datetime, SourceRef] = field(default_factory=dict)
     minutes: Collection[datetime] = frozenset()
     refs: Mapping[datetime, SourceRef] = field(default_factory=dict)
+    title = "what was heard"
+
+    def offers(self, wanted: Wanted) -> Iterator[Offer]:
+        """Hours of which it has live rows."""
+        for hour in wanted.starts:
+            if hour in self.refs:
+                ref = self.hours.get(hour) or SourceRef(wanted.used.name, "ws", self.refs[hour].reference)
+                yield Offer((hour,), HourSource(ref, ()))
 
 
 @dataclass(frozen=True)
@@ -96,36 +95,37 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     hours, klines, heard, now = wanted.hours, wanted.klines, wanted.heard, wanted.now
     report, again = wanted.report, wanted.again
     around = [hours[0] - HOUR, *hours, hours[-1] + HOUR]
-    held = held_inputs(lake, symbol, use, around, report)
-    from_files = _judged_archives(lake, held, klines, hours)
+    held = held_inputs(lake, Wanted(symbol, around, now, report, use))
+    from_files = _judged_archives(held, klines, hours)
     own_proof = [from_files]
     from_files, disputed, by_rest = _by_other_voice(
-        lake, symbol, from_files, wanted, lambda bars, own: _judged_archives(lake, held, bars, own)
+        lake, symbol, from_files, wanted, lambda bars, own: _judged_archives(held, bars, own)
     )
     whole = _whole_hours(from_files, hours)
     doubtful = [hour for hour in hours if hour not in whole or hour not in held.archives]
-    captured = _judged_captures(lake, held, klines, doubtful)
-    answered = _whole_hours(captured, doubtful)
-    ask = [
+    said = _judged_answers(held, klines, doubtful)
+    answered = _whole_hours(said, doubtful)
+    unproven = [
         hour
         for hour in doubtful
-        if not (hour in held.captures and held.captures[hour].complete and hour in answered)
+        if not (hour in held.answers and held.answers[hour].final and hour in answered)
         and hour not in heard.hours
         and reachable(lake, use, hour, now)
         and (again or may_ask_again(lake, symbol, use.name, hour, now))
     ]
-    asked = ask_rest(lake, symbol, use, ask, now, held.captures, report)
+    asked = ask(lake, Wanted(symbol, unproven, now, report, use, held.answers))
     if asked.kept:
-        held = Held(held.archives, {**held.captures, **asked.kept})
-        captured = _judged_captures(lake, held, klines, doubtful)
-    own_proof.append(captured)
-    captured, also, by_rest_too = _by_other_voice(
-        lake, symbol, captured, wanted, lambda bars, own: _judged_captures(lake, held, bars, own)
+        held = held.told(asked.kept)
+        said = _judged_answers(held, klines, doubtful)
+    own_proof.append(said)
+    said, also, by_rest_too = _by_other_voice(
+        lake, symbol, said, wanted, lambda bars, own: _judged_answers(held, bars, own)
     )
     whole = _whole_hours(from_files, hours)
-    chosen = _Choice(lake, use, held, from_files, captured, klines, heard, {**also, **disputed}, whole)
+    chosen = _Choice(lake, use, held, from_files, said, klines, heard, {**also, **disputed}, whole)
+    socket = by_start(heard, Wanted(symbol, hours, now, report, use))
     for hour in hours:
-        chosen.take(hour)
+        chosen.take(hour, socket.get(hour))
     absent = {
         hour: asked.failures.get(hour) or _why(chosen.why_absent(hour)) or out_of_reach(lake, use)
         for hour in hours
@@ -137,9 +137,9 @@ def find_trades(lake: Lake, symbol: str, use: StreamUse, wanted: TradesAsked) ->
     return StreamSources(use, chosen.by_hour, absent, chosen.takes, chosen.lost, chosen.doubts), bars
 
 
-def _judged_archives(lake: Lake, held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
+def _judged_archives(held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
     """The standing of each minute in the archives of its day; a file that does not read is told of when it is read."""
-    paths = list(dict.fromkeys(lake.catalog.absolute(row.path) for row in held.archives.values()))
+    paths = list(dict.fromkeys(source.paths[0] for source in held.archives.values()))
     own = [hour for hour in hours if hour in held.archives]
     if not own:
         return pl.DataFrame(schema=JUDGED)
@@ -152,18 +152,18 @@ def _judged_archives(lake: Lake, held: Held, klines: pl.DataFrame, hours: Sequen
     return judge_trades(tallies, klines, gaps, own)
 
 
-def _judged_captures(lake: Lake, held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
+def _judged_answers(held: Held, klines: pl.DataFrame, hours: Sequence[datetime]) -> pl.DataFrame:
     """The standing of each minute in what REST said of its hour, beside what is known of the hours around it."""
-    own = [hour for hour in hours if hour in held.captures]
+    own = [hour for hour in hours if hour in held.answers]
     if not own:
         return pl.DataFrame(schema=JUDGED)
-    around = [hour for hour in sorted(held.captures) if {hour - HOUR, hour, hour + HOUR} & set(own)]
-    paths = [lake.catalog.absolute(held.captures[hour].path) for hour in around]
+    around = [hour for hour in sorted(held.answers) if {hour - HOUR, hour, hour + HOUR} & set(own)]
+    paths = [held.answers[hour].paths[0] for hour in around]
     tallies = [_own_hour(tallies_of(path, hour, hour + HOUR), hour) for hour, path in zip(around, paths, strict=True)]
-    others = {hour: row for hour, row in held.archives.items() if hour not in around}
+    others = {hour: source for hour, source in held.archives.items() if hour not in around}
     beside = [
-        _own_hour(tallies_of(lake.catalog.absolute(row.path), hour, hour + HOUR), hour)
-        for hour, row in others.items()
+        _own_hour(tallies_of(source.paths[0], hour, hour + HOUR), hour)
+        for hour, source in others.items()
         if {hour - HOUR, hour + HOUR} & set(own)
     ]
     return judge_trades(joined([*tallies, *beside]), klines, (), own)
@@ -175,7 +175,7 @@ def _by_other_voice(
     judged: pl.DataFrame,
     wanted: TradesAsked,
     judge: Callable[[pl.DataFrame, Sequence[datetime]], pl.DataFrame],
-) -> tuple[pl.DataFrame, dict[datetime, Doubt], dict[datetime, tuple[Capture, frozenset[datetime]]]]:
+) -> tuple[pl.DataFrame, dict[datetime, Doubt], dict[datetime, tuple[HourSource, frozenset[datetime]]]]:
     """What contradicts the klines that are taken is held against what REST said of these klines: they may be the wrong.
 
     Returns:
@@ -220,14 +220,15 @@ def _by_other_voice(
 
 def _klines_of_rest(
     lake: Lake, symbol: str, hours: Sequence[datetime], wanted: TradesAsked
-) -> tuple[pl.DataFrame, Mapping[datetime, Capture]]:
+) -> tuple[pl.DataFrame, Mapping[datetime, HourSource]]:
     """What REST says of the klines of some hours; it is asked where the lake does not know.
 
     Where the klines that are contradicted are an answer themselves, REST is asked again, with pauses that double.
     """
     use = UM_MINUTE.uses["klines_1m"]
-    held = held_inputs(lake, symbol, use, hours, lambda _: None).captures
-    ask = [
+    asking = Wanted(symbol, hours, wanted.now, to_nobody, use)
+    held = held_inputs(lake, asking).answers
+    again = [
         hour
         for hour in hours
         if reachable(lake, use, hour, wanted.now)
@@ -236,17 +237,15 @@ def _klines_of_rest(
             or (wanted.klines_from[hour].kind == "rest" and (wanted.again or _waited(held[hour], wanted.now)))
         )
     ]
-    known = {**held, **capture_hours(lake, symbol, use, ask, wanted.now, {}).kept}
-    frames = [
-        read_raw(lake.catalog.absolute(known[hour].path), use.stream, hour, hour + HOUR)
-        for hour in hours
-        if hour in known
-    ]
+    known = {**held, **ask(lake, replace(asking, starts=again), (RestSource(lake.rest),)).kept}
+    frames = [read_raw(known[hour].paths[0], use.stream, hour, hour + HOUR) for hour in hours if hour in known]
     return pl.concat(frames) if frames else pl.DataFrame(schema=use.stream.columns), known
 
 
-def _waited(answer: Capture, now: datetime) -> bool:
+def _waited(source: HourSource, now: datetime) -> bool:
     """Whether an answer that trades contradict is old enough to ask again: as old as it was late, at most hours."""
+    answer = source.answer
+    assert answer is not None
     late = answer.captured_at - (answer.hour + HOUR)
     return now - answer.captured_at >= min(max(late, MINUTE), _LONGEST_PAUSE)
 
@@ -268,8 +267,8 @@ class _Choice:
     lake: Lake
     use: StreamUse
     held: Held
-    archived: pl.DataFrame
-    captured: pl.DataFrame
+    filed: pl.DataFrame
+    said: pl.DataFrame
     klines: pl.DataFrame
     heard: Heard
     disputed: Mapping[datetime, Doubt]
@@ -279,27 +278,26 @@ class _Choice:
     lost: dict[datetime, tuple[Span, ...]] = field(default_factory=dict)
     doubts: dict[datetime, tuple[Doubt, ...]] = field(default_factory=dict)
 
-    def take(self, hour: datetime) -> None:
-        """Choose the sources of one hour."""
-        archive, capture = self.held.archives.get(hour), self.held.captures.get(hour)
+    def take(self, hour: datetime, heard: HourSource | None) -> None:
+        """Choose the sources of one hour, whose records of the socket are the last of them."""
+        archive, answer = self.held.archives.get(hour), self.held.answers.get(hour)
         if hour in self.disputed:
             self.doubts[hour] = (self.disputed[hour],)
         if archive is not None and hour in self.whole:
-            self.by_hour[hour] = from_archive(self.lake, archive)
+            self.by_hour[hour] = archive
             return
         of_hour = pl.col("open_time").is_between(hour, hour + HOUR, closed="left")
         minutes = self.klines.filter(of_hour)["open_time"].unique().sort().to_list()
-        filed, said = _of(self.archived, hour), _of(self.captured, hour)
-        parts: list[tuple[SourceKind, HourSource, set[datetime]]] = []
-        if archive is not None:
-            parts.append(("archive", from_archive(self.lake, archive), _minutes(filed, "whole")))
-        if capture is not None:
-            parts.append(("rest", from_capture(self.lake, capture), _minutes(said, "whole")))
-        if hour in self.heard.refs:
-            ref = self.heard.hours.get(hour) or SourceRef(self.use.name, "ws", self.heard.refs[hour].reference)
-            parts.append(("ws", HourSource(ref, ()), {each for each in minutes if each in self.heard.minutes}))
-        if archive is not None:
-            parts.append(("archive", from_archive(self.lake, archive), _minutes(filed, "disputed")))
+        filed, said = _of(self.filed, hour), _of(self.said, hour)
+        told = {each for each in minutes if each in self.heard.minutes}
+        # The best first; what ids and klines of an archive dispute is better than nothing at all.
+        voices = (
+            (archive, _minutes(filed, "whole")),
+            (answer, _minutes(said, "whole")),
+            (heard, told),
+            (archive, _minutes(filed, "disputed")),
+        )
+        parts = [(source, proven) for source, proven in voices if source is not None]
         self._put_together(hour, minutes, parts)
         self._doubt(hour, filed, said)
 
@@ -308,14 +306,15 @@ class _Choice:
         return "; ".join(doubt.text for doubt in self.doubts.get(hour, ()))
 
     def _put_together(
-        self, hour: datetime, minutes: Sequence[datetime], parts: Sequence[tuple[SourceKind, HourSource, set[datetime]]]
+        self, hour: datetime, minutes: Sequence[datetime], parts: Sequence[tuple[HourSource, set[datetime]]]
     ) -> None:
         if not minutes:
             # Without klines nothing can be said of any source, and the hour has no row.
-            self.by_hour[hour] = parts[0][1] if parts else nothing(self.use)
+            self.by_hour[hour] = parts[0][0] if parts else nothing(self.use)
             return
         left, used = set(minutes), list[tuple[SourceKind, HourSource, list[datetime]]]()
-        for kind, source, whole in parts:
+        for source, whole in parts:
+            kind: SourceKind = source.ref.kind
             taken = sorted(left & whole)
             if not taken:
                 continue
@@ -384,7 +383,7 @@ def _tell(
     torn = {
         hour: found[0].text
         for hour, found in chosen.doubts.items()
-        if hour in chosen.held.archives and _of(chosen.archived, hour).filter(~_WHOLE).height
+        if hour in chosen.held.archives and _of(chosen.filed, hour).filter(~_WHOLE).height
     }
     note_damaged(lake, symbol, use.name, hours, torn, now)
 

@@ -6,7 +6,7 @@ an hour is wanted (`inputs`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +19,12 @@ from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.frames import candles_of
 from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import LIMIT, interval_ms
+from lake_assets.source import Offer, Wanted
+from lake_assets.windows import hours_between, runs_of
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR, system_clock
 from lake_resources.data_root import BUCKET
+from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import open_blobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet
@@ -32,7 +35,7 @@ _KLINES = ENDPOINTS["klines"]
 
 
 @dataclass(frozen=True)
-class KeptHour:
+class _KeptHour:
     """An hour of candles that slices have whole.
 
     Attributes:
@@ -58,7 +61,26 @@ class SliceSource:
     ledger_url: str
     exchange: str
 
-    def hours(self, stream: Stream, symbol: str, wanted: Sequence[datetime]) -> dict[datetime, KeptHour]:
+    title = "raw slices"
+
+    def offers(self, wanted: Wanted) -> Iterator[Offer]:
+        """Hours that slices have whole, as REST said them when the slices were asked for; none that is held already.
+
+        What was answered before is asked for again because something is doubtful, and slices say the same once more.
+        """
+        use, symbol = wanted.used, wanted.symbol
+        fresh = [hour for hour in wanted.starts if hour not in wanted.held]
+        for start, end in runs_of(fresh, longest=use.hours_per_fetch):
+            try:
+                found = self._hours(use.stream, symbol, hours_between(start, end))
+            except (SettingsError, StorageError) as error:
+                yield Offer(tuple(hours_between(start, end)), failure=str(error))
+                return
+            for hour, kept in found.items():
+                by = f"raw slices {use.name} {symbol}"
+                yield Offer((hour,), rows=kept.rows, asked_at=kept.asked_at, by=by)
+
+    def _hours(self, stream: Stream, symbol: str, wanted: Sequence[datetime]) -> dict[datetime, _KeptHour]:
         """Those of the hours that slices have whole: every candle, each closed when it was asked for.
 
         Args:
@@ -97,7 +119,7 @@ def slice_source(settings: LakeSettings) -> SliceSource:
 
 def _whole(
     candles: pl.DataFrame, answered: Iterable[SliceRow], wanted: Sequence[datetime], step: int
-) -> dict[datetime, KeptHour]:
+) -> dict[datetime, _KeptHour]:
     by_hour = candles.group_by(pl.col("open_time").dt.truncate("1h").alias("hour"), maintain_order=True)
     parts = {hour: rows.drop("hour", strict=False) for (hour,), rows in by_hour}
     found = {}
@@ -110,7 +132,7 @@ def _whole(
         asked = [(row, row.completed_at_utc) for row in of_hour if row.completed_at_utc is not None]
         # A slice that is `ok` is closed by the exchange's clock, any other one as far as it was over when it was asked.
         if all(row.status == Status.OK or at >= hour + HOUR for row, at in asked):
-            found[hour] = KeptHour(rows, min(at for _, at in asked).astimezone(UTC))
+            found[hour] = _KeptHour(rows, min(at for _, at in asked).astimezone(UTC))
     return found
 
 

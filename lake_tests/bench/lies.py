@@ -25,9 +25,10 @@ import polars as pl
 
 from lake_assets.build.hours import build_partitions
 from lake_assets.inputs.archives import due_archives, ingest_archives
-from lake_assets.inputs.rest_answers import capture_hours, reachable
+from lake_assets.inputs.rest_answers import RestSource, ask, reachable
 from lake_assets.inputs.sources import find_sources
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import Wanted
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.hour_verdict import CLEAN
 from lake_resources.clock import HOUR, MINUTE
@@ -185,7 +186,11 @@ class Lakes:
                     find_sources(bench.lake, SYMBOL, use, HOURS, bench.now, bench.reports.append)
                 elif lie.order == "REST alone":
                     own = [hour for hour in HOURS if reachable(bench.lake, use, hour, bench.now)]
-                    capture_hours(bench.lake, SYMBOL, use, own, bench.now, {})
+                    ask(
+                        bench.lake,
+                        Wanted(SYMBOL, own, bench.now, bench.reports.append, use),
+                        (RestSource(bench.lake.rest),),
+                    )
 
 
 def tell(lakes: Lakes, lie: Lie, score: Score) -> None:

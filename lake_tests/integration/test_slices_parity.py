@@ -131,4 +131,4 @@ def test_slices_that_are_damaged_are_told_and_rest_is_asked(sim: SimulatorServer
         committed, asked = _built(bench)
         assert committed
         assert asked
-        assert any("raw slices are not taken" in text for text in bench.reports), bench.reports
+        assert any("raw slices gave nothing" in text for text in bench.reports), bench.reports

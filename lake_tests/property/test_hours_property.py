@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from lake_assets.build.builder import Inputs
 from lake_assets.build.rows import build_rows
 from lake_assets.inputs.sources import find_sources
-from lake_assets.inputs.stream_sources import HourSource, StreamSources
+from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.schema.stream_use import StreamUse
+from lake_assets.source import HourSource
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR
 from lake_tests.support.simulated_lake import SYMBOL, Bench, bench_on, exchange, hours, statuses
