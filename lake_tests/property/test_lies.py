@@ -14,5 +14,6 @@ def test_no_lie_ends_as_clean_and_the_truth_ends_every_one() -> None:
     assert score.found > 3
     assert score.clean_but_wrong == []
     assert score.not_converged == []
+    assert score.no_second_source == []
     assert score.false_alarms == []
     assert score.better_replaced == []
