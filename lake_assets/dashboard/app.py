@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from lake_assets.dashboard import chart_page, feed_page, macro_page, parity_page, quality_page
+from lake_assets.dashboard import chart_page, feed_page, macro_page, parity_page, quality_page, slices_page
 
 st.set_page_config("minute-lake", layout="wide")
 st.navigation(
@@ -15,8 +15,8 @@ st.navigation(
         st.Page(chart_page.show, title="Chart", default=True),
         st.Page(quality_page.show, title="Quality", url_path="quality"),
         st.Page(parity_page.show, title="Parity", url_path="parity"),
-        st.Page(feed_page.show_feed, title="1H feed", url_path="feed"),
+        st.Page(feed_page.show, title="1H feed", url_path="feed"),
         st.Page(macro_page.show, title="Macro", url_path="macro"),
-        st.Page(feed_page.show_slices, title="Slices", url_path="slices"),
+        st.Page(slices_page.show, title="Slices", url_path="slices"),
     ]
 ).run()

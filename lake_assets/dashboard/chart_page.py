@@ -15,7 +15,7 @@ from lake_assets.at_rest import store_of
 from lake_assets.dagster_names import partition_key, table_names
 from lake_assets.dashboard.chart_series import Asked, Chart, certificate_of, chart_of, fitting, panes_of
 from lake_assets.dashboard.chart_view import show_chart
-from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, now, telling
+from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, looking_again, now, telling
 from lake_assets.dashboard.downloads import offer
 from lake_assets.schema.table import Table
 from lake_assets.transforms.rollup import TIMEFRAMES, Timeframe
@@ -34,9 +34,8 @@ _OTHER = "from … to …"
 
 
 @telling
-def show() -> None:
+def show(settings: LakeSettings) -> None:
     """The page."""
-    settings = LakeSettings()
     table = choose_table()
     symbol = choose_symbol(table, settings)
     window = _window(table)
@@ -54,8 +53,6 @@ def show() -> None:
         st.session_state["subject"] = subject
         st.session_state.pop("looked_at", None)
 
-    @st.fragment(run_every=every)
-    @telling
     def drawn() -> None:
         start, end = window.span()
         looked_at = st.session_state.get("looked_at")
@@ -72,7 +69,7 @@ def show() -> None:
             _bar(settings, chart, datetime.fromtimestamp(told["clicked"], UTC), int(told.get("bars", 1)))
         _downloads(settings, chart)
 
-    drawn()
+    looking_again(settings, drawn, every)
 
 
 @dataclass(frozen=True)

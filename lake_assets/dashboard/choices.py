@@ -5,7 +5,8 @@ Belongs here: widgets that pages share. Does not belong here: any page.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
 
@@ -22,19 +23,37 @@ from lake_resources.storage.root import require_lake
 REFRESH: dict[str, int | None] = {"15 s": 15, "30 s": 30, "1 min": 60, "2 min": 120, "5 min": 300, "never": None}
 
 
-def telling(page: Callable[[], None]) -> Callable[[], None]:
-    """A page that says in a sentence what it could not show."""
+def telling(page: Callable[[LakeSettings], None]) -> Callable[[], None]:
+    """A page that says in a sentence what it could not show; it is given the settings, which take a while to read."""
 
     @wraps(page)
     def shown() -> None:
-        try:
+        with _sentences():
             settings = LakeSettings()
             require_lake(settings.lake_root, settings.exchange)
-            page()
-        except LakeError as error:
-            st.error(" ".join(str(error).split()))
+            page(settings)
 
     return shown
+
+
+def looking_again(settings: LakeSettings, part: Callable[[], None], every: int | None) -> None:
+    """Show a part of a page now, and anew every so many seconds; what it cannot show it says in a sentence."""
+
+    @st.fragment(run_every=every)
+    def shown() -> None:
+        with _sentences():
+            require_lake(settings.lake_root, settings.exchange)
+            part()
+
+    shown()
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except LakeError as error:
+        st.error(" ".join(str(error).split()))
 
 
 def now() -> datetime:

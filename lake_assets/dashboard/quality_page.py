@@ -12,11 +12,13 @@ import polars as pl
 import streamlit as st
 
 from lake_assets.at_rest import store_of
-from lake_assets.dashboard.choices import choose_symbol, choose_table, now, symbols_of, telling
+from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, looking_again, now, telling
+from lake_assets.dashboard.downloads import offer
 from lake_assets.dashboard.liveness import age_text, last_beat, late_archives, latencies
 from lake_assets.dashboard.quality_counts import CHECKED_DAYS, check_counts, freshness, holes_by_cause
 from lake_assets.dashboard.quality_days import COLOURS, WORST_LAST, calendar, partition_states, window_of
-from lake_assets.quality.certificate import certify
+from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.schema.table import Table
 from lake_assets.validation.completeness import completeness_pct
 from lake_resources.settings import LakeSettings
 
@@ -24,35 +26,37 @@ _SPANS = {"2 weeks": 14, "1 month": 31, "3 months": 92, "1 year": 366}
 
 
 @telling
-def show() -> None:
+def show(settings: LakeSettings) -> None:
     """The page."""
-    settings = LakeSettings()
     table = choose_table()
     symbol = choose_symbol(table, settings)
     days = _SPANS[st.sidebar.selectbox("Days", list(_SPANS), index=1, key="span")]
+    every = choose_refresh()
+    st.title(f"Quality of the {table.layout.title}")
+    st.caption("The verdict that the ledger holds, the worst of each day. All times are UTC.")
+    looking_again(settings, lambda: _drawn(settings, table, symbol, days), every)
+
+
+def _drawn(settings: LakeSettings, table: Table, symbol: str, days: int) -> None:
     moment = now()
     start, end = window_of(days, moment)
     expected = settings.start_utc, table.layout.start_of(moment - timedelta(minutes=settings.safety_lag_minutes))
-    st.title(f"Quality of the {table.layout.title}")
-    st.caption("The verdict that the ledger holds, the worst of each day. All times are UTC.")
     store = store_of(settings, table)
     try:
-        symbols = symbols_of(table, settings)
-        st.altair_chart(_heat(calendar(store, symbols, start, end, expected=expected), "day:O", "symbol:N"))
+        symbols = store.ledger.symbols_with_partitions()
+        st.altair_chart(
+            _heat(calendar(store, symbols, start, end, expected=expected), "day:O", "symbol:N"), width="stretch"
+        )
         states = partition_states(store, symbol, start, end, expected=expected)
-        st.subheader(symbol)
-        if table.layout.span == "hour":
-            hours = states.with_columns(day=pl.col("start").dt.truncate("1d"), hour=pl.col("start").dt.hour())
-            st.altair_chart(_heat(hours, "day:O", "hour:O"))
         first = store.ledger.first_partition(symbol)
         begin = max(start, first) if first else start
         found = certify(store, symbol, begin, end, now=moment, lag_minutes=settings.safety_lag_minutes)
-        watermark = store.ledger.watermark(symbol)
-        shown = st.columns(4)
-        shown[0].metric("Complete", f"{completeness_pct(found.present_rows, found.expected_rows)} %")
-        shown[1].metric("Without explanation", f"{found.unexplained_rows:,}")
-        shown[2].metric("Revised values", f"{found.revised_values:,}")
-        shown[3].metric("Accounted for until", f"{watermark:%m-%d %H:%M}" if watermark else "nothing yet")
+        st.subheader(symbol)
+        _figures(found, store.ledger.watermark(symbol))
+        if table.layout.span == "hour":
+            hours = states.with_columns(day=pl.col("start").dt.truncate("1d"), hour=pl.col("start").dt.hour())
+            st.altair_chart(_heat(hours, "day:O", "hour:O"), width="stretch")
+        offer(f"quality-{table.name}-{symbol}-{begin:%Y%m%d}-{end:%Y%m%d}", states, found.as_json)
         st.subheader("Holes by cause")
         st.dataframe(holes_by_cause(found))
         st.subheader("Holes")
@@ -76,6 +80,14 @@ def show() -> None:
         st.dataframe([vars(row) for row in store.ledger.missing_sources(symbol)])
     finally:
         store.close()
+
+
+def _figures(found: Certificate, watermark: datetime | None) -> None:
+    shown = st.columns(4)
+    shown[0].metric("Complete", f"{completeness_pct(found.present_rows, found.expected_rows)} %")
+    shown[1].metric("Without explanation", f"{found.unexplained_rows:,}")
+    shown[2].metric("Revised values", f"{found.revised_values:,}")
+    shown[3].metric("Accounted for until", f"{watermark:%m-%d %H:%M}" if watermark else "nothing yet")
 
 
 def _platform(settings: LakeSettings, moment: datetime) -> None:

@@ -17,7 +17,7 @@ from lake_resources.local_web import Guard, Rules
 from lake_resources.settings import LakeSettings
 
 SCRIPT = Path(__file__).with_name("app.py")
-_PAGES = ("chart_page", "feed_page", "macro_page", "parity_page", "quality_page")
+_PAGES = ("chart_page", "feed_page", "macro_page", "parity_page", "quality_page", "slices_page")
 _OPTIONS = {
     "browser.gatherUsageStats": False,  # it reports to nobody
     "client.showErrorDetails": "none",  # a fault of ours is a sentence to the reader; the log has it whole

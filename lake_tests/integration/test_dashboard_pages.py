@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -11,16 +12,19 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lake_assets.dashboard.slice_states import certificate_of
+from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet
 from lake_resources.storage.root import claim_root
 from lake_tests.support.holed_lake import holed_lake
-from lake_tests.support.research_lake import FEED_ROWS, PRICES, research_lake
+from lake_tests.support.research_lake import FEED_ROWS, MACRO_MINUTES, PRICES, research_lake
 
 PAGES = {
     "chart": "from lake_assets.dashboard.chart_page import show; show()",
     "quality": "from lake_assets.dashboard.quality_page import show; show()",
     "parity": "from lake_assets.dashboard.parity_page import show; show()",
-    "feed": "from lake_assets.dashboard.feed_page import show_feed; show_feed()",
-    "slices": "from lake_assets.dashboard.feed_page import show_slices; show_slices()",
+    "feed": "from lake_assets.dashboard.feed_page import show; show()",
+    "slices": "from lake_assets.dashboard.slices_page import show; show()",
     "macro": "from lake_assets.dashboard.macro_page import show; show()",
 }
 WINDOW = {"window": "from … to …", "from": "2026-01-15", "to": "2026-01-16"}
@@ -145,7 +149,16 @@ def test_macro_tickers_at_a_glance_and_one_closely(at_noon: Path) -> None:
     assert of.loc["EURUSD=X", "minutes"] == 10
     assert of.loc["USDSEK=X", "minutes"] == 9
     assert not of.loc["EURUSD=X", "final"], "its newest minute was running when it was asked for"
-    assert shown.subheader[0].value == "USDSEK=X"
+    assert [each.value for each in shown.subheader[:2]] == ["Dollar index", "USDSEK=X"]
+    figures = {each.label: each.value for each in shown.metric}
+    powers = {
+        "EURUSD=X": -0.576, "USDJPY=X": 0.136, "GBPUSD=X": -0.119, "USDCAD=X": 0.091, "USDSEK=X": 0.042,
+        "USDCHF=X": 0.036,
+    }  # fmt: skip
+    last = {ticker: price + (MACRO_MINUTES - 1) / 1e4 + 1e-4 for ticker, price in PRICES.items()}
+    index = 50.14348112 * math.prod(last[ticker] ** power for ticker, power in powers.items())
+    assert figures["Index"] == f"{index:.3f}"
+    assert (figures["Minutes with all six"], figures["Minutes without"]) == ("9", "1")
     holes = shown.dataframe[1].value
     assert 1 in holes["minutes"].tolist(), "the minute without a price"
 
@@ -154,7 +167,42 @@ def test_the_feed_is_shown_with_what_it_is_worth(at_noon: Path) -> None:
     del at_noon
     shown = run("feed")
     assert shown.metric[0].value == str(FEED_ROWS)
+    assert shown.metric[1].value == "100.0 %"
     assert len(shown.dataframe[0].value) == FEED_ROWS
+
+
+def test_slices_are_told_set_by_set_with_what_they_are_worth(lake: Path) -> None:
+    claim_root(lake, "simulator")
+    rows = SliceRows(LakeSettings().resolved_slices_ledger_url)
+    (lake / "slices").mkdir()
+    klines, trades = SliceSet("klines", "BTCUSDT", "1m"), SliceSet("aggTrades", "ETHUSDT", "id")
+    whole = SliceRow(1_768_435_200_000, 1000, "ok", "closed", path="a.json", sha256="a" * 64, n_items=1000)
+    torn = SliceRow(1_768_495_200_000, 1000, "partial", "gap", n_items=997, missing="1768495260000")
+    rows.put_slices(klines, [whole, torn])
+    rows.put_slices(trades, [SliceRow(5000, 1000, "pending", "new")])
+    rows.close()
+    shown = run("slices")
+    overview = shown.dataframe[0].value.set_index("symbol")
+    assert overview.loc["BTCUSDT", "complete %"] == 50.0
+    assert overview.loc["BTCUSDT", ["slices", "ok", "partial", "pending"]].tolist() == [2, 1, 1, 0]
+    shown.selectbox(key="slice-set").set_value(klines).run()
+    assert [each.value for each in shown.metric] == ["50.0 %", "2", "1", "1,997"]
+    lacking = shown.dataframe[1].value
+    assert lacking["start"].tolist() == [datetime(2026, 1, 15, 16, 40, tzinfo=UTC)]
+    assert [each.label for each in shown.get("download_button")] == ["CSV", "Parquet", "Certificate"]
+    worth = certificate_of(klines, [whole, torn])
+    assert (worth["expected_slices"], worth["complete_slices"], worth["completeness_pct"]) == (2, 1, 50.0)
+    assert [each["missing"] for each in worth["not_complete"]] == ["1768495260000"]
+    shown.selectbox(key="slice-set").set_value(trades).run()
+    assert shown.dataframe[1].value["first_id"].tolist() == [5000], "an id is no time"
+
+
+@pytest.mark.parametrize("page", ["chart", "quality", "parity", "feed", "macro"])
+def test_what_is_seen_can_be_taken_along_with_its_certificate(at_noon: Path, page: str) -> None:
+    del at_noon
+    shown = run(page, **WINDOW, instant="2026-01-15T02:01", table="um_minute")
+    assert {each.label for each in shown.get("download_button")} == {"CSV", "Parquet", "Certificate"}
+    assert shown.selectbox(key="refresh").value == "1 min"
 
 
 def test_quality_counts_checks_and_tells_what_the_watchdog_said(at_noon: Path) -> None:
