@@ -10,6 +10,8 @@ import streamlit as st
 from lake_assets.dashboard import chart_page, feed_page, macro_page, parity_page, quality_page, slices_page
 
 st.set_page_config("minute-lake", layout="wide")
+# What is looked at begins at the top of the window.
+st.html("<style>.stMainBlockContainer { padding-top: 2.5rem; }</style>")
 st.navigation(
     [
         st.Page(chart_page.show, title="Chart", default=True),

@@ -15,7 +15,15 @@ from lake_assets.at_rest import store_of
 from lake_assets.dagster_names import partition_key, table_names
 from lake_assets.dashboard.chart_series import Asked, Chart, certificate_of, chart_of, fitting, panes_of
 from lake_assets.dashboard.chart_view import show_chart
-from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, looking_again, now, telling
+from lake_assets.dashboard.choices import (
+    choose,
+    choose_refresh,
+    choose_symbol,
+    choose_table,
+    looking_again,
+    now,
+    telling,
+)
 from lake_assets.dashboard.downloads import offer
 from lake_assets.schema.table import Table
 from lake_assets.transforms.rollup import TIMEFRAMES, Timeframe
@@ -40,14 +48,17 @@ def show(settings: LakeSettings) -> None:
     symbol = choose_symbol(table, settings)
     window = _window(table)
     fit = ["auto", *(name for name, length in TIMEFRAMES.items() if not length % table.layout.grain)]
-    chosen = st.sidebar.selectbox("Bars of", fit, key="timeframe")
+    chosen = choose("Bars of", fit, "timeframe")
     timeframe = None if chosen == "auto" else cast(Timeframe, chosen)
     offered = panes_of(table)
     first = [name for name in PANES if name in offered]
     panes = tuple(st.sidebar.multiselect("Beside the price", offered, first, key=f"panes-{table.name}"))
     every = choose_refresh()
     st.title(f"{symbol}, {table.layout.title}")
-    st.caption("All times are UTC. Red bands: nobody has these rows. Grey bands: a known hole explains them.")
+    st.caption(
+        "All times are UTC. Bands are rows that nobody has: red without an explanation, grey with one."
+        " Bars in grey may still change, in orange are in doubt, in blue were revised. Click a bar for its sources."
+    )
     subject = f"{table.name} {symbol} {window.name} {chosen}"
     if st.session_state.get("subject") != subject:
         st.session_state["subject"] = subject
@@ -89,7 +100,7 @@ class _Window:
 
 
 def _window(table: Table) -> _Window:
-    choice = str(st.sidebar.selectbox("Window", [*WINDOWS, _OTHER], index=2, key="window"))
+    choice = choose("Window", [*WINDOWS, _OTHER], "window", first="1 day")
     if choice != _OTHER:
         return _Window(choice, WINDOWS[choice])
     end = now()
@@ -146,7 +157,8 @@ def _bar(settings: LakeSettings, chart: Chart, at: datetime, bars: int) -> None:
         key = partition_key(layout, row.start)
         page = f"{settings.web_address}/assets/{names}?view=partitions&partition={key}"
         failed = [each.text() for each in outcomes_from_json(row.checks, table.checks) if not each.passed]
-        st.markdown(f"**[{key}]({page})** {row.verdict or 'not judged'}, {row.row_count} of {row.expected_rows} rows")
+        rows_there = f"{row.row_count} of {row.expected_rows} rows" if row.complete else f"{row.row_count} rows so far"
+        st.markdown(f"**[{key}]({page})** {row.verdict or 'not judged'}, {rows_there}")
         st.caption(describe(row.sources, row.sources) + (f". Failed: {'; '.join(failed)}" if failed else ""))
 
 

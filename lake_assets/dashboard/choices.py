@@ -5,7 +5,7 @@ Belongs here: widgets that pages share. Does not belong here: any page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
@@ -21,6 +21,10 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.root import require_lake
 
 REFRESH: dict[str, int | None] = {"15 s": 15, "30 s": 30, "1 min": 60, "2 min": 120, "5 min": 300, "never": None}
+
+
+_KEPT = "kept-"
+"""Before the key of a choice: what a widget holds is forgotten with the page that shows it."""
 
 
 def telling(page: Callable[[LakeSettings], None]) -> Callable[[], None]:
@@ -61,10 +65,28 @@ def now() -> datetime:
     return system_clock()
 
 
+def choose(
+    label: str, options: Sequence[str], key: str, *, first: str | None = None, text: Callable[[str], str] = str
+) -> str:
+    """The option that was chosen in the sidebar, which stays chosen on the other pages that ask the same.
+
+    Args:
+        label: beside the box.
+        options: what there is.
+        key: of the choice, by which pages share it.
+        first: chosen to begin with; default the first one.
+        text: an option in words.
+    """
+    kept = st.session_state.get(_KEPT + key, first)
+    index = options.index(kept) if kept in options else 0
+    chosen = str(st.sidebar.selectbox(label, options, index, key=key, format_func=text))
+    st.session_state[_KEPT + key] = chosen
+    return chosen
+
+
 def choose_table() -> Table:
     """The table that was chosen in the sidebar."""
-    name = st.sidebar.selectbox("Table", list(TABLES), key="table", format_func=lambda each: TABLES[each].layout.title)
-    return TABLES[name]
+    return TABLES[choose("Table", list(TABLES), "table", text=lambda each: TABLES[each].layout.title)]
 
 
 def choose_symbol(table: Table, settings: LakeSettings) -> str:
@@ -73,7 +95,7 @@ def choose_symbol(table: Table, settings: LakeSettings) -> str:
     if not symbols:
         st.info(f"The {table.layout.title} has no rows yet: `make demo`, or materialize its partitions in Dagster.")
         st.stop()
-    return str(st.sidebar.selectbox("Symbol", symbols, key=f"symbol-{table.name}"))
+    return choose("Symbol", symbols, f"symbol-{table.name}")
 
 
 def symbols_of(table: Table, settings: LakeSettings) -> list[str]:
@@ -87,4 +109,4 @@ def symbols_of(table: Table, settings: LakeSettings) -> list[str]:
 
 def choose_refresh() -> int | None:
     """Seconds between two looks, None for never."""
-    return REFRESH[st.sidebar.selectbox("Look again every", list(REFRESH), index=2, key="refresh")]
+    return REFRESH[choose("Look again every", list(REFRESH), "refresh", first="1 min")]

@@ -15,7 +15,7 @@ _MOST = 6_000
 """Points that a line is drawn of, about: of a longer one every so-many-th, and the ends of its pieces."""
 
 
-def closes_line(rows: pl.DataFrame, time: str, step: timedelta) -> alt.LayerChart:
+def closes_line(rows: pl.DataFrame, time: str, step: timedelta) -> alt.LayerChart | alt.FacetChart:
     """The line; rows whose `is_final` is false are grey points.
 
     Args:
@@ -46,8 +46,7 @@ def closes_line(rows: pl.DataFrame, time: str, step: timedelta) -> alt.LayerChar
     values = plain.to_dicts()
     line = alt.Chart(alt.InlineData(values=values)).mark_line(color=_LINE, strokeWidth=1.5, point=plain.height < 100)
     open_ = alt.Chart(alt.InlineData(values=[each for each in values if not each["final"]]))
-    both: alt.LayerChart = alt.layer(
+    return alt.layer(
         line.encode(**axes, detail="piece:N", tooltip=told),
         open_.mark_point(color=_OPEN, filled=True, size=40).encode(**axes, tooltip=told),
     )
-    return both

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import streamlit as st
 
-from lake_assets.dashboard.choices import choose_refresh, looking_again, now, symbols_of, telling
+from lake_assets.dashboard.choices import choose, choose_refresh, looking_again, now, symbols_of, telling
 from lake_assets.dashboard.closes import closes_line
 from lake_assets.dashboard.downloads import offer
 from lake_assets.quality.certificate import Certificate
@@ -37,8 +37,8 @@ def show(settings: LakeSettings) -> None:
             "No macro minute is here yet: set `LAKE_MACRO_TICKERS`, and wait for a quarter of an hour of `lake up`."
         )
         return
-    days = _SPANS[st.sidebar.selectbox("Days", list(_SPANS), index=1, key="macro-span")]
-    name = str(st.sidebar.selectbox("Ticker", names, key="macro-ticker", format_func=ticker_of))
+    days = _SPANS[choose("Days", list(_SPANS), "macro-span", first="3 days")]
+    name = choose("Ticker", names, "macro-ticker", text=ticker_of)
     every = choose_refresh()
 
     def drawn() -> None:

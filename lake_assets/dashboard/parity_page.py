@@ -48,7 +48,12 @@ def show(settings: LakeSettings) -> None:
             pl.col("differs").replace_strict({True: "≠", False: ""}).alias(" "), FIELD, pl.exclude(FIELD, "differs")
         )
         marks = [_DIFFERS if each else "" for each in found["differs"]]
-        st.dataframe(shown.to_pandas().style.apply(lambda _column: marks), hide_index=True, height="content")
+        st.dataframe(
+            shown.to_pandas().style.apply(lambda _column: marks),
+            hide_index=True,
+            height="content",
+            column_config={" ": st.column_config.Column(width="small")},
+        )
         offer(
             f"parity-{table.name}-{symbol}-{instant:%Y%m%dT%H%M%S}",
             found,

@@ -12,7 +12,15 @@ import polars as pl
 import streamlit as st
 
 from lake_assets.at_rest import store_of
-from lake_assets.dashboard.choices import choose_refresh, choose_symbol, choose_table, looking_again, now, telling
+from lake_assets.dashboard.choices import (
+    choose,
+    choose_refresh,
+    choose_symbol,
+    choose_table,
+    looking_again,
+    now,
+    telling,
+)
 from lake_assets.dashboard.downloads import offer
 from lake_assets.dashboard.liveness import age_text, last_beat, late_archives, latencies
 from lake_assets.dashboard.quality_counts import CHECKED_DAYS, check_counts, freshness, holes_by_cause
@@ -30,7 +38,7 @@ def show(settings: LakeSettings) -> None:
     """The page."""
     table = choose_table()
     symbol = choose_symbol(table, settings)
-    days = _SPANS[st.sidebar.selectbox("Days", list(_SPANS), index=1, key="span")]
+    days = _SPANS[choose("Days", list(_SPANS), "span", first="1 month")]
     every = choose_refresh()
     st.title(f"Quality of the {table.layout.title}")
     st.caption("The verdict that the ledger holds, the worst of each day. All times are UTC.")
@@ -108,10 +116,11 @@ def _heat(states: pl.DataFrame, x: str, y: str) -> alt.Chart:
     known = [state for state in WORST_LAST if state in COLOURS]
     scale = alt.Scale(domain=known, range=[COLOURS[each] for each in known])
     chart: alt.Chart = alt.Chart(alt.InlineData(values=plain.to_dicts())).mark_rect(stroke="white")
+    legend = alt.Legend(title=None, orient="top", columns=len(known), symbolType="square", symbolSize=150, labelLimit=0)
     shown: alt.Chart = chart.encode(
-        x=alt.X(x, title=None),
-        y=alt.Y(y, title=None),
-        color=alt.Color("state:N", scale=scale, title="verdict"),
+        x=alt.X(x, title=None, axis=alt.Axis(labelAngle=-90, labelOverlap=True)),
+        y=alt.Y(y, title=None, axis=alt.Axis(labelOverlap=False)),
+        color=alt.Color("state:N", scale=scale, legend=legend),
         tooltip=["day:N", "state:N", "rows:Q", "expected:Q"],
-    )
+    ).properties(height=alt.Step(18))
     return shown

@@ -6,7 +6,7 @@ Belongs here: rows of the slices' ledger → frames and counts. Does not belong 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -24,7 +24,7 @@ def title_of(of: SliceSet) -> str:
     return f"{of.symbol} {of.endpoint} {of.interval}"
 
 
-def overview(states: dict[SliceSet, Sequence[SliceRow]]) -> pl.DataFrame:
+def overview(states: Mapping[SliceSet, Sequence[SliceRow]]) -> pl.DataFrame:
     """A row per set: `symbol`, `endpoint`, `interval`, `slices`, `complete %` (never rounded up), `records`, statuses.
 
     There is a column of numbers for each status that any slice has.

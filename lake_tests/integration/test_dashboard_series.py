@@ -116,10 +116,20 @@ def test_doubts_of_the_ledger_mark_their_bars(tmp_path: Path) -> None:
     store.ledger.set_verdicts(SYMBOL, [NewVerdict(hour, "unproven", None)])
     store.close()
     lengths: dict[Timeframe, int] = {"1m": 60, "1h": 1, "1d": 1}
+    open_hour = FIRST + 9 * HOUR
     for timeframe, bars in lengths.items():
         asked = Asked(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, timeframe)
         found = marked(chart_of(asked, settings=lake, clock=lambda: NOW))
         assert sum(color == DOUBTED and "unproven" in text for color, text in found.values()) == bars
+    store = store_of(lake)
+    store.ledger.set_verdicts(SYMBOL, [NewVerdict(open_hour, "provisional", None)])
+    store.close()
+    for timeframe, bars in lengths.items():
+        asked = Asked(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, timeframe)
+        found = marked(chart_of(asked, settings=lake, clock=lambda: NOW))
+        assert [color for color, _ in found.values()].count(PROVISIONAL) == bars, "an hour that was left open"
+        first = min(time for time, (color, _) in found.items() if color == PROVISIONAL)
+        assert first == (open_hour if timeframe != "1d" else FIRST).timestamp()
 
 
 def test_columns_are_packed_as_the_component_reads_them(settings: LakeSettings) -> None:

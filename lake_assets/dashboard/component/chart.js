@@ -3,6 +3,7 @@
 "use strict";
 
 const PRICE_HEIGHT = 420, PANE_HEIGHT = 120, QUIET_MS = 600, MOST_MARKS = 100, POINTS_PER_PIXEL = 2, MOST_PIECES = 50;
+const AXIS_WIDTH = 84, MOST_DECIMALS = 8;
 const UP = "#26a69a", DOWN = "#ef5350", LINE = "#2196f3";
 const told = document.getElementById("told"), place = document.getElementById("charts");
 let held = null, said = {}, charts = [], candles, volume, holes, texts = new Map(), shown = "", timer = null, silent = null, looked = null;
@@ -19,6 +20,23 @@ function utc(second) {
   return new Date(second * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 }
 
+// A colour over the page's ground. Columns of a histogram overlap by a pixel: a colour that shines through makes stripes.
+function solid(color, dark) {
+  const parts = color.match(/[\d.]+/g).map(Number), ground = dark ? [14, 17, 23] : [255, 255, 255];
+  const mixed = ground.map((below, at) => Math.round(below + (parts[at] - below) * parts[3]));
+  return `rgb(${mixed.join(",")})`;
+}
+// As many decimals as the prices have.
+function priceFormat(values) {
+  let precision = 2;
+  for (const value of values.subarray(-500)) {
+    while (precision < MOST_DECIMALS && Math.abs(value * 10 ** precision - Math.round(value * 10 ** precision)) > 1e-4) {
+      precision += 1;
+    }
+  }
+  return { type: "price", precision, minMove: 10 ** -precision };
+}
+
 function options(height, dark) {
   return {
     height, width: place.clientWidth || 800,
@@ -27,6 +45,8 @@ function options(height, dark) {
     // A day of seconds has more bars than the narrowest default lets into a window.
     timeScale: { timeVisible: true, secondsVisible: true, minBarSpacing: 0.001 },
     localization: { timeFormatter: utc },
+    // Axes of one width, so that a time lies below itself in every chart.
+    rightPriceScale: { minimumWidth: AXIS_WIDTH },
     crosshair: { mode: 0 },
   };
 }
@@ -95,7 +115,7 @@ function pointsOf(merged) {
     const last = slot(band.time + (band.count - 1) * meta.step);
     for (let time = slot(band.time); time <= last; time += length) {
       if (found.gaps.length && found.gaps[found.gaps.length - 1].time === time) continue;
-      found.gaps.push({ time, value: 1, color: band.color });
+      found.gaps.push({ time, value: 1, color: solid(band.color, held.dark) });
       found.texts.set(time, band.text);
     }
   }
@@ -160,6 +180,7 @@ function fill(merged) {
   held.merged = merged;
   const points = pointsOf(merged);
   texts = points.texts;
+  candles.applyOptions({ priceFormat: priceFormat(held.column.close) });
   candles.setData(points.bars);
   volume.setData(points.volumes);
   holes.setData(points.gaps);
@@ -196,7 +217,7 @@ function look(range) {
 
 function draw(args, dark) {
   const { meta, view } = args, names = meta.panes, before = held;
-  held = { meta, column: unpacked(args.data, meta.columns, meta.count), merged: 1 };
+  held = { meta, column: unpacked(args.data, meta.columns, meta.count), merged: 1, dark };
   const same = charts.length === names.length + 1 && names.every((name, at) => charts[at + 1].name === name);
   if (!same) build(names, dark);
   // While a picture is not settled its range is not yet the one that it was given.
