@@ -19,6 +19,7 @@ from lake_assets.at_rest import TableStore
 from lake_assets.build.committed_files import files_below, metadata_of, symbol_directories, written_at
 from lake_assets.inputs.trade_tallies import GapFinder
 from lake_assets.schema.stream_use import StreamUse
+from lake_resources.binance.market import market_of
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
@@ -48,6 +49,8 @@ def archive_files(store: TableStore, left_out: LeftOut) -> Iterator[tuple[Archiv
         with _leaving_out(store, path, left_out):
             _require(name in streams, f"{name} is no stream of the market")
             metadata = metadata_of(path)
+            market = market_of(metadata["lake.source_url"]) or store.layout.market
+            _require(market == store.layout.market, f"it is an archive of {market}")
             period, _, short = path.stem.rpartition("-")
             _require(metadata["lake.sha256"].startswith(short), "its name is not that of its zip")
             rows, first, last = _extent(path, streams[name].time_column)

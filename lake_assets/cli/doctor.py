@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from lake_assets.dagster_names import minute_names
+from lake_assets.inputs.misfiled_archives import misfiled_archives
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.graphql import DAGSTER, DagsterApi
@@ -56,6 +57,7 @@ def examine(settings: LakeSettings, lake: Lake) -> Iterator[Finding]:
     yield _versions()
     yield _disk(lake)
     yield _schema(settings, lake)
+    yield from _misfiled(lake)
     yield _rest(lake, UM)
     yield _vision(settings, lake, UM_KLINES_1M)
     yield _websocket(settings, UM)
@@ -98,6 +100,17 @@ def _schemas(settings: LakeSettings, lake: Lake) -> tuple[Status, str]:
         return "ok", f"{found}; every hour was committed under it"
     counts = ", ".join(f"{symbol} {count:,}" for symbol, count in older.items())
     return "warn", f"{found}; hours of another schema: {counts}. `lake backfill-range` rebuilds them"
+
+
+def _misfiled(lake: Lake) -> Iterator[Finding]:
+    """Nothing where every archive is kept as one of its market."""
+    found = _asked("archives", lambda: misfiled_archives(lake))
+    if isinstance(found, Finding):
+        yield found
+    elif found:
+        first = found[0]
+        text = f"{len(found)} kept under another market, first {first.title}: of {first.market}, kept as {first.under}"
+        yield Finding("archives", "fail", f"{text}. `lake doctor --mend` files them right")
 
 
 def _called(name: str, market: Market) -> str:

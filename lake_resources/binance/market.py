@@ -184,3 +184,8 @@ SPOT = Market(
 SPOT_KLINES = Endpoint("/api/v3/klines", SPOT_WEIGHT, 2, page=1000)
 
 MARKETS: dict[str, Market] = {market.name: market for market in (UM, SPOT)}
+
+
+def market_of(url: str) -> str | None:
+    """Name of the market in whose directory an address of the archives lies; None for addresses of elsewhere."""
+    return next((name for name, market in MARKETS.items() if f"/data/{market.directory}/" in url), None)

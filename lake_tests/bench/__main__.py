@@ -203,7 +203,7 @@ def spot(rounds: int) -> None:
     say(f"spot read: {', '.join(f'{name} {value:.1f}' for name, value in found.items() if name.endswith('_ms'))}")
     report("spot-read-hours", found["hours_ours_ms"], " ms", "<=", 15)
     report("spot-read-day", found["day_ours_ms"], " ms", "<=", 5)
-    report("spot-read-bare", found["hours_ours_cpu_ms"] / found["hours_bare_cpu_ms"], "x", "<=", 1.3)
+    report("spot-read-bare", found["hours_ours_cpu_ms"] / found["hours_bare_cpu_ms"], "x", "<=", 1.2)
     report("spot-day-bare", found["day_ours_cpu_ms"] / found["day_bare_cpu_ms"], "x", "<=", 1.3)
     report("spot-refold", measure("spot", "refold", SCRATCH, 10)["refold_x"], "x", ">=", 100)
     report("spot-closed-p99", measure("spot_closed")["p99_s"], " s", "<=", 2)

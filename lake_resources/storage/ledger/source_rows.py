@@ -123,6 +123,39 @@ class SourceRows(TableRows):
             found = [_archive(row) for row in connection.execute(query).mappings()]
         return [archive for archive in found if len(archive.period) == 7 or archive.period >= f"{first:%Y-%m-%d}"]
 
+    def archives_from(self, directory: str) -> list[Archive]:
+        """All vintages whose address lies in a directory of the exchange's archives, e.g. `spot`."""
+        query = sa.select(ARCHIVES).where(
+            self.of_market(ARCHIVES), ARCHIVES.c.url.contains(f"/data/{directory}/", autoescape=True)
+        )
+        with self.reading() as connection:
+            return [_archive(row) for row in connection.execute(query).mappings()]
+
+    def move_archive(self, archive: Archive, market: str, path: str) -> None:
+        """Give a vintage to another market, under whose name it is current where nothing else of its period is.
+
+        The newest one that stays becomes current where it was this one. Moving it again changes nothing.
+
+        Args:
+            archive: a vintage of this market.
+            market: the market that it is of.
+            path: where its file lies now, relative to the lake's root.
+        """
+        here = self._key(symbol=archive.symbol, stream=archive.stream, period=archive.period)
+        there = here | {"market": market}
+        with self.engine.writing() as connection:
+            held = connection.execute(sa.select(ARCHIVES.c.sha256, ARCHIVES.c.is_current).where(*_is(ARCHIVES, there)))
+            known = {row.sha256: row.is_current for row in held}
+            if archive.sha256 not in known:
+                row = _archive_row(archive) | there | {"path": path, "is_current": not any(known.values())}
+                self.engine.upsert(connection, ARCHIVES, [row])
+            connection.execute(sa.delete(ARCHIVES).where(*_is(ARCHIVES, here | {"sha256": archive.sha256})))
+            if archive.is_current:
+                newest = sa.select(ARCHIVES.c.sha256).where(*_is(ARCHIVES, here))
+                left = connection.execute(newest.order_by(ARCHIVES.c.fetched_at_utc.desc()).limit(1)).scalar()
+                one = _is(ARCHIVES, here | {"sha256": left})
+                connection.execute(sa.update(ARCHIVES).where(*one).values(is_current=True))
+
     def record_capture(self, capture: Capture) -> None:
         """Add a vintage; it becomes current unless the current one covers the whole hour and this one does not."""
         self.record_captures([capture])
