@@ -96,7 +96,9 @@ def key_in(meta: dict[str, Any]) -> SliceKey:
 def is_newer(row: SliceRow, content: bytes) -> bool:
     """Whether a file is a whole later answer than its row knows: a run ended between the two.
 
-    A slice that is `ok` is never asked for again, so that its file has no business to be another one.
+    A slice that is `ok` is never asked for again, so that its file has no business to be another one. Bytes that were
+    changed on the disk still say when they were fetched: the moment that the row knows, to the millisecond. Files of
+    other programs have whole seconds: of those any other answer of the second is taken for a later one.
     """
     if row.status == Status.OK:
         return False
@@ -106,8 +108,14 @@ def is_newer(row: SliceRow, content: bytes) -> bool:
     except ValueError:
         return False
     at = instant_of(meta, "fetched_at")
-    later = at is not None and (row.completed_at_utc is None or at >= row.completed_at_utc.replace(microsecond=0))
-    return later and (key.start, key.limit) == (row.start, row.record_limit)
+    if at is None or (key.start, key.limit) != (row.start, row.record_limit):
+        return False
+    known = row.completed_at_utc
+    if known is None:
+        return True
+    if "." in str(meta.get("fetched_at")):
+        return at > known.replace(microsecond=known.microsecond // 1000 * 1000)
+    return at >= known.replace(microsecond=0)
 
 
 def instant_of(meta: dict[str, Any], *names: str) -> datetime | None:
@@ -127,4 +135,7 @@ def utc_text(instant: datetime) -> str:
 
 
 def _plain(value: object) -> object:
-    return utc_text(value) if isinstance(value, datetime) else value
+    """Instants to the millisecond: `2025-01-01T00:01:23.456Z`."""
+    if not isinstance(value, datetime):
+        return value
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
