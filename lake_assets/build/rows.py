@@ -15,6 +15,7 @@ import polars as pl
 from lake_assets.build.builder import Builder, Inputs, Made
 from lake_assets.build.reconcile import Compared, reconcile
 from lake_assets.inputs.stream_sources import StreamSources, read_raw
+from lake_assets.inputs.trade_tallies import minutes_kept
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveHours
 from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble, without_lost_trades
@@ -41,7 +42,7 @@ def build_rows(inputs: Inputs) -> Made:
     klines = inputs.frame("klines_1m")
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
     filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind not in ("none", "ws")]
-    read = features_in_one_pass(partial(sources["agg_trades"].batches, start, end), trade_minutes, "transact_time")
+    read = _trade_minutes(sources["agg_trades"], start, end)
     bars = bars_of(read if read.width > 1 else pl.DataFrame(schema=TRADE_MINUTES))
     trades = read.select(list(TRADE_FEATURES)) if read.width > 1 else read
     heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
@@ -78,6 +79,15 @@ def build_rows(inputs: Inputs) -> Made:
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
     return Made(wanted, {"klines": klines, "trades": trades, "bars": bars})
+
+
+def _trade_minutes(sources: StreamSources, start: datetime, end: datetime) -> pl.DataFrame:
+    """`trade_minutes` of what the hours are read from; of a single file that was just typed they are known."""
+    paths = {path for hour, source in sources.by_hour.items() if start <= hour < end for path in source.paths}
+    known = minutes_kept(paths.pop()) if len(paths) == 1 else None
+    if known is not None:
+        return known.filter(pl.col("timestamp").is_between(start, end, closed="left"))
+    return features_in_one_pass(partial(sources.batches, start, end), trade_minutes, "transact_time")
 
 
 def _by_minute(

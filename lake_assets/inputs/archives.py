@@ -7,7 +7,7 @@ Does not belong here: HTTP and CSV (`lake_resources.binance`), choosing an archi
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ import polars as pl
 from lake_assets.inputs.missing import DAMAGED_ROWS, asked_lately
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.spilled_order import frames_in_order
-from lake_assets.inputs.trade_tallies import GapFinder, TradeTally
+from lake_assets.inputs.trade_tallies import GapFinder, TypedMinutes, keep_minutes
 from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
@@ -50,12 +50,14 @@ class TypedArchive:
         file: the staged file.
         first, last: bounds of the stream's time column, None when there are no rows.
         defects: what of the published file is not in it, and why; empty for a sound one.
+        minutes: `trade_minutes` of a file of aggTrades in order of time.
     """
 
     file: StagedFile
     first: datetime | None
     last: datetime | None
     defects: str = ""
+    minutes: pl.DataFrame | None = None
 
 
 def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterator[ArchiveResult]:
@@ -174,6 +176,8 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
     try:
         uncompared = record_changes(lake, stream, before, row, typed.file) if before is not None and changed else ""
         typed.file.publish(path)
+        if typed.minutes is not None:
+            keep_minutes(path, typed.minutes)
     finally:
         typed.file.discard()  # where it was not published: a full disk must not keep what it has no room for
     lake.ledger.record_archive(row)
@@ -240,24 +244,26 @@ def _typed(
     frames: Iterator[pl.DataFrame], stream: Stream, temp_dir: Path, metadata: dict[str, str]
 ) -> TypedArchive | None:
     """Frames as one staged file, or None where they are not in order."""
-    gaps, tallies = GapFinder(), TradeTally()
+    gaps, minutes = GapFinder(), TypedMinutes()
     trades = stream.key == ("agg_trade_id",)
     if trades:
-        frames = _watched(frames, gaps, tallies)
+        frames = _watched(frames, gaps.see, minutes.see)
     with StagingWriter(temp_dir, stream.columns, metadata) as writer:
         bounds = _write_in_order(writer, frames, stream)
         if bounds is None:
             return None
-        witness = gaps.metadata() | tallies.metadata() if trades else {}
-        return TypedArchive(writer.finish(witness), *bounds, gaps.summary())
+        if not trades:
+            return TypedArchive(writer.finish(), *bounds)
+        made, witness = minutes.finished()
+        return TypedArchive(writer.finish(gaps.metadata() | witness), *bounds, gaps.summary(), made)
 
 
-def _watched(frames: Iterator[pl.DataFrame], gaps: GapFinder, tallies: TradeTally) -> Iterator[pl.DataFrame]:
+def _watched(frames: Iterator[pl.DataFrame], *see: Callable[[pl.DataFrame], None]) -> Iterator[pl.DataFrame]:
     """The frames as they are; each is looked at after it was found to be in order."""
     for frame in frames:
         yield frame
-        gaps.see(frame)
-        tallies.see(frame)
+        for look in see:
+            look(frame)
 
 
 def _type_metrics(found: Metrics, stream: Stream, temp_dir: Path, metadata: dict[str, str]) -> TypedArchive:

@@ -1,8 +1,9 @@
 """What a file of aggTrades has of each minute, as numbers that klines can be held against, and the ids that it lacks.
 
-Ids are contiguous at Binance, so a step of more than one is a loss. Belongs here: counting while a file is
-typed, keeping the numbers in its metadata, reading them back. Does not belong here: the verdict on them
-(`validation.trade_evidence`), features of a minute (`transforms.trades`).
+Ids are contiguous at Binance, so a step of more than one is a loss. Belongs here: counting while a file is typed,
+keeping the numbers in its metadata, reading them back; the features of its minutes, made in the same pass and kept in
+memory for whoever builds the day next. Does not belong here: the verdict on them (`validation.trade_evidence`), the
+formulas of a minute (`transforms.trades`).
 """
 
 from __future__ import annotations
@@ -10,68 +11,72 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from lake_assets.transforms.trades import STRADDLE_US
+from lake_assets.transforms.chunks import MinuteCut
+from lake_assets.transforms.trades import MINUTE_US, STRADDLE_US, TRADE_MINUTES, minutes_of_ticks, ticks_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import MINUTE
+from lake_resources.errors import RowsOutOfOrder
 
 _KEY = b"lake.trade_tallies"
 _GAPS_KEY = "lake.id_gaps"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MINUTE_US = 60_000_000
 _MOST_UNITS = 2.0**53
+_KEPT_FILES = 8
+"""Whose minutes stay in memory, about 0.3 MB each."""
+_Stamp = tuple[int, int]
 
 
 def tally(agg_trades: pl.DataFrame) -> pl.DataFrame:
+    """`tally_of_ticks` of wire rows: `agg_trades`, in any order."""
+    return tally_of_ticks(ticks_of(agg_trades))
+
+
+def tally_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     """Numbers of each minute that has a trade.
 
     Args:
-        agg_trades: wire frame of `agg_trades`, each id once, in any order.
+        ticks: as `ticks_of` gives them.
 
     Returns:
         Columns `TALLIES`, sorted by `timestamp` (UTC).
     """
-    time = pl.col("transact_time").to_physical()
-    single = pl.col("last_trade_id") - pl.col("first_trade_id") + 1
-    rows = agg_trades.select(
-        minute=time // _MINUTE_US,
-        within=time % _MINUTE_US,
-        id="agg_trade_id",
-        first="first_trade_id",
-        last="last_trade_id",
-        single=single,
+    rows = ticks.select(
+        "minute",
+        "first_trade",
+        "last_trade",
+        within=pl.col("time_us") - pl.col("minute") * MINUTE_US,
+        trades="single_trades",
         quantity=_units(pl.col("quantity")),
-        notional=_units(pl.col("price") * pl.col("quantity")),
+        notional=_units(pl.col("notional")),
     )
-    head, tail = pl.col("within") < STRADDLE_US, pl.col("within") >= _MINUTE_US - STRADDLE_US
-    measures = {"single": "trades", "quantity": "quantity", "notional": "notional"}
+    measures = ("trades", "quantity", "notional")
+    edges = {"head": pl.col("within") < STRADDLE_US, "tail": pl.col("within") >= MINUTE_US - STRADDLE_US}
     return (
-        rows.group_by("minute")
+        rows.group_by("minute", maintain_order=True)
         .agg(
-            rows=pl.len().cast(pl.Int64),
-            void=(pl.col("quantity") == 0).sum().cast(pl.Int64),
-            trades=pl.col("single").sum(),
-            quantity=pl.col("quantity").sum(),
-            notional=pl.col("notional").sum(),
-            first_trade=pl.col("first").min(),
-            last_trade=pl.col("last").max(),
-            **{f"{side}_{name}": pl.col(wire).filter(mask).sum() for wire, name in measures.items()
-               for side, mask in (("head", head), ("tail", tail))},
+            pl.len().alias("rows"),
+            (pl.col("quantity") == 0).sum().alias("void"),  # of whole units: the least that no trade has counts as none
+            pl.col(measures).sum(),
+            pl.col("first_trade").min(),
+            pl.col("last_trade").max(),
+            *(pl.col(name).filter(of).sum().alias(f"{side}_{name}") for side, of in edges.items() for name in measures),
         )
-        .with_columns((pl.col("minute") * _MINUTE_US).cast(TALLIES["timestamp"]).alias("timestamp"))
+        .select((pl.col("minute") * MINUTE_US).cast(TALLIES["timestamp"]).alias("timestamp"), pl.exclude("minute"))
         .select(list(TALLIES))
         .cast(TALLIES)  # type: ignore[arg-type]
-        .sort("timestamp")
-    )  # fmt: skip
+    )
 
 
 def _units(value: pl.Expr) -> pl.Expr:
@@ -100,9 +105,9 @@ class TradeTally:
 
     parts: list[pl.DataFrame] = field(default_factory=list)
 
-    def see(self, frame: pl.DataFrame) -> None:
-        """Take the next frame: wire columns of `agg_trades`."""
-        self.parts.append(tally(frame))
+    def see(self, ticks: pl.DataFrame) -> None:
+        """Take the next rows, as `ticks_of` gives them."""
+        self.parts.append(tally_of_ticks(ticks))
 
     def metadata(self) -> dict[str, str]:
         """Key-value metadata for the typed file."""
@@ -158,6 +163,8 @@ class GapFinder:
             rows = pl.concat([self._last, rows])
         self._last = rows.tail(1)
         ids, times = rows["agg_trade_id"], rows["transact_time"].to_physical()
+        if not rows.height or ids[-1] - ids[0] == rows.height - 1:
+            return  # so many increasing ids leave none out
         for at in (ids.diff() > 1).fill_null(value=False).arg_true():
             around = sorted((int(times[at - 1]), int(times[at])))
             self.gaps.append((around[0], around[1], int(ids[at]) - int(ids[at - 1]) - 1))
@@ -193,3 +200,69 @@ def read_gaps(paths: Iterable[Path]) -> list[tuple[datetime, datetime]]:
 
 def _at(microseconds: int) -> datetime:
     return _EPOCH + microseconds * _MICROSECOND
+
+
+class TypedMinutes:
+    """Makes `trade_minutes` and tallies of the frames of one file, strictly increasing in their ids."""
+
+    def __init__(self) -> None:
+        self._cut: MinuteCut | None = MinuteCut("transact_time")
+        self._parts: list[pl.DataFrame] = []
+        self._tallies = TradeTally()
+
+    def see(self, frame: pl.DataFrame) -> None:
+        """Take the next frame: wire columns of `agg_trades`."""
+        if self._cut is None:
+            self._tallies.see(ticks_of(frame))
+            return
+        try:
+            self._take(self._cut.push(frame))
+        except RowsOutOfOrder:  # by time; whoever reads the file sorts it
+            self._take(self._cut.rest())
+            self._tallies.see(ticks_of(frame))
+            self._cut, self._parts = None, []
+
+    def finished(self) -> tuple[pl.DataFrame | None, dict[str, str]]:
+        """All minutes of the file, sorted by `timestamp`, None where its times are out of order; metadata for it."""
+        if self._cut is None:
+            return None, self._tallies.metadata()
+        self._take(self._cut.rest())
+        minutes = pl.concat(self._parts).sort("timestamp") if self._parts else pl.DataFrame(schema=TRADE_MINUTES)
+        return minutes, self._tallies.metadata()
+
+    def _take(self, whole: pl.DataFrame | None) -> None:
+        if whole is None:
+            return
+        ticks = ticks_of(whole)
+        self._parts.append(minutes_of_ticks(ticks))
+        self._tallies.see(ticks)
+
+
+_kept: OrderedDict[Path, tuple[_Stamp, pl.DataFrame]] = OrderedDict()
+_guard = Lock()
+
+
+def keep_minutes(path: Path, minutes: pl.DataFrame) -> None:
+    """Keep the minutes of a file that was just published, in place of those of the oldest one."""
+    with _guard:
+        _kept[path] = _stamp(path), minutes
+        _kept.move_to_end(path)
+        while len(_kept) > _KEPT_FILES:
+            _kept.popitem(last=False)
+
+
+def minutes_kept(path: Path) -> pl.DataFrame | None:
+    """Columns `TRADE_MINUTES` of a file that this process typed and nobody changed since, or None."""
+    with _guard:
+        found = _kept.get(path)
+    if found is None:
+        return None
+    try:
+        return found[1] if found[0] == _stamp(path) else None
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -19,10 +19,48 @@ HELD_BACK = timedelta(minutes=1)
 of neighbouring ids can step back a little, also over a minute edge."""
 
 
+class MinuteCut:
+    """Takes chunks of rows and gives back whole minutes; memory is bounded by one chunk and two minutes of rows.
+
+    Args:
+        time_column: a Datetime column of the chunks, UTC.
+    """
+
+    def __init__(self, time_column: str) -> None:
+        self._time = time_column
+        self._carry: pl.DataFrame | None = None
+        self._released: datetime | None = None
+
+    def push(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """Take the next chunk; returns the minutes that are whole now, rows in their order of arrival.
+
+        Raises:
+            RowsOutOfOrder: a row belongs to a minute that was already released.
+        """
+        if frame.is_empty():
+            return None
+        earliest = _instant(frame[self._time].min())
+        if self._released is not None and earliest < self._released:
+            raise RowsOutOfOrder(
+                f"{self._time} {earliest} came after the minutes before {self._released} were complete",
+                remedy="Read the stream whole and sort it by its key",
+            )
+        merged = frame if self._carry is None else pl.concat([self._carry, frame])
+        cut = _instant(merged[self._time].max()).replace(second=0, microsecond=0) - HELD_BACK
+        ready, self._carry = _split(merged, self._time, cut)
+        if ready.is_empty():
+            return None
+        self._released = cut
+        # One chunk per column: the sum of a float column depends on how it is chunked.
+        return ready.rechunk()
+
+    def rest(self) -> pl.DataFrame | None:
+        """The minutes that no further chunk can reach, once there is none."""
+        return None if self._carry is None or self._carry.is_empty() else self._carry.rechunk()
+
+
 def whole_minutes(frames: Iterable[pl.DataFrame], time_column: str) -> Iterator[pl.DataFrame]:
     """Re-cut chunks so that every minute lies in exactly one frame.
-
-    Memory is bounded by one chunk and two minutes of rows.
 
     Args:
         frames: chunks in about the order of time; rows may step back by less than the minute held back.
@@ -35,26 +73,14 @@ def whole_minutes(frames: Iterable[pl.DataFrame], time_column: str) -> Iterator[
         RowsOutOfOrder: a row belongs to a minute that was already released. Read the stream whole then
             (`features_in_one_pass` does).
     """
-    carry: pl.DataFrame | None = None
-    released: datetime | None = None
+    cut = MinuteCut(time_column)
     for frame in frames:
-        if frame.is_empty():
-            continue
-        earliest = _instant(frame[time_column].min())
-        if released is not None and earliest < released:
-            raise RowsOutOfOrder(
-                f"{time_column} {earliest} came after the minutes before {released} were complete",
-                remedy="Read the stream whole and sort it by its key",
-            )
-        merged = frame if carry is None else pl.concat([carry, frame])
-        cut = _instant(merged[time_column].max()).replace(second=0, microsecond=0) - HELD_BACK
-        ready, carry = _split(merged, time_column, cut)
-        if not ready.is_empty():
-            released = cut
-            # One chunk per column: the sum of a float column depends on how it is chunked.
-            yield ready.rechunk()
-    if carry is not None and not carry.is_empty():
-        yield carry.rechunk()
+        ready = cut.push(frame)
+        if ready is not None:
+            yield ready
+    last = cut.rest()
+    if last is not None:
+        yield last
 
 
 def _instant(value: object) -> datetime:

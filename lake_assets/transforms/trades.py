@@ -24,7 +24,7 @@ _RETAIL_AT_MOST = RETAIL_NOTIONAL_USDT + 3 * math.ulp(RETAIL_NOTIONAL_USDT)
 STRADDLE_US = 100_000
 """Binance merges fills of one taker order within 100 ms into one aggTrade, also over a minute edge."""
 
-_MINUTE_US = 60_000_000
+MINUTE_US = 60_000_000
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
 TRADE_FEATURES: dict[str, pl.DataType] = {
@@ -66,33 +66,34 @@ def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
 
 
 def trade_minutes(agg_trades: pl.DataFrame) -> pl.DataFrame:
+    """`minutes_of_ticks` of wire rows: `agg_trades`, whole minutes only."""
+    return minutes_of_ticks(ticks_of(agg_trades))
+
+
+def minutes_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     """Features of every minute that has a trade, and what its bar is made of.
 
-    Rows may come in any order and several times: they are ordered by id, and a repeated id counts once. A minute never
-    looks at another one. Formulas: data dictionary, columns `transact_time` to `realized_vol_1m`.
+    A minute never looks at another one. Formulas: data dictionary, columns `transact_time` to `realized_vol_1m`.
 
     Args:
-        agg_trades: wire frame of `agg_trades`; whole minutes only.
+        ticks: as `ticks_of` gives them, whole minutes only.
 
     Returns:
         One row per minute with trades, columns `TRADE_MINUTES`, sorted by `timestamp` (UTC).
     """
-    ticks = _ticks(agg_trades)
-    if not _in_order(ticks):
-        ticks = _ticks(distinct_rows(agg_trades, "agg_trade_id")).sort("minute", "id")
     notional, quantity, sell = pl.col("notional"), pl.col("quantity"), pl.col("sell")
     whale, retail = pl.col("whale"), notional <= _RETAIL_AT_MOST
-    within_us = pl.col("time_us") - pl.col("minute") * _MINUTE_US
+    within_us = pl.col("time_us") - pl.col("minute") * MINUTE_US
     same_minute = pl.col("minute") == pl.col("minute").shift(1)
     return (
-        ticks.with_columns(pl.col("minute").set_sorted(), whale=notional >= _WHALE_AT_LEAST)
+        ticks.with_columns(whale=notional >= _WHALE_AT_LEAST)
         .with_columns(
             buy_whale=_where(whale & ~sell, quantity),
             sell_whale=_where(whale & sell, quantity),
             buy_retail=_where(retail & ~sell, quantity),
             sell_retail=_where(retail & sell, quantity),
             head=_where(within_us < STRADDLE_US, quantity),
-            tail=_where(within_us >= _MINUTE_US - STRADDLE_US, quantity),
+            tail=_where(within_us >= MINUTE_US - STRADDLE_US, quantity),
             bought=_where(~sell, quantity),
             bought_worth=_where(~sell, notional),
             squared_return=_where(same_minute, (pl.col("price") / pl.col("price").shift(1)).log().pow(2)),
@@ -121,20 +122,39 @@ def trade_minutes(agg_trades: pl.DataFrame) -> pl.DataFrame:
             bought_quantity=pl.col("bought").sum(),
             bought_notional=pl.col("bought_worth").sum(),
         )
-        .select((pl.col("minute") * _MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
+        .select((pl.col("minute") * MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
         .cast(TRADE_MINUTES)  # type: ignore[arg-type]
     )
+
+
+def ticks_of(agg_trades: pl.DataFrame) -> pl.DataFrame:
+    """Wire rows with their epoch minute and notional, in order of minutes and ids, each id once.
+
+    Args:
+        agg_trades: wire frame of `agg_trades`; rows may come in any order and several times.
+
+    Returns:
+        Columns `id`, `minute` (flagged as sorted), `time_us`, `price`, `quantity`, `notional`, `first_trade`,
+        `last_trade`, `single_trades` (sum of them: single trades), `sell`; one chunk each, for the sum of a float
+        column depends on how it is chunked.
+    """
+    ticks = _ticks(agg_trades)
+    if not _in_order(ticks):
+        ticks = _ticks(distinct_rows(agg_trades, "agg_trade_id")).sort("minute", "id")
+    return ticks.with_columns(pl.col("minute").set_sorted())
 
 
 def _ticks(agg_trades: pl.DataFrame) -> pl.DataFrame:
     time_us = pl.col("transact_time").cast(_TIMESTAMP).to_physical()
     return agg_trades.select(
         id="agg_trade_id",
-        minute=time_us // _MINUTE_US,
+        minute=time_us // MINUTE_US,
         time_us=time_us,
         price="price",
         quantity="quantity",
         notional=pl.col("price") * pl.col("quantity"),
+        first_trade="first_trade_id",
+        last_trade="last_trade_id",
         single_trades=pl.col("last_trade_id") - pl.col("first_trade_id") + 1,
         sell="is_buyer_maker",
     ).rechunk()

@@ -158,7 +158,9 @@ class _Reader:
                 raise self._corrupt(f"the {which} line is torn", line)
         schema = self._schema(first)
         try:
-            frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._wanted)
+            # Looking for quotes in every field costs a tenth of the parsing.
+            quote = '"' if b'"' in block else None
+            frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._wanted, quote_char=quote)
         except pl.exceptions.PolarsError as error:
             raise self._corrupt(str(error).split("\n", 1)[0], block) from error
         lines = frame.height
