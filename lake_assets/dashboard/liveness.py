@@ -21,7 +21,7 @@ def last_beat(settings: LakeSettings) -> Mapping[str, Any] | None:
     path = settings.lake_root / "logs" / "health" / "heartbeat.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -38,8 +38,8 @@ def age_text(beat: Mapping[str, Any], now: datetime) -> str:
 
 def latencies(beat: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row per market whose collector the heartbeat knows: status, last frame, milliseconds from exchange to here."""
-    collector = beat.get("collector") or {}
-    named = [("um", collector), ("spot", collector.get("spot"))]
+    collector = beat.get("collector")
+    named = [("um", collector), ("spot", collector.get("spot") if isinstance(collector, dict) else None)]
     return [
         {
             "market": market,
@@ -50,10 +50,12 @@ def latencies(beat: Mapping[str, Any]) -> list[dict[str, Any]]:
             "max ms": found.get("last_latency_max_ms"),
         }
         for market, found in named
-        if found
+        if isinstance(found, dict) and found
     ]
 
 
 def late_archives(beat: Mapping[str, Any]) -> list[str]:
     """Archive files that are so late that people are told."""
-    return [text.removeprefix(_LATE) for text in beat.get("problems") or () if str(text).startswith(_LATE)]
+    problems = beat.get("problems")
+    texts = map(str, problems) if isinstance(problems, list) else ()
+    return [text.removeprefix(_LATE) for text in texts if text.startswith(_LATE)]

@@ -7,7 +7,8 @@ reading records (`spot_records`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def import_raw(root: Path, tree: Path, clock_ns: Callable[[], int]) -> Imported:
         StorageError: a file cannot be read, or another import is running.
         DiskFull: no space; what was imported stays, and the next import goes on.
     """
-    paths = [tree] if tree.is_file() else sorted(tree.rglob("*.jsonl"))
+    # A pipe of that name would be waited for.
+    paths = [tree] if tree.is_file() else sorted(path for path in tree.rglob("*.jsonl") if path.is_file())
     if not tree.exists():
         raise SettingsError(f"there is no {tree}", remedy="Name the directory above raw/, or a file")
     if not paths:
@@ -112,11 +114,17 @@ class _Taking:
     _run: int = 0
     _offset_ms: int = 0
 
-    def take(self, found: ReadLines, told: Imported) -> None:
-        told.torn += found.torn
-        told.refused += found.refused
-        self._offset_ms = _measured(found.rows, self._offset_ms)
-        own = any(row.get("price") is None and row.get("ts_event") != row["ts_recv"] for row in found.rows)
+    def take(self, chunks: Iterable[ReadLines], told: Imported) -> None:
+        """The lines of one file."""
+        own = False
+        for found in chunks:
+            told.torn += found.torn
+            told.refused += found.refused
+            self._offset_ms = _measured(found.rows, self._offset_ms)
+            own |= any(row.get("price") is None and row.get("ts_event") != row["ts_recv"] for row in found.rows)
+            self._take(found, told, own=own)
+
+    def _take(self, found: ReadLines, told: Imported, *, own: bool) -> None:
         for row in found.rows:
             try:
                 for symbol, kind, received_ms, minute, payload in self._records(row, own=own):
@@ -147,13 +155,13 @@ class _Taking:
         if row.get("price") is None:
             placed = int(row["ts_event"]) if own else received + self._offset_ms
             minute = placed // MINUTE_MS
-            bid, ask = float(row["bid"]), float(row["ask"])
+            bid, ask = _finite(row["bid"]), _finite(row["ask"])
             yield EVERY_SYMBOL, CLOCK, received, minute, {"offset_ns": (placed - received) * 1_000_000}
             yield symbol, BOOK_TICKER, received, minute, {"u": 0, "s": symbol, "b": str(bid), "a": str(ask)}
             return
         at, number = int(row["ts_event"]), row.get("trade_id")
         number = None if number is None else int(number)
-        price, qty, maker = str(float(row["price"])), str(float(row["qty"])), row["side"] == "sell"
+        price, qty, maker = str(_finite(row["price"])), str(_finite(row["qty"])), row["side"] == "sell"
         last = row.get(HEALED_FIELD)
         if last is not None and number is not None:
             told = {"a": number, "p": price, "q": qty, "f": number, "l": int(last), "T": at, "m": maker}
@@ -163,11 +171,18 @@ class _Taking:
         yield symbol, TRADE, received, at // MINUTE_MS, told
 
 
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no price or quantity")
+    return number
+
+
 def _measured(rows: list[dict[str, Any]], before_ms: int) -> int:
     """Exchange's clock minus the local one, ms, as the trades of a file show it; as before where it has none."""
     took = [
         int(row["ts_recv"]) - int(row["ts_event"])
         for row in rows
-        if row.get("price") is not None and isinstance(row.get("ts_event"), int | float)
+        if row.get("price") is not None and row.get("ts_event") is not None
     ]
     return -min(took) if took else before_ms

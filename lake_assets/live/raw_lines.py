@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import orjson
@@ -25,6 +26,10 @@ HEALED_FIELD = "last_trade_id"
 """On a line that heals a gap: it stands for all trades from `trade_id` to this one."""
 TRADE_STREAM, QUOTE_STREAM = "trade", "bookTicker"
 PART = timedelta(seconds=60)
+CHUNK_BYTES = 8 << 20
+"""Lines of so many bytes are read together: a minute of raw lines is smaller, files of others may be of any size."""
+_LINE_BYTES = 1 << 16
+_FIRST_MS, _LAST_MS = 1_230_768_000_000, 4_102_444_800_000  # 2009 to 2100: before and after, nothing was ever heard
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def _publish(path: Path, rows: list[dict[str, object]]) -> None:
 
 @dataclass
 class ReadLines:
-    """Lines of one file.
+    """Lines of one file, or of a chunk of it.
 
     Attributes:
         rows: those that can be used, in order.
@@ -128,33 +133,49 @@ class ReadLines:
     refused: int = 0
 
 
-def read_lines(path: Path) -> ReadLines:
-    """Records of a file; a last line that is torn is left out, and so is a line that is no record.
+def read_lines(path: Path) -> Iterator[ReadLines]:
+    """Records of a file in chunks, one at least; a last line that is torn is left out, and so is one that is no record.
 
     Raises:
         StorageError: the file cannot be read.
     """
-    found = ReadLines()
-    with disk_errors(f"read {path}"):
-        data = path.read_bytes()
-    lines = data.split(b"\n")
-    last = lines.pop()
-    for number, line in enumerate([*lines, *([last] if last.strip() else [])]):
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-            if not isinstance(row, dict) or not isinstance(row["symbol"], str) or _instant_ms(row["ts_recv"]) is None:
-                raise ValueError("no record")  # noqa: TRY301 - it is counted as others
-        except (orjson.JSONDecodeError, ValueError, KeyError, TypeError):
-            if number == len(lines):
-                found.torn = True
-            else:
+    found, size_bytes = ReadLines(), 0
+    with disk_errors(f"read {path}"), path.open("rb") as file:
+        while line := file.readline(_LINE_BYTES):
+            size_bytes += len(line)
+            row = None if _is_longer(line, file) else _record(line)
+            if row is not None:
+                found.rows.append(row)
+            elif line.endswith(b"\n") and line.strip():
                 found.refused += 1
-            continue
-        found.rows.append(row)
-    return found
+            elif line.strip():
+                found.torn = file.tell() == path.stat().st_size
+                found.refused += not found.torn
+            if size_bytes >= CHUNK_BYTES:
+                yield found
+                found, size_bytes = ReadLines(), 0
+    yield found
 
 
-def _instant_ms(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _is_longer(line: bytes, file: BinaryIO) -> bool:
+    """Whether a line is longer than any record; the rest of it is passed by."""
+    longer = len(line) == _LINE_BYTES and not line.endswith(b"\n")
+    while longer and (rest := file.readline(_LINE_BYTES)) and not rest.endswith(b"\n"):
+        pass
+    return longer
+
+
+def _record(line: bytes) -> dict[str, object] | None:
+    """What a line says; None where it is no record."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("symbol"), str) or not _is_instant(row.get("ts_recv")):
+        return None
+    return row if row.get("ts_event") is None or _is_instant(row["ts_event"]) else None
+
+
+def _is_instant(value: object) -> bool:
+    """Whether a value is a time of the exchange in epoch ms."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and _FIRST_MS <= value < _LAST_MS

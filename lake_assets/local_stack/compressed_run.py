@@ -176,6 +176,6 @@ def problems_told(heartbeat: Path) -> list[str]:
     """Problems of the newest heartbeat; none where it is still starting, or there is none."""
     try:
         beat = json.loads(heartbeat.read_text())
-    except (FileNotFoundError, ValueError):
+        return [] if beat["status"] == "STARTING" else [str(text) for text in beat["problems"]]
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return []
-    return [] if beat["status"] == "STARTING" else [str(text) for text in beat["problems"]]

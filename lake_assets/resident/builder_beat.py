@@ -67,5 +67,5 @@ def last_beat(settings: LakeSettings) -> BuilderBeat | None:
         times = {name: datetime.fromisoformat(told[name]) for name in ("at", "started", "turned") if told[name]}
         given = told | times
         return BuilderBeat(**given)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -129,9 +130,26 @@ def test_an_old_tree_with_torn_lines_and_without_ids_is_imported(tmp_path: Path)
 
 def test_a_file_that_is_torn_in_its_only_line_loses_that_line_alone(tmp_path: Path) -> None:
     path = tmp_path / "part_000.jsonl"
-    path.write_bytes(b'{"symbol":"A","ts_recv":1}\n{"symbol":"A","ts_re')
-    found = read_lines(path)
+    path.write_bytes(b'{"symbol":"A","ts_recv":1700000000000}\n{"symbol":"A","ts_re')
+    (found,) = read_lines(path)
     assert (len(found.rows), found.torn, found.refused) == (1, True, 0)
+
+
+def test_a_stranger_s_tree_is_read_in_chunks_and_its_odd_lines_are_counted(tmp_path: Path) -> None:
+    at = 1_740_830_399_000
+    sound = json.dumps(
+        {"symbol": SYMBOL, "ts_event": at, "ts_recv": at, "price": 1.0, "qty": 2.0, "side": "buy", "trade_id": 7}
+    )
+    odd = (
+        [sound.replace(str(at), time) for time in ("1e999", "-5", "9" * 30, "true", "1e300")]
+        + [sound.replace("1.0", price) for price in ("1e999", "[]", '"nan"')]
+        + ["x" * 200_000, "[" * 3000, "9" * 5000]
+    )
+    (tmp_path / "a.jsonl").write_text("\n".join([*odd, sound.ljust(65_000)] + [sound.ljust(65_000)] * 140))
+    os.mkfifo(tmp_path / "b.jsonl")
+    assert len(list(read_lines(tmp_path / "a.jsonl"))) == 2
+    told = import_raw(tmp_path / "lake", tmp_path, lambda: at * 1_000_000)
+    assert (told.files, told.lines, told.torn, told.refused) == (1, 141, 0, len(odd))
 
 
 def test_the_recorded_trades_survive_the_way_out_and_in(recorded: Callable[[str], Path], tmp_path: Path) -> None:

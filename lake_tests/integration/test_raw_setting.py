@@ -82,18 +82,18 @@ def test_the_collector_writes_each_minute_once_it_is_over_as_the_command_would(
     assert [name for name, _ in collecting.written()] == [
         collecting.part(minute).relative_to(collecting.out).as_posix() for minute in (0, 1)
     ]
-    assert len(read_lines(collecting.part(0)).rows) == 120
+    assert len(next(read_lines(collecting.part(0))).rows) == 120
     assert collecting.written() == collecting.as_exported(tmp_path / "command", 2)
 
 
 def test_trades_that_heal_a_gap_are_in_the_file_of_their_minute(collecting: Collecting, tmp_path: Path) -> None:
     collecting.hear(0, 40)
     collecting.hear(42, 70)
-    before = len(read_lines(collecting.part(0)).rows)
+    before = len(next(read_lines(collecting.part(0))).rows)
     row = {"a": 9, "p": "102", "q": "3", "f": 40, "l": 41, "T": START_MS + 40_000, "m": True}
     collecting.intake.healed(SYMBOL, [row], 70.0)
     collecting.hear(70, 75)
-    lines = read_lines(collecting.part(0)).rows
+    lines = next(read_lines(collecting.part(0))).rows
     assert len(lines) == before + 1
     assert [(row["trade_id"], row["last_trade_id"]) for row in lines if "last_trade_id" in row] == [(40, 41)]
     assert collecting.written() == collecting.as_exported(tmp_path / "command", 1)
@@ -105,11 +105,11 @@ def test_a_kill_forgets_no_minute_and_an_end_writes_the_open_one(collecting: Col
     collecting.writer.abandon()
     collecting.start()
     collecting.hear(62, 100)
-    assert len(read_lines(collecting.part(0)).rows) == 120
+    assert len(next(read_lines(collecting.part(0))).rows) == 120
     last = collecting.lines.finish()
     assert last is not None
     last()
-    assert len(read_lines(collecting.part(1)).rows) == 80
+    assert len(next(read_lines(collecting.part(1))).rows) == 80
     assert collecting.written() == collecting.as_exported(tmp_path / "command", 2)
 
 
@@ -119,4 +119,4 @@ def test_what_the_disk_did_not_take_is_written_later(collecting: Collecting) -> 
         collecting.hear(0, 80)
     collecting.out.unlink()
     collecting.hear(80, 82)
-    assert len(read_lines(collecting.part(0)).rows) == 120
+    assert len(next(read_lines(collecting.part(0))).rows) == 120
