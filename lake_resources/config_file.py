@@ -138,6 +138,8 @@ def _without_path(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A value in the form that the environment would give it: lists are comma separated, days are text."""
     if isinstance(value, list):
+        if any(isinstance(each, list | dict) for each in value):  # its text could be a million times as long
+            raise SettingsError("a list of settings holds another list", remedy="Give single values")
         return ",".join(str(each) for each in value)
     return value.isoformat() if isinstance(value, date) else value
 
@@ -150,7 +152,7 @@ def _table(path: Path) -> Mapping[str, Any]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"there is no file {path}", remedy="Correct LAKE_CONFIG") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, ArithmeticError, yaml.YAMLError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}", remedy=remedy) from error
     if found is None:
         return {}

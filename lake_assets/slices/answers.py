@@ -123,9 +123,9 @@ def instant_of(meta: dict[str, Any], *names: str) -> datetime | None:
     for name in names:
         try:
             found = datetime.fromisoformat(str(meta.get(name)))
-        except ValueError:
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
             continue
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     return None
 
 

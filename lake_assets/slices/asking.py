@@ -102,6 +102,6 @@ def positions(endpoint: SliceEndpoint, answer: RawAnswer) -> list[int]:
         MalformedAnswer: the body is another one.
     """
     try:
-        return endpoint.positions(answer.body)
+        return endpoint.records(answer.body)
     except ValueError as error:
         raise MalformedAnswer(answer.url, f"{error}") from error

@@ -18,6 +18,7 @@ Positions = Callable[[object], list[int]]
 """Positions of the records of a decoded body, as sent.
 
 Raises ValueError where the body has another shape."""
+_END_OF_LINES = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ class SliceEndpoint:
     first_query: Callable[[str, str], Query]
     newest_query: Callable[[str], Query] | None
     judge: Callable[[SliceKey, Sequence[int], int, Sequence[int] | None], Judgement]
+
+    def records(self, body: object) -> list[int]:
+        """Positions of the records of a decoded body, as sent.
+
+        Raises:
+            ValueError: the body has another shape, or a position that lies on no line.
+        """
+        found = self.positions(body)
+        if not all(type(each) is int and 0 <= each < _END_OF_LINES for each in found):
+            raise ValueError("an instant or id that no record has")
+        return found
 
     def end(self, key: SliceKey) -> int:
         """Last position of a slice's window, inclusive."""

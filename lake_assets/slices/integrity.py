@@ -84,7 +84,7 @@ def rebuild(
             for where, content in _contents(slices, path):
                 try:
                     rows.append(_row_of(endpoint, of, where, content, frontier))
-                except ValueError as error:
+                except (ValueError, TypeError, OverflowError) as error:
                     refused.append(Defect("torn_response", where, str(error)))
         except StorageError as error:
             refused.append(Defect("torn_response", path, error.what))
@@ -116,7 +116,7 @@ def _row_of(endpoint: SliceEndpoint, of: SliceSet, path: str, content: bytes, fr
     name = path.rpartition("#")[2].rpartition("/")[2].partition(".")[0]
     if (key.symbol, key.interval) != (of.symbol, of.interval) or key.slice_id != name:
         raise ValueError(f"it says that it is {key.composite}")
-    found = endpoint.positions(data)
+    found = endpoint.records(data)
     verdict = endpoint.judge(key, found, frontier, None)
     return SliceRow(
         start=key.start,
@@ -158,7 +158,7 @@ def _of_row(slices: Slices, endpoint: SliceEndpoint, key: SliceKey, row: SliceRo
         return
     try:
         meta, data = read_file(content)
-        said, found = key_in(meta), endpoint.positions(data)
+        said, found = key_in(meta), endpoint.records(data)
     except ValueError as error:
         yield Defect("torn_response", key.composite, str(error))
         return

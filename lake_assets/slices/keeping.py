@@ -24,12 +24,16 @@ from lake_assets.slices.loop import frontier_of, publish_manifest
 from lake_assets.slices.manifest import directory
 from lake_assets.slices.server import alone
 from lake_resources.errors import SettingsError
+from lake_resources.input_limits import DEFAULT_LIMITS, KIB
+from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
 from lake_resources.storage.raw_store import Kept
 
 PER_PACK = 100
 """Slices of a pack: 190,000 single files of one symbol's seconds are a burden to every file system."""
+_MOST_BYTES = DEFAULT_LIMITS.answer_bytes + KIB * KIB
+"""Of an answer's file: what an answer may have, and its head."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,9 @@ def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Pat
     whole = slices.rows.starts(of, Status.OK)
     refused = []
     for path in found:
-        content = path.read_bytes()
         try:
+            with disk_errors(f"read {path}"):
+                content = _bounded(path)
             key = _key_of(of, content)
         except ValueError as error:
             refused.append(Defect("torn_response", str(path), str(error)))
@@ -141,6 +146,13 @@ def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Pat
             slices.store.put(f"{directory(of)}/responses", key.slice_id, content)
     told = _rebuild(slices, endpoint, of, but=whole)
     return replace(told, defects=[*refused, *told.defects], wrong=told.wrong or bool(refused))
+
+
+def _bounded(path: Path) -> bytes:
+    """A file of another program, which may be a pipe that nobody writes to, or of any size."""
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"no file of at most {_MOST_BYTES:,} bytes")
+    return path.read_bytes()
 
 
 def _key_of(of: SliceSet, content: bytes) -> SliceKey:

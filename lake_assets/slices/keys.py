@@ -7,6 +7,7 @@ here: URLs (`endpoints`), what an answer says (`judgement`), files.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from lake_resources.errors import SettingsError
 LIMIT = 1000
 """Records of a slice, at most: what one request of klines returns."""
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _INTERVALS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -55,8 +57,8 @@ def parse_key(text: str) -> SliceKey:
         ValueError: the text is none.
     """
     parts = text.split(":")
-    if len(parts) != 4 or not parts[0] or not parts[1] or not all(part.isdecimal() for part in parts[2:]):
-        raise ValueError(f"{text!r} is no key of the form SYMBOL:interval:start:limit")
+    if len(parts) != 4 or not parts[0] or not parts[1] or not all(map(_NUMBER.fullmatch, parts[2:])):
+        raise ValueError(f"{text[:200]!r} is no key of the form SYMBOL:interval:start:limit")
     return SliceKey(parts[0], parts[1], int(parts[2]), int(parts[3]))
 
 

@@ -69,7 +69,7 @@ def _key(of: SliceSet, text: str) -> SliceKey | None:
 
 
 def _of_summary(path: str, summary: object, entries: Mapping[str, Any]) -> Iterator[Defect]:
-    statuses = Counter(each.get("status") for each in entries.values() if isinstance(each, dict))
+    statuses = Counter(str(each.get("status")) for each in entries.values() if isinstance(each, dict))
     wanted = {"total_slices": len(entries)} | {f"{status.value}_slices": statuses[status.value] for status in Status}
     told = summary if isinstance(summary, dict) else {}
     wrong = [f"{name} {told.get(name)} for {count}" for name, count in wanted.items() if told.get(name) != count]
@@ -85,7 +85,7 @@ def _of_entry(
     if not isinstance(entry, dict) or set(entry) != set(wanted):
         yield Defect("different_structure", text, "no object" if not isinstance(entry, dict) else _names(entry, wanted))
         return
-    if entry["status"] not in set(Status):
+    if str(entry["status"]) not in set(Status):
         yield Defect("invalid_slice_status", text, str(entry["status"])[:80])
     if not entry["slice_id"]:
         yield Defect("slice_id_missing", text)

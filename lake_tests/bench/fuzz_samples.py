@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from lake_resources.binance.stream import Stream
+from lake_resources.binance.streams import STREAMS
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support import live_frames
@@ -25,6 +27,7 @@ RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
 ARCHIVES = (
     "klines_1m", "premium_index_klines_1m", "agg_trades", "metrics", "trades", "book_depth", "funding_rate",
+    "spot/klines_1s", "spot/trades", "spot/agg_trades",
 )  # fmt: skip
 ANSWERS = {
     "klines_1m": "/fapi/v1/klines?symbol=BTCUSDT&interval=1m&startTime={start}&endTime={end}&limit=99",
@@ -51,7 +54,7 @@ class Samples:
     """Samples by kind; archives and answers by stream or call.
 
     Attributes:
-        zips: (stream, zip).
+        zips: (stream, zip); `stream_of` reads the name.
         csvs: (stream, CSV).
         answers: (call, whole answer from the status line on).
         checksums: whole answers.
@@ -72,21 +75,27 @@ def collect() -> Samples:
     with SimulatorServer(seed=7, symbols=("BTCUSDT",), clock=lambda: now, rate_per_min=1.0, limits=False) as sim:
         sim.clock.freeze(now)
         for name in ARCHIVES:
-            stream = UM_STREAMS[name]
+            stream = stream_of(name)
             period = stream.files.period((DAY if stream.files.cadence == "daily" else DAY - timedelta(days=31)).date())
-            head, _, body = _raw(sim.base_url, stream.url_path("BTCUSDT", period)).partition(b"\r\n\r\n")
+            head, _, body = raw_answer(sim.base_url, stream.url_path("BTCUSDT", period)).partition(b"\r\n\r\n")
             assert b" 200 " in head[:16], (name, period, head)
             found.zips.append((name, body))
             found.csvs.append((name, _short(_csv(body))))
         found.checksums.append(
-            _raw(sim.base_url, UM_STREAMS["klines_1m"].url_path("BTCUSDT", "2026-11-18") + ".CHECKSUM")
+            raw_answer(sim.base_url, UM_STREAMS["klines_1m"].url_path("BTCUSDT", "2026-11-18") + ".CHECKSUM")
         )
         start = int((now - timedelta(hours=2)).timestamp() * 1000)
         for call, path in ANSWERS.items():
-            found.answers.append((call, _raw(sim.base_url, path.format(start=start, end=start + 3_599_999))))
+            found.answers.append((call, raw_answer(sim.base_url, path.format(start=start, end=start + 3_599_999))))
     found.frames = _frames()
     _add_recorded(found)
     return found
+
+
+def stream_of(name: str) -> Stream:
+    """The stream of a sample's name: `klines_1m` of USD-M, `spot/trades` of spot."""
+    market, _, stream = name.rpartition("/")
+    return STREAMS[market or "um"][stream]
 
 
 def _add_recorded(found: Samples) -> None:
@@ -127,7 +136,7 @@ def _short(csv: bytes) -> bytes:
     return b"\n".join(csv[:_MOST_BYTES].split(b"\n")[:_LINES])
 
 
-def _raw(base_url: str, path: str) -> bytes:
+def raw_answer(base_url: str, path: str) -> bytes:
     """The whole answer as it comes over the wire."""
     parts = urlsplit(base_url)
     with socket.create_connection((parts.hostname, parts.port)) as sock:

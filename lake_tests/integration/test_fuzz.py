@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from lake_tests.bench.fuzz import run
 
-CASES = 250
+CASES = 390
 
 
 def test_no_mutant_escapes_the_error_tree() -> None:
     results = run(CASES)
-    assert sorted(results) == ["answer", "checksum", "csv", "frame", "zip"]
+    assert sorted(results) == [
+        "answer", "beat", "checksum", "config", "csv", "frame", "lines", "manifest", "segment", "slice", "tree",
+        "yahoo", "zip",
+    ]  # fmt: skip
     for name, found in results.items():
         assert found.escaped == []
         assert found.slow == []
