@@ -19,10 +19,9 @@ from lake_assets.build.builder import Builder, Inputs, builder_of
 from lake_assets.build.inputs_identity import Identity
 from lake_assets.build.reconcile import Compared, evidence_of, judged, source_of
 from lake_assets.inputs.archives import due_archives, ingest_archives
-from lake_assets.inputs.disputed_rows import BarsByTrades, settled
 from lake_assets.inputs.folded_klines import with_fold
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.inputs.sources import find_sources
+from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
 from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades

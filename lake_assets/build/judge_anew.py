@@ -15,8 +15,7 @@ from itertools import groupby
 
 from lake_assets.build.hours import heard_of
 from lake_assets.build.reconcile import evidence_of, source_of
-from lake_assets.inputs.disputed_rows import BarsByTrades, settled
-from lake_assets.inputs.sources import find_sources
+from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import TradesAsked, find_trades
 from lake_assets.lake import Lake

@@ -1,6 +1,6 @@
 """An archive and an answer of REST beside each other: hours of which both say different values.
 
-Belongs here: comparing them hour by hour. Does not belong here: whose values are taken (`disputed_rows`), asking REST
+Belongs here: comparing them hour by hour. Does not belong here: whose values are taken (`sources`), asking REST
 again (`sources`), aggTrades, whose rows have a witness of their own (`trade_sources`).
 """
 

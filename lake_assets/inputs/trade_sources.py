@@ -14,11 +14,10 @@ from datetime import datetime
 
 import polars as pl
 
-from lake_assets.inputs.disputed_rows import BarsByTrades
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
 from lake_assets.inputs.rest_answers import Asked, RestSource, ask, reachable
-from lake_assets.inputs.sources import out_of_reach, tell_missing
+from lake_assets.inputs.sources import BarsByTrades, out_of_reach, tell_missing
 from lake_assets.inputs.stream_sources import Doubt, Span, StreamSources, Take, read_raw, reading_raw
 from lake_assets.inputs.trade_tallies import joined, read_gaps, tallies_of
 from lake_assets.lake import Lake
@@ -145,7 +144,7 @@ def _judged_archives(held: Held, klines: pl.DataFrame, hours: Sequence[datetime]
         return pl.DataFrame(schema=JUDGED)
     try:
         with reading_raw(paths):
-            tallies = joined(tallies_of(path, hours[0], hours[-1] + HOUR) for path in paths)
+            tallies = joined([tallies_of(path, hours[0], hours[-1] + HOUR) for path in paths])
             gaps = read_gaps(paths)
     except StorageError:
         return pl.DataFrame(schema=JUDGED)

@@ -1,4 +1,4 @@
-"""The page on extending tells the truth: its diffs are all that a column and a stream take."""
+"""The page on extending tells the truth: its diffs are all of a column and of a stream, its class all of a source."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lake_resources.binance.um_streams import KLINES_1M
+from lake_tests.support.simulated_lake import DAY, HOUR, SYMBOL, Bench
+from lake_tests.support.toy_vendor import ToyVendor
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "docs" / "extending.md"
@@ -21,6 +27,7 @@ from lake_assets.tables.dictionary import render
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import assemble
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_resources.clock import MINUTE
 from lake_tests.support.wire_frames import TEN, inputs, kline, metrics_row, wire
 name = "premium_index_klines_1m"
 given = {"premium": wire(name, [kline(TEN)])} if name in UM_STREAMS else {}
@@ -92,3 +99,42 @@ def test_the_table_on_the_page_is_there() -> None:
     named = re.findall(r"`(TOY|toy_rows|TOY_ROWS|TOY_ASSET)`", text)
     assert set(named) == {"TOY", "toy_rows", "TOY_ROWS", "TOY_ASSET"}
     assert all(re.search(rf"^(def )?{name}\b", toy, flags=re.MULTILINE) for name in named)
+
+
+def test_the_sources_on_the_page_are_all_that_there_are() -> None:
+    section = PAGE.read_text("utf-8").split("\n## A source\n")[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| `([\w/]+)\.py` \|", section, flags=re.MULTILINE))
+    paths = [path for package in PRODUCT for path in (PROJECT / package).rglob("*.py")]
+    named = r"^class (\w+)[^:]*:(?:(?!^class ).)*?^    def offers\(self, wanted: Wanted\) -> Iterator\[Offer\]"
+    found = {
+        name: path.relative_to(PROJECT).with_suffix("").as_posix()
+        for path in paths
+        for name in re.findall(named, path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    }
+    assert found.pop("Source") == "lake_assets/source"
+    assert told == found
+    for name, path in told.items():
+        assert getattr(import_module(path.replace("/", ".")), name).title
+
+
+def test_the_class_on_the_page_is_all_that_a_source_takes(bench: Bench, tmp_path: Path) -> None:
+    section = PAGE.read_text("utf-8").split("\n## A source\n")[1]
+    (shown,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    assert shown in (PROJECT / "lake_tests" / "support" / "toy_vendor.py").read_text("utf-8")
+    vendor = ToyVendor(tmp_path)
+    told, torn, asked = (DAY + number * HOUR for number in (3, 4, 5))
+    rows = bench.lake.rest.fetch(KLINES_1M, SYMBOL, told, told + HOUR)
+    rows.write_csv(vendor.file(SYMBOL, told))
+    vendor.file(SYMBOL, torn).write_text("a CSV no more\n1\n")
+    bench.lake = replace(bench.lake, before_rest=(vendor,))
+    bench.sim.clear_requests()
+    built = bench.build([told, torn, asked])
+    assert [result.status for result in built] == ["committed"] * 3
+    answers = bench.lake.ledger.captures_between(SYMBOL, KLINES_1M.name, told, asked + HOUR)
+    by_vendor = f"toy vendor {vendor.file(SYMBOL, told).name}"
+    assert [each.request == by_vendor for each in answers] == [True, False, False]
+    assert built[0].sources[KLINES_1M.name].kind == "rest"
+    assert built[0].frame is not None
+    assert built[0].frame["close"].to_list() == rows["close"].to_list()
+    assert any(f"the toy vendor gave nothing for 1 of 3 hours: {vendor.file(SYMBOL, torn).name}" in text
+               for text in bench.reports), bench.reports  # fmt: skip
