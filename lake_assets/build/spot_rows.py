@@ -40,7 +40,7 @@ def compare_seconds(
     """Coverage and archive parity of each hour, and the fold of trades against the exchange's klines."""
     del made
     found = compare_sources(lake, symbol, inputs.sources, compared)
-    fold = inputs.beside.klines
+    fold = pl.concat([inputs.beside.klines, inputs.beside.doubted]).sort("open_time")
     if fold.is_empty():
         return found
     stream = KLINES_1S

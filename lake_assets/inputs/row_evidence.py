@@ -120,7 +120,8 @@ def senseless_hours(klines: pl.DataFrame, hours: Sequence[datetime]) -> dict[dat
     """Hours with bars whose numbers do not belong together, with the first of them in words.
 
     Either there are trades, a volume and a quote volume, or there is none of them; and the average price, quote volume
-    over volume, lies between low and high. (All of 144,000 recorded bars of Binance do so.)
+    over volume, lies between low and high. (All of 144,000 recorded bars of Binance do so.) Without a trade no price
+    moves.
 
     Args:
         klines: wire frame of klines of any length up to an hour; a frame without these columns has no such hour.
@@ -131,7 +132,7 @@ def senseless_hours(klines: pl.DataFrame, hours: Sequence[datetime]) -> dict[dat
     volume, quote, high, low = (pl.col(name) for name in ("volume", "quote_volume", "high", "low"))
     some = volume > 0
     beyond = (quote > volume * high * (1 + _DIGITS) + _UNIT) | (quote < volume * low * (1 - _DIGITS) - _UNIT)
-    wrong = (some != (pl.col("count") > 0)) | (some != (quote > 0)) | (some & beyond)
+    wrong = (some != (pl.col("count") > 0)) | (some != (quote > 0)) | (some & beyond) | (~some & (high > low))
     hour = pl.col("open_time").dt.truncate("1h")
     found = klines.filter(wrong, hour.is_in(list(hours))).sort("open_time").group_by(hour.alias("hour")).agg(
         pl.len(), pl.col("open_time", "volume", "quote_volume", "count", "low", "high").first()

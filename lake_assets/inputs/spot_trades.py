@@ -19,7 +19,14 @@ from lake_assets.lake import Lake
 from lake_assets.schema.column import LIVE
 from lake_assets.source import Offer, Wanted
 from lake_assets.transforms.quote_placing import QUOTES, Span
-from lake_assets.transforms.trade_fold import FILLS, fills_of_agg_trades, fills_of_trades, folded
+from lake_assets.transforms.trade_fold import (
+    FILLS,
+    LEAST_QTY,
+    doubted_bars,
+    fills_of_agg_trades,
+    fills_of_trades,
+    folded,
+)
 from lake_resources.binance.spot_streams import AGG_TRADES, TRADES
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
@@ -61,11 +68,13 @@ class SpotBeside:
 
     Attributes:
         klines: the fold, as wire klines of one second: every second that trades prove.
+        doubted: bars with a trade that contradicts itself; they are no source, and are held against others.
         heard: what sockets delivered.
         refs: hours with quotes, with where they come from; kind `ws`.
     """
 
     klines: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KLINE_COLUMNS))
+    doubted: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KLINE_COLUMNS))
     heard: HeardSpot = field(default_factory=HeardSpot)
     refs: Mapping[datetime, SourceRef] = field(default_factory=dict)
     title = "folded trades"
@@ -105,18 +114,19 @@ def read_beside(
     """
     start, end = hours[0], hours[-1] + HOUR
     heard = hearing(lake, symbol, start - AROUND, end + AROUND)
-    bars = [
-        folded(fills, step).filter(pl.col("open_time").is_between(hour, hour + HOUR, closed="left"))
-        for hour in hours
-        if not (fills := _fills(lake, symbol, heard, hour - AROUND, hour + HOUR + AROUND)).is_empty()
-    ]
-    klines = pl.concat(bars) if bars else pl.DataFrame(schema=KLINE_COLUMNS)
+    bars, doubted = [pl.DataFrame(schema=KLINE_COLUMNS)], [pl.DataFrame(schema=KLINE_COLUMNS)]
+    for hour in hours:
+        fills = _fills(lake, symbol, heard, hour - AROUND, hour + HOUR + AROUND)
+        if not fills.is_empty():
+            bars.append(_between(folded(fills, step), "open_time", hour, hour + HOUR))
+            if fills.select((pl.col("qty") < LEAST_QTY).any()).item():
+                doubted.append(_between(doubted_bars(fills, step), "open_time", hour, hour + HOUR))
     refs = {
         hour: SourceRef(LIVE, "ws", digest(rows), _clock(heard))
         for hour in hours
         if not (rows := _between(heard.quotes, "at", hour - AROUND, hour + HOUR)).is_empty()
     }
-    return SpotBeside(klines, heard, refs)
+    return SpotBeside(pl.concat(bars), pl.concat(doubted), heard, refs)
 
 
 def digest(rows: pl.DataFrame) -> str:

@@ -26,16 +26,33 @@ FILLS: dict[str, pl.DataType] = {
     "is_buyer_maker": pl.Boolean(),
 }
 """Trades, single ones or several in a row: ids of the first and of the last, time (UTC), price, quantity (base asset),
-and whether the buyer was the maker, which makes it a sale by the taker."""
+and whether the buyer was the maker, which makes it a sale by the taker. Of a row with no quantity nobody knows what was
+traded, only that something was."""
 
 _MILLISECOND = timedelta(milliseconds=1)
+LEAST_QTY = 0.5e-8
+"""Quantities have eight decimals at most; what is less than half a unit is none."""
+_DIGITS, _UNIT = 1e-6, 1e-6
+"""How far price times quantity may be from the notional that is printed beside them: relative, and absolute."""
 _AMOUNTS = [name for name in KLINE_COLUMNS if name == "count" or "volume" in name]
 
 
 def fills_of_trades(trades: pl.DataFrame) -> pl.DataFrame:
-    """A wire frame of `trades` as `FILLS`; each row is one trade."""
+    """A wire frame of `trades` as `FILLS`; each row is one trade.
+
+    A row whose notional, where it tells one, is not its price times its quantity contradicts itself: it keeps no
+    quantity.
+    """
+    told = pl.col("quote_qty") if "quote_qty" in trades.columns else pl.lit(None, pl.Float64)
+    product = pl.col("price") * pl.col("qty")
+    sound = (told - product).abs() <= product.abs() * _DIGITS + _UNIT
     return trades.select(
-        first_id="id", last_id="id", time="time", price="price", qty="qty", is_buyer_maker="is_buyer_maker"
+        first_id="id",
+        last_id="id",
+        time="time",
+        price="price",
+        qty=pl.when(sound.fill_null(value=True)).then("qty").otherwise(0.0),
+        is_buyer_maker="is_buyer_maker",
     ).cast(pl.Schema(FILLS))
 
 
@@ -129,11 +146,30 @@ def folded(fills: pl.DataFrame, step: timedelta, heard: Heard = NOTHING_BESIDE) 
         heard: what is known before the first and after the last trade.
 
     Returns:
-        A wire frame of klines, sorted by `open_time`; bars that are not proven are not in it.
+        A wire frame of klines, sorted by `open_time`; bars that are not proven are not in it, nor those with a trade
+        of no quantity, nor quiet ones after them.
     """
+    return _bars(fills, step, heard).filter(~pl.col("void")).drop("void")
+
+
+def doubted_bars(fills: pl.DataFrame, step: timedelta) -> pl.DataFrame:
+    """Bars that are proven by ids and hold a trade of no quantity, which no trade has: what is said of them is wrong.
+
+    Args:
+        fills: frame of `FILLS`, in any order.
+        step: length of a bar.
+
+    Returns:
+        A wire frame of klines, sorted by `open_time`.
+    """
+    return _bars(fills, step, NOTHING_BESIDE).filter("void").drop("void")
+
+
+def _bars(fills: pl.DataFrame, step: timedelta, heard: Heard) -> pl.DataFrame:
+    """Wire klines of all proven spans, with `void`: the bar, or the last one before it with trades, is in doubt."""
     once = each_once(fills)
     if once.is_empty():
-        return pl.DataFrame(schema=KLINE_COLUMNS)
+        return pl.DataFrame(schema=KLINE_COLUMNS | {"void": pl.Boolean()})
     every = f"{step // timedelta(microseconds=1)}us"
     traded = _traded(once, every)
     spans = proven_spans(once, step, heard)
@@ -141,10 +177,10 @@ def folded(fills: pl.DataFrame, step: timedelta, heard: Heard = NOTHING_BESIDE) 
         "open_time", empty_as_null=False
     )
     # The trades of the bar in which a run begins tell its price, though they may not be all.
-    prices = traded.select("open_time", "run", last="close").sort("open_time")
+    prices = traded.select("open_time", "run", "void", last="close").sort("open_time")
     bars = (
         grid.sort("open_time")
-        .join(traded.drop("run"), on="open_time", how="left", maintain_order="left")
+        .join(traded.drop("run", "void"), on="open_time", how="left", maintain_order="left")
         .join_asof(prices.rename({"open_time": "priced_at"}), left_on="open_time", right_on="priced_at", by="run",
                    strategy="backward", check_sortedness=False)
         .filter(pl.col("last").is_not_null())
@@ -155,9 +191,10 @@ def folded(fills: pl.DataFrame, step: timedelta, heard: Heard = NOTHING_BESIDE) 
             "open_time",
             *(pl.when(quiet).then("last").otherwise(name).alias(name) for name in ("open", "high", "low", "close")),
             *(pl.col(name).fill_null(0) for name in _AMOUNTS),
+            "void",
             close_time=pl.col("open_time") + step - _MILLISECOND,
         )
-        .select(list(KLINE_COLUMNS))
+        .select(*KLINE_COLUMNS, "void")
         .cast(pl.Schema(KLINE_COLUMNS))
     )
 
@@ -194,6 +231,7 @@ def _traded(fills: pl.DataFrame, every: str) -> pl.DataFrame:
             count=(pl.col("last_id") - pl.col("first_id") + 1).sum(),
             taker_buy_volume=qty.filter(bought).sum(),
             taker_buy_quote_volume=pl.col("worth").filter(bought).sum(),
+            void=(pl.col("qty") < LEAST_QTY).any(),
         )
     )
     decimals = {

@@ -33,7 +33,7 @@ def test_sound_bars_quiet_ones_too_and_frames_of_other_streams_are_no_offenders(
 @pytest.mark.parametrize(
     "changed",
     [{"volume": 0.0}, {"quote_volume": 0.0}, {"count": 0}, {"volume": 3.0}, {"quote_volume": 300.0}, {"high": 99.5},
-     {"low": 100.5}],
+     {"low": 100.5}, {"volume": 0.0, "quote_volume": 0.0, "count": 0}],
     ids=str,
 )  # fmt: skip
 def test_a_bar_that_contradicts_itself_is_named_with_its_numbers(changed: dict[str, float]) -> None:

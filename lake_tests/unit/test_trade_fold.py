@@ -18,6 +18,7 @@ from lake_assets.transforms.exact_sums import decimals_of
 from lake_assets.transforms.trade_fold import (
     FILLS,
     Heard,
+    doubted_bars,
     each_once,
     fills_of_agg_trades,
     fills_of_trades,
@@ -25,6 +26,7 @@ from lake_assets.transforms.trade_fold import (
     proven_spans,
 )
 from lake_resources.binance.spot_streams import KLINES_1M
+from lake_resources.binance.wire_columns import TRADE_COLUMNS
 from lake_resources.clock import MINUTE, SECOND
 
 T0 = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -72,6 +74,26 @@ def test_nothing_is_made_of_the_seconds_in_which_trades_are_missed() -> None:
     found = bars(folded(pl.concat([before, after]), SECOND))
     assert sorted(found) == [-2, -1, 6, 7], "from the last trade before the gap to the first after it nothing is known"
     assert found[6] == (1.4, 1.4, 1.4, 1.4, 0.0, 0.0, 0), "the price after an outage, not the one from before it"
+
+
+@pytest.mark.parametrize("quantity", [0.0, 9.3e-10])
+def test_a_trade_of_no_quantity_leaves_its_bar_and_the_quiet_ones_after_it_unknown(quantity: float) -> None:
+    void = (105, 4200.0, 1.3, quantity)
+    known = fills(EARLIER, *CASE, LATER, void, (106, 6100.0, 1.4, 1.0), (107, 9000.0, 1.5, 1.0))
+    assert sorted(bars(folded(known, SECOND))) == [-2, -1, 0, 1, 2, 3, 6, 7, 8]
+    assert sorted(bars(doubted_bars(known, SECOND))) == [4, 5], "others may say what they are"
+
+
+def test_a_trade_whose_notional_is_not_its_price_times_its_quantity_keeps_no_quantity() -> None:
+    rows = [
+        (1, 1.1, 2.0, 2.2, T0, False),
+        (2, 1.1, 3.0, 2.2, T0, False),
+        (3, 1.65, 2.0, 2.2, T0, True),
+        (4, 0.1, 0.00000001, 0.0, T0, True),
+    ]
+    found = fills_of_trades(pl.DataFrame(rows, schema=TRADE_COLUMNS, orient="row"))
+    assert found["qty"].to_list() == [2.0, 0.0, 0.0, 0.00000001]
+    assert found["first_id"].to_list() == [1, 2, 3, 4], "that something was traded is known"
 
 
 def test_what_was_listened_to_proves_the_ends_as_well() -> None:
