@@ -22,10 +22,14 @@ from lake_resources.testing_mode import CompressedTimes
 OWN_NAME, OTHER_NAME = "lake.yml", "config.yml"
 MOST_BYTES = 1 << 20
 _PREFIX = "lake_"
-_OTHER_SECTIONS = frozenset({"general", "exchanges", "collector", "transformer", "macro_minute", "testing"})
-"""Sections of the crypto-lake's file; a `config.yml` with none of them is somebody else's and is left alone."""
+_OTHER_SECTIONS = frozenset(
+    {"base_path", "general", "exchanges", "collector", "transformer", "macro_minute", "testing"}
+)
+"""What only the crypto-lake's file has; a `config.yml` with none of it is somebody else's and is left alone."""
 
 BECAME: dict[str, str] = {
+    "base_path": "root",
+    "symbols": "spot_symbols",
     "general.base_path": "root",
     "exchanges.symbols": "spot_symbols",
     "exchanges.rest_url": "spot_rest_url",
@@ -34,7 +38,7 @@ BECAME: dict[str, str] = {
     "macro_minute.startup_backfill_days": "macro_first_days",
     "macro_minute.runtime_lookback_days": "macro_look_back_days",
 }
-"""Keys of the crypto-lake's `config.yml`, and the setting that each became."""
+"""Keys of the crypto-lake's `config.yml`, and the setting that each became; its README names the first two bare."""
 KEPT = "testing"
 """A section of it that is a group of settings of the same names."""
 NOT_NEEDED: dict[str, str] = {
@@ -116,8 +120,10 @@ def _of_crypto_lake(path: Path, table: Mapping[str, Any], known: frozenset[str])
     for section, given in table.items():
         # The section `exchanges` is a list; Binance's entry is the only one that it ever had.
         entries = given[0] if isinstance(given, list) and given and isinstance(given[0], dict) else given
-        for key, value in entries.items() if isinstance(entries, dict) else ():
-            name = f"{section}.{key}"
+        named = (
+            {f"{section}.{key}": (key, value) for key, value in entries.items()} if isinstance(entries, dict) else {}
+        )
+        for name, (key, value) in (named or {section: (section, given)}).items():
             setting = BECAME.get(name)
             if setting in known:
                 values[str(setting)] = _without_path(_plain(value))

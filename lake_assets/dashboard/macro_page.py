@@ -34,7 +34,8 @@ def show(settings: LakeSettings) -> None:
     names = symbols_of(MACRO_MINUTE, settings)
     if not names:
         st.info(
-            "No macro minute is here yet: set `LAKE_MACRO_TICKERS`, and wait for a quarter of an hour of `lake up`."
+            "No macro minute is here yet: `lake up` asks for those of `LAKE_MACRO_TICKERS` every quarter of an hour."
+            " On a weekend they come with the next session."
         )
         return
     days = _SPANS[choose("Days", list(_SPANS), "macro-span", first="3 days")]

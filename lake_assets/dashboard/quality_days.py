@@ -12,9 +12,11 @@ from typing import get_args
 import polars as pl
 
 from lake_assets.at_rest import TableStore
+from lake_assets.audit.excuses import holes_known
 from lake_assets.validation.hour_verdict import VerdictKind
 
 ABSENT, UNJUDGED, NOT_EXPECTED = "absent", "not judged", "not expected"
+_EXPLAINED: VerdictKind = "explained"
 WORST_LAST: tuple[str, ...] = (NOT_EXPECTED, *get_args(VerdictKind), UNJUDGED, ABSENT)
 """States of a partition or day, the worst last; the first is no state of quality."""
 COLOURS: dict[str, str] = {
@@ -48,8 +50,10 @@ def partition_states(
 
     Returns:
         `start` (UTC), `state`, `reason`, `rows`, `expected` (rows that must exist), one row per partition, in order.
+        A partition that nobody committed is `absent`, or `explained` where a known hole names all of it.
     """
     ledger, layout = store.ledger, store.layout
+    known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == store.table.row_stream]
     facts = {each.start: each for each in ledger.partition_facts(symbol, start, end)}
     verdicts = ledger.verdicts(symbol, start, end)
     listing = ledger.listing(symbol)
@@ -63,7 +67,9 @@ def partition_states(
         elif not expected[0] <= at < expected[1] or (listing is not None and listing.is_untraded(layout, at)):
             rows.append((at, NOT_EXPECTED, "", 0, 0))
         else:
-            rows.append((at, ABSENT, "no committed partition", 0, whole))
+            cause = next((each.cause for each in known if each.start <= at and at + layout.step <= each.end), None)
+            state = (ABSENT, "no committed partition") if cause is None else (_EXPLAINED, cause)
+            rows.append((at, *state, 0, whole))
     return pl.DataFrame(rows, schema=_STATES, orient="row")
 
 

@@ -161,10 +161,13 @@ def test_the_calendar_has_the_worst_of_each_day(store: TableStore) -> None:
     expected = (FIRST, holed.END)
     states = partition_states(store, SYMBOL, FIRST - DAY, holed.END + DAY, expected=expected)
     assert states.height == 4 * 24
-    assert states.filter(state=NO_PARTITION)["start"].to_list() == [holed.ABSENT, holed.EXPLAINED]
-    assert set(states["state"]) == {NOT_EXPECTED, UNJUDGED, NO_PARTITION}
+    assert states.filter(state=NO_PARTITION)["start"].to_list() == [holed.ABSENT]
+    assert states.filter(state="explained").select("start", "reason").rows() == [
+        (holed.EXPLAINED, "the exchange halted")
+    ]
+    assert set(states["state"]) == {NOT_EXPECTED, UNJUDGED, NO_PARTITION, "explained"}
     days = day_states(states)
-    assert days["state"].to_list() == [NOT_EXPECTED, NO_PARTITION, NO_PARTITION, NOT_EXPECTED]
+    assert days["state"].to_list() == [NOT_EXPECTED, NO_PARTITION, UNJUDGED, NOT_EXPECTED]
     assert days["rows"].to_list() == [0, 23 * 60, 23 * 60, 0]
     both = calendar(store, [SYMBOL, "ETHUSDT"], FIRST, holed.END, expected=expected)
     assert both.height == 4

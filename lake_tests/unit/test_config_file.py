@@ -124,6 +124,14 @@ def test_the_file_of_the_crypto_lake_is_read(directory: Path) -> None:
     assert LakeSettings().root == directory / "mine", "one's own file goes before it"
 
 
+def test_the_keys_that_its_readme_names_count_bare_and_no_key_is_dropped_unsaid(directory: Path) -> None:
+    (directory / "config.yml").write_text("base_path: deep/lake\nsymbols: [SOLUSDT, SUIUSDT]\nverbose: true\n")
+    found = read_config(None, KNOWN)
+    assert found.values == {"root": "deep/lake", "spot_symbols": "SOLUSDT,SUIUSDT"}
+    assert set(found.unused) == {"verbose"}
+    assert LakeSettings().lake_root == directory / "deep" / "lake"
+
+
 def test_a_config_of_somebody_else_is_left_alone(directory: Path) -> None:
     (directory / "config.yml").write_text("site_name: docs\n")
     assert LakeSettings().root is None
