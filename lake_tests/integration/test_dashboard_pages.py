@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import UnknownElement
 
 from lake_assets.dashboard.slice_states import certificate_of
 from lake_resources.settings import LakeSettings
@@ -43,7 +42,7 @@ def run(page: str, **state: object) -> AppTest:
 
 def buttons(shown: AppTest) -> list[str]:
     """Of files to take along, by what stands on them."""
-    return [each.proto.label for each in shown.get("download_button") if isinstance(each, UnknownElement)]
+    return [each.label for each in shown.download_button]
 
 
 def texts(shown: AppTest) -> str:
