@@ -117,7 +117,9 @@ class FileCounts:
                 ) from error
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise DiskFull(what, remedy="Free space there, then materialize the partition again") from error
-            raise StorageError(what, remedy="Check the file and its directory (LAKE_GOVERNOR_PATH)") from error
+            raise StorageError(
+                what, remedy="Check the file, its directory (LAKE_GOVERNOR_PATH) and `ulimit -a`"
+            ) from error
 
     def _connection(self) -> sqlite3.Connection:
         """The connection of this process; one inherited through a fork must not be used."""

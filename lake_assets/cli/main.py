@@ -43,10 +43,12 @@ def main() -> None:
         sys.stdout = sys.stderr
         raise SystemExit(Exit.DONE) from None
     except OSError as error:
-        _end(
-            StorageError(str(error), remedy="Check the disk, and the permissions below the paths that were given"),
-            error,
-        )
+        from lake_resources.storage.disk import of_disk  # loads polars, which a sound start need not
+
+        _end(of_disk("the command", error), error)
+    except MemoryError as error:
+        what = "there is not enough memory for it, or this process may take no more"
+        _end(StorageError(what, remedy="Give it a shorter range or more memory (`ulimit -v`); nothing was lost"), error)
     except Exception as error:  # noqa: BLE001 - the one boundary of the process: a fault of ours is told as one
         _end(_fault(error), error)
 

@@ -21,6 +21,9 @@ from lake_resources.errors import DiskFull, StorageError
 _FLUSHES = 8
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+_FILE_TEXTS = ("File too large", "os error 27")
+_HANDLE_TEXTS = ("Too many open files", "os error 24", "os error 23")
+_TEXTS = (*_FULL_TEXTS, *_FILE_TEXTS, *_HANDLE_TEXTS)
 
 
 @contextmanager
@@ -28,19 +31,34 @@ def disk_errors(what: str) -> Iterator[None]:
     """Turn a failed disk operation inside into an error of the lake that names `what`.
 
     Raises:
-        DiskFull: no space or quota is left, also where polars or pyarrow report it in an error of their own.
+        DiskFull: no space or quota is left, or the process may write no larger file, also where polars or pyarrow
+            report it in an error of their own.
         StorageError: any other error of the system.
     """
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
-        if getattr(error, "errno", None) in _FULL or any(text in str(error) for text in _FULL_TEXTS):
-            raise disk_full(what) from error
-        if isinstance(error, OSError):
-            raise StorageError(
-                f"{what}: {error}", remedy="Check the disk and the permissions below the root"
-            ) from error
+        if isinstance(error, OSError) or any(text in str(error) for text in _TEXTS):
+            raise of_disk(what, error) from error
         raise
+
+
+def of_disk(what: str, error: OSError | pl.exceptions.ComputeError) -> StorageError:
+    """What an error of the system means to the lake; `what` was being done."""
+    number, text = getattr(error, "errno", None), str(error)
+    if number in _FULL or any(each in text for each in _FULL_TEXTS):
+        return disk_full(what)
+    if number == errno.EFBIG or any(each in text for each in _FILE_TEXTS):
+        return DiskFull(
+            f"{what}: no space in a file of the size that this process may write; nothing committed is touched",
+            remedy="Free the limit (`ulimit -f unlimited`), or use a file system that takes larger files",
+        )
+    if number in (errno.EMFILE, errno.ENFILE) or any(each in text for each in _HANDLE_TEXTS):
+        return StorageError(
+            f"{what}: this process may open no more files",
+            remedy="Raise the limit (`ulimit -n 4096`), then repeat; nothing committed is touched",
+        )
+    return StorageError(f"{what}: {error}", remedy="Check the disk and the permissions below the paths that are named")
 
 
 def disk_full(what: str) -> DiskFull:

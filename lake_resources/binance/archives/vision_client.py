@@ -28,6 +28,7 @@ from lake_resources.errors import (
     RateLimited,
     RequestRefused,
     ServerError,
+    StorageError,
 )
 from lake_resources.http import Answer, BodyStream, HttpClient, Sleep, retry_after_s, retrying
 from lake_resources.input_limits import CHECKSUM_BYTES, DEFAULT_LIMITS, InputLimits
@@ -210,11 +211,19 @@ class VisionClient:
             temp.replace(final)
         except BaseException as error:
             temp.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                what = f"{self._http.base_url}{path}: no space for it in {into}"
-                raise DiskFull(what, remedy="Free some space and repeat; nothing else was touched") from error
+            if isinstance(error, OSError):  # of the disk: those of sockets are errors of the tree already
+                raise self._not_written(path, into, error) from error
             raise
         return VerifiedZip(final, self._http.base_url + path, sha256, size_bytes)
+
+    def _not_written(self, path: str, into: Path, error: OSError) -> StorageError:
+        file = f"{self._http.base_url}{path}"
+        what = f"{file}: no space for it in {into}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull(what, remedy="Free some space and repeat; nothing else was touched")
+        if error.errno == errno.EFBIG:
+            return DiskFull(f"{what} (a larger file than this process may write)", remedy="Free `ulimit -f` and repeat")
+        return StorageError(f"{file}: {error}", remedy="Check the disk, the permissions and `ulimit -n`")
 
     def _verified(self, file: _File, temp: Path, expected: Future[str] | None) -> tuple[str, int]:
         """Download into `temp`; its sha256 (equal to the CHECKSUM) and size."""

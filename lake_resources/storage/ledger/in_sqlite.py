@@ -83,6 +83,11 @@ class SqliteDatabase:
             )
         if kind == sqlite3.SQLITE_READONLY:
             return StorageError(f"{where}: it may be read here, not written", remedy="Write where the lake is writable")
+        if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            return StorageError(
+                f"{where}: {error.orig}; the system refused to read or write it",
+                remedy="Check the disk, the permissions and the limits of this process (`ulimit -a`), then repeat",
+            )
         return LedgerError(f"{where}: {error.orig}", remedy="See the runbook, section 'The ledger is damaged'")
 
     def _open(self) -> sa.Engine:
