@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class AuditCache:
     """Facts by table, symbol and partition.
 
     Args:
-        path: the SQLite file; created at the first use.
+        path: the SQLite file; created at the first use. Who may not write there reads every file again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +106,7 @@ class AuditCache:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            connection = sqlite3.connect(self.path, timeout=_BUSY_S)
+            connection = sqlite3.connect(self.path if self._is_writable() else ":memory:", timeout=_BUSY_S)
             try:
                 connection.executescript(_TABLES)
                 with connection:
@@ -116,6 +117,10 @@ class AuditCache:
             raise StorageError(
                 f"audit cache {self.path}: {error}", remedy="Delete this file: it is only a cache, then audit again"
             ) from error
+
+    def _is_writable(self) -> bool:
+        """SQLite writes beside a file, too, so the directory counts."""
+        return os.access(self.path.parent, os.W_OK) and (not self.path.exists() or os.access(self.path, os.W_OK))
 
 
 def _instant(seconds: int) -> datetime:

@@ -8,9 +8,10 @@ removed, it is made again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -45,11 +46,16 @@ class View:
 def write_view(store: Store, symbols: Sequence[str], path: Path) -> View:
     """Write the DuckDB file and remember it for `remake_views`; its readers keep the one before until they reopen it.
 
+    Who may not write in the lake gets a file that nobody makes anew after a compaction.
+
     Raises:
         NotYet: no partition of these symbols is committed.
         SettingsError: the file holds something else than the view.
         StorageError: the file cannot be written.
     """
+    if not os.access(store.root, os.W_OK):
+        made = _make(store, symbols, path)
+        return replace(made, warning=made.warning or "the lake cannot remember it: make it anew after a compaction")
     with _views(store.catalog) as known:
         found = _make(store, symbols, path)
         known[_key(store.catalog, path)] = list(symbols)
@@ -61,7 +67,9 @@ def remake_views(store: Store) -> list[View]:
 
     A file that holds something else by now, or cannot be written, is left alone and says so; the others are remade.
     """
-    done = []
+    done: list[View] = []
+    if not os.access(store.root, os.W_OK):  # its owner remakes them
+        return done
     with _views(store.catalog) as known:
         for key, symbols in list(known.items()):
             path = store.root / key
@@ -151,11 +159,21 @@ def _views(catalog: Catalog) -> Iterator[dict[str, list[str]]]:
     """Symbols by file of all views that were made; what the caller changes is kept. One caller at a time."""
     with writer_lock(catalog.views_lock_path):
         register = catalog.views_path
-        known = json.loads(register.read_text()) if register.is_file() else {}
+        known = _registered(register)
         before = json.dumps(known)
         yield known
         if json.dumps(known) != before:
             replace_text(register, json.dumps(known, indent=2) + "\n")
+
+
+def _registered(register: Path) -> dict[str, list[str]]:
+    """What the list of views says; a damaged one is begun anew, for it can cost nothing but a stale view."""
+    try:
+        found = json.loads(register.read_text()) if register.is_file() else {}
+    except (ValueError, RecursionError):
+        return {}
+    whole = isinstance(found, dict) and all(isinstance(symbols, list) for symbols in found.values())
+    return found if whole else {}
 
 
 def _key(catalog: Catalog, path: Path) -> str:

@@ -139,6 +139,50 @@ def test_with_a_token_nobody_is_answered_without_it(home: Path) -> None:
         assert ask(port, "GET", "/", Authorization="Bearer a long random text")[0] == 200
 
 
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The dashboard's process, with a token."""
+    place, port = tmp_path_factory.mktemp("dashboard"), free_port()
+    chosen = {"DASHBOARD_PORT": port, "ROOT": place / "lake", "WEB_TOKEN": "a long random text"}
+    environment = {**os.environ, "HOME": str(place)} | {f"LAKE_{name}": str(value) for name, value in chosen.items()}
+    command = [sys.executable, "-m", "lake_assets.dashboard.web_server"]
+    with (place / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)
+    try:
+
+        def answers() -> bool:
+            assert process.poll() is None, (place / "web.log").read_text()
+            try:
+                return ask(port, "GET", "/")[0] == 401
+            except OSError:
+                return False
+
+        wait_until(answers, "the dashboard")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(120)
+
+
+def test_the_dashboard_answers_who_knows_its_name_and_token(dashboard: int) -> None:
+    knows, own = {"Authorization": "Bearer a long random text"}, f"http://127.0.0.1:{dashboard}"
+    paths = ("/", "/quality", "/_stcore/health", "/media/0123.csv", "/component/chart/index.html", "/static/x.js")
+    for path in paths:
+        assert ask(dashboard, "GET", path)[0] == 401, path
+        assert ask(dashboard, "GET", path, Host="evil.example", **knows)[0] == 403, path
+        assert ask(dashboard, "GET", path, **knows)[0] != 403, path
+    for method, path in (("PUT", "/_stcore/upload_file/1/2"), ("DELETE", "/_stcore/upload_file/1/2"), ("POST", "/")):
+        assert ask(dashboard, method, path, "x", Origin=EVIL, **knows)[0] == 403, path
+    assert ask(dashboard, "GET", "/_stcore/health", **knows)[0] == 200
+    stream = f"ws://127.0.0.1:{dashboard}/_stcore/stream"
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(stream, origin=EVIL, additional_headers=knows)  # type: ignore[arg-type]
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(stream, origin=own)  # type: ignore[arg-type]
+    with connect(stream, origin=own, additional_headers=knows) as socket:  # type: ignore[arg-type]
+        assert socket.protocol.state.name == "OPEN"
+
+
 def test_the_web_ui_does_not_listen_beyond_this_machine_without_a_token(home: Path) -> None:
     environment = {**os.environ, "DAGSTER_HOME": str(home), "LAKE_WEBSERVER_HOST": "0.0.0.0"}
     command = [sys.executable, "-m", "lake_assets.local_stack.webserver", "--workspace", str(home / "workspace.yaml")]
