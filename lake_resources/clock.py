@@ -14,6 +14,11 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
+SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
+"""The same in milliseconds, in which the exchange counts."""
+MINUTE_US = 60_000_000
+"""A minute in microseconds, in which the columns of the lake count."""
+
 Clock = Callable[[], datetime]
 """Returns the current instant, timezone-aware in UTC."""
 

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lake_resources.binance.market import BUCKETS
-from lake_resources.clock import Clock, system_clock
+from lake_resources.clock import MINUTE_MS, Clock, system_clock
 from lake_resources.errors import Banned, SettingsError
 from lake_resources.governor_counts import Counts, FileCounts
 from lake_resources.settings_values import GovernorPlace
 
-MINUTE_MS = 60_000
 # An answer that left the exchange this shortly before now belongs to the minute that just ended.
 EDGE_MS = 2_500
 

@@ -59,7 +59,7 @@ def heal_start(
             which nothing can be built is nothing that trying again could bring.
         table: whose partitions.
     """
-    required = [memories[name] for name, feed in table.uses.items() if feed.required and name in memories]
+    required = [memories[name] for name, use in table.uses.items() if use.required and name in memories]
     back = min([timedelta(days=days), *(memory for memory in required if memory is not None)])
     return table.layout.start_of(now - back)
 

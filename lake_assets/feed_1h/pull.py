@@ -13,12 +13,11 @@ import polars as pl
 from lake_assets.feed_1h.bars import INTERVAL, SYMBOL, bars_from_rows, naive
 from lake_resources.binance.market import um_klines
 from lake_resources.binance.rest.rest_client import BinanceRest
-from lake_resources.clock import HOUR, Clock
+from lake_resources.clock import HOUR, HOUR_MS, Clock
 from lake_resources.errors import MalformedAnswer
 
 _KLINES = um_klines("klines")
 _FIELDS = 7
-_HOUR_MS = 3_600_000
 _PAGE_HOURS = _KLINES.page // 2
 """Half of what a page may hold: room for hours that come twice, which must be seen and not push others out."""
 
@@ -51,14 +50,14 @@ def pull_bars(rest: BinanceRest, clock: Clock, first: datetime, last: datetime) 
     middle = before + (clock() - before) / 2
     start_ms, end_ms = _ms(first), _ms(last + HOUR)
     pages = [
-        _page(rest, page_ms, min(page_ms + _PAGE_HOURS * _HOUR_MS, end_ms))
-        for page_ms in range(start_ms, end_ms, _PAGE_HOURS * _HOUR_MS)
+        _page(rest, page_ms, min(page_ms + _PAGE_HOURS * HOUR_MS, end_ms))
+        for page_ms in range(start_ms, end_ms, _PAGE_HOURS * HOUR_MS)
     ]
     return Pull(pl.concat(pages), server, (middle - server).total_seconds())
 
 
 def _page(rest: BinanceRest, start_ms: int, end_ms: int) -> pl.DataFrame:
-    limit = 2 * (end_ms - start_ms) // _HOUR_MS
+    limit = 2 * (end_ms - start_ms) // HOUR_MS
     return rest.call(
         _KLINES,
         {"symbol": SYMBOL, "interval": INTERVAL, "startTime": start_ms, "endTime": end_ms - 1, "limit": limit},

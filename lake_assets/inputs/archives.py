@@ -106,7 +106,7 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
 
 
 def due_archives(
-    lake: Lake, symbol: str, feeds: Mapping[str, StreamUse], hours: Sequence[datetime], now: datetime
+    lake: Lake, symbol: str, uses: Mapping[str, StreamUse], hours: Sequence[datetime], now: datetime
 ) -> list[Wanted]:
     """Files that hours need, that should be published by now and that the lake does not have.
 
@@ -116,7 +116,7 @@ def due_archives(
         hours: starts of hours, in order.
     """
     groups: list[list[Wanted]] = []
-    for use in feeds.values():
+    for use in uses.values():
         start, end = hours[0] - use.look_back_hours * HOUR, hours[-1] + HOUR
         held = {
             row.period

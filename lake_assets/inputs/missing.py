@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from lake_assets.lake import Lake
+from lake_resources.backoff import Backoff
 
 ASK_AGAIN_AFTER = timedelta(minutes=10)
 """The minute tables are built every few seconds while they are hot; Vision is not asked for the same absent file
@@ -19,15 +20,14 @@ NOT_WHOLE = "not whole"
 """How a reason begins where REST did answer, and no witness calls the answer whole: it is asked again after a pause."""
 DAMAGED_ROWS = "archive rows"
 """Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
-_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=6)
+_PAUSES = Backoff(60.0, 6 * 3600.0)
 
 
 def may_ask_again(lake: Lake, symbol: str, stream: str, hour: datetime, now: datetime) -> bool:
     """Whether REST may be asked for an hour again: pauses double after each answer that was not whole."""
     for row in lake.ledger.missing_sources(symbol, stream):
         if row.source == "rest" and row.period == _period(hour) and row.reason.startswith(NOT_WHOLE):
-            pause = min(_FIRST_PAUSE * 2 ** min(row.attempts - 1, 20), _LONGEST_PAUSE)
-            return now - row.last_seen >= pause or now < row.last_seen
+            return now - row.last_seen >= _PAUSES.after(row.attempts) or now < row.last_seen
     return True
 
 

@@ -23,9 +23,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lake_assets.transforms.chunks import MinuteCut
-from lake_assets.transforms.trades import MINUTE_US, STRADDLE_US, TRADE_MINUTES, minutes_of_ticks, ticks_of
+from lake_assets.transforms.trades import STRADDLE_US, TRADE_MINUTES, minutes_of_ticks, ticks_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
-from lake_resources.clock import MINUTE
+from lake_resources.clock import MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
 
 _KEY = b"lake.trade_tallies"

@@ -17,7 +17,8 @@ import orjson
 
 from lake_assets.live.raw_lines import HEALED_FIELD, ReadLines, read_lines
 from lake_resources.binance.market import SPOT
-from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, EVERY_SYMBOL, HEALED, MINUTE_MS, TRADE
+from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, EVERY_SYMBOL, HEALED, TRADE
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.segments import SegmentWriter, recover
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.storage.catalog import MarketPaths

@@ -14,7 +14,8 @@ from pathlib import Path
 from lake_assets.live.raw_lines import PART, export_raw, part_path
 from lake_assets.live.records_only import RecordsOnly
 from lake_resources.binance.market import SPOT
-from lake_resources.binance.ws.frames import BOOK_TICKER, HEALED, MINUTE_MS, TRADE, Frame
+from lake_resources.binance.ws.frames import BOOK_TICKER, HEALED, TRADE, Frame
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.segments import lately_written, minutes_on_disk
 from lake_resources.storage.catalog import MarketPaths
 

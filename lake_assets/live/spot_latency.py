@@ -12,7 +12,8 @@ from pathlib import Path
 import orjson
 
 from lake_resources.binance.market import SPOT
-from lake_resources.binance.ws.frames import CLOCK, EVERY_SYMBOL, MINUTE_MS
+from lake_resources.binance.ws.frames import CLOCK, EVERY_SYMBOL
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.segments import read_columns
 from lake_resources.storage.catalog import MarketPaths
 

@@ -21,15 +21,8 @@ from lake_assets.transforms.quote_placing import QUOTES, Span
 from lake_assets.transforms.trade_fold import FILLS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.wire_columns import UTC_US
-from lake_resources.binance.ws.frames import (
-    BOOK_TICKER,
-    CLOCK,
-    CONNECTION,
-    HEALED,
-    MINUTE_MS,
-    TRADE,
-    decode,
-)
+from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, TRADE, decode
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.segments import RecordColumns, read_columns
 from lake_resources.storage.catalog import MarketPaths
 

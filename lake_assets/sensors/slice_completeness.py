@@ -18,12 +18,11 @@ from lake_assets.slices.days import days_to_run
 from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_assets.slices.klines_endpoint import KLINES
 from lake_assets.slices.server import slice_rows
-from lake_resources.clock import Clock
+from lake_resources.clock import DAY_MS, Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
 
 KIND = "slices"
-_DAY_MS = 86_400_000
 
 
 def build_slice_sensors(settings: LakeSettings, clock: Clock) -> list[dg.SensorDefinition]:
@@ -35,7 +34,7 @@ def build_slice_sensors(settings: LakeSettings, clock: Clock) -> list[dg.SensorD
 
 def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDefinition:
     pause = timedelta(seconds=settings.slices_pause_s)
-    per_day = -(-_DAY_MS // (interval_ms(interval) * LIMIT))  # slices that begin on a day, at most
+    per_day = -(-DAY_MS // (interval_ms(interval) * LIMIT))  # slices that begin on a day, at most
     most_days = max(1, settings.slice_requests_per_run // (per_day * len(settings.slice_symbols)))
 
     @dg.sensor(

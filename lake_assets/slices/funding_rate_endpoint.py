@@ -12,12 +12,13 @@ from lake_assets.slices.endpoint import Query, SliceEndpoint
 from lake_assets.slices.judgement import Judgement, Reason, Status, judge_events
 from lake_assets.slices.keys import SliceKey, interval_ms
 from lake_resources.binance.market import UM, UM_FUNDING_RATE
+from lake_resources.clock import HOUR_MS, MINUTE_MS
 
 HOURLY = "1h"
 """A contract settles every 1, 2, 4 or 8 hours, so that 1,000 hours hold 1,000 settlements at most."""
-_SETTLES_WITHIN_MS = 60_000
+_SETTLES_WITHIN_MS = MINUTE_MS
 """`fundingTime` is some milliseconds after the hour, and the answer shows a settlement within the minute."""
-_LONGEST_MS = 8 * 3_600_000
+_LONGEST_MS = 8 * HOUR_MS
 
 
 def _query(key: SliceKey, end: int) -> Query:

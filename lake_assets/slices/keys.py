@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lake_resources.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from lake_resources.errors import SettingsError
 
 LIMIT = 1000
 """Records of a slice, at most: what one request of klines returns."""
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_INTERVALS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_INTERVALS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 
 
 class SliceKey(NamedTuple):

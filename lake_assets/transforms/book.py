@@ -10,6 +10,7 @@ import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
+from lake_resources.clock import MINUTE_US
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -19,8 +20,6 @@ BOOK_FEATURES: dict[str, pl.DataType] = {
 }
 CARRIED = tuple(column.name for column in COLUMNS.of_stream("book_ticker", "carried"))
 """The features that are carried into quiet minutes; the micro price never is."""
-
-_MINUTE_US = 60_000_000
 
 
 def book_features(book_ticker: pl.DataFrame) -> pl.DataFrame:
@@ -61,7 +60,7 @@ def book_features(book_ticker: pl.DataFrame) -> pl.DataFrame:
             avg_ask_depth=ask_qty.mean(),
             spread_pct=pl.col("spread_fraction").mean(),
         )
-        .select((pl.col("minute") * _MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
+        .select((pl.col("minute") * MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
         .cast(BOOK_FEATURES)  # type: ignore[arg-type]
     )
 
@@ -69,7 +68,7 @@ def book_features(book_ticker: pl.DataFrame) -> pl.DataFrame:
 def _updates(book_ticker: pl.DataFrame) -> pl.DataFrame:
     return book_ticker.select(
         id="update_id",
-        minute=pl.col("transaction_time").cast(_TIMESTAMP).to_physical() // _MINUTE_US,
+        minute=pl.col("transaction_time").cast(_TIMESTAMP).to_physical() // MINUTE_US,
         bid="best_bid_price",
         ask="best_ask_price",
         bid_qty="best_bid_qty",

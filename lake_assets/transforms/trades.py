@@ -12,6 +12,7 @@ import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
+from lake_resources.clock import MINUTE_US
 
 WHALE_NOTIONAL_USDT = 100_000.0
 RETAIL_NOTIONAL_USDT = 1_000.0
@@ -24,7 +25,6 @@ _RETAIL_AT_MOST = RETAIL_NOTIONAL_USDT + 3 * math.ulp(RETAIL_NOTIONAL_USDT)
 STRADDLE_US = 100_000
 """Binance merges fills of one taker order within 100 ms into one aggTrade, also over a minute edge."""
 
-MINUTE_US = 60_000_000
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
 TRADE_FEATURES: dict[str, pl.DataType] = {

@@ -22,7 +22,6 @@ from lake_resources.binance.ws.frames import (
     EVERY_SYMBOL,
     FORCE_ORDER,
     HEALED,
-    MINUTE_MS,
     REFUSED,
     REFUSED_FRAMES,
     SNAPSHOT,
@@ -33,6 +32,7 @@ from lake_resources.binance.ws.frames import (
 from lake_resources.binance.ws.order_book import DepthSync
 from lake_resources.binance.ws.stream_session import StreamSession
 from lake_resources.binance.ws.subscriptions import eventless_kind, kinds_by_event, witness_of_trades
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.exchange_clock import ExchangeClock, Latencies
 from lake_resources.collector.refused import EventTimes, RefusedFrames
 from lake_resources.collector.segments import SegmentWriter

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from lake_resources.binance.ws.frames import MINUTE_MS
+from lake_resources.clock import MINUTE_MS
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from lake_assets.transforms.live.live_fold import fold_records
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.um_streams import UM_STREAMS
-from lake_resources.binance.ws.frames import AGG_TRADE, MINUTE_MS, Frame
-from lake_resources.clock import HOUR, MINUTE
+from lake_resources.binance.ws.frames import AGG_TRADE, Frame
+from lake_resources.clock import HOUR, MINUTE, MINUTE_MS
 from lake_resources.simulator.faults import Fault
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL
 

@@ -17,8 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lake_resources.binance.market import UM
-from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MINUTE_MS
+from lake_resources.binance.ws.frames import AGG_TRADE, HEALED
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector import healing
 from lake_resources.collector.journal import Journal
 from lake_resources.collector.segments import minutes_on_disk, read_records

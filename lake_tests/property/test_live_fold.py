@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from lake_assets.live.folding import LiveRecorder
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_fold import fold_records
-from lake_resources.binance.ws.frames import MINUTE_MS
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, read_records, recover
 from lake_tests.support.live_frames import (

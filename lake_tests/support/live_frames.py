@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 
 from lake_resources.binance.market import UM
-from lake_resources.binance.ws.frames import MINUTE_MS, SNAPSHOT, Frame, event_ms
+from lake_resources.binance.ws.frames import SNAPSHOT, Frame, event_ms
 from lake_resources.binance.ws.subscriptions import kinds_by_event
+from lake_resources.clock import MINUTE_MS
 
 SYMBOL = "BTCUSDT"
 MINUTE = 29_000_000

@@ -111,6 +111,16 @@ def test_the_lengths_of_second_minute_hour_and_day_are_defined_once(package: str
     assert [str(path) for path in modules(package) if path != owner and again.search(path.read_text("utf-8"))] == []
 
 
+def test_lengths_in_milliseconds_and_microseconds_are_defined_once() -> None:
+    again = re.compile(r"^_?(?:SECOND|MINUTE|HOUR|DAY)_[MU]S(?:: *Final)? *= *[\d_*]+ *$", re.MULTILINE)
+    # The simulator has its own, for it shares nothing with those it stands in for.
+    paths = [path for package in PACKAGES for path in modules(package) if "simulator" not in path.parts]
+    assert len(paths) > 100
+    assert [str(path) for path in paths if again.search(path.read_text("utf-8"))] == [
+        str(PROJECT / "lake_resources" / "clock.py")
+    ]
+
+
 def test_only_the_options_of_a_command_may_be_more_than_seven() -> None:
     lint = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
     assert "PLR0913" in lint["select"]

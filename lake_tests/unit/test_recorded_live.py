@@ -13,9 +13,10 @@ import pytest
 
 from lake_assets.transforms.live.live_fold import SymbolFold, fold_records
 from lake_resources.binance.market import UM
-from lake_resources.binance.ws.frames import MINUTE_MS, SNAPSHOT, Frame, decode, event_ms
+from lake_resources.binance.ws.frames import SNAPSHOT, Frame, decode, event_ms
 from lake_resources.binance.ws.order_book import OrderBook, buy_impact
 from lake_resources.binance.ws.subscriptions import kinds_by_event
+from lake_resources.clock import MINUTE_MS
 
 MINUTE = 1_723_161_300_000 // MINUTE_MS
 

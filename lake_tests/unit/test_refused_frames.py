@@ -10,16 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from lake_resources.binance.ws.frames import (
-    AGG_TRADE,
-    BOOK_TICKER,
-    MARK_PRICE,
-    MINUTE_MS,
-    REFUSED,
-    REFUSED_FRAMES,
-    Frame,
-)
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, MARK_PRICE, REFUSED, REFUSED_FRAMES, Frame
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records
 from lake_tests.support.live_frames import (

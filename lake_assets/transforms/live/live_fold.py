@@ -25,11 +25,11 @@ from lake_resources.binance.ws.frames import (
     FORCE_ORDER,
     HEALED,
     MARK_PRICE,
-    MINUTE_MS,
     SNAPSHOT,
     Frame,
 )
 from lake_resources.binance.ws.order_book import OrderBook, buy_impact
+from lake_resources.clock import MINUTE_MS
 
 IMPACT_NOTIONAL_USDT = 100_000.0
 WIDE_SPREAD = 0.02

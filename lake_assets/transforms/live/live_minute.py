@@ -19,7 +19,8 @@ import polars as pl
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.live.live_rows import FRAME_KINDS
 from lake_assets.transforms.trades import trade_features
-from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORCE_ORDER, MARK_PRICE, MINUTE_MS
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORCE_ORDER, MARK_PRICE
+from lake_resources.clock import MINUTE_MS
 
 LATENCY_BAD_MS = 500
 

@@ -17,21 +17,22 @@ import polars as pl
 from lake_resources.binance.market import Endpoint
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.stream import RestHistory, Stream
+from lake_resources.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from lake_resources.errors import MalformedAnswer
 from lake_resources.http import Query
 
 INTERVALS_MS = {
     f"{count}{unit}": count * size
     for unit, size, counts in (
-        ("s", 1_000, (1,)),
-        ("m", 60_000, (1, 3, 5, 15, 30)),
-        ("h", 3_600_000, (1, 2, 4, 6, 8, 12)),
-        ("d", 86_400_000, (1, 3)),
+        ("s", SECOND_MS, (1,)),
+        ("m", MINUTE_MS, (1, 3, 5, 15, 30)),
+        ("h", HOUR_MS, (1, 2, 4, 6, 8, 12)),
+        ("d", DAY_MS, (1, 3)),
     )
     for count in counts
 }
 # Documented: endTime - startTime < 1 h.
-_AGG_TRADE_WINDOW_MS = 3_600_000
+_AGG_TRADE_WINDOW_MS = HOUR_MS
 
 Call = Callable[[Endpoint, Query, Callable[[object, str], pl.DataFrame]], pl.DataFrame]
 """One request: endpoint, query, parser of the body and the request's text."""

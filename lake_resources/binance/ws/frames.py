@@ -38,8 +38,6 @@ EVERY_SYMBOL: Final = ""
 REFUSED_FRAMES: Final = "#refused"
 """In place of a symbol: whoever reads a symbol's records does not come across these."""
 
-MINUTE_MS: Final = 60_000
-
 
 class Frame(NamedTuple):
     """One record.
