@@ -1,79 +1,13 @@
-"""The code location: all assets, checks, resources and what runs them, assembled from the settings.
+"""What Dagster loads: the code location of the settings that the environment gives.
 
-Belongs here: which families of assets exist, and the executor. Does not belong here: any asset's body.
+Belongs here: that, once. Does not belong here: assembling it (`code_location`).
 """
 
 from __future__ import annotations
 
-import dagster as dg
-
-from lake_assets.assets.feed_1h import build_feed_asset, build_look_back_check
-from lake_assets.assets.kline_slices import build_kline_slices_asset
-from lake_assets.assets.macro_tickers import build_macro_asset, macro_key
-from lake_assets.assets.parity_check import build_parity_check
-from lake_assets.assets.quality import build_quality_assets
-from lake_assets.assets.report_card import build_report_card_asset
-from lake_assets.assets.research import build_research_asset
-from lake_assets.assets.table_list import build_table_assets, offered_tables, symbols_of
-from lake_assets.assets.vision import build_vision_asset
-from lake_assets.jobs.job_list import build_jobs
-from lake_assets.metadata import table_key
-from lake_assets.research.views_file import READ_TABLES
-from lake_assets.resources import build_resources
-from lake_assets.schedules import build_schedules
-from lake_assets.sensors.sensor_list import build_sensors
-from lake_assets.tables.offered import offered_streams
-from lake_resources.binance.market import MARKETS
+from lake_assets.code_location import build_definitions
 from lake_resources.settings import LakeSettings
 
-
-def build_definitions(settings: LakeSettings) -> dg.Definitions:
-    """The code location of the given settings."""
-    assets = [
-        asset
-        for market in MARKETS.values()
-        for symbol in settings.symbols_of(market)
-        for asset in (
-            *(build_vision_asset(symbol, stream, settings) for stream in offered_streams(settings, market.name)),
-            *build_table_assets(symbol, settings, market),
-        )
-    ]
-    reports = [
-        asset
-        for symbol in settings.symbols
-        for asset in build_quality_assets(symbol, settings, settings.testing.labelled)
-    ]
-    reports += [
-        build_report_card_asset(symbol, settings, shown.table)
-        for shown in offered_tables(settings)
-        for symbol in symbols_of(shown.table, settings)
-    ]
-    raw = [
-        build_kline_slices_asset(symbol, interval, settings)
-        for symbol in settings.slice_symbols
-        for interval in settings.slice_intervals
-    ]
-    parity = [
-        build_parity_check(shown.table, symbol, settings)
-        for shown in offered_tables(settings)
-        for symbol in symbols_of(shown.table, settings)
-    ]
-    macro = [build_macro_asset(ticker, settings) for ticker in settings.macro_tickers]
-    feed = build_feed_asset(settings)
-    read = [shown.table for shown in offered_tables(settings) if shown.table in READ_TABLES]
-    rows = [table_key(table.layout, symbol) for table in read for symbol in symbols_of(table, settings)]
-    research = build_research_asset(settings, [*rows, *map(macro_key, settings.macro_tickers), *feed.keys])
-    jobs = build_jobs(settings)
-    return dg.Definitions(
-        asset_checks=[*parity, build_look_back_check()],
-        assets=[*assets, *reports, *raw, *macro, feed, research],
-        jobs=jobs,
-        sensors=build_sensors(settings, jobs),
-        schedules=build_schedules(settings),
-        resources=build_resources(settings),
-        # A step process of its own would add 3 s of CPU to every run, and runs have one step.
-        executor=dg.in_process_executor,
-    )
-
+__all__ = ["build_definitions", "defs"]
 
 defs = build_definitions(LakeSettings())

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -26,18 +26,20 @@ from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
-from lake_resources.settings_values import POSTGRES, GovernorPlace, ledger_address, named, refused, with_scheme
-from lake_resources.symbols import parse_symbol
+from lake_resources.settings_values import (
+    POSTGRES,
+    GovernorPlace,
+    ledger_address,
+    local_place,
+    named,
+    refuse_odd_places,
+    refused,
+    with_scheme,
+)
+from lake_resources.shards import SHARDED, parse_shard
+from lake_resources.symbols import SPOT_PRESETS, parse_symbol
 from lake_resources.testing_mode import CompressedTimes
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
-
-_LARGE = (
-    "BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "SUI", "LINK", "AVAX",
-    "DOT", "LTC", "NEAR", "TRX", "UNI", "ATOM", "APT", "ARB", "OP",
-)  # fmt: skip
-SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
-"""Words that stand for a list of spot symbols."""
-_READ_OTHERWISE = frozenset("*?[]{}#%")
 
 
 class LakeSettings(BaseSettings):
@@ -72,6 +74,9 @@ class LakeSettings(BaseSettings):
     spot_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("SOLUSDT", "SUIUSDT", "ADAUSDT"),
         description="Spot symbols, comma separated; `preset19` stands for 19 large ones, nothing switches spot off.",
+    )
+    shard: str = Field(
+        "", description="The part of all symbols that this process has, `3/12` for the third of twelve; empty: all."
     )
     macro_tickers: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_TICKERS,
@@ -230,6 +235,7 @@ class LakeSettings(BaseSettings):
         None, description="File of settings in YAML; default `lake.yml` of the working directory, where it is there."
     )
     testing: CompressedTimes = Field(CompressedTimes(), description="Testing mode: the platform in minutes, apart.")
+    _whole: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
     picture: bool = Field(True, description="Attach a small picture of the hour to each materialization.")
 
     @classmethod
@@ -281,9 +287,7 @@ class LakeSettings(BaseSettings):
     @classmethod
     def _once_for_all(cls, value: object) -> object:
         """Absolute from the start: a child process has another working directory. Empty means the default."""
-        if isinstance(value, str | Path):
-            return Path(value).resolve() if str(value).strip() else None
-        return value
+        return local_place(value) if isinstance(value, str | Path) else value
 
     @field_validator("ledger_url")
     @classmethod
@@ -339,12 +343,15 @@ class LakeSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _has_server(self) -> Self:
-        """Hosts that share an address share a server.
+    def _of_one_shard(self) -> Self:
+        """The shard's symbols in place of all."""
+        self._whole = {name: getattr(self, name) for name in SHARDED}
+        self.__dict__.update(parse_shard(self.shard).parts_of(self._whole))
+        return self
 
-        Raises:
-            SettingsError: there is none.
-        """
+    @model_validator(mode="after")
+    def _has_server(self) -> Self:
+        """Hosts that share an address share a server."""
         if self.egress_id and self.ledger_file is not None:
             raise SettingsError(
                 "LAKE_EGRESS_ID is set, but the ledger is a file of this host",
@@ -366,15 +373,17 @@ class LakeSettings(BaseSettings):
             "LAKE_FEED_PERSIST_DIR": self.resolved_feed_persist_dir,
             "LAKE_GOVERNOR_PATH": self.governor_path,
         }
-        for name, place in places.items():
-            found = next((mark for mark in str(place or "") if mark in _READ_OTHERWISE or not mark.isprintable()), "")
-            if found:
-                raise SettingsError(
-                    f"{name}: the path {str(place)!r} has {found!r}, which globs and URLs read otherwise",
-                    remedy="Choose a place without any of *?[]{}#% (the working directory counts where a path is "
-                    "relative)",
-                )
+        refuse_odd_places(places)
         return self
+
+    @property
+    def is_first_shard(self) -> bool:
+        """Whether what is not about one symbol belongs here: there is one shard, or it is the first of several."""
+        return parse_shard(self.shard).number == 1
+
+    def of_all_shards(self) -> LakeSettings:
+        """The same settings with the symbols of all shards."""
+        return self.model_copy(update={**self._whole, "shard": ""})
 
     @property
     def lake_root(self) -> Path:

@@ -5,10 +5,10 @@ Belongs here: parsing and refusing single values. Does not belong here: the sett
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from lake_resources.errors import SettingsError
 from lake_resources.secrets import masked
 
 _Found = TypeVar("_Found")
+_READ_OTHERWISE = frozenset("*?[]{}#%")
 POSTGRES = "postgresql"
 """How the URL of a ledger on a server begins."""
 SECRETS = frozenset({"ledger_url", "webhook_url"})
@@ -87,6 +88,40 @@ def ledger_address(url: str) -> str:
         remedy="Leave it empty, or set it to sqlite:////path/ledger.sqlite on a local disk, or for several hosts to "
         "postgresql+psycopg://user@host/database",
     )
+
+
+def local_place(value: str | Path) -> Path | None:
+    """An absolute path of a directory or file, also of `file:///path`; None for empty.
+
+    Raises:
+        SettingsError: it is the URL of another place, which would else become a directory of that name.
+    """
+    text = str(value).strip()
+    scheme, mark, _ = text.partition("://")
+    if mark and isinstance(value, str):
+        if scheme == "file" and text.startswith("file:///"):
+            return Path(unquote(urlsplit(text).path)).resolve()
+        raise SettingsError(
+            f"{scheme[:20]}:// is no place for the lake's files",
+            remedy="Give a directory: a lake in an object store is not built, only raw slices may lie in one "
+            "(LAKE_SLICES_ROOT)",
+        )
+    return Path(value).resolve() if text else None
+
+
+def refuse_odd_places(places: Mapping[str, object]) -> None:
+    """Refuse places, by the setting that names them, that globs and URLs read otherwise; None stands for the default.
+
+    Raises:
+        SettingsError: names the character.
+    """
+    for name, place in places.items():
+        found = next((mark for mark in str(place or "") if mark in _READ_OTHERWISE or not mark.isprintable()), "")
+        if found:
+            raise SettingsError(
+                f"{name}: the path {str(place)!r} has {found!r}, which globs and URLs read otherwise",
+                remedy="Choose a place without any of *?[]{}#% (the working directory counts where a path is relative)",
+            )
 
 
 def _names_database(url: str) -> bool:

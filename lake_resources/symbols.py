@@ -20,3 +20,11 @@ def parse_symbol(text: str) -> str:
     if not symbol.replace("_", "x").isalnum() or len(symbol) > LONGEST:
         raise SettingsError(f"{text[: 2 * LONGEST]!r} is no symbol", remedy="Give symbols such as BTCUSDT")
     return symbol
+
+
+_LARGE = (
+    "BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "SUI", "LINK", "AVAX",
+    "DOT", "LTC", "NEAR", "TRX", "UNI", "ATOM", "APT", "ARB", "OP",
+)  # fmt: skip
+SPOT_PRESETS = {"preset19": tuple(f"{base}USDT" for base in _LARGE)}
+"""Words that stand for a list of spot symbols."""

@@ -107,6 +107,11 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
             "commands_garbage",
             "List files that no row of the ledger names, of all tables; --remove takes them away after the grace.",
         ),
+        (
+            "workspace",
+            "commands_workspace",
+            "Write a `workspace.yaml` of shards, a code location for each part of the symbols.",
+        ),
         ("inspect-metrics-columns", "commands_metrics", "Compare the columns of a metrics archive with those read."),
     ),
 }

@@ -62,6 +62,7 @@ SOUND: dict[str, tuple[str, ...]] = {
     "doctor": (),
     "compact": (),
     "collect-garbage": (),
+    "workspace": (),
     "config": (),
     "inspect-metrics-columns": ("--trade-date", "2026-11-18"),
 }
@@ -70,7 +71,7 @@ PROCESSES = {"up", "demo", "collect"}
 """Commands that start or become other processes: they run in a process of their own."""
 BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "keep-hot", "feed-1h", "slices"}
 """Commands that begin a lake where none is."""
-NEITHER_LAKE_NOR_LEDGER = {"config", "restore", "inspect-metrics-columns", "up", "demo", "collect"}
+NEITHER_LAKE_NOR_LEDGER = {"workspace", "config", "restore", "inspect-metrics-columns", "up", "demo", "collect"}
 
 
 @dataclass(frozen=True)
@@ -314,7 +315,9 @@ def test_a_dry_run_begins_no_lake(
     assert not (root.parent / "absent").exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PROCESSES - {"config", "inspect-metrics-columns", "restore"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(COMMANDS) - PROCESSES - {"workspace", "config", "inspect-metrics-columns", "restore"})
+)
 def test_a_lake_of_another_exchange_is_refused(run: Run, root: Path, name: str) -> None:
     (root / "EXCHANGE").write_bytes(b"\xff[/x]\n")
     before = files(root.parent)
@@ -339,6 +342,7 @@ def test_files_of_random_bytes_are_told_as_damage(run: Run, root: Path, name: st
         assert path.name in found.out + found.err
         assert path.read_bytes() == garbage, "what is damaged is kept for whoever repairs it"
     if damaged == "ledger.sqlite" and name not in {
+        "workspace",
         "config",
         "inspect-metrics-columns",
         "feed-1h",
