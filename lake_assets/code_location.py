@@ -17,10 +17,8 @@ from lake_assets.assets.report_card import build_report_card_asset
 from lake_assets.assets.research import build_research_asset
 from lake_assets.assets.table_list import build_table_assets, offered_tables, symbols_of
 from lake_assets.assets.vision import build_vision_asset
-from lake_assets.jobs.feed_hours import FEED_JOB, LOOK_BACK_JOB
-from lake_assets.jobs.history_pruning import PRUNE_JOB
+from lake_assets.dagster_names import FEED_JOB, LOOK_BACK_JOB, PRUNE_JOB, RESEARCH_JOB
 from lake_assets.jobs.job_list import build_jobs
-from lake_assets.jobs.research_file import RESEARCH_JOB
 from lake_assets.metadata import table_key
 from lake_assets.research.views_file import READ_TABLES
 from lake_assets.resources import build_resources
