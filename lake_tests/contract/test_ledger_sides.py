@@ -4,13 +4,16 @@ Each test runs on both sides; those on Postgres skip, saying so, where none is t
 """
 
 import os
+import random
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+import polars as pl
 import pytest
 import sqlalchemy as sa
 
@@ -29,10 +32,12 @@ from lake_resources.storage.named_commit import commit_named
 from lake_resources.storage.parquet import StagedFile
 from lake_resources.storage.reader import scan
 from lake_resources.storage.store import Store
+from lake_tests.support.commit_nursery import acknowledged, nursery
 from lake_tests.support.compacted_hours import DAYS, all_rows
 from lake_tests.support.compacted_hours import candidates as month_end_hours
 from lake_tests.support.minute_hours import NOW, REST, SCHEMA, SYMBOL, at, candidate, clock, lake
 from lake_tests.support.postgres import postgres_server
+from lake_tests.support.waiting import wait_until
 
 RACES = 150
 
@@ -426,3 +431,49 @@ def test_what_is_written_again_while_garbage_is_collected_stays(store):
     os.utime(killed)
     assert remove_garbage(store, found, timedelta(hours=1)) == []
     assert killed.read_bytes() == b"left"
+
+
+def test_a_writer_killed_anywhere_over_postgres_loses_nothing(server, tmp_path):
+    """After each kill every acknowledged hour is there, whole, with the bytes that its row tells; nothing to repair."""
+    root = server.under(tmp_path / "lake")
+    store = lake(root)
+    chance = random.Random(20261129)
+    with nursery() as writers:
+        for kill in range(5):
+            last = acknowledged(root)[1]
+            (process,) = writers.start(["forever", str(root), kill, last])
+            wait_until(lambda last=last: acknowledged(root)[1] != last, "a commit", every_s=0.001)
+            time.sleep(chance.uniform(0, 0.06))
+            os.kill(process, signal.SIGKILL)
+            assert writers.wait() == [-signal.SIGKILL]
+            newest, last = acknowledged(root)
+            rows = {row.start.hour: row for row in store.ledger.partitions(SYMBOL, at(0), at(6))}
+            assert rows.keys() >= newest.keys()
+            for hour, row in rows.items():
+                path = store.catalog.absolute(row.path)
+                assert file_hash(path) == row.content_hash
+                (version,) = pl.read_parquet(path)["close"].unique().to_list()
+                assert version >= newest.get(hour, 0)
+            assert store.ledger.intents() == []
+    hours = [candidate(at(hour), value=last + 1000.0) for hour in range(6)]
+    assert commit(store, *hours, timeout_s=60) == ["committed"] * 6
+    found = find_garbage([store], timedelta(0))
+    assert found, "what was replaced is garbage"
+    assert remove_garbage(store, found, timedelta(0)) == found
+    assert closes(store, 6) == [last + 1000.0] * 360
+    store.close()
+
+
+def test_three_processes_that_write_the_same_day_over_postgres_end_in_one_state(server, tmp_path):
+    root = server.under(tmp_path / "lake")
+    with nursery() as writers:
+        writers.start(*[["once", str(root), [10.0 * writer]] for writer in range(1, 4)])
+        assert writers.wait() == [0] * 3
+    store = lake(root)
+    rows = store.ledger.partitions(SYMBOL, at(0), at(24))
+    assert [row.start for row in rows] == [at(hour) for hour in range(24)]
+    for row in rows:
+        assert file_hash(store.catalog.absolute(row.path)) == row.content_hash
+    (value,) = set(closes(store))
+    assert value in {10.0, 20.0, 30.0}
+    store.close()
