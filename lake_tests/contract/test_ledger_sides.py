@@ -163,6 +163,20 @@ def test_a_second_current_row_is_impossible(store, table):
         assert connection.scalar(sa.select(sa.func.count()).where(table.c.is_current)) == 1
 
 
+def test_a_ledger_of_before_gets_the_index(root):
+    """One that was made without it is completed when it is opened, its rows as they were."""
+    before = lake(root)
+    before.ledger.record_archive(archive("a"))
+    with before.engine.writing() as connection:
+        connection.execute(sa.text("DROP INDEX archives_one_current"))
+    before.close()
+    after = lake(root)
+    assert after.ledger.archive(SYMBOL, "klines_1m", "2026-02-15") == archive("a")
+    with after.ledger.reading() as connection:
+        assert "archives_one_current" in {index["name"] for index in sa.inspect(connection).get_indexes("archives")}
+    after.close()
+
+
 def test_everything_else_comes_back_as_it_went_in(store):
     ledger = store.ledger
     commit(store, candidate(at(0)), candidate(at(1)))

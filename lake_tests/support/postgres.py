@@ -36,7 +36,7 @@ def _as_who() -> str | None:
 
 
 def _runs(binaries: Path) -> bool:
-    with suppress(OSError, subprocess.SubprocessError):
+    with suppress(OSError, KeyError, subprocess.SubprocessError):
         return not subprocess.run(
             [binaries / "initdb", "--version"], user=_as_who(), cwd="/", capture_output=True, timeout=60, check=False
         ).returncode
