@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import get_args
 
 import polars as pl
 
@@ -18,7 +17,6 @@ from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.reading import load
 from lake_assets.schema.table import Table
 from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, Timeframe, needed_columns, rolled_columns, rollup
-from lake_assets.validation.hour_verdict import VerdictKind
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.extents import require_extents
@@ -30,7 +28,6 @@ MOST = 100_000
 """Bars that a chart has at most where their length is chosen: a day of seconds."""
 PROVISIONAL, DOUBTED, REVISED = "#9e9e9e", "#ff9800", "#2962ff"
 HOLE, EXPLAINED = "rgba(239,83,80,0.25)", "rgba(120,120,120,0.18)"
-_OPEN: VerdictKind = "provisional"
 PRICES = ("open", "high", "low", "close")
 
 
@@ -136,12 +133,11 @@ def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
                 store, asked.symbol, start, end, now=now, lag_minutes=settings.safety_lag_minutes, columns=_drawn(table)
             )
             require_extents(store, asked.symbol, start, end)
-            open_ = store.ledger.verdicts(asked.symbol, start, end, {*get_args(VerdictKind)} - {_OPEN})
             revised = {_floor(each.timestamp, length) for each in store.ledger.revisions(asked.symbol, start, end)}
             frame = rows.result()
     finally:
         store.close()
-    texts = _texts(frame, certificate, _Marked(set(open_), revised), length)
+    texts = _texts(frame, certificate, revised, length)
     marks = (("", ""), *texts.select("color", "text").unique(maintain_order=True).drop_nulls().iter_rows())
     return Chart(
         timeframe, start, end, frame, certificate, _bars(frame, table, texts, marks, panes), marks,
@@ -202,27 +198,21 @@ def _bars(
     )
 
 
-@dataclass(frozen=True)
-class _Marked:
-    """What the certificate does not tell: partitions that are provisional, and bars that hold a revised value."""
-
-    provisional: set[datetime]
-    revised: set[datetime]
-
-
-def _texts(frame: pl.DataFrame, certificate: Certificate, marked: _Marked, length: timedelta) -> pl.DataFrame:
+def _texts(frame: pl.DataFrame, certificate: Certificate, revised: set[datetime], length: timedelta) -> pl.DataFrame:
     """Columns `color` and `text` of each bar; NULL of one that is simply proven."""
     table, layout = certificate.table, certificate.table.layout
     at = pl.col(layout.time_column)
     # A bar is in doubt where a partition is that it lies in, or that lies in it: the first one says why.
     longer = length > layout.step
     doubts: dict[datetime, str] = {}
+    provisional = {*certificate.open_partitions}
     for start, doubt in certificate.doubts.items():
-        if start in marked.provisional:
-            continue
-        doubts.setdefault(_floor(start, length) if longer else start, doubt.text)
+        if doubt.kind == "provisional":
+            provisional.add(start)
+        else:
+            doubts.setdefault(_floor(start, length) if longer else start, doubt.text)
     partition = at if longer else at.dt.truncate(layout.every)
-    open_ = sorted({_floor(start, length) if longer else start for start in marked.provisional})
+    open_ = sorted({_floor(start, length) if longer else start for start in provisional})
     partial = ~pl.col(COMPLETE) if COMPLETE in frame.columns else pl.lit(value=False)
     kind = frame.schema[layout.time_column]
     starts = pl.Series(list(doubts), dtype=kind)
@@ -231,7 +221,7 @@ def _texts(frame: pl.DataFrame, certificate: Certificate, marked: _Marked, lengt
         _provisional=(at + length > certificate.as_of) | partition.is_in(pl.Series(open_, dtype=kind).implode()),
         _doubt=partition.replace_strict(starts, texts, default=None, return_dtype=pl.String),
         _partial=partial,
-        _revised=at.is_in(pl.Series(sorted(marked.revised), dtype=kind).implode()),
+        _revised=at.is_in(pl.Series(sorted(revised), dtype=kind).implode()),
     )
     cases = (
         (pl.col("_provisional"), PROVISIONAL, pl.lit("provisional: it may still change")),

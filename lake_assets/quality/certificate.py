@@ -49,6 +49,7 @@ class Certificate:
         holes: the others, with causes.
         source_gaps: rows that are there while a column of those asked for is NULL for lack of a source.
         doubts: verdicts of the partitions of the window that are neither clean nor explained.
+        open_partitions: committed ones that were not complete yet: their rows may still change.
         untraded: partitions before the listing or after the delivery: none of their rows is expected.
         sources: by stream, rows that are there by kind of source; `none` means that nothing was ingested for the
             partition, so that its columns are NULL where no earlier value is carried in.
@@ -66,6 +67,7 @@ class Certificate:
     holes: tuple[WindowHole, ...]
     source_gaps: tuple[SourceGap, ...]
     doubts: Mapping[datetime, Verdict]
+    open_partitions: tuple[datetime, ...]
     untraded: tuple[datetime, ...]
     sources: Mapping[str, Mapping[str, int]]
     revised_values: int
@@ -208,6 +210,7 @@ def certify(
         holes=holes,
         source_gaps=tuple(find_source_gaps(store, symbol, start, as_of, sources, present, columns)),
         doubts=_doubts(store.ledger, symbol, start, as_of, files),
+        open_partitions=tuple(file.start for file in files if not file.complete),
         untraded=tuple(untraded),
         sources=_Later(lambda: _sources(table, sources, present)),
         revised_values=len(store.ledger.revisions(symbol, start, end)),

@@ -170,7 +170,8 @@ def test_macro_tickers_at_a_glance_and_one_closely(at_noon: Path) -> None:
 
 def test_the_feed_is_shown_with_what_it_is_worth(at_noon: Path) -> None:
     del at_noon
-    shown = run("feed")
+    shown = run("feed", **{"kept-refresh": "15 s"})
+    assert shown.selectbox(key="refresh").value == "15 s", "it was chosen on another page"
     assert shown.metric[0].value == str(FEED_ROWS)
     assert shown.metric[1].value == "100.0 %"
     assert len(shown.dataframe[0].value) == FEED_ROWS
