@@ -5,6 +5,7 @@ Never a traceback, never a secret, nothing written before all is checked.
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -159,6 +160,38 @@ def refused(found: Ended, *codes: int) -> None:
 
 def test_each_command_has_sound_arguments() -> None:
     assert set(SOUND) == set(COMMANDS)
+
+
+NO_JSON = PROCESSES | {"run-daemon"}
+"""Commands that print no data: they run until Ctrl+C."""
+JSON_ELSEWHERE = {
+    "audit", "backfill-klines", "backfill-range", "backfill-years", "backup", "compact", "config", "doctor", "health",
+    "judge", "live", "rebuild-ledger", "report-to-dagster", "restore", "validate-final", "validate-rules",
+}  # fmt: skip
+"""Commands whose own tests read their JSON."""
+
+
+def test_every_command_that_prints_data_can_print_json() -> None:
+    with_json = {
+        name
+        for name, line in COMMANDS.items()
+        if any("--json" in getattr(parameter, "opts", ()) for parameter in load(line).params)
+    }
+    assert with_json == set(COMMANDS) - NO_JSON
+
+
+def test_what_is_printed_as_json_is_json_alone(run: Run, root: Path) -> None:
+    assert root.is_dir()
+    read = 0
+    for name in sorted(set(COMMANDS) - NO_JSON - JSON_ELSEWHERE):
+        found = run(name, *SOUND[name], "--json")
+        if found.out:
+            json.loads(found.out)
+            read += 1
+        else:  # nothing was looked at, and why is told
+            assert found.code > 1, found
+            assert found.err.strip(), found
+    assert read > 10
 
 
 WRONG_SETTINGS = {
