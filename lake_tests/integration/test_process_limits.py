@@ -70,7 +70,9 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "files of 64 KiB" else name for name in LIMITS]
+)
 def test_nothing_is_lost_under_a_limit_and_the_next_run_makes_it_whole(
     sim: SimulatorServer, calm: dict[object, str], tmp_path: Path, name: str
 ) -> None:
