@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, chosen_symbols, symbol_name
 from lake_assets.cli.printing import messages, show_json, terminal
 from lake_assets.slices import keeping
 from lake_assets.slices.endpoints import ENDPOINTS
@@ -21,6 +21,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
 
 app = typer.Typer()
+_USUAL = "1m"
 
 
 class Action(StrEnum):
@@ -34,12 +35,34 @@ class Action(StrEnum):
     IMPORT = "import"
 
 
+def _symbol_or_directory(text: str) -> str:
+    """A symbol as it is written, or the path of a directory, which no symbol looks like or which is there."""
+    return text if "/" in text or Path(text).is_dir() else symbol_name(text)
+
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        parser=_symbol_or_directory,
+        metavar="SYMBOLS",
+        help="symbols, default those of LAKE_SYMBOLS; import: the tree's directory, then symbols, default all in it",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
 def slices(
     action: Annotated[Action, typer.Argument(help="run, show, verify, rebuild, pack or import")],
-    symbols: Symbols = None,
+    symbols: Names = None,
     endpoint: Annotated[str, typer.Option(help=" or ".join(ENDPOINTS))] = "klines",
-    interval: Annotated[str, typer.Option(help="1m or 1s of klines, 1h of fundingRate, id of aggTrades")] = "1m",
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            help="1m or 1s of klines, 1h of fundingRate, id of aggTrades; default 1m, import: all that the tree has",
+            show_default=False,
+        ),
+    ] = None,
     data_root: Annotated[
         str | None,
         typer.Option(help="directory or s3://bucket/prefix; default QLIR_DATA_ROOT, else below the lake's root"),
@@ -58,15 +81,22 @@ def slices(
 
     Exit code 1 where `run` leaves slices that are not complete, or `verify` finds something wrong.
 
-    Example: lake slices run BTCUSDT --interval 1m --once
+    Examples: lake slices run BTCUSDT --interval 1m --once · lake slices import ~/qlir_data
     """
     settings, console = LakeSettings(), messages()
-    sets = [SliceSet(endpoint, symbol, interval) for symbol in chosen_symbols(symbols, settings)]
+    names = list(symbols or ())
+    if action is Action.IMPORT and tree is None and names:
+        tree = Path(names.pop(0)).expanduser()
+    names = [symbol_name(name) for name in names]
+    if action is Action.IMPORT and tree is not None and not names:
+        sets = keeping.sets_in(tree, endpoint, interval)
+    else:
+        sets = [SliceSet(endpoint, symbol, interval or _USUAL) for symbol in chosen_symbols(names, settings)]
     if action is Action.RUN and forever:
-        names = [of.symbol for of in sets]
         start_data_server(
-            names, [interval], endpoint=endpoint, data_root=data_root, settings=settings, say=console.print
-        )
+            [of.symbol for of in sets], [interval or _USUAL], endpoint=endpoint, data_root=data_root, settings=settings,
+            say=console.print,
+        )  # fmt: skip
         return
     bad = False
     told: list[object] = []

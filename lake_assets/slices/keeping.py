@@ -15,7 +15,7 @@ from lake_assets.slices.answers import key_in, read_file
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.defects import Defect
 from lake_assets.slices.endpoint import SliceEndpoint
-from lake_assets.slices.endpoints import endpoint_of
+from lake_assets.slices.endpoints import ENDPOINTS, endpoint_of
 from lake_assets.slices.integrity import check, rebuild
 from lake_assets.slices.integrity import mend as send_back
 from lake_assets.slices.judgement import Status
@@ -93,7 +93,7 @@ def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: P
             return Told(of, {"packed": pack_sealed(slices, endpoint, of)})
         if action == "import":
             if tree is None:
-                raise SettingsError("no tree to import is given", remedy="Name its directory with --tree")
+                raise SettingsError("no tree to import is given", remedy="`lake slices import DIR`")
             return import_tree(slices, endpoint, of, tree)
     raise SettingsError(f"there is no action {action!r}", remedy="show, verify, rebuild, pack or import")
 
@@ -114,6 +114,25 @@ def pack_sealed(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
         packed += len(rows)
     _manifest(slices, endpoint, of)
     return packed
+
+
+def sets_in(tree: Path, endpoint: str, interval: str | None = None) -> list[SliceSet]:
+    """What a tree of another program has of an endpoint, by symbol and interval; those that are no slices here not.
+
+    Raises:
+        SettingsError: nothing, or no such endpoint.
+    """
+    known = ENDPOINTS[endpoint].intervals if endpoint in ENDPOINTS else ()
+    wanted = (interval,) if interval else known
+    endpoint_of(endpoint, next(iter(wanted), ""))
+    found = [
+        SliceSet(endpoint, path.parent.name, path.name)
+        for path in sorted(tree.glob(f"binance/{endpoint}/raw/*/*"))
+        if path.is_dir() and path.name in wanted
+    ]
+    if not found:
+        raise SettingsError(f"{tree} has no answers of {endpoint}", remedy="Name the directory above `binance/`")
+    return found
 
 
 def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Path) -> Told:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from lake_assets.slices.answers import utc_text
 from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_resources.errors import StorageError
-from lake_resources.storage.blobs import Blobs
+from lake_resources.storage.blobs import Blobs, LocalBlobs
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 VERSION = 1
@@ -84,7 +85,20 @@ def read_manifest(blobs: Blobs, of: SliceSet) -> dict[str, Any]:
     Raises:
         StorageError: it is not there, torn, or no manifest.
     """
-    path = f"{directory(of)}/{NAME}"
+    return _read(blobs, f"{directory(of)}/{NAME}")
+
+
+def load_from_manifest(path: Path | str) -> dict[str, str]:
+    """The status of each slice of a `manifest.json` on the disk, by composite key: `compute_missing_slices` takes it.
+
+    Raises:
+        StorageError: it is not there, torn, or no manifest.
+    """
+    path = Path(path)
+    return {key: str(entry["status"]) for key, entry in _read(LocalBlobs(path.parent), path.name)["slices"].items()}
+
+
+def _read(blobs: Blobs, path: str) -> dict[str, Any]:
     try:
         found = orjson.loads(blobs.read(path))
     except orjson.JSONDecodeError as error:

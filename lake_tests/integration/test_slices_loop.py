@@ -12,7 +12,9 @@ import httpx
 import orjson
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from lake_assets.cli.main import app
 from lake_assets.slices import keeping
 from lake_assets.slices.answers import body_of, read_file
 from lake_assets.slices.data_root import Slices
@@ -329,6 +331,28 @@ def test_a_tree_of_another_program_is_judged_by_what_it_holds(bench: Bench, tmp_
     done = bench.run()
     assert (done.asked, done.complete) == (2, True)
     assert bench.defects() == []
+
+
+def test_the_command_takes_over_all_that_a_tree_has(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run()
+    paths = foreign_tree(bench, tmp_path / "old", range(3))
+    forget(bench)
+    values = {"ROOT": bench.slices.root.parent, "SYMBOLS": "ETHUSDT"}
+    for name, value in values.items() | {(f"{m}REST_URL", bench.sim.base_url) for m in ("", "SPOT_")}:
+        monkeypatch.setenv(f"LAKE_{name}", str(value))
+    monkeypatch.delenv("QLIR_DATA_ROOT", raising=False)
+    done = CliRunner().invoke(app, ["slices", "import", str(tmp_path / "old"), "--json"])
+    assert done.exit_code == 0, done.output
+    (told,) = json.loads(done.stdout)
+    assert told["set"] == {"endpoint": "klines", "symbol": "BTCUSDT", "interval": "1m"}
+    assert told["counts"]["taken"] == len(paths) == 3
+    refused = CliRunner().invoke(app, ["slices", "import", str(tmp_path / "nothing")])
+    assert isinstance(refused.exception, SettingsError), refused.output
+    assert "no answers of klines" in str(refused.exception)
+    other = CliRunner().invoke(app, ["slices", "show", str(tmp_path)])
+    assert other.exit_code == 2, "a directory is no symbol"
 
 
 def test_what_is_kept_and_whole_is_not_replaced_by_another_programs_answer(bench: Bench, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.loop import lattice_of
 from lake_assets.slices.server import open_slices, run_once
 from lake_assets.slices.table_parity import compare, rows_from_slices, table_rows
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_resources.binance.spot_streams import SPOT_STREAMS
-from lake_resources.clock import DAY
+from lake_resources.clock import DAY, HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import Bench, bench_on, exchange
@@ -120,6 +121,33 @@ def test_the_kline_table_takes_hours_that_slices_have_and_asks_for_no_other_than
         assert _built(bench) == (truth, [])
         bench.at(LATE + timedelta(hours=1))
         assert len(_built(bench)[1]) == 1, "the hour that came since"
+
+
+def test_seconds_are_built_from_slices_of_a_second_without_a_request(sim: SimulatorServer, tmp_path: Path) -> None:
+    """Two hours of `bars_1s`: 7,200 candles of one second lie in eight slices, the hour after them is asked of REST."""
+    of, first = OF._replace(interval="1s"), FIRST + 3 * HOUR
+    hours, built = [first, first + HOUR, first + 2 * HOUR], {}
+    for name in ("alone", "with"):
+        with bench_on(sim, tmp_path / name, spot_rest_url=sim.base_url, start=FIRST.date()) as bench:
+            bench.at(first + 3 * HOUR + timedelta(minutes=10))
+            if name == "with":
+                with open_slices(bench.settings, clock=sim.clock.now, sleep=lambda _: None) as slices:
+                    slices.rows.keep_origin(of, ms(first), FIRST)
+                    run_once(slices, of, until=ms(first + 2 * HOUR) - 1)
+            bench.sim.clear_requests()
+            lake = bench.lake.of(SPOT_BARS_1S)
+            list(build_partitions(lake, "BTCUSDT", hours, now=bench.now, report=bench.reports.append))
+            rows = lake.ledger.partitions("BTCUSDT", hours[0], hours[-1] + HOUR)
+            asked = [query for _, path, query in bench.sim.requests if path.endswith("/klines")]
+            built[name] = {row.start: row.content_hash for row in rows}, {int(_start(query)) for query in asked}
+            assert [row.row_count for row in rows] == [3600] * 3
+    assert built["alone"][0] == built["with"][0]
+    assert min(built["alone"][1]) == ms(first)
+    assert min(built["with"][1]) == ms(hours[2]), "the hours that slices have whole are not asked for"
+
+
+def _start(query: str) -> str:
+    return dict(part.split("=") for part in query.split("&"))["startTime"]
 
 
 def test_slices_that_are_damaged_are_told_and_rest_is_asked(sim: SimulatorServer, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lake_assets.slices.manifest import NAME, directory
+from lake_assets.slices.expected import compute_expected_slices, compute_missing_slices, generate_kline_slices
+from lake_assets.slices.manifest import NAME, directory, load_from_manifest
 from lake_assets.slices.server import open_slices, start_data_server
-from lake_resources.errors import SettingsError
+from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -46,6 +47,20 @@ def test_the_quickstart_keeps_the_data_root_of_the_environment_complete(root: Pa
     assert (dict(done.standing), done.complete) == ({"ok": 2, "partial": 1}, True)
     assert (root / directory(OF) / NAME).is_file()
     assert len(list((root / directory(OF) / "responses").glob("*.json"))) == 3
+
+
+def test_the_documents_completeness_lines_work_as_written(sim: SimulatorServer, root: Path) -> None:
+    symbol, interval, min_start_ms, max_end_ms = "BTCUSDT", "1m", ms(FIRST), ms(sim.clock.now())
+    start_data_server(rounds=1)
+    expected_slices = compute_expected_slices(
+        symbol, interval, min_start_ms, max_end_ms, limit=1000, slice_iter=generate_kline_slices
+    )
+    known_statuses = load_from_manifest(root / directory(OF) / NAME)
+    missing_slices = compute_missing_slices(expected_slices, known_statuses)
+    assert [key.composite for key in missing_slices] == [f"BTCUSDT:1m:{ms(FIRST + 2 * SPAN)}:1000"]
+    assert sorted(known_statuses.values()) == ["ok", "ok", "partial"]
+    with pytest.raises(StorageError, match=r"other\.json"):
+        load_from_manifest(root / directory(OF) / "other.json")
 
 
 def test_an_exchange_that_fails_at_every_call_ends_no_loop(sim: SimulatorServer, root: Path) -> None:
