@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from heapq import merge
+from itertools import chain
 from operator import attrgetter
 
 from lake_assets.slices.asking import STOPPING, ask_each, positions
@@ -159,7 +160,10 @@ def publish_manifest(slices: Slices, of: SliceSet, expected: Sequence[SliceKey])
     counts = Counter(slices.rows.counts(of))
     if new:
         counts[Status.PENDING, Reason.NOT_ASKED] += len(new)
-    rows = merge(slices.rows.each_row(of), map(pending, new), key=attrgetter("start"))
+    parts = slices.rows.each_row(of), map(pending, new)
+    # What is new comes after what is known, but where a range was left out.
+    behind = not new or not known or new[0].start > max(known)
+    rows = chain(*parts) if behind else merge(*parts, key=attrgetter("start"))
     write_manifest(slices.store.blobs, of, counts, rows, now=slices.clock())
     return counts
 

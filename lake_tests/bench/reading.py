@@ -214,6 +214,11 @@ def read_all_ways(store: Store, plain: Sequence[Path], end: datetime, state: str
         f"short reads, {state}",
         {
             "one day, 66 columns": window(day, day + DAY, None),
+            "one day, plain month": lambda: (
+                pl.scan_parquet(plain[-1], schema=_SCHEMA, glob=False, hive_partitioning=False)
+                .filter(pl.col("timestamp") >= day, pl.col("timestamp") < day + DAY)
+                .collect()
+            ),
             "one day, OHLCV": window(day, day + DAY, ["timestamp", "open", "high", "low", "close", "volume_btc"]),
             "latest 720 hours, 2 columns": window(*tail, ["timestamp", "close"]),
             "latest 720 hours, 66 columns": window(*tail, None),
@@ -222,6 +227,7 @@ def read_all_ways(store: Store, plain: Sequence[Path], end: datetime, state: str
     return {
         "years": found["lake"] / found["plain months"],
         "day_ms": 1e3 * short["one day, 66 columns"],
+        "day_bare": short["one day, 66 columns"] / short["one day, plain month"],
         "latest_ms": 1e3 * short["latest 720 hours, 2 columns"],
     }
 
@@ -270,6 +276,7 @@ def main() -> None:
         "open_days_tail": open_days["years"] / whole["years"],
         "hour_tail": hours["years"] / whole["years"],
         "day_ms": hours["day_ms"],
+        "month_day": whole["day_bare"],
         "latest_ms": open_days["latest_ms"],
         "month_mb_per_s": months_done["mb_per_cpu_s"],
         "day_mb_per_s": days_done["mb_per_cpu_s"],
