@@ -20,9 +20,11 @@ from lake_assets.lake import Lake, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
-from lake_assets.metadata import minute_key, vision_key
+from lake_assets.metadata import minute_key, table_key, vision_key
 from lake_assets.tables.offered import offered_streams
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port, wait_until
 
@@ -63,7 +65,8 @@ class Journey:
         wait_until(ready, what, seconds=seconds, every_s=0.5, meanwhile=meanwhile)
 
 
-SPOT_SYMBOL = "SOLUSDT"
+SPOT_SYMBOL, SPOT_HOURS = "SOLUSDT", 2
+"""Of whose seconds so many hours are in the same backfill as the day of minutes."""
 KLINES_ASKED = ("--lookback-days", "3", "--interval", "1m")
 _LAST = ("test_backfill_over_graphql", "test_klines_journey", "test_hot_band")
 
@@ -112,7 +115,12 @@ def journey(tmp_path_factory: pytest.TempPathFactory, started_once: Callable[[st
         now = lake.clock()
         day, _ = demo_windows(now)
         hours = (minute_key("BTCUSDT").path, hour_key(day), hour_key(day + timedelta(hours=23)))
-        backfill = api.launch_backfill([*archive_ranges(settings, day, now), hours], title="e2e")
+        seconds = (
+            table_key(SPOT_BARS_1S.layout, SPOT_SYMBOL).path,
+            hour_key(day),
+            hour_key(day + (SPOT_HOURS - 1) * HOUR),
+        )
+        backfill = api.launch_backfill([*archive_ranges(settings, day, now), hours, seconds], title="e2e")
         started = Journey(settings, stack, api, lake, day, backfill)
         started.klines = started.run("backfill-klines", *KLINES_ASKED, "--no-follow")
         yield started

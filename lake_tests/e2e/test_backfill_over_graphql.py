@@ -11,10 +11,12 @@ from lake_assets.assets.parity_check import COVERAGE_CHECK
 from lake_assets.audit.api_parity import API_PARITY
 from lake_assets.dagster_names import hour_key
 from lake_assets.local_stack.graphql import KeyRange
-from lake_assets.metadata import minute_key
+from lake_assets.metadata import minute_key, table_key
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.validation.outcome import CHECK_NAMES
+from lake_resources.clock import HOUR
 from lake_resources.storage.reader import scan
-from lake_tests.e2e.conftest import Journey, archive_ranges
+from lake_tests.e2e.conftest import SPOT_HOURS, SPOT_SYMBOL, Journey, archive_ranges
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -52,3 +54,22 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
     assert {row.sources["klines_1m"].kind for row in journey.lake.ledger.partitions("BTCUSDT", day, last)} == {
         "archive"
     }
+
+
+def test_hours_of_spot_seconds_are_backfilled_as_those_of_futures(journey: Journey) -> None:
+    journey.wait("the end of the backfill", lambda: journey.api.backfill(journey.day_backfill).finished)
+    first, last = journey.day, journey.day + (SPOT_HOURS - 1) * HOUR
+    key = table_key(SPOT_BARS_1S.layout, SPOT_SYMBOL).path
+    statuses, asked = journey.api.statuses(key), KeyRange("MATERIALIZED", hour_key(first), hour_key(last))
+    assert any(
+        each.status == asked.status and each.start <= asked.start <= asked.end <= each.end
+        for each in statuses.partitions
+    )
+    for name in ("schema", "ohlc", "continuity", "evidence"):
+        assert any(each.status == "SUCCEEDED" and each.start <= asked.start for each in statuses.checks[name]), name
+    lake = journey.lake.of(SPOT_BARS_1S)
+    rows = lake.ledger.partitions(SPOT_SYMBOL, first, last + HOUR)
+    assert [(row.start, row.row_count, row.sources["klines_1s"].kind) for row in rows] == [
+        (first + number * HOUR, 3600, "archive") for number in range(SPOT_HOURS)
+    ]
+    assert scan(lake.store, SPOT_SYMBOL, first, last + HOUR).collect().height == SPOT_HOURS * 3600
