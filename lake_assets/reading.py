@@ -13,9 +13,10 @@ from typing import NamedTuple, TypedDict, Unpack
 import polars as pl
 
 from lake_assets.at_rest import TableStore, store_of
-from lake_assets.exports.export import ExportRequest, scan_export
+from lake_assets.exports.export import ExportRequest, scan_export, tail_of
+from lake_assets.live.live_tail import PROVISIONAL, Listening
 from lake_assets.quality import certificate as certificates
-from lake_assets.quality.certificate import Certificate, Require, certify, require_clean
+from lake_assets.quality.certificate import Certificate, Require, certify, require_clean, with_live
 from lake_assets.schema.table import Table
 from lake_assets.tables.declared import table_named
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
@@ -32,14 +33,27 @@ TRADED_SECONDS = "bars_1s_traded"
 _HAS_TRADES = "has_trades"
 
 
+class ScanOptions(TypedDict, total=False):
+    """What `scan` takes by name, all of it optional.
+
+    Attributes:
+        live: also the closed rows that are not committed yet, from the collector's records (`LoadOptions.live`).
+        settings: default the environment's.
+        clock: says what is closed by now.
+    """
+
+    live: bool
+    settings: LakeSettings | None
+    clock: Clock
+
+
 def scan(
     table: Table,
     symbol: str,
     start: datetime,
     end: datetime,
     columns: Sequence[str] | None = None,
-    *,
-    settings: LakeSettings | None = None,
+    **options: Unpack[ScanOptions],
 ) -> pl.LazyFrame:
     """Committed rows of `[start, end)` of a table, sorted by time.
 
@@ -52,17 +66,23 @@ def scan(
         start: first instant, timezone-aware.
         end: first instant after it, timezone-aware.
         columns: which of its columns, default all.
-        settings: default the environment's.
+        options: see `ScanOptions`.
 
     Returns:
         A lazy frame over exact paths from the ledger; without committed partitions it has no rows and the table's
-        columns.
+        columns. With `live` its last column is `provisional`.
 
     Raises:
-        SettingsError: the settings name a directory that does not exist.
+        SettingsError: the settings name a directory that does not exist, or the table has no live rows.
     """
-    store = _open(settings or LakeSettings(), table)
-    return reader.scan(store, symbol, start, end, columns, schema=table.polars_schema)
+    settings = options.get("settings") or LakeSettings()
+    store = _open(settings, table)
+    if not options.get("live", False):
+        return reader.scan(store, symbol, start, end, columns, schema=table.polars_schema)
+    wanted = tuple(table.names if columns is None else columns)
+    request = ExportRequest(start, end, own_timeframe(table), wanted, live=_listening(settings, options))
+    frame = scan_export(store, symbol, request, tail_of(store, symbol, request))
+    return frame.select(*wanted, PROVISIONAL)
 
 
 def scan_minutes(
@@ -70,11 +90,17 @@ def scan_minutes(
     start: datetime,
     end: datetime,
     columns: Sequence[str] | None = None,
-    *,
-    settings: LakeSettings | None = None,
+    **options: Unpack[ScanOptions],
 ) -> pl.LazyFrame:
-    """Committed minutes of `[start, end)` of the minute table, sorted by `timestamp`: `scan` of that table."""
-    return scan(UM_MINUTE, symbol, start, end, columns, settings=settings)
+    """Committed minutes of `[start, end)` of the minute table, sorted by `timestamp`: `scan` of that table.
+
+    `scan_minutes("BTCUSDT", start, end, live=True)` goes on to the minute that closed last.
+    """
+    return scan(UM_MINUTE, symbol, start, end, columns, **options)
+
+
+def _listening(settings: LakeSettings, options: ScanOptions | LoadOptions) -> Listening:
+    return Listening.by(settings, options.get("clock", system_clock)())
 
 
 class Loaded(NamedTuple):
@@ -102,6 +128,10 @@ class LoadOptions(TypedDict, total=False):
         require: `clean` refuses a window with holes that no known hole of the exchange explains, and one in which a
             column is NULL because its stream had no source. Columns that only a collector can know count where they
             are asked for by name. Default `any`.
+        live: also the closed rows that are not committed yet, made of the collector's records: with a further column
+            `provisional`, true of rows that may still change, and a certificate that says from when (`live_from`,
+            `provisional_from`). A row that is not proven whole is no row; what sockets do not tell is NULL. They
+            follow the newest committed row, up to `LAKE_HOT_HOURS` back. Default false.
         settings: default the environment's.
         clock: says which rows must exist by now.
     """
@@ -110,6 +140,7 @@ class LoadOptions(TypedDict, total=False):
     timeframe: Timeframe
     incomplete: Incomplete
     require: Require
+    live: bool
     settings: LakeSettings | None
     clock: Clock
 
@@ -149,6 +180,7 @@ def load(
         None if columns is None else tuple(columns),
         options.get("incomplete", "mark"),
         require,
+        _listening(settings, options) if options.get("live", False) else None,
     )
     request.chosen(table)
     if traded and request.timeframe != own_timeframe(table):
@@ -161,15 +193,20 @@ def load(
     if require == "clean":
         require_clean(certificate)
     require_extents(store, symbol, start, end)
-    frame = scan_export(store, symbol, request)
-    return Loaded(_traded(store, symbol, request, frame) if traded else frame, certificate)
+    tail = tail_of(store, symbol, request)
+    if tail is not None:
+        certificate = with_live(certificate, tail)
+    frame = scan_export(store, symbol, request, tail)
+    if traded and request.columns is not None:
+        wide = replace(request, columns=(*dict.fromkeys((*request.columns, _HAS_TRADES)),))
+        frame = _traded(scan_export(store, symbol, wide, tail), frame)
+    elif traded:
+        frame = frame.filter(_HAS_TRADES)
+    return Loaded(frame, certificate)
 
 
-def _traded(store: TableStore, symbol: str, request: ExportRequest, frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of the frame in which something was traded, also where the flag is not among its columns."""
-    if request.columns is None:
-        return frame.filter(_HAS_TRADES)
-    wide = scan_export(store, symbol, replace(request, columns=(*dict.fromkeys((*request.columns, _HAS_TRADES)),)))
+def _traded(wide: pl.LazyFrame, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows in which something was traded, with the columns of a frame that lacks the flag."""
     return wide.filter(_HAS_TRADES).select(frame.collect_schema().names())
 
 

@@ -5,18 +5,20 @@ Belongs here: the command. Does not belong here: reading and writing (`exports.e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from lake_assets.at_rest import open_at_rest
+from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.cli.options import INSTANT, AsJson, Symbols, end_minute, first_minute
 from lake_assets.cli.printing import show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.exports.export import ExportRequest, ExportTarget, Format, write_exports
 from lake_assets.exports.other_programs import Program, write_for_program
+from lake_assets.live.live_tail import Listening
 from lake_assets.quality.certificate import Require
 from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
 from lake_resources.errors import SettingsError
@@ -52,6 +54,9 @@ def export(
         Require, typer.Option(help="clean: refuse a window with unexplained holes or lost columns")
     ] = "any",
     incomplete: Annotated[Incomplete, typer.Option(help="bars that lack a minute: mark them, or omit them")] = "mark",
+    live: Annotated[
+        bool, typer.Option("--live", help="also closed rows that are not committed yet, marked as provisional")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write minutes or longer bars of a range as files with certificates.
@@ -69,24 +74,14 @@ def export(
     lake = open_at_rest(settings, table)
     console, files = terminal(), list[dict[str, Any]]()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
-    request = ExportRequest(start, end, tf or own_timeframe(table), wanted or None, incomplete, require)
-    program = _PROGRAMS.get(form)
-    if program is not None:
+    heard = Listening.by(settings, lake.clock()) if live else None
+    request = ExportRequest(start, end, tf or own_timeframe(table), wanted or None, incomplete, require, heard)
+    if form in _PROGRAMS:
         if columns:
             raise SettingsError(f"{form} has columns of its own", remedy="Leave --columns out")
-        for_program: list[dict[str, Any]] = []
-        for symbol in symbols_with(table, symbols, settings):
-            made = write_for_program(
-                lake.store, symbol, request, out, program, now=lake.clock(), lag_minutes=settings.safety_lag_minutes
-            )
-            for_program.append({"paths": made.paths, "rows": made.row_count} | made.certificate.as_json())
-            if not as_json:
-                found = made.certificate
-                places = ", ".join(str(path) for path in made.paths)
-                state = "clean" if found.clean else "not clean, see the certificate"
-                console.print(f"{places}: {made.row_count:,} bars; {found.completeness_pct:.2f} % of the rows, {state}")
-        if as_json:
-            show_json(for_program)
+        if live:
+            raise SettingsError(f"{form} cannot mark what is provisional", remedy="Leave --live out")
+        _for_program(lake, symbols_with(table, symbols, settings), request, _PROGRAMS[form], out, as_json=as_json)
         return
     for written in write_exports(
         lake.store,
@@ -110,12 +105,32 @@ def export(
             )
         if written.incomplete_bars:
             state += f"; {written.incomplete_bars:,} bars lack {table.row_word}s (complete is false)"
+        if found.live_from is not None:
+            state += f"; {found.live_rows:,} live {table.row_word}s from {table.row_text(found.live_from)} UTC on"
         console.print(
             f"{written.path}: {written.row_count:,} rows; {found.present_rows:,} of {found.expected_rows:,}"
             f" {table.row_word}s ({found.completeness_pct:.2f} %), {state}"
         )
     if as_json:
         show_json(files)
+
+
+def _for_program(
+    lake: LakeAtRest, symbols: Sequence[str], request: ExportRequest, program: Program, out: Path, *, as_json: bool
+) -> None:
+    found: list[dict[str, Any]] = []
+    for symbol in symbols:
+        made = write_for_program(
+            lake.store, symbol, request, out, program, now=lake.clock(), lag_minutes=lake.safety_lag_minutes
+        )
+        told = made.certificate
+        found.append({"paths": made.paths, "rows": made.row_count} | told.as_json())
+        if not as_json:
+            places = ", ".join(str(path) for path in made.paths)
+            state = "clean" if told.clean else "not clean, see the certificate"
+            terminal().print(f"{places}: {made.row_count:,} bars; {told.completeness_pct:.2f} % of the rows, {state}")
+    if as_json:
+        show_json(found)
 
 
 # The name by which it was known first; scripts of users have it.

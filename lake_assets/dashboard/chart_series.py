@@ -7,20 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.at_rest import TableStore, store_of
-from lake_assets.quality.certificate import Certificate, certify
+from lake_assets.exports.export import ExportRequest, scan_export, tail_of
+from lake_assets.live.live_tail import Listening, LiveTail
+from lake_assets.quality.certificate import Certificate, certify, with_live
 from lake_assets.reading import load
 from lake_assets.schema.table import Table
-from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, Timeframe, needed_columns, rolled_columns, rollup
+from lake_assets.transforms.rollup import (
+    COMPLETE,
+    TIMEFRAMES,
+    Timeframe,
+    needed_columns,
+    own_timeframe,
+    rolled_columns,
+    rollup,
+)
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.extents import require_extents
-from lake_resources.storage.reader import reading, scan
+from lake_resources.storage.reader import reading
 
 POINTS = 10_000
 """Bars that a chart has at most: a year of minutes opens as hours, and finer as one looks closer."""
@@ -123,20 +133,23 @@ def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
     start, end = _floor(asked.start, length), _floor(asked.end + length - timedelta(microseconds=1), length)
     panes = tuple(name for name in asked.panes if name in panes_of(table))
     now = clock()
+    listening = Listening.by(settings, now) if table.heard else None
     store = store_of(settings, table)
     try:
         # The rows are read beside the ledger: neither waits for the other, and reading files leaves Python to it.
         with ThreadPoolExecutor(1) as beside:
-            rows = beside.submit(_bars_read, store, asked.symbol, start, end, timeframe, panes)
+            rows = beside.submit(_bars_read, store, asked.symbol, (start, end), timeframe, panes, listening)
             # Of the bars alone: where else the values of the lines come from takes longer to find than to draw a year.
             certificate = certify(
                 store, asked.symbol, start, end, now=now, lag_minutes=settings.safety_lag_minutes, columns=_drawn(table)
             )
             require_extents(store, asked.symbol, start, end)
             revised = {_floor(each.timestamp, length) for each in store.ledger.revisions(asked.symbol, start, end)}
-            frame = rows.result()
+            frame, tail = rows.result()
     finally:
         store.close()
+    if tail is not None:
+        certificate = with_live(certificate, tail)
     texts = _texts(frame, certificate, revised, length)
     marks = (("", ""), *texts.select("color", "text").unique(maintain_order=True).drop_nulls().iter_rows())
     return Chart(
@@ -155,7 +168,12 @@ def certificate_of(chart: Chart, *, settings: LakeSettings) -> Certificate:
     found = load(
         drawn.symbol, chart.start, chart.end, columns, table=table, settings=settings, clock=lambda: chart.at
     ).certificate
-    return found if found.data_version == drawn.data_version else drawn
+    if found.data_version != drawn.data_version:
+        return drawn
+    # The rows that were drawn: what the collector has by now are others.
+    return replace(
+        found, provisional_from=drawn.provisional_from, live_from=drawn.live_from, live_rows=drawn.live_rows
+    )
 
 
 def panes_of(table: Table) -> tuple[str, ...]:
@@ -170,13 +188,20 @@ def _drawn(table: Table) -> tuple[str, ...]:
 
 
 def _bars_read(
-    store: TableStore, symbol: str, start: datetime, end: datetime, timeframe: Timeframe, panes: Sequence[str]
-) -> pl.DataFrame:
-    table = store.table
+    store: TableStore,
+    symbol: str,
+    window: tuple[datetime, datetime],
+    timeframe: Timeframe,
+    panes: Sequence[str],
+    listening: Listening | None,
+) -> tuple[pl.DataFrame, LiveTail | None]:
+    """The bars of a window, and what the collector gave of them."""
+    table, (start, end) = store.table, window
     wanted = tuple(dict.fromkeys((*_drawn(table), *panes)))
-    rows = scan(store, symbol, start, end, needed_columns(table, wanted), schema=table.polars_schema)
+    request = ExportRequest(start, end, own_timeframe(table), needed_columns(table, wanted), live=listening)
+    tail = tail_of(store, symbol, request)
     with reading(table.layout, symbol, start, end):
-        return rollup(table, rows, timeframe, wanted).collect()
+        return rollup(table, scan_export(store, symbol, request, tail), timeframe, wanted).collect(), tail
 
 
 def _floor(instant: datetime, length: timedelta) -> datetime:
@@ -217,13 +242,17 @@ def _texts(frame: pl.DataFrame, certificate: Certificate, revised: set[datetime]
     kind = frame.schema[layout.time_column]
     starts = pl.Series(list(doubts), dtype=kind)
     texts = pl.Series(list(doubts.values()), dtype=pl.String)
+    live_from = certificate.live_from or certificate.end
     found = frame.with_columns(
-        _provisional=(at + length > certificate.as_of) | partition.is_in(pl.Series(open_, dtype=kind).implode()),
+        _live=at + length > live_from,
+        _provisional=(at + length > min(certificate.as_of, certificate.provisional_from or certificate.as_of))
+        | partition.is_in(pl.Series(open_, dtype=kind).implode()),
         _doubt=partition.replace_strict(starts, texts, default=None, return_dtype=pl.String),
         _partial=partial,
         _revised=at.is_in(pl.Series(sorted(revised), dtype=kind).implode()),
     )
     cases = (
+        (pl.col("_live"), PROVISIONAL, pl.lit("live: heard, and not committed yet")),
         (pl.col("_provisional"), PROVISIONAL, pl.lit("provisional: it may still change")),
         (pl.col("_doubt").is_not_null(), DOUBTED, pl.col("_doubt")),
         (pl.col("_partial"), DOUBTED, pl.lit(f"not all {table.row_word}s of it are there")),

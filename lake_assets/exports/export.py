@@ -21,16 +21,19 @@ import polars as pl
 import pyarrow as pa
 
 from lake_assets.at_rest import TableStore
+from lake_assets.live.live_tail import PROVISIONAL, Listening, LiveTail, live_tail
 from lake_assets.quality.certificate import (
     Certificate,
     Require,
     certify,
     data_version,
     require_clean,
+    with_live,
 )
 from lake_assets.schema.table import Table
 from lake_assets.transforms.rollup import (
     COMPLETE,
+    TIMEFRAMES,
     Incomplete,
     Timeframe,
     count_column,
@@ -62,6 +65,8 @@ class ExportRequest:
         columns: columns of the table, default all (of longer bars: all that can be derived).
         incomplete: bars that lack a row are marked, or left out.
         require: `clean` refuses a window with unexplained holes or lost columns.
+        live: how closed rows that are not committed yet are looked for in the collector's records; None takes committed
+            ones only. With it each row says in `provisional` whether it may still change.
 
     Raises:
         ValueError: a time has no zone.
@@ -73,6 +78,7 @@ class ExportRequest:
     columns: tuple[str, ...] | None = None
     incomplete: Incomplete = "mark"
     require: Require = "any"
+    live: Listening | None = None
 
     def __post_init__(self) -> None:
         # Months and days of another zone would cut bars in two and name the file by that zone's clock.
@@ -97,6 +103,8 @@ class ExportRequest:
             parts.append(f"{len(chosen)}columns-{digest}")
         if self.incomplete == "omit" and not is_grain(table, self.timeframe):
             parts.append("whole")
+        if self.live is not None:
+            parts.append("live")
         return "_".join(parts)
 
     def chosen(self, table: Table) -> tuple[str, ...]:
@@ -143,17 +151,50 @@ class Export:
     incomplete_bars: int
 
 
-def scan_export(store: TableStore, symbol: str, request: ExportRequest) -> pl.LazyFrame:
-    """Rows of the request, lazily: the table's own as they are, or bars of a longer timeframe."""
-    table, time, window = store.table, store.layout.time_column, (request.start, request.end)
+def tail_of(store: TableStore, symbol: str, request: ExportRequest) -> LiveTail | None:
+    """What the collector has after the committed rows, where the request wants it.
+
+    Raises:
+        SettingsError: the table has no live rows.
+    """
+    return None if request.live is None else live_tail(store, symbol, request.start, request.end, request.live)
+
+
+def scan_export(store: TableStore, symbol: str, request: ExportRequest, tail: LiveTail | None = None) -> pl.LazyFrame:
+    """Rows of the request, lazily: the table's own as they are, or bars of a longer timeframe.
+
+    Args:
+        store: the table.
+        symbol: whose rows.
+        request: which rows.
+        tail: live rows that follow the committed ones; with them the last column is `provisional`.
+    """
+    table, time = store.table, store.layout.time_column
     chosen = request.chosen(table)
     if is_grain(table, request.timeframe):
         columns = [name for name in table.names if name == time or name in set(chosen)]
         if request.columns is not None:
             columns = [time, *chosen]
-        return scan(store, symbol, *window, columns, schema=table.polars_schema)
-    rows = scan(store, symbol, *window, needed_columns(table, chosen), schema=table.polars_schema)
-    return rollup(table, rows, request.timeframe, chosen, incomplete=request.incomplete)
+        rows = _rows(store, symbol, request, columns, tail)
+    else:
+        found = _rows(store, symbol, request, needed_columns(table, chosen), tail)
+        rows = rollup(table, found, request.timeframe, chosen, incomplete=request.incomplete)
+    if tail is None:
+        return rows
+    ends = pl.col(time) + TIMEFRAMES[request.timeframe]
+    return rows.with_columns((ends > tail.provisional_from).alias(PROVISIONAL))
+
+
+def _rows(
+    store: TableStore, symbol: str, request: ExportRequest, columns: Sequence[str], tail: LiveTail | None
+) -> pl.LazyFrame:
+    committed = scan(store, symbol, request.start, request.end, columns, schema=store.table.polars_schema)
+    if tail is None:
+        return committed
+    time = pl.col(store.layout.time_column)
+    # What the builder commits while this is read does not come twice.
+    live = tail.rows.lazy().filter(time.is_between(request.start, request.end, closed="left")).select(columns)
+    return pl.concat([committed.filter(time < tail.since), live])
 
 
 def write_export(
@@ -189,13 +230,16 @@ def write_export(
     )  # fmt: skip
     if request.require == "clean":
         require_clean(certificate)
+    tail = tail_of(store, symbol, request)
+    if tail is not None:
+        certificate = with_live(certificate, tail)
     with disk_errors(f"export in {out}"):
         out.mkdir(parents=True, exist_ok=True)
     name = request.stem(table, symbol)
-    tally = _Tally(table, certificate.as_of, request.end)
+    tally = _Tally(table, certificate, request.end)
     temp = out / f".{uuid4().hex}"  # hidden: what a killed process leaves is nobody's data
     try:
-        staged = _stage(temp, tally, _chunks(store, symbol, request, tally), target.form)
+        staged = _stage(temp, tally, _chunks(store, symbol, request, tally, tail), target.form)
         if not staged.row_count:
             raise SettingsError(
                 f"{symbol} has no row in [{request.start.isoformat()}, {request.end.isoformat()})",
@@ -236,13 +280,15 @@ class _Tally:
 
     Args:
         table: whose rows.
-        as_of: later rows are not expected, whether they are there or not.
+        certificate: of the window: rows after `as_of` are not expected, whether they are there or not, and live rows
+            are none of those that it counts.
         end: end of the window.
     """
 
-    def __init__(self, table: Table, as_of: datetime, end: datetime) -> None:
+    def __init__(self, table: Table, certificate: Certificate, end: datetime) -> None:
         self._time, self._count = table.layout.time_column, count_column(table)
-        self._as_of, self._open = as_of, as_of < end
+        self._as_of = min(certificate.as_of, certificate.live_from or certificate.as_of)
+        self._open = self._as_of < end
         self._of_bars = False
         self.different = self.rows = 0
         self.columns: list[str] = []
@@ -277,7 +323,9 @@ class _Tally:
         return {"columns": self.columns, "null_values": dict(self.nulls), "incomplete_bars": self.incomplete_bars}
 
 
-def _chunks(store: TableStore, symbol: str, request: ExportRequest, tally: _Tally) -> Iterator[pl.DataFrame]:
+def _chunks(
+    store: TableStore, symbol: str, request: ExportRequest, tally: _Tally, tail: LiveTail | None
+) -> Iterator[pl.DataFrame]:
     """The rows month by month, day by day of short ones; no bar is longer than a day, so none is cut."""
     start = request.start
     while start < request.end:
@@ -287,7 +335,9 @@ def _chunks(store: TableStore, symbol: str, request: ExportRequest, tally: _Tall
         part = ExportRequest(start, end, request.timeframe, request.columns)
         with reading(store.layout, symbol, start, end):
             rows = (
-                scan_export(store, symbol, part).select(pl.lit(symbol).alias("symbol"), pl.exclude("symbol")).collect()
+                scan_export(store, symbol, part, tail)
+                .select(pl.lit(symbol).alias("symbol"), pl.exclude("symbol"))
+                .collect()
             )
         tally.count_rows(rows)
         yield rows.filter(COMPLETE) if request.incomplete == "omit" and COMPLETE in rows.columns else rows

@@ -9,7 +9,7 @@ lies among the records.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,17 +17,17 @@ from pathlib import Path
 import orjson
 import polars as pl
 
+from lake_assets.live.frame_columns import columns_of_frames
 from lake_assets.transforms.quote_placing import QUOTES, Span
 from lake_assets.transforms.trade_fold import FILLS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.wire_columns import UTC_US
-from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, TRADE, decode
+from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, TRADE
 from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.segments import RecordColumns, read_columns
 from lake_resources.storage.catalog import MarketPaths
 
 _KINDS = frozenset((TRADE, HEALED, BOOK_TICKER, CLOCK, CONNECTION))
-_WRAPPED, _DATA = b'{"stream":', b'"data":'
 _TRADE_FIELDS: dict[str, pl.DataType] = {
     "t": pl.Int64(),
     "T": pl.Int64(),
@@ -143,7 +143,7 @@ class _Clock:
 
 
 def _heard_trades(records: RecordColumns) -> pl.DataFrame:
-    rows = _fields(records.payload, _TRADE_FIELDS)
+    rows = columns_of_frames(records.payload, _TRADE_FIELDS)
     return (
         rows.with_columns(received_ns=pl.Series(records.received_ns, dtype=pl.Int64))
         .filter(pl.col("t").is_not_null())
@@ -173,7 +173,7 @@ def _healed_trades(records: RecordColumns) -> pl.DataFrame:
 
 def _quotes(records: RecordColumns, clock: _Clock) -> pl.DataFrame:
     received = pl.Series("received_ns", records.received_ns, dtype=pl.Int64)
-    rows = _fields(records.payload, _QUOTE_FIELDS).with_columns(
+    rows = columns_of_frames(records.payload, _QUOTE_FIELDS).with_columns(
         received, offset=clock.offsets(received), seq=pl.Series(records.seq, dtype=pl.UInt64)
     )
     return (
@@ -188,23 +188,6 @@ def _quotes(records: RecordColumns, clock: _Clock) -> pl.DataFrame:
         )
         .cast(pl.Schema(QUOTES_HEARD))
     )
-
-
-def _fields(payloads: list[bytes], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Fields of frames as columns; one that a frame lacks is NULL."""
-    if not payloads:
-        return pl.DataFrame(schema=schema)
-    lines = b"\n".join([_bare(payload) for payload in payloads])
-    return pl.read_ndjson(lines, schema=schema)
-
-
-def _bare(payload: bytes) -> bytes:
-    """A frame without the wrapping of a combined stream, on one line."""
-    if payload.startswith(_WRAPPED):
-        payload = payload[payload.index(_DATA) + len(_DATA) : payload.rindex(b"}")]
-    elif _DATA in payload:
-        payload = orjson.dumps(decode(payload))
-    return payload.replace(b"\n", b" ") if b"\n" in payload else payload
 
 
 def _connected(found: dict[int, RecordColumns], clock: _Clock) -> list[Span]:

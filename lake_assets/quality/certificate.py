@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import orjson
 
 from lake_assets.at_rest import TableStore
 from lake_assets.inputs.doubted_hours import doubted_hours
+from lake_assets.live.live_tail import LiveTail
 from lake_assets.quality.holes import WindowHole, find_holes, untraded_partitions
 from lake_assets.quality.source_gaps import SourceGap, find_source_gaps
 from lake_assets.schema.table import Table
@@ -56,6 +57,9 @@ class Certificate:
         revised_values: values that a better source gave differently than the one before it.
         data_version: hash of the committed partitions; equal means the same rows.
         code_versions: of the transforms that made them.
+        provisional_from: where live rows were asked for: rows at and after this may still change, UTC.
+        live_from: where live rows were asked for: no row at or after this is a committed one, UTC.
+        live_rows: how many the collector gave; none of them counts among `present_rows`.
     """
 
     table: Table = field(repr=False)
@@ -74,6 +78,9 @@ class Certificate:
     data_version: str
     code_versions: tuple[str, ...]
     schema_hashes: tuple[str, ...]
+    provisional_from: datetime | None = None
+    live_from: datetime | None = None
+    live_rows: int = 0
 
     @property
     def missing_rows(self) -> int:
@@ -135,6 +142,16 @@ class Certificate:
             "data_version": self.data_version,
             "code_versions": list(self.code_versions),
             "schema_hashes": list(self.schema_hashes),
+            **self._live_as_json(),
+        }
+
+    def _live_as_json(self) -> dict[str, Any]:
+        if self.provisional_from is None or self.live_from is None:
+            return {}
+        return {
+            "provisional_from": self.provisional_from.isoformat(),
+            "live_from": self.live_from.isoformat(),
+            f"live_{self.table.row_word}s": self.live_rows,
         }
 
 
@@ -217,6 +234,13 @@ def certify(
         data_version=data_version(files),
         code_versions=tuple(sorted({file.code_version for file in files})),
         schema_hashes=tuple(sorted({file.schema_hash for file in files})),
+    )
+
+
+def with_live(certificate: Certificate, tail: LiveTail) -> Certificate:
+    """The certificate of a window whose committed rows are followed by live ones: it says from when."""
+    return replace(
+        certificate, provisional_from=tail.provisional_from, live_from=tail.since, live_rows=tail.rows.height
     )
 
 

@@ -37,6 +37,8 @@ class Table(ColumnSet):
         sparse: a row that no source has is no row, and the verdict of its partition says so; else the gate refuses a
             partition that lacks a row.
         export_mark: what names of exported files say besides the symbol; empty where that is enough.
+        heard: what makes rows from the collector's records alone, before they are committed: where its
+            `live.live_tail.Hearing` stands, as `module:name`. Empty of a table that has no such rows.
     """
 
     layout: TableLayout
@@ -47,6 +49,7 @@ class Table(ColumnSet):
     builder: str = ""
     sparse: bool = False
     export_mark: str = ""
+    heard: str = ""
 
     @property
     def name(self) -> str:

@@ -34,6 +34,7 @@ SPOT_BARS_1S = Table(
     primary_key=("symbol", "window_start"),
     sort_order=("window_start",),
     builder="lake_assets.build.spot_rows:SECOND_ROWS",
+    heard="lake_assets.live.heard_seconds:heard_seconds",
     checks=BAR_CHECKS | {FOLD_PARITY.name: FOLD_PARITY},
     # A second that is not known is no row: what is known beside it is not held back.
     sparse=True,

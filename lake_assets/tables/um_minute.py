@@ -64,5 +64,6 @@ UM_MINUTE = Table(
     primary_key=("symbol", "timestamp"),
     sort_order=("timestamp",),
     builder="lake_assets.build.rows:MINUTE_ROWS",
+    heard="lake_assets.live.heard_minutes:heard_minutes",
     checks=CHECKS,
 )  # fmt: skip

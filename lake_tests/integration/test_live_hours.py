@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from lake_assets.build.hours import build_partitions
 from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
+from lake_assets.reading import scan_minutes
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER
 from lake_resources.binance.ws.stream_session import SessionLimits
@@ -28,6 +29,11 @@ SYMBOL = "BTCUSDT"
 HOUR = datetime(2026, 2, 15, 12, tzinfo=UTC)
 BOOK = (
     "micro_price_close", "avg_spread_usdt", "bid_ask_imbalance", "avg_bid_depth", "avg_ask_depth", "spread_pct",
+)  # fmt: skip
+ONLY_REST = (
+    "oi_contracts", "oi_value_usdt", "top_trader_ls_ratio_acct", "global_ls_ratio_acct", "ls_ratio_divergence",
+    "top_trader_long_pct", "top_trader_short_pct", "mark_price_open", "index_price_open", "premium_index",
+    "funding_rate",
 )  # fmt: skip
 FROM_THE_COLLECTOR = (*UM_MINUTE.collected, *BOOK)
 
@@ -63,8 +69,20 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
     start = HOUR - timedelta(minutes=2)
     with SimulatorServer(seed=7, symbols=(SYMBOL,), clock=lambda: start, limits=False, rate_per_min=60) as sim:
         settings = settings_of(sim, tmp_path / "live")
-        collect_minutes(sim, tmp_path / "live", 6)
+
+        def heard() -> pl.DataFrame:
+            """What a reader sees while the collector is at work and no hour was ever committed."""
+            end = HOUR + timedelta(hours=1)
+            return scan_minutes(SYMBOL, HOUR, end, live=True, settings=settings, clock=sim.clock.now).collect()
+
+        def reading() -> None:
+            wait_until(settings.lake_root.is_dir, "the lake")
+            wait_until(lambda: heard().height >= 2, "live minutes", every_s=0.2)
+            assert heard()["provisional"].all()
+
+        collect_minutes(sim, tmp_path / "live", 6, meanwhile=reading)
         now = sim.clock.now()
+        at_once = heard()
         sim.clear_requests()
 
         def built(root: str, at: datetime) -> pl.DataFrame:
@@ -94,6 +112,13 @@ def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_pat
         revisions = lake.ledger.revisions(SYMBOL, HOUR, HOUR + timedelta(hours=1))
         lake.close()
 
+    # The sockets say at once what the build says later; what only REST tells is not invented.
+    for name in UM_MINUTE.names:
+        if name in ONLY_REST:
+            assert at_once[name].null_count() == at_once.height, name
+        elif name != "has_ls_ratio":
+            assert at_once[name].head(live.height).equals(live[name]), name
+    assert at_once.height >= live.height + 1, "and sooner"
     assert asked == []
     # The archive takes over, says what the collector said, and cannot know what only the collector could.
     assert (promoted.status, promoted.sources["agg_trades"].kind) == ("committed", "archive")
