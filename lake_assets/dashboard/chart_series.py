@@ -171,9 +171,7 @@ def certificate_of(chart: Chart, *, settings: LakeSettings) -> Certificate:
     if found.data_version != drawn.data_version:
         return drawn
     # The rows that were drawn: what the collector has by now are others.
-    return replace(
-        found, provisional_from=drawn.provisional_from, live_from=drawn.live_from, live_rows=drawn.live_rows
-    )
+    return replace(found, provisional_from=drawn.provisional_from, live_from=drawn.live_from, live_rows=drawn.live_rows)
 
 
 def panes_of(table: Table) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 Belongs here: which minutes are proven whole, and their columns as far as sockets tell them. Does not belong here:
 formulas (`transforms`), the rows that the collector itself keeps (`folding`), committed minutes (`build`).
 Prices and volumes are those of the aggTrades: the exchange's kline differs where a trade straddles an edge. Mark and
-index prices of the end are the last that were heard; those of the start are NULL, for nobody heard them there. So is what
-only REST tells: premium index, open interest, ratios, settled funding.
+index prices of the end are the last that were heard; those of the start are NULL, for nobody heard them there. So is
+what only REST tells: premium index, open interest, ratios, settled funding.
 """
 
 from __future__ import annotations
