@@ -12,7 +12,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -63,7 +63,8 @@ def find_sources(
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
     held = held_inputs(lake, Wanted(symbol, wanted, now, report, use))
     archived = StreamSources(use, held.archives, {})
-    before = _chosen(lake, archived, held, wanted, now)
+    young = set() if again else _young(use, held.answers, hours, now)
+    before = _chosen(lake, archived, held, wanted, now, young)
     lacking, reached, senseless = _lacking(symbol, archived, before, wanted, now)
     parities = _parities(archived, held.answers, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
@@ -75,7 +76,7 @@ def find_sources(
         if (
             (hour in doubtful and (again or may_ask_again(lake, symbol, use.name, hour, now)))
             if hour in doubtful or hour in held.archives
-            else not (hour in held.answers and held.answers[hour].final)
+            else not (hour in held.answers and (held.answers[hour].final or hour in young))
         )
         and reachable(lake, use, hour, now)
     ]
@@ -85,7 +86,7 @@ def find_sources(
         new = {hour for hour, each in asked.kept.items() if _says_other(each, held.answers.get(hour))}
         unlike = {hour: text for hour, text in unlike.items() if hour not in new}
         held = held.told(asked.kept)
-        chosen = _chosen(lake, archived, held, wanted, now)
+        chosen = _chosen(lake, archived, held, wanted, now, young)
         lacking, reached, senseless = _lacking(symbol, archived, chosen, wanted, now)
         parities |= _parities(archived, asked.kept, chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
@@ -109,6 +110,18 @@ def find_sources(
     return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
 
 
+def _young(
+    use: StreamUse, said: Mapping[datetime, HourSource], hours: Sequence[datetime], now: datetime
+) -> set[datetime]:
+    """Hours whose answer is so young that nothing new is due; one that is closed and wanted itself is none of them."""
+    ages = {hour: now - source.answer.captured_at for hour, source in said.items() if source.answer is not None}
+    return {
+        hour
+        for hour, age in ages.items()
+        if (hour + HOUR > now or hour not in hours) and timedelta(0) <= age < use.again_after
+    }
+
+
 def _says_other(answer: HourSource, before: HourSource | None) -> bool:
     return before is None or answer.ref.reference != before.ref.reference
 
@@ -129,15 +142,20 @@ def _parities(
 
 
 def _chosen(
-    lake: Lake, archived: StreamSources, held: Held, wanted: Sequence[datetime], now: datetime
+    lake: Lake,
+    archived: StreamSources,
+    held: Held,
+    wanted: Sequence[datetime],
+    now: datetime,
+    young: Collection[datetime],
 ) -> dict[datetime, HourSource]:
-    """The best source of each hour of those that the lake has."""
+    """The best source of each hour of those that the lake has; of `young` hours an answer does that is not whole."""
     use, found = archived.use, dict[datetime, HourSource]()
     gaps = _hours_with_gaps(archived, wanted) if use.rows_per_hour else []
     for offered in held.in_order:
         for hour in wanted:
             source = offered.get(hour)
-            if source is None or not _suffices(lake, source, now):
+            if source is None or not (hour in young or _suffices(lake, source, now)):
                 continue
             if hour not in found:
                 found[hour] = source

@@ -14,13 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from types import FrameType
 
+from lake_assets.automation.resident_turns import silence_text, silent_for
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home, require_free
 from lake_assets.local_stack.supervision import Stack
-from lake_resources.clock import system_clock
+from lake_assets.resident.builder_beat import last_beat
+from lake_resources.clock import SECOND, system_clock
 from lake_resources.errors import LakeError, PartitionBusy
 from lake_resources.local_web import require_token
 from lake_resources.settings import LakeSettings
@@ -77,7 +80,8 @@ def local_stack(
             stack.keep(COLLECTOR, ["lake_assets.live.process"], environment)
         if builder and settings.hot_builder and settings.automation:
             # What it works on is small: threads would cost more than they bring.
-            stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], environment | {"POLARS_MAX_THREADS": "1"})
+            alone = environment | {"POLARS_MAX_THREADS": "1"}
+            stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], alone, partial(_builder_hangs, settings))
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
         stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", workspace], environment)
         stack.start("daemon", [DAEMON_MODULE, "run", "-w", workspace], environment)
@@ -89,6 +93,20 @@ def local_stack(
         stack.wait_for("the daemon", lambda: api.daemons_healthy(started), timeout_s=_PATIENCE_S)
         api.close()
         yield stack
+
+
+def _builder_hangs(settings: LakeSettings, ran_s: float) -> str:
+    """Why the resident builder is to be killed, empty while it gives signs of life.
+
+    It is silent for twice as long as runs wait for before they stand in: it may be waiting for the exchange. One that
+    hangs may hold the lock of a symbol, which keeps those runs from it.
+    """
+    patience = 2 * settings.hot_builder_silent_s * SECOND
+    if ran_s * SECOND < patience:
+        return ""
+    beat = last_beat(settings)
+    silent = silent_for(None if beat is None else beat.at, system_clock(), patience)
+    return "" if silent is None else silence_text(silent)
 
 
 def keep_dashboard(stack: Stack, settings: LakeSettings) -> str:

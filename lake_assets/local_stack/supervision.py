@@ -32,13 +32,22 @@ _STEADY_S = 300.0
 
 @dataclass
 class _Kept:
-    """A process that is started again when it ends: what it was started with, and when it may be next."""
+    """A process that is started again when it ends.
+
+    Attributes:
+        command, environment: what it was started with.
+        started_s: when, monotonic seconds.
+        pause_s: before it is started again.
+        due_s: when it may be, monotonic seconds; None while it runs.
+        hangs: given for how many seconds it has run, says why it is to be killed; empty while it is well.
+    """
 
     command: Sequence[str]
     environment: dict[str, str]
     started_s: float
     pause_s: float
     due_s: float | None = None
+    hangs: Callable[[float], str] = lambda _: ""
 
 
 @dataclass
@@ -51,10 +60,23 @@ class Stack:
     _kept: dict[str, _Kept] = field(default_factory=dict)
     _log_days: dict[str, date] = field(default_factory=dict)
 
-    def keep(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
-        """Start a process that `tend` starts again when it ends."""
+    def keep(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        hangs: Callable[[float], str] = lambda _: "",
+    ) -> None:
+        """Start a process that `tend` starts again when it ends, and kills when it hangs.
+
+        Args:
+            name: of the process.
+            command: what follows `python -m`.
+            environment: of the process.
+            hangs: given for how many seconds it has run, says why it is to be killed; empty while it is well.
+        """
         self.start(name, command, environment)
-        self._kept[name] = _Kept(command, environment, time.monotonic(), _RESTART_FIRST_S)
+        self._kept[name] = _Kept(command, environment, time.monotonic(), _RESTART_FIRST_S, hangs=hangs)
 
     def rotate_logs(self, today: date, keep_days: int) -> list[Path]:
         """Begin the log of each process anew where it was begun before today, and remove old ones.
@@ -88,12 +110,19 @@ class Stack:
         return aside
 
     def tend(self) -> list[str]:
-        """Start kept processes that ended, with growing pauses between; a line for each of what was seen or done."""
+        """Start kept processes that ended, with growing pauses between; a line for each of what was seen or done.
+
+        One that hangs is killed with its children, and has ended then.
+        """
         said = []
         now_s = time.monotonic()
         for name, kept in self._kept.items():
-            code = self.processes[name].poll()
+            process = self.processes[name]
+            code = process.poll()
             if code is None:
+                if why := kept.hangs(now_s - kept.started_s):
+                    _signal_group(process.pid, signal.SIGKILL)
+                    said.append(f"{name} was killed: {why}")
                 continue
             if kept.due_s is None:
                 if now_s - kept.started_s >= _STEADY_S:

@@ -51,6 +51,8 @@ Type=simple
 WorkingDirectory={directory}
 {environment}Environment="POLARS_MAX_THREADS=1"
 ExecStart={command} keep-hot
+WatchdogSec={hung_s}
+NotifyAccess=main
 Restart=always
 RestartSec=2
 UMask=0027
@@ -95,6 +97,7 @@ def unit_files(settings: LakeSettings, directory: Path) -> str:
         "directory": _escaped(str(directory)),
         "environment": lines,
         "command": _quoted(str(Path(sys.executable).with_name("lake"))),
+        "hung_s": str(int(2 * settings.hot_builder_silent_s)),
         "up": "up --without-builder" if settings.hot_builder else "up",
     }
     units = {

@@ -22,7 +22,7 @@ from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.resident.hot_tables import resident_tables
 from lake_assets.windows import floor_minute
-from lake_resources.clock import MINUTE
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.settings import LakeSettings
 
 Say = Callable[[str], None]
@@ -105,9 +105,18 @@ class HotBuilder:
         """Wait until the last minute of all symbols was heard that are heard at all; they come within a moment."""
         live, waiting = LiveRows(lake.catalog), list(symbols)
         minute = floor_minute(lake.clock()) - MINUTE
+        known: dict[str, tuple[dict[datetime, datetime], datetime | None]] = {}
+
+        def newest(symbol: str) -> datetime | None:
+            # A file that was not written since needs not be read again.
+            written = live.written_at(symbol, minute - HOUR, minute + MINUTE)
+            if symbol not in known or known[symbol][0] != written:
+                known[symbol] = written, live.newest_minute(symbol, minute)
+            return known[symbol][1]
+
         while waiting:
             now = lake.clock()
-            heard = look_at_each(waiting, lambda symbol: live.newest_minute(symbol, minute), self.say)
+            heard = look_at_each(waiting, newest, self.say)
             waiting = [symbol for symbol, newest in heard.items() if waits_for(newest, minute, now)]
             if waiting:
                 self.sleep(_ASKED_AGAIN_S)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -59,10 +60,19 @@ class _Heart:
 
     def _write(self, beat: BuilderBeat) -> None:
         self.beat = beat
+        _tell_systemd()
         try:
             write_beat(self.settings, beat)
         except (LakeError, OSError) as error:
             self.say(f"the sign of life could not be written: {error}")
+
+
+def _tell_systemd() -> None:
+    """The same sign of life for `WatchdogSec` of the unit, where systemd started this process."""
+    address = os.environ.get("NOTIFY_SOCKET")  # noqa: TID251 - systemd's own, no setting of the lake
+    if address:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.sendto(b"WATCHDOG=1", "\0" + address[1:] if address.startswith("@") else address)
 
 
 def keep_hot_once(lake: Lake, settings: LakeSettings, *, say: Say) -> Turn:

@@ -33,6 +33,8 @@ class StreamUse:
         settle: an answer taken this long after the end of its hour does not change any more.
         hours_per_fetch: hours that are fetched from REST and kept together; a failure loses no more than these.
         heard: the collector may have heard some minutes of it, whatever the source of the hour.
+        again_after: an answer for an open hour that is younger than this is not asked for again: rows of the stream
+            come so seldom.
     """
 
     stream: Stream
@@ -43,6 +45,7 @@ class StreamUse:
     settle: timedelta = timedelta(minutes=3)
     hours_per_fetch: int = 24
     heard: bool = False
+    again_after: timedelta = timedelta(0)
 
     @property
     def name(self) -> str:

@@ -51,14 +51,15 @@ UM_MINUTE = Table(
         # 5 minutes until a value is known, then it is carried; REST shows a new row a few minutes late.
         StreamUse(
             stream=METRICS, silence="lost", look_back_hours=2, carried_after=timedelta(minutes=5),
-            settle=timedelta(minutes=15),
+            settle=timedelta(minutes=15), again_after=timedelta(minutes=5),
         ),
         StreamUse(
             stream=BOOK_TICKER, silence="nothing", heard=True, look_back_hours=1, carried_after=timedelta(0)
         ),
         # The last settlement may be 8 hours + 1 old, and its interval is the distance to the one before.
         StreamUse(
-            stream=FUNDING_RATE, silence="lost", look_back_hours=18, settle=timedelta(minutes=15)
+            stream=FUNDING_RATE, silence="lost", look_back_hours=18, settle=timedelta(minutes=15),
+            again_after=timedelta(minutes=5),
         ),
     ),
     primary_key=("symbol", "timestamp"),

@@ -64,6 +64,7 @@ class Outage:
     dead_run: dg.DagsterRun | None = None
     daemon_beats: list[float] = field(default_factory=list)
     hot_runs_after: list[dg.DagsterRunStatus] = field(default_factory=list)
+    tended: list[str] = field(default_factory=list)
 
     @property
     def segments(self) -> Path:
@@ -194,6 +195,21 @@ def _after_the_restart(found: Outage) -> None:
         found.dead_run = instance.get_run_by_id(found.strike.run_id)
         since = dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=found.restarted)
         found.hot_runs_after = [run.status for run in instance.get_runs(since)]
+        _hangs_again(found, stack)
+
+
+def _hangs_again(found: Outage, stack: Stack) -> None:
+    """The builder hangs once more, and this time `lake up` is there: it looks as it does every second."""
+    before = stack.processes[BUILDER].pid
+    os.kill(before, signal.SIGSTOP)
+
+    def back() -> bool:
+        found.tended += stack.tend()
+        beat = last_beat(found.settings)
+        return beat is not None and beat.pid not in (before, 0) and beat.turns > 0
+
+    _wait(stack, "a builder in place of the one that hung", 300, back)
+    found.beats.append(last_beat(found.settings))
 
 
 def test_the_stack_notices(outage: Outage) -> None:
@@ -231,11 +247,20 @@ def test_one_builder_works_and_another_is_refused(outage: Outage) -> None:
     assert outage.second is not None
     assert outage.second.returncode == 1
     assert "has a resident builder already" in outage.second.stdout
-    before, after = outage.beats
+    before, after, _ = outage.beats
     assert before is not None
     assert after is not None
     assert after.pid != before.pid
     assert after.started >= outage.restarted > before.started
+
+
+def test_a_builder_that_hangs_is_killed_and_another_started(outage: Outage) -> None:
+    _, before, after = outage.beats
+    assert before is not None
+    assert after is not None
+    assert after.pid != before.pid
+    assert any("builder was killed: the resident builder has been silent" in line for line in outage.tended)
+    assert "builder was started again" in outage.tended
 
 
 def test_a_run_stood_in_for_the_builder_that_hung(outage: Outage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_builder import Turn
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_assets.sensors.hot_band import STANDS_IN
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.errors import PartitionBusy
@@ -117,6 +119,55 @@ def test_an_hour_is_sealed_and_told_at_once(lake: Automated) -> None:
     assert (hour_key(OPEN), 60) in told(lake)
     assert not turn(bench).hours, "a sealed hour is left alone"
     assert set(UM_MINUTE.checks), "the checks of the table are those that are told"
+
+
+def test_what_comes_seldom_is_asked_for_seldom_and_a_sealed_hour_is_that_of_an_ordinary_build(
+    lake: Automated, tmp_path: Path
+) -> None:
+    bench = lake.bench
+    turn(bench.at(OPEN + 55 * MINUTE + SECOND))
+
+    def slow() -> set[str]:
+        """Paths of slow series that a turn asks for, with those of bars left out."""
+        return {path for path in bench.paths_asked() if "futures/data" in path or "fundingRate" in path}
+
+    for minute in (56, 57):
+        bench.sim.clear_requests()
+        row = turn(bench.at(OPEN + minute * MINUTE + SECOND)).hours[NAME][0]
+        assert (row.status, row.row_count) == ("committed", minute)
+        assert not slow(), "nothing new is due"
+        assert bench.paths_asked()
+    bench.sim.clear_requests()
+    turn(bench.at(OPEN + 60 * MINUTE + SECOND))
+    assert slow(), "five minutes are over"
+    turn(bench.at(OPEN + 63 * MINUTE + SECOND))
+    sealed = bench.committed(OPEN, OPEN + HOUR)
+    with bench_on(bench.sim, tmp_path / "ordinary", hot_hours=1, spot_symbols=()) as other:
+        built = other.at(OPEN + 63 * MINUTE + SECOND).build([OPEN])
+        assert [(each.status, each.row_count) for each in built] == [("committed", 60)]
+        assert other.committed(OPEN, OPEN + HOUR) == sealed
+
+
+def test_seconds_of_spot_are_kept_by_the_same_turns(tmp_path: Path) -> None:
+    asset = f"spot/{SYMBOL}/bars_1s"
+    with exchange() as sim:
+        given = {"spot_symbols": (SYMBOL,), "spot_rest_url": sim.base_url, "start": DAY.date(), "hot_hours": 1}
+        with bench_on(sim, tmp_path, **given) as bench:
+            first = turn(bench.at(BEGAN))
+            assert first.failed == {}
+            assert {each.hour: each.row_count for each in first.hours[asset]} == {OPEN: 601, OPEN - HOUR: 3600}
+            assert NAME in first.hours, "and the minutes of futures beside them"
+            assert asset not in turn(bench.at(BEGAN + 30 * SECOND)).hours, "no further minute is closed"
+            second = turn(bench.at(BEGAN + MINUTE)).hours[asset]
+            assert [(each.hour, each.status, each.row_count) for each in second] == [(OPEN, "committed", 661)]
+            seconds = bench.lake.of(SPOT_BARS_1S)
+            row = seconds.ledger.partition(SYMBOL, OPEN)
+            assert row is not None
+            assert seconds.ledger.provisional_from(row) == BEGAN + MINUTE - 3 * MINUTE
+            turn(bench.at(OPEN + 63 * MINUTE + SECOND))
+            sealed = seconds.ledger.partition(SYMBOL, OPEN)
+            assert sealed is not None
+            assert (sealed.complete, sealed.row_count) == (True, 3600)
 
 
 def test_there_is_one_builder_per_lake_and_it_says_that_it_lives(lake: Automated) -> None:

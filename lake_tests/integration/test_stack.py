@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 
 from lake_assets.local_stack import supervision as module
 from lake_assets.local_stack.places import dagster_home
-from lake_assets.local_stack.stack import _interruptible, local_stack
+from lake_assets.local_stack.stack import _builder_hangs, _interruptible, local_stack
 from lake_assets.local_stack.supervision import Stack
+from lake_assets.resident.builder_beat import BuilderBeat, write_beat
+from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
@@ -78,6 +81,37 @@ def test_a_kept_process_is_started_again_with_growing_pauses(stack: Stack) -> No
         assert pauses[0] >= 0.2
         assert pauses[1] >= 0.4
     assert stack.processes["collector"].poll() is not None
+
+
+def test_a_kept_process_that_hangs_is_killed_and_started_again(stack: Stack) -> None:
+    hanging: set[int] = set()
+    with stack:
+        stack.keep(
+            "builder", _SLEEPS, dict(os.environ),
+            lambda ran_s: "it is silent" if ran_s >= 0 and stack.processes["builder"].pid in hanging else "",
+        )  # fmt: skip
+        assert stack.tend() == []
+        before = stack.processes["builder"].pid
+        # A stopped process ends by nothing else.
+        os.kill(before, signal.SIGSTOP)
+        hanging.add(before)
+        assert stack.tend() == ["builder was killed: it is silent"]
+        stack.processes["builder"].wait(120)
+        _said(stack, "ended with code -9")
+        _said(stack, "builder was started again")
+        assert stack.processes["builder"].pid != before
+
+
+def test_a_builder_hangs_when_it_is_silent_for_twice_as_long_as_runs_wait(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"_env_file": None}
+    settings = LakeSettings(root=tmp_path, exchange="simulator", hot_builder_silent_s=20, **given)
+    assert _builder_hangs(settings, 39.9) == "", "it has just been started"
+    assert "never heard" in _builder_hangs(settings, 40.0)
+    now = datetime.now(UTC)
+    write_beat(settings, BuilderBeat(now + HOUR, 1, now))
+    assert _builder_hangs(settings, 1e6) == ""
+    write_beat(settings, BuilderBeat(now - HOUR, 1, now - HOUR))
+    assert "silent for 36" in _builder_hangs(settings, 1e6)
 
 
 def test_another_process_that_ends_is_an_error_with_its_log(stack: Stack) -> None:
