@@ -1,12 +1,13 @@
-"""The hot band on the local stack: freshness of every closed minute, CPU per tick, cost of its history.
+"""The hot band on the local stack: freshness of every closed minute, committed and live, what it costs at rest.
 
 Belongs here: running the real stack (simulator, webserver, daemon) for some minutes and measuring it from outside.
 Does not belong here: judging the figures. Run it alone on the machine:
 
     python -m lake_tests.bench.hot --minutes 30 --symbols BTCUSDT,ETHUSDT,SOLUSDT
 
-Freshness is the time from the end of a minute until a reader of the ledger sees its row. The history's cost per day is
-extrapolated from the rows of the measured runs, for a whole day of one run a minute.
+Freshness is the time from the end of a minute until a reader of the ledger sees its row, or a reader with `live=True`
+(of three symbols at most, so that reading does not load the machine that is measured). CPU of the platform is that of
+all its processes but the simulator. The history's cost per day is the growth of Dagster's databases, before pruning.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sqlite3
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,17 @@ import dagster as dg
 
 from lake_assets.at_rest import store_of
 from lake_assets.dagster_names import AUTOMATION_TAG
-from lake_assets.jobs.history_pruning import prune_runs
+from lake_assets.jobs.told_commits import BUILDER_TAG
 from lake_assets.local_stack.places import dagster_home
-from lake_assets.local_stack.stack import local_stack
+from lake_assets.local_stack.stack import BUILDER, local_stack
 from lake_assets.local_stack.supervision import Stack
+from lake_assets.reading import scan_minutes
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port
 
-_RUNS_A_DAY = 1440
+_READ_LIVE = 3
 
 
 def main() -> None:
@@ -53,9 +55,10 @@ def main() -> None:
             hot_interval_s=given.interval,
         )
         with local_stack(settings, say=lambda line: None) as stack:
-            seen, used = _watch(settings, stack, given.warm_up, given.minutes)
-        figures = {"symbols": len(symbols), "minutes": given.minutes, "interval_s": given.interval}
-        figures |= _freshness(seen) | _history(settings, used)
+            found = _watch(settings, stack, given.warm_up, given.minutes)
+        figures: dict[str, Any] = {"symbols": len(symbols), "minutes": given.minutes, "interval_s": given.interval}
+        figures |= {"load": round(os.getloadavg()[1], 1)} | _freshness(found.seen, "")
+        figures |= _freshness(found.live, "live_") | _history(settings, found.used)
     sys.stdout.write(json.dumps(figures) + "\n")
 
 
@@ -69,36 +72,74 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _watch(
-    settings: LakeSettings, stack: Stack, warm_up: int, minutes: int
-) -> tuple[dict[tuple[str, datetime], float], dict[str, float]]:
-    """Seconds until each minute of each symbol was seen, and the CPU seconds of the stack meanwhile."""
-    ledger = store_of(settings).ledger
+@dataclass
+class _Found:
+    """Seconds until each minute of each symbol was seen, committed and live, and what the stack used meanwhile."""
+
+    seen: dict[tuple[str, datetime], float] = field(default_factory=dict)
+    live: dict[tuple[str, datetime], float] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+
+
+def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> _Found:
+    ledger, found = store_of(settings).ledger, _Found()
     time.sleep(warm_up * 60)
     begin = datetime.now(UTC).replace(second=0, microsecond=0) + MINUTE
     time.sleep(max(0.0, (begin - datetime.now(UTC)).total_seconds()))
-    before = _cpu(stack)
-    seen: dict[tuple[str, datetime], float] = {}
+    before, history = _cpu(stack), _database_bytes(dagster_home(settings))
     end = begin + minutes * MINUTE
     while True:
         now = datetime.now(UTC)
         if now >= end + 2 * MINUTE:
             break
         stack.check()
+        stack.tend()
         for symbol in settings.symbols:
             for row in ledger.partitions(symbol, now - HOUR, now + MINUTE):
-                _note(seen, symbol, row.max_ts, begin, end)
-        if len(seen) == minutes * len(settings.symbols) and now >= end:
+                _note(found.seen, symbol, row.max_ts, begin, end)
+        for symbol in settings.symbols[:_READ_LIVE]:
+            _look_live(found.live, settings, symbol, (begin, end))
+        if len(found.seen) == minutes * len(settings.symbols) and now >= end:
             break
-        time.sleep(0.25)
-    after = _cpu(stack)
-    wall = (datetime.now(UTC) - begin).total_seconds()
+        time.sleep(0.2)
+    after, wall = _cpu(stack), (datetime.now(UTC) - begin).total_seconds()
     ledger.close()
-    used = {f"cpu_{name}_pct": round(100 * (after[name] - before[name]) / wall, 1) for name in before}
-    used["daemon_cpu_s"] = after["daemon"] - before["daemon"]
-    used["since"] = begin.timestamp()
-    used["expected"] = minutes * len(settings.symbols)
-    return seen, used
+    own = {name: after[name] - before[name] for name in before}
+    grown = _database_bytes(dagster_home(settings)) - history
+    found.used = {f"cpu_{name}_pct": round(100 * used / wall, 1) for name, used in own.items()}
+    found.used |= {
+        "cpu_platform_pct": round(100 * (sum(own.values()) - own.get("simulator", 0.0)) / wall, 1),
+        "builder_cpu_s_per_minute": round(own.get(BUILDER, 0.0) * 60 / wall, 2),
+        "builder_mib": round(_peak_mib(stack.processes[BUILDER].pid), 1),
+        "history_mb_per_day": round(grown * 86_400 / wall / 1e6, 1),
+        "since": begin.timestamp(),
+        "expected": minutes * len(settings.symbols),
+    }
+    return found
+
+
+def _look_live(
+    seen: dict[tuple[str, datetime], float], settings: LakeSettings, symbol: str, window: tuple[datetime, datetime]
+) -> None:
+    """Read as somebody with `live=True` does, as long as the minute that closed last was not seen so."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0) - MINUTE
+    if (symbol, minute) in seen or not window[0] <= minute + MINUTE < window[1]:
+        return
+    rows = scan_minutes(symbol, minute - 5 * MINUTE, minute + MINUTE, ["timestamp"], live=True, settings=settings)
+    last = rows.collect()["timestamp"].max()
+    _note(seen, symbol, last if isinstance(last, datetime) else None, *window)
+
+
+def _peak_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _database_bytes(home: Path) -> int:
+    """Size of Dagster's databases with what is not merged into them yet."""
+    return sum(path.stat().st_size for path in home.rglob("*.db*") if path.is_file())
 
 
 def _note(
@@ -132,57 +173,27 @@ def _cpu(stack: Stack) -> dict[str, float]:
     return found
 
 
-def _freshness(seen: dict[tuple[str, datetime], float]) -> dict[str, Any]:
+def _freshness(seen: dict[tuple[str, datetime], float], prefix: str) -> dict[str, Any]:
     values = sorted(seen.values())
     if not values:
-        return {"seen": 0}
+        return {f"{prefix}seen": 0}
 
     def at(share: float) -> float:
         return round(values[min(len(values) - 1, int(share * len(values)))], 1)
 
-    return {"seen": len(values), "p50_s": at(0.5), "p95_s": at(0.95), "p99_s": at(0.99), "max_s": round(values[-1], 1)}
+    found = {"seen": len(values), "p50_s": at(0.5), "p95_s": at(0.95), "p99_s": at(0.99), "max_s": round(values[-1], 1)}
+    return {f"{prefix}{name}": value for name, value in found.items()}
 
 
 def _history(settings: LakeSettings, used: dict[str, float]) -> dict[str, Any]:
-    """Rows and bytes of the hot runs in Dagster's databases, before and after pruning them a day later."""
+    """What was used, and how many runs of Dagster built or told the band."""
     home = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(home)
+    since = datetime.fromtimestamp(used["since"], UTC)
     with open_instance(home) as instance:
-        since = datetime.fromtimestamp(used["since"], UTC)
-        measured = instance.get_runs(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=since))
-        runs = instance.get_runs_count(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}))
-        before = _size(home)
-        pruned = prune_runs(instance, settings.symbols, datetime.now(UTC) + timedelta(hours=25), timedelta(hours=24))
-    after = _size(home)
-    hot = max(len(measured), 1)
-    per_run = (before["bytes"] - after["bytes"]) / max(pruned, 1)
-    return {
-        **{name: value for name, value in used.items() if name.endswith("_pct")},
-        "expected": used["expected"],
-        "runs": len(measured),
-        "cpu_s_per_run": round(used["daemon_cpu_s"] / hot, 2),
-        "cpu_s_per_run_and_symbol": round(used["daemon_cpu_s"] / hot / len(settings.symbols), 2),
-        "history_rows_per_run": round((before["rows"] - after["rows"]) / max(pruned, 1), 1),
-        "history_kb_per_run": round(per_run / 1000, 1),
-        "history_mb_per_day_unpruned": round(per_run * _RUNS_A_DAY / 1e6, 1),
-        "history_mb_per_day_pruned": round(per_run * max(24, (runs - pruned)) / 1e6, 2),
-        "pruned_runs": pruned,
-        "kept_runs": runs - pruned,
-    }
-
-
-def _size(home: Path) -> dict[str, float]:
-    """Rows of events, checks, runs and ticks, and bytes of all databases and logs after a VACUUM."""
-    rows = 0
-    for database in sorted(home.rglob("*.db")):
-        with sqlite3.connect(database) as connection:
-            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            for table in {"event_logs", "asset_check_executions", "runs", "run_tags"} & set(tables):
-                rows += connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            connection.commit()
-            connection.execute("VACUUM")
-        connection.close()
-    return {"rows": rows, "bytes": sum(path.stat().st_size for path in home.rglob("*") if path.is_file())}
+        runs = instance.get_runs_count(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=since))
+        told = instance.get_runs_count(dg.RunsFilter(tags=BUILDER_TAG, created_after=since))
+    return {name: value for name, value in used.items() if name != "since"} | {"runs": runs, "told_runs": told}
 
 
 if __name__ == "__main__":
