@@ -15,6 +15,7 @@ import pytest
 from lake_assets.lake import open_lake
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR
+from lake_resources.input_limits import DEFAULT_LIMITS
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import (
     DAY,
@@ -34,6 +35,7 @@ REST = "^/(fapi|futures)"
 VISION = "^/data/"
 BEFORE, DISTURBED = DAY + 10 * HOUR, DAY + 11 * HOUR
 
+TOO_LARGE = f"a body of more than {DEFAULT_LIMITS.answer_bytes:,} bytes.*Nothing sound comes near this limit"
 REST_FAULTS = {
     "429": ({"retry_after_s": 5}, r"429 .*Wait; the weight governor slows"),
     "418": ({"retry_after_s": 300}, r"418 .*banned until.*Do not call before the ban ends"),
@@ -51,8 +53,8 @@ REST_FAULTS = {
         {"status": 400, "code": -1003, "body": "Too many requests; current limit"},
         r"400 \(-1003\): Too many requests; current limit\. Wait; the weight governor slows",
     ),
-    "endless": ({}, r"a body of more than 33,554,432 bytes.*Nothing sound comes near this limit"),
-    "packed": ({"size_mib": 40}, r"a body of more than 33,554,432 bytes.*Nothing sound comes near this limit"),
+    "endless": ({}, TOO_LARGE),
+    "packed": ({"size_mib": 40}, TOO_LARGE),
 }
 ARCHIVE_FAULTS = {
     "late": ({"hours": 5.0}, "not_published", "404.*materialize it again later"),
