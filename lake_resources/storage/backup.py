@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -103,10 +103,20 @@ class Named:
         hashes: the bytes that each may have; none where the ledger tells none. A partition that is published and not
             noted yet has those of its intent.
         spare: partitions that are read from compacted files, whose own files may be gone.
+        staged: the hash that a file gets when what a writer was about to publish is published.
     """
 
     hashes: dict[str, set[str]]
     spare: set[str]
+    staged: dict[str, str]
+
+    def is_between(self, found: Mapping[str, str]) -> bool:
+        """Whether some files are as before what a writer was about to publish, and others as after it.
+
+        Args:
+            found: hash of each file as it was copied.
+        """
+        return len({found.get(path) == digest for path, digest in self.staged.items()}) > 1
 
 
 def named_files(ledger: Path) -> Named:
@@ -116,12 +126,13 @@ def named_files(ledger: Path) -> Named:
         for table in _HASHED:
             for path, digest in connection.execute(f'SELECT path, content_hash FROM "{table.name}"'):  # noqa: S608 - a name
                 hashes[path] = {digest} if len(digest) == _DIGEST else set()
-        for path, digest in connection.execute(f'SELECT path, content_hash FROM "{INTENTS.name}"'):  # noqa: S608
+        staged = dict(connection.execute(f'SELECT path, content_hash FROM "{INTENTS.name}"').fetchall())  # noqa: S608
+        for path, digest in staged.items():
             if hashes.get(path):
                 hashes[path].add(digest)
         for (path,) in connection.execute(f'SELECT path FROM "{QUARANTINE.name}" WHERE path IS NOT NULL'):  # noqa: S608
             hashes.setdefault(path, set())
-        return Named(hashes, set(_spare(connection)))
+        return Named(hashes, set(_spare(connection)), staged)
 
 
 def _spare(connection: sqlite3.Connection) -> Iterator[str]:
@@ -170,7 +181,8 @@ def copy_lake(root: Path, ledger: Path, target: Path, *, locks: Sequence[Path], 
             named = named_files(target / LEDGER)
             wrong = [path for path, hashes in named.hashes.items() if not _fits(paths, target, path, hashes, done)]
             lost = [path for path in wrong if path not in named.spare or paths.absolute(path).exists()]
-            if not lost:
+            # Under the locks nobody is at work: what lies between is then a dead writer's, in the lake as in its copy.
+            if not lost and (rounds == _ROUNDS or not named.is_between(done)):
                 break
     if lost:
         raise LedgerError(

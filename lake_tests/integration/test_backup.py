@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from lake_assets.cli.main import app
 from lake_assets.reading import scan_minutes
 from lake_resources.errors import LedgerError, SettingsError
+from lake_resources.storage.backup import Named
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, DIFFERENCE_SCHEMA, ROW_SCHEMA, BarsTable
 from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.root import claim_root
@@ -146,3 +147,12 @@ def test_a_lake_that_was_moved_is_read_where_it_lies_now(
     assert scan_minutes(SYMBOL, FIRST, END).collect().equals(rows)
     assert "2026-01-15 05:59" in ok("show-watermark")
     assert not store.root.exists()
+
+
+def test_files_of_before_and_after_a_commit_are_told_from_a_whole_one() -> None:
+    """What a copy is not taken of while its writer is alive: two files renamed, a third not yet."""
+    named = Named({path: {"old", "new"} for path in "abc"}, set(), dict.fromkeys("abc", "new"))
+    assert named.is_between({"a": "new", "b": "new", "c": "old"})
+    assert not named.is_between(dict.fromkeys("abc", "old"))
+    assert not named.is_between(dict.fromkeys("abc", "new"))
+    assert not Named({}, set(), {}).is_between({})
