@@ -89,7 +89,7 @@ TOY_ASSET = TableAsset(TOY, "Seconds of {symbol}.")
 def klines(day: datetime, missing: Sequence[int] = ()) -> pl.DataFrame:
     """A day of one-second klines as the exchange publishes them, without some seconds."""
     number = pl.int_range(0, 86_400, eager=True)
-    price = 100.0 + number % 60 / 10
+    price, traded = 100.0 + number % 60 / 10, number % 6 + 1  # a second without trades has no high above its low
     frame = pl.DataFrame(
         {
             "open_time": pl.datetime_range(day, day + timedelta(days=1), "1s", closed="left", eager=True),
@@ -97,9 +97,9 @@ def klines(day: datetime, missing: Sequence[int] = ()) -> pl.DataFrame:
             "high": price + 0.5,
             "low": price - 0.5,
             "close": price + 0.25,
-            "volume": (number % 7).cast(pl.Float64),
-            "quote_volume": (number % 7) * price,
-            "count": number % 7,
+            "volume": traded.cast(pl.Float64),
+            "quote_volume": traded * price,
+            "count": traded,
         }
     )
     others = {name: dtype for name, dtype in KLINES_1S.columns.items() if name not in frame.columns}
