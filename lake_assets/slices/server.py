@@ -131,11 +131,14 @@ def start_data_server(
     done: list[Round] = []
     with open_slices(settings, data_root=data_root) as slices:
         count = 0
-        while rounds is None or count < rounds:
-            done = [_tried(slices, of, say) for of in sets]
-            count += 1
-            if rounds is None or count < rounds:
-                time.sleep(settings.slices_poll_s)
+        try:
+            while rounds is None or count < rounds:
+                done = [_tried(slices, of, say) for of in sets]
+                count += 1
+                if rounds is None or count < rounds:
+                    time.sleep(settings.slices_poll_s)
+        except KeyboardInterrupt:  # how whoever started it ends it; every answer so far is on the disk
+            say("interrupted: the next start goes on from here")
     return done
 
 

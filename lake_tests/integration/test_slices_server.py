@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +71,19 @@ def test_an_exchange_that_fails_at_every_call_ends_no_loop(sim: SimulatorServer,
     assert done.complete
     assert len(said) == 4
     assert "stopped: " in said[0]
+
+
+def test_who_ends_the_loop_by_ctrl_c_sees_a_sentence_and_what_the_last_round_did(root: Path) -> None:
+    said: list[str] = []
+
+    def interrupting(line: str) -> None:
+        said.append(line)
+        if len(said) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    (done,) = start_data_server(say=interrupting)
+    assert done.complete
+    assert said[2:] == ["interrupted: the next start goes on from here"]
 
 
 def test_what_does_not_exist_is_refused_before_anything_is_asked(root: Path) -> None:
