@@ -32,6 +32,7 @@ API_PARITY = CheckSpec(
     text="The stored klines equal, value by value, those that the exchange's API gives now",
     counts=("compared", "only_lake", "only_exchange"),
 )  # fmt: skip
+_ASKED_AGAIN_AFTER = timedelta(hours=6)
 _DAY_OF_MINUTES = 1_500
 """Rows that a page of klines of futures may have: a day of minutes is one request then, at the same price a minute."""
 RUN_MINUTES = 10
@@ -62,9 +63,13 @@ class ParityRun:
 
 
 def due_partitions(lake: Lake, symbol: str, now: datetime) -> list[datetime]:
-    """Complete partitions that were not compared since they were committed, in order."""
+    """Complete partitions that were not compared since they were committed, or differed a while ago, in order.
+
+    An exchange that says what is not true once must not contradict an hour for ever.
+    """
     step = lake.store.layout.step
-    return [at for at in lake.ledger.not_compared(symbol, now) if at + step + SETTLED_AFTER <= now]
+    held = lake.ledger.not_compared(symbol, now, now - _ASKED_AGAIN_AFTER)
+    return [at for at in held if at + step + SETTLED_AFTER <= now]
 
 
 def compare_due(lake: Lake, symbol: str, now: datetime, budget: WeightBudget) -> ParityRun:

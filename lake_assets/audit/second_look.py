@@ -10,12 +10,12 @@ each other, as it does with an archive that comes after an answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from lake_assets.audit.weight_budget import WeightBudget
-from lake_assets.inputs.disputes import compare_rows
+from lake_assets.inputs.disputes import compare_rows, reached_by_disputes
 from lake_assets.inputs.kept_files import Held, held_inputs
 from lake_assets.inputs.missing import NOT_WHOLE, note_found_unlike
 from lake_assets.inputs.rest_answers import keep_answer, reachable
@@ -23,7 +23,7 @@ from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.source import Wanted, to_nobody
-from lake_assets.validation.hour_verdict import with_comparison
+from lake_assets.validation.hour_verdict import streams_apart, with_comparison
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import hours_between, runs_of
 from lake_resources.binance.market import UM
@@ -95,8 +95,9 @@ def look_again(lake: Lake, symbol: str, days: Iterable[date], now: datetime, bud
     """Ask REST for hours of which the lake has one source alone, and compare value by value.
 
     A day of a stream costs one request (metrics five, one for each of their endpoints). What is equal leaves nothing
-    behind. Where values differ, the answer is kept, the hour's verdict is contradicted, and a missing source is
-    recorded, so that healing builds the hour from both.
+    behind. Where values differ the hour's verdict is contradicted, and that of the hours which the value is carried
+    into. Beside an archive the answer is kept, and a missing source is recorded, so that healing builds the hour from
+    both; beside an earlier answer it is not, and a later look that finds both equal takes the doubt back.
 
     Args:
         lake: on the table.
@@ -122,8 +123,10 @@ def look_again(lake: Lake, symbol: str, days: Iterable[date], now: datetime, bud
         for use in lake.table.uses_carrying(lake.max_ffill_minutes).values():
             if not (stated_by_one(use) and use.stream.exists_for(symbol)):
                 continue
-            held = held_inputs(lake, Wanted(symbol, hours, now, to_nobody, use)) if hours else Held({}, {})
-            alone = [h for h in hours if (h in held.archives) != (h in held.answers) and reachable(lake, use, h, now)]
+            # A settlement of the evening before is still the value of the morning.
+            wanted = [hours[0] - n * HOUR for n in range(use.look_back_hours, 0, -1)] + hours if hours else []
+            held = held_inputs(lake, Wanted(symbol, wanted, now, to_nobody, use)) if hours else Held({}, {})
+            alone = [h for h in wanted if (h in held.archives) != (h in held.answers) and reachable(lake, use, h, now)]
             for first, end in runs_of(alone):
                 requests += _pay(lake, use, end - first, budget)
                 parities = _compare(lake, symbol, use, held, (first, end), now)
@@ -158,25 +161,31 @@ def _compare(
         for hour in hours
         if hour < settled
     }
-    differing = {hour: f"{parity.first}" for hour, parity in found.items() if parity.differing}
-    if differing:
-        keep_answer(lake, Wanted(symbol, sorted(differing), now, to_nobody, use), theirs)
-        note_found_unlike(lake, symbol, use.name, {h: f"{NOT_WHOLE}: {text}" for h, text in differing.items()}, now)
-        _contradict(lake, symbol, use.name, differing)
+    apart = {hour: parity for hour, parity in found.items() if parity.differing}
+    differing = reached_by_disputes(use, apart, ours, hours) | {h: f"{parity.first}" for h, parity in apart.items()}
+    # An answer that is all there is stays: which of two is right the archive, or a later look, says.
+    filed = sorted(apart.keys() & held.archives.keys())
+    if filed:
+        keep_answer(lake, Wanted(symbol, filed, now, to_nobody, use), theirs)
+        reasons = {hour: f"{NOT_WHOLE}: {text}" for hour, text in differing.items()}
+        note_found_unlike(lake, symbol, use.name, reasons, now)
+    if any(parity.compared for parity in found.values()):
+        _tell_verdicts(lake, symbol, use.name, hours, differing)
     return found
 
 
-def _contradict(lake: Lake, symbol: str, stream: str, differing: dict[datetime, str]) -> None:
-    """Let the one verdict on the partitions of these hours say that two sources differ."""
-    by_start: dict[datetime, str] = {}
-    for hour, text in sorted(differing.items()):
-        by_start.setdefault(lake.store.layout.start_of(hour), text)
-    new: list[NewVerdict] = []
-    for start, text in by_start.items():
-        row = lake.ledger.partition(symbol, start)
-        if row is not None:
-            said = f"{stream}: REST says otherwise now, first {text}"
-            new.append(NewVerdict(start, *with_comparison(row.verdict, row.verdict_detail, stream, said)))
+def _tell_verdicts(
+    lake: Lake, symbol: str, stream: str, hours: Sequence[datetime], differing: Mapping[datetime, str]
+) -> None:
+    """Let the one verdict on the partitions of some hours say that two sources differ, or do so no more."""
+    layout, new = lake.store.layout, list[NewVerdict]()
+    texts = {layout.start_of(hour): text for hour, text in sorted(differing.items(), reverse=True)}
+    for row in lake.ledger.partitions(symbol, hours[0], hours[-1] + HOUR):
+        text = texts.get(row.start)
+        if text is None and stream not in streams_apart(row.verdict_detail):
+            continue
+        said = None if text is None else f"{stream}: REST says otherwise now, first {text}"
+        new.append(NewVerdict(row.start, *with_comparison(row.verdict, row.verdict_detail, stream, said)))
     lake.ledger.replace_verdicts(symbol, new)
 
 

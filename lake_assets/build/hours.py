@@ -31,9 +31,10 @@ from lake_assets.schema.column import LIVE
 from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_assets.source import Report, Wanted
 from lake_assets.validation.gate import PartitionWindow, gate, passes, with_provisional
-from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, verdict_outcome
+from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, streams_apart, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.windows import expected_end, hours_between, runs_of
+from lake_resources.clock import HOUR
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import (
     PartitionCandidate,
@@ -233,6 +234,11 @@ def _unchanged(
         return None
     if evidence_told(held.verdict_detail) != evidence_text(evidence_of(plan.layout, sources, plan.hour)):
         return None
+    # What was asked for once more after the commit, and differed, was asked for again and is the same by now. The row
+    # stream is compared as it is stored, which no source can settle.
+    apart = streams_apart(held.verdict_detail) - {plan.layout.row_stream}
+    if any(_agree(sources[name], plan.hour) for name in apart & sources.keys()):
+        return None
     frame = read_partition(lake.store, held)
     times = frame[plan.layout.time_column]
     found = (frame.height, times.min(), times.max(), plan.closed, plan.expected_rows)
@@ -251,6 +257,13 @@ def _unchanged(
         outcomes=outcomes_from_json(held.checks, lake.table.checks),
         frame=frame,
     )
+
+
+def _agree(found: StreamSources, hour: datetime) -> bool:
+    """Whether archive and answers of an hour, or of those it looks back to, were compared, and say the same."""
+    seen = (found.parities.get(hour - n * HOUR) for n in range(found.use.look_back_hours + 1))
+    compared = [parity for parity in seen if parity is not None]
+    return bool(compared) and not any(parity.differing for parity in compared)
 
 
 def _build(

@@ -6,12 +6,13 @@ again (`sources`), aggTrades, whose rows have a witness of their own (`trade_sou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.parity import StreamParity, compare_stream
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR
@@ -40,6 +41,33 @@ def compare_answers(
         start, end = capture.window_start, min(capture.window_end, capture.captured_at - settle)
         inside = (time >= capture.hour) & (time < capture.hour + HOUR)
         found[capture.hour] = compare_stream(stream, archived.filter(inside), said, start, end)
+    return found
+
+
+def reached_by_disputes(
+    use: StreamUse, disputes: Mapping[datetime, StreamParity], rows: pl.DataFrame, hours: Sequence[datetime]
+) -> dict[datetime, str]:
+    """Hours into which a value is carried that both sides state differently in an hour before, with the first of them.
+
+    Args:
+        use: the stream as the table uses it; of one that is not carried forward there are none.
+        disputes: hours with values that differ.
+        rows: its rows, of the hours and what is known around them.
+        hours: starts of contiguous hours, in order.
+    """
+    if not use.look_back_hours or not disputes:
+        return {}
+    times = rows[use.stream.time_column].unique().sort()
+    carried = timedelta(0) if use.carried_after is None else use.carried_after
+    found: dict[datetime, str] = {}
+    for hour, parity in sorted(disputes.items()):
+        told = parity.differences.filter(~pl.col("column").str.starts_with("row"))["timestamp"].unique().sort()
+        for at in told:
+            after = times.filter(times > at)
+            until = (after[0] if after.len() else hours[-1] + HOUR) + carried
+            for each in hours:
+                if each > hour and at + carried < each + HOUR and each < until:
+                    found.setdefault(each, f"{parity.first}")
     return found
 
 

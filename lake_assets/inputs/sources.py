@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake_assets.inputs.disputes import compare_answers
+from lake_assets.inputs.disputes import compare_answers, reached_by_disputes
 from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
@@ -30,7 +30,7 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.source import HourSource, Report, Wanted
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
-from lake_resources.binance.witness import Grid, NoWitness
+from lake_resources.binance.witness import Grid, NoWitness, Settlements
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
 from lake_resources.storage.provenance import SourceRef, minutes_text
@@ -107,6 +107,11 @@ def find_sources(
     for hour, text in senseless.items():
         doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", f"{use.name}: {text}"))
     disputes = {hour: (held.answers[hour], parities[hour]) for hour in differing}
+    if disputes and use.look_back_hours:
+        rows = StreamSources(use, chosen, {}, read=archived.read).frame(*_window(wanted))
+        for hour, text in reached_by_disputes(use, {h: parities[h] for h in differing}, rows, hours).items():
+            told_apart = f"{use.name}: archive and REST differ in a value that is carried into the hour, first {text}"
+            doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", told_apart))
     return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
 
 
@@ -151,7 +156,9 @@ def _chosen(
 ) -> dict[datetime, HourSource]:
     """The best source of each hour of those that the lake has; of `young` hours an answer does that is not whole."""
     use, found = archived.use, dict[datetime, HourSource]()
-    gaps = _hours_with_gaps(archived, wanted) if use.rows_per_hour else []
+    # A settlement has no hour of its own: an archive may lack any that was told before.
+    of_schedule = isinstance(use.stream.witness, Settlements)
+    gaps = _hours_with_gaps(archived, wanted) if use.rows_per_hour else list(archived.by_hour) if of_schedule else []
     for offered in held.in_order:
         for hour in wanted:
             source = offered.get(hour)
@@ -242,7 +249,10 @@ def _has_more(archived: StreamSources, hour: datetime, source: HourSource) -> bo
     path = source.paths[0]
     with reading_raw([path]):
         captured = pl.read_parquet(path, columns=key)
-    rows = archived.frame(hour, hour + HOUR)
+    rows = archived.frame(hour, hour + HOUR).select(key)
+    if isinstance(archived.use.stream.witness, Settlements):
+        # Each source stamps a settlement some milliseconds after its instant.
+        captured, rows = (frame.with_columns(pl.col(key).dt.round("1m")) for frame in (captured, rows))
     return not captured.join(rows, on=key, how="anti").is_empty()
 
 

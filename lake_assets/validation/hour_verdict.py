@@ -127,6 +127,11 @@ def with_comparison(
     return "contradicted", json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
+def streams_apart(detail: str | None) -> frozenset[str]:
+    """Streams of which the exchange's API was found to say otherwise after the hour was committed."""
+    return frozenset(json.loads(detail or "{}").get("api", {}))
+
+
 def _by_stream(reasons: Sequence[str]) -> dict[str, str]:
     return {reason.partition(":")[0]: reason for reason in reasons}
 

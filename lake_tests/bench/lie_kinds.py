@@ -31,8 +31,8 @@ FORGOTTEN = PUBLISHED + 48 * HOUR
 """REST has no trades of the day any more."""
 LONG_FORGOTTEN = PUBLISHED + timedelta(days=35)
 """REST has no metrics of the day any more."""
-NEXT_MONTH = datetime(2026, 12, 3, 12, tzinfo=UTC)
-"""When the month's file of settlements is published."""
+NEXT_MONTH = datetime(2026, 12, 8, 12, tzinfo=UTC)
+"""The month's file of settlements appeared on the first Monday after it."""
 DAY_OVER = DAY + 24 * HOUR + 40 * MINUTE
 """The day is over, and its archives are not published yet."""
 ALONE, AFTER, BESIDE, LAST, REST_ALONE = (

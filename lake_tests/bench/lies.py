@@ -46,6 +46,7 @@ from lake_tests.bench.lie_kinds import (
     FORGOTTEN,
     HEARD_AFTER,
     HOURS,
+    NEXT_MONTH,
     REST_ALONE,
     Lie,
     draw,
@@ -234,7 +235,8 @@ def _second_look(bench: Bench, lie: Lie) -> None:
         bench.fault("missing", "spot/daily/klines/")
         _build(bench, lie, "at once")
     if lie.source in ("REST", "socket"):
-        _build(bench.at(max(bench.now, PUBLISHED)), lie, "at once")
+        published = NEXT_MONTH if lie.subject == "funding_rate" else PUBLISHED
+        _build(bench.at(max(bench.now, published)), lie, "at once")
     budget = parity_budget(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None)
     compare_partitions(bench.lake, SYMBOL, lie.starts, bench.now, budget)
     look_again(bench.lake, SYMBOL, [DAY.date()], bench.now, budget)

@@ -120,7 +120,10 @@ def test_a_difference_contradicts_the_verdict_until_both_are_equal_again(bench: 
     compare(bench, BAD)
     assert len(bench.lake.ledger.revisions(SYMBOL, DAY, DAY + 24 * HOUR)) == 1
     change(bench, -1.0)
-    assert not compare(bench, BAD).differing
+    assert due_partitions(bench.lake, SYMBOL, bench.now) == [], "not at once"
+    bench.at(bench.now + 7 * HOUR)
+    assert due_partitions(bench.lake, SYMBOL, bench.now) == [BAD], "what differed is compared again by itself"
+    assert not compare(bench).differing
     assert doubted_hours(bench.lake.ledger, SYMBOL, DAY, DAY + 6 * HOUR) == {}
 
 

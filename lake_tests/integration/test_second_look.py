@@ -103,6 +103,47 @@ def test_values_of_archives_that_nobody_else_states_are_found_and_mended(bench: 
     assert bench.committed() == honest
 
 
+def test_an_answer_that_lies_once_contradicts_the_hour_until_it_is_asked_for_again(bench: Bench) -> None:
+    bench.build(BUILT)
+    honest = bench.committed()
+    span = {"start": BAD, "end": BAD + HOUR / 2, "every": 1}
+    bench.fault("scaled", "/fapi/v1/markPriceKlines", column="4", by=1.001, times=1, **span)
+    (unlike,) = look(bench).unlike
+    assert (unlike.stream, unlike.hour) == ("mark_price_klines_1m", BAD)
+    assert verdicts(bench)[BAD] == "contradicted"
+    bench.at(bench.now + HOUR).build(BUILT)
+    assert (verdicts(bench)[BAD], bench.committed()) == ("clean", honest)
+    assert bench.lake.ledger.missing_sources(SYMBOL) == []
+
+
+def test_a_settlement_contradicts_every_hour_that_it_is_carried_into(bench: Bench) -> None:
+    bench.build(hours(7, 10))
+    honest = bench.committed()
+    eight = DAY + 8 * HOUR
+    span = {"start": eight - HOUR / 2, "end": eight + HOUR / 2, "every": 1}
+    bench.fault("scaled", "/fapi/v1/fundingRate", column="fundingRate", by=1.5, times=1, **span)
+    # The month's archive is not there yet: REST is held against what it said before.
+    (unlike,) = look(bench).unlike
+    assert (unlike.stream, unlike.hour) == ("funding_rate", eight)
+    assert verdicts(bench) == {eight - HOUR: "clean", eight: "contradicted", eight + HOUR: "contradicted"}
+    bench.at(bench.now + HOUR).build(hours(7, 10))
+    assert (verdicts(bench)[eight], bench.committed()) == ("contradicted", honest), "nothing is replaced by it"
+    assert look(bench).unlike == ()
+    assert (set(verdicts(bench).values()), bench.committed()) == ({"clean"}, honest)
+
+
+def test_an_archive_that_lacks_a_settlement_does_not_take_the_one_that_was_told(bench: Bench) -> None:
+    eight = DAY + 8 * HOUR
+    bench.at(ON_THE_DAY).build([eight + HOUR])
+    honest = bench.rows(eight + HOUR)["funding_rate"]
+    bench.fault("missing_minutes", "monthly/fundingRate", start=eight - HOUR, end=eight + HOUR)
+    bench.at(DAY + 20 * 24 * HOUR).build([eight + HOUR])
+    held = bench.lake.ledger.partition(SYMBOL, eight + HOUR)
+    assert held is not None
+    assert bench.lake.ledger.archives_between(SYMBOL, "funding_rate", DAY, DAY + 24 * HOUR)
+    assert bench.rows(eight + HOUR)["funding_rate"].equals(honest)
+
+
 def test_the_newest_days_and_a_part_of_the_others_are_due(bench: Bench) -> None:
     assert days_due(bench.lake, SYMBOL, bench.now) == []
     bench.at(ON_THE_DAY).build(hours(2, 3))

@@ -112,10 +112,22 @@ class ParityRows(TableRows):
         with self.reading() as connection:
             return [ComparedPartition(*row) for row in connection.execute(query)]
 
-    def not_compared(self, symbol: str, end: datetime) -> list[datetime]:
-        """Starts of complete partitions that begin before `end` and were not compared since their commit, in order."""
+    def not_compared(self, symbol: str, end: datetime, unlike_before: datetime) -> list[datetime]:
+        """Starts of complete partitions that were not compared since their commit, or that differed, in order.
+
+        Args:
+            symbol: whose partitions.
+            end: they begin before it, UTC.
+            unlike_before: one that differed counts as not compared where that was before this instant, UTC.
+        """
         p, c = PARTITIONS.c, API_PARITY.c
-        done = sa.exists().where(c.table_name == p.table_name, c.symbol == p.symbol, c.start_utc == p.start_utc)
+        unlike = sa.or_(c.differing > 0, c.only_lake > 0, c.only_exchange > 0)
+        done = sa.exists().where(
+            c.table_name == p.table_name,
+            c.symbol == p.symbol,
+            c.start_utc == p.start_utc,
+            sa.or_(c.compared_at_utc >= unlike_before, sa.not_(unlike)),
+        )
         query = (
             sa.select(p.start_utc)
             .where(*self.of_symbol(PARTITIONS, symbol), p.complete, p.start_utc < end, ~done)
