@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import dagster as dg
 
-from lake_assets.assets.table_list import TABLE_ASSETS
+from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.dagster_names import archive_key, partition_key, partition_start
 from lake_assets.inputs.results import ArchiveResult
@@ -66,8 +66,8 @@ def tell_history(
     """
     run = dg.DagsterRun(job_name=_JOB, status=dg.DagsterRunStatus.SUCCESS, tags={"lake/told": "ledger"})
     told: list[Told] = []
-    for shown in TABLE_ASSETS:
-        for symbol in settings.symbols:
+    for shown in offered_tables(settings):
+        for symbol in symbols_of(shown.table, settings):
             told += _archives(instance, lake.of(shown.table), symbol, settings, run)
             telling = Telling(shown, table_partitions(shown.table.layout, settings), run, now, TOLD)
             told.append(_partitions(instance, lake.of(shown.table), symbol, telling, say))
