@@ -20,7 +20,8 @@ from lake_resources.errors import SettingsError
 from lake_resources.testing_mode import CompressedTimes
 
 OWN_NAME, OTHER_NAME = "lake.yml", "config.yml"
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 16
+"""Reading YAML takes the square of some texts: a file of settings has a few KiB."""
 _PREFIX = "lake_"
 _OTHER_SECTIONS = frozenset(
     {"base_path", "general", "exchanges", "collector", "transformer", "macro_minute", "testing"}

@@ -44,7 +44,7 @@ from lake_tests.support.live_frames import START_MS, SYMBOL
 from lake_tests.support.stores import store_at
 
 SLOWEST_S = 5.0
-"""A case takes milliseconds; this is the limit of a transfer here, and then some."""
+"""Of the CPU; a case takes milliseconds, the first of a kind its imports."""
 STRICT = InputLimits(answer_s=1.0, download_s=1.0, slow_s=1.0)
 MOST_MIB = 200
 """Beyond what the process has before the first mutant: a simulator, pandas, the readers of everything."""
@@ -242,9 +242,9 @@ def run(count: int, seed: int = 7, *, kind: str = "", only: int | None = None) -
 
 
 def _one(found: Found, label: str, case: Case, rng: random.Random) -> None:
-    began = time.monotonic()
+    began = time.process_time()  # of the CPU: how busy the machine is says nothing of a mutant
     try:
-        with _no_longer_than(60):
+        with _no_longer_than(300):
             found.outcomes[case(rng)] += 1
     except LakeError as error:
         unforeseen = " (unforeseen)" if "it cannot be read (" in str(error) else ""
@@ -254,7 +254,7 @@ def _one(found: Found, label: str, case: Case, rng: random.Random) -> None:
             raise
         where = traceback.extract_tb(error.__traceback__)[-1]
         found.escaped.append(f"{label}: {type(error).__name__}: {str(error)[:160]} ({where.filename}:{where.lineno})")
-    took_s = time.monotonic() - began
+    took_s = time.process_time() - began
     found.slowest_s = max(found.slowest_s, took_s)
     if took_s > SLOWEST_S:
         found.slow.append(f"{label}: {took_s:.1f} s")
