@@ -45,13 +45,12 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     ]
     reports = [
         asset
-        for symbol in settings.symbols
-        for asset in build_quality_assets(symbol, settings, settings.testing.labelled)
-    ]
-    reports += [
-        build_report_card_asset(symbol, settings, shown.table)
         for shown in offered_tables(settings)
         for symbol in symbols_of(shown.table, settings)
+        for asset in (
+            *build_quality_assets(symbol, settings, settings.testing.labelled, shown.table),
+            build_report_card_asset(symbol, settings, shown.table),
+        )
     ]
     raw = [
         build_kline_slices_asset(symbol, interval, settings)

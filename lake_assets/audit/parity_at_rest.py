@@ -1,7 +1,8 @@
-"""Parity at rest: do sealed hours still equal what the exchange says today?
+"""Parity at rest: do sealed partitions still equal what the exchange says today?
 
-Belongs here: choosing hours, comparing them with the API's 1m and 1h klines of now, keeping restatements as revisions.
-Does not belong here: rebuilding hours, when it runs (Dagster's schedule).
+Belongs here: choosing partitions, comparing them with the API's klines of now, and hours with its 1h bars, keeping
+restatements as revisions.
+Does not belong here: rebuilding partitions, when it runs (Dagster's schedule).
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from lake_assets.audit.api_parity import note_parity, stored_klines
 from lake_assets.lake import Lake
 from lake_assets.validation.parity import compare_stream
 from lake_assets.validation.rollup_parity import hour_bar_differences
-from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR
 from lake_resources.storage.ledger.ledger import Revision
 
@@ -32,10 +32,10 @@ class AtRest:
     """What was compared, and every value that is another one now.
 
     Attributes:
-        hours: hours that were asked for.
-        minutes: minutes that both sides have.
-        hour_bars: hours whose 60 minutes were compared with the 1h bar.
-        only_lake, only_exchange: minutes that only one side has.
+        hours: starts of the partitions that were asked for.
+        minutes: rows that both sides have.
+        hour_bars: hours whose rows were compared with the 1h bar.
+        only_lake, only_exchange: rows that only one side has.
         revisions: values that differ; also kept in the ledger.
     """
 
@@ -75,42 +75,45 @@ def sealed_hours(lake: Lake, symbol: str, now: datetime) -> list[datetime]:
     if first is None or first >= now - SEALED_AFTER:
         return []
     facts = lake.ledger.partition_facts(symbol, first, now - SEALED_AFTER)
-    return [row.start for row in facts if row.complete and row.start + HOUR <= now - SEALED_AFTER]
+    return [row.start for row in facts if row.complete and row.start + lake.store.layout.step <= now - SEALED_AFTER]
 
 
 def check_at_rest(lake: Lake, symbol: str, hours: Sequence[datetime], now: datetime) -> AtRest:
-    """Compare hours with the exchange of now, exactly, and keep what differs with both values.
+    """Compare partitions with the exchange of now, exactly, and keep what differs with both values.
 
     Raises:
         ExchangeError: REST did not answer; nothing is concluded from that. What the hours before showed is kept.
     """
     revisions: list[Revision] = []
     minutes = bars = only_lake = only_exchange = 0
+    layout, stream = lake.store.layout, lake.table.uses[lake.table.row_stream].stream
     for hour in hours:
-        ours = stored_klines(lake, symbol, hour, hour + HOUR)
-        theirs = lake.rest.fetch(KLINES_1M.name, symbol, hour, hour + HOUR)
+        end = hour + layout.step
+        ours = stored_klines(lake, symbol, hour, end)
+        theirs = lake.rest.fetch(stream, symbol, hour, end)
         # The lake is the earlier of the two, as a capture is the earlier of it and its archive.
-        parity = compare_stream(KLINES_1M, theirs, ours, hour, hour + HOUR)
+        parity = compare_stream(stream, theirs, ours, hour, end)
         minutes += parity.compared
         only_lake += parity.only_captured
         only_exchange += parity.only_archive
         source = _source(lake, symbol, hour)
-        found = _revisions(symbol, KLINES_1M.name, parity.differences, source, now)
-        hour_bar = lake.rest.fetch(KLINES_1M.name, symbol, hour, hour + HOUR, interval="1h")
-        if ours.height == 60 and hour_bar.height == 1:
-            bars += 1
-            found += _revisions(symbol, HOUR_BARS, hour_bar_differences(ours, hour_bar), "rolled-up", now)
+        found = _revisions(symbol, stream.name, parity.differences, source, now)
+        if layout.step == HOUR:
+            hour_bar = lake.rest.fetch(stream, symbol, hour, end, interval="1h")
+            if ours.height == HOUR // layout.grain and hour_bar.height == 1:
+                bars += 1
+                found += _revisions(symbol, HOUR_BARS, hour_bar_differences(ours, hour_bar), "rolled-up", now)
         lake.ledger.record_revisions(found)
         row = lake.ledger.partition(symbol, hour)
         if row is not None and parity.compared:
-            note_parity(lake, KLINES_1M, row, parity, now)
+            note_parity(lake, stream, row, parity, now)
         revisions += found
     return AtRest(symbol, tuple(hours), minutes, bars, only_lake, only_exchange, tuple(revisions))
 
 
 def _source(lake: Lake, symbol: str, hour: datetime) -> str:
     row = lake.ledger.partition(symbol, hour)
-    return "none" if row is None else row.sources[KLINES_1M.name].kind
+    return "none" if row is None else row.sources[lake.table.row_stream].kind
 
 
 def _revisions(symbol: str, stream: str, cells: pl.DataFrame, source: str, now: datetime) -> list[Revision]:

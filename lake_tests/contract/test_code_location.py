@@ -22,7 +22,7 @@ SNAPSHOT = Path(__file__).with_name("code_location.txt")
 # Begins while the archive of book_ticker was still written, so that its bounded partitions are shown, too.
 SETTINGS = LakeSettings(
     _env_file=None, symbols=("BTCUSDT", "币安人生USDT"), start=date(2024, 3, 1), root="/lake",
-    spot_symbols=(), macro_tickers=("ES=F",),
+    spot_symbols=("SOLUSDT",), macro_tickers=("ES=F",), slice_symbols=("SOLUSDT",),
 )  # fmt: skip
 
 

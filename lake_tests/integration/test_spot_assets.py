@@ -49,7 +49,11 @@ def test_each_spot_symbol_has_its_tables_and_archives(tmp_path: Path) -> None:
     assert spot == {
         f"spot/{SYMBOL}/bars_1s", f"spot/{SYMBOL}/bars_1s_compacted", f"spot/{SYMBOL}/klines_1m",
         f"spot/{SYMBOL}/klines_1m_compacted",
-        f"quality/spot/{SYMBOL}/bars_1s_report_card", f"quality/spot/{SYMBOL}/klines_1m_report_card",
+        *(
+            f"quality/spot/{SYMBOL}/{table}_{report}"
+            for table in ("bars_1s", "klines_1m")
+            for report in ("audit", "rules", "parity_at_rest", "report_card")
+        ),
         *(f"vision/spot/{SYMBOL}/{name}" for name in ("klines_1s", "klines_1m", "agg_trades", "trades")),
     }  # fmt: skip
     assert "um/BTCUSDT/minute" in found
