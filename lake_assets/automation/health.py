@@ -19,7 +19,9 @@ from lake_assets.automation.platform import (
     ScheduleFacts,
     SensorFacts,
     SpotFacts,
+    TableFacts,
 )
+from lake_resources.clock import MINUTE
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
 
@@ -137,16 +139,9 @@ def _switched_off(name: str) -> str:
 def _data(facts: Facts, now: datetime) -> list[str]:
     problems = []
     if facts.automation:
-        for symbol, until in facts.minutes.items():
-            if until is None:
-                problems.append(f"{symbol} has no minute yet")
-            elif now - until > BEHIND_AFTER:
-                problems.append(f"{symbol} is {span(now - until)} behind: its newest minute ended at {stamp(until)}")
-        problems += [
-            f"{symbol}: {text}"
-            for symbol, held in facts.holes.items()
-            if (text := _holes(held, facts.minutes.get(symbol)))
-        ]
+        problems += _table(TableFacts("hour", MINUTE, facts.minutes, facts.holes), "", now)
+        for name, table in facts.tables.items():
+            problems += _table(table, f" in {name}", now)
     if facts.hot_run.error:
         problems.append(f"the last run of the hot band failed: {facts.hot_run.error}")
     problems += _builder(facts, now)
@@ -166,20 +161,39 @@ def _builder(facts: Facts, now: datetime) -> list[str]:
     return [f"the resident builder has been silent for {silent}, runs stand in: read builder.log, `make up` again"]
 
 
-def _holes(held: HoleFacts, newest_end: datetime | None) -> str:
+def _table(table: TableFacts, where: str, now: datetime) -> list[str]:
+    """Lines on a table: symbols that are behind, then what is missing; `where` follows the symbol's name."""
+    said = []
+    row = "minute" if table.grain == MINUTE else "row"
+    for symbol, until in table.newest.items():
+        if until is None:
+            said.append(f"{symbol}{where} has no {row} yet")
+        elif now - until > BEHIND_AFTER + max(table.grain - MINUTE, timedelta()):
+            said.append(f"{symbol}{where} is {span(now - until)} behind: its newest {row} ended at {stamp(until)}")
+    said += [
+        f"{symbol}{where}: {text}"
+        for symbol, held in table.holes.items()
+        if (text := _holes(held, table.newest.get(symbol), table.span, row))
+    ]
+    return said
+
+
+def _holes(held: HoleFacts, newest_end: datetime | None, hour: str, row: str) -> str:
     """What is missing of a symbol, in one line; nothing where nothing is, or declared holes explain it."""
     said = []
     if held.missing:
-        said.append(f"missing hours: {held.missing}, the oldest {stamp(held.oldest_missing)}")
+        said.append(f"missing {hour}s: {held.missing}, the oldest {stamp(held.oldest_missing)}")
     if held.quarantined:
-        said.append(f"hours in quarantine: {held.quarantined}, the oldest {stamp(held.oldest_quarantined)}")
+        said.append(f"{hour}s in quarantine: {held.quarantined}, the oldest {stamp(held.oldest_quarantined)}")
     if held.contradicted:
         oldest = stamp(held.oldest_contradicted)
-        said.append(f"hours that are contradicted: {held.contradicted}, the oldest {oldest}; `lake holes` says by what")
+        said.append(
+            f"{hour}s that are contradicted: {held.contradicted}, the oldest {oldest}; `lake holes` says by what"
+        )
     mark = held.watermark
     behind = mark is not None and newest_end is not None and newest_end - mark > WATERMARK_BEHIND_AFTER
     if behind and not held.watermark_explained:
-        said.append(f"the watermark stands at {stamp(mark)} although minutes up to {stamp(newest_end)} are committed")
+        said.append(f"the watermark stands at {stamp(mark)} although {row}s up to {stamp(newest_end)} are committed")
     return "; ".join(said)
 
 

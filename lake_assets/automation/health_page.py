@@ -72,6 +72,13 @@ def heartbeat(facts: Facts, health: Health) -> dict[str, Any]:
             symbol: {"newest_minute_end_ts": stamp(until)} | _holes(facts.holes.get(symbol, HoleFacts()))
             for symbol, until in facts.minutes.items()
         },
+        "tables": {
+            name: {
+                symbol: {"newest_row_end_ts": stamp(until)} | _partitions(table.holes.get(symbol, HoleFacts()))
+                for symbol, until in table.newest.items()
+            }
+            for name, table in facts.tables.items()
+        },
         "verdicts": {
             symbol: {"doubted_hours": held.doubted, "contradicted_hours": held.contradicted}
             for symbol, held in facts.holes.items()
@@ -119,6 +126,7 @@ def page(beat: Mapping[str, Any]) -> str:
         f"Hot band: {transformer['status']}, last error: {transformer['last_error'] or 'none'}.",
         f"Its last run: {transformer['last_run_start'] or 'never'} to {transformer['last_run_end'] or '…'}.",
         "",
+        *_further_tables(beat["tables"]),
         "## Dagster",
         "",
         f"Daemon last seen at {beat['daemon']['last_seen_ts'] or 'never'}.",
@@ -152,6 +160,30 @@ def page(beat: Mapping[str, Any]) -> str:
         f"{_count(files['macro_min_rows_today'])} macro rows.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _further_tables(tables: Mapping[str, Any]) -> list[str]:
+    """A row per symbol of each table beside the minute table; nothing where there is none."""
+    rows = [
+        f"| {name} | {symbol} | {row['newest_row_end_ts'] or 'never'} | {row['watermark_ts'] or '–'}"
+        f" | {row['missing_partitions']} | {row['quarantined_partitions']} | {row['explained_partitions']}"
+        f" | {row['doubted_partitions']} | {row['contradicted_partitions']} |"
+        for name, symbols in tables.items()
+        for symbol, row in symbols.items()
+    ]
+    if not rows:
+        return []
+    return [
+        "## Further tables",
+        "",
+        (
+            "| table | symbol | newest row ended at | watermark | missing | in quarantine | explained | in doubt "
+            "| contradicted |"
+        ),
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
 
 
 def told_parts(beat: Mapping[str, Any]) -> list[str]:
@@ -221,6 +253,12 @@ def _holes(held: HoleFacts) -> dict[str, Any]:
         "oldest_quarantined_ts": stamp(held.oldest_quarantined),
         "explained_hours": held.explained,
     }
+
+
+def _partitions(held: HoleFacts) -> dict[str, Any]:
+    """The same of a table whose partitions need not be hours, with what is in doubt."""
+    told = {name.replace("_hours", "_partitions"): value for name, value in _holes(held).items()}
+    return told | {"doubted_partitions": held.doubted, "contradicted_partitions": held.contradicted}
 
 
 def _count(value: int | None) -> str:

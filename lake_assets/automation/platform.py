@@ -163,6 +163,23 @@ class HoleFacts:
 
 
 @dataclass(frozen=True)
+class TableFacts:
+    """A table that the settings ask for.
+
+    Attributes:
+        span: what a partition is, `hour` or `day`.
+        grain: length of a row.
+        newest: end of the newest row of the last two days, by symbol.
+        holes: what of each symbol is not as it should be; what is said of hours there is said of its partitions.
+    """
+
+    span: str
+    grain: timedelta
+    newest: Mapping[str, datetime | None]
+    holes: Mapping[str, HoleFacts]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything the verdict is made of.
 
@@ -175,6 +192,7 @@ class Facts:
         schedules: the same of schedules.
         minutes: end of the newest minute, by hot symbol.
         holes: what of each hot symbol is not as it should be.
+        tables: the same of each further table, by its name.
         second_rows_today: rows of spot's bars of a second; None where spot is switched off.
         macro: macro minutes; None where they are switched off.
         late_archives: archives that are an alarm.
@@ -195,6 +213,7 @@ class Facts:
     collector: CollectorFacts = field(default_factory=CollectorFacts)
     minutes: Mapping[str, datetime | None] = field(default_factory=dict)
     holes: Mapping[str, HoleFacts] = field(default_factory=dict)
+    tables: Mapping[str, TableFacts] = field(default_factory=dict)
     raw_count_today: int = 0
     minute_rows_today: int = 0
     second_rows_today: int | None = None

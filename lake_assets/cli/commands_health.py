@@ -47,4 +47,8 @@ def health(
             console.print(line)
         for symbol, until in facts.minutes.items():
             console.print(f"{symbol}: newest minute ended at {until:%Y-%m-%d %H:%M}" if until else f"{symbol}: empty")
+        for name, table in facts.tables.items():
+            for symbol, until in table.newest.items():
+                newest = f"newest row ended at {until:%Y-%m-%d %H:%M:%S}" if until else "empty"
+                console.print(f"{symbol} in {name}: {newest}")
     raise typer.Exit(0 if verdict.well else 1)

@@ -12,8 +12,9 @@ import typer
 
 from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, End, Start, Symbols, chosen_symbols
+from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import messages, show_json, terminal
+from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.lake import open_existing
 from lake_assets.validation.hour_verdict import CLEAN
 from lake_resources.settings import LakeSettings
@@ -24,20 +25,26 @@ _SHOWN = 50
 
 
 @app.command("judge")
-def judge(symbols: Symbols = None, start: Start = None, end: End = None, as_json: AsJson = False) -> None:
+def judge(
+    symbols: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    table: ChosenTable = MINUTES,
+    as_json: AsJson = False,
+) -> None:
     """Judge hours that were committed without a verdict, from what the lake holds; nothing is rebuilt.
 
     Lakes of before have no verdicts. Sources are held against their witnesses once more; REST is not asked. Exit code 1
     where an hour is neither clean nor explained nor provisional. The daily audit does the same, some hours at a time.
 
-    Example: `lake judge BTCUSDT --start 2024-01-01`
+    Examples: `lake judge BTCUSDT --start 2024-01-01` · `lake judge --table bars_1s`
     """
     settings = LakeSettings()
-    lake = open_existing(settings)
+    lake = open_existing(settings).of(table)
     try:
         found = {
             symbol: judge_unjudged(lake, symbol, start or _EVER, end or lake.clock(), report=messages().print)
-            for symbol in chosen_symbols(symbols, settings)
+            for symbol in symbols_with(table, symbols, settings)
         }
     finally:
         lake.close()
@@ -61,7 +68,9 @@ def judge(symbols: Symbols = None, start: Start = None, end: End = None, as_json
         console = terminal()
         for symbol, verdicts in found.items():
             counts = ", ".join(f"{n:,} {kind}" for kind, n in Counter(v.kind for v in verdicts.values()).items())
-            console.print(f"{symbol}: {len(verdicts):,} hours judged: {counts or 'none was without a verdict'}")
+            console.print(
+                f"{symbol}: {len(verdicts):,} {table.layout.span}s judged: {counts or 'none was without a verdict'}"
+            )
             for at, each in [*bad[symbol].items()][:_SHOWN]:
                 console.print(f"  {at:%Y-%m-%d %H:%M} {each.text}")
     if any(bad.values()):

@@ -14,14 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from lake_assets.dagster_names import minute_names
+from lake_assets.dagster_names import minute_names, repair_name
 from lake_assets.inputs.misfiled_archives import misfiled_archives
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.local_stack.graphql import DAGSTER, DagsterApi
-from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.tables.declared import TABLES
+from lake_assets.tables.offered import is_offered
 from lake_resources.binance.archives.vision_client import VisionClient
-from lake_resources.binance.market import SPOT, UM, Market
+from lake_resources.binance.market import MARKETS, SPOT, UM, Market
 from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.um_streams import KLINES_1M as UM_KLINES_1M
@@ -90,16 +91,20 @@ def _schemas(settings: LakeSettings, lake: Lake) -> tuple[Status, str]:
     version = lake.ledger.schema_version()
     older: dict[str, int] = {}
     now = lake.clock()
-    for symbol in settings.symbols:
-        first = lake.ledger.first_partition(symbol)
-        rows = [] if first is None else lake.ledger.partition_facts(symbol, first, now + timedelta(hours=1))
-        if count := sum(row.schema_hash != UM_MINUTE.schema_hash for row in rows):
-            older[symbol] = count
-    found = f"ledger {version}, minute table {UM_MINUTE.schema_hash[:12]}, code {CODE_VERSION}"
+    tables = [table for table in TABLES.values() if is_offered(table, settings)]
+    for table in tables:
+        ledger = lake.of(table).ledger
+        for symbol in settings.symbols_of(MARKETS[table.layout.market]):
+            first = ledger.first_partition(symbol)
+            rows = [] if first is None else ledger.partition_facts(symbol, first, now + timedelta(hours=1))
+            if count := sum(row.schema_hash != table.schema_hash for row in rows):
+                older[repair_name(table.layout, symbol)] = count
+    schemas = ", ".join(f"{table.layout.title} {table.schema_hash[:12]}" for table in tables)
+    found = f"ledger {version}, {schemas}, code {CODE_VERSION}"
     if not older:
-        return "ok", f"{found}; every hour was committed under it"
-    counts = ", ".join(f"{symbol} {count:,}" for symbol, count in older.items())
-    return "warn", f"{found}; hours of another schema: {counts}. `lake backfill-range` rebuilds them"
+        return "ok", f"{found}; every partition was committed under it"
+    counts = ", ".join(f"{name} {count:,}" for name, count in older.items())
+    return "warn", f"{found}; partitions of another schema: {counts}. `lake backfill-range` rebuilds them"
 
 
 def _misfiled(lake: Lake) -> Iterator[Finding]:

@@ -17,10 +17,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from lake_assets.at_rest import store_of
-from lake_assets.audit.excuses import holes_known
-from lake_assets.automation.healing import heal_start
 from lake_assets.automation.health import HEARD_WITHIN, Health, judge
-from lake_assets.automation.hot import hot_start
 from lake_assets.automation.platform import (
     DAGSTER,
     LEDGER,
@@ -28,30 +25,23 @@ from lake_assets.automation.platform import (
     BuilderFacts,
     CollectorFacts,
     Facts,
-    HoleFacts,
     SpotFacts,
 )
-from lake_assets.automation.promotion import ALARM_AFTER, daily_uses
-from lake_assets.build.open_hours import open_hours
 from lake_assets.dagster_names import AUTOMATION_TAG
-from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.live.row_files import LiveRows
 from lake_assets.live.spot_latency import latest_latency
 from lake_assets.resident.builder_beat import last_beat
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_rows import FRAME_KINDS, LIVE_ROWS
-from lake_assets.validation.rules import all_excused
 from lake_assets.watchdog.day_so_far import macro_rows, macro_run, newest_run, second_rows
 from lake_assets.watchdog.instigators import find_schedules, find_sensors
 from lake_assets.watchdog.last_words import last_words
+from lake_assets.watchdog.table_holes import table_facts
 from lake_resources.binance.market import UM
-from lake_resources.binance.streams import rest_memories
 from lake_resources.binance.um_streams import UM_STREAMS
-from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_history import DagsterHistory, open_history
 from lake_resources.errors import LakeError
+from lake_resources.layout import FIRST_TABLE
 from lake_resources.settings import LakeSettings
-from lake_resources.storage.catalog import floor_hour
 from lake_resources.storage.ledger.ledger import Ledger
 
 LOOK_ERRORS = (
@@ -155,13 +145,16 @@ def _builder(settings: LakeSettings) -> BuilderFacts:
 def _see_ledger(facts: Facts, settings: LakeSettings, ledger: Ledger, now: datetime) -> Facts:
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     rows = {symbol: ledger.partitions(symbol, today, now + timedelta(hours=1)) for symbol in settings.symbols}
+    tables, late = table_facts(settings, now)
+    first = tables.pop(FIRST_TABLE, None)
     return replace(
         facts,
-        minutes={symbol: _newest_minute(ledger, symbol, now) for symbol in settings.symbols},
+        minutes=first.newest if first is not None else {},
         raw_count_today=ledger.captures_since(today),
         minute_rows_today=sum(row.row_count for found in rows.values() for row in found),
-        holes={symbol: _holes(settings, ledger, symbol, now) for symbol in settings.symbols},
-        late_archives=_late(settings, ledger, now),
+        holes=first.holes if first is not None else {},
+        tables=tables,
+        late_archives=late,
         second_rows_today=second_rows(settings, today, now),
         macro=macro_rows(settings, facts.macro, today, now),
     )
@@ -201,57 +194,3 @@ def _last_frame(rows: pl.DataFrame, counts: tuple[str, ...]) -> datetime | None:
     """End of the newest minute in which any of these streams had a frame."""
     newest = rows.filter(pl.sum_horizontal(counts) > 0)["timestamp"].max()
     return newest + timedelta(minutes=1) if isinstance(newest, datetime) else None
-
-
-def _newest_minute(ledger: Ledger, symbol: str, now: datetime) -> datetime | None:
-    """End of the newest committed minute of the last two days."""
-    found = [row.max_ts for row in ledger.partitions(symbol, now - timedelta(days=2), now) if row.max_ts is not None]
-    return max(found) + timedelta(minutes=1) if found else None
-
-
-def _holes(settings: LakeSettings, ledger: Ledger, symbol: str, now: datetime) -> HoleFacts:
-    """A symbol's missing and refused hours that no declared hole explains, and its watermark.
-
-    Only hours that healing tries again are looked at; the watermark tells of older ones.
-    """
-    first, mark = ledger.first_partition(symbol), ledger.watermark(symbol)
-    if first is None:
-        return HoleFacts()
-    start = max(first, heal_start(now, settings.heal_days, rest_memories(UM.name)))
-    found = open_hours(ledger, symbol, start, hot_start(now, settings.hot_hours))
-    stands_at = None if mark is None else mark + MINUTE
-    rows = UM_MINUTE.row_stream
-    declared = holes_known(ledger, symbol, start if stands_at is None else min(start, stands_at), now)
-    lacking = dict.fromkeys(found.absent) | {hour: minute for hour, (minute, _) in found.incomplete.items()}
-    missing = [hour for hour, minute in lacking.items() if not all_excused(declared, rows, minute or hour, hour + HOUR)]
-    refused = [hour for hour in found.quarantined if not all_excused(declared, rows, hour, hour + HOUR)]
-    doubts = {at: each for at, each in doubted_hours(ledger, symbol, start, now).items() if each.kind != "provisional"}
-    contradicted = [at for at, each in doubts.items() if each.kind == "contradicted"]
-    return HoleFacts(
-        doubted=len(doubts),
-        contradicted=len(contradicted),
-        oldest_contradicted=min(contradicted, default=None),
-        missing=len(missing),
-        oldest_missing=min(missing, default=None),
-        quarantined=len(refused),
-        oldest_quarantined=min(refused, default=None),
-        explained=len(lacking) + len(found.quarantined) - len(missing) - len(refused),
-        watermark=mark,
-        watermark_explained=stands_at is not None
-        and all_excused(declared, rows, stands_at, floor_hour(stands_at) + HOUR),
-    )
-
-
-def _late(settings: LakeSettings, ledger: Ledger, now: datetime) -> list[str]:
-    """Archive files of the last 31 days that are so late that people are told, one text per file."""
-    daily = daily_uses(UM_MINUTE)
-    days = {f"{now - timedelta(days=back):%Y-%m-%d}": (now - timedelta(days=back)).date() for back in range(31)}
-    return [
-        f"{row.stream} of {row.symbol} for {row.period} is not published"
-        for symbol in settings.symbols
-        for row in ledger.missing_sources(symbol)
-        if row.source == "archive"
-        and row.stream in daily
-        and row.period in days
-        and now >= daily[row.stream].archive_due_at(days[row.period]) + ALARM_AFTER
-    ]

@@ -18,8 +18,9 @@ from lake_assets.lake import Lake
 from lake_assets.schema.table import Table
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_assets.watchdog.table_holes import table_facts
 from lake_resources.clock import DAY as ONE_DAY
-from lake_resources.clock import HOUR
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on
 
@@ -126,3 +127,22 @@ def test_a_second_that_the_exchange_restated_is_a_revision_with_both_values(benc
     assert fault is not None
     assert (checks, numbers["verdict"]) == ({"equal": False}, "differs")
     assert "klines_1s" in str(numbers["restated"])
+
+
+def test_health_looks_at_every_table(bench: Bench) -> None:
+    tables, late = table_facts(bench.settings, bench.now)
+    assert set(tables) == {"um_minute", "spot_bars_1s", "spot_klines_1m"}
+    seconds, candles = tables["spot_bars_1s"].holes[SYMBOL], tables["spot_klines_1m"].holes[SYMBOL]
+    first_missing = DAY + 2 * HOUR
+    assert (seconds.missing, seconds.oldest_missing) == (
+        (bench.now - first_missing) // HOUR - bench.settings.hot_hours,
+        first_missing,
+    )
+    assert seconds.watermark == first_missing - timedelta(seconds=1)
+    assert (candles.missing, candles.oldest_missing, candles.watermark) == (1, DAY + ONE_DAY, DAY + ONE_DAY - MINUTE)
+    assert tables["um_minute"].newest == {SYMBOL: None}
+    assert late == []
+    ledger = bench.lake.of(SPOT_BARS_1S).ledger
+    ledger.record_missing(SYMBOL, "klines_1s", f"{DAY:%Y-%m-%d}", "archive", "not published", at=bench.now)
+    late = [f"klines_1s of spot {SYMBOL} for {DAY:%Y-%m-%d} is not published"]
+    assert table_facts(bench.settings, bench.now)[1] == late, "told once, of whatever tables need it"

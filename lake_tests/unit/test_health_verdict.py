@@ -19,6 +19,7 @@ from lake_assets.automation.platform import (
     ScheduleFacts,
     SensorFacts,
     SpotFacts,
+    TableFacts,
 )
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
@@ -345,3 +346,34 @@ def test_a_resident_builder_that_is_silent_is_named_and_its_turns_count_as_runs(
     silent = replace(WELL, builder=BuilderFacts(ago(seconds=90)))
     assert any("resident builder has been silent for 90 s" in text for text in judge(silent, NOW).problems)
     assert judge(replace(silent, automation=False), NOW).well
+
+
+def test_further_tables_are_judged_as_the_minute_table_is() -> None:
+    seconds = TableFacts(
+        "hour", timedelta(seconds=1), {"SOLUSDT": ago(minutes=7), "PEPEUSDT": None}, {"SOLUSDT": HOLES}
+    )
+    held = HoleFacts(contradicted=1, oldest_contradicted=ago(hours=20))
+    days = TableFacts("day", timedelta(hours=1), {"SOLUSDT": ago(minutes=50)}, {"SOLUSDT": held})
+    facts = replace(WELL, tables={"spot_bars_1s": seconds, "spot_klines_1h": days})
+    health = judge(facts, NOW)
+    assert health.problems == (
+        "SOLUSDT in spot_bars_1s is 7 min behind: its newest row ended at 2026-11-18T15:23:00Z",
+        "PEPEUSDT in spot_bars_1s has no row yet",
+        (
+            "SOLUSDT in spot_bars_1s: missing hours: 132, the oldest 2026-11-06T15:30:00Z; hours in quarantine: 2, the "
+            "oldest 2026-11-15T15:30:00Z; the watermark stands at 2026-11-06T15:29:00Z although rows up to "
+            "2026-11-18T15:23:00Z are committed"
+        ),
+        (
+            "SOLUSDT in spot_klines_1h: days that are contradicted: 1, the oldest 2026-11-17T19:30:00Z; `lake holes` "
+            "says by what"
+        ),
+    )
+    beat = heartbeat(facts, health)
+    assert beat["tables"]["spot_bars_1s"]["PEPEUSDT"]["newest_row_end_ts"] is None
+    assert beat["tables"]["spot_bars_1s"]["SOLUSDT"]["missing_partitions"] == 132
+    assert beat["tables"]["spot_klines_1h"]["SOLUSDT"]["contradicted_partitions"] == 1
+    text = page(beat)
+    assert "| spot_bars_1s | SOLUSDT | 2026-11-18T15:23:00Z | 2026-11-06T15:29:00Z | 132 | 2 | 1 | 0 | 0 |" in text
+    assert "## Further tables" not in page(heartbeat(WELL, judge(WELL, NOW)))
+    assert judge(replace(facts, automation=False), NOW).well
