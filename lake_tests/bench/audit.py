@@ -87,14 +87,22 @@ def make_lake(root: Path, hours: int) -> Store:
 
 
 def timed(name: str, work: Callable[[], object], **further: object) -> float:
-    """Run and print one JSON line; returns the wall seconds."""
+    """Run and print one JSON line; returns the CPU seconds, of all threads."""
     wall, cpu = time.perf_counter(), cpu_s()
     work()
     wall, cpu = time.perf_counter() - wall, cpu_s() - cpu
     figures = {"wall_s": round(wall, 2), "cpu_s": round(cpu, 2)}
     sys.stdout.write(json.dumps({"what": name, **figures, "peak_mib": round(peak_mib()), **further}) + "\n")
     sys.stdout.flush()
-    return wall
+    return cpu
+
+
+def read_and_hash(store: Store, hours: int) -> None:
+    """The least that an audit does: every file read, its bytes hashed."""
+    for number in range(hours):
+        path = store.catalog.partition_path(SYMBOL, FIRST + number * HOUR)
+        file_hash(path)
+        pl.read_parquet(path, glob=False, hive_partitioning=False)
 
 
 def _bars(rows: int) -> pl.DataFrame:
@@ -126,22 +134,30 @@ def main() -> None:
         assert len(report.hours) == hours, report.counts
         assert not report.wrong, report.counts
 
-    cold_s = timed("audit, cold", audit, hours=hours)
+    floors, colds = [], []
+    for number in range(3):
+        cache.path.unlink(missing_ok=True)
+        colds.append(timed(f"audit, cold, {number}", audit, hours=hours))
+        floors.append(timed(f"reading and hashing, {number}", lambda: read_and_hash(store, hours), hours=hours))
     again_s = timed("audit, nothing changed", audit, hours=hours)
     year = _bars(365 * 24 * 60)
+    file = root / "bars.parquet"
+    year.write_parquet(file)
     minute = timedelta(minutes=1)
     last = FIRST + year.height * minute
-    rules, parity = [], []
+    rules, parity, reads = [], [], []
     for _ in range(_REPEATS):
+        reads.append(timed("reading a symbol-year", lambda: pl.read_parquet(file)))
         rules.append(timed("rulepack, a symbol-year", lambda: rulepack(year, SYMBOL, FIRST, last, minute)))
         parity.append(
             timed("the same against klines", lambda: rulepack(year, SYMBOL, FIRST, last, minute, reference=year))
         )
+    cold_s, read_s = statistics.median(colds), statistics.median(reads)
     figures = {
-        "cold_s": cold_s,
-        "again_s": again_s,
-        "rules_s": statistics.median(rules),
-        "rules_r7_s": statistics.median(parity),
+        "cold_x": cold_s / statistics.median(floors),
+        "again_x": again_s / cold_s,
+        "rules_x": statistics.median(rules) / read_s,
+        "rules_r7_x": statistics.median(parity) / read_s,
     }
     sys.stdout.write(json.dumps(figures) + "\n")
     if given.keep is None:
