@@ -44,6 +44,7 @@ _REPEATS = 5
 def make_lake(root: Path, hours: int) -> Store:
     """A lake of so many sound hours; nothing is flushed to the disk, which only the real commit has to."""
     store = store_at(root)
+    store.ledger.commit_intents(SYMBOL)  # begun before the files: a root with files and no ledger has lost it
     noise = random.Random(7)
     base = sound_rows(FIRST, 24).with_columns(
         pl.Series(name, [noise.random() / 2 + 0.1 for _ in range(24 * 60)])
