@@ -172,8 +172,10 @@ def open_files(root: Path) -> Store:
     return store_at(root)
 
 
-def compared(name: str, works: dict[str, Callable[[], pl.DataFrame]], **further: object) -> dict[str, float]:
-    """Run the works in turn, many times; print the medians as one JSON line, return the wall seconds."""
+def compared(
+    name: str, works: dict[str, Callable[[], pl.DataFrame]], **further: object
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Run the works in turn, many times; print the medians as one JSON line, return wall and CPU seconds of each."""
     wall: dict[str, list[float]] = {work: [] for work in works}
     cpu: dict[str, list[float]] = {work: [] for work in works}
     for _ in range(REPEATS):
@@ -190,7 +192,8 @@ def compared(name: str, works: dict[str, Callable[[], pl.DataFrame]], **further:
         for work in works
     }
     say(name, **shown, **further)
-    return {work: statistics.median(times) for work, times in wall.items()}
+    middle_wall, middle_cpu = ({work: statistics.median(times) for work, times in each.items()} for each in (wall, cpu))
+    return middle_wall, middle_cpu
 
 
 def say(name: str, **figures: object) -> None:
@@ -209,7 +212,7 @@ def read_all_ways(store: Store, plain: Sequence[Path], end: datetime, state: str
         return pl.scan_parquet(plain, schema=_SCHEMA, glob=False, hive_partitioning=False).select("close").collect()
 
     assert lake().equals(files())
-    found = compared(f"all years of close, {state}", {"lake": lake, "plain months": files}, rows=files().height)
+    found, _ = compared(f"all years of close, {state}", {"lake": lake, "plain months": files}, rows=files().height)
     tail = end - 30 * DAY, end
     day = end - 10 * DAY
 
@@ -230,7 +233,7 @@ def read_all_ways(store: Store, plain: Sequence[Path], end: datetime, state: str
         found = [path for path in paths(start, stop) if path.is_file()]
         return lambda: pl.read_parquet(found, columns=columns, glob=False, hive_partitioning=False)
 
-    short = compared(
+    _, short = compared(
         f"short reads, {state}",
         {
             "one day, 66 columns": window(day, day + DAY, None),
