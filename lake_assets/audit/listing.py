@@ -42,7 +42,7 @@ def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tu
 
 def refresh_listing(lake: Lake, symbol: str) -> None:
     """Ask the exchange when the symbol is traded, and keep the answer; no answer changes nothing."""
-    if not lake.ask_rest:
+    if not lake.ask_rest or not lake.rest.market.lists_dates:
         return
     try:
         listed = lake.rest.exchange_info().get("symbols", ())

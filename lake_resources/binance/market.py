@@ -78,6 +78,8 @@ class Market:
         agg_trades: endpoint of aggregated trades.
         depth: endpoint of the order book, whose page is the deepest there is.
         microseconds_from: first day whose archives carry microseconds instead of milliseconds, or None.
+        lists_dates: its list of symbols says from when to when each is traded. That of spot does not, and is tens of
+            megabytes long.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Market:
     depth: Endpoint
     microseconds_from: date | None = None
     combined: bool = False
+    lists_dates: bool = False
 
     def pair(self, symbol: str) -> str:
         """The pair that a symbol is a contract of: delivery contracts carry their date behind it.
@@ -143,6 +146,7 @@ UM = Market(
     exchange_info=Endpoint("/fapi/v1/exchangeInfo", UM_WEIGHT, 1),
     agg_trades=Endpoint("/fapi/v1/aggTrades", UM_WEIGHT, 20, page=1000),
     depth=Endpoint("/fapi/v1/depth", UM_WEIGHT, 20, page=1000),
+    lists_dates=True,
 )
 UM_PREMIUM_INDEX = Endpoint("/fapi/v1/premiumIndex", UM_WEIGHT, 1)
 UM_OPEN_INTEREST = Endpoint("/fapi/v1/openInterest", UM_WEIGHT, 1)

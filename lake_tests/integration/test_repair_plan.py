@@ -19,6 +19,7 @@ from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import hour_key, repair_tags
 from lake_assets.lake import Lake
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR, system_clock
 from lake_resources.errors import NotYet, SettingsError
@@ -149,6 +150,12 @@ def test_hours_before_the_listing_are_no_holes(bench: Bench) -> None:
     assert traded_window(bench.lake, "GONEUSDT", start, end) == (start, end), "what is not listed is not left out"
     bench.fault("5xx", "/fapi/v1/exchangeInfo", times=None)
     assert traded_window(bench.lake, SYMBOL, start, end) == (first, end), "what the exchange said before counts"
+
+
+def test_the_list_of_a_market_that_tells_no_dates_is_not_asked_for(bench: Bench) -> None:
+    spot = bench.lake.of(SPOT_BARS_1S)
+    assert traded_window(spot, SYMBOL, ONBOARD, NEXT) == (ONBOARD, NEXT)
+    assert [path for path in bench.paths_asked() if path.endswith("exchangeInfo")] == []
 
 
 @pytest.fixture
