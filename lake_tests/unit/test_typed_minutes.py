@@ -30,9 +30,9 @@ def trades(count: int, *, seed: int, step_back_ms: int = 0) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict(AGG_TRADES.columns), orient="row")
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 37, 500, 5000])
+@pytest.mark.parametrize("chunk_rows", [7, 37, 500, 5000])
 def test_minutes_and_tallies_do_not_depend_on_how_the_file_came(chunk_rows: int) -> None:
-    rows = trades(2000, seed=chunk_rows, step_back_ms=300)
+    rows = trades(800, seed=chunk_rows, step_back_ms=300)
     seen = TypedMinutes()
     for frame in rows.iter_slices(chunk_rows):
         seen.see(frame)
