@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
-from lake_resources.clock import MINUTE
+from lake_resources.clock import DAY, HOUR, MINUTE
 from lake_resources.errors import SettingsError
 
 FIRST_YEAR, LAST_YEAR = 1970, 2261
@@ -17,6 +17,9 @@ REMEDY = "Write it in ISO 8601, e.g. 2024-01-31, 2024-01-31T10:30, 2024-01-31T10
 
 _SHAPE = re.compile(r"\d[\dW-]*([T ]\d[\d:.,]*(Z|[+-][\d:.]+)?)?", re.ASCII)
 """`fromisoformat` takes any character between date and time; ISO 8601 has a T, and people write a space."""
+_ORDINAL = re.compile(r"(\d{4})-?(\d{3})(?=$|[T ])", re.ASCII)
+_PART_OF = re.compile(r"(?<=[T ])(\d\d)(?::?(\d\d))?[.,](\d+)(?=$|Z|[+-])", re.ASCII)
+"""A decimal fraction of an hour or of a minute; one of a second is what `fromisoformat` reads."""
 _END_OF_DAY = re.compile(r"([T ])24(:?00(:?00([.,]0+)?)?)?(?=$|Z|[+-])")
 
 
@@ -24,8 +27,9 @@ def parse_instant(text: str) -> datetime:
     """An instant of which any ISO 8601 form is given, as an aware time in UTC.
 
     Args:
-        text: a date, or a date and a time, extended or basic, with `T` or a space between them; `Z` or any offset from
-            UTC; without one it is UTC. `24:00` is the midnight after the day.
+        text: a date (of the calendar, of a week, or the day of the year), or a date and a time, extended or basic, with
+            `T` or a space between them; `Z` or any offset from UTC; without one it is UTC. A fraction may be that of an
+            hour, a minute or a second. `24:00` is the midnight after the day.
 
     Raises:
         SettingsError: it is none, or lies outside the years 1970 to 2261.
@@ -34,12 +38,18 @@ def parse_instant(text: str) -> datetime:
     if not _SHAPE.fullmatch(wanted):
         raise SettingsError(f"{text!r} is no instant", remedy=REMEDY)
     try:
-        found = datetime.fromisoformat(_END_OF_DAY.sub(_midnight, wanted, count=1))
-        if _END_OF_DAY.search(wanted):
-            found += timedelta(days=1)
+        wanted = _ORDINAL.sub(_calendar_day, wanted, count=1) if _ORDINAL.match(wanted) else wanted
+        fraction = _PART_OF.search(wanted)
+        plain = _PART_OF.sub(lambda each: f"{each[1]}:{each[2] or '00'}", wanted, count=1)
+        found = datetime.fromisoformat(_END_OF_DAY.sub(_midnight, plain, count=1))
+        part = (MINUTE if fraction[2] else HOUR) * float(f"0.{fraction[3]}") if fraction else timedelta(0)
+        ends_the_day = _END_OF_DAY.search(plain) is not None
+        found += DAY if ends_the_day else part
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise SettingsError(f"{text!r} is no instant", remedy=REMEDY) from error
+    if ends_the_day and part:
+        raise SettingsError(f"{text!r} is no instant: no day goes on after 24:00", remedy=REMEDY)
     if not FIRST_YEAR <= found.year <= LAST_YEAR:
         raise SettingsError(f"{text!r} lies outside the years {FIRST_YEAR} to {LAST_YEAR}", remedy=REMEDY)
     return found
@@ -88,3 +98,11 @@ def parse_day(text: str) -> date:
 
 def _midnight(found: re.Match[str]) -> str:
     return f"{found[1]}00{(found[2] or '').replace(',', '.')}"
+
+
+def _calendar_day(found: re.Match[str]) -> str:
+    """The day of a year as one of the calendar."""
+    day = date(int(found[1]), 1, 1) + timedelta(days=int(found[2]) - 1)
+    if day.year != int(found[1]):
+        raise ValueError(f"the year has no day {found[2]}")
+    return day.isoformat()

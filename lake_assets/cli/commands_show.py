@@ -85,11 +85,13 @@ def missing(
 def show_watermark(symbols: Symbols = None, table: ChosenTable = MINUTES, as_json: AsJson = False) -> None:
     """Print up to which minute each symbol is accounted for.
 
-    Example: lake show-watermark BTCUSDT
+    Of another table it is the last row: up to it every partition is committed whole, or in quarantine.
+
+    Examples: `lake show-watermark BTCUSDT` · `lake show-watermark --table klines_1m`
     """
     settings = LakeSettings()
     lake = open_at_rest(settings, table)
-    now = floor_minute(lake.clock())
+    now, grain = floor_minute(lake.clock()), table.layout.grain
     found = [
         (symbol, lake.ledger.first_partition(symbol), lake.ledger.watermark(symbol))
         for symbol in symbols_with(table, symbols, settings)
@@ -101,7 +103,7 @@ def show_watermark(symbols: Symbols = None, table: ChosenTable = MINUTES, as_jso
                     "symbol": symbol,
                     "first_hour": first,
                     "watermark": mark,
-                    "behind_minutes": None if mark is None else (now - mark) // MINUTE - 1,
+                    "behind_minutes": None if mark is None else (now - mark - grain) // MINUTE,
                 }
                 for symbol, first, mark in found
             ]
@@ -114,5 +116,5 @@ def show_watermark(symbols: Symbols = None, table: ChosenTable = MINUTES, as_jso
         if first is None or mark is None:
             shown.add_row(symbol, "-", "No watermark found", "-")
         else:
-            shown.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", f"{mark:%Y-%m-%d %H:%M}", str(now - mark - MINUTE))
+            shown.add_row(symbol, f"{first:%Y-%m-%d %H:%M}", table.row_text(mark), str(now - mark - grain))
     terminal().print(shown)

@@ -139,16 +139,16 @@ def _look(path: Path, view: str) -> str:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             found = connection.execute(
-                "SELECT (SELECT count(*) FROM duckdb_tables()), count(*) FROM duckdb_views() WHERE NOT internal"
+                "SELECT (SELECT count(*) FROM duckdb_tables()), list(view_name) FROM duckdb_views() WHERE NOT internal"
             ).fetchall()
     except (duckdb.IOException, duckdb.ConnectionException) as error:
         text = str(error)
         if "lock" in text or "different configuration" in text:
             return "a program has it open for writing: it sees the old view, and what it writes is lost"
         raise SettingsError(f"{path} is no DuckDB file", remedy="Give another path: it is not overwritten") from error
-    if found != [(0, 1)]:
+    if found != [(0, [view])]:
         raise SettingsError(
-            f"{path} holds more than the view `{view}`",
+            f"{path} holds something else than the view `{view}`, or more",
             remedy="Give another path, or ATTACH the view's file from yours: it is not overwritten",
         )
     return ""

@@ -32,7 +32,7 @@ from lake_resources.binance.market import SPOT, UM
 from lake_resources.clock import HOUR
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import SegmentWriter
-from lake_resources.errors import ArchiveNotPublished, NotYet, TransportError
+from lake_resources.errors import ArchiveNotPublished, NotYet, SettingsError, TransportError
 from lake_resources.known_hole import KnownHole
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
@@ -95,6 +95,37 @@ def test_run_once_begins_two_hours_back_and_goes_on_at_the_watermark(bench: Benc
     assert f"→ {DAY + 12 * HOUR - M:%Y-%m-%d %H:%M}" in second
     assert "nothing due" in ok("run-once", "--at", f"{DAY + 12 * HOUR + 2 * M:%Y-%m-%dT%H:%M}")
     assert run("run-once", "--max-hours", "25").exit_code == 2
+
+
+def test_any_table_is_kept_up_without_dagster_and_shown_to_sql(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_SPOT_SYMBOLS", SYMBOL)
+    monkeypatch.setenv("LAKE_SPOT_REST_URL", bench.sim.base_url)
+    at = f"{DAY + 10 * HOUR + 30 * M:%Y-%m-%dT%H:%M}"
+    days = ok("run-once", "--table", "klines_1h", "--at", at)
+    assert "11-18 00:00 committed; watermark none → 2026-11-18 09:00, target 2026-11-18 09:00" in days
+    assert "nothing due" in ok("run-once", "--table", "klines_1h", "--at", at)
+    seconds = json.loads(ok("run-once", "--table", "bars_1s", "--at", at, "--max-hours", "1", "--json"))[0]
+    assert [(each["hour"][:16], each["status"]) for each in seconds["hours"]] == [("2026-11-18T08:00", "committed")]
+    assert seconds["watermark"].startswith("2026-11-18T08:59:59")
+    assert "11-18 09:00 committed" in ok("run-daemon", "--table", "bars_1s", "--polls", "1", "--max-hours", "1")
+    assert "2026-11-18 09:59:59" in ok("show-watermark", "--table", "bars_1s")
+
+    root = bench.settings.lake_root
+    for name, rows in (("klines_1h", 10), ("bars_1s", 7200)):
+        assert f"view `{name}` over" in ok("materialize-duckdb", "--table", name)
+        with duckdb.connect(str(root / f"{name}.duckdb"), read_only=True) as connection:
+            assert connection.execute(f'SELECT count(*) FROM "{name}"').fetchall() == [(rows,)]
+            for query in (root / f"{name}.queries.sql").read_text().split(";"):
+                assert not query.strip() or connection.execute(query)
+    other = run("materialize-duckdb", "--table", "bars_1s", "--db-path", str(root / "klines_1h.duckdb"))
+    assert isinstance(other.exception, SettingsError), "the view of another table is not overwritten"
+    assert json.loads(ok("show-watermark", "--json"))[0]["watermark"] is None, "the minute table has nothing of it"
+
+    macro = run("run-once", "--table", "macro_minute")
+    assert isinstance(macro.exception, SettingsError)
+    assert "not built from streams of Binance" in str(macro.exception)
 
 
 def test_a_failed_hour_is_exit_code_1(bench: Bench) -> None:
