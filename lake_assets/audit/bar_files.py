@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.validation.rulepack import BarColumns
+from lake_resources.bar_values import PRICES
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.errors import SettingsError
 
-PRICES = ("open", "high", "low", "close")
 TIME_NAMES = ("timestamp", "ts", "open_time", "time", "window_start", "datetime", "date")
 _QUOTES = ("bid", "ask", "spread")
 _SCIENTIFIC = re.compile(r"[+-]?\d+(?:\.(?P<digits>\d*))?[eE](?P<power>[+-]?\d{1,2})")

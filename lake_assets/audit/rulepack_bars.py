@@ -13,12 +13,13 @@ from pathlib import Path
 import polars as pl
 
 from lake_assets.at_rest import LakeAtRest
-from lake_assets.audit.bar_files import PRICES, read_bars
+from lake_assets.audit.bar_files import read_bars
 from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.ranges import require_order
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.schema.known_holes import known_holes
 from lake_assets.validation.rulepack import BarColumns, RulepackResult, grid_floor, rulepack
+from lake_resources.bar_values import PRICES
 from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.known_hole import KnownHole

@@ -34,6 +34,7 @@ from lake_assets.validation.gate import PartitionWindow, gate, passes, with_prov
 from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, streams_apart, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
 from lake_assets.windows import expected_end, hours_between, runs_of
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import (
@@ -50,7 +51,7 @@ from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_partition
 
-_TRADES = "agg_trades"
+_TRADES = AGG_TRADES.name
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ from lake_assets.source import Report
 from lake_assets.validation.hour_verdict import Reason, Verdict, hour_verdict, verdict_detail
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_assets.windows import hours_between, runs_of
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.storage.ledger.ledger import NewVerdict, Partition
 
-_TRADES = "agg_trades"
+_TRADES = AGG_TRADES.name
 
 
 def judge_unjudged(

@@ -27,6 +27,7 @@ from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.hour_verdict import Reason, hour_verdict, verdict_detail, verdict_outcome
 from lake_assets.validation.outcome import CheckOutcome, outcomes_to_json
 from lake_assets.windows import runs_of
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import DAY, HOUR, MINUTE
 from lake_resources.errors import ExchangeError
 from lake_resources.known_hole import KnownHole
@@ -46,7 +47,6 @@ from lake_resources.yahoo.tickers import calendar_of, ticker_of
 from lake_resources.yahoo.yahoo_minutes import YahooMinutes
 
 SAID_TWICE = "Yahoo has no price of it, and said so again"
-_VALUES = ("open", "high", "low", "close", "volume")
 _SETTLED = timedelta(minutes=15)
 """A session that has been over for so long forms no minute any more, whatever the time of its newest price."""
 _AGAIN_AFTER = HOUR
@@ -275,7 +275,7 @@ def _revisions(symbol: str, before: pl.DataFrame, new: pl.DataFrame, now: dateti
     """Values of final rows that Yahoo tells differently than it did."""
     both = before.filter("is_final").join(new, on="ts", how="inner", suffix="_new")
     found = []
-    for name in _VALUES:
+    for name in VALUE_COLUMNS:
         for row in both.filter(pl.col(name) != pl.col(f"{name}_new")).iter_rows(named=True):
             values = float(row[name]), float(row[f"{name}_new"])
             found.append(Revision(symbol, YAHOO_STREAM, row["ts"], name, "rest", "rest", *values, now))

@@ -73,14 +73,14 @@ def reconcile(
     """
     hours, frame, now = [window.start for window in compared.windows], compared.frame, compared.now
     parities = _parities(lake, symbol, sources, hours, now)
-    filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind.startswith("archive")]
+    filed = [hour for hour in hours if sources[AGG_TRADES.name].ref(hour).kind.startswith("archive")]
     for hour, parity in heard_parity(live, trades, filed).items():
         parities[hour].append(parity)
         lake.ledger.record_revisions(_revisions(symbol, parity, now, old_source="ws"))
-    covered = [hour for hour in hours if sources["agg_trades"].covered(hour)]
+    covered = [hour for hour in hours if sources[AGG_TRADES.name].covered(hour)]
     # aggTrades of the open hour may reach further than its expected minutes.
     # Of an hour that the collector has, its last minutes may not be known yet. What an archive lacks is a difference.
-    archived = [hour for hour in hours if sources["agg_trades"].ref(hour).kind == "archive"]
+    archived = [hour for hour in hours if sources[AGG_TRADES.name].ref(hour).kind == "archive"]
     whole = pl.col("timestamp").dt.truncate("1h").is_in(archived)
     known = frame.filter(pl.col("count_buy_trades").is_not_null() | whole).select("timestamp")
     built = trades.join(known, on="timestamp", how="semi")

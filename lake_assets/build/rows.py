@@ -31,6 +31,7 @@ from lake_assets.transforms.trades import (
 )
 from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import with_unlike_bars
+from lake_resources.binance.um_streams import AGG_TRADES, BOOK_TICKER, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.clock import HOUR, MINUTE
 
 
@@ -39,18 +40,18 @@ def build_rows(inputs: Inputs) -> Made:
     sources, hours, live = inputs.sources, inputs.starts, inputs.live
     start, end = inputs.start, inputs.end
 
-    klines = inputs.frame("klines_1m")
+    klines = inputs.frame(KLINES_1M.name)
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
-    filed = [hour for hour in hours if sources["agg_trades"].ref(hour).kind not in ("none", "ws")]
-    read = _trade_minutes(sources["agg_trades"], start, end)
+    filed = [hour for hour in hours if sources[AGG_TRADES.name].ref(hour).kind not in ("none", "ws")]
+    read = _trade_minutes(sources[AGG_TRADES.name], start, end)
     bars = bars_of(read if read.width > 1 else pl.DataFrame(schema=TRADE_MINUTES))
     trades = read.select(list(TRADE_FEATURES)) if read.width > 1 else read
     heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
     trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard
-    trades = _by_minute(trades, sources["agg_trades"], hours, live)
-    book_start = start - sources["book_ticker"].use.look_back_hours * HOUR
+    trades = _by_minute(trades, sources[AGG_TRADES.name], hours, live)
+    book_start = start - sources[BOOK_TICKER.name].use.look_back_hours * HOUR
     book = features_in_one_pass(
-        partial(sources["book_ticker"].batches, book_start, end), book_features, "transaction_time"
+        partial(sources[BOOK_TICKER.name].batches, book_start, end), book_features, "transaction_time"
     )
     frame = assemble(
         MinuteInputs(
@@ -60,13 +61,13 @@ def build_rows(inputs: Inputs) -> Made:
             bars={name: inputs.frame(name) for name in BARS},
             trades=trades,
             book=book if book.width > 1 else None,
-            metrics=inputs.frame("metrics"),
-            funding=inputs.frame("funding_rate"),
+            metrics=inputs.frame(METRICS.name),
+            funding=inputs.frame(FUNDING_RATE.name),
             coverage=pl.DataFrame(
                 {
                     "hour": list(hours),
                     "trades_filed": [hour in filed for hour in hours],
-                    "book_filed": [sources["book_ticker"].covered(hour) for hour in hours],
+                    "book_filed": [sources[BOOK_TICKER.name].covered(hour) for hour in hours],
                 },
                 schema=COVERAGE_SCHEMA,
             ),
@@ -74,7 +75,7 @@ def build_rows(inputs: Inputs) -> Made:
         ),
         max_ffill_minutes=inputs.max_ffill_minutes,
     )
-    lost = [(first, end - MINUTE) for first, end in sources["agg_trades"].losses(hours)]
+    lost = [(first, end - MINUTE) for first, end in sources[AGG_TRADES.name].losses(hours)]
     frame = without_lost_trades(frame, lost)
     # The gate must not see rows of hours that nobody asked for.
     wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))

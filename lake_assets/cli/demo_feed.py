@@ -14,9 +14,10 @@ from rich.table import Table
 
 from lake_assets.dagster_names import FEED_NAMES, hour_key, hour_of
 from lake_assets.feed_1h.artifacts import ArtifactStore
-from lake_assets.feed_1h.bars import VALUE_COLUMNS, dataset_slug, target_hour
+from lake_assets.feed_1h.bars import dataset_slug, target_hour
 from lake_assets.feed_1h.feed import feed_options
 from lake_assets.local_stack.graphql import DagsterApi
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings

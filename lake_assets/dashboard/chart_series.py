@@ -27,6 +27,7 @@ from lake_assets.transforms.rollup import (
     rolled_columns,
     rollup,
 )
+from lake_resources.bar_values import PRICES
 from lake_resources.clock import Clock
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.extents import require_extents
@@ -38,7 +39,6 @@ MOST = 100_000
 """Bars that a chart has at most where their length is chosen: a day of seconds."""
 PROVISIONAL, DOUBTED, REVISED = "#9e9e9e", "#ff9800", "#2962ff"
 HOLE, EXPLAINED = "rgba(239,83,80,0.25)", "rgba(120,120,120,0.18)"
-PRICES = ("open", "high", "low", "close")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from lake_assets.exports.export import ExportRequest, scan_export
 from lake_assets.inputs.stream_sources import read_raw
 from lake_assets.quality.certificate import Certificate, certify, data_version, require_clean
 from lake_assets.transforms.rollup import COMPLETE, TIMEFRAMES, is_grain
+from lake_resources.bar_values import PRICES, VALUE_COLUMNS
 from lake_resources.binance.market import UM
 from lake_resources.binance.um_streams import FUNDING_RATE
 from lake_resources.clock import HOUR
@@ -44,8 +45,7 @@ _STEPS = {"1s": "1-SECOND", "1m": "1-MINUTE", "5m": "5-MINUTE", "15m": "15-MINUT
 _SCALE = 16
 """Decimal places of NautilusTrader's fixed point numbers: 128 bits, little endian, as its usual builds have them."""
 _MOST_PLACES = 12
-_OHLCV = ("date", "open", "high", "low", "close", "volume")
-_PRICES = ("open", "high", "low", "close")
+_OHLCV = ("date", *VALUE_COLUMNS)
 
 Staging = Callable[[Path], None]
 
@@ -210,9 +210,7 @@ def mark_hours(store: TableStore, symbol: str, request: ExportRequest) -> pl.Dat
         pl.col(last).last().alias("close"),
     )
     whole = hours.filter(pl.col("minutes") == HOUR // store.layout.grain)
-    return whole.select(
-        pl.col(time).cast(pl.Datetime("ms", "UTC")).alias("date"), *_PRICES, pl.lit(0.0).alias("volume")
-    )
+    return whole.select(pl.col(time).cast(pl.Datetime("ms", "UTC")).alias("date"), *PRICES, pl.lit(0.0).alias("volume"))
 
 
 def settlements(store: TableStore, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
@@ -254,14 +252,14 @@ def _nautilus(name: str, bars: pl.DataFrame, request: ExportRequest, out: Path) 
     """One file of a Parquet catalog. A bar's times are its end: no backtest sees it before it is whole."""
     length = TIMEFRAMES[request.timeframe]
     ends = (bars["date"] + length).dt.epoch("ns").cast(pl.UInt64)
-    price_places, size_places = places(bars, _PRICES), places(bars, ("volume",))
+    price_places, size_places = places(bars, PRICES), places(bars, ("volume",))
     metadata: dict[bytes | str, bytes | str] = {
         "bar_type": name,
         "instrument_id": name.partition(f"-{_STEPS[request.timeframe]}")[0],
         "price_precision": str(price_places),
         "size_precision": str(size_places),
     }
-    columns = {each: _fixed(bars[each], price_places) for each in _PRICES} | {
+    columns = {each: _fixed(bars[each], price_places) for each in PRICES} | {
         "volume": _fixed(bars["volume"], size_places)
     }
     times = {each: ends.to_arrow().cast(pa.uint64()) for each in ("ts_event", "ts_init")}

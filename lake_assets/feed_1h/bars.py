@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError
 
 SYMBOL = "BTCUSDT"
 INTERVAL = "1h"
-VALUE_COLUMNS = ("open", "high", "low", "close", "volume")
 BAR_SCHEMA: dict[str, pl.DataType] = {
     "timestamp": pl.Datetime("us"),
     **dict.fromkeys(VALUE_COLUMNS, pl.Float64()),

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA, VALUE_COLUMNS
+from lake_assets.feed_1h.bars import BAR_COLUMNS, BAR_SCHEMA
 from lake_assets.feed_1h.window import unsound_bar
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import HOUR
 
 LOOKBACK_HOURS = 720

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import BAR_COLUMNS, SYMBOL, VALUE_COLUMNS
+from lake_assets.feed_1h.bars import BAR_COLUMNS, SYMBOL
 from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
 from lake_assets.feed_1h.window import WindowVerdict
 from lake_assets.schema.check_spec import CheckSpec
@@ -20,6 +20,7 @@ from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_assets.validation.dead_bars import DeadBars, dead_bars
 from lake_assets.validation.outcome import CheckOutcome, outcome_of
 from lake_assets.validation.rulepack import RulepackResult, rulepack
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
 from lake_resources.clock import HOUR
 from lake_resources.known_hole import KnownHole

@@ -15,7 +15,8 @@ from typing import Literal
 
 import polars as pl
 
-from lake_assets.feed_1h.bars import BAR_COLUMNS, VALUE_COLUMNS, Values, hours_through, naive
+from lake_assets.feed_1h.bars import BAR_COLUMNS, Values, hours_through, naive
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import HOUR
 
 CATCH_UP = "lake feed-1h --catch-up"

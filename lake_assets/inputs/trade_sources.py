@@ -25,6 +25,7 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.source import HourSource, Offer, Report, Wanted, by_start, to_nobody
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
+from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
@@ -224,7 +225,7 @@ def _klines_of_rest(
 
     Where the klines that are contradicted are an answer themselves, REST is asked again, with pauses that double.
     """
-    use = UM_MINUTE.uses["klines_1m"]
+    use = UM_MINUTE.uses[KLINES_1M.name]
     asking = Wanted(symbol, hours, wanted.now, to_nobody, use)
     held = held_inputs(lake, asking).answers
     again = [

@@ -23,6 +23,7 @@ from lake_assets.schema.column import LIVE
 from lake_assets.transforms.live.live_coverage import trade_coverage
 from lake_assets.transforms.live.live_rows import FRAME_COUNTS, LIVE_ROWS, live_input, live_trades
 from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
 from lake_resources.storage.catalog import Catalog, floor_hour
@@ -237,7 +238,7 @@ def read_live(
             refs[hour] = SourceRef(LIVE, "ws", _digest(_between(live, hour - look_back, ends[hour])))
         minutes = _between(coverage, hour, last)
         if minutes.height and minutes["has_agg_trades"].all():
-            heard[hour] = SourceRef("agg_trades", "ws", _digest(_between(trades, hour, last)))
+            heard[hour] = SourceRef(AGG_TRADES.name, "ws", _digest(_between(trades, hour, last)))
     return LiveHours(live, trades, heard, refs)
 
 

@@ -18,13 +18,14 @@ from lake_assets.slices.answers import is_newer, read_file
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import LIMIT, interval_ms
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.errors import MalformedAnswer, SettingsError, StorageError
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 Fill = Literal["constant", "linear", "other"]
-_FILLED = ("open_time", "open", "high", "low", "close", "volume")
+_FILLED = ("open_time", *VALUE_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from lake_assets.transforms.book import BOOK_FEATURES, CARRIED
 from lake_assets.transforms.live.live_rows import LIVE_INPUT, NEVER_NULL_FLAGS
 from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
 from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -31,13 +32,13 @@ BARS = tuple(
     dict.fromkeys(
         column.stream
         for column in COLUMNS.columns
-        if column.wire and column.quiet != "carried" and column.stream != "klines_1m"
+        if column.wire and column.quiet != "carried" and column.stream != KLINES_1M.name
     )
 )
 """Streams beside the klines that have a row per minute, and whose columns are taken as they are."""
 
-_ZERO_WITHOUT_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades", "zero")]
-_FROM_TRADES = [column.name for column in COLUMNS.of_stream("agg_trades")]
+_ZERO_WITHOUT_TRADES = [column.name for column in COLUMNS.of_stream(AGG_TRADES.name, "zero")]
+_FROM_TRADES = [column.name for column in COLUMNS.of_stream(AGG_TRADES.name)]
 _FLOATS = [column.name for column in COLUMNS.columns if column.dtype == pl.Float64]
 
 
@@ -111,7 +112,7 @@ def _utc(column: str) -> pl.Expr:
 
 
 def _klines(inputs: MinuteInputs) -> pl.DataFrame:
-    wire = COLUMNS.verbatim("klines_1m")
+    wire = COLUMNS.verbatim(KLINES_1M.name)
     rows = inputs.klines.select(_utc(wire.pop("timestamp")).alias("timestamp"), **wire).filter(
         pl.col("timestamp").is_between(inputs.start, inputs.end, closed="left")
     )

@@ -10,15 +10,16 @@ import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
+from lake_resources.binance.um_streams import BOOK_TICKER
 from lake_resources.clock import MINUTE_US
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
 BOOK_FEATURES: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
-    **{column.name: column.dtype for column in COLUMNS.of_stream("book_ticker")},
+    **{column.name: column.dtype for column in COLUMNS.of_stream(BOOK_TICKER.name)},
 }
-CARRIED = tuple(column.name for column in COLUMNS.of_stream("book_ticker", "carried"))
+CARRIED = tuple(column.name for column in COLUMNS.of_stream(BOOK_TICKER.name, "carried"))
 """The features that are carried into quiet minutes; the micro price never is."""
 
 

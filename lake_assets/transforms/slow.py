@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
+from lake_resources.binance.um_streams import METRICS
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -18,7 +19,7 @@ METRICS_DELAY = pl.duration(minutes=5)
 """A metrics row is knowable 5 minutes after its create_time: since 2026-06-25 the label is the start of the period,
 before it was the end; adding 5 minutes is right for the first and safe for the second (BTCUSDT and all others)."""
 
-METRICS_COLUMNS = {wire: name for name, wire in COLUMNS.verbatim("metrics").items()}
+METRICS_COLUMNS = {wire: name for name, wire in COLUMNS.verbatim(METRICS.name).items()}
 """Wire column of `metrics` to column of the minute table. `count_` are ratios of accounts, and no integers."""
 
 LONGEST_FUNDING_INTERVAL_H = 8

@@ -12,6 +12,7 @@ import polars as pl
 
 from lake_assets.schema.second_columns import COLUMNS
 from lake_assets.schema.table import Table
+from lake_resources.binance.spot_streams import KLINES_1S
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -28,7 +29,7 @@ def second_bars(symbol: str, klines: pl.DataFrame, quotes: pl.DataFrame) -> pl.D
         The columns of the table without an order; `vwap` is the quote volume by the base volume, and the close where
         nothing was traded.
     """
-    bars = klines.select(pl.col(wire).alias(name) for name, wire in COLUMNS.verbatim("klines_1s").items())
+    bars = klines.select(pl.col(wire).alias(name) for name, wire in COLUMNS.verbatim(KLINES_1S.name).items())
     traded, base = pl.col("trade_count") > 0, pl.col("volume_base")
     return pl.concat([bars, quotes], how="horizontal").with_columns(
         symbol=pl.lit(symbol),

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from lake_assets.transforms.exact_sums import decimals_of, from_units, in_units
+from lake_resources.bar_values import PRICES
 from lake_resources.binance.wire_columns import KLINE_COLUMNS, UTC_US
 
 FILLS: dict[str, pl.DataType] = {
@@ -189,7 +190,7 @@ def _bars(fills: pl.DataFrame, step: timedelta, heard: Heard) -> pl.DataFrame:
     return (
         bars.select(
             "open_time",
-            *(pl.when(quiet).then("last").otherwise(name).alias(name) for name in ("open", "high", "low", "close")),
+            *(pl.when(quiet).then("last").otherwise(name).alias(name) for name in PRICES),
             *(pl.col(name).fill_null(0) for name in _AMOUNTS),
             "void",
             close_time=pl.col("open_time") + step - _MILLISECOND,

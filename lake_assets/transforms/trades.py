@@ -12,6 +12,8 @@ import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
+from lake_resources.bar_values import PRICES
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import MINUTE_US
 
 WHALE_NOTIONAL_USDT = 100_000.0
@@ -29,7 +31,7 @@ _TIMESTAMP = pl.Datetime("us", "UTC")
 
 TRADE_FEATURES: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
-    **{column.name: column.dtype for column in COLUMNS.of_stream("agg_trades")},
+    **{column.name: column.dtype for column in COLUMNS.of_stream(AGG_TRADES.name)},
     "agg_quantity": pl.Float64(),
     "agg_notional": pl.Float64(),
     "raw_trade_count": pl.Int64(),
@@ -44,14 +46,13 @@ TRADE_MINUTES: dict[str, pl.DataType] = TRADE_FEATURES | dict.fromkeys(
 """Columns of `trade_minutes`: the features, then prices in the order of ids, and what takers bought."""
 
 
-_PRICES = ("open", "high", "low", "close")
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
 _SUMS = ("volume", "quote_volume", *_TAKEN)
 TRADE_BARS: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
     "bar_rows": pl.Int64(),
     "bar_count": pl.Int64(),
-    **{f"bar_{name}": pl.Float64() for name in (*_PRICES, *_SUMS)},
+    **{f"bar_{name}": pl.Float64() for name in (*PRICES, *_SUMS)},
 }
 """A minute of aggTrades by the names of klines: rows, single trades, prices by id, sums of quantity and of notional."""
 _DIGITS = 1e-9
@@ -222,6 +223,6 @@ def unlike_bars(klines: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
             said=pl.col(name),
             traded=f"bar_{name}",
         )
-        for name in (*_PRICES, *_TAKEN)
+        for name in (*PRICES, *_TAKEN)
     ]
     return pl.concat(parts).sort("timestamp", maintain_order=True)

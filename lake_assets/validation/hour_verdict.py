@@ -20,6 +20,7 @@ from lake_assets.schema.known_damage import Damage
 from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import TRADES_VS_KLINES, CheckOutcome, outcome, outcomes_from_json
 from lake_assets.validation.rules import all_excused, in_hole
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.known_hole import KnownHole
 
 VerdictKind = Literal["clean", "explained", "provisional", "unproven", "partial", "contradicted"]
@@ -186,7 +187,7 @@ def _of_check(check: CheckOutcome) -> list[Reason]:
         # aggTrades have a witness of their own, which says which of the two is whole; rows that only one side has are
         # no contradiction, the other fills them in.
         streams = {name.partition(".")[0] for name in str(values.get("columns") or "").split(", ")}
-        others = sorted(streams - {"agg_trades", ""})
+        others = sorted(streams - {AGG_TRADES.name, ""})
         text = f"{', '.join(others)}: archive and REST differ ({values['columns']}), first {values['first']}"
         return [Reason("contradicted", text)] if others else []
     return []

@@ -14,6 +14,7 @@ from typing import Literal, TypedDict, Unpack
 import polars as pl
 
 from lake_assets.validation.dead_bars import DeadBars, dead_bars
+from lake_resources.bar_values import PRICES
 from lake_resources.clock import DAY
 from lake_resources.known_hole import KnownHole
 
@@ -314,7 +315,7 @@ def _parity(bars: pl.DataFrame, names: BarColumns, reference: pl.DataFrame | Non
         return _not_applicable("R7", bars, names, "there are no klines to compare with")
     klines = reference.select(
         pl.col("timestamp").cast(_TIME).alias(names.time),
-        *(pl.col(theirs).alias(f"kline_{theirs}") for theirs in ("open", "high", "low", "close")),
+        *(pl.col(theirs).alias(f"kline_{theirs}") for theirs in PRICES),
     )
     both = bars.join(klines, on=names.time, how="inner")
     far: Callable[[str, str], pl.Expr] = lambda ours, theirs: (  # noqa: E731 - two lines of one formula

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from lake_resources.binance.streams import rest_memories
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.binance.ws.subscriptions import witness_of_trades
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import GapRow, KnownRow
@@ -96,7 +97,7 @@ class Healer:
     def __post_init__(self) -> None:
         first, last = witness_of_trades(self.intake.market.name).healed_by
         self._covered = first != last
-        self._memory = rest_memories(self.intake.market.name)["agg_trades"]
+        self._memory = rest_memories(self.intake.market.name)[AGG_TRADES.name]
         # In the order in which they are served; who was served goes to the end.
         self._symbols = {symbol: _Patience() for symbol in self.intake.trades}
         self._attempts = {symbol: [] for symbol in self.intake.trades}

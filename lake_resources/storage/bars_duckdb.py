@@ -18,6 +18,7 @@ from uuid import uuid4
 import duckdb
 import polars as pl
 
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.errors import PartitionBusy, StorageError
 from lake_resources.storage.disk import disk_errors, disk_full, fsync_dirs, fsync_file
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
@@ -25,7 +26,7 @@ from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 TABLE = "ohlcv_btcusdt_1h"
 ROW_SCHEMA: dict[str, pl.DataType] = {
     "timestamp": pl.Datetime("us"),
-    **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64()),
+    **dict.fromkeys(VALUE_COLUMNS, pl.Float64()),
     "created_at": pl.Datetime("us"),
 }
 """Columns of the table; both times are UTC without a zone, as its users expect."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from lake_resources.bar_values import PRICES
 from lake_resources.errors import (
     ExchangeError,
     MalformedAnswer,
@@ -50,7 +51,6 @@ MINUTES_SCHEMA = pl.Schema(
         "volume": pl.Int64(),
     }
 )
-_PRICES = ("open", "high", "low", "close")
 _ONE_AT_A_TIME = Lock()
 """yfinance keeps its session, cookies and base URL in module state."""
 
@@ -186,12 +186,12 @@ def _refused(where: str, text: str, status: int) -> ExchangeError:
 
 
 def _frame(found: pd.DataFrame) -> pl.DataFrame:
-    table: dict[str, Any] = {name: found[name.capitalize()].to_numpy(dtype="float64") for name in _PRICES}
+    table: dict[str, Any] = {name: found[name.capitalize()].to_numpy(dtype="float64") for name in PRICES}
     # Yahoo's missing volumes are those of currencies, which have none.
     table["volume"] = found["Volume"].fillna(0).to_numpy(dtype="int64")
     table["ts"] = found.index.tz_convert("UTC").tz_localize(None).to_numpy(dtype="datetime64[us]")
-    frame = pl.DataFrame(table).with_columns(pl.col("ts").dt.replace_time_zone("UTC"), pl.col(_PRICES).fill_nan(None))
-    return frame.select(list(MINUTES_SCHEMA)).cast(MINUTES_SCHEMA).drop_nulls(_PRICES)
+    frame = pl.DataFrame(table).with_columns(pl.col("ts").dt.replace_time_zone("UTC"), pl.col(PRICES).fill_nan(None))
+    return frame.select(list(MINUTES_SCHEMA)).cast(MINUTES_SCHEMA).drop_nulls(PRICES)
 
 
 def _instant(told: Any) -> datetime:

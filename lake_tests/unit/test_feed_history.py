@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from lake_assets.feed_1h.bars import BAR_COLUMNS, VALUE_COLUMNS
+from lake_assets.feed_1h.bars import BAR_COLUMNS
 from lake_assets.feed_1h.history import (
     audit,
     continuity,
@@ -16,6 +16,7 @@ from lake_assets.feed_1h.history import (
     running_hashes,
     unsound_rows,
 )
+from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import HOUR
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, ROW_SCHEMA
 from lake_tests.bench.feed_1h import at, long_bars
