@@ -16,6 +16,7 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import Catalog
+from lake_resources.storage.file_store import FileStore, open_files
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.root import require_lake
@@ -34,11 +35,12 @@ class TableStore(Store):
 
     def beginning(self) -> TableStore:
         """The same table over a ledger that is made anew from its files: that it is empty is no loss."""
-        return TableStore(self.root, LedgerEngine(self.engine.url, root=self.root, anew=True), self.layout, self.table)
+        engine = LedgerEngine(self.engine.url, files=self.files, anew=True)
+        return TableStore(self.root, engine, self.layout, self.table, files=self.files)
 
     def beside(self, table: Table) -> TableStore:
         """Another table of the same lake, over the same connections."""
-        return TableStore(self.root, self.engine, table.layout, table)
+        return TableStore(self.root, self.engine, table.layout, table, files=self.files)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class LakeAtRest:
         return self.store.catalog
 
     @property
+    def files(self) -> FileStore:
+        """The files that the ledger names, wherever they lie."""
+        return self.store.files
+
+    @property
     def ledger(self) -> Ledger:
         """What the ledger says of the table, and of the raw inputs of its market."""
         return self.store.ledger
@@ -81,18 +88,20 @@ class LakeAtRest:
 
 def store_of(settings: LakeSettings, table: Table = UM_MINUTE) -> TableStore:
     """A table of the lake of the settings; nothing is opened or created before the first use."""
-    return table_store(settings.lake_root, settings.resolved_ledger_url, table)
+    return table_store(settings.lake_root, settings.resolved_ledger_url, table, settings.store_url)
 
 
-def table_store(root: Path, ledger_url: str, table: Table) -> TableStore:
+def table_store(root: Path, ledger_url: str, table: Table, store_url: str = "") -> TableStore:
     """A table of the lake at `root`; nothing is opened or created before the first use.
 
     Args:
         root: directory of the lake.
         ledger_url: SQLAlchemy URL of its ledger, `sqlite:////absolute/path`.
         table: which table.
+        store_url: URL of an object store for its files, `s3://bucket/prefix`; empty: they lie in `root`.
     """
-    return TableStore(root, LedgerEngine(ledger_url, root=root), table.layout, table)
+    files = open_files(root, store_url)
+    return TableStore(root, LedgerEngine(ledger_url, files=files), table.layout, table, files=files)
 
 
 def local_ledger(settings: LakeSettings) -> Path:

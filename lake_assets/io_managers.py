@@ -48,11 +48,13 @@ class LakeParquetIOManager(PolarsParquetIOManager):
     Args:
         root: the lake's root.
         ledger_url: its ledger; empty means that of the settings.
+        store_url: the object store of its files; empty means that they lie in the root.
         base_dir: where derived assets are kept.
     """
 
     root: str
     ledger_url: str
+    store_url: str = ""
 
     def load_input(self, context: InputContext) -> Any:
         """Load an upstream asset."""
@@ -62,7 +64,7 @@ class LakeParquetIOManager(PolarsParquetIOManager):
         if table is None:
             return super().load_input(context)
         window = context.asset_partitions_time_window
-        store = table_store(Path(self.root), ledger_url_of(self.ledger_url), table)
+        store = table_store(Path(self.root), ledger_url_of(self.ledger_url), table, self.store_url)
         found = scan(store, _symbol_of(store, name), window.start, window.end, schema=table.polars_schema)
         return found.collect() if context.dagster_type.typing_type is pl.DataFrame else found
 

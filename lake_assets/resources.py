@@ -84,6 +84,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
     exchange: str
     root: str
     ledger_url: str
+    store_url: str
     safety_lag_minutes: int
     max_ffill_minutes: int
     quote_carry_s: float
@@ -94,7 +95,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
         """Open the lake; refuses a root that holds data of another exchange."""
         claim_root(Path(self.root), self.exchange)
         return Lake(
-            store=table_store(Path(self.root), ledger_url_of(self.ledger_url), UM_MINUTE),
+            store=table_store(Path(self.root), ledger_url_of(self.ledger_url), UM_MINUTE, self.store_url),
             clock=system_clock,
             safety_lag_minutes=self.safety_lag_minutes,
             rest_of={each.market: each.open() for each in (self.rest, self.spot_rest)},
@@ -161,6 +162,7 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
         exchange=settings.exchange,
         root=str(settings.lake_root),
         ledger_url=shown_ledger_url(settings),
+        store_url=settings.store_url,
         safety_lag_minutes=settings.safety_lag_minutes,
         max_ffill_minutes=settings.max_ffill_minutes,
         quote_carry_s=settings.quote_carry_s,
@@ -184,6 +186,7 @@ def build_resources(settings: LakeSettings) -> dict[str, object]:
     frames = LakeParquetIOManager(
         root=str(settings.lake_root),
         ledger_url=shown_ledger_url(settings),
+        store_url=settings.store_url,
         base_dir=str(settings.lake_root / "derived"),
     )
     return {

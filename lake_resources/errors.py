@@ -24,6 +24,7 @@ Does not belong here: catching, retrying, exit codes.
         LedgerError              the ledger contradicts itself or the disk
           LedgerVersion            it has a version that this code cannot use as it is
         LedgerUnreachable        the ledger's server does not answer          (retryable)
+        StoreUnreachable         the object store does not answer, or asks to slow down (retryable)
         PartitionBusy            another writer holds the partition           (retryable)
       RowsOutOfOrder           rows of a stream are too disordered to be read chunk by chunk
       NotClean                 a window has holes that nothing explains, and a clean one was asked for
@@ -192,6 +193,12 @@ class LedgerVersion(LedgerError):
 
 class LedgerUnreachable(StorageError):
     """The server of the ledger does not answer, or the connection was cut; nothing was committed by the call."""
+
+    retryable = True
+
+
+class StoreUnreachable(StorageError):
+    """The object store does not answer, answers 5xx, or asks to slow down; nothing was committed by the call."""
 
     retryable = True
 

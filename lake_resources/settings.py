@@ -33,7 +33,9 @@ from lake_resources.settings_values import (
     local_place,
     named,
     refuse_odd_places,
+    refuse_without_server,
     refused,
+    store_address,
     with_scheme,
 )
 from lake_resources.shards import SHARDED, parse_shard
@@ -66,7 +68,12 @@ class LakeSettings(BaseSettings):
     ledger_url: str = Field(
         "",
         description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`. Hosts that share a "
-        "root share `postgresql+psycopg://user@host/database`.",
+        "root or a store share `postgresql+psycopg://user@host/database`.",
+    )
+    store_url: str = Field(
+        "",
+        description="Where the Parquet files lie that the ledger names: `s3://bucket/prefix` (with the usual `AWS_*` "
+        "variables, and a ledger in Postgres); empty means `file://` and the root.",
     )
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(
         ("BTCUSDT", "ETHUSDT"), description="USD-M symbols, comma separated; each becomes a family of assets."
@@ -351,21 +358,14 @@ class LakeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _has_server(self) -> Self:
-        """Hosts that share an address share a server."""
-        if self.egress_id and self.ledger_file is not None:
-            raise SettingsError(
-                "LAKE_EGRESS_ID is set, but the ledger is a file of this host",
-                remedy="Set LAKE_LEDGER_URL to the Postgres that the hosts share, or leave LAKE_EGRESS_ID empty",
-            )
+        """Hosts that share an address or files share a server."""
+        self.__dict__["store_url"] = store_address(self.store_url, self.lake_root)
+        refuse_without_server(self.ledger_file, LAKE_EGRESS_ID=self.egress_id, LAKE_STORE_URL=self.store_url)
         return self
 
     @model_validator(mode="after")
     def _plain_places(self) -> Self:
-        """No place is read as a pattern or an address by those who are given its name.
-
-        Raises:
-            SettingsError: names the character.
-        """
+        """No place is read as a pattern or an address by those who are given its name."""
         places = {
             "LAKE_ROOT": self.lake_root,
             "LAKE_LEDGER_URL": self.ledger_file,

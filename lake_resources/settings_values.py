@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
+from lake_resources.data_root import BUCKET
 from lake_resources.errors import SettingsError
 from lake_resources.secrets import masked
 
@@ -90,6 +91,41 @@ def ledger_address(url: str) -> str:
     )
 
 
+def store_address(url: str, root: Path) -> str:
+    """The URL of an object store for the lake's files, empty where they lie in the root itself.
+
+    Raises:
+        SettingsError: it is neither a bucket nor the root; the URL is shown without what stands before an `@`.
+    """
+    text = url.strip()
+    if not text or text.rstrip("/") in {"file:", root.as_uri()}:
+        return ""
+    bucket, *prefix = text.removeprefix(BUCKET).rstrip("/").split("/")
+    odd = {"", ".", ".."}.intersection(prefix) or _READ_OTHERWISE.intersection(text) or "@" in text
+    if text.startswith(BUCKET) and bucket and not odd:
+        return text.rstrip("/")
+    shown = f"{text.partition('://')[0]}://***" if "@" in text else text
+    raise SettingsError(
+        f"LAKE_STORE_URL {shown[:80]!r} is no place for the lake's files",
+        remedy="Leave it empty for files below LAKE_ROOT, or give s3://bucket/prefix; keys are given by "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a service of one's own by AWS_ENDPOINT_URL",
+    )
+
+
+def refuse_without_server(ledger_file: Path | None, **shared: str) -> None:
+    """Refuse settings that hosts share while the ledger is a file of one host.
+
+    Raises:
+        SettingsError: one of them is set; names the first.
+    """
+    for name, value in shared.items():
+        if value and ledger_file is not None:
+            raise SettingsError(
+                f"{name} is set, but the ledger is a file of this host",
+                remedy=f"Set LAKE_LEDGER_URL to the Postgres that the hosts share, or leave {name} empty",
+            )
+
+
 def local_place(value: str | Path) -> Path | None:
     """An absolute path of a directory or file, also of `file:///path`; None for empty.
 
@@ -103,8 +139,8 @@ def local_place(value: str | Path) -> Path | None:
             return Path(unquote(urlsplit(text).path)).resolve()
         raise SettingsError(
             f"{scheme[:20]}:// is no place for the lake's files",
-            remedy="Give a directory: a lake in an object store is not built, only raw slices may lie in one "
-            "(LAKE_SLICES_ROOT)",
+            remedy="Give a directory: files of the lake lie in an object store by LAKE_STORE_URL, raw slices by "
+            "LAKE_SLICES_ROOT",
         )
     return Path(value).resolve() if text else None
 

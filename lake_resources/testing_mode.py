@@ -29,8 +29,8 @@ _PLACES = ("feed_duckdb", "feed_persist_dir", "slices_root", "governor_path")
 
 
 _DECIDED = (
-    "root", "ledger_url", "hot_interval_s", "heal_interval_s", "promote_interval_s", "heal_days", "macro_first_days",
-    "macro_look_back_days", "spot_raw_dir",
+    "root", "ledger_url", "store_url", "hot_interval_s", "heal_interval_s", "promote_interval_s", "heal_days",
+    "macro_first_days", "macro_look_back_days", "spot_raw_dir",
 )  # fmt: skip
 
 
@@ -99,6 +99,7 @@ class CompressedTimes(BaseModel):
             **shortened,
             "root": root,
             "ledger_url": "",
+            "store_url": "",
             "spot_raw_dir": settings.spot_raw_dir and root / settings.spot_raw_dir.name,
             "governor_path": shared,
             "hot_interval_s": min(settings.hot_interval_s, self.transform_interval_min * 60),

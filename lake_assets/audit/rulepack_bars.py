@@ -96,7 +96,7 @@ def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) ->
     stream = lake.table.row_stream
     archives = [row.path for row in lake.ledger.archives_between(symbol, stream, start, end)]
     captures = [row.path for row in lake.ledger.captures_between(symbol, stream, start, end)]
-    paths = [path for relative in archives + captures if (path := lake.catalog.absolute(relative)).is_file()]
+    paths = [path for path in lake.files.here_all(archives + captures) if path.is_file()]
     if not paths:
         numbers = dict.fromkeys((*PRICES, "volume"), pl.Float64())
         return pl.DataFrame(schema={"timestamp": pl.Datetime("us", "UTC"), **numbers})

@@ -172,14 +172,15 @@ def _placed(
     compacted = store.ledger.compacted_files(symbol, first, last)
     rows = {row.start: row for row in store.ledger.partition_facts(symbol, first, last)}
     served = {hour: file for file in compacted for hour in file.served}
-    shared = {file.path: store.catalog.absolute(file.path) for file in compacted}
+    named = [file.path for file in compacted] + [row.path for hour, row in rows.items() if hour not in served]
+    here = dict(zip(named, store.files.here_all(named, anew=True), strict=True))
     placed = []
     for hour, since, until in windows:
         row, file = rows.get(hour), served.get(hour)
         if file is not None:
-            placed.append(AuditedFile(hour, shared[file.path], since, until, file.content_hash, shared=True))
+            placed.append(AuditedFile(hour, here[file.path], since, until, file.content_hash, shared=True))
         elif row is not None:
-            placed.append(AuditedFile(hour, store.catalog.absolute(row.path), since, until, row.content_hash))
+            placed.append(AuditedFile(hour, here[row.path], since, until, row.content_hash))
         else:
             placed.append(AuditedFile(hour, store.catalog.partition_path(symbol, hour), since, until))
     return placed, rows

@@ -27,8 +27,7 @@ def prune_captures(lake: Lake, before: datetime) -> int:
         used = {hour: _references(lake, *hour) for hour in {(capture.symbol, capture.hour) for capture in found}}
         unused = [capture for capture in found if capture.content_hash not in used[capture.symbol, capture.hour]]
         # The row goes last: a crash leaves rows without files, which the next pruning finds again.
-        for capture in unused:
-            lake.catalog.absolute(capture.path).unlink(missing_ok=True)
+        lake.files.remove([capture.path for capture in unused])
         lake.ledger.forget_captures(unused)
         count += len(unused)
         if len(found) < _AT_ONCE or not unused:

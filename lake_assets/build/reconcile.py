@@ -219,7 +219,7 @@ def _of_trades(
     for capture in (
         lake.ledger.captures_between(symbol, AGG_TRADES.name, hours[0], hours[-1] + HOUR) if archived else []
     ):
-        path = lake.catalog.absolute(capture.path)
+        path = lake.files.here(capture.path)
         if capture.hour in archived and path.is_file():
             filed = read_raw(sources.by_hour[capture.hour].paths[0], AGG_TRADES, capture.hour, capture.hour + HOUR)
             found |= compare_answers(AGG_TRADES, sources.use.settle, filed, [(capture, path)])

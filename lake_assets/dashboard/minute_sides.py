@@ -60,13 +60,13 @@ def sides_of(store: TableStore, symbol: str, instant: datetime) -> pl.DataFrame:
 def _files(store: TableStore, symbol: str, instant: datetime) -> Iterator[tuple[str, Path]]:
     if store.table.row_stream not in store.table.uses:
         return
-    ledger, catalog, use = store.ledger, store.catalog, store.table.uses[store.table.row_stream]
+    ledger, files, use = store.ledger, store.files, store.table.uses[store.table.row_stream]
     if use.stream.archive is not None:
         period = use.stream.archive.period(instant.date())
         for archive in ledger.archive_vintages(symbol, use.name, period):
-            yield f"archive {archive.sha256[:8]}", catalog.absolute(archive.path)
+            yield f"archive {archive.sha256[:8]}", files.here(archive.path)
     for capture in ledger.capture_vintages(symbol, use.name, floor_hour(instant)):
-        yield f"REST {capture.captured_at:%m-%d %H:%M:%S}", catalog.absolute(capture.path)
+        yield f"REST {capture.captured_at:%m-%d %H:%M:%S}", files.here(capture.path)
 
 
 def _live(store: TableStore, symbol: str, instant: datetime) -> dict[str, object]:

@@ -218,7 +218,7 @@ def settlements(store: TableStore, symbol: str, start: datetime, end: datetime) 
     stream, time = FUNDING_RATE.name, FUNDING_RATE.time_column
     held = [row.path for row in store.ledger.archives_between(symbol, stream, start, end)]
     held += [row.path for row in store.ledger.captures_between(symbol, stream, start, end)]
-    paths = [path for relative in held if (path := store.catalog.absolute(relative)).is_file()]
+    paths = [path for path in store.files.here_all(held) if path.is_file()]
     if not paths:
         return _empty()
     rows = pl.concat([read_raw(path, FUNDING_RATE, start, end) for path in paths])

@@ -77,7 +77,7 @@ def ingest_archives(lake: Lake, symbol: str, wanted: Sequence[Wanted]) -> Iterat
         raise ValueError(f"{', '.join(others)} of another market than {market}")
     for stream, period in wanted:
         known = lake.ledger.archive(symbol, stream.name, period)
-        if known is None or not lake.catalog.absolute(known.path).exists():
+        if known is None or not lake.files.sizes([known.path]):
             new.append((stream, period))
             continue
         try:
@@ -118,11 +118,9 @@ def due_archives(
     groups: list[list[Wanted]] = []
     for use in uses.values():
         start, end = hours[0] - use.look_back_hours * HOUR, hours[-1] + HOUR
-        held = {
-            row.period
-            for row in lake.ledger.archives_between(symbol, use.name, start, end)
-            if lake.catalog.absolute(row.path).is_file()
-        }
+        rows = lake.ledger.archives_between(symbol, use.name, start, end)
+        there = lake.files.sizes([row.path for row in rows])
+        held = {row.period for row in rows if row.path in there}
         days = [start.date() + index * DAY for index in range((hours[-1].date() - start.date()).days + 1)]
         due = dict.fromkeys(use.period(day) for day in days if use.archive_due(day, now))
         groups.append(
@@ -175,7 +173,7 @@ def _store(lake: Lake, symbol: str, stream: Stream, period: str, zip_file: Verif
     changed = before is not None and before.sha256 != zip_file.sha256
     try:
         uncompared = record_changes(lake, stream, before, row, typed.file) if before is not None and changed else ""
-        typed.file.publish(path)
+        lake.files.publish([(typed.file, row.path)])
         if typed.minutes is not None:
             keep_minutes(path, typed.minutes)
     finally:

@@ -81,18 +81,18 @@ def nothing(use: StreamUse) -> HourSource:
 def from_archive(lake: Lake, archive: Archive) -> HourSource:
     """An hour that is read from the archive of its day or month."""
     ref = SourceRef(archive.stream, "archive", archive.sha256)
-    return HourSource(ref, (lake.catalog.absolute(archive.path),))
+    return HourSource(ref, (lake.files.here(archive.path),))
 
 
 def from_answer(lake: Lake, capture: Capture) -> HourSource:
     """An hour that is read from what REST said of it."""
     ref = SourceRef(capture.stream, "rest", capture.content_hash)
-    return HourSource(ref, (lake.catalog.absolute(capture.path),), capture)
+    return HourSource(ref, (lake.files.here(capture.path),), capture)
 
 
 def _on_disk(lake: Lake, row: Archive | Capture, report: Report) -> bool:
     """Whether the file of a raw input is still there; a lost one counts as never fetched."""
-    if lake.catalog.absolute(row.path).is_file():
+    if lake.files.here(row.path).is_file():
         return True
     report(f"{row.symbol} {row.stream}: {row.path} is in the ledger but not on the disk; it will be fetched again")
     return False

@@ -23,7 +23,7 @@ from lake_resources.binance.witness import ContiguousIds
 from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, OutsideRetention
 from lake_resources.storage.ledger.ledger import Capture
-from lake_resources.storage.parquet import publish_all, stage_all
+from lake_resources.storage.parquet import stage_all
 
 _EDGE = timedelta(minutes=10)
 """Distance kept from the edge of the exchange's retention: the request takes time too."""
@@ -163,7 +163,11 @@ def _keep(lake: Lake, wanted: Wanted, offer: Offer) -> list[Capture]:
         lake.catalog.capture_path(use.name, symbol, hour, file.content_hash)
         for hour, file in zip(hours, staged, strict=True)
     ]
-    publish_all(list(zip(staged, paths, strict=True)))
+    try:
+        lake.files.publish([(file, lake.catalog.relative(path)) for file, path in zip(staged, paths, strict=True)])
+    finally:
+        for file in staged:
+            file.discard()
     captures = [
         Capture(
             symbol=symbol,

@@ -138,7 +138,7 @@ def _fills(lake: Lake, symbol: str, heard: HeardSpot, start: datetime, end: date
     parts = [_between(heard.fills, "time", start, end)]
     for stream, as_fills in _FILES:
         rows = lake.ledger.archives_between(symbol, stream.name, start, end)
-        paths = [path for row in rows if (path := lake.catalog.absolute(row.path)).is_file()]
+        paths = [path for path in lake.files.here_all([row.path for row in rows]) if path.is_file()]
         if paths:
             with reading_raw(paths):
                 found = pl.scan_parquet(paths, glob=False)

@@ -57,7 +57,7 @@ def _differences(
     if not bounds:
         return
     time = pl.col(stream.time_column)
-    files = [pl.scan_parquet(path, glob=False) for path in (new.temp_path, lake.catalog.absolute(before.path))]
+    files = [pl.scan_parquet(path, glob=False) for path in (new.temp_path, lake.files.here(before.path))]
     for hour in hours_between(floor_hour(min(bounds)), max(bounds) + HOUR):
         inside = (time >= hour) & (time < hour + HOUR)
         later, earlier = (file.filter(inside).collect() for file in files)

@@ -308,7 +308,7 @@ def _expected_files(ledger: Ledger, certificate: Certificate) -> dict[str, str]:
 def _first_other(store: TableStore, expected: Mapping[str, str]) -> Path | None:
     """The first file that is not there with these bytes."""
     for relative, content_hash in expected.items():
-        path = store.catalog.absolute(relative)
+        path = store.files.here(relative)
         try:
             found = file_hash(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -23,6 +23,7 @@ from lake_resources.errors import ExchangeError, PartitionBusy
 from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import open_blobs
+from lake_resources.storage.file_store import open_files
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.raw_store import RawStore
@@ -33,8 +34,9 @@ Say = Callable[[str], None]
 
 def slice_rows(settings: LakeSettings) -> SliceRows:
     """The ledger of the slices; nothing is opened or created before the first use."""
-    root = settings.lake_root if settings.slices_root is None else settings.resolved_slices_root
-    return SliceRows(settings.resolved_slices_ledger_url, root=root)
+    is_own = settings.slices_root is not None
+    files = open_files(settings.resolved_slices_root) if is_own else open_files(settings.lake_root, settings.store_url)
+    return SliceRows(settings.resolved_slices_ledger_url, files=files)
 
 
 @contextmanager

@@ -7,18 +7,15 @@ Does not belong here: what the bytes are (`raw_store`, the manifest), the ledger
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Protocol
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from lake_resources.data_root import BUCKET
-from lake_resources.errors import SettingsError, StorageError
+from lake_resources.errors import StorageError
+from lake_resources.storage.bucket import BUCKET_REMEDY, Bucket
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
-
-_BUCKET_REMEDY = "Check the bucket, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID …), then run again"
 
 
 class Blobs(Protocol):
@@ -132,18 +129,11 @@ class LocalBlobs:
 
 
 class BucketBlobs:
-    """Objects of a bucket; who may use it and where it is say the usual `AWS_*` variables, which obstore reads."""
+    """Objects of a bucket."""
 
     def __init__(self, url: str) -> None:
-        # Only here: a lake on a local disk does not pay for loading it.
-        from obstore.store import S3Store
-
-        parts = urlsplit(url)
-        if not parts.netloc or parts.query or parts.fragment:
-            raise SettingsError(f"{url} names no bucket", remedy="Give s3://bucket or s3://bucket/prefix")
-        self.url = url.rstrip("/")
-        with self._errors("open"):
-            self._store = S3Store(parts.netloc, prefix=parts.path.strip("/") or None)
+        self._bucket = Bucket(url)
+        self.url = self._bucket.url
 
     def where(self, path: str) -> str:
         """URL of an object."""
@@ -151,46 +141,29 @@ class BucketBlobs:
 
     def read(self, path: str) -> bytes:
         """The bytes of an object."""
-        with self._errors(path):
-            return self._store.get(path).bytes().to_bytes()
+        found = self._bucket.get(path)
+        if found is None:
+            raise StorageError(f"{self.where(path)}: there is no such object", remedy=BUCKET_REMEDY)
+        return found[0]
 
     def write(self, path: str, data: bytes, *, create: bool = False) -> None:
         """An object in one step."""
-        from obstore.exceptions import AlreadyExistsError
-
-        try:
-            with self._errors(path, AlreadyExistsError):
-                self._store.put(path, data, mode="create" if create else "overwrite")
-        except AlreadyExistsError:
-            if self.read(path) != data:
-                raise _other_bytes(self.where(path)) from None
+        if not create:
+            self._bucket.put(path, data)
+        elif not self._bucket.create(path, data) and self.read(path) != data:
+            raise _other_bytes(self.where(path))
 
     def write_parts(self, path: str, parts: Iterable[bytes]) -> None:
         """A large object in one step: it is there once its last part is."""
-        with self._errors(path):
-            self._store.put(path, iter(parts))
+        self._bucket.put(path, parts)
 
     def remove(self, path: str) -> None:
         """Remove an object."""
-        with self._errors(path):
-            self._store.delete(path)
+        self._bucket.remove(path)
 
     def names(self, directory: str) -> list[str]:
         """Objects below a prefix, without those of deeper ones."""
-        with self._errors(directory):
-            found = self._store.list_with_delimiter(f"{directory}/" if directory else None)
-            return sorted(each["path"] for each in found["objects"])
-
-    @contextmanager
-    def _errors(self, path: str, *but: type[Exception]) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except (BaseError, FileNotFoundError, PermissionError) as error:
-            if isinstance(error, but):
-                raise
-            raise StorageError(f"{self.url}/{path}: {_first_line(error)}", remedy=_BUCKET_REMEDY) from error
+        return self._bucket.names(directory)
 
 
 def _link(temp: Path, file: Path, data: bytes) -> None:
@@ -204,7 +177,3 @@ def _link(temp: Path, file: Path, data: bytes) -> None:
 
 def _other_bytes(where: str) -> StorageError:
     return StorageError(f"{where} exists with other bytes", remedy="Nothing was replaced; `lake slices verify` looks")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

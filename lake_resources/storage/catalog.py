@@ -76,6 +76,11 @@ class LakePaths:
         return self._lock("outbox")
 
     @property
+    def replace_lock_path(self) -> Path:
+        """Lock of who replaces a small file that it has read."""
+        return self._lock("replace")
+
+    @property
     def builder_lock_path(self) -> Path:
         """Lock of the one resident builder of the hot band."""
         return self._lock("hot-builder")

@@ -26,7 +26,6 @@ import polars as pl
 from lake_resources.clock import Clock
 from lake_resources.errors import LedgerError
 from lake_resources.layout import FileForm, TableLayout, Tier
-from lake_resources.storage.disk import disk_errors, file_time
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
 from lake_resources.storage.ledger.ledger import CompactedFile, PartitionFile
@@ -163,8 +162,10 @@ def compact(
             if known is not None and known.serves == holds:
                 status: CompactionStatus = "unchanged"
             else:
-                staged.publish(path)
+                taken = store.files.publish([(staged, compacted.path)])
                 served = ledger.activate(compacted, {file.start: file.content_hash for file in files})
+                if taken:  # who collects garbage may have removed it before the row
+                    store.files.publish(taken)
                 status = "compacted" if served else "changed_meanwhile"
         return Compacted(period, status, len(files), staged.row_count, input_bytes, staged.size_bytes, path)
     finally:
@@ -239,22 +240,20 @@ def clear(
         with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
             if next(iter(_same(store, compacted)), None) != compacted:  # a commit or another compaction was faster
                 continue
-            gone = [catalog.absolute(compacted.path)] if compacted.superseded_at else _replaced(store, compacted)
+            gone = [compacted.path] if compacted.superseded_at else _replaced(store, compacted)
             files += len(gone)
-            size_bytes += sum(path.stat().st_size for path in gone if path.is_file())
+            size_bytes += sum(store.files.sizes(gone).values())
             if dry_run:
                 continue
+            store.files.remove(gone)
             if compacted.superseded_at:
-                gone[0].unlink(missing_ok=True)
                 ledger.forget_compacted(compacted)
             else:
-                _unlink(store.root, gone)
                 ledger.mark_cleared(compacted, at=clock())
     with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
         unused = _unused(store, symbol, grace)
         if not dry_run:
-            for path in unused:
-                path.unlink(missing_ok=True)
+            store.files.remove(unused)
     return Cleared(files + len(unused), size_bytes)
 
 
@@ -263,45 +262,34 @@ def _same(store: Store, compacted: CompactedFile) -> Iterator[CompactedFile]:
     return (other for other in found if other.path == compacted.path)
 
 
-def _replaced(store: Store, compacted: CompactedFile) -> list[Path]:
+def _replaced(store: Store, compacted: CompactedFile) -> list[str]:
     """The partitions' own files that a proven compacted file stands for, as far as they are still there."""
-    path = store.catalog.absolute(compacted.path)
+    (path,) = store.files.here_all([compacted.path], anew=True)
     if not path.is_file() or file_hash(path) != compacted.content_hash:
         raise _not_as_written(store, compacted.symbol, compacted.path, "Nothing was removed. Run `lake audit`")
     served = set(compacted.served)
     paths = [
-        store.catalog.absolute(file.path)
+        file.path
         for file in store.ledger.partition_files(compacted.symbol, compacted.start, compacted.end)
         if file.start in served
     ]
-    return [path for path in paths if path.is_file()]
+    return list(store.files.sizes(paths))
 
 
-def _unlink(root: Path, paths: Sequence[Path]) -> None:
-    with disk_errors(f"remove {len(paths)} files that were compacted"):
-        for path in paths:
-            path.unlink(missing_ok=True)
-            for directory in path.parents:
-                if directory == root or any(directory.iterdir()):
-                    break
-                directory.rmdir()
-
-
-def _unused(store: Store, symbol: str, grace: timedelta) -> list[Path]:
+def _unused(store: Store, symbol: str, grace: timedelta) -> list[str]:
     """Compacted files without a ledger row: a compaction was killed, or overtaken, between rename and ledger.
 
     Under the writer lock, as that step is.
     """
-    directory = store.catalog.compacted_dir(symbol)
-    if not directory.is_dir():
+    found = sorted(store.files.listed(store.catalog.relative(store.catalog.compacted_dir(symbol))))
+    if not found:
         return []
-    rows = store.ledger.compacted_files(symbol, superseded=True)
-    known = {store.catalog.absolute(row.path) for row in rows}
-    now = file_time(directory)
+    known = {row.path for row in store.ledger.compacted_files(symbol, superseded=True)}
+    now = store.files.now()
     return [
-        path
-        for path in sorted(directory.glob("*.parquet"))
-        if path not in known and now - path.stat().st_mtime >= grace.total_seconds()
+        each.path
+        for each in found
+        if each.path not in known and now - each.modified_at.timestamp() >= grace.total_seconds()
     ]
 
 
@@ -331,6 +319,7 @@ def _read(
     for stretch in placed:
         for index in range(0, len(stretch.paths), _FILES_AT_ONCE):
             paths = stretch.paths[index : index + _FILES_AT_ONCE]
+            store.files.here_all(paths)
             contents = [_verified(store, period.symbol, path, expected.get(path)) for path in paths]
             size_bytes += sum(len(content) for content in contents)
             # All have one schema, and a reader that knows it need not derive it from each footer.
@@ -347,7 +336,7 @@ def _read(
 
 def _verified(store: Store, symbol: str, path: str, content_hash: str | None) -> bytes:
     with suppress(FileNotFoundError):
-        content = store.catalog.absolute(path).read_bytes()
+        content = store.files.here(path).read_bytes()
         if content_hash is not None and hashlib.sha256(content).hexdigest() == content_hash:
             return content
     raise _not_as_written(store, symbol, path, "Nothing was changed. Materialize these partitions again, then compact")

@@ -182,7 +182,7 @@ def _key(catalog: Catalog, path: Path) -> str:
 
 
 def _select(store: Store, symbol: str, stretch: Stretch, instants: Mapping[str, str]) -> str:
-    paths = ", ".join(_quoted(str(store.catalog.absolute(path))) for path in stretch.paths)
+    paths = ", ".join(_quoted(str(path)) for path in store.files.here_all(stretch.paths))
     time = f'"{store.layout.time_column}"'
     # Of the epoch, so that the session's time zone does not matter.
     utc = f"make_timestamp(epoch_us({time}))"

@@ -63,7 +63,7 @@ def _wrong(store: Store, symbol: str, start: datetime, end: datetime) -> Iterato
     }
     paths = list(dict.fromkeys(path for stretch in read for path in stretch.paths))
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda path: _looked_at(store.catalog.absolute(path), layout.time_column), paths)
+        found = pool.map(lambda path: _looked_at(path, layout.time_column), store.files.here_all(paths))
         for path, extent in zip(paths, found, strict=True):
             if isinstance(extent, str):
                 yield f"{path} {extent}"

@@ -55,7 +55,7 @@ def file_list(store: Store, symbol: str) -> pl.DataFrame:
         `is_complete` are of the stretch, `size_bytes` and `sha256` of the whole file.
 
     Raises:
-        StorageError: a file that the ledger names is not on the disk, also at a second and third look: what is
+        StorageError: a file that the ledger names is not there, also at a second and third look: what is
             committed or compacted meanwhile is looked at again.
     """
     gone = ""
@@ -65,7 +65,7 @@ def file_list(store: Store, symbol: str) -> pl.DataFrame:
         except _Gone as found:
             gone = str(found)
     raise StorageError(
-        f"{store.layout.title}, {symbol}: {gone} is not on the disk",
+        f"{store.layout.title}, {symbol}: {gone} is not there",
         remedy="Run `lake audit` and repair what it finds, then export the list again",
     )
 
@@ -81,16 +81,18 @@ def _rows(store: Store, symbol: str) -> Iterator[dict[str, object]]:
     end = last + store.layout.step
     files = {file.path: file for file in store.ledger.compacted_files(symbol, first, end)}
     for stretch in stretches(store, symbol, first, end):
+        sizes = store.files.sizes(stretch.paths)
         facts = store.ledger.partition_facts(symbol, stretch.start, stretch.end)
         own = {fact.path: fact for fact in facts}
         for path in stretch.paths:
+            if path not in sizes or (path not in files and path not in own):
+                raise _Gone(store.files.uri(path))
             if file := files.get(path):
-                yield _row(store, symbol, stretch, facts, path, file)
-            elif fact := own.get(path):
-                hour = Stretch((path,), fact.start, fact.start + store.layout.step, cut=False)
-                yield _row(store, symbol, hour, [fact], path, fact)
+                yield _row(store, symbol, stretch, facts, file, sizes[path])
             else:
-                raise _Gone(store.catalog.absolute(path))
+                fact = own[path]
+                hour = Stretch((path,), fact.start, fact.start + store.layout.step, cut=False)
+                yield _row(store, symbol, hour, [fact], fact, sizes[path])
 
 
 def _row(
@@ -98,19 +100,14 @@ def _row(
     symbol: str,
     stretch: Stretch,
     facts: Sequence[PartitionFacts],
-    path: str,
     file: CompactedFile | PartitionFacts,
+    size_bytes: int,
 ) -> dict[str, object]:
-    at = store.catalog.absolute(path)
-    try:
-        size_bytes = at.stat().st_size
-    except FileNotFoundError as error:
-        raise _Gone(at) from error
     return {
         "table_name": store.layout.name,
         "symbol": symbol,
-        "path": path,
-        "uri": at.as_uri(),
+        "path": file.path,
+        "uri": store.files.uri(file.path),
         "start": stretch.start,
         "end": stretch.end,
         "is_cut": stretch.cut,

@@ -3,27 +3,25 @@
 Belongs here: finding and removing them after a grace. Does not belong here: files that rows name (`compaction` removes
 those that were compacted), temporary files (`commit.recover`).
 
-A file is taken aside before it goes and looked at once more: a writer that made the same bytes meanwhile, or a row that
-names it by now, gets it back.
+Nothing is committed while files are removed, and each is looked at once more: one that a row names by now stays, and so
+does one that was written anew.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from uuid import uuid4
 
 import sqlalchemy as sa
 
-from lake_resources.storage.disk import disk_errors, file_time
+from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES, COMPACTED_FILES, INTENTS, PARTITIONS, QUARANTINE
 from lake_resources.storage.store import Store
 
 _NAMING = (PARTITIONS, INTENTS, COMPACTED_FILES, QUARANTINE, ARCHIVES, CAPTURES)
+_AT_ONCE = 100
+"""Removed in one transaction; writers wait meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -45,68 +43,43 @@ def find_garbage(stores: Sequence[Store], grace: timedelta) -> list[Garbage]:
     Args:
         stores: the tables, all of one lake.
         grace: how long a writer may take from a file to its row, and a reader to read what was replaced. Time is that
-            of the file system.
+            of the place where the files lie.
     """
     store = stores[0]
     with disk_errors(f"read {store.root}"):
-        latest = _now(store) - grace.total_seconds()
-        old = dict(_older(_files(stores), latest))
+        latest = store.files.now() - grace.total_seconds()
+        found = [each for place in _places(stores) for each in store.files.listed(place)]
     # After the files: whatever was committed meanwhile is known then.
-    named = _named(store)
-    found = {store.catalog.relative(path): size for path, size in old.items()}
-    return [Garbage(path, size) for path, size in sorted(found.items()) if path not in named]
+    with store.engine.reading() as connection:
+        named = _named(connection)
+    old = sorted(each for each in found if each.modified_at.timestamp() <= latest and each.path not in named)
+    return [Garbage(each.path, each.size_bytes) for each in old]
 
 
 def remove_garbage(store: Store, found: list[Garbage], grace: timedelta) -> list[Garbage]:
     """Remove files that were found; returns those that are gone, without those that are wanted by now."""
-    temp = store.catalog.temp_dir
-    with disk_errors(f"remove {len(found)} files that no row names"):
-        latest = _now(store) - grace.total_seconds()
-        aside: dict[str, tuple[Garbage, Path]] = {}
-        for each in found:
-            taken = temp / f"garbage-{uuid4().hex}"
-            with suppress(FileNotFoundError):
-                store.catalog.absolute(each.path).rename(taken)
-                aside[each.path] = each, taken
-        named = _named(store)
-        gone = []
-        for each, taken in aside.values():
-            if each.path in named or taken.stat().st_mtime > latest:
-                with suppress(FileExistsError):  # the writer that wants it has put it there again
-                    os.link(taken, store.catalog.absolute(each.path))
-            else:
-                gone.append(each)
-            taken.unlink()
+    latest = store.files.now() - grace.total_seconds()
+    gone: list[Garbage] = []
+    for index in range(0, len(found), _AT_ONCE):
+        with store.engine.writing() as connection:
+            named = _named(connection)
+            some = [each for each in found[index : index + _AT_ONCE] if each.path not in named]
+            gone += [each for each in some if store.files.remove_old(each.path, latest)]
     return gone
 
 
-def _now(store: Store) -> float:
-    store.catalog.temp_dir.mkdir(parents=True, exist_ok=True)
-    return file_time(store.catalog.temp_dir)
-
-
-def _files(stores: Sequence[Store]) -> Iterator[Path]:
+def _places(stores: Sequence[Store]) -> list[str]:
     """Only where the lake itself writes: what others put below its root is theirs."""
     places = set()
     for catalog in (store.catalog for store in stores):
         places |= {catalog.partitions_dir("any").parent, catalog.compacted_dir("any").parent}
         places |= {catalog.archives_dir, catalog.captures_dir}
-    for place in sorted(places):
-        yield from place.rglob("*.parquet")
+    return sorted(stores[0].catalog.relative(place) for place in places)
 
 
-def _older(paths: Iterable[Path], latest: float) -> Iterator[tuple[Path, int]]:
-    for path in paths:
-        with suppress(FileNotFoundError):
-            stat = path.stat()
-            if stat.st_mtime <= latest:
-                yield path, stat.st_size
-
-
-def _named(store: Store) -> set[str]:
+def _named(connection: sa.Connection) -> set[str]:
     """Every path of the lake that a row names."""
     paths: set[str] = set()
-    with store.engine.reading() as connection:
-        for table in _NAMING:
-            paths.update(path for path in connection.execute(sa.select(table.c.path)).scalars() if path)
+    for table in _NAMING:
+        paths.update(path for path in connection.execute(sa.select(table.c.path)).scalars() if path)
     return paths

@@ -10,15 +10,10 @@ harm, for the transaction decides on what is committed then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 from lake_resources.storage.decision import CommitOutcome, decide
-from lake_resources.storage.disk import disk_errors, fsync_dirs, make_dirs
-from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.parquet import StagedFile
 from lake_resources.storage.store import Store
@@ -40,6 +35,7 @@ def commit_named(store: Store, symbol: str, made: Made) -> list[CommitOutcome]:
 
     Raises:
         DiskFull: no space; nothing was committed.
+        StoreUnreachable: the files could not be put; nothing was committed.
         LedgerUnreachable: nothing was committed, or all was and the answer got lost; the same call again tells.
     """
     starts = [partition.start for partition, _ in made]
@@ -48,45 +44,19 @@ def commit_named(store: Store, symbol: str, made: Made) -> list[CommitOutcome]:
     outcomes, accepted = _decided(store, held, made)
     if not accepted:
         return outcomes
-    publish_named(store, accepted)
+    taken = store.files.publish([(file, partition.path) for partition, file in accepted])
 
     def again(found: dict[datetime, Partition]) -> list[Partition]:
         nonlocal outcomes, accepted
         if found != held:
             outcomes, accepted = _decided(store, found, made)
-            publish_named(store, accepted)
+            store.files.publish([(file, partition.path) for partition, file in accepted])
+        elif taken:  # nobody collects garbage while this transaction lasts
+            store.files.publish(taken)
         return [partition for partition, _ in accepted]
 
     store.ledger.commit_decided(symbol, span, again)
     return outcomes
-
-
-def publish_named(store: Store, files: Made) -> None:
-    """Give staged files their names, durably; where a name is taken, its file holds the same bytes.
-
-    One that is there is touched, so that no collector of garbage takes it for an old one; one that was damaged is
-    replaced. The staged files stay.
-    """
-    placed = [(file, store.catalog.absolute(partition.path)) for partition, file in files]
-    with disk_errors(f"publish {len(placed)} file(s)"):
-        changed = [directory for _, path in placed for directory in make_dirs(path.parent)]
-        for file, path in placed:
-            _place(file, path)
-            changed.append(path.parent)
-        fsync_dirs(changed)
-
-
-def _place(file: StagedFile, path: Path) -> None:
-    try:
-        os.link(file.temp_path, path)
-    except FileExistsError:
-        with suppress(FileNotFoundError):  # a collector of garbage was faster: it is placed below
-            os.utime(path)
-            if file_hash(path) == file.content_hash:
-                return
-        spare = file.temp_path.with_suffix(".again")
-        os.link(file.temp_path, spare)
-        spare.replace(path)
 
 
 def _decided(

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 
-from lake_resources.storage.catalog import Catalog, utc
-from lake_resources.storage.hashing import file_hash
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.compacted_rows import Served, runs
-from lake_resources.storage.ledger.ledger import CompactedFile, Partition
+from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.store import Store
 
 
@@ -69,30 +67,17 @@ def joined(found: Sequence[Stretch]) -> list[Stretch]:
 
 
 def serving_path(store: Store, partition: Partition) -> Path:
-    """The file that a committed partition is read from."""
+    """The file on this host that a committed partition is read from; it may not be fetched yet."""
     file = store.ledger.compacted_file_of(partition.symbol, partition.start)
     return store.catalog.absolute(partition.path if file is None else file.path)
 
 
 def is_intact(store: Store, partition: Partition) -> bool:
-    """Whether the file that a committed partition is read from is on the disk with the bytes that were written."""
+    """Whether the file that a committed partition is read from is there with the bytes that were written."""
     file = store.ledger.compacted_file_of(partition.symbol, partition.start)
     if file is not None:
-        return compacted_is_intact(store.catalog, file)
-    path = store.catalog.absolute(partition.path)
-    return path.is_file() and file_hash(path) == partition.content_hash
-
-
-def compacted_is_intact(catalog: Catalog, file: CompactedFile) -> bool:
-    """Whether a day or month file is on the disk with the bytes that were written."""
-    path = catalog.absolute(file.path)
-    return path.is_file() and _hash_of(path, path.stat().st_size, path.stat().st_mtime_ns) == file.content_hash
-
-
-@lru_cache(maxsize=256)
-def _hash_of(path: Path, _size_bytes: int, _mtime_ns: int) -> str:
-    """A month file is asked about once per partition in it."""
-    return file_hash(path)
+        return store.files.is_intact(file.path, file.content_hash, file.size_bytes)
+    return store.files.is_intact(partition.path, partition.content_hash, partition.size_bytes)
 
 
 def _runs(

@@ -84,7 +84,7 @@ def read_partition(store: Store, partition: Partition) -> pl.DataFrame:
 
 def _scan(store: Store, stretch: Stretch, schema: pl.Schema | None) -> pl.LazyFrame:
     rows = pl.scan_parquet(
-        [store.catalog.absolute(path) for path in stretch.paths],
+        store.files.here_all(stretch.paths),
         schema=schema,
         missing_columns="raise" if schema is None else "insert",
         glob=False,

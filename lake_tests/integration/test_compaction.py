@@ -229,7 +229,7 @@ def test_a_commit_between_its_file_and_its_ledger_row_is_no_damage(empty, killed
 
             return super().commit_intents(symbol, met)
 
-    halted = Store(store.root, LedgerEngine(store.engine.url), store.layout)
+    halted = Store(store.root, LedgerEngine(store.engine.url), store.layout, files=store.files)
     vars(halted)["ledger"] = Between(halted.engine, store.layout, store.root)
     with pytest.raises(KeyboardInterrupt) if killed else nullcontext():
         commit_partitions(halted, SYMBOL, [candidate(at(5), value=2.0)], clock=clock)

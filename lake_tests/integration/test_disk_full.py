@@ -7,6 +7,7 @@ import pytest
 
 from lake_resources.errors import DiskFull
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
+from lake_resources.storage.files_here import FilesHere
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.parquet import StagingWriter, stage
 from lake_resources.storage.store import Store
@@ -65,7 +66,7 @@ def temps(catalog):
 def test_a_commit_on_a_full_disk_loses_nothing(small_disk, tmp_path, leave, ledger_on_disk):
     store = lake(small_disk)
     if not ledger_on_disk:
-        store = Store(small_disk, lake(tmp_path).engine, store.layout)
+        store = Store(small_disk, lake(tmp_path).engine, store.layout, files=FilesHere(small_disk))
     ledger = store.ledger
     first = commit_partitions(store, SYMBOL, [candidate(at(hour)) for hour in range(3)], clock=clock)
     filler = fill(small_disk, leave)
@@ -125,7 +126,7 @@ def test_a_disk_with_room_for_names_alone_keeps_no_empty_file(small_disk):
 
 
 def test_a_quarantine_on_a_full_disk_leaves_nothing(small_disk, tmp_path):
-    store = Store(small_disk, lake(tmp_path).engine, lake(small_disk).layout)
+    store = Store(small_disk, lake(tmp_path).engine, lake(small_disk).layout, files=FilesHere(small_disk))
     catalog, ledger = store.catalog, store.ledger
     commit_partitions(store, SYMBOL, [candidate(at(0))], clock=clock)
     fill(small_disk, 0)

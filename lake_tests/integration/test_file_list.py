@@ -75,7 +75,7 @@ def test_a_symbol_without_rows_has_an_empty_list(store: Store) -> None:
 
 def test_a_file_that_is_gone_is_told_instead_of_listed(store: Store) -> None:
     store.catalog.partition_path(SYMBOL, at(25)).unlink()
-    with pytest.raises(StorageError, match=r"not on the disk.*lake audit"):
+    with pytest.raises(StorageError, match=r"is not there.*lake audit"):
         file_list(store, SYMBOL)
 
 

@@ -10,13 +10,26 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
+from uuid import uuid4
 
 import httpx
+import pytest
 
+from lake_tests.support.stores import BUCKET_URL
 from lake_tests.support.waiting import wait_until
 
 BUCKET = "lake"
+
+
+def in_bucket(service: dict[str, str], root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the files of the lake at a root lie in a prefix of its own; returns its URL."""
+    for name, value in service.items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://{BUCKET}/{uuid4().hex}"
+    (root / BUCKET_URL).write_text(url)
+    return url
 
 
 @contextmanager

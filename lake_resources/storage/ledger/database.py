@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
 from lake_resources.errors import SettingsError, StorageError
+
+if TYPE_CHECKING:
+    from lake_resources.storage.file_store import FileStore
 
 LEDGER_URLS = (
     "Leave LAKE_LEDGER_URL empty, or set it to sqlite:////path/ledger.sqlite on a local disk, or for several hosts to "
@@ -30,16 +33,16 @@ class LedgerDatabase(Protocol):
 
     is_shared: bool
 
-    def open(self, root: Path | None, *, anew: bool) -> sa.Engine:
+    def open(self, files: FileStore | None, *, anew: bool) -> sa.Engine:
         """Connect; create tables that are absent, migrate old ones.
 
         Args:
-            root: directory of the lake that the ledger is about; None where the caller has nothing to do with files.
+            files: files of the lake that the ledger is about; None where the caller has nothing to do with files.
             anew: the ledger is begun although the lake holds files, because it is filled from them.
 
         Raises:
             LedgerError: it is lost, damaged, or of another version.
-            SettingsError: it belongs to the files of another root.
+            SettingsError: it belongs to the files of another place.
             StorageError: it cannot be reached or written.
         """
 

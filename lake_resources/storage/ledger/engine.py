@@ -12,14 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from lake_resources.errors import SettingsError
 from lake_resources.storage.ledger.database import database_of
 from lake_resources.storage.ledger.in_sqlite import WRITES
 from lake_resources.storage.ledger.tables import VERSION
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from lake_resources.storage.file_store import FileStore
 
 BUSY_TIMEOUT_MS = 60_000
 
@@ -30,16 +34,26 @@ class LedgerEngine:
     Args:
         url: SQLAlchemy URL, `sqlite:////absolute/path` or `postgresql+psycopg://user@host/database`.
         busy_ms: how long a write waits for another process's; default `BUSY_TIMEOUT_MS`.
-        root: directory of the lake that the ledger is about, default that of a ledger in a file. A ledger that is gone
-            while hours lie there is told instead of begun anew, and the ledger notes whose data the lake holds.
+        files: the files of the lake that the ledger is about, default those beside a ledger in a file. A ledger that is
+            gone while hours lie there is told instead of begun anew, and the ledger notes whose data the lake holds.
         anew: it is begun although hours lie there, because it is filled from them.
+
+    Raises:
+        SettingsError: the files lie in an object store, and the ledger in a file of one host.
     """
 
-    def __init__(self, url: str, busy_ms: int | None = None, *, root: Path | None = None, anew: bool = False) -> None:
+    def __init__(
+        self, url: str, busy_ms: int | None = None, *, files: FileStore | None = None, anew: bool = False
+    ) -> None:
         self.url = url
         self._anew = anew
-        self._root = root
+        self._files = files
         self._database = database_of(url, BUSY_TIMEOUT_MS if busy_ms is None else busy_ms)
+        if files is not None and files.needs_server and not self.is_shared:
+            raise SettingsError(
+                "files in an object store need a ledger that hosts share, and the ledger is a file of SQLite",
+                remedy="Set LAKE_LEDGER_URL to postgresql+psycopg://user@host/database, or leave LAKE_STORE_URL empty",
+            )
         self._engine: sa.Engine | None = None
         self._pid = 0
         self._opening = Lock()
@@ -115,7 +129,7 @@ class LedgerEngine:
             if self._engine is None or self._pid != os.getpid():
                 self.close()
                 with self._errors():
-                    self._engine, self._pid = self._database.open(self._root, anew=self._anew), os.getpid()
+                    self._engine, self._pid = self._database.open(self._files, anew=self._anew), os.getpid()
             return self._engine
 
     @contextmanager

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -21,12 +21,15 @@ from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger import versions
 from lake_resources.storage.ledger.tables import IDENTITY
 
+if TYPE_CHECKING:
+    from lake_resources.storage.file_store import FileStore
+
 EXCHANGE_FILE = "EXCHANGE"
 """In the root of a lake: the exchange whose data it holds."""
 REBUILD = "`lake rebuild-ledger` makes it anew from the files; see the runbook, section 'The ledger is damaged'"
 _EXCHANGE = "exchange"
 MARK_FILE = "LEDGER"
-"""In the root of a lake whose ledger is on a server: the mark by which both know each other."""
+"""Beside the files of a lake whose ledger is on a server: the mark by which both know each other."""
 _ROOT = "root"
 Insert = Callable[[sa.Table], Any]
 """Makes an INSERT with ON CONFLICT for a table."""
@@ -46,7 +49,7 @@ def refuse_lost(path: Path, root: Path) -> None:
     """
     if path.is_file() and path.stat().st_size:
         return
-    found = next(_known_files(root), None)
+    found = next(known_files(root), None)
     # A first user may have made the ledger, and its first hour, since the look above.
     if found is not None and not (path.is_file() and path.stat().st_size):
         state = "is empty" if path.is_file() else "is gone"
@@ -56,26 +59,26 @@ def refuse_lost(path: Path, root: Path) -> None:
         )
 
 
-def refuse_begun(where: str, root: Path) -> None:
+def refuse_begun(where: str, files: FileStore) -> None:
     """Refuse to begin a ledger in an empty database where hours of an older one lie.
 
     Args:
         where: the ledger, for people.
-        root: directory of the lake.
+        files: files of the lake.
 
     Raises:
         LedgerError: the lake has files that a ledger knew.
     """
-    found = next(_known_files(root), None)
+    found = files.holding()
     if found is not None:
         raise LedgerError(
-            f"{where} is empty, but the lake holds data ({found.relative_to(root)}); no empty one is begun",
-            remedy="Name the ledger that this lake had, or another LAKE_ROOT: files of a ledger in a file are not "
-            "taken over by a server",
+            f"{where} is empty, but the lake holds data ({found}); no empty one is begun",
+            remedy="Name the ledger that this lake had, or another LAKE_ROOT or LAKE_STORE_URL: files of a ledger in a "
+            "file are not taken over by a server",
         )
 
 
-def _known_files(root: Path) -> Iterator[Path]:
+def known_files(root: Path) -> Iterator[Path]:
     """Files of which a ledger has a row: partitions, archives, answers of REST. All lie below a symbol's directory."""
     if not root.is_dir():
         return
@@ -89,8 +92,8 @@ def _known_files(root: Path) -> Iterator[Path]:
                     yield from (Path(folder, name) for name in names if name.endswith(".parquet"))
 
 
-def require_same_root(engine: sa.Engine, insert: Insert, root: Path) -> None:
-    """Let a shared ledger and a lake's directory know each other, and refuse any other pair.
+def require_same_files(engine: sa.Engine, insert: Insert, files: FileStore) -> None:
+    """Let a shared ledger and a lake's files know each other, and refuse any other pair.
 
     Two hosts with a directory each, over one ledger, would take each other's rows for lost files. The first writer
     marks both; who comes without the mark, or with another one, sees other files.
@@ -98,24 +101,26 @@ def require_same_root(engine: sa.Engine, insert: Insert, root: Path) -> None:
     Args:
         engine: connections to the ledger.
         insert: makes an INSERT with ON CONFLICT.
-        root: directory of the lake.
+        files: files of the lake.
 
     Raises:
-        SettingsError: the ledger is that of another directory, or of another exchange's data.
+        SettingsError: the ledger is that of other files, or of another exchange's data, or the files lie where two
+            writers would replace each other's.
     """
     with engine.connect() as connection:
         known = {row.name: row.value for row in connection.execute(sa.select(IDENTITY))}
-    mark = _mark_of(root, make=_ROOT not in known)
+    mark = _mark_of(files, make=_ROOT not in known)
     if mark is not None and known.get(_ROOT) is None:
         with engine.connect() as connection, connection.begin():
             connection.execute(insert(IDENTITY).values(name=_ROOT, value=mark).on_conflict_do_nothing())
             known[_ROOT] = connection.scalar(sa.select(IDENTITY.c.value).where(IDENTITY.c.name == _ROOT)) or ""
     if known.get(_ROOT) != mark:
         raise SettingsError(
-            f"the ledger is that of other files than those in {root}",
-            remedy="All hosts of one ledger need one LAKE_ROOT that they share (a network file system): check what is "
-            "mounted there",
+            f"the ledger is that of other files than those in {files.uri('').rstrip('/')}",
+            remedy="All hosts of one ledger need one LAKE_STORE_URL, or one LAKE_ROOT that they share (a network file "
+            "system): check the bucket, or what is mounted there",
         )
+    root = files.root
     note_exchange(engine, insert, root)
     marker = root / EXCHANGE_FILE
     if _EXCHANGE in known and marker.is_file() and _text(marker) != known[_EXCHANGE]:
@@ -125,22 +130,18 @@ def require_same_root(engine: sa.Engine, insert: Insert, root: Path) -> None:
         )
 
 
-def _mark_of(root: Path, *, make: bool) -> str | None:
-    """What a lake's directory is known by; None where it has no mark and none is made."""
-    path = root / MARK_FILE
-    with disk_errors(f"mark {root}"):
-        if not path.is_file():
-            if not make:
-                return None
-            root.mkdir(parents=True, exist_ok=True)
-            whole = root / f".{MARK_FILE}-{uuid4().hex}"
-            try:
-                whole.write_text(uuid4().hex + "\n", encoding="utf-8")
-                with suppress(FileExistsError):  # two first users at once: both read what stands there
-                    os.link(whole, path)
-            finally:
-                whole.unlink(missing_ok=True)
-        return _text(path)
+def _mark_of(files: FileStore, *, make: bool) -> str | None:
+    """What a lake's files are known by; None where they have no mark and none is made."""
+    found = files.read(MARK_FILE)
+    if found is None:
+        if not make:
+            return None
+        files.create(MARK_FILE, f"{uuid4().hex}\n".encode())
+        found = files.read(MARK_FILE)  # two first users at once: both read what stands there
+    if found is None:
+        return None
+    files.require_conditions(MARK_FILE, found.data)
+    return found.data.decode(errors="replace").strip()
 
 
 def _text(path: Path) -> str:

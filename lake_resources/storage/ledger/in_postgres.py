@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -25,6 +25,9 @@ from lake_resources.storage.disk import disk_full
 from lake_resources.storage.ledger import identity, versions
 from lake_resources.storage.ledger.database import LEDGER_URLS, shown
 from lake_resources.storage.ledger.tables import METADATA, VERSION, UtcText
+
+if TYPE_CHECKING:
+    from lake_resources.storage.file_store import FileStore
 
 _POLLED = Backoff(0.005, 0.25)
 _BUSY = {"40001", "40P01", "55P03"}
@@ -70,14 +73,14 @@ class PostgresDatabase:
         self._url = parsed
         self._busy_ms = busy_ms
 
-    def open(self, root: Path | None, *, anew: bool) -> sa.Engine:
+    def open(self, files: FileStore | None, *, anew: bool) -> sa.Engine:
         """Connect, and create the tables that are absent."""
         engine = sa.create_engine(
             self._url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=dict(_ALIVE)
         )
         sa.event.listen(engine, "connect", partial(_configure, self._busy_ms))
         try:
-            self._prepare(engine, root, anew=anew)
+            self._prepare(engine, files, anew=anew)
         except BaseException:
             engine.dispose()
             raise
@@ -136,16 +139,16 @@ class PostgresDatabase:
             return StorageError(f"{where}: it may be read here, not written", remedy="Use a role that may write")
         return LedgerError(f"{where}: {_first_line(error)}", remedy="See the runbook, section 'The ledger is damaged'")
 
-    def _prepare(self, engine: sa.Engine, root: Path | None, *, anew: bool) -> None:
+    def _prepare(self, engine: sa.Engine, files: FileStore | None, *, anew: bool) -> None:
         if not versions.is_current(engine):
             with engine.connect() as connection, connection.begin():
                 self.hold(connection, None)
                 is_new = not sa.inspect(connection).has_table(VERSION.name)
-                if is_new and root is not None and not anew:
-                    identity.refuse_begun(f"ledger {shown(str(self._url))}", root)
+                if is_new and files is not None and not anew:
+                    identity.refuse_begun(f"ledger {shown(str(self._url))}", files)
                 versions.make_current(connection, _as_made_here(), shown(str(self._url)))
-        if root is not None:
-            identity.require_same_root(engine, self.insert, root)
+        if files is not None:
+            identity.require_same_files(engine, self.insert, files)
 
     def _wait(self, connection: sa.Connection, key: dict[str, str], name: str, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

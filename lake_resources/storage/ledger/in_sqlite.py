@@ -11,7 +11,7 @@ import time
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -21,6 +21,9 @@ from lake_resources.storage.disk import disk_errors, disk_full
 from lake_resources.storage.ledger import identity, versions
 from lake_resources.storage.ledger.database import LEDGER_URLS, shown
 from lake_resources.storage.locks import writer_lock
+
+if TYPE_CHECKING:
+    from lake_resources.storage.file_store import FileStore
 
 WRITES = "lake_writes"
 """Execution option of a connection whose transaction takes the write lock when it begins."""
@@ -49,9 +52,9 @@ class SqliteDatabase:
             raise SettingsError(f"ledger {shown(url)} names no file", remedy=LEDGER_URLS)
         self._path = Path(parsed.database)
 
-    def open(self, root: Path | None, *, anew: bool) -> sa.Engine:
+    def open(self, files: FileStore | None, *, anew: bool) -> sa.Engine:
         """Connect to the file, which is made where it is absent."""
-        lake = self._path.parent if root is None else root
+        lake = self._path.parent if files is None else files.root
         if not anew:
             identity.refuse_lost(self._path, lake)
         engine = self._open()
