@@ -23,6 +23,7 @@ from lake_assets.validation.gate import PartitionWindow, gate, passes
 from lake_assets.validation.outcome import outcome
 from lake_assets.validation.partition_audit import partition_audit
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 from lake_resources.storage.parquet import encoded
 
 _MAGIC = b"PAR1"
@@ -203,7 +204,7 @@ def _facts(
     if _has_times(table, rows) and rows.height:
         time = pl.col(table.layout.time_column)
         first, last = rows.select(time.min().alias("a"), time.max().alias("b")).row(0)
-        inside = time.is_between(file.start, file.end, closed="left") & (time == time.dt.truncate(table.layout.grain))
+        inside = within(time, file.start, file.end) & (time == time.dt.truncate(table.layout.grain))
         minutes = rows.filter(inside)[table.layout.time_column].n_unique()
     return FileFacts(digest, rows.height, minutes, first, last, tuple(code for code in codes if code != "ok"))
 

@@ -23,6 +23,7 @@ from lake_resources.bar_values import PRICES
 from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 from lake_resources.storage.ledger.ledger import ANY_SYMBOL
 from lake_resources.storage.reader import reading, scan
 
@@ -103,7 +104,7 @@ def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) ->
     try:
         rows = (
             pl.scan_parquet(paths, glob=False)
-            .filter(pl.col("open_time").is_between(start, end, closed="left"))
+            .filter(within("open_time", start, end))
             .select(pl.col("open_time").alias("timestamp"), *PRICES, "volume")
             .collect()
         )

@@ -31,6 +31,7 @@ from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import DAY, HOUR, MINUTE
 from lake_resources.errors import ExchangeError
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 from lake_resources.storage.commit import (
     PartitionCandidate,
     Rejection,
@@ -210,7 +211,7 @@ def _rows(ticker: str, day: _Day, now: datetime) -> pl.DataFrame:
     """Rows of the day as Yahoo tells them now."""
     if day.answer is None or day.answer.rows is None:
         return pl.DataFrame(schema=MACRO_MINUTE.polars_schema)
-    frame = day.answer.rows.filter(pl.col("ts").is_between(day.start, day.end, closed="left"))
+    frame = day.answer.rows.filter(within("ts", day.start, day.end))
     over = [each.end for each in sessions(ticker, day.start, day.end) if each.end + _SETTLED <= now]
     settled_until = day.answer.settled_until or day.start
     final = (pl.col("ts") + MINUTE <= settled_until) | (pl.col("ts") < max(over, default=day.start))

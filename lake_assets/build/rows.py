@@ -33,6 +33,7 @@ from lake_assets.validation.outcome import CheckOutcome
 from lake_assets.validation.parity import with_unlike_bars
 from lake_resources.binance.um_streams import AGG_TRADES, BOOK_TICKER, FUNDING_RATE, KLINES_1M, METRICS
 from lake_resources.clock import HOUR, MINUTE
+from lake_resources.spans import within
 
 
 def build_rows(inputs: Inputs) -> Made:
@@ -87,7 +88,7 @@ def _trade_minutes(sources: StreamSources, start: datetime, end: datetime) -> pl
     paths = {path for hour, source in sources.by_hour.items() if start <= hour < end for path in source.paths}
     known = minutes_kept(paths.pop()) if len(paths) == 1 else None
     if known is not None:
-        return known.filter(pl.col("timestamp").is_between(start, end, closed="left"))
+        return known.filter(within("timestamp", start, end))
     return features_in_one_pass(partial(sources.batches, start, end), trade_minutes, "transact_time")
 
 

@@ -44,6 +44,7 @@ from lake_assets.transforms.rollup import (
 )
 from lake_resources.clock import DAY, MINUTE
 from lake_resources.errors import SettingsError, StorageError
+from lake_resources.spans import within
 from lake_resources.storage.catalog import utc
 from lake_resources.storage.disk import disk_errors, fsync_file
 from lake_resources.storage.hashing import file_hash
@@ -193,7 +194,7 @@ def _rows(
         return committed
     time = pl.col(store.layout.time_column)
     # What the builder commits while this is read does not come twice.
-    live = tail.rows.lazy().filter(time.is_between(request.start, request.end, closed="left")).select(columns)
+    live = tail.rows.lazy().filter(within(time, request.start, request.end)).select(columns)
     return pl.concat([committed.filter(time < tail.since), live])
 
 

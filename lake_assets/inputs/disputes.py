@@ -16,6 +16,7 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.parity import StreamParity, compare_stream
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR
+from lake_resources.spans import within
 from lake_resources.storage.ledger.ledger import Capture
 
 
@@ -31,7 +32,6 @@ def compare_answers(
         answers: what REST said of hours, and their files.
     """
     archived = _as_rest(stream, archived)
-    time = pl.col(stream.time_column)
     found = {}
     for capture, path in answers:
         try:
@@ -39,8 +39,8 @@ def compare_answers(
         except (pl.exceptions.PolarsError, OSError):
             continue
         start, end = capture.window_start, min(capture.window_end, capture.captured_at - settle)
-        inside = (time >= capture.hour) & (time < capture.hour + HOUR)
-        found[capture.hour] = compare_stream(stream, archived.filter(inside), said, start, end)
+        own = archived.filter(within(stream.time_column, capture.hour, capture.hour + HOUR))
+        found[capture.hour] = compare_stream(stream, own, said, start, end)
     return found
 
 

@@ -31,6 +31,7 @@ from lake_resources.binance.spot_streams import AGG_TRADES, TRADES
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.clock import HOUR
+from lake_resources.spans import within
 from lake_resources.storage.provenance import SourceRef
 
 AROUND = timedelta(minutes=10)
@@ -143,12 +144,12 @@ def _fills(lake: Lake, symbol: str, heard: HeardSpot, start: datetime, end: date
             with reading_raw(paths):
                 found = pl.scan_parquet(paths, glob=False)
                 time = pl.col(stream.time_column)
-                parts.append(as_fills(found.filter(time.is_between(start, end, closed="left")).collect()))
+                parts.append(as_fills(found.filter(within(time, start, end)).collect()))
     return pl.concat(parts)
 
 
 def _between(frame: pl.DataFrame, time: str, start: datetime, end: datetime) -> pl.DataFrame:
-    return frame.filter(pl.col(time).is_between(start, end, closed="left"))
+    return frame.filter(within(time, start, end))
 
 
 def _clock(heard: HeardSpot) -> dict[str, float]:

@@ -7,6 +7,7 @@ read. Does not belong here: which source an hour has (`sources`, `trade_sources`
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from lake_assets.validation.parity import StreamParity
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
+from lake_resources.spans import within
 from lake_resources.storage.provenance import SourceRef
 
 _BATCH_ROWS = 65_536
@@ -123,7 +125,7 @@ class StreamSources:
                 rows = self._with_others(rows, self.instead[hour], start, end)
         if self.made is not None:
             time = pl.col(self.use.stream.time_column)
-            made = self.made.filter((time >= start) & (time < end))
+            made = self.made.filter(within(time, start, end))
             rows = pl.concat([rows, made]).sort(self.use.stream.key)
         return rows
 
@@ -143,7 +145,7 @@ class StreamSources:
                     rows = rows.cast(pl.Schema(stream.columns))
                     inside = bounds is not None and start <= bounds[0] and bounds[1] < end
                     if not inside:
-                        rows = rows.filter((time >= start) & (time < end))
+                        rows = rows.filter(within(time, start, end))
                     # Aggregating needs several times the memory of the rows it sees at once.
                     yield from rows.iter_slices(_BATCH_ROWS)
 
@@ -165,7 +167,7 @@ class StreamSources:
         time = pl.col(stream.time_column)
         with reading_raw(paths):
             files = pl.scan_parquet(list(paths), glob=False)
-            rows = files.filter((time >= start) & (time < end)).select(list(stream.columns)).collect()
+            rows = files.filter(within(time, start, end)).select(list(stream.columns)).collect()
         if len(paths) > 1:
             rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
         return rows
@@ -201,15 +203,16 @@ def read_raw(path: Path, stream: Stream, start: datetime, end: datetime) -> pl.D
     """
     time = pl.col(stream.time_column)
     with reading_raw([path]):
-        rows = pl.scan_parquet(path, glob=False).filter((time >= start) & (time < end))
+        rows = pl.scan_parquet(path, glob=False).filter(within(time, start, end))
         return rows.select(list(stream.columns)).collect()
 
 
 def between(rows: pl.DataFrame, column: str, start: datetime, end: datetime) -> pl.DataFrame:
     """Rows in `[start, end)` of a frame that is sorted by a time column."""
+    # A query of polars takes longer than all of these steps.
     times = rows[column]
-    first, last = times.search_sorted(pl.Series([start, end], dtype=times.dtype), side="left").to_list()
-    return rows.slice(first, last - first)
+    first = bisect_left(times, start)
+    return rows.slice(first, bisect_left(times, end, lo=first) - first)
 
 
 @contextmanager

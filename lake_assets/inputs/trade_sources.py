@@ -28,6 +28,7 @@ from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
+from lake_resources.spans import within
 from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
 
 _WHOLE = pl.col("standing") == "whole"
@@ -251,7 +252,7 @@ def _waited(source: HourSource, now: datetime) -> bool:
 
 
 def _own_hour(tallies: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return tallies.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
+    return tallies.filter(within("timestamp", hour, hour + HOUR))
 
 
 def _whole_hours(judged: pl.DataFrame, hours: Sequence[datetime]) -> set[datetime]:
@@ -286,7 +287,7 @@ class _Choice:
         if archive is not None and hour in self.whole:
             self.by_hour[hour] = archive
             return
-        of_hour = pl.col("open_time").is_between(hour, hour + HOUR, closed="left")
+        of_hour = within("open_time", hour, hour + HOUR)
         minutes = self.klines.filter(of_hour)["open_time"].unique().sort().to_list()
         filed, said = _of(self.filed, hour), _of(self.said, hour)
         told = {each for each in minutes if each in self.heard.minutes}
@@ -394,7 +395,7 @@ def _why(text: str) -> str:
 
 
 def _of(judged: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return judged.filter(pl.col("timestamp").is_between(hour, hour + HOUR, closed="left"))
+    return judged.filter(within("timestamp", hour, hour + HOUR))
 
 
 def _minutes(judged: pl.DataFrame, standing: str) -> set[datetime]:

@@ -27,6 +27,7 @@ from lake_assets.transforms.trades import STRADDLE_US, TRADE_MINUTES, minutes_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
+from lake_resources.spans import within
 
 _KEY = b"lake.trade_tallies"
 _GAPS_KEY = "lake.id_gaps"
@@ -126,8 +127,7 @@ def tallies_of(path: Path, start: datetime, end: datetime) -> pl.DataFrame:
     """
     stamp = path.stat()
     found = _tallies(path, stamp.st_size, stamp.st_mtime_ns)
-    time = pl.col("timestamp")
-    return found.filter((time >= start - MINUTE) & (time < end + MINUTE))
+    return found.filter(within("timestamp", start - MINUTE, end + MINUTE))
 
 
 @lru_cache(maxsize=64)

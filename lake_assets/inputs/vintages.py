@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 
 import polars as pl
 
@@ -16,10 +17,12 @@ from lake_assets.validation.parity import compare_stream
 from lake_assets.windows import hours_between
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR
+from lake_resources.spans import within
 from lake_resources.storage.catalog import floor_hour
 from lake_resources.storage.ledger.ledger import Archive, Revision
 from lake_resources.storage.parquet import StagedFile
 
+_ROWS_AT_ONCE = 100_000
 MOST_REVISIONS = 10_000
 """Of one file: a re-publication that fills a loss of aggTrades has a row for each of them."""
 
@@ -52,17 +55,20 @@ def record_changes(lake: Lake, stream: Stream, before: Archive, after: Archive, 
 def _differences(
     lake: Lake, stream: Stream, before: Archive, after: Archive, new: StagedFile
 ) -> Iterator[pl.DataFrame]:
-    """Differing cells hour by hour, so that a busy day is never held as a whole."""
+    """Differing cells in order of time; trades, and what is as long, hour by hour, so that no day of them is held."""
     bounds = [time for time in (before.min_ts, before.max_ts, after.min_ts, after.max_ts) if time is not None]
     if not bounds:
         return
     time = pl.col(stream.time_column)
     files = [pl.scan_parquet(path, glob=False) for path in (new.temp_path, lake.files.here(before.path))]
-    for hour in hours_between(floor_hour(min(bounds)), max(bounds) + HOUR):
-        inside = (time >= hour) & (time < hour + HOUR)
+    start, end = floor_hour(min(bounds)), floor_hour(max(bounds)) + HOUR
+    at_once = stream.key == (stream.time_column,) and max(before.row_count, after.row_count) <= _ROWS_AT_ONCE
+    starts = [start] if at_once else hours_between(start, end)
+    for first, last in pairwise([*starts, end]):
+        inside = within(time, first, last)
         later, earlier = (file.filter(inside).collect() for file in files)
         if later.height or earlier.height:
-            yield compare_stream(stream, later, earlier, hour, hour + HOUR).differences
+            yield compare_stream(stream, later, earlier, first, last).differences
 
 
 def _revision(before: Archive, after: Archive, cell: dict[str, object]) -> Revision:

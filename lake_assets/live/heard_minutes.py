@@ -30,6 +30,7 @@ from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, UTC_US
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MARK_PRICE
 from lake_resources.clock import MINUTE, MINUTE_MS
 from lake_resources.collector.segments import RecordColumns, read_columns, read_records
+from lake_resources.spans import within
 
 _AROUND = timedelta(minutes=10)
 """Trades this far before a window tell the price that a quiet minute of it carries."""
@@ -54,7 +55,7 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
         segments, window.symbol, _epoch_minute(first), _epoch_minute(end), frozenset((AGG_TRADE, HEALED, MARK_PRICE))
     )
     trades = distinct_rows(_trades(found[AGG_TRADE], found[HEALED]), "agg_trade_id")
-    klines = _bars(trades).filter(pl.col("open_time").is_between(window.start, window.end, closed="left"))
+    klines = _bars(trades).filter(within("open_time", window.start, window.end))
     if klines.is_empty():
         return pl.DataFrame(schema=COLUMNS.polars_schema)
     rows = _live_rows(segments, window, klines["open_time"])

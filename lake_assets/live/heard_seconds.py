@@ -15,6 +15,7 @@ from lake_assets.live.spot_records import spot_records
 from lake_assets.transforms.quote_placing import QUOTES, quotes_at_ends
 from lake_assets.transforms.spot_seconds import second_bars
 from lake_assets.transforms.trade_fold import folded
+from lake_resources.spans import within
 
 _AROUND = timedelta(minutes=10)
 """Trades this far before a window tell the price that a quiet second of it carries."""
@@ -32,7 +33,7 @@ def heard_seconds(window: HeardWindow) -> pl.DataFrame:
     grain = table.layout.grain
     found = spot_records(window.store.root, window.symbol, window.start - _AROUND, window.end + _AFTER)
     klines = folded(found.fills, grain)
-    klines = klines.filter(pl.col("open_time").is_between(window.start, window.end, closed="left"))
+    klines = klines.filter(within("open_time", window.start, window.end))
     quotes = quotes_at_ends(
         klines["open_time"], grain, found.quotes.select(list(QUOTES)), found.connected, window.quote_carry
     )

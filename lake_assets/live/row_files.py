@@ -26,6 +26,7 @@ from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
+from lake_resources.spans import within
 from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
 from lake_resources.storage.locks import writer_lock
@@ -93,7 +94,7 @@ class LiveRows:
                 hours.append(self._hour(symbol, hour))
             hour += HOUR
         rows = pl.concat(hours) if hours else pl.DataFrame(schema=LIVE_ROWS)
-        return rows.filter(pl.col("timestamp").is_between(start, end, closed="left"))
+        return rows.filter(within("timestamp", start, end))
 
     def written_at(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, datetime]:
         """When the rows of each hour of `[start, end)` were written last, UTC; hours without rows are left out."""
@@ -243,7 +244,7 @@ def read_live(
 
 
 def _between(frame: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    return frame.filter(pl.col("timestamp").is_between(start, end, closed="left"))
+    return frame.filter(within("timestamp", start, end))
 
 
 def _digest(rows: pl.DataFrame) -> str:

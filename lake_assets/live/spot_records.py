@@ -25,6 +25,7 @@ from lake_resources.binance.wire_columns import UTC_US
 from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, TRADE
 from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.segments import RecordColumns, read_columns
+from lake_resources.spans import within
 from lake_resources.storage.catalog import MarketPaths
 
 _KINDS = frozenset((TRADE, HEALED, BOOK_TICKER, CLOCK, CONNECTION))
@@ -100,11 +101,11 @@ def read_spot(segments: Path, symbol: str, start: datetime, end: datetime) -> Sp
     found = read_columns(segments, symbol, first, last, _KINDS)
     clock = _Clock.of(found[CLOCK])
     trades = pl.concat([_heard_trades(found[TRADE]), _healed_trades(found[HEALED])])
-    inside = pl.col("time").is_between(start, end, closed="left")
+    inside = within("time", start, end)
     quotes = _quotes(found[BOOK_TICKER], clock)
     return SpotRecords(
         trades.filter(inside).sort("first_id", "last_id", maintain_order=True),
-        quotes.filter(pl.col("at").is_between(start, end, closed="left")),
+        quotes.filter(within("at", start, end)),
         _connected(found, clock),
         clock.last,
     )

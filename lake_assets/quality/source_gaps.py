@@ -25,6 +25,7 @@ from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import failure_text
 from lake_assets.windows import runs_of
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 from lake_resources.storage.reader import reading, scan
 
 NO_SOURCE = "no source"
@@ -177,7 +178,7 @@ def _count(
     with reading(window.store.layout, window.symbol, start, end):
         rows = absent.filter(pl.any_horizontal(pl.exclude(name_of_time))).collect()
     for hole in holes:
-        inside = time.is_between(hole.start, hole.end, closed="left")
+        inside = within(time, hole.start, hole.end)
         _add(rows.filter(inside), names, hole.cause, counted)
         rows = rows.filter(~inside)
     parts = rows.with_columns(_part=time.dt.truncate(window.store.layout.every)).partition_by("_part")

@@ -22,6 +22,7 @@ from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.errors import MalformedAnswer, SettingsError, StorageError
+from lake_resources.spans import within
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
 
 Fill = Literal["constant", "linear", "other"]
@@ -78,7 +79,7 @@ def read_slices(
     first, last = _ms(start), _ms(end)
     of = SliceSet("klines", symbol, interval)
     rows = slices.rows.slice_rows(of, (first - step * LIMIT, last))
-    found = candles_of(slices, rows).filter(pl.col("open_time").is_between(start, end, closed="left"))
+    found = candles_of(slices, rows).filter(within("open_time", start, end))
     return found, _coverage(found, rows, range(-(-first // step) * step, last, step), step)
 
 

@@ -18,6 +18,7 @@ from lake_assets.transforms.live.live_rows import LIVE_INPUT, NEVER_NULL_FLAGS
 from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
 from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
+from lake_resources.spans import within
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -114,7 +115,7 @@ def _utc(column: str) -> pl.Expr:
 def _klines(inputs: MinuteInputs) -> pl.DataFrame:
     wire = COLUMNS.verbatim(KLINES_1M.name)
     rows = inputs.klines.select(_utc(wire.pop("timestamp")).alias("timestamp"), **wire).filter(
-        pl.col("timestamp").is_between(inputs.start, inputs.end, closed="left")
+        within("timestamp", inputs.start, inputs.end)
     )
     if rows["timestamp"].is_sorted() and rows["timestamp"].is_unique().all():
         return rows

@@ -24,6 +24,7 @@ from lake_assets.validation.rules import (
     value_violations,
 )
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 _Stats = dict[datetime, dict[str, int | datetime | None]]
@@ -293,11 +294,11 @@ def with_provisional(
         if window.expected_end == end:
             filled.append(window)
             continue
-        tail = frame.filter(time.is_between(window.expected_end, end, closed="left"))
+        tail = frame.filter(within(time, window.expected_end, end))
         cut = _first_unsound(table, tail, window.expected_end)
         filled.append(PartitionWindow(window.start, cut))
         if cut < end:
-            drop = drop | time.is_between(cut, end, closed="left")
+            drop = drop | within(time, cut, end)
     return frame.filter(~drop), filled
 
 

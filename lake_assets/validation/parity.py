@@ -14,6 +14,8 @@ import polars as pl
 
 from lake_assets.validation.outcome import TRADES_VS_KLINES, CheckOutcome, outcome
 from lake_resources.binance.stream import Stream
+from lake_resources.clock import HOUR
+from lake_resources.spans import within
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 
@@ -73,14 +75,16 @@ def compare_stream(
     Returns:
         Counts, and the differing cells.
     """
-    inside = pl.col(stream.time_column).cast(_TIMESTAMP).is_between(start, end, closed="left")
+    inside = within(pl.col(stream.time_column).cast(_TIMESTAMP), start, end)
+    unknown = captured.null_count().row(0, named=True)
     columns = [
         name
         for name, dtype in stream.columns.items()
         if name not in stream.key
-        and (name == stream.time_column or (dtype != pl.String and captured[name].null_count() < captured.height))
+        and (name == stream.time_column or (dtype != pl.String and unknown[name] < captured.height))
     ]
-    sides = [frame.filter(inside).select(*stream.key, *columns) for frame in (archive, captured)]
+    kept = [*stream.key, *columns]
+    sides = [frame.lazy().filter(inside).select(kept).collect() for frame in (archive, captured)]
     if sides[0].equals(sides[1]):
         return StreamParity(stream.name, sides[0].height, 0, 0, 0, {}, None, pl.DataFrame(schema=DIFFERENCES_SCHEMA))
     return _unequal(stream, columns, *sides)
@@ -219,7 +223,7 @@ def with_unlike_bars(found: CheckOutcome, unlike: pl.DataFrame, hour: datetime) 
         unlike: `timestamp`, `column`, `said`, `traded`: values of klines that are not those of their trades.
         hour: start of the hour, UTC.
     """
-    own = unlike.filter(pl.col("timestamp").dt.truncate("1h") == hour)
+    own = unlike.filter(within("timestamp", hour, hour + HOUR))
     if found.name != TRADES_VS_KLINES or own.is_empty():
         return found
     first = own.row(0, named=True)

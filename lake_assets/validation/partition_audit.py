@@ -14,6 +14,7 @@ import polars as pl
 from lake_assets.schema.table import Table
 from lake_assets.validation.rules import absent_values, in_hole, ohlc_violations, value_violations
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 
 
 def partition_audit(
@@ -64,11 +65,11 @@ def _rows(
     table: Table, frame: pl.DataFrame, partition: datetime, start: datetime, end: datetime, holes: Sequence[KnownHole]
 ) -> Iterator[str]:
     time = pl.col(table.layout.time_column)
-    inside = time.is_between(partition, partition + table.layout.step, closed="left")
+    inside = within(time, partition, partition + table.layout.step)
     outside = frame.filter(~inside.fill_null(value=False)).height
     if outside:
         yield f"rows_outside_hour:{outside}"
-    window = frame.filter(time.is_between(start, end, closed="left"))
+    window = frame.filter(within(time, start, end))
     if window.is_empty():
         # The exchange was down for the whole window: then nothing is what there must be.
         if not _expected(table, window, start, end, holes).is_empty():

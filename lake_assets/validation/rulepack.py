@@ -17,6 +17,7 @@ from lake_assets.validation.dead_bars import DeadBars, dead_bars
 from lake_resources.bar_values import PRICES
 from lake_resources.clock import DAY
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 
 Verdict = Literal["PASS", "INVESTIGATE", "FAIL"]
 
@@ -201,7 +202,7 @@ def rulepack(
     names, reference, holes = given.get("columns") or BarColumns(), given.get("reference"), given.get("holes", ())
     time = pl.col(names.time).cast(_TIME)
     timed = frame.with_columns(time.alias(names.time))
-    bars = timed.filter(pl.col(names.time).is_between(start, end, closed="left"))
+    bars = timed.filter(within(names.time, start, end))
     rules = (
         _ordering(bars, names),
         _positive(bars, names),
@@ -272,11 +273,7 @@ def _grid(
     grid = pl.select(times_of_grid.cast(_TIME).alias(names.time))
     times = bars.select(names.time)
     absent = grid.join(times, on=names.time, how="anti")
-    in_hole = (
-        pl.any_horizontal(pl.col(names.time).is_between(h.start, h.end, closed="left") for h in holes)
-        if holes
-        else pl.lit(value=False)
-    )
+    in_hole = pl.any_horizontal(within(names.time, h.start, h.end) for h in holes) if holes else pl.lit(value=False)
     excused = absent.filter(in_hole).height
     missing = absent.filter(~in_hole)
     off_grid = times.join(grid, on=names.time, how="anti")

@@ -13,6 +13,7 @@ import polars as pl
 
 from lake_assets.schema.table import Table
 from lake_resources.known_hole import KnownHole
+from lake_resources.spans import within
 
 
 def value_violations(table: Table) -> list[pl.Expr]:
@@ -64,7 +65,7 @@ def ohlc_violations(table: Table) -> dict[str, pl.Expr]:
 
 def in_hole(holes: Sequence[KnownHole], stream: str, time: str) -> pl.Expr:
     """True where the column `time` lies in a known hole of the stream."""
-    inside = [pl.col(time).is_between(h.start, h.end, closed="left") for h in holes if h.stream == stream]
+    inside = [within(time, h.start, h.end) for h in holes if h.stream == stream]
     return pl.any_horizontal(inside) if inside else pl.lit(value=False)
 
 

@@ -28,6 +28,7 @@ from lake_resources.errors import (
     TransportError,
 )
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
+from lake_resources.spans import within
 from lake_resources.yahoo.tickers import YAHOO_URL, calendar_of, parse_ticker
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class YahooMinutes:
             while at < last:
                 until = min(at + LONGEST_WINDOW, last)
                 frame, known = self._ask(ticker, at, until)
-                frames.append(frame.filter(pl.col("ts").is_between(start, end, closed="left")))
+                frames.append(frame.filter(within("ts", start, end)))
                 known_until = max(known_until, known)
                 requests += 1
                 at = until

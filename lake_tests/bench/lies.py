@@ -100,6 +100,7 @@ class Lakes:
         honest: hashes of the partitions of lakes that nobody lied to, by what they met.
         settings: of these lakes, but for their folder.
         trades: what was traded, for those who heard it.
+        heard: live rows of those, by what is told of them and of which column.
     """
 
     sim: SimulatorServer
@@ -108,6 +109,7 @@ class Lakes:
     honest: dict[tuple[str, ...], dict[datetime, str]] = field(default_factory=dict)
     settings: LakeSettings | None = None
     trades: pl.DataFrame = field(default_factory=pl.DataFrame)
+    heard: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
     @contextmanager
     def copy(self, lie: Lie) -> Iterator[Bench]:
@@ -150,8 +152,10 @@ class Lakes:
     def hear(self, bench: Bench, lie: Lie, *, told: bool = True) -> None:
         """Have a collector deliver what it heard, where the lie is told by one."""
         if lie.source == "socket":
-            rows = heard_rows(self.trades, lie if told else None)
-            LiveRows(bench.lake.catalog).merge(SYMBOL, rows)
+            key = (lie.what, lie.column) if told else ("", "")
+            if key not in self.heard:
+                self.heard[key] = heard_rows(self.trades, lie if told else None)
+            LiveRows(bench.lake.catalog).merge(SYMBOL, self.heard[key])
 
     def _make(self, base: Path, lie: Lie) -> None:
         with self.open(base, lie) as bench:

@@ -11,6 +11,8 @@ from datetime import datetime
 
 import polars as pl
 
+from lake_resources.spans import within
+
 _FIRST, _LAST = pl.col("first_agg_trade_id"), pl.col("last_agg_trade_id")
 
 
@@ -52,5 +54,5 @@ def trade_coverage(rows: pl.DataFrame, counts: pl.DataFrame, start: datetime, en
             & pl.col("right").fill_null(value=True)
             & (pl.col("counted").fill_null(value=False) | (pl.col("left") & pl.col("right")).fill_null(value=False)),
         )
-        .filter(pl.col("timestamp").is_between(start, end, closed="left"))
+        .filter(within("timestamp", start, end))
     )

@@ -29,6 +29,7 @@ from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLi
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import ONE_LARGE_BODY, Answer, HttpClient, Query, Sleep, retrying
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
+from lake_resources.spans import instant, within
 
 CONNECTIONS = 8
 
@@ -141,11 +142,11 @@ class BinanceRest:
         elif rest.paging == "periods":
             frame = rest_paging.metrics(self.call, want)
             step = timedelta(milliseconds=rest_paging.INTERVALS_MS[rest.interval or ""])
-            frame = frame.filter(pl.col(stream.time_column) + step <= self._clock())
+            frame = frame.filter(pl.col(stream.time_column) + step <= instant(self._clock()))
         else:
             frame = rest_paging.funding_rate(self.call, want)
         # Exact also where start or end lie between two milliseconds.
-        return frame.filter(pl.col(stream.time_column).is_between(start, end, closed="left"))
+        return frame.filter(within(stream.time_column, start, end))
 
     def server_time(self) -> datetime:
         """The exchange's clock."""
@@ -297,7 +298,7 @@ class BinanceRest:
         newest = frame["close_time"].max()
         if isinstance(newest, datetime) and newest > now - timedelta(minutes=10):
             now = min(now, self.server_time())
-        return frame.filter(pl.col("close_time") < now)
+        return frame.filter(pl.col("close_time") < instant(now))
 
 
 def _ceil_ms(instant: datetime) -> int:

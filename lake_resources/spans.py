@@ -1,0 +1,35 @@
+"""Spans of time as conditions on columns of polars.
+
+Belongs here: the half-open span, the instant as a literal. Does not belong here: which spans there are, reading texts
+(`instants`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def within(time: pl.Expr | str, start: datetime, end: datetime) -> pl.Expr:
+    """Whether a time lies in `[start, end)`; NULL where there is no time.
+
+    Args:
+        time: a column of UTC, of any unit, or its name.
+        start: first instant, UTC.
+        end: first instant after the span, UTC.
+    """
+    column = pl.col(time) if isinstance(time, str) else time
+    return (column >= instant(start)) & (column < instant(end))
+
+
+def instant(at: datetime) -> pl.Expr:
+    """An instant of UTC as a literal in microseconds.
+
+    Of an aware datetime polars makes a literal by a query of its own, which takes longer than to filter an hour of
+    rows.
+    """
+    return pl.lit((at - _EPOCH) // _MICROSECOND, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
