@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from lake_assets.cli.main import app
 from lake_assets.lake import open_lake
+from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.storage.bucket import Bucket
+from lake_resources.storage.reader import scan
 from lake_tests.support.postgres import PostgresServer, postgres_server
-from lake_tests.support.simulated_lake import PUBLISHED, SYMBOL, Bench, bench_on, hours
+from lake_tests.support.s3_server import in_bucket, s3_server
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[dict[str, str]]:
+    with s3_server() as variables:
+        yield variables
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +80,63 @@ def test_two_hosts_make_the_lake_of_one(
             refused = CliRunner().invoke(app, command)
             assert refused.exit_code != 0
         assert not (tmp_path / "copy").exists()
+
+
+def test_two_hosts_with_a_disk_each_make_the_lake_of_one_in_a_bucket(
+    exchange_here: SimulatorServer,
+    server: PostgresServer,
+    service: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second host reads what the first put, builds on its kept answers, and every command finds all of it."""
+    with bench_on(exchange_here, tmp_path / "one") as one:
+        one.at(PUBLISHED).build(hours(0, 4))
+        alone = one.committed()
+    roots = [tmp_path / name / "lake" for name in ("a", "b")]
+    for root in roots:
+        root.mkdir(parents=True)
+    url = in_bucket(service, roots[0], monkeypatch)
+    shared = {"ledger_url": server.fresh(), "store_url": url}
+    with (
+        bench_on(exchange_here, roots[0].parent, **shared) as first,
+        bench_on(exchange_here, roots[1].parent, **shared) as second,
+    ):
+        first.at(PUBLISHED)
+        assert statuses(first.build(hours(0, 3))) == ["committed"] * 3
+        asked = len(first.paths_asked())
+        assert statuses(second.build(hours(0, 3))) == ["unchanged"] * 3
+        assert len(first.paths_asked()) == asked, "what the first host kept was asked for again"
+        assert statuses(second.build(hours(3, 4))) == ["committed"]
+        assert first.lake.ledger.watermark(SYMBOL) == DAY + 4 * HOUR - timedelta(minutes=1)
+        found = [
+            scan(host.lake.store, SYMBOL, DAY, DAY + 4 * HOUR, schema=host.lake.table.polars_schema).collect()
+            for host in (first, second)
+        ]
+        assert found[0].height == 240
+        assert found[0].equals(found[1])
+        assert first.committed() == second.committed() == alone
+        shutil.rmtree(roots[1] / "futures")  # a copy is fetched again
+        assert second.committed() == alone
+        (lost,) = [row.path for row in first.lake.ledger.partitions(SYMBOL, DAY, DAY + HOUR)]
+        for name, value in {"ROOT": roots[1], "LEDGER_URL": shared["ledger_url"], "STORE_URL": url}.items():
+            monkeypatch.setenv(f"LAKE_{name}", str(value))
+        monkeypatch.setenv("LAKE_SYMBOLS", SYMBOL)
+        window = ["--start", "2026-11-18", "--end", "2026-11-18T04:00"]
+        for command, words in (
+            (["audit", *window], "4"),
+            (["audit", "--full", *window], "4"),
+            (["catalog", "export"], "4"),
+            (["show-watermark"], "03:59"),
+            (["materialize-duckdb"], "4"),
+            (["collect-garbage", "--grace-hours", "0"], "0 files"),
+        ):
+            told = CliRunner().invoke(app, command, catch_exceptions=False)
+            assert told.exit_code == 0, told.output
+            assert words in told.output
+        assert pl.read_parquet(roots[1] / "catalog" / "minute.parquet")["uri"].to_list()[0] == f"{url}/{lost}"
+        Bucket(url).remove(lost)
+        told = CliRunner().invoke(app, ["audit", *window])
+        assert told.exit_code != 0, "a copy on this host hid that the bucket has lost a file"
+        assert statuses(second.build(hours(0, 1))) == ["committed"]
+        assert CliRunner().invoke(app, ["audit", *window]).exit_code == 0

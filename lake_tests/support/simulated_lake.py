@@ -68,7 +68,7 @@ class Bench:
         """Content hash by hour, of the ledger; the files have these bytes."""
         rows = self.lake.ledger.partitions(SYMBOL, start, end)
         for row in rows:
-            assert file_hash(self.lake.catalog.absolute(row.path)) == row.content_hash, row.start
+            assert file_hash(self.lake.files.here(row.path)) == row.content_hash, row.start
         return {row.start: row.content_hash for row in rows}
 
     def rows(self, hour: datetime) -> pl.DataFrame:
