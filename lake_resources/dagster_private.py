@@ -42,6 +42,9 @@ from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializa
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+# What a launcher says of a run's process has no public name: lake_resources/celery_launcher.py.
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+
 # A storage class has no public base and no public type of its configuration: lake_resources/event_log.py.
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -62,10 +65,12 @@ __all__ = [
     "INDEX_SHARD_NAME",
     "SQLITE_BUSY_TIMEOUT_SECONDS",
     "AssetCheckEvaluationTargetMaterializationData",
+    "CheckRunHealthResult",
     "ConfigurableClassData",
     "SqliteEventLogStorage",
     "UnresolvedAssetJobDefinition",
     "UserConfigSchema",
+    "WorkerStatus",
     "delete_run_file",
     "fail_dead_run",
     "launch_backfill",

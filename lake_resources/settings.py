@@ -21,6 +21,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableSettings
 
 from lake_resources.binance.market import ARCHIVES_URL, SPOT, UM, Market
+from lake_resources.cluster_settings import ClusterSettings
 from lake_resources.config_file import ConfigFileSource
 from lake_resources.data_root import BUCKET, data_root_of
 from lake_resources.errors import SettingsError
@@ -44,7 +45,7 @@ from lake_resources.testing_mode import CompressedTimes
 from lake_resources.yahoo.tickers import DEFAULT_TICKERS, YAHOO_URL, parse_ticker
 
 
-class LakeSettings(BaseSettings):
+class LakeSettings(ClusterSettings):
     """All settings of the lake. Instances are frozen; unknown `LAKE_` keys in `.env` are refused.
 
     Raises:

@@ -20,7 +20,7 @@ _Found = TypeVar("_Found")
 _READ_OTHERWISE = frozenset("*?[]{}#%")
 POSTGRES = "postgresql"
 """How the URL of a ledger on a server begins."""
-SECRETS = frozenset({"ledger_url", "webhook_url"})
+SECRETS = frozenset({"broker_url", "dagster_url", "ledger_url", "webhook_url"})
 """Settings whose values are never shown: a password, or an address that is one."""
 
 

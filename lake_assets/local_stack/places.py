@@ -34,7 +34,8 @@ SHIPPED = frozenset(
 def dagster_home(settings: LakeSettings) -> Path:
     """Directory of the Dagster instance that belongs to the settings' lake, created with its `dagster.yaml`.
 
-    A `dagster.yaml` there that somebody changed (another database, a launcher) stays as it is.
+    A `dagster.yaml` there that somebody changed (another database, a launcher) stays as it is. A lake with Celery
+    workers begins with the one of a cluster.
 
     Each lake has its own, so the UI never shows the partitions of one as those of another: `dagster_home` in the root,
     and in the project for the lakes that lie in the project's own `data` because no root was given.
@@ -44,9 +45,9 @@ def dagster_home(settings: LakeSettings) -> Path:
         home = PROJECT / "dagster_home"
         home = home / "simulator" if settings.exchange == "simulator" else home
     home.mkdir(parents=True, exist_ok=True)
-    source = PROJECT / "dagster_home" / "dagster.yaml"
+    source = PROJECT / "dagster_home" / ("cluster.yaml" if settings.broker_url else "dagster.yaml")
     own = home / "dagster.yaml"
-    if own != source and (not own.exists() or hashlib.sha256(own.read_bytes()).hexdigest() in SHIPPED):
+    if own.parent != source.parent and (not own.exists() or hashlib.sha256(own.read_bytes()).hexdigest() in SHIPPED):
         shutil.copyfile(source, own)
     return home
 

@@ -1,0 +1,51 @@
+"""Settings of a lake beyond one machine: where Dagster keeps its runs and events, and who executes them.
+
+Belongs here: these addresses. Does not belong here: the ledger's (`settings`), what is made of them
+(`lake_assets.local_stack.instance_file`, `dagster_home/cluster.yaml`).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from lake_resources.errors import SettingsError
+
+_DRIVER = "postgresql+psycopg2://"
+"""Dagster speaks through psycopg2, and SQLAlchemy 2.1 takes a bare `postgresql://` for another driver."""
+
+
+class ClusterSettings(BaseSettings):
+    """Where a lake of several machines finds its servers; empty means that there is one machine."""
+
+    dagster_url: str = Field(
+        "",
+        repr=False,
+        description="Postgres of Dagster's runs and events, `postgresql://user@host/database`; empty means SQLite in the "
+        "lake's `dagster_home`.",
+    )
+    broker_url: str = Field(
+        "",
+        repr=False,
+        description="Redis of the Celery workers that execute runs, `redis://host:6379/0`; empty means that runs are "
+        "executed here. Needs `LAKE_DAGSTER_URL`.",
+    )
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _by_its_driver(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        if not url:
+            return url
+        if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
+            raise SettingsError(
+                "LAKE_DAGSTER_URL is no address of Postgres", remedy="Give postgresql://user@host/database"
+            )
+        return _DRIVER + rest
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_redis(cls, url: str) -> str:
+        if url and url.partition("://")[0] not in {"redis", "rediss", "redis+socket"}:
+            raise SettingsError("LAKE_BROKER_URL is no address of Redis", remedy="Give redis://host:6379/0")
+        return url
