@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev lock demo up test test-fast test-long check docs bench clean
+.PHONY: help setup setup-dev lock demo cluster-demo up test test-fast test-long test-cluster check docs bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 demo: setup ## backfill two symbols and two days on the simulator, print what was written (under 5 minutes)
 	$(BIN)/lake demo
 
+cluster-demo: setup-dev ## Postgres, Redis, an S3 server, three Celery workers; kill and restart them, compare with one machine (about 10 minutes)
+	$(BIN)/python -m lake_tests.bench.cluster_demo
+
 up: setup ## start webserver, daemon and simulator; LAKE_EXCHANGE=binance for the real exchange
 	$(BIN)/lake up
 
@@ -44,10 +47,13 @@ test: setup-dev check ## everything CI runs: lint, types, layers, all tests
 	$(BIN)/python -m pytest $(TEST_WORKERS)
 
 test-fast: setup-dev ## the tests that take under 3 minutes together
-	$(BIN)/python -m pytest $(TEST_WORKERS) -m "not slow and not e2e and not long"
+	$(BIN)/python -m pytest $(TEST_WORKERS) -m "not slow and not e2e and not long and not cluster"
 
 test-long: setup-dev ## the long forms of tests that the suite has short: a hundred kills, two hundred hours, three weeks
 	$(BIN)/python -m pytest $(TEST_WORKERS) -m long
+
+test-cluster: setup-dev ## the cluster of the demo in small, with the same accidents; needs Postgres and Redis (about 4 minutes)
+	$(BIN)/python -m pytest -m cluster
 
 check: setup-dev ## lint, format, types, import layers
 	$(BIN)/ruff check .

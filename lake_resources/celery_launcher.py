@@ -21,7 +21,7 @@ from lake_resources.dagster_private import CheckRunHealthResult, WorkerStatus
 ANSWER_S = 2.0
 """How long the workers are given to say what they are at."""
 MISSES = 2
-"""Questions in a row after which a run that no worker knows is lost: a worker may be starting, or stopped for a moment."""
+"""Questions in a row after which a run that no worker knows is lost; a worker may be halted for a moment."""
 _UNREACHABLE = (redis.exceptions.RedisError, KombuError, CeleryError, OSError)
 
 

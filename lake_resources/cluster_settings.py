@@ -21,8 +21,8 @@ class ClusterSettings(BaseSettings):
     dagster_url: str = Field(
         "",
         repr=False,
-        description="Postgres of Dagster's runs and events, `postgresql://user@host/database`; empty means SQLite in the "
-        "lake's `dagster_home`.",
+        description="Postgres of Dagster's runs and events, `postgresql://user@host/database`; empty means SQLite in "
+        "the lake's `dagster_home`.",
     )
     broker_url: str = Field(
         "",

@@ -34,6 +34,7 @@ _BY_GROUP: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("init-state", "commands_init", "Create the lake's directory and ledger; what is there is left alone."),
         ("run-once", "commands_run", "Build the hours from the watermark to now, once, without Dagster."),
         ("run-daemon", "commands_run", "Do what `run-once` does, again and again until Ctrl+C."),
+        ("worker", "commands_worker", "Execute runs of a lake whose runs Celery workers execute, until Ctrl+C."),
         ("keep-hot", "commands_hot", "Keep the hot band seconds behind the exchange until Ctrl+C."),
     ),
     "Look at it": (

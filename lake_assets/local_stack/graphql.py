@@ -33,6 +33,9 @@ mutation ($params: LaunchBackfillParams!) {
 _BACKFILL = """
 query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PythonError { message }
+    ... on BackfillNotFoundError { message }
     ... on PartitionBackfill {
       status
       error { message }
@@ -257,8 +260,14 @@ class DagsterApi:
         return {row["id"]: {tag["key"]: tag["value"] for tag in row["tags"]} for row in found["results"]}
 
     def backfill(self, backfill_id: str) -> BackfillProgress:
-        """Progress of a backfill."""
+        """Progress of a backfill.
+
+        Raises:
+            LakeError: there is none of that id, or Dagster's storage could not be asked.
+        """
         found = self.query(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+        if "status" not in found:
+            raise LakeError(f"{self.url} tells nothing of backfill {backfill_id}: {found}", remedy="Ask again")
         statuses = (found.get("assetBackfillData") or {}).get("assetBackfillStatuses") or []
         return BackfillProgress(
             found["status"],

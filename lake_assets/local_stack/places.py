@@ -26,9 +26,10 @@ SHIPPED = frozenset(
         "3c2b37a988d071dca2cb6456c0b9ac41d5f213bd5d07b28d3a206732a31ccc17",
         "07b00f4566f62cf006e11fc055cbdebffbd2a3c27c68486112afcbf3177ebe57",
         "fab7f76a753f17cee92abed2570692b6608ed02a5c71ef2560849edb33d0d99e",
+        "7eb27470b87c5d42800d18960d9d31034af568cc30560f8bda36c13f03c09987",
     }
 )
-"""sha256 of each `dagster.yaml` that the project ever had: a lake's own that is one of them was changed by nobody."""
+"""sha256 of each `dagster.yaml` and `cluster.yaml` that the project ever had: a lake's own that is one of them was changed by nobody."""
 
 
 def dagster_home(settings: LakeSettings) -> Path:
@@ -41,13 +42,14 @@ def dagster_home(settings: LakeSettings) -> Path:
     and in the project for the lakes that lie in the project's own `data` because no root was given.
     """
     home = settings.lake_root / "dagster_home"
-    if settings.root is None and settings.lake_root == PROJECT / "data" / settings.exchange:
+    in_project = settings.root is None and settings.lake_root == PROJECT / "data" / settings.exchange
+    if in_project and not settings.broker_url:
         home = PROJECT / "dagster_home"
         home = home / "simulator" if settings.exchange == "simulator" else home
     home.mkdir(parents=True, exist_ok=True)
     source = PROJECT / "dagster_home" / ("cluster.yaml" if settings.broker_url else "dagster.yaml")
     own = home / "dagster.yaml"
-    if own.parent != source.parent and (not own.exists() or hashlib.sha256(own.read_bytes()).hexdigest() in SHIPPED):
+    if own != source and (not own.exists() or hashlib.sha256(own.read_bytes()).hexdigest() in SHIPPED):
         shutil.copyfile(source, own)
     return home
 

@@ -12,6 +12,7 @@ import pytest
 
 from lake_assets.local_stack import places
 from lake_assets.local_stack.places import PROJECT, SHIPPED, child_environment, dagster_home
+from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 
 pytestmark = pytest.mark.slow
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.slow
 _PARENT = """
 from lake_assets.local_stack.places import child_environment
 from lake_assets.local_stack.supervision import Stack
+from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_assets.watchdog.last_words import heartbeat_path
 
@@ -101,3 +103,24 @@ def test_a_dagster_yaml_that_somebody_changed_stays(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(places, "SHIPPED", SHIPPED | {hashlib.sha256(own.read_bytes()).hexdigest()})
     dagster_home(settings)
     assert own.read_bytes() == shipped
+
+
+def test_a_lake_with_workers_begins_with_the_instance_of_a_cluster(tmp_path: Path) -> None:
+    alone = LakeSettings(_env_file=None, root=tmp_path / "lake", exchange="simulator")
+    own = dagster_home(alone) / "dagster.yaml"
+    servers = {"dagster_url": "postgresql://me@host/dagster", "broker_url": "redis://host/0"}
+    shared = LakeSettings(_env_file=None, root=tmp_path / "lake", exchange="simulator", **servers)
+    cluster = (PROJECT / "dagster_home" / "cluster.yaml").read_bytes()
+    assert hashlib.sha256(cluster).hexdigest() in SHIPPED, "add the hash of this version; the older ones stay"
+    assert child_environment(shared)["LAKE_DAGSTER_URL"] == "postgresql+psycopg2://me@host/dagster"
+    assert own.read_bytes() == cluster
+    own.write_text("run_launcher: {}\n", encoding="utf-8")
+    for settings in (shared, alone):
+        assert (dagster_home(settings) / "dagster.yaml").read_text(encoding="utf-8") == "run_launcher: {}\n"
+
+
+def test_addresses_of_servers_that_are_none_are_refused_without_being_shown() -> None:
+    for name, address in (("dagster_url", "mysql://me:hunter2@host/x"), ("broker_url", "amqp://me:hunter2@host")):
+        with pytest.raises(SettingsError, match=f"LAKE_{name.upper()} is no address") as refused:
+            LakeSettings(_env_file=None, **{name: address})  # type: ignore[arg-type]
+        assert "hunter2" not in str(refused.value)

@@ -40,7 +40,7 @@ WRITERS = {
     "up", "demo", "init-state", "run-once", "run-daemon", "keep-hot", "backfill-years", "backfill-range",
     "backfill-klines", "judge", "declare-hole", "rebuild-ledger", "rebuild-live", "catalog", "research-views",
     "feed-1h", "collect", "raw-import", "backup", "restore", "compact", "inspect-metrics-columns",
-    "report-to-dagster", "collect-garbage", "workspace",
+    "report-to-dagster", "collect-garbage", "workspace", "worker",
 }  # fmt: skip
 PLATFORM = {"health", "doctor"}
 """They look at the platform, whose Dagster home and processes are of who runs it."""

@@ -64,15 +64,16 @@ SOUND: dict[str, tuple[str, ...]] = {
     "compact": (),
     "collect-garbage": (),
     "workspace": (),
+    "worker": (),
     "config": (),
     "inspect-metrics-columns": ("--trade-date", "2026-11-18"),
 }
 """Arguments with which each command is sound."""
-PROCESSES = {"up", "demo", "collect"}
+PROCESSES = {"up", "demo", "collect", "worker"}
 """Commands that start or become other processes: they run in a process of their own."""
 BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "keep-hot", "feed-1h", "slices"}
 """Commands that begin a lake where none is."""
-NEITHER_LAKE_NOR_LEDGER = {"workspace", "config", "restore", "inspect-metrics-columns", "up", "demo", "collect"}
+NEITHER_LAKE_NOR_LEDGER = {"workspace", "config", "restore", "inspect-metrics-columns", *PROCESSES}
 
 
 @dataclass(frozen=True)

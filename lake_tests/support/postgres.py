@@ -46,8 +46,8 @@ def _runs(binaries: Path) -> bool:
 class PostgresServer:
     """A running server; `stop` and `start` are what an operator does to it."""
 
-    def __init__(self, binaries: Path, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, binaries: Path, directory: Path, max_connections: int = 60) -> None:
+        self.directory, self._max_connections = directory, max_connections
         self._binaries = binaries
         self._call("initdb", "-D", self._data, "-U", "lake", "--auth=trust", "--no-sync", "-E", "UTF8")
         self.start()
@@ -57,7 +57,9 @@ class PostgresServer:
         return str(self.directory / "data")
 
     def start(self) -> None:
-        options = f"-k {self.directory} -h '' -c max_connections=60 -c fsync=off -c shared_buffers=32MB"
+        options = (
+            f"-k {self.directory} -h '' -c max_connections={self._max_connections} -c fsync=off -c shared_buffers=32MB"
+        )
         self._call("pg_ctl", "-D", self._data, "-o", options, "-l", str(self.directory / "log"), "-w", "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -95,7 +97,7 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(max_connections: int = 60) -> Iterator[PostgresServer]:
     """A server in a directory of its own; skips the test, saying so, where there is none to be had."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: nothing was tried on Postgres")
     binaries = _binaries()
@@ -106,7 +108,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         os.chown(directory, pwd.getpwnam(_USER).pw_uid, pwd.getpwnam(_USER).pw_gid)
     server = None
     try:
-        server = PostgresServer(binaries, directory)
+        server = PostgresServer(binaries, directory, max_connections)
         yield server
     finally:
         if server is not None and (directory / "data" / "postmaster.pid").exists():

@@ -1,0 +1,46 @@
+"""`lake worker`: a Celery worker that executes runs, on whatever host.
+
+Belongs here: its options. Does not belong here: the worker (`run_worker`), launching runs
+(`lake_resources.celery_launcher`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lake_assets.local_stack.places import PROJECT, child_environment
+from lake_resources.errors import SettingsError
+from lake_resources.settings import LakeSettings
+
+app = typer.Typer()
+
+
+@app.command()
+def worker(
+    places: Annotated[int, typer.Option(min=1, max=256, help="runs that it executes at a time")] = 1,
+    queues: Annotated[str, typer.Option(help="queues that it takes runs from, comma separated")] = "dagster",
+    name: Annotated[str, typer.Option(help="what it is called; no two workers of one host share a name")] = "lake",
+) -> None:
+    """Execute runs of a lake whose runs Celery workers execute, until Ctrl+C.
+
+    Needs LAKE_BROKER_URL, LAKE_DAGSTER_URL, and `pip install 'minute-lake[scale]'`. A supervisor must start it again
+    when it ends, and after each change of the code. The process becomes `celery` itself, so signals reach it.
+
+    Examples: `lake worker --places 4` · `lake worker --queues lake-1,lake-2 --name first`
+    """
+    settings = LakeSettings()
+    if not (settings.broker_url and settings.dagster_url):
+        raise SettingsError(
+            "Workers need LAKE_BROKER_URL and LAKE_DAGSTER_URL", remedy="Set both: docs/scale.md says what they are"
+        )
+    if importlib.util.find_spec("dagster_celery") is None:
+        raise SettingsError("dagster-celery is not installed", remedy="pip install 'minute-lake[scale]'")
+    command = ["celery", "-A", "lake_assets.run_worker", "worker", "-Q", queues, "-n", f"{name}@%h", "-c", str(places)]
+    environment = child_environment(settings)
+    os.chdir(PROJECT)
+    os.execve(sys.executable, [sys.executable, "-m", *command, "-l", "INFO"], environment)  # noqa: S606

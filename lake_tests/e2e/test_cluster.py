@@ -1,0 +1,17 @@
+"""The cluster of `make cluster-demo` in small: one symbol, one day, two workers, and every accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lake_tests.bench.cluster_demo import demonstrate
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+
+def test_a_cluster_that_loses_workers_redis_and_postgres_builds_what_one_machine_builds(tmp_path: Path) -> None:
+    found = demonstrate(tmp_path, ["BTCUSDT"], days=1, workers=2, say=print, feed=False)
+    assert len(found.lines) >= 8, found.lines
+    assert found.wrong == []

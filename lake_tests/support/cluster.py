@@ -1,0 +1,193 @@
+"""A cluster on one box: Postgres, Redis, simulator, webserver, daemon, Celery workers with egress names of their own.
+
+Belongs here: its processes and what an operator or an accident does to them. Does not belong here: what is asked of it
+(`lake_tests.bench.cluster_demo`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from celery import Celery
+
+from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.local_stack.places import PROJECT, child_environment
+from lake_assets.local_stack.stack import local_stack
+from lake_assets.local_stack.supervision import Stack
+from lake_resources.errors import LakeError
+from lake_resources.settings import LakeSettings
+from lake_tests.support.postgres import PostgresServer, postgres_server
+from lake_tests.support.redis_server import RedisServer, redis_server
+from lake_tests.support.waiting import free_port, wait_until
+
+START_TIMEOUT_S = 45
+"""So long a run may be starting before it is given up; a cluster of the template waits 180 s."""
+_RUNS = """
+query ($statuses: [RunStatus!], $tags: [ExecutionTag!]) {
+  runsOrError(filter: {statuses: $statuses, tags: $tags}, limit: 500) {
+    ... on PythonError { message }
+    ... on Runs { results { id status startTime endTime tags { key value } } }
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class SeenRun:
+    """A run as the web UI tells it; times are seconds of the epoch."""
+
+    id: str
+    status: str
+    start: float | None
+    end: float | None
+    tags: dict[str, str]
+
+    @property
+    def task(self) -> str:
+        return self.tags.get("dagster-celery/task_id", "")
+
+
+@dataclass
+class Cluster:
+    """What runs, and the calls that a journey makes."""
+
+    settings: LakeSettings
+    postgres: PostgresServer
+    redis: RedisServer
+    stack: Stack
+    api: DagsterApi
+    celery: Celery
+    most_weight: int = 0
+    stops: set[tuple[str, str]] = field(default_factory=set)
+
+    def start_worker(self, name: str) -> None:
+        """A worker with one place, an egress name and a scratch directory of its own; kept as systemd would keep it."""
+        scratch = self.settings.lake_root.parent / name
+        scratch.mkdir()
+        own = {"LAKE_EGRESS_ID": name, "TMPDIR": str(scratch), "POLARS_MAX_THREADS": "1"}
+        command = ["celery", "-A", "lake_assets.run_worker", "worker", "-Q", "dagster", "-n", f"{name}@%h", "-c", "1"]
+        self.stack.keep(name, [*command, "-l", "INFO"], child_environment(self.settings) | own)
+
+    def tend(self) -> list[str]:
+        """What a supervisor does once a second; what the weight governors hold is looked at as well."""
+        self.stack.check()
+        self._look_at_governors()
+        return self.stack.tend()
+
+    def _look_at_governors(self) -> None:
+        spent = "SELECT max(amount) FROM governor_spent WHERE bucket = 'weight_1m'"
+        with suppress(psycopg.Error), psycopg.connect(self.settings.ledger_url.replace("+psycopg", "")) as connection:
+            for (amount,) in connection.execute(spent).fetchall():
+                self.most_weight = max(self.most_weight, amount or 0)
+            self.stops |= set(connection.execute("SELECT egress, kind FROM governor_stops").fetchall())
+
+    def wait(self, what: str, ready: Callable[[], object], *, seconds: float = 900) -> None:
+        wait_until(ready, what, seconds=seconds, every_s=0.3, meanwhile=self.tend)
+
+    def ended(self, backfill: str) -> bool:
+        """Whether a backfill is finished; no while the webserver cannot tell."""
+        with suppress(LakeError, httpx.HTTPError):
+            return self.api.backfill(backfill).finished
+        return False
+
+    def runs(self, *statuses: str, backfill: str = "") -> list[SeenRun]:
+        tags = [{"key": "dagster/backfill", "value": backfill}] if backfill else []
+        found: list[dict[str, Any]] = []
+
+        def told() -> bool:
+            # The webserver, too, has to notice that its database went away.
+            with suppress(LakeError, httpx.HTTPError):
+                answer = self.api.query(_RUNS, statuses=statuses or None, tags=tags)["runsOrError"]
+                found[:] = answer.get("results", [])
+                return "results" in answer
+            return False
+
+        wait_until(told, "an answer of the webserver", every_s=0.3)
+        return [
+            SeenRun(r["id"], r["status"], r["startTime"], r["endTime"], {t["key"]: t["value"] for t in r["tags"]})
+            for r in found
+        ]
+
+    def holder(self, run: SeenRun) -> str | None:
+        """Name of the worker that says that it executes the run."""
+        answers = self.celery.control.inspect(timeout=1).query_task([run.task]) or {}
+        held = (host for host, tasks in answers.items() if tasks.get(run.task, [""])[0] == "active")
+        return next((host.partition("@")[0] for host in held), None)
+
+    def kill_at(self, status: str) -> tuple[str, str]:
+        """kill -9 a worker with its children while it has a run of that status; names of the worker and the run.
+
+        It is halted first: what it was doing when it is looked at is what it is doing when it dies.
+        """
+        found: list[tuple[str, str]] = []
+
+        def killed() -> bool:
+            for run in self.runs(status):
+                worker = self.holder(run)
+                if worker is None:
+                    continue
+                group = self.stack.processes[worker].pid
+                os.killpg(group, signal.SIGSTOP)
+                if any(again.id == run.id for again in self.runs(status)):
+                    os.killpg(group, signal.SIGKILL)
+                    found.append((worker, run.id))
+                    return True
+                os.killpg(group, signal.SIGCONT)
+            return False
+
+        self.wait(f"a run that is {status}", killed)
+        return found[0]
+
+
+@contextmanager
+def cluster(root: Path, symbols: Sequence[str], workers: Sequence[str]) -> Iterator[Cluster]:
+    """A running cluster with these workers; skips, saying so, where Postgres or Redis is not to be had.
+
+    Args:
+        root: an empty directory; the lake lies in it, and each worker's scratch directory.
+        symbols: of the lake.
+        workers: names.
+    """
+    with postgres_server(max_connections=150) as postgres, redis_server() as queue:
+        for database in ("ledger", "dagster"):
+            postgres.sql(f"CREATE DATABASE {database}")
+        settings = LakeSettings(
+            root=root / "lake",
+            exchange="simulator",
+            symbols=tuple(symbols),
+            spot_symbols=(),
+            macro_tickers=(),
+            simulator_port=free_port(),
+            webserver_port=free_port(),
+            ledger_url=postgres.url("ledger"),
+            dagster_url=postgres.url("dagster").replace("+psycopg", ""),
+            broker_url=queue.url,
+            egress_id="daemon",
+            automation=False,
+            collector=False,
+            hot_builder=False,
+            # Several runs a day, so that all workers have something.
+            hours_per_run=6,
+        )
+        home = settings.lake_root / "dagster_home"
+        home.mkdir(parents=True)
+        template = (PROJECT / "dagster_home" / "cluster.yaml").read_text()
+        quick = template.replace("start_timeout_seconds: 180", f"start_timeout_seconds: {START_TIMEOUT_S}")
+        (home / "dagster.yaml").write_text(quick.replace("poll_interval_seconds: 10", "poll_interval_seconds: 5"))
+        with local_stack(settings, say=lambda _line: None) as stack:
+            api = DagsterApi(stack.address)
+            celery = Celery(broker=queue.url, backend=queue.url)
+            running = Cluster(settings, postgres, queue, stack, api, celery)
+            for name in workers:
+                running.start_worker(name)
+            yield running
+            api.close()
+            celery.close()
