@@ -1,4 +1,4 @@
-"""Settings of a lake beyond one machine: where Dagster keeps its runs and events, and who executes them.
+"""Settings of a lake beyond one machine: the servers of Dagster, and the address behind which a host is.
 
 Belongs here: these addresses. Does not belong here: the ledger's (`settings`), what is made of them
 (`lake_assets.local_stack.instance_file`, `dagster_home/cluster.yaml`).
@@ -29,6 +29,13 @@ class ClusterSettings(BaseSettings):
         repr=False,
         description="Redis of the Celery workers that execute runs, `redis://host:6379/0`; empty means that runs are "
         "executed here. Needs `LAKE_DAGSTER_URL`.",
+    )
+
+    egress_id: str = Field(
+        "",
+        pattern="^[A-Za-z0-9._-]{0,64}$",
+        description="Name of the address by which hosts reach the exchange: those of one name share one weight "
+        "governor, in the Postgres of the ledger. Empty means a governor of this host alone.",
     )
 
     @field_validator("dagster_url")

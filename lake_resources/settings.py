@@ -130,12 +130,6 @@ class LakeSettings(ClusterSettings):
         description="SQLite file of the weight governor. The exchange counts by IP, so all lakes of a host share "
         "`~/.cache/minute-lake/governor.sqlite`; a simulator's is `{root}/governor.sqlite`.",
     )
-    egress_id: str = Field(
-        "",
-        pattern="^[A-Za-z0-9._-]{0,64}$",
-        description="Name of the address by which hosts reach the exchange: those of one name share one weight "
-        "governor, in the Postgres of the ledger. Empty means a governor of this host alone.",
-    )
     rest_timeout_s: float = Field(20.0, gt=0, description="Time-out of one REST call, seconds.")
     rest_attempts: int = Field(5, ge=1, description="Attempts of one REST call, retryable failures only.")
     vision_connections: int = Field(64, ge=1, description="Parallel connections to the archives.")

@@ -29,7 +29,8 @@ SHIPPED = frozenset(
         "7eb27470b87c5d42800d18960d9d31034af568cc30560f8bda36c13f03c09987",
     }
 )
-"""sha256 of each `dagster.yaml` and `cluster.yaml` that the project ever had: a lake's own that is one of them was changed by nobody."""
+"""sha256 of each `dagster.yaml` and `cluster.yaml` that the project ever had; one of a lake that is among them was
+changed by nobody."""
 
 
 def dagster_home(settings: LakeSettings) -> Path:
