@@ -40,6 +40,9 @@ ARCHIVE_KINDS = (
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
 ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds", "scaled", "shifted")
 """Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
+MISTAKEN_KINDS = ("other_day", "other_symbol")
+"""Rows of the day before (in a file of a month of the month before), or of the symbol `body`, in the name of what was
+asked for; in archives and in REST answers."""
 SOCKET_REFUSED = ("ws_refuse",)
 """A WebSocket is not opened: the handshake is answered with `status` and `body`."""
 SOCKET_KINDS = ("ws_drop", "ws_stall", "ws_hold", "ws_flood", "ws_skew", "ws_gap", "ws_reorder", "ws_duplicate")
@@ -47,7 +50,7 @@ SOCKET_KINDS = ("ws_drop", "ws_stall", "ws_hold", "ws_flood", "ws_skew", "ws_gap
 they are added to an older one), and `times` counts connections; the last three hit each n-th matching frame."""
 CHART_KINDS = ("empty",)
 """Yahoo's chart API answers without any minute."""
-KINDS = RESPONSE_KINDS + CHART_KINDS + ARCHIVE_KINDS + ROW_KINDS + SOCKET_REFUSED + SOCKET_KINDS
+KINDS = RESPONSE_KINDS + CHART_KINDS + ARCHIVE_KINDS + ROW_KINDS + MISTAKEN_KINDS + SOCKET_REFUSED + SOCKET_KINDS
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Fault:
             downloads of the zip, `wrong_checksum` counts those of the CHECKSUM.
         skip: how many matching requests pass before the first that goes wrong.
         status: status of `5xx` (any code, also 408) and of `refused` (any, also 200).
-        body: text of the body of `5xx`, `refused` or `garbage`.
+        body: text of the body of `5xx`, `refused` or `garbage`; `other_symbol`: which.
         retry_after_s: `429`: the header, 0 sends none; `418`: length of the ban.
         delay_s: `slow`: wait before the answer; `trickle`: between two bytes.
         fraction: `cut`, `truncated`: share of the body that is sent; `lost_byte`: where before the directory.

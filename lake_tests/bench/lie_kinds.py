@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -98,13 +98,22 @@ SUBJECTS: dict[str, Subject] = {
     ),
 }  # fmt: skip
 _ROW_LIES = ("head", "middle", "tail", "all", "nothing at all", "doubled", "reordered")
+_MISTAKEN = {"of another day": "other_day", "of another symbol": "other_symbol"}
+OTHER = "ETHUSDT"
+"""Whose rows are told in the name of the other one."""
+WITNESSES = {"agg_trades": "klines_1m", "klines_1m": "agg_trades"}
+"""Streams that state the same: both may lie at once."""
 _VALUE_LIES = ("zeroed", "scaled", "shifted")
 _WAYS = ("at once", "hour by hour", "rebuilt")
 
 
 @dataclass(frozen=True)
 class Lie:
-    """One lie: which source of which stream says what, and when and how the lake meets it."""
+    """One lie: which source of which stream says what, and when and how the lake meets it.
+
+    Attributes:
+        beside: what the archive of its witness says at the same time.
+    """
 
     subject: str
     source: str
@@ -113,10 +122,12 @@ class Lie:
     order: str
     way: str
     times: int | None
+    beside: Lie | None = None
 
     def __str__(self) -> str:
         value = f" {self.column}" if self.column else ""
-        return f"{self.subject} {self.source}: {self.what}{value}, {self.order}, {self.way}, times {self.times}"
+        second = "" if self.beside is None else f", and {self.beside}"
+        return f"{self.subject} {self.source}: {self.what}{value}, {self.order}, {self.way}, times {self.times}{second}"
 
     @property
     def about(self) -> Subject:
@@ -126,7 +137,12 @@ class Lie:
     @property
     def lake(self) -> tuple[str, str, str]:
         """The name of the lake that it is told to."""
-        return self.subject, self.source, self.order
+        return "+".join(each.subject for each in self.all), self.source, self.order
+
+    @property
+    def all(self) -> tuple[Lie, ...]:
+        """It, and what is told beside it."""
+        return (self,) if self.beside is None else (self, self.beside)
 
     @property
     def starts(self) -> tuple[datetime, ...]:
@@ -146,7 +162,7 @@ class Lie:
     @property
     def has_no_second_source(self) -> bool:
         """Whether nobody else ever states the value that it is about: REST has forgotten it."""
-        return self.what in _VALUE_LIES and self.order == LAST
+        return self.what in (*_VALUE_LIES, *_MISTAKEN) and self.order == LAST
 
 
 def draw(chance: random.Random) -> Lie:
@@ -162,12 +178,23 @@ def draw(chance: random.Random) -> Lie:
     if subject == "spot trades":
         orders = (ALONE, BESIDE)
     order = chance.choice(orders)
-    what = chance.choice([*_ROW_LIES, *_VALUE_LIES])
+    what = chance.choice([*_ROW_LIES, *_VALUE_LIES, *(_MISTAKEN if source != "socket" else ())])
     if what == "nothing at all" and source != "archive":
         what = "all"
     column = chance.choice(list(about.values)) if what in ("zeroed", "scaled") else ""
     times = chance.choice((1, 2, None)) if source == "REST" else None
-    return Lie(subject, source, what, column, order, chance.choice(_WAYS), times)
+    lie = Lie(subject, source, what, column, order, chance.choice(_WAYS), times)
+    return replace(lie, beside=_second(lie, chance)) if source == "archive" and subject in WITNESSES else lie
+
+
+def _second(lie: Lie, chance: random.Random) -> Lie | None:
+    """What the witness says at the same time: as often as not the truth, sometimes the same, or something else."""
+    what = chance.choice([None, None, None, lie.what, lie.what, *_ROW_LIES, *_VALUE_LIES])
+    if what is None:
+        return None
+    subject = WITNESSES[lie.subject]
+    column = chance.choice(list(SUBJECTS[subject].values)) if what in ("zeroed", "scaled") else ""
+    return replace(lie, subject=subject, what=what, column=column)
 
 
 def spans_of(lie: Lie) -> dict[str, tuple[datetime, datetime]]:
@@ -196,7 +223,11 @@ def faults_of(lie: Lie, *, told: bool = True) -> list[Fault]:
         beside += [Fault("5xx", lie.about.rest)] if lie.order == ALONE else []
     if lie.source == "socket" or not told:
         return beside
+    if lie.beside is not None:
+        beside += faults_of(lie.beside)
     path = lie.about.archive if lie.source == "archive" else lie.about.rest
+    if lie.what in _MISTAKEN:
+        return [*beside, Fault(_MISTAKEN[lie.what], path, body=OTHER, times=lie.times)]
     spans = spans_of(lie)
     start, end = spans.get(lie.what, spans["middle"])
     kind = {"doubled": "duplicated", "reordered": "unordered", "zeroed": "scaled"}.get(lie.what, lie.what)

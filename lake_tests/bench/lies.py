@@ -47,6 +47,7 @@ from lake_tests.bench.lie_kinds import (
     HEARD_AFTER,
     HOURS,
     NEXT_MONTH,
+    OTHER,
     REST_ALONE,
     Lie,
     draw,
@@ -172,7 +173,8 @@ class Lakes:
             if lie.order == HEARD_AFTER:
                 _build(bench, lie, "at once")
                 return
-            uses = {name: use for name, use in _uses(bench).items() if name != lie.subject or lie.source != "archive"}
+            told = {each.subject for each in lie.all}
+            uses = {name: use for name, use in _uses(bench).items() if name not in told or lie.source != "archive"}
             wanted = due_archives(bench.lake, SYMBOL, uses, HOURS, bench.now)
             list(ingest_archives(bench.lake, SYMBOL, wanted))
             for name, use in uses.items():
@@ -255,7 +257,7 @@ def _learn(lakes: Lakes, bench: Bench, lie: Lie) -> None:
         bench.fault("missing", "spot/daily/klines/")
     if lie.source == "archive":
         period = "2026-11" if lie.subject == "funding_rate" else f"{DAY:%Y-%m-%d}"
-        list(ingest_archives(bench.lake, SYMBOL, [(lie.about.stream, period)]))
+        list(ingest_archives(bench.lake, SYMBOL, [(each.about.stream, period) for each in lie.all]))
     list(build_partitions(bench.lake, SYMBOL, lie.starts, now=bench.now, report=lambda _: None, force=True))
     if lie.about.table is not UM_MINUTE:
         budget = parity_budget(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None)
@@ -282,7 +284,10 @@ def run(count: int, seed: int, only: str = "") -> Score:
     chance, score = random.Random(seed), Score()
     # What is made here lives for a moment, so it need not wait for a disk.
     memory = Path("/dev/shm")
-    with exchange() as sim, tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with (
+        exchange(symbols=(SYMBOL, OTHER)) as sim,
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
+    ):
         lakes = Lakes(sim, Path(folder))
         lakes.truth[UM_MINUTE.layout.name] = sound(sim, lakes.root / "sound", score)
         while score.told < count:

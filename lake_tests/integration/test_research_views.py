@@ -194,7 +194,8 @@ def test_quality_is_a_row_per_symbol_table_and_hour(views: duckdb.DuckDBPyConnec
     of = {row["ts"]: row for row in minutes.iter_rows(named=True)}
     assert (of[naive(holed.ABSENT)]["verdict"], of[naive(holed.ABSENT)]["coverage"]) == ("absent", 0)
     assert of[naive(holed.ABSENT)]["unexplained_rows"] == 60
-    assert of[naive(holed.EXPLAINED)]["explained_rows"] == 60
+    known = of[naive(holed.EXPLAINED)]
+    assert (known["verdict"], known["reason"], known["explained_rows"]) == ("explained", "the exchange halted", 60)
     assert (of[naive(FIRST)]["coverage"], of[naive(FIRST)]["rows"]) == (1, 60)
     assert "klines_1m=archive" in of[naive(FIRST)]["sources"]
     seconds = found.filter(table="spot_bars_1s").row(1, named=True)

@@ -106,11 +106,11 @@ def statuses(results: Sequence[HourResult]) -> list[str]:
 
 
 @contextmanager
-def exchange(rate_per_min: float = 4.0) -> Iterator[SimulatorServer]:
+def exchange(rate_per_min: float = 4.0, symbols: tuple[str, ...] = (SYMBOL,)) -> Iterator[SimulatorServer]:
     """A simulated exchange without limits of its own; its clock must be set."""
     sim = SimulatorServer(
         seed=7,
-        symbols=(SYMBOL,),
+        symbols=symbols,
         clock=lambda: ON_THE_DAY,
         limit_clock=lambda: sim.clock.now(),
         rate_per_min=rate_per_min,

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lake_resources.clock import DAY_MS
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.faults import ROW_KINDS, Fault, damaged_order, scaled_rows, shifted_rows
+from lake_resources.simulator.faults import MISTAKEN_KINDS, ROW_KINDS, Fault, damaged_order, scaled_rows, shifted_rows
 from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.rest import rest_info, rest_market, rest_slow, rest_spot
 from lake_resources.simulator.rest.limits import DATA_BUCKET, FUNDING_BUCKET, FUTURES_BUCKET, SPOT_BUCKET, LimitAnswer
@@ -150,6 +151,8 @@ def _answer(exchange: Exchange, endpoint: Endpoint, request: Request) -> Respons
     headers = {"X-MBX-USED-WEIGHT-1M": str(verdict.used)} if weighed else {}
     if verdict.status != 200:
         return refusal(verdict, headers)
+    for fault in exchange.faults.take(MISTAKEN_KINDS, request.url.path, request.url.query):
+        values = _mistaken(values, fault)
     try:
         answer = endpoint.handler(Query(exchange, values, exchange.now_ms(), spot=endpoint.bucket == SPOT_BUCKET))
     except ApiError as error:
@@ -159,6 +162,13 @@ def _answer(exchange: Exchange, endpoint: Endpoint, request: Request) -> Respons
         faults = exchange.faults.take(ROW_KINDS, request.url.path, request.url.query)
         answer = _damaged(rows, faults, np.asarray(times)) if faults else rows
     return _json(answer, 200, headers)
+
+
+def _mistaken(values: dict[str, str], fault: Fault) -> dict[str, str]:
+    """The parameters of what is answered in place of what was asked for."""
+    if fault.kind == "other_symbol":
+        return values | {name: fault.body for name in ("symbol", "pair") if name in values}
+    return values | {name: str(int(values[name]) - DAY_MS) for name in ("startTime", "endTime") if name in values}
 
 
 def _damaged(rows: list[Json], faults: Sequence[Fault], times: Ints) -> list[Json]:

@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import md5, sha256
@@ -25,6 +25,7 @@ from lake_resources.simulator import hostile
 from lake_resources.simulator.exchange import Exchange
 from lake_resources.simulator.faults import (
     ARCHIVE_KINDS,
+    MISTAKEN_KINDS,
     ROW_KINDS,
     Fault,
     damaged_order,
@@ -42,6 +43,7 @@ _PATH = re.compile(
     r"^/data/(?P<market>futures/um|spot)/(?P<cadence>daily|monthly)/(?P<type>\w+)/(?P<symbol>[^/]+)/"
     r"(?:(?P<interval>\w+)/)?(?P<file>[^/]+)\.zip$"
 )
+_FILE_KINDS = (*ARCHIVE_KINDS, *ROW_KINDS, *MISTAKEN_KINDS)
 _LARGE_AGGREGATES = 200_000
 _CORRECTION = Decimal("0.1")
 """Quantity that the first trade of a re-published file has more."""
@@ -218,6 +220,18 @@ def build_zip(want: Wanted, faults: Sequence[Fault], now: datetime) -> bytes:
     return buffer.getvalue()
 
 
+def _mistaken(exchange: Exchange, path: str, want: Wanted, faults: Sequence[Fault]) -> Wanted:
+    """Whose rows the file has: those of what it is named after, unless a fault says otherwise."""
+    for fault in faults:
+        if fault.kind == "other_day":
+            before = want.start - (want.end - want.start)
+            want = replace(want, start=before, end=want.start)
+        elif fault.kind == "other_symbol":
+            other = wanted(exchange, path.replace(want.feed.spec.symbol, fault.body))
+            want = want if other is None else replace(want, feed=other.feed)
+    return want
+
+
 def _damage(body: bytes, faults: Sequence[Fault]) -> bytes:
     for fault in faults:
         if fault.kind == "truncated":
@@ -251,12 +265,12 @@ class VisionSite:
         is_checksum = archive != path
         want = wanted(self._exchange, archive)
         book = self._exchange.faults
-        content = book.take((*ARCHIVE_KINDS, *ROW_KINDS), archive, query, count=False)
+        content = book.take(_FILE_KINDS, archive, query, count=False)
         if is_checksum:
             lies = bool(book.take(("wrong_checksum",), archive, query))
         else:
             lies = False
-            book.take([k for k in (*ARCHIVE_KINDS, *ROW_KINDS) if k != "wrong_checksum"], archive, query)
+            book.take([k for k in _FILE_KINDS if k != "wrong_checksum"], archive, query)
         now = self._exchange.clock.now()
         late_h = max((fault.hours for fault in content if fault.kind == "late"), default=0.0)
         missing = any(fault.kind == "missing" for fault in content)
@@ -267,7 +281,8 @@ class VisionSite:
         low, high = (day_start_ms(day) // 60_000 for day in (want.start, want.end))
         large = want.feed.market.agg_count(high) - want.feed.market.agg_count(low) > _LARGE_AGGREGATES
         files = self._large_files if large else self._files
-        body = files.get(key, lambda: build_zip(want, content, now))
+        told = _mistaken(self._exchange, archive, want, content)
+        body = files.get(key, lambda: build_zip(told, content, now))
         if is_checksum:
             seen = _damage(body, [fault for fault in content if fault.matching])
             digest = sha256(seen).hexdigest()
