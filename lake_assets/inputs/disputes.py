@@ -15,6 +15,7 @@ import polars as pl
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.validation.parity import StreamParity, compare_stream
 from lake_resources.binance.stream import Stream
+from lake_resources.binance.witness import Settlements
 from lake_resources.clock import HOUR
 from lake_resources.spans import within
 from lake_resources.storage.ledger.ledger import Capture
@@ -40,7 +41,7 @@ def compare_answers(
             continue
         start, end = capture.window_start, min(capture.window_end, capture.captured_at - settle)
         own = archived.filter(within(stream.time_column, capture.hour, capture.hour + HOUR))
-        found[capture.hour] = compare_stream(stream, own, said, start, end)
+        found[capture.hour] = compare_stream(stream, own, on_stamps_of(stream, own, said), start, end)
     return found
 
 
@@ -83,7 +84,25 @@ def compare_rows(
         start: first instant, UTC.
         end: first instant after the window.
     """
-    return compare_stream(stream, _as_rest(stream, held), said, start, end)
+    return compare_stream(stream, _as_rest(stream, held), on_stamps_of(stream, held, said), start, end)
+
+
+def on_stamps_of(stream: Stream, held: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
+    """Rows of one source with the stamps that another has of the same settlements.
+
+    Each stamps a settlement some milliseconds after its instant. Of other streams the rows are returned as they are.
+
+    Args:
+        stream: of what.
+        held: wire frame whose stamps are taken, each settlement once.
+        said: wire frame; a settlement that `held` does not have keeps its stamp.
+    """
+    if not isinstance(stream.witness, Settlements):
+        return said
+    time, instant = stream.time_column, pl.col(stream.time_column).dt.round("1m")
+    stamps = held.select(instant=instant, stamp=time).unique("instant", keep="first")
+    stamped = said.with_columns(instant=instant).join(stamps, on="instant", how="left", maintain_order="left")
+    return stamped.with_columns(pl.coalesce("stamp", time).alias(time)).select(said.columns)
 
 
 def _as_rest(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lake_assets.inputs.disputes import on_stamps_of
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.source import HourSource
 from lake_assets.validation.hour_verdict import VerdictKind
@@ -176,7 +177,7 @@ class StreamSources:
         stream, time = self.use.stream, pl.col(self.use.stream.time_column)
         assert take.path is not None
         taken = time.is_in(pl.Series(take.minutes, dtype=rows.schema[stream.time_column]).implode())
-        others = read_raw(take.path, stream, start, end).filter(taken)
+        others = on_stamps_of(stream, rows, read_raw(take.path, stream, start, end)).filter(taken)
         return pl.concat([rows.join(others, on=stream.key, how="anti"), others]).sort(stream.key)
 
     def losses(self, hours: Sequence[datetime]) -> list[Span]:

@@ -223,6 +223,24 @@ def test_duplicated_and_unordered_rows(sim: SimulatorServer, http: httpx.Client)
     assert backwards == sorted(backwards, reverse=True)
 
 
+def test_rows_of_another_day_and_of_another_symbol(sim: SimulatorServer, http: httpx.Client) -> None:
+    before, other = KLINES.replace("02-13", "02-12"), KLINES.replace("BTCUSDT", "ETHUSDT")
+    window = {"interval": "1m", "startTime": int(DAY.timestamp() * 1000), "limit": 3}
+    earlier = window | {"startTime": window["startTime"] - 86_400_000}
+
+    def answered(symbol: str, parameters: dict[str, int | str]) -> Any:
+        return http.get("/fapi/v1/klines", params={"symbol": symbol, **parameters}).json()
+
+    honest = [rows(http.get(before).content), rows(http.get(other).content)]
+    told = [answered("BTCUSDT", earlier), answered("ETHUSDT", window)]
+    for number, (kind, body) in enumerate([("other_day", ""), ("other_symbol", "ETHUSDT")]):
+        sim.faults.clear()
+        sim.faults.add(Fault(kind=kind, path="BTCUSDT-1m|/klines$", body=body))
+        assert rows(http.get(KLINES).content) == honest[number]
+        assert sums_match(http, KLINES)
+        assert answered("BTCUSDT", window) == told[number]
+
+
 def test_headerless_and_microsecond_files(sim: SimulatorServer, http: httpx.Client) -> None:
     sound = rows(http.get(KLINES).content)
     sim.faults.add(Fault(kind="headerless", path=KLINES))

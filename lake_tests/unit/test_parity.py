@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from lake_assets.inputs.disputes import compare_rows
 from lake_assets.schema.known_damage import Damage
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.trades import trade_features
@@ -48,6 +49,20 @@ def test_the_last_bit_of_a_double_is_a_difference() -> None:
     assert not check.passed
     assert (check.metadata["compared"], check.metadata["differing"]) == (120, 1)
     assert check.metadata["columns"] == "klines_1m.close: 1"
+
+
+def test_settlements_are_compared_by_their_instant() -> None:
+    stream = UM_STREAMS["funding_rate"]
+
+    def settled(millisecond: int, rate: float) -> pl.DataFrame:
+        times = [TEN + timedelta(milliseconds=millisecond)]
+        rows = {"calc_time": times, "funding_interval_hours": [8], "last_funding_rate": [rate]}
+        return pl.DataFrame(rows, schema=stream.columns)
+
+    same, other = (compare_rows(stream, settled(0, 0.01), settled(7, rate), TEN, ELEVEN) for rate in (0.01, 0.02))
+    assert (same.compared, same.only_archive, same.only_captured, same.differing) == (1, 0, 0, 0)
+    assert (other.compared, other.differing, other.columns) == (1, 1, {"last_funding_rate": 1})
+    assert other.differences["timestamp"].to_list() == [TEN], "the stamp is that of what is held"
 
 
 def test_rows_of_one_side_only_are_differences_too() -> None:
