@@ -284,10 +284,10 @@ def _write_in_order(
             continue
         if not _strictly_increasing(frame, stream.key):
             return None
-        first = frame.select(stream.key).row(0)
+        first, last = (tuple(frame[name][at] for name in stream.key) for at in (0, -1))
         if last_key is not None and first <= last_key:
             return None
-        last_key = frame.select(stream.key).row(-1)
+        last_key = last
         column = frame[stream.time_column]
         times += [time for time in (column.min(), column.max()) if isinstance(time, datetime)]
         writer.write(frame)

@@ -19,6 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -37,6 +39,8 @@ _MOST_UNITS = 2.0**53
 _KEPT_FILES = 8
 """Whose minutes stay in memory, about 0.3 MB each."""
 _Stamp = tuple[int, int]
+_Floats = npt.NDArray[np.float64]
+_Integers = npt.NDArray[np.int64]
 
 
 def tally(agg_trades: pl.DataFrame) -> pl.DataFrame:
@@ -53,36 +57,49 @@ def tally_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns `TALLIES`, sorted by `timestamp` (UTC).
     """
-    rows = ticks.select(
-        "minute",
-        "first_trade",
-        "last_trade",
-        within=pl.col("time_us") - pl.col("minute") * MINUTE_US,
-        trades="single_trades",
-        quantity=_units(pl.col("quantity")),
-        notional=_units(pl.col("notional")),
-    )
-    measures = ("trades", "quantity", "notional")
-    edges = {"head": pl.col("within") < STRADDLE_US, "tail": pl.col("within") >= MINUTE_US - STRADDLE_US}
-    return (
-        rows.group_by("minute", maintain_order=True)
-        .agg(
-            pl.len().alias("rows"),
-            (pl.col("quantity") == 0).sum().alias("void"),  # of whole units: the least that no trade has counts as none
-            pl.col(measures).sum(),
-            pl.col("first_trade").min(),
-            pl.col("last_trade").max(),
-            *(pl.col(name).filter(of).sum().alias(f"{side}_{name}") for side, of in edges.items() for name in measures),
-        )
-        .select((pl.col("minute") * MINUTE_US).cast(TALLIES["timestamp"]).alias("timestamp"), pl.exclude("minute"))
-        .select(list(TALLIES))
-        .cast(TALLIES)  # type: ignore[arg-type]
-    )
+    minute = ticks["minute"].to_numpy()
+    if not minute.size:
+        return pl.DataFrame(schema=TALLIES)
+    begins = np.concatenate(([0], np.flatnonzero(minute[1:] != minute[:-1]) + 1))
+    within_us = ticks["within_us"].to_numpy()
+    measures = {
+        "trades": ticks["single_trades"].to_numpy(),
+        "quantity": _units(ticks["quantity"].to_numpy()),
+        "notional": _units(ticks["notional"].to_numpy()),
+    }
+    # A few rows of a thousand, and which minute each of them is in.
+    near = {
+        "head": np.flatnonzero(within_us < STRADDLE_US),
+        "tail": np.flatnonzero(within_us >= MINUTE_US - STRADDLE_US),
+    }
+    edges = {side: (rows, np.searchsorted(begins, rows, side="right") - 1) for side, rows in near.items()}
+    counted: dict[str, _Integers] = {
+        "timestamp": minute[begins] * MINUTE_US,
+        "rows": np.diff(begins, append=minute.size),
+        # Of whole units: the least that no trade has counts as none.
+        "void": np.add.reduceat(measures["quantity"] == 0, begins, dtype=np.int64),
+        "first_trade": np.minimum.reduceat(ticks["first_trade"].to_numpy(), begins),
+        "last_trade": np.maximum.reduceat(ticks["last_trade"].to_numpy(), begins),
+    }
+    for name, values in measures.items():
+        counted[name] = np.add.reduceat(values, begins)
+        for side, (rows, of_minute) in edges.items():
+            counted[f"{side}_{name}"] = np.zeros(begins.size, np.int64)
+            np.add.at(counted[f"{side}_{name}"], of_minute, values[rows])
+    return pl.DataFrame(counted).select(_AS_TALLIES)
 
 
-def _units(value: pl.Expr) -> pl.Expr:
+_AS_TALLIES = [pl.col(name).cast(dtype) if name == "timestamp" else pl.col(name) for name, dtype in TALLIES.items()]
+
+
+def _units(values: _Floats) -> _Integers:
     """Whole units; a value that no trade has is as large as they can be, which no kline agrees with."""
-    return (value * UNITS).fill_nan(_MOST_UNITS).round().clip(-_MOST_UNITS, _MOST_UNITS).cast(pl.Int64)
+    with np.errstate(over="ignore"):
+        units = np.rint(values * UNITS)
+    if not (units.min() >= -_MOST_UNITS and units.max() <= _MOST_UNITS):
+        units = np.clip(np.where(np.isnan(units), _MOST_UNITS, units), -_MOST_UNITS, _MOST_UNITS)
+    whole: _Integers = units.astype(np.int64)
+    return whole
 
 
 def joined(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -154,20 +171,25 @@ class GapFinder:
     """
 
     gaps: list[tuple[int, int, int]] = field(default_factory=list)
-    _last: pl.DataFrame | None = None
+    _last: tuple[int, int] | None = None
 
     def see(self, frame: pl.DataFrame) -> None:
         """Take the next frame: wire columns of `agg_trades`, strictly increasing ids."""
-        rows = frame.select("agg_trade_id", "transact_time")
+        if not frame.height:
+            return
+        ids, times = frame["agg_trade_id"], frame["transact_time"].to_physical()
         if self._last is not None:
-            rows = pl.concat([self._last, rows])
-        self._last = rows.tail(1)
-        ids, times = rows["agg_trade_id"], rows["transact_time"].to_physical()
-        if not rows.height or ids[-1] - ids[0] == rows.height - 1:
+            self._step(self._last, (int(ids[0]), int(times[0])))
+        self._last = int(ids[-1]), int(times[-1])
+        if ids[-1] - ids[0] == frame.height - 1:
             return  # so many increasing ids leave none out
         for at in (ids.diff() > 1).fill_null(value=False).arg_true():
-            around = sorted((int(times[at - 1]), int(times[at])))
-            self.gaps.append((around[0], around[1], int(ids[at]) - int(ids[at - 1]) - 1))
+            self._step((int(ids[at - 1]), int(times[at - 1])), (int(ids[at]), int(times[at])))
+
+    def _step(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+        lost = after[0] - before[0] - 1
+        if lost:
+            self.gaps.append((min(before[1], after[1]), max(before[1], after[1]), lost))
 
     def metadata(self) -> dict[str, str]:
         """Key-value metadata for the typed file; empty where no id is missing."""
@@ -213,13 +235,13 @@ class TypedMinutes:
     def see(self, frame: pl.DataFrame) -> None:
         """Take the next frame: wire columns of `agg_trades`."""
         if self._cut is None:
-            self._tallies.see(ticks_of(frame))
+            self._tallies.see(ticks_of(frame, ids_increase=True))
             return
         try:
             self._take(self._cut.push(frame))
         except RowsOutOfOrder:  # by time; whoever reads the file sorts it
             self._take(self._cut.rest())
-            self._tallies.see(ticks_of(frame))
+            self._tallies.see(ticks_of(frame, ids_increase=True))
             self._cut, self._parts = None, []
 
     def finished(self) -> tuple[pl.DataFrame | None, dict[str, str]]:
@@ -233,7 +255,7 @@ class TypedMinutes:
     def _take(self, whole: pl.DataFrame | None) -> None:
         if whole is None:
             return
-        ticks = ticks_of(whole)
+        ticks = ticks_of(whole, ids_increase=True)
         self._parts.append(minutes_of_ticks(ticks))
         self._tallies.see(ticks)
 

@@ -7,12 +7,17 @@ Does not belong here: what is computed of a minute (`trades`, `book`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import numpy as np
 import polars as pl
 
+from lake_resources.clock import MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 HELD_BACK = timedelta(minutes=1)
 """Minutes are released once rows of the next but one have come: aggTrades are stored by id, and at Binance the time
@@ -23,13 +28,13 @@ class MinuteCut:
     """Takes chunks of rows and gives back whole minutes; memory is bounded by one chunk and two minutes of rows.
 
     Args:
-        time_column: a Datetime column of the chunks, UTC.
+        time_column: a Datetime column of the chunks, UTC, in microseconds, without NULL.
     """
 
     def __init__(self, time_column: str) -> None:
         self._time = time_column
         self._carry: pl.DataFrame | None = None
-        self._released: datetime | None = None
+        self._released_us: int | None = None
 
     def push(self, frame: pl.DataFrame) -> pl.DataFrame | None:
         """Take the next chunk; returns the minutes that are whole now, rows in their order of arrival.
@@ -39,20 +44,28 @@ class MinuteCut:
         """
         if frame.is_empty():
             return None
-        earliest = _instant(frame[self._time].min())
-        if self._released is not None and earliest < self._released:
+        # One chunk per column: the sum of a float column depends on how it is chunked.
+        merged = pl.concat([frame] if self._carry is None else [self._carry, frame]).rechunk()
+        times = merged[self._time].to_physical().to_numpy()
+        in_order = bool((times[1:] >= times[:-1]).all())
+        first, last = (times[0], times[-1]) if in_order else (times.min(), times.max())
+        if self._released_us is not None and first < self._released_us:
+            came, whole = _instant(first), _instant(self._released_us)
             raise RowsOutOfOrder(
-                f"{self._time} {earliest} came after the minutes before {self._released} were complete",
+                f"{self._time} {came} came after the minutes before {whole} were complete",
                 remedy="Read the stream whole and sort it by its key",
             )
-        merged = frame if self._carry is None else pl.concat([self._carry, frame])
-        cut = _instant(merged[self._time].max()).replace(second=0, microsecond=0) - HELD_BACK
-        ready, self._carry = _split(merged, self._time, cut)
+        cut_us = int(last) // MINUTE_US * MINUTE_US - HELD_BACK // _MICROSECOND
+        if in_order:
+            at = int(np.searchsorted(times, cut_us))
+            ready, self._carry = merged[:at], merged[at:]
+        else:
+            early = pl.Series(times < cut_us)
+            ready, self._carry = merged.filter(early).rechunk(), merged.filter(~early)
         if ready.is_empty():
             return None
-        self._released = cut
-        # One chunk per column: the sum of a float column depends on how it is chunked.
-        return ready.rechunk()
+        self._released_us = cut_us
+        return ready
 
     def rest(self) -> pl.DataFrame | None:
         """The minutes that no further chunk can reach, once there is none."""
@@ -83,18 +96,8 @@ def whole_minutes(frames: Iterable[pl.DataFrame], time_column: str) -> Iterator[
         yield last
 
 
-def _instant(value: object) -> datetime:
-    assert isinstance(value, datetime)
-    return value
-
-
-def _split(frame: pl.DataFrame, time_column: str, cut: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-    times = frame[time_column]
-    if times.is_sorted():
-        at = times.search_sorted(cut, side="left")
-        return frame[:at], frame[at:]
-    early = times < cut
-    return frame.filter(early), frame.filter(~early)
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + int(microseconds) * _MICROSECOND
 
 
 def features_in_one_pass(

@@ -46,6 +46,52 @@ TRADE_MINUTES: dict[str, pl.DataType] = TRADE_FEATURES | dict.fromkeys(
 """Columns of `trade_minutes`: the features, then prices in the order of ids, and what takers bought."""
 
 
+_NOTIONAL, _QUANTITY, _SELL, _WHALE = pl.col("notional"), pl.col("quantity"), pl.col("sell"), pl.col("whale")
+_RETAIL, _WITHIN_US = _NOTIONAL <= _RETAIL_AT_MOST, pl.col("within_us")
+# Expressions are made once: making them costs as much as what they do to a chunk.
+_PARTS = {
+    name: pl.when(condition).then(value).otherwise(0.0)
+    for name, condition, value in (
+        ("buy_whale", _WHALE & ~_SELL, _QUANTITY),
+        ("sell_whale", _WHALE & _SELL, _QUANTITY),
+        ("buy_retail", _RETAIL & ~_SELL, _QUANTITY),
+        ("sell_retail", _RETAIL & _SELL, _QUANTITY),
+        ("head", _WITHIN_US < STRADDLE_US, _QUANTITY),
+        ("tail", _WITHIN_US >= MINUTE_US - STRADDLE_US, _QUANTITY),
+        ("bought", ~_SELL, _QUANTITY),
+        ("bought_worth", ~_SELL, _NOTIONAL),
+        (
+            "squared_return",
+            pl.col("minute") == pl.col("minute").shift(1),
+            (pl.col("price") / pl.col("price").shift(1)).log().pow(2),
+        ),
+    )
+}
+_AGGREGATES = {
+    "transact_time": pl.col("time_us").max() // 1000,
+    "max_trade_size_btc": _QUANTITY.max(),
+    "count_buy_trades": pl.len().cast(pl.Int64) - _SELL.sum().cast(pl.Int64),
+    "count_sell_trades": _SELL.sum().cast(pl.Int64),
+    "vol_buy_whale_btc": pl.col("buy_whale").sum(),
+    "vol_sell_whale_btc": pl.col("sell_whale").sum(),
+    "vol_buy_retail_btc": pl.col("buy_retail").sum(),
+    "vol_sell_retail_btc": pl.col("sell_retail").sum(),
+    "whale_trade_count": _WHALE.sum().cast(pl.Int64),
+    "realized_vol_1m": pl.col("squared_return").sum().sqrt(),
+    "agg_quantity": _QUANTITY.sum(),
+    "agg_notional": _NOTIONAL.sum(),
+    "raw_trade_count": pl.col("single_trades").sum(),
+    "head_quantity": pl.col("head").sum(),
+    "tail_quantity": pl.col("tail").sum(),
+    "first_price": pl.col("price").first(),
+    "highest_price": pl.col("price").max(),
+    "lowest_price": pl.col("price").min(),
+    "last_price": pl.col("price").last(),
+    "bought_quantity": pl.col("bought").sum(),
+    "bought_notional": pl.col("bought_worth").sum(),
+}
+
+
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
 _SUMS = ("volume", "quote_volume", *_TAKEN)
 TRADE_BARS: dict[str, pl.DataType] = {
@@ -82,92 +128,53 @@ def minutes_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     Returns:
         One row per minute with trades, columns `TRADE_MINUTES`, sorted by `timestamp` (UTC).
     """
-    notional, quantity, sell = pl.col("notional"), pl.col("quantity"), pl.col("sell")
-    whale, retail = pl.col("whale"), notional <= _RETAIL_AT_MOST
-    within_us = pl.col("time_us") - pl.col("minute") * MINUTE_US
-    same_minute = pl.col("minute") == pl.col("minute").shift(1)
     return (
-        ticks.with_columns(whale=notional >= _WHALE_AT_LEAST)
-        .with_columns(
-            buy_whale=_where(whale & ~sell, quantity),
-            sell_whale=_where(whale & sell, quantity),
-            buy_retail=_where(retail & ~sell, quantity),
-            sell_retail=_where(retail & sell, quantity),
-            head=_where(within_us < STRADDLE_US, quantity),
-            tail=_where(within_us >= MINUTE_US - STRADDLE_US, quantity),
-            bought=_where(~sell, quantity),
-            bought_worth=_where(~sell, notional),
-            squared_return=_where(same_minute, (pl.col("price") / pl.col("price").shift(1)).log().pow(2)),
-        )
+        ticks.with_columns(whale=_NOTIONAL >= _WHALE_AT_LEAST)
+        .with_columns(**_PARTS)
         .group_by("minute", maintain_order=True)
-        .agg(
-            transact_time=pl.col("time_us").max() // 1000,
-            max_trade_size_btc=quantity.max(),
-            count_buy_trades=pl.len().cast(pl.Int64) - sell.sum().cast(pl.Int64),
-            count_sell_trades=sell.sum().cast(pl.Int64),
-            vol_buy_whale_btc=pl.col("buy_whale").sum(),
-            vol_sell_whale_btc=pl.col("sell_whale").sum(),
-            vol_buy_retail_btc=pl.col("buy_retail").sum(),
-            vol_sell_retail_btc=pl.col("sell_retail").sum(),
-            whale_trade_count=whale.sum().cast(pl.Int64),
-            realized_vol_1m=pl.col("squared_return").sum().sqrt(),
-            agg_quantity=quantity.sum(),
-            agg_notional=notional.sum(),
-            raw_trade_count=pl.col("single_trades").sum(),
-            head_quantity=pl.col("head").sum(),
-            tail_quantity=pl.col("tail").sum(),
-            first_price=pl.col("price").first(),
-            highest_price=pl.col("price").max(),
-            lowest_price=pl.col("price").min(),
-            last_price=pl.col("price").last(),
-            bought_quantity=pl.col("bought").sum(),
-            bought_notional=pl.col("bought_worth").sum(),
-        )
+        .agg(**_AGGREGATES)
         .select((pl.col("minute") * MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
         .cast(TRADE_MINUTES)  # type: ignore[arg-type]
     )
 
 
-def ticks_of(agg_trades: pl.DataFrame) -> pl.DataFrame:
+def ticks_of(agg_trades: pl.DataFrame, *, ids_increase: bool = False) -> pl.DataFrame:
     """Wire rows with their epoch minute and notional, in order of minutes and ids, each id once.
 
     Args:
         agg_trades: wire frame of `agg_trades`; rows may come in any order and several times.
+        ids_increase: the caller knows that each id is larger than the one before it.
 
     Returns:
-        Columns `id`, `minute` (flagged as sorted), `time_us`, `price`, `quantity`, `notional`, `first_trade`,
-        `last_trade`, `single_trades` (sum of them: single trades), `sell`; one chunk each, for the sum of a float
-        column depends on how it is chunked.
+        Columns `id`, `minute` (flagged as sorted), `time_us`, `within_us` (since the minute began), `price`,
+        `quantity`, `notional`, `first_trade`, `last_trade`, `single_trades` (sum of them: single trades), `sell`; one
+        chunk each, for the sum of a float column depends on how it is chunked.
     """
     ticks = _ticks(agg_trades)
-    if not _in_order(ticks):
+    repeated = not ids_increase and ticks.select((pl.col("id").diff() <= 0).any()).item()
+    if repeated or not ticks["minute"].is_sorted():
         ticks = _ticks(distinct_rows(agg_trades, "agg_trade_id")).sort("minute", "id")
     return ticks.with_columns(pl.col("minute").set_sorted())
 
 
+_TIME_US = pl.col("transact_time").cast(_TIMESTAMP).to_physical()
+_TICKS = {
+    "id": pl.col("agg_trade_id"),
+    "time_us": _TIME_US,
+    "price": pl.col("price"),
+    "quantity": pl.col("quantity"),
+    "notional": pl.col("price") * pl.col("quantity"),
+    "first_trade": pl.col("first_trade_id"),
+    "last_trade": pl.col("last_trade_id"),
+    "single_trades": pl.col("last_trade_id") - pl.col("first_trade_id") + 1,
+    "sell": pl.col("is_buyer_maker"),
+    "minute": _TIME_US // MINUTE_US,
+}
+_OF_MINUTE_US = pl.col("time_us") - pl.col("minute") * MINUTE_US
+
+
 def _ticks(agg_trades: pl.DataFrame) -> pl.DataFrame:
-    time_us = pl.col("transact_time").cast(_TIMESTAMP).to_physical()
-    return agg_trades.select(
-        id="agg_trade_id",
-        minute=time_us // MINUTE_US,
-        time_us=time_us,
-        price="price",
-        quantity="quantity",
-        notional=pl.col("price") * pl.col("quantity"),
-        first_trade="first_trade_id",
-        last_trade="last_trade_id",
-        single_trades=pl.col("last_trade_id") - pl.col("first_trade_id") + 1,
-        sell="is_buyer_maker",
-    ).rechunk()
-
-
-def _in_order(ticks: pl.DataFrame) -> bool:
-    repeated = ticks.select((pl.col("id").diff() <= 0).any()).item()
-    return not repeated and ticks["minute"].is_sorted()
-
-
-def _where(condition: pl.Expr, value: pl.Expr) -> pl.Expr:
-    return pl.when(condition).then(value).otherwise(0.0)
+    return agg_trades.select(**_TICKS).with_columns(within_us=_OF_MINUTE_US).rechunk()
 
 
 def bars_of(minutes: pl.DataFrame) -> pl.DataFrame:

@@ -223,8 +223,10 @@ def with_unlike_bars(found: CheckOutcome, unlike: pl.DataFrame, hour: datetime) 
         unlike: `timestamp`, `column`, `said`, `traded`: values of klines that are not those of their trades.
         hour: start of the hour, UTC.
     """
+    if found.name != TRADES_VS_KLINES or unlike.is_empty():
+        return found
     own = unlike.filter(within("timestamp", hour, hour + HOUR))
-    if found.name != TRADES_VS_KLINES or own.is_empty():
+    if own.is_empty():
         return found
     first = own.row(0, named=True)
     counts = own.group_by("column", maintain_order=True).len().sort("column")
