@@ -16,7 +16,7 @@ from lake_assets.cli.printing import show_json, terminal
 from lake_assets.tables.declared import TABLES
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import recover_unless_busy
-from lake_resources.storage.garbage import find_garbage, remove_garbage
+from lake_resources.storage.garbage import drop_copies, find_garbage, remove_garbage
 
 app = typer.Typer()
 _SHOWN = 20
@@ -36,7 +36,8 @@ def collect_garbage(
     """List files that no row of the ledger names, of all tables; --remove takes them away after the grace.
 
     Killed writers leave them, and over a ledger that hosts share every content that was replaced. What a row names is
-    never touched. The grace is for writers that are at work and for readers that opened a file before it was replaced.
+    never touched. Of files in an object store, --remove also takes away this host's copies that were not read for the
+    grace. The grace is for writers that are at work and for readers that opened a file before it was replaced.
 
     Examples: `lake collect-garbage` · `lake collect-garbage --remove`
     """
@@ -46,17 +47,29 @@ def collect_garbage(
     recover_unless_busy(lake.store)
     stores = [lake.of(table).store for table in TABLES.values()]
     found = find_garbage(stores, grace)
+    copies = 0
     if remove:
         found = remove_garbage(lake.store, found, grace)
+        copies = drop_copies(stores, grace)
     size = sum(each.size_bytes for each in found)
     if as_json:
         files = [{"path": each.path, "size_bytes": each.size_bytes} for each in found]
-        show_json({"removed": remove, "files": files, "size_bytes": size, "grace_hours": grace / timedelta(hours=1)})
+        show_json(
+            {
+                "removed": remove,
+                "files": files,
+                "size_bytes": size,
+                "grace_hours": grace / timedelta(hours=1),
+                "copies_removed": copies,
+            }
+        )
         return
     console = terminal()
     for each in found[:_SHOWN]:
         console.print(f"{each.path}  {each.size_bytes:,} bytes", soft_wrap=True, markup=False)
     if len(found) > _SHOWN:
         console.print(f"and {len(found) - _SHOWN:,} more (--json lists all)")
+    if copies:
+        console.print(f"{copies:,} copies on this host removed that were not read for so long")
     verb = "removed" if remove else "no row names; --remove takes them away"
     console.print(f"{len(found):,} files ({size / 1e6:.1f} MB) {verb}; grace {grace / timedelta(hours=1):g} h")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -38,12 +38,12 @@ class Listed(NamedTuple):
     Attributes:
         path: relative to the store.
         size_bytes: of it.
-        modified_at: when it was last written, UTC, by the store's clock.
+        written_s: when it was last written, seconds since 1970 by the store's clock, as exactly as that tells it.
     """
 
     path: str
     size_bytes: int
-    modified_at: datetime
+    written_s: float
 
 
 class Bucket:
@@ -72,12 +72,12 @@ class Bucket:
                 retry_config=_RETRIES,  # type: ignore[arg-type]
             )
 
-    def get(self, path: str) -> tuple[bytes, str, datetime] | None:
-        """Bytes, tag and time of an object; None where there is none."""
+    def get(self, path: str) -> tuple[bytes, str] | None:
+        """Bytes and tag of an object; None where there is none."""
         try:
             with self.errors(path, FileNotFoundError):
                 found = self.store.get(path)
-                return found.bytes().to_bytes(), str(found.meta["e_tag"] or ""), found.meta["last_modified"]
+                return found.bytes().to_bytes(), str(found.meta["e_tag"] or "")
         except FileNotFoundError:
             return None
 
@@ -86,7 +86,7 @@ class Bucket:
         try:
             with self.errors(path, FileNotFoundError):
                 found = self.store.head(path)
-                return Listed(path, found["size"], found["last_modified"])
+                return Listed(path, found["size"], found["last_modified"].timestamp())
         except FileNotFoundError:
             return None
 
@@ -130,7 +130,7 @@ class Bucket:
         with self.errors(directory):
             for some in self.store.list(f"{directory}/" if directory else None):
                 for found in some:
-                    yield Listed(found["path"], found["size"], found["last_modified"])
+                    yield Listed(found["path"], found["size"], found["last_modified"].timestamp())
 
     def names(self, directory: str) -> list[str]:
         """Paths of the objects directly in a directory, in order."""

@@ -37,6 +37,7 @@ from lake_resources.storage.reader import read_partition
 from lake_resources.storage.store import Store
 
 STALE_TEMP = timedelta(hours=1)
+_OTHERS = "other rows are committed"
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def restate_partitions(
     (`unchanged`); any other leaves it as it is (`kept_better`).
     """
     outcomes: list[CommitOutcome] = []
-    said: list[Partition] = []
+    said: list[tuple[str, Partition]] = []
     staged = stage_all(
         [(one.frame, _metadata(store.layout, symbol, one)) for one in candidates],
         store.catalog.temp_dir,
@@ -174,15 +175,16 @@ def restate_partitions(
                     new = replace(new, path=held.path, content_hash=held.content_hash, size_bytes=held.size_bytes)
                 status: CommitStatus = "unchanged" if same else "kept_better"
                 row = new if same else held
-                said += [new] if same else []
-                reason = "" if same else "other rows are committed"
+                said += [(held.content_hash, new)] if same else []
+                reason = "" if same else _OTHERS
                 outcomes.append(CommitOutcome(row.start, status, path, row.content_hash, row.row_count, reason))
-            store.ledger.restore_partitions(said)
-            store.ledger.restore_watermark(symbol, clock())
+            put = store.ledger.restate_partitions(symbol, said, clock())
     finally:
         for file in staged:
             file.discard()
-    return outcomes
+    mine = put | {outcome.start for outcome in outcomes if outcome.status != "unchanged"}
+    # A writer that lost its lock finds that others have committed meanwhile.
+    return [each if each.start in mine else replace(each, status="kept_better", reason=_OTHERS) for each in outcomes]
 
 
 def recover(store: Store, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:

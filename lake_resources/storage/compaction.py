@@ -286,11 +286,7 @@ def _unused(store: Store, symbol: str, grace: timedelta) -> list[str]:
         return []
     known = {row.path for row in store.ledger.compacted_files(symbol, superseded=True)}
     now = store.files.now()
-    return [
-        each.path
-        for each in found
-        if each.path not in known and now - each.modified_at.timestamp() >= grace.total_seconds()
-    ]
+    return [each.path for each in found if each.path not in known and now - each.written_s >= grace.total_seconds()]
 
 
 def _moved(store: Store, period: Period, files: Sequence[PartitionFile], placed: Sequence[Stretch]) -> bool:

@@ -90,6 +90,9 @@ class FileStore(Protocol):
             latest: seconds since 1970 by the store's clock.
         """
 
+    def drop_copies(self, directory: str, grace_s: float) -> int:
+        """Remove copies on this host that nobody has read for so many seconds; how many. The files themselves stay."""
+
     def listed(self, directory: str) -> Iterator[Listed]:
         """All Parquet files below a directory."""
 

@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
@@ -104,13 +103,16 @@ class FilesHere:
             aside.unlink()
             return is_old
 
+    def drop_copies(self, directory: str, grace_s: float) -> int:  # noqa: ARG002 - there are no copies
+        """None."""
+        return 0
+
     def listed(self, directory: str) -> Iterator[Listed]:
         """All Parquet files below a directory."""
         for file in self.here(directory).rglob("*.parquet"):
             with suppress(FileNotFoundError):
                 found = file.stat()
-                at = datetime.fromtimestamp(found.st_mtime, UTC)
-                yield Listed(self._paths.relative(file), found.st_size, at)
+                yield Listed(self._paths.relative(file), found.st_size, found.st_mtime)
 
     def now(self) -> float:
         """Seconds since 1970 by the clock of the file system."""

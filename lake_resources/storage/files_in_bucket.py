@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,7 @@ from uuid import uuid4
 from lake_resources.errors import SettingsError, StoreUnreachable
 from lake_resources.storage.bucket import Bucket, Listed
 from lake_resources.storage.catalog import LakePaths
-from lake_resources.storage.disk import disk_errors, fsync_file
+from lake_resources.storage.disk import disk_errors, file_time, fsync_file
 from lake_resources.storage.file_store import Placed, Tagged
 
 _One = TypeVar("_One")
@@ -99,10 +100,27 @@ class FilesInBucket:
     def remove_old(self, path: str, latest: float) -> bool:
         """Remove an object by its time."""
         found = self._bucket.head(path)
-        if found is None or found.modified_at.timestamp() > latest:
+        if found is None or found.written_s > latest:
             return False
         self._remove(path)
         return True
+
+    def drop_copies(self, directory: str, grace_s: float) -> int:
+        """Remove copies, each of an object that is there with its size: anything else below the root is no copy."""
+        with disk_errors(f"remove copies below {self.root}"):
+            self._copies.temp_dir.mkdir(parents=True, exist_ok=True)
+            latest = file_time(self._copies.temp_dir) - grace_s
+            old: dict[str, int] = {}
+            for file in self._copies.absolute(directory).rglob("*.parquet"):
+                with suppress(FileNotFoundError):
+                    found = file.stat()
+                    if max(found.st_atime, found.st_mtime) <= latest:
+                        old[self._copies.relative(file)] = found.st_size
+            there = self.sizes(list(old))
+            gone = [path for path, size in old.items() if there.get(path) == size]
+            for path in gone:
+                self._copies.absolute(path).unlink(missing_ok=True)
+        return len(gone)
 
     def listed(self, directory: str) -> Iterator[Listed]:
         """All Parquet objects below a directory."""
@@ -119,7 +137,7 @@ class FilesInBucket:
                 f"{self.uri(probe)}: an object that was put a moment ago is not found",
                 remedy="Use a service that shows objects once they are put, as S3 does",
             )
-        return found.modified_at.timestamp()
+        return found.written_s
 
     def holding(self) -> str | None:
         """Path of some object that a ledger has a row of."""
@@ -128,7 +146,7 @@ class FilesInBucket:
     def read(self, path: str) -> Tagged | None:
         """A small object."""
         found = self._bucket.get(path)
-        return None if found is None else Tagged(found[0], found[1])
+        return None if found is None else Tagged(*found)
 
     def create(self, path: str, data: bytes) -> bool:
         """Put an object where there is none."""

@@ -52,7 +52,7 @@ def find_garbage(stores: Sequence[Store], grace: timedelta) -> list[Garbage]:
     # After the files: whatever was committed meanwhile is known then.
     with store.engine.reading() as connection:
         named = _named(connection)
-    old = sorted(each for each in found if each.modified_at.timestamp() <= latest and each.path not in named)
+    old = sorted(each for each in found if each.written_s <= latest and each.path not in named)
     return [Garbage(each.path, each.size_bytes) for each in old]
 
 
@@ -66,6 +66,12 @@ def remove_garbage(store: Store, found: list[Garbage], grace: timedelta) -> list
             some = [each for each in found[index : index + _AT_ONCE] if each.path not in named]
             gone += [each for each in some if store.files.remove_old(each.path, latest)]
     return gone
+
+
+def drop_copies(stores: Sequence[Store], grace: timedelta) -> int:
+    """Remove this host's copies of files that lie elsewhere and that nobody has read for the grace; how many."""
+    files = stores[0].files
+    return sum(files.drop_copies(place, grace.total_seconds()) for place in _places(stores))
 
 
 def _places(stores: Sequence[Store]) -> list[str]:

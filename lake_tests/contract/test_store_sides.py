@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -133,7 +134,7 @@ def test_files_are_listed_measured_and_removed(store):
     assert sorted((each.path, each.size_bytes) for each in store.files.listed("t")) == [
         ("t/a.parquet", 1), ("t/x/b.parquet", 2),
     ]  # fmt: skip
-    assert all(each.modified_at.timestamp() <= store.files.now() for each in store.files.listed("t"))
+    assert all(each.written_s <= store.files.now() for each in store.files.listed("t"))
     assert store.files.sizes(["t/a.parquet", "t/none.parquet", "u/c.parquet"]) == {"t/a.parquet": 1, "u/c.parquet": 1}
     assert store.files.here("t/x/b.parquet").read_bytes() == b"bb"
     assert not store.files.here("t/none.parquet").exists()
@@ -141,6 +142,14 @@ def test_files_are_listed_measured_and_removed(store):
     assert [each.path for each in store.files.listed("t")] == ["t/a.parquet"]
     assert not store.files.here("t/x/b.parquet").exists()
     assert list(store.files.listed("nothing")) == []
+    assert store.files.here("t/a.parquet").exists()
+    (store.root / "t" / "mine.parquet").write_bytes(b"no copy")
+    assert store.files.drop_copies("t", 3600) == 0
+    is_copied = bool(bucket_of(store.root))
+    assert store.files.drop_copies("t", 0) == is_copied
+    assert (store.root / "t" / "a.parquet").exists() is not is_copied
+    assert (store.root / "t" / "mine.parquet").exists()
+    assert store.files.here("t/a.parquet").read_bytes() == b"a"
 
 
 def test_what_is_committed_is_kept_replaced_or_left_alike(store):
@@ -284,7 +293,7 @@ def test_a_writer_killed_anywhere_loses_nothing(root):
     store = lake(root)
     chance = random.Random(20261129)
     with nursery() as writers:
-        for kill in range(5):
+        for kill in range(3 if bucket_of(root) else 5):
             last = acknowledged(root)[1]
             (process,) = writers.start(["forever", str(root), kill, last])
             wait_until(lambda last=last: acknowledged(root)[1] != last, "a commit", every_s=0.001)
@@ -321,4 +330,63 @@ def test_three_processes_that_write_the_same_day_end_in_one_state(root):
         assert file_hash(store.files.here(row.path)) == row.content_hash
     (value,) = set(closes(store))
     assert value in {10.0, 20.0, 30.0}
+    store.close()
+
+
+@pytest.mark.parametrize("root", SHARED, indirect=True)
+def test_what_was_put_without_its_transaction_is_garbage_alone(root):
+    """A writer that ends between the two leaves a file; the same bytes are then committed under the same name."""
+    store = lake(root)
+    store.ledger.symbols()
+    row, file = staged(store, candidate(at(0)))
+    assert store.files.publish([(file, row.path)]) == []
+    assert scan(store, SYMBOL, at(0), at(1), schema=SCHEMA).collect().is_empty()
+    assert [each.path for each in find_garbage([store], timedelta(0))] == [row.path]
+    assert [each.status for each in commit_named(store, SYMBOL, [(row, file)])] == ["committed"]
+    assert find_garbage([store], timedelta(0)) == []
+    assert closes(store, 1) == [1.0] * 60
+    store.close()
+
+
+class CollectedMeanwhile:
+    """Files of a store, whose garbage somebody collects after the first names were found taken."""
+
+    def __init__(self, store):
+        self._store = store
+        self.collected = []
+
+    def __getattr__(self, name):
+        return getattr(self._store.files, name)
+
+    def publish(self, files):
+        taken = self._store.files.publish(files)
+        if not self.collected:
+            self.collected = remove_garbage(self._store, find_garbage([self._store], timedelta(0)), timedelta(0))
+        return taken
+
+
+@pytest.mark.parametrize("root", SHARED, indirect=True)
+def test_a_file_that_is_collected_between_its_name_and_its_row_is_put_again(root):
+    store = lake(root)
+    store.ledger.symbols()
+    row, file = staged(store, candidate(at(0)))
+    store.files.publish([(file, row.path)])
+    files = CollectedMeanwhile(store)
+    commit_named(replace(store, files=files), SYMBOL, [(row, file)])
+    assert [each.path for each in files.collected] == [row.path]
+    assert closes(store, 1) == [1.0] * 60
+    assert store.files.sizes([row.path]) == {row.path: row.size_bytes}
+    store.close()
+
+
+@pytest.mark.parametrize("root", SHARED, indirect=True)
+def test_what_is_said_anew_of_bytes_that_were_replaced_meanwhile_is_left(root):
+    store = lake(root)
+    commit(store, candidate(at(0)), candidate(at(1)))
+    old = store.ledger.partitions(SYMBOL, at(0), at(2))
+    commit(store, candidate(at(0), value=2.0))
+    said = [(row.content_hash, replace(row, verdict="confirmed")) for row in old]
+    assert store.ledger.restate_partitions(SYMBOL, said, NOW) == {at(1)}
+    assert [row.verdict for row in store.ledger.partitions(SYMBOL, at(0), at(2))] == [None, "confirmed"]
+    assert closes(store, 2) == [2.0] * 60 + [1.0] * 60
     store.close()
