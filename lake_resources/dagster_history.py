@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import yaml
 from sqlalchemy.pool import NullPool
 
 from lake_resources.errors import StorageError
+from lake_resources.storage.sqlite_file import connect_to_read, may_only_read
 
 PATIENCE_S = 60.0
 """How long a question waits for a lock of another process; a checkpoint can outlast the 5 s that Dagster waits."""
@@ -168,9 +170,12 @@ def _is_default(config: Path) -> bool:
 
 
 def _file(held: ExitStack, path: Path, patience_s: float) -> Connect:
-    """Connections to a file of SQLite, which is not created by looking at it."""
-    url = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
-    engine = sa.create_engine(url, connect_args={"timeout": patience_s}, poolclass=NullPool)
+    """Connections to a file of SQLite, which is not created by looking at it, and need not be writable."""
+    if may_only_read(path):
+        engine = sa.create_engine("sqlite://", creator=partial(connect_to_read, path, patience_s), poolclass=NullPool)
+    else:
+        url = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
+        engine = sa.create_engine(url, connect_args={"timeout": patience_s}, poolclass=NullPool)
     held.callback(engine.dispose)
 
     @contextmanager

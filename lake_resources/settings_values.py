@@ -20,8 +20,8 @@ _Found = TypeVar("_Found")
 _READ_OTHERWISE = frozenset("*?[]{}#%")
 POSTGRES = "postgresql"
 """How the URL of a ledger on a server begins."""
-SECRETS = frozenset({"broker_url", "dagster_url", "ledger_url", "webhook_url"})
-"""Settings whose values are never shown: a password, or an address that is one."""
+SECRETS = frozenset({"broker_url", "dagster_url", "ledger_url", "web_token", "webhook_url"})
+"""Settings whose values are never shown: a password or token, or an address that holds or is one."""
 
 
 def named(variable: str, parse: Callable[[str], _Found], text: str) -> _Found:
@@ -87,7 +87,7 @@ def ledger_address(url: str) -> str:
         f"LAKE_LEDGER_URL ({url.partition(':')[0][:20]!r} …) is neither a file of SQLite nor a database of Postgres by "
         "psycopg: over any other, concurrent writers would lose committed rows",
         remedy="Leave it empty, or set it to sqlite:////path/ledger.sqlite on a local disk, or for several hosts to "
-        "postgresql+psycopg://user@host/database",
+        "postgresql+psycopg://user@host/database; signs such as @ / ? # in a password are written as %40 %2F %3F %23",
     )
 
 
@@ -163,7 +163,8 @@ def refuse_odd_places(places: Mapping[str, object]) -> None:
 def _names_database(url: str) -> bool:
     try:
         found = urlsplit(url)
-        return len(found.path) > 1 and (found.port is None or found.port > 0)
+        # An @ of a password that is not encoded would make the rest of it the name of a host, which errors show.
+        return found.netloc.count("@") < 2 and len(found.path) > 1 and (found.port is None or found.port > 0)
     except ValueError:
         return False
 

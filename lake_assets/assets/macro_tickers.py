@@ -29,14 +29,18 @@ def macro_key(ticker: str) -> dg.AssetKey:
     return table_key(MACRO_MINUTE.layout, ticker_name(ticker))
 
 
-def build_macro_asset(ticker: str, settings: LakeSettings) -> dg.AssetsDefinition:
-    """The asset `macro/<ticker>/minute`."""
+def macro_table(settings: LakeSettings) -> TableAsset:
+    """The table as an asset, the same for every ticker; Yahoo is asked by a build alone."""
     cache = settings.lake_root / "cache" / "yahoo"
     yahoo = YahooMinutes(settings.resolved_yahoo_url, cache, limits=settings.limits)
-    shown = TableAsset(
+    return TableAsset(
         MACRO_MINUTE,
         _TEXT,
         partial(bars_picture, table=MACRO_MINUTE),
         partial(build_macro_days, yahoo=yahoo),
     )
-    return build_table_asset(shown, ticker_name(ticker), settings)
+
+
+def build_macro_asset(ticker: str, settings: LakeSettings) -> dg.AssetsDefinition:
+    """The asset `macro/<ticker>/minute`."""
+    return build_table_asset(macro_table(settings), ticker_name(ticker), settings)

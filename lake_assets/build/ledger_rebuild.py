@@ -28,29 +28,41 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
 from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError, LedgerVersion
+from lake_resources.messages.outbox import OUTBOX
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger import versions
 from lake_resources.storage.ledger.ledger import Capture, Partition
 from lake_resources.storage.ledger.restored_rows import LOST
+from lake_resources.storage.ledger.slice_rows import ORIGINS, SLICES
 from lake_resources.storage.ledger.tables import (
+    API_PARITY,
     CONNECTIONS,
     IDENTITY,
     KNOWN_HOLES,
     KNOWN_IDS,
     LEDGER_VERSION,
     LISTINGS,
+    REVISIONS,
     TRADE_GAPS,
 )
+from lake_resources.storage.sqlite_file import connect_to_read
 
 UNKNOWN = (
     "when a source was looked for in vain and how often, and partitions refused without rows: they are asked for again",
-    "revisions between vintages of one archive",
+    "slices without a kept answer, and how often each was asked for: they are asked for again",
     "URLs of REST requests, sizes of zips, texts of refusals",
     "times of commits and downloads are those of the files",
 )
 """What no file says."""
-_FROM_OLD = tuple(table.name for table in (KNOWN_HOLES, LISTINGS, IDENTITY, CONNECTIONS, TRADE_GAPS, KNOWN_IDS))
+FROM_OLD = tuple(
+    table.name
+    for table in (
+        KNOWN_HOLES, LISTINGS, IDENTITY, CONNECTIONS, TRADE_GAPS, KNOWN_IDS, API_PARITY, REVISIONS, OUTBOX
+    )
+)  # fmt: skip
 """Tables about which files say nothing: taken over from an old ledger as far as it reads."""
+BETTER_FROM_OLD = (SLICES.name, ORIGINS.name)
+"""Tables that an old ledger tells more exactly than the files do, which tell the rest."""
 _AT_ONCE = 500
 _SIDES = ("", "-wal", "-shm")
 Say = Callable[[str], None]
@@ -61,7 +73,7 @@ class Rebuilt:
     """What a rebuilt ledger holds.
 
     Attributes:
-        partitions, compacted, archives, captures, refused, missing: rows that were made from files.
+        partitions, compacted, archives, captures, refused, missing, slices: rows that were made from files.
         judged: partitions whose checks and verdict were made anew from their sources.
         taken_over: rows by table that the old ledger still gave.
         not_taken_over: tables that are known to no file, and that the old ledger did not give.
@@ -75,6 +87,7 @@ class Rebuilt:
     captures: int = 0
     refused: int = 0
     missing: int = 0
+    slices: int = 0
     judged: int = 0
     taken_over: dict[str, int] = field(default_factory=dict)
     not_taken_over: list[str] = field(default_factory=list)
@@ -265,7 +278,7 @@ def take_over(old: Path, new: Path, rebuilt: Rebuilt) -> None:
     Raises:
         LedgerVersion: newer code made the old ledger: it is not damaged.
     """
-    rebuilt.not_taken_over = list(_FROM_OLD)
+    rebuilt.not_taken_over = list(FROM_OLD)
     try:
         version = versions.version_of(old)
     except sqlite3.DatabaseError:
@@ -277,9 +290,9 @@ def take_over(old: Path, new: Path, rebuilt: Rebuilt) -> None:
         )
     if version != LEDGER_VERSION:
         return
-    for table in _FROM_OLD:
+    for table in (*FROM_OLD, *BETTER_FROM_OLD):
         try:
-            with closing(versions.connect_to_read(old)) as source:
+            with closing(connect_to_read(old)) as source:
                 cursor = source.execute(f'SELECT * FROM "{table}"')  # noqa: S608 - the name of a table
                 names = [column[0] for column in cursor.description]
                 rows = cursor.fetchall()
@@ -289,4 +302,5 @@ def take_over(old: Path, new: Path, rebuilt: Rebuilt) -> None:
         except sqlite3.DatabaseError:
             continue
         rebuilt.taken_over[table] = len(rows)
-        rebuilt.not_taken_over.remove(table)
+        if table in rebuilt.not_taken_over:
+            rebuilt.not_taken_over.remove(table)

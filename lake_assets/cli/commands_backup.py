@@ -17,7 +17,7 @@ import typer
 from lake_assets.at_rest import local_ledger, open_at_rest
 from lake_assets.cli.options import AsJson
 from lake_assets.cli.printing import show_json, terminal
-from lake_assets.local_stack.places import dagster_home
+from lake_assets.local_stack.places import place_of_dagster_home
 from lake_assets.tables.declared import TABLES
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
@@ -69,7 +69,7 @@ def backup(
         if settings.resolved_feed_persist_dir.is_dir():
             shutil.copytree(settings.resolved_feed_persist_dir, partial / _FEED / "artifacts", dirs_exist_ok=True)
         if dagster:
-            _copy_history(dagster_home(settings), partial / _DAGSTER)
+            _copy_history(place_of_dagster_home(settings), partial / _DAGSTER)
         copied = replace(copied, with_feed=with_feed, with_dagster=dagster)
         describe(partial, copied)
     if as_json:

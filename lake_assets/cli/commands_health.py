@@ -11,7 +11,7 @@ import typer
 
 from lake_assets.automation.health_page import heartbeat, told_parts
 from lake_assets.cli.printing import coloured, show_json, terminal
-from lake_assets.local_stack.places import dagster_home
+from lake_assets.local_stack.places import place_of_dagster_home
 from lake_assets.watchdog.look import look
 from lake_resources.clock import system_clock
 from lake_resources.secrets import masked
@@ -32,7 +32,7 @@ def health(
     """
     settings = LakeSettings()
     require_lake(settings.lake_root, settings.exchange, settings.ledger_file)
-    facts, verdict = look(settings, dagster_home(settings), system_clock())
+    facts, verdict = look(settings, place_of_dagster_home(settings), system_clock())
     if as_json:
         show_json(heartbeat(facts, verdict))
     else:

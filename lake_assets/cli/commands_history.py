@@ -9,11 +9,15 @@ import os
 
 import typer
 
-from lake_assets.at_rest import open_at_rest
+from lake_assets.at_rest import LakeAtRest, open_at_rest
 from lake_assets.cli.options import AsJson
 from lake_assets.cli.printing import messages, show_json, terminal
 from lake_assets.local_stack.places import dagster_home
+from lake_assets.tables.declared import TABLES
+from lake_assets.tables.offered import is_offered
+from lake_resources.binance.market import MARKETS
 from lake_resources.settings import LakeSettings
+from lake_resources.yahoo.tickers import ticker_name
 
 app = typer.Typer()
 
@@ -29,7 +33,7 @@ def report_to_dagster(as_json: AsJson = False) -> None:
     """
     settings = LakeSettings()
     lake = open_at_rest(settings)
-    symbols = lake.ledger.symbols()  # what is wrong with the ledger is told before Dagster's home is made
+    others = _unnamed(lake, settings)  # what is wrong with the ledger is told before Dagster's home is made
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))  # noqa: TID251 - Dagster finds its instance by it
     # Half a second of imports, and a second of Dagster's.
     from lake_assets.jobs.told_history import tell_history
@@ -47,6 +51,18 @@ def report_to_dagster(as_json: AsJson = False) -> None:
             f"{one.asset}: {one.partitions} partitions and {one.checks} check rows told, {one.shown} shown before",
             soft_wrap=True,
         )
-    others = sorted(set(symbols) - set(settings.symbols))
-    if others:
-        console.print(f"not told, for LAKE_SYMBOLS does not name them: {', '.join(others)}", soft_wrap=True)
+    for title, symbols in others.items():
+        said = f"not told, for the settings do not name them, of the {title}"
+        console.print(f"{said}: {', '.join(symbols)}", soft_wrap=True)
+
+
+def _unnamed(lake: LakeAtRest, settings: LakeSettings) -> dict[str, list[str]]:
+    """Symbols that the ledger has and the settings do not name, by the title of the table."""
+    found: dict[str, list[str]] = {}
+    tickers = [ticker_name(ticker) for ticker in settings.macro_tickers]
+    for table in TABLES.values():
+        market = MARKETS.get(table.layout.market)
+        named = tickers if market is None else settings.symbols_of(market) if is_offered(table, settings) else ()
+        if symbols := sorted(set(lake.of(table).ledger.symbols()) - set(named)):
+            found[table.layout.title] = symbols
+    return found

@@ -34,14 +34,15 @@ def rebuild_ledger(
 ) -> None:
     """Make a lost or damaged ledger anew from the files of the lake; no data file is touched.
 
-    Hours, archives, answers of REST and the 1H table stay as they are, nothing is asked of the exchange. The old ledger
-    is kept beside the new one, and what no file says is taken over from it as far as it reads. Stop `lake up` first.
-    Exit code 1 where files were left out, because they say too little or do not read.
+    Hours, archives, answers of REST, slices and the 1H table stay as they are, nothing is asked of the exchange. The
+    old ledger is kept beside the new one; what no file says is taken over from it as far as it reads. Stop `lake up`
+    first. Exit code 1 where files were left out, because they say too little or do not read.
 
     Example: lake rebuild-ledger
     """
     # Building is imported by who builds alone.
     from lake_assets.build.ledger_rebuild import UNKNOWN, judge, ledger_beside, put_in_place, rebuild_rows, take_over
+    from lake_assets.slices.lost_rows import rebuild_slices
 
     settings, log = LakeSettings(), messages()
     if not settings.lake_root.is_dir():
@@ -53,6 +54,8 @@ def rebuild_ledger(
         lake = replace(lake, ask_rest=False, judging=True, store=lake.store.beginning())
         rebuilt = rebuild_rows(lake, list(TABLES.values()), max_ffill_minutes=settings.max_ffill_minutes, say=log.print)
         take_over(path, new, rebuilt)
+        rebuilt.slices, torn = rebuild_slices(settings, new, lake.clock)
+        rebuilt.left_out += torn
         if judging:
             now = lake.clock()
             # Days of macro minutes are judged by Yahoo's own answers, of which nothing is kept.
@@ -68,7 +71,7 @@ def rebuild_ledger(
         console.print(
             f"ledger {path}: {rebuilt.partitions} partitions ({rebuilt.judged} judged anew), {rebuilt.compacted} "
             f"compacted files, {rebuilt.archives} archives, {rebuilt.captures} answers of REST, {rebuilt.refused} "
-            f"refused partitions, {rebuilt.missing} missing sources",
+            f"refused partitions, {rebuilt.missing} missing sources, {rebuilt.slices} slices",
             soft_wrap=True,
         )
         for symbol, mark in marks.items():

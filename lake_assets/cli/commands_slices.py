@@ -100,7 +100,10 @@ def slices(
         return
     bad = False
     told: list[object] = []
-    with open_slices(settings, data_root=data_root) as opened:
+    for of in sets if action is Action.IMPORT else ():
+        keeping.answers_in(tree, of)  # refused before anything is begun
+    begins = action in (Action.RUN, Action.IMPORT)
+    with open_slices(settings, data_root=data_root, begin=begins) as opened:
         for of in sets:
             if action is Action.RUN:
                 done = run_once(opened, of, most=most, first=first)

@@ -5,13 +5,13 @@ Belongs here: the findings. Does not belong here: printing them (`commands_docto
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from lake_assets.dagster_names import minute_names, repair_name
@@ -28,10 +28,10 @@ from lake_resources.binance.stream import Stream
 from lake_resources.binance.um_streams import KLINES_1M as UM_KLINES_1M
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import newest_minute
-from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError, PartitionBusy
+from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import MarketPaths
-from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.locks import is_held
 
 Status = Literal["ok", "warn", "fail"]
 _Answer = TypeVar("_Answer")
@@ -59,13 +59,13 @@ def examine(settings: LakeSettings, lake: Lake) -> Iterator[Finding]:
     yield _disk(lake)
     yield _schema(settings, lake)
     yield from _misfiled(lake)
-    yield _rest(lake, UM)
+    yield _rest(settings, lake, UM)
     yield _vision(settings, lake, UM_KLINES_1M)
     yield _websocket(settings, UM)
     yield _dagster(settings)
     yield _collector(settings, lake)
     if settings.spot_symbols:
-        yield _rest(lake, SPOT)
+        yield _rest(settings, lake, SPOT)
         yield _vision(settings, lake, KLINES_1S)
         yield _websocket(settings, SPOT)
         yield _spot_collector(lake)
@@ -123,8 +123,12 @@ def _called(name: str, market: Market) -> str:
     return name if market is UM else f"{market.name} {name}"
 
 
-def _rest(lake: Lake, market: Market) -> Finding:
-    name, before = _called("REST", market), lake.clock()
+def _rest(settings: LakeSettings, lake: Lake, market: Market) -> Finding:
+    name, counted = _called("REST", market), settings.resolved_governor_path
+    if counted.exists() and not os.access(counted, os.W_OK):
+        text = f"not asked: who may not write {counted} has no share in the budget of requests"
+        return Finding(name, "warn", f"{text}; set LAKE_GOVERNOR_PATH to a file of your own")
+    before = lake.clock()
     theirs = _asked(name, lake.rest_of[market.name].server_time)
     if isinstance(theirs, Finding):
         return theirs
@@ -232,8 +236,7 @@ def _spot_collector(lake: Lake) -> Finding:
 def _newest_record(lake: Lake, market: Market, else_: str) -> datetime | Finding:
     """The minute of the newest record of a market's collector, or what is wrong with it."""
     name, paths = _called("collector", market), MarketPaths(lake.store.root, market.name)
-    path = paths.collector_lock_path
-    if not path.exists() or _is_free(path):
+    if not is_held(paths.collector_lock_path):
         return Finding(name, "warn", f"is not running: {else_}; `lake up` or `lake collect` starts it")
     minute = newest_minute(paths.live_records_dir)
     record = None if minute is None else datetime.fromtimestamp(60 * minute, UTC)
@@ -241,11 +244,3 @@ def _newest_record(lake: Lake, market: Market, else_: str) -> datetime | Finding
         heard = "has written no record" if record is None else f"its newest record is of {record:%Y-%m-%d %H:%M}"
         return Finding(name, "fail", f"holds its lock, but {heard}: stop it and start it again")
     return record
-
-
-def _is_free(path: Path) -> bool:
-    try:
-        with writer_lock(path, timeout_s=0):
-            return True
-    except PartitionBusy:
-        return False

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import dagster as dg
 
+from lake_assets.assets.macro_tickers import macro_table
 from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.dagster_names import archive_key, partition_key, partition_start
@@ -27,6 +28,7 @@ from lake_assets.tables.offered import offered_streams
 from lake_resources.clock import DAY
 from lake_resources.dagster_private import record_materialization
 from lake_resources.settings import LakeSettings
+from lake_resources.yahoo.tickers import ticker_name
 
 TOLD = "told from the ledger by `lake report-to-dagster`"
 _JOB = "report_to_dagster"
@@ -71,6 +73,10 @@ def tell_history(
             told += _archives(instance, lake.of(shown.table), symbol, settings, run)
             telling = Telling(shown, table_partitions(shown.table.layout, settings), run, now, TOLD)
             told.append(_partitions(instance, lake.of(shown.table), symbol, telling, say))
+    macro = macro_table(settings)
+    for name in map(ticker_name, settings.macro_tickers):
+        telling = Telling(macro, table_partitions(macro.table.layout, settings), run, now, TOLD)
+        told.append(_partitions(instance, lake.of(macro.table), name, telling, say))
     return told
 
 

@@ -33,20 +33,26 @@ SHIPPED = frozenset(
 changed by nobody."""
 
 
+def place_of_dagster_home(settings: LakeSettings) -> Path:
+    """Directory of the Dagster instance that belongs to the settings' lake, there or not; nothing is written.
+
+    Each lake has its own, so the UI never shows the partitions of one as those of another: `dagster_home` in the root,
+    and in the project for the lakes that lie in the project's own `data` because no root was given.
+    """
+    in_project = settings.root is None and settings.lake_root == PROJECT / "data" / settings.exchange
+    if in_project and not settings.broker_url:
+        home = PROJECT / "dagster_home"
+        return home / "simulator" if settings.exchange == "simulator" else home
+    return settings.lake_root / "dagster_home"
+
+
 def dagster_home(settings: LakeSettings) -> Path:
     """Directory of the Dagster instance that belongs to the settings' lake, created with its `dagster.yaml`.
 
     A `dagster.yaml` there that somebody changed (another database, a launcher) stays as it is. A lake with Celery
     workers begins with the one of a cluster.
-
-    Each lake has its own, so the UI never shows the partitions of one as those of another: `dagster_home` in the root,
-    and in the project for the lakes that lie in the project's own `data` because no root was given.
     """
-    home = settings.lake_root / "dagster_home"
-    in_project = settings.root is None and settings.lake_root == PROJECT / "data" / settings.exchange
-    if in_project and not settings.broker_url:
-        home = PROJECT / "dagster_home"
-        home = home / "simulator" if settings.exchange == "simulator" else home
+    home = place_of_dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     source = PROJECT / "dagster_home" / ("cluster.yaml" if settings.broker_url else "dagster.yaml")
     own = home / "dagster.yaml"

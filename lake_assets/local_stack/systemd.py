@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from lake_resources.settings import LakeSettings
 from lake_resources.settings_values import SECRETS
 
-_SECRET = SECRETS | {"web_token"}
 _HEADING = "# /etc/systemd/system/{name}"
 _FIRST = """\
 # Unit files of `lake up --systemd`. Cut at the lines that begin with `# /etc/`, put each part under that name, then
@@ -90,7 +89,7 @@ def unit_files(settings: LakeSettings, directory: Path) -> str:
         settings: in force; those that were given become the service's environment, secrets left out.
         directory: in which `lake up` was started; its `.env` is read by the service too.
     """
-    given = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - _SECRET)}
+    given = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - SECRETS)}
     given |= {"root": settings.lake_root, "exchange": settings.exchange}
     lines = "".join(f"Environment={_quoted(f'LAKE_{name.upper()}={_text(value)}')}\n" for name, value in given.items())
     words = {

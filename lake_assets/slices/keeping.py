@@ -92,8 +92,6 @@ def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: P
         if action == "pack":
             return Told(of, {"packed": pack_sealed(slices, endpoint, of)})
         if action == "import":
-            if tree is None:
-                raise SettingsError("no tree to import is given", remedy="`lake slices import DIR`")
             return import_tree(slices, endpoint, of, tree)
     raise SettingsError(f"there is no action {action!r}", remedy="show, verify, rebuild, pack or import")
 
@@ -135,7 +133,22 @@ def sets_in(tree: Path, endpoint: str, interval: str | None = None) -> list[Slic
     return found
 
 
-def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Path) -> Told:
+def answers_in(tree: Path | None, of: SliceSet) -> list[Path]:
+    """Files of answers that a tree of another program has of an endpoint, symbol and interval.
+
+    Raises:
+        SettingsError: there is none, or no tree.
+    """
+    if tree is None:
+        raise SettingsError("no tree to import is given", remedy="`lake slices import DIR`")
+    source = tree / directory(of)
+    found = sorted({*source.glob("responses/*.json"), *source.glob("limit=1000/responses/*.json")})
+    if not found:
+        raise SettingsError(f"{source} has no answers", remedy="Name the directory above `binance/`")
+    return found
+
+
+def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Path | None) -> Told:
     """Take over answers of another program: each is judged by what it holds, whatever that program said of it.
 
     Args:
@@ -147,10 +160,7 @@ def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Pat
     Raises:
         SettingsError: there is none.
     """
-    source = tree / directory(of)
-    found = sorted({*source.glob("responses/*.json"), *source.glob("limit=1000/responses/*.json")})
-    if not found:
-        raise SettingsError(f"{source} has no answers", remedy="Name the directory above `binance/`")
+    found = answers_in(tree, of)
     whole = slices.rows.starts(of, Status.OK)
     refused = []
     for path in found:

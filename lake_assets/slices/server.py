@@ -19,7 +19,7 @@ from lake_assets.slices.loop import Round, run_round
 from lake_assets.slices.manifest import directory
 from lake_resources.clock import Clock, system_clock
 from lake_resources.data_root import data_root_of
-from lake_resources.errors import ExchangeError, PartitionBusy
+from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError
 from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import open_blobs
@@ -44,19 +44,24 @@ def open_slices(
     settings: LakeSettings,
     *,
     data_root: Path | str | None = None,
+    begin: bool = True,
     clock: Clock = system_clock,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Slices]:
     """The slices of a data root: the argument, else `QLIR_DATA_ROOT` or `LAKE_SLICES_ROOT`, else below the lake's root.
 
     Raises:
-        SettingsError: the root holds data of another exchange, or is the URL of no bucket.
+        SettingsError: the root holds data of another exchange, is the URL of no bucket, or is not there and shall not
+            be begun (`begin`).
         StorageError: the bucket cannot be reached.
     """
     if data_root is not None:
         settings = settings.model_copy(update={"slices_root": data_root_of(data_root)})
     root = settings.resolved_slices_root
-    claim_root(settings.lake_root if settings.slices_root is None else root, settings.exchange)
+    place = settings.lake_root if settings.slices_root is None else root
+    if not begin and not settings.slices_bucket and not place.is_dir():
+        raise SettingsError(f"there are no slices at {root}", remedy="Set LAKE_ROOT, or --data-root, to those you mean")
+    claim_root(place, settings.exchange)
     blobs = open_blobs(settings.slices_bucket or root)
     if settings.slices_bucket:
         claim_blobs(blobs, settings.exchange)

@@ -61,8 +61,11 @@ def table_facts(settings: LakeSettings, now: datetime) -> tuple[dict[str, TableF
 
 
 def _newest_end(ledger: Ledger, symbol: str, now: datetime) -> datetime | None:
-    """End of the newest committed row of the last two days."""
+    """End of the newest committed row of the last two days, else of the last partition."""
     held = ledger.partitions(symbol, now - _NEWEST_WITHIN, now)
+    last = None if held else ledger.last_partition(symbol)
+    if last is not None:
+        held = ledger.partitions(symbol, last, last + ledger.layout.step)
     newest = max((row.max_ts for row in held if row.max_ts is not None), default=None)
     return None if newest is None else newest + ledger.layout.grain
 

@@ -40,6 +40,7 @@ from lake_resources.storage.ledger.tables import (
     utc_text,
 )
 from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.sqlite_file import connect_to_read
 
 LEDGER, DESCRIPTION = "ledger.sqlite", "backup.json"
 _HASHED = (PARTITIONS, COMPACTED_FILES, ARCHIVES, CAPTURES)
@@ -85,7 +86,7 @@ def copy_database(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         try:
-            with closing(versions.connect_to_read(source)) as held, closing(sqlite3.connect(target)) as copy:
+            with closing(connect_to_read(source)) as held, closing(sqlite3.connect(target)) as copy:
                 held.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.OperationalError as error:
@@ -122,7 +123,7 @@ class Named:
 def named_files(ledger: Path) -> Named:
     """What a copied ledger names."""
     hashes: dict[str, set[str]] = {}
-    with closing(versions.connect_to_read(ledger)) as connection:
+    with closing(connect_to_read(ledger)) as connection:
         for table in _HASHED:
             for path, digest in connection.execute(f'SELECT path, content_hash FROM "{table.name}"'):  # noqa: S608 - a name
                 hashes[path] = {digest} if len(digest) == _DIGEST else set()

@@ -21,9 +21,11 @@ from typer.testing import CliRunner, Result
 
 from lake_assets.at_rest import TableStore, table_store
 from lake_assets.build.hours import build_partitions
+from lake_assets.build.ledger_rebuild import BETTER_FROM_OLD, FROM_OLD
 from lake_assets.cli.main import app
 from lake_assets.lake import open_lake
 from lake_assets.reading import scan_minutes
+from lake_assets.slices.server import open_slices, run_once
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
 from lake_resources.clock import HOUR
@@ -34,8 +36,11 @@ from lake_resources.storage.compaction import Period, clear, compact
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import Ledger
 from lake_resources.storage.ledger.restored_rows import LOST
+from lake_resources.storage.ledger.slice_rows import SliceRows
+from lake_resources.storage.ledger.tables import METADATA
 from lake_resources.storage.root import claim_root, require_lake
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, exchange, hours
+from lake_tests.support.sliced import OF, ms
 from lake_tests.support.stores import store_at
 
 NEXT = DAY + 24 * HOUR
@@ -68,6 +73,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         sim.faults.clear()
         assert bench.build(hours(10, 11, NEXT))[0].expected_rows == 27
         bench.lake.ledger.declare_hole(HOLE)
+        settings = bench.settings.model_copy(update={"spot_rest_url": sim.base_url})
+        with open_slices(settings, clock=bench.lake.clock) as slices:
+            assert run_once(slices, OF, first=ms(DAY), most=2).standing["ok"] == 1
         _stamp(bench.lake.store)
         yield bench.settings.lake_root
 
@@ -110,12 +118,15 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["rebuild-ledger", *arguments])
 
 
-def told(ledger: Ledger) -> dict[str, Any]:
+def told(ledger: Ledger, url: str) -> dict[str, Any]:
     """What the two ledgers are compared by."""
     partitions = ledger.partitions(SYMBOL, DAY, END)
     missing = [row for row in ledger.missing_sources(SYMBOL) if row.source == "rest"]
     quarantined = ledger.quarantined(SYMBOL, DAY, END, resolved=True)
     archives = [a for name in UM_MINUTE.uses for a in ledger.archives_between(SYMBOL, name, BEFORE, END)]
+    with closing(SliceRows(url)) as rows:
+        held = [row for row in rows.slice_rows(OF) if row.path]
+        slices = (rows.origin(OF), [row for row in held if row.status == "ok"], [row.sha256 for row in held])
     captures = [c for name in UM_MINUTE.uses for c in ledger.captures_between(SYMBOL, name, BEFORE, END)]
     compacted = ledger.compacted_files(SYMBOL, superseded=True)
     return {
@@ -128,6 +139,7 @@ def told(ledger: Ledger) -> dict[str, Any]:
         "missing": {(row.stream, row.period) for row in missing if row.stream == "premium_index_klines_1m"},
         "quarantined": [(row.start, row.path, row.codes, row.accounted_until) for row in quarantined],
         "holes": ledger.known_holes(SYMBOL, DAY, END),
+        "slices": slices,
     }
 
 
@@ -143,11 +155,9 @@ def files(root: Path) -> dict[str, tuple[int, int]]:
 
 def both(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the copy of the lost ledger tells, and what the new one does."""
-    with (
-        closing(table_store(root, f"sqlite:///{root.parent / 'copy'}", UM_MINUTE)) as old,
-        closing(store_at(root)) as new,
-    ):
-        return told(old.ledger), told(new.ledger)
+    copy = f"sqlite:///{root.parent / 'copy'}"
+    with closing(table_store(root, copy, UM_MINUTE)) as old, closing(store_at(root)) as new:
+        return told(old.ledger, copy), told(new.ledger, f"sqlite:///{root / 'ledger.sqlite'}")
 
 
 def test_a_lost_ledger_is_told_and_not_begun_anew(root: Path) -> None:
@@ -180,6 +190,12 @@ def test_a_lost_ledger_is_made_anew_from_the_files(root: Path) -> None:
     for name, value in lost.items():
         assert found[name] == value, name
     assert {row.verdict for row in found["partitions"]} >= {"clean", "partial", "provisional"}
+
+
+def test_each_table_of_the_ledger_is_made_anew_taken_over_or_told_as_lost() -> None:
+    made = {"partitions", "compacted_files", "archives", "captures", "missing_sources", "quarantine", "watermark"}
+    of_the_moment = {"ledger_version", "intents"}
+    assert {*FROM_OLD, *BETTER_FROM_OLD} | made | of_the_moment == set(METADATA.tables)
 
 
 def test_a_rebuilt_lake_needs_no_build(root: Path) -> None:

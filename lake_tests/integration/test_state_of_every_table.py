@@ -15,6 +15,7 @@ from lake_assets.cli.main import app
 from lake_assets.tables.declared import TABLES
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_resources.storage.hashing import file_hash
+from lake_resources.yahoo.tickers import ticker_name
 from lake_tests.support.research_lake import PRICES, research_lake
 from lake_tests.support.spot_days import SYMBOL as SPOT
 from lake_tests.support.stores import store_at
@@ -96,3 +97,18 @@ def test_every_table_is_told_to_dagster(root: Path) -> None:
     for asset, table in (("um/BTCUSDT/minute", "um_minute"), (f"spot/{SPOT}/bars_1s", "spot_bars_1s"),
                          (f"spot/{SPOT}/klines_1m", "spot_klines_1m")):  # fmt: skip
         assert counts[asset] == tables[table] > 0, (asset, counts, tables)
+    macro = [count for asset, count in counts.items() if asset.startswith("macro/")]
+    assert (len(macro), sum(macro)) == (len(PRICES), tables["macro_minute"])
+
+
+def test_symbols_that_no_setting_names_are_told_with_their_table(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert root.is_dir()
+    monkeypatch.setenv("LAKE_SYMBOLS", "ETHUSDT")
+    monkeypatch.setenv("LAKE_SPOT_SYMBOLS", "ADAUSDT")
+    monkeypatch.setenv("LAKE_MACRO_TICKERS", ",".join(list(PRICES)[1:]))
+    lines = CliRunner().invoke(app, ["report-to-dagster"]).stdout.splitlines()
+    said = {line.rpartition(" of the ")[2] for line in lines if line.startswith("not told")}
+    assert said == {
+        "minute table: BTCUSDT", f"table of spot seconds: {SPOT}", f"table of spot klines 1m: {SPOT}",
+        f"table of macro minutes: {ticker_name(next(iter(PRICES)))}",
+    }  # fmt: skip

@@ -71,7 +71,7 @@ SOUND: dict[str, tuple[str, ...]] = {
 """Arguments with which each command is sound."""
 PROCESSES = {"up", "demo", "collect", "worker"}
 """Commands that start or become other processes: they run in a process of their own."""
-BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "keep-hot", "feed-1h", "slices"}
+BEGINNERS = {"up", "demo", "collect", "init-state", "run-once", "run-daemon", "keep-hot", "feed-1h"}
 """Commands that begin a lake where none is."""
 NEITHER_LAKE_NOR_LEDGER = {"workspace", "config", "restore", "inspect-metrics-columns", *PROCESSES}
 
@@ -325,7 +325,7 @@ def test_a_root_that_is_not_there_is_refused_and_not_created(
         before = files(root.parent)
         found = run(name, *SOUND[name])
         refused(found, 2)
-        assert "lake at" in found.err or "no lake" in found.err or "globs" in found.err
+        assert any(words in found.err for words in ("lake at", "no lake", "globs", "no slices")), found.err
         assert str(wrong) in found.err
         assert files(root.parent) == before
         assert not (root.parent / "absent").exists()
@@ -397,6 +397,8 @@ def test_a_ledger_that_cannot_be_opened_is_told_without_its_password(
     for url, code in (
         (f"postgresql+nodriver://me:{SECRET}@127.0.0.1:1/lake", 2),
         (f"postgresql://me:{SECRET}@127.0.0.1:port/lake?password={SECRET}", 2),
+        (f"postgresql+psycopg://me:a@{SECRET}@127.0.0.1:1/lake", 2),
+        (f"postgresql+psycopg://me:a/{SECRET}@127.0.0.1:1/lake", 2),
         ("sqlite://", 2),
         (f"sqlite+nodriver:///{root}/ledger.sqlite", 2),
         ("sqlite:////proc/nowhere/[x].sqlite", 2),
@@ -416,6 +418,25 @@ def test_a_hole_is_declared_only_once_all_of_it_is_sound(run: Run, root: Path) -
     assert run("declare-hole", *sound[:4], "--cause", "[/x] [bold]halt", "--reference", "[link]").code == 0
     listed = run("holes")
     assert "[/x] [bold]halt ([link])" in listed.out
+
+
+WRONG_SLICES = [
+    *((action, "--endpoint", "../x") for action in ("run", "show", "verify", "rebuild", "pack", "import")),
+    *((action, "--interval", "[/x]") for action in ("run", "show", "verify", "rebuild", "pack")),
+    *((action, "--data-root", "absent") for action in ("show", "verify", "rebuild", "pack")),
+    *((action, "[/x]y") for action in ("run", "show", "verify", "rebuild", "pack", "import")),
+    ("banana",), ("import",), ("import", "absent/"), ("import", "lake"), ("import", "lake", SYMBOL),
+    ("run", "--most", "0"), ("run", "--first", "-1"), ("import", "--tree", "lake/EXCHANGE"), ("verify", "--data-root", "lake/EXCHANGE"),
+]  # fmt: skip
+"""Actions on slices with a wrong argument."""
+
+
+def test_every_action_on_slices_refuses_what_is_wrong(run: Run, root: Path) -> None:
+    before = files(root.parent)
+    for arguments in WRONG_SLICES:
+        refused(run("slices", *arguments), 2)
+        assert files(root.parent) == before, arguments
+        assert not Path("absent").exists(), arguments
 
 
 def test_a_symbol_without_hours_is_not_called_compacted(run: Run, root: Path) -> None:

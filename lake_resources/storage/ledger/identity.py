@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.storage.disk import disk_errors
-from lake_resources.storage.ledger import versions
 from lake_resources.storage.ledger.tables import IDENTITY
+from lake_resources.storage.sqlite_file import connect_to_read
 
 if TYPE_CHECKING:
     from lake_resources.storage.file_store import FileStore
@@ -166,7 +166,7 @@ def exchange_of(path: Path) -> str | None:
         return None
     query = f"SELECT value FROM {IDENTITY.name} WHERE name = ?"  # noqa: S608 - the name of a table
     try:
-        with closing(versions.connect_to_read(path)) as connection:
+        with closing(connect_to_read(path)) as connection:
             found = connection.execute(query, (_EXCHANGE,)).fetchone()
     except sqlite3.DatabaseError:
         return None  # damaged, or older than the table: who opens it will tell

@@ -21,6 +21,7 @@ from lake_resources.storage.disk import disk_errors, disk_full
 from lake_resources.storage.ledger import identity, versions
 from lake_resources.storage.ledger.database import LEDGER_URLS, shown
 from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.sqlite_file import LOOK_WAIT_S, connect_to_read, may_only_read
 
 if TYPE_CHECKING:
     from lake_resources.storage.file_store import FileStore
@@ -58,7 +59,7 @@ class SqliteDatabase:
         if not anew:
             identity.refuse_lost(self._path, lake)
         engine = self._open()
-        if not versions.may_only_read(self._path):
+        if not may_only_read(self._path):
             identity.note_exchange(engine, self.insert, lake)
         return engine
 
@@ -97,12 +98,10 @@ class SqliteDatabase:
         path = self._path
         with disk_errors(f"ledger {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        if versions.may_only_read(path):
+        if may_only_read(path):
             versions.require_current(path)
-            return sa.create_engine(
-                "sqlite://", creator=partial(versions.connect_to_read, path), poolclass=sa.pool.NullPool
-            )
-        versions.refuse_newer(path, min(versions.LOOK_WAIT_S, self._busy_ms / 1000))
+            return sa.create_engine("sqlite://", creator=partial(connect_to_read, path), poolclass=sa.pool.NullPool)
+        versions.refuse_newer(path, min(LOOK_WAIT_S, self._busy_ms / 1000))
         engine = sa.create_engine(self._url, connect_args={"timeout": self._busy_ms / 1000})
         sa.event.listen(engine, "connect", partial(_configure, self._busy_ms))
         sa.event.listen(engine, "begin", _begin)

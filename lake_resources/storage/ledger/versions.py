@@ -10,7 +10,6 @@ done. The backup is complete under its name or not there.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -22,9 +21,8 @@ from lake_resources.errors import LedgerError, LedgerVersion
 from lake_resources.layout import FIRST_MARKET, FIRST_TABLE
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger.tables import LEDGER_VERSION, METADATA, VERSION
+from lake_resources.storage.sqlite_file import LOOK_WAIT_S, connect_to_read
 
-LOOK_WAIT_S = 5.0
-"""How long a look at a ledger waits for one who locks all of it."""
 _ASIDE = "version_1_"
 _START = "day || 'T' || printf('%02d', hour) || ':00:00.000000Z'"
 _OF_TABLE = {"table_name": f"'{FIRST_TABLE}'"}
@@ -46,21 +44,6 @@ _FROM_1: dict[str, tuple[str, dict[str, str]]] = {
     "collector_known_ids": ("collector_known_ids", _OF_MARKET),
 }
 """Table of today → table of version 1, and how the columns that it had under another name, or not at all, are made."""
-
-
-def may_only_read(path: Path) -> bool:
-    """Whether this process can read the ledger, but not write it: a read-only mount, or another user's file."""
-    return path.is_file() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-
-
-def connect_to_read(path: Path, wait_s: float = LOOK_WAIT_S) -> sqlite3.Connection:
-    """A connection that writes nothing, not even beside the file, and waits so long for one who locks it.
-
-    While a writer has the database open, its log lies beside the file and is read too. Without it, all is in the file.
-    """
-    live = path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=ro" if live else "mode=ro&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=wait_s)
 
 
 def version_of(path: Path, wait_s: float = LOOK_WAIT_S) -> int | None:
