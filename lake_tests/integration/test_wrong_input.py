@@ -426,7 +426,8 @@ WRONG_SLICES = [
     *((action, "--data-root", "absent") for action in ("show", "verify", "rebuild", "pack")),
     *((action, "[/x]y") for action in ("run", "show", "verify", "rebuild", "pack", "import")),
     ("banana",), ("import",), ("import", "absent/"), ("import", "lake"), ("import", "lake", SYMBOL),
-    ("run", "--most", "0"), ("run", "--first", "-1"), ("import", "--tree", "lake/EXCHANGE"), ("verify", "--data-root", "lake/EXCHANGE"),
+    ("run", "--most", "0"), ("run", "--first", "-1"), ("import", "--tree", "lake/EXCHANGE"),
+    ("verify", "--data-root", "lake/EXCHANGE"),
 ]  # fmt: skip
 """Actions on slices with a wrong argument."""
 
