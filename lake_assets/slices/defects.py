@@ -35,6 +35,10 @@ CODES = {
     "manifest_differs": "the manifest says other than the ledger: it is written anew from the ledger",
 }
 """What each code means, and what becomes of it: `lake slices verify --mend`, or the next round."""
+PASSING = frozenset(
+    {"orphan_response_file", "manifest_differs", "row_before_answer", "missing_response_file", "empty_manifest"}
+)
+"""What is so for moments while a round writes: an answer has its name before its row, the rows before the manifest."""
 
 
 @dataclass(frozen=True)

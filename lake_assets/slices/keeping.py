@@ -13,7 +13,7 @@ from typing import Any
 
 from lake_assets.slices.answers import key_in, read_file
 from lake_assets.slices.data_root import Slices
-from lake_assets.slices.defects import Defect
+from lake_assets.slices.defects import PASSING, Defect
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.endpoints import ENDPOINTS, endpoint_of
 from lake_assets.slices.integrity import check, rebuild
@@ -22,7 +22,7 @@ from lake_assets.slices.judgement import Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.loop import frontier_of, publish_manifest
 from lake_assets.slices.manifest import directory
-from lake_assets.slices.server import alone
+from lake_assets.slices.server import alone, is_worked_on
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import DEFAULT_LIMITS, KIB
 from lake_resources.storage.disk import disk_errors
@@ -192,13 +192,31 @@ def _key_of(of: SliceSet, content: bytes) -> SliceKey:
 
 
 def _verify(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
+    return _told(slices, of, checked(slices, endpoint, of))
+
+
+def checked(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> list[Defect]:
+    """What is wrong with slices on which a round may be at work meanwhile: what passes by itself is no defect then."""
+    worked_on = is_worked_on(slices, of)
     defects = list(check(slices, endpoint, of))
+    if any(each.code in PASSING for each in defects):
+        # A round may have begun or ended since the first look; what is wrong in earnest is so at the second, too.
+        worked_on |= is_worked_on(slices, of)
+        again = {(each.code, each.subject) for each in check(slices, endpoint, of)}
+        worked_on |= is_worked_on(slices, of)
+        defects = [
+            each for each in defects if (each.code, each.subject) in again and not (worked_on and each.code in PASSING)
+        ]
+    return defects
+
+
+def _told(slices: Slices, of: SliceSet, defects: list[Defect]) -> Told:
     counts = {"slices": len(slices.rows.standings(of)), "defects": len(defects)}
     return Told(of, counts, defects, wrong=bool(defects))
 
 
 def _mended(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
-    told = _verify(slices, endpoint, of)
+    told = _told(slices, of, list(check(slices, endpoint, of)))
     sent_back = send_back(slices, of, list(told.defects))
     _manifest(slices, endpoint, of)
     return replace(told, counts=told.counts | {"sent back": sent_back})

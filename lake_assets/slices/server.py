@@ -25,7 +25,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.blobs import open_blobs
 from lake_resources.storage.file_store import open_files
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
-from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.locks import is_held, writer_lock
 from lake_resources.storage.raw_store import RawStore
 from lake_resources.storage.root import claim_blobs, claim_root
 
@@ -84,9 +84,17 @@ def alone(slices: Slices, of: SliceSet, *, timeout_s: float = 0) -> Iterator[Non
     Raises:
         PartitionBusy: another process is at work on them, and was for all of the time-out.
     """
-    lock = slices.root / ".locks" / f"slices-{of.endpoint}-{of.symbol}-{of.interval}.lock"
-    with writer_lock(lock, timeout_s=timeout_s):
+    with writer_lock(_lock_of(slices, of), timeout_s=timeout_s):
         yield
+
+
+def is_worked_on(slices: Slices, of: SliceSet) -> bool:
+    """Whether a process is at work on slices of this endpoint, symbol and interval now."""
+    return is_held(_lock_of(slices, of))
+
+
+def _lock_of(slices: Slices, of: SliceSet) -> Path:
+    return slices.root / ".locks" / f"slices-{of.endpoint}-{of.symbol}-{of.interval}.lock"
 
 
 def run_once(
