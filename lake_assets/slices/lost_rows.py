@@ -39,7 +39,7 @@ def rebuild_slices(settings: LakeSettings, ledger: Path, clock: Clock) -> tuple[
     left_out: list[str] = []
     if settings.slices_root is not None:
         return made, left_out
-    with closing(SliceRows(f"sqlite:///{ledger}", root=root)) as rows:
+    with closing(SliceRows(f"sqlite:///{ledger}", anew=True)) as rows:
         slices = Slices(root, rows, RawStore(open_blobs(root)), {}, clock)
         for of in _kept(root):
             first = _first_of_manifest(slices, of)
