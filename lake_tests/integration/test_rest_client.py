@@ -141,6 +141,22 @@ def test_doubled_and_disordered_pages_make_no_difference(
     assert clean.height
 
 
+@pytest.mark.parametrize("stream", ["metrics", "funding_rate"])
+def test_rows_of_another_symbol_are_refused_where_they_say_so(
+    exchange: SimulatorServer, rest: BinanceRest, stream: str
+) -> None:
+    exchange.faults.add(Fault("other_symbol", body="ETHUSDT"))
+    with pytest.raises(MalformedAnswer, match="rows of ETHUSDT, asked for BTCUSDT"):
+        rest.fetch(stream, "BTCUSDT", YESTERDAY, TODAY)
+
+
+@pytest.mark.parametrize("stream", ["klines_1m", "agg_trades", "metrics", "funding_rate"])
+def test_rows_of_another_day_are_refused(exchange: SimulatorServer, rest: BinanceRest, stream: str) -> None:
+    exchange.faults.add(Fault("other_day"))
+    with pytest.raises(MalformedAnswer, match="lie outside of the window"):
+        rest.fetch(stream, "BTCUSDT", TODAY, TODAY + 12 * HOUR)
+
+
 def test_missing_aggtrades_are_named_by_id(exchange: SimulatorServer, rest: BinanceRest) -> None:
     clean = rest.fetch("agg_trades", "BTCUSDT", YESTERDAY, YESTERDAY + HOUR)
     hole = clean.filter(pl.col("transact_time").is_between(YESTERDAY + 10 * MINUTE, YESTERDAY + 12 * MINUTE, "left"))

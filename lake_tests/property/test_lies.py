@@ -9,8 +9,8 @@ from lake_tests.bench.lies import run
 
 @pytest.mark.slow
 def test_no_lie_ends_as_clean_and_the_truth_ends_every_one() -> None:
-    score = run(15, seed=11)
-    assert score.told == 15
+    score = run(12, seed=11)
+    assert score.told == 12
     assert score.found > 3
     assert score.clean_but_wrong == []
     assert score.not_converged == []

@@ -79,7 +79,14 @@ def klines(call: Call, want: Wanted, interval: str) -> pl.DataFrame:
             "endTime": last_ms,
             "limit": (last_ms - page_ms) // step_ms + 1,
         }
-        parse = partial(_within, parse=rest_payloads.klines, column="open_time", first_ms=page_ms, last_ms=last_ms)
+        parse = partial(
+            _within,
+            symbol=want.symbol,
+            parse=rest_payloads.klines,
+            column="open_time",
+            first_ms=page_ms,
+            last_ms=last_ms,
+        )
         pages.append(call(endpoint, query, parse))
     return want.joined(pages)
 
@@ -119,7 +126,12 @@ def _first_agg_trades(call: Call, want: Wanted) -> pl.DataFrame:
         last_ms = min(first_ms + _AGG_TRADE_WINDOW_MS, want.end_ms) - 1
         query: Query = {"symbol": want.symbol, "startTime": first_ms, "endTime": last_ms, "limit": endpoint.page}
         parse = partial(
-            _within, parse=rest_payloads.agg_trades, column="transact_time", first_ms=first_ms, last_ms=last_ms
+            _within,
+            symbol=want.symbol,
+            parse=rest_payloads.agg_trades,
+            column="transact_time",
+            first_ms=first_ms,
+            last_ms=last_ms,
         )
         page = call(endpoint, query, parse)
         if page.height:
@@ -149,7 +161,9 @@ def metrics(call: Call, want: Wanted) -> pl.DataFrame:
                 "limit": page_rows,
             }
             rows = partial(rest_payloads.futures_data, fields=part.fields)
-            parse = partial(_within, parse=rows, column="timestamp", first_ms=page_ms, last_ms=last_ms)
+            parse = partial(
+                _within, symbol=want.symbol, parse=rows, column="timestamp", first_ms=page_ms, last_ms=last_ms
+            )
             pages.append(call(part.endpoint, query, parse))
         if not pages:
             break
@@ -173,7 +187,12 @@ def funding_rate(call: Call, want: Wanted) -> pl.DataFrame:
             "limit": want.rest.endpoint.page,
         }
         parse = partial(
-            _within, parse=rest_payloads.funding_rate, column="calc_time", first_ms=cursor_ms, last_ms=last_ms
+            _within,
+            symbol=want.symbol,
+            parse=rest_payloads.funding_rate,
+            column="calc_time",
+            first_ms=cursor_ms,
+            last_ms=last_ms,
         )
         page = call(want.rest.endpoint, query, parse)
         if not page.height:
@@ -187,13 +206,19 @@ def _within(
     body: object,
     endpoint: str,
     *,
+    symbol: str,
     parse: Callable[[object, str], pl.DataFrame],
     column: str,
     first_ms: int,
     last_ms: int,
 ) -> pl.DataFrame:
-    """Parse, and hold the exchange to the bounds that were asked (a row in microseconds is found here)."""
+    """Parse, and hold the exchange to the symbol and the bounds that were asked; a row in microseconds lies outside."""
     frame = parse(body, endpoint)
+    rows = body if isinstance(body, list) else []
+    named = {str(row["symbol"])[:40] for row in rows if isinstance(row, dict) and "symbol" in row}
+    others = sorted(named - {symbol})
+    if others:
+        raise MalformedAnswer(endpoint, f"rows of {', '.join(others[:3])}, asked for {symbol}")
     outside = frame.filter(~pl.col(column).dt.epoch("ms").is_between(first_ms, last_ms))
     if outside.height:
         raise MalformedAnswer(endpoint, f"{outside.height} rows lie outside of the window, first {outside[column][0]}")
