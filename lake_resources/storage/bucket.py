@@ -158,9 +158,7 @@ class Bucket:
 
 
 def _as_ours(where: str, error: Exception) -> StorageError:
-    """An error of obstore as one of the lake, by its class and by the status and code of the answer."""
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-
+    """An error of obstore as one of the lake, by status and code of the answer: not every request has its classes."""
     text = str(error)
     status, code = (found.group(1) if (found := each.search(text)) else "" for each in (_STATUS, _CODE))
     told = " ".join(part for part in (status, code) if part)
@@ -169,17 +167,17 @@ def _as_ours(where: str, error: Exception) -> StorageError:
             f"{where}: the object store has no room ({told}); nothing that was committed is touched",
             remedy="Free space or raise the quota of the bucket, then materialize the partition again",
         )
-    if code in _CREDENTIALS or isinstance(error, UnauthenticatedError):
+    if code in _CREDENTIALS or status == "401":
         return StorageError(
             f"{where}: the object store does not take these credentials ({told})",
             remedy="Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) to valid ones",
         )
-    if isinstance(error, PermissionDeniedError | PermissionError):
+    if status == "403":
         return StorageError(
             f"{where}: the object store refuses access ({told or 'no permission'})",
             remedy="Give these credentials the right to get, put, list and delete below the prefix; " + BUCKET_REMEDY,
         )
-    if isinstance(error, FileNotFoundError):
+    if status == "404" or isinstance(error, FileNotFoundError):
         what = "there is no such bucket" if code == "NoSuchBucket" else "there is no such object"
         return StorageError(f"{where}: {what}", remedy=BUCKET_REMEDY)
     if "redirect" in text[:300]:

@@ -62,7 +62,11 @@ def test_what_a_service_answers_is_one_sentence_with_a_remedy_and_no_secret(
     assert "s3://lake/some/prefix/t/part.parquet" in str(told.value)
     assert told.value.retryable is (kind in {StoreUnreachable, DiskFull})
     _secret_free(told.value)
+    with pytest.raises(kind) as listed:
+        list(files.listed("t"))
+    assert str(listed.value).partition(": ")[2] == str(told.value).partition(": ")[2]
     service.refusing = None
+    assert list(files.listed("t")) == []
     assert files.publish([(staged, "t/part.parquet")]) == [], "the same call again, once it answers"
 
 

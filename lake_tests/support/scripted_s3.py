@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+_NOTHING_LISTED = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+
 
 class ScriptedS3:
     """Objects by path, and the next answers.
@@ -81,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "DELETE":
             service.objects.pop(path, None)
             self.answer(204)
+        elif path == "/lake" and self.command == "GET":
+            self.answer(200, _NOTHING_LISTED)
         elif (found := service.objects.get(path)) is None:
             self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
         else:
