@@ -57,6 +57,18 @@ def table_names(layout: TableLayout, symbol: str) -> list[str]:
     return [layout.market, symbol_name(symbol), layout.directory]
 
 
+def cold_days_names(layout: TableLayout, symbol: str) -> list[str]:
+    """Parts of the key of a symbol's table of hours, recorded by days: `um/<symbol>/minute_days`."""
+    market, name, directory = table_names(layout, symbol)
+    return [market, name, f"{directory}_days"]
+
+
+def cold_day_hours(key: str) -> list[datetime]:
+    """The hours of a day of such a table, by its partition key."""
+    start = datetime.strptime(key, DAY_FORMAT).replace(tzinfo=UTC)
+    return [start.replace(hour=hour) for hour in range(24)]
+
+
 def compacted_names(layout: TableLayout, symbol: str) -> list[str]:
     """Parts of the key of a table's files of many partitions: `um/<symbol>/compacted`, or `…/bars_1s_compacted`."""
     name = "compacted" if layout.directory == "minute" else f"{layout.directory}_compacted"

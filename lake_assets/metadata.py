@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from lake_assets.dagster_names import (
     FIRST_MARKET,
+    cold_days_names,
     compacted_names,
     minute_names,
     symbol_name,
@@ -48,6 +49,11 @@ def minute_key(symbol: str) -> dg.AssetKey:
 def table_key(layout: TableLayout, symbol: str) -> dg.AssetKey:
     """Key of a symbol's table."""
     return dg.AssetKey(table_names(layout, symbol))
+
+
+def cold_days_key(layout: TableLayout, symbol: str) -> dg.AssetKey:
+    """Key of a symbol's table of hours, recorded by days."""
+    return dg.AssetKey(cold_days_names(layout, symbol))
 
 
 def compacted_key(symbol: str, layout: TableLayout = UM_MINUTE.layout) -> dg.AssetKey:

@@ -30,6 +30,11 @@ def table_partitions(layout: TableLayout, settings: LakeSettings) -> dg.TimeWind
     return dg.HourlyPartitionsDefinition(start_date=settings.start_utc, end_offset=1, timezone="UTC", fmt=HOUR_FORMAT)
 
 
+def cold_days(settings: LakeSettings) -> dg.DailyPartitionsDefinition:
+    """Days of a table of hours, each a partition once it is over."""
+    return dg.DailyPartitionsDefinition(start_date=settings.start_utc, timezone="UTC", fmt=DAY_FORMAT)
+
+
 def closed_hours(settings: LakeSettings) -> dg.HourlyPartitionsDefinition:
     """Hours of the 1H feed: an hour is a partition once it is closed."""
     return dg.HourlyPartitionsDefinition(start_date=settings.start_utc, timezone="UTC", fmt=HOUR_FORMAT)

@@ -37,6 +37,11 @@ class ClusterSettings(BaseSettings):
         description="Name of the address by which hosts reach the exchange: those of one name share one weight "
         "governor, in the Postgres of the ledger. Empty means a governor of this host alone.",
     )
+    cold_days: bool = Field(
+        False,
+        description="Also offer each table of hours by days (`…/minute_days`), for long history of many symbols: "
+        "a backfill of them records 20 rows of Dagster or fewer a day.",
+    )
 
     @field_validator("dagster_url")
     @classmethod

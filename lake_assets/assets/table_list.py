@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from lake_assets.assets.bars_1s import BARS_1S_ASSET
+from lake_assets.assets.cold_days import build_cold_days_asset
 from lake_assets.assets.compacted import build_compacted_asset
 from lake_assets.assets.klines import KLINE_ASSETS
 from lake_assets.assets.minute import MINUTE_ASSET
@@ -31,6 +32,11 @@ def symbols_of(table: Table, settings: LakeSettings) -> Sequence[str]:
     return settings.symbols_of(MARKETS[table.layout.market])
 
 
+def has_hours(shown: TableAsset) -> bool:
+    """Whether a table's partitions are hours of which a day can be recorded as one."""
+    return shown.table.layout.span == "hour" and bool(shown.table.streams)
+
+
 def build_table_assets(symbol: str, settings: LakeSettings, market: Market) -> list[dg.AssetsDefinition]:
     """Every table of a symbol of a market, each with its files of many partitions."""
     return [
@@ -40,5 +46,6 @@ def build_table_assets(symbol: str, settings: LakeSettings, market: Market) -> l
         for asset in (
             build_table_asset(shown, symbol, settings),
             build_compacted_asset(symbol, settings, shown.table),
+            *([build_cold_days_asset(shown, symbol, settings)] if settings.cold_days and has_hours(shown) else []),
         )
     ]

@@ -25,7 +25,7 @@ from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import coloured, messages, show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
-from lake_assets.dagster_names import partition_start, table_names
+from lake_assets.dagster_names import cold_day_hours, cold_days_names, partition_start, table_names
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.validation.completeness import completeness_pct
 from lake_resources.errors import LakeError
@@ -125,16 +125,16 @@ def dagster_partitions(
             messages().print(coloured("not compared with Dagster", "yellow", f": {what}"))
             return None
         ranges = api.statuses(table_names(layout, symbol)).partitions
+        days = api.statuses(cold_days_names(layout, symbol)).partitions if layout.span == "hour" else ()
     except httpx.HTTPError as error:
         raise LakeError(f"{address} is no Dagster webserver: {error}", remedy="Set LAKE_WEBSERVER_PORT") from error
     finally:
         api.close()
-    return {
-        start
-        for found in ranges
-        if found.status == "MATERIALIZED"
-        for start in _starts(layout, partition_start(layout, found.start), partition_start(layout, found.end))
-    }
+    spans = [
+        *((partition_start(layout, each.start), partition_start(layout, each.end)) for each in ranges if each.there),
+        *((cold_day_hours(each.start)[0], cold_day_hours(each.end)[-1]) for each in days if each.there),
+    ]
+    return {start for first, last in spans for start in _starts(layout, first, last)}
 
 
 def print_report(console: Console, report: AuditReport, limit: int) -> None:

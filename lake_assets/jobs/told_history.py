@@ -22,6 +22,7 @@ from lake_assets.at_rest import LakeAtRest
 from lake_assets.dagster_names import archive_key, partition_key, partition_start
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.jobs.told_partitions import Telling, register, tell_partitions, together
+from lake_assets.materialized import cold_hours
 from lake_assets.metadata import archive_metadata, table_key, vision_key
 from lake_assets.partitions import archive_partitions, table_partitions
 from lake_assets.tables.offered import offered_streams
@@ -86,7 +87,8 @@ def _partitions(instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, tel
     start = partition_start(layout, telling.partitions.get_first_partition_key() or "")
     shown = instance.get_materialized_partitions(key)
     held = ledger.partition_facts(symbol, start, telling.now)
-    missing = [fact.start for fact in held if partition_key(layout, fact.start) not in shown]
+    by_day = cold_hours(instance, layout, symbol)
+    missing = [f.start for f in held if partition_key(layout, f.start) not in shown and f.start not in by_day]
     checks = 0
     for index, starts in enumerate(_parts(missing)):
         rows = [row for row in ledger.partitions(symbol, starts[0], starts[-1] + layout.step) if row.start in starts]

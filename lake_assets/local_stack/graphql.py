@@ -91,6 +91,11 @@ class KeyRange:
     start: str
     end: str
 
+    @property
+    def there(self) -> bool:
+        """Whether they are materialized."""
+        return self.status == "MATERIALIZED"
+
 
 @dataclass(frozen=True)
 class AssetProgress:

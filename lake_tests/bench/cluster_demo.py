@@ -117,9 +117,9 @@ def compare(at: Cluster, symbols: Sequence[str], first: datetime, end: datetime,
             assert all(hour.present for hour in day.hours)
         rows = shared.ledger.partitions(symbol, first, end)
         found.must([row.start for row in rows] == starts, f"every hour of {symbol} once", len(rows))
-        ours = {row.start: (shared.store.root / row.path).read_bytes() for row in rows}
+        ours = {row.start: shared.store.files.here(row.path).read_bytes() for row in rows}
         theirs = {
-            r.start: (alone.store.root / r.path).read_bytes() for r in alone.ledger.partitions(symbol, first, end)
+            r.start: alone.store.files.here(r.path).read_bytes() for r in alone.ledger.partitions(symbol, first, end)
         }
         same = [start for start in starts if ours.get(start) == theirs[start]]
         found.must(same == starts, f"bytes of {symbol} as in one machine's lake", f"{len(same)} of {len(starts)}")
@@ -161,7 +161,7 @@ def demonstrate(root: Path, symbols: Sequence[str], days: int, workers: int, say
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     timed = days >= 3
     with cluster(root, symbols, names[:1] if timed else names) as at:
-        say(f"up: Postgres in {at.postgres.directory}, Redis {at.redis.text}")
+        say(f"up: Postgres in {at.postgres.directory}, Redis {at.redis.text}, files in {at.settings.store_url} of moto")
         newest, _ = demo_windows(open_lake(at.settings).clock())
         first, hours = newest - (days - 1) * DAY, 24 * len(symbols)
         if timed:

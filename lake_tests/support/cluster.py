@@ -1,4 +1,4 @@
-"""A cluster on one box: Postgres, Redis, simulator, webserver, daemon, Celery workers with egress names of their own.
+"""A cluster on one box: Postgres, Redis, S3, simulator, webserver, daemon, workers with roots and egress names.
 
 Belongs here: its processes and what an operator or an accident does to them. Does not belong here: what is asked of it
 (`lake_tests.bench.cluster_demo`).
@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from celery import Celery
 
 from lake_assets.local_stack.graphql import DagsterApi
@@ -26,6 +27,7 @@ from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_tests.support.postgres import PostgresServer, postgres_server
 from lake_tests.support.redis_server import RedisServer, redis_server
+from lake_tests.support.s3_server import BUCKET, s3_server
 from lake_tests.support.waiting import free_port, wait_until
 
 START_TIMEOUT_S = 45
@@ -69,12 +71,11 @@ class Cluster:
     stops: set[tuple[str, str]] = field(default_factory=set)
 
     def start_worker(self, name: str) -> None:
-        """A worker with one place, an egress name and a scratch directory of its own; kept as systemd would keep it."""
-        scratch = self.settings.lake_root.parent / name
-        scratch.mkdir()
-        own = {"LAKE_EGRESS_ID": name, "TMPDIR": str(scratch), "POLARS_MAX_THREADS": "1"}
+        """A worker with one place and, as on a host, a root and an egress name of its own; kept as systemd would."""
+        host = self.settings.model_copy(update={"root": self.settings.lake_root.parent / name, "egress_id": name})
+        own = {"POLARS_MAX_THREADS": "1"}
         command = ["celery", "-A", "lake_assets.run_worker", "worker", "-Q", "dagster", "-n", f"{name}@%h", "-c", "1"]
-        self.stack.keep(name, [*command, "-l", "INFO"], child_environment(self.settings) | own)
+        self.stack.keep(name, [*command, "-l", "INFO"], child_environment(host) | own)
 
     def tend(self) -> list[str]:
         """What a supervisor does once a second; what the weight governors hold is looked at as well."""
@@ -156,7 +157,12 @@ def cluster(root: Path, symbols: Sequence[str], workers: Sequence[str]) -> Itera
         symbols: of the lake.
         workers: names.
     """
-    with postgres_server(max_connections=150) as postgres, redis_server() as queue:
+    with ExitStack() as held:
+        postgres = held.enter_context(postgres_server(max_connections=150))
+        queue = held.enter_context(redis_server())
+        environment = held.enter_context(pytest.MonkeyPatch.context())
+        for name, value in held.enter_context(s3_server()).items():
+            environment.setenv(name, value)
         for database in ("ledger", "dagster"):
             postgres.sql(f"CREATE DATABASE {database}")
         settings = LakeSettings(
@@ -168,6 +174,10 @@ def cluster(root: Path, symbols: Sequence[str], workers: Sequence[str]) -> Itera
             simulator_port=free_port(),
             webserver_port=free_port(),
             ledger_url=postgres.url("ledger"),
+            store_url=f"s3://{BUCKET}/cluster",
+            # One writer on one host.
+            feed_duckdb=root / "lake" / "feed.duckdb",
+            feed_persist_dir=root / "lake" / "feed",
             dagster_url=postgres.url("dagster").replace("+psycopg", ""),
             broker_url=queue.url,
             egress_id="daemon",
