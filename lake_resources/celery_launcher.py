@@ -58,6 +58,15 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return self._missed(run, f"none of {len(answers)} workers that answer has its Celery task {task_id}")
 
+    def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """What is known of the run's task; nothing where it has none yet, or Redis cannot be asked."""
+        if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return None
+        try:
+            return super().get_run_worker_debug_info(run, include_container_logs)
+        except _UNREACHABLE:
+            return None
+
     def _missed(self, run: dg.DagsterRun, why: str) -> CheckRunHealthResult:
         self._misses[run.run_id] = self._misses.get(run.run_id, 0) + 1
         if self._misses[run.run_id] < MISSES:

@@ -7,8 +7,6 @@ Dagster keeps a row per partition and event, so 24 hours cost 24 rows at least, 
 For years of hundreds of symbols that is too much: here a day is the partition, and hours with a failed check have rows.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence

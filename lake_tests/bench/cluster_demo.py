@@ -160,7 +160,9 @@ def demonstrate(root: Path, symbols: Sequence[str], days: int, workers: int, say
     found = Found()
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     timed = days >= 3
-    with cluster(root, symbols, names[:1] if timed else names) as at:
+    # A run of the 1H table's 727 hours has as many rows of its plan to write before it is queued.
+    patience_s = 150 if feed else 45
+    with cluster(root, symbols, names[:1] if timed else names, start_timeout_s=patience_s) as at:
         say(f"up: Postgres in {at.postgres.directory}, Redis {at.redis.text}, files in {at.settings.store_url} of moto")
         newest, _ = demo_windows(open_lake(at.settings).clock())
         first, hours = newest - (days - 1) * DAY, 24 * len(symbols)

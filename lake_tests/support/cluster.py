@@ -30,8 +30,6 @@ from lake_tests.support.redis_server import RedisServer, redis_server
 from lake_tests.support.s3_server import BUCKET, s3_server
 from lake_tests.support.waiting import free_port, wait_until
 
-START_TIMEOUT_S = 45
-"""So long a run may be starting before it is given up; a cluster of the template waits 180 s."""
 _RUNS = """
 query ($statuses: [RunStatus!], $tags: [ExecutionTag!]) {
   runsOrError(filter: {statuses: $statuses, tags: $tags}, limit: 500) {
@@ -149,13 +147,17 @@ class Cluster:
 
 
 @contextmanager
-def cluster(root: Path, symbols: Sequence[str], workers: Sequence[str]) -> Iterator[Cluster]:
+def cluster(
+    root: Path, symbols: Sequence[str], workers: Sequence[str], *, start_timeout_s: int = 45
+) -> Iterator[Cluster]:
     """A running cluster with these workers; skips, saying so, where Postgres or Redis is not to be had.
 
     Args:
         root: an empty directory; the lake lies in it, and each worker's scratch directory.
         symbols: of the lake.
         workers: names.
+        start_timeout_s: so long a run may be starting, while the rows of its plan are written too; the
+            template has 180 s.
     """
     with ExitStack() as held:
         postgres = held.enter_context(postgres_server(max_connections=150))
@@ -190,7 +192,7 @@ def cluster(root: Path, symbols: Sequence[str], workers: Sequence[str]) -> Itera
         home = settings.lake_root / "dagster_home"
         home.mkdir(parents=True)
         template = (PROJECT / "dagster_home" / "cluster.yaml").read_text()
-        quick = template.replace("start_timeout_seconds: 180", f"start_timeout_seconds: {START_TIMEOUT_S}")
+        quick = template.replace("start_timeout_seconds: 180", f"start_timeout_seconds: {start_timeout_s}")
         (home / "dagster.yaml").write_text(quick.replace("poll_interval_seconds: 10", "poll_interval_seconds: 5"))
         with local_stack(settings, say=lambda _line: None) as stack:
             api = DagsterApi(stack.address)
