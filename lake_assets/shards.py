@@ -12,6 +12,7 @@ import dagster as dg
 import yaml
 
 from lake_assets.code_location import build_definitions
+from lake_assets.run_scope import scoped
 from lake_resources.settings import LakeSettings
 
 _NAME = re.compile(r"shard_(\d+)_of_(\d+)")
@@ -21,7 +22,7 @@ def __getattr__(name: str) -> dg.Definitions:
     found = _NAME.fullmatch(name)
     if found is None:
         raise AttributeError(f"module {__name__} has no {name}")
-    return build_definitions(LakeSettings(shard=f"{found[1]}/{found[2]}"))
+    return build_definitions(scoped(LakeSettings(shard=f"{found[1]}/{found[2]}")))
 
 
 def workspace(shards: int, *, directory: str, first_port: int | None = None) -> str:
