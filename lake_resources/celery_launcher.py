@@ -9,14 +9,16 @@ its memory alone the first would never be missed, and the second would be starte
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 import redis.exceptions
 from celery.exceptions import CeleryError
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import KombuError
 
-from lake_resources.dagster_private import CheckRunHealthResult, WorkerStatus
+from lake_resources.dagster_private import CheckRunHealthResult, LaunchRunContext, UserConfigSchema, WorkerStatus
 
 ANSWER_S = 2.0
 """How long the workers are given to say what they are at."""
@@ -34,7 +36,33 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
           module: lake_resources.celery_launcher
           class: WatchedCeleryRunLauncher
           config: { broker: { env: LAKE_BROKER_URL }, backend: { env: LAKE_BROKER_URL } }
+
+    Args:
+        queue_per_location: put runs of the code location `lake-3` into the queue `lake-3`, for `lake worker --queues
+            lake-3`; else all runs wait in one queue. A run's own tag `dagster-celery/queue` goes first.
+        given: what dagster-celery's launcher takes.
     """
+
+    def __init__(self, *, queue_per_location: bool = False, **given: Any) -> None:
+        self._queue_per_location = queue_per_location
+        super().__init__(**given)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The `config` of `dagster.yaml`."""
+        given = super().config_type()
+        assert isinstance(given, dict)
+        return {**given, "queue_per_location": dg.Field(bool, is_required=False, default_value=False)}
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Put a run into its queue."""
+        run = context.dagster_run
+        origin = run.remote_job_origin
+        if self._queue_per_location and origin is not None and DAGSTER_CELERY_QUEUE_TAG not in run.tags:
+            own = {DAGSTER_CELERY_QUEUE_TAG: origin.location_name}
+            self._instance.add_run_tags(run.run_id, own)
+            context = LaunchRunContext(run.with_tags({**run.tags, **own}), context.workspace)
+        super().launch_run(context)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's task ended, is held by a worker that answers, or is lost.

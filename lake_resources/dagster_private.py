@@ -43,7 +43,7 @@ from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 # What a launcher says of a run's process has no public name: lake_resources/celery_launcher.py.
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
 # A storage class has no public base and no public type of its configuration: lake_resources/event_log.py.
 from dagster._config.config_schema import UserConfigSchema
@@ -67,6 +67,7 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "CheckRunHealthResult",
     "ConfigurableClassData",
+    "LaunchRunContext",
     "SqliteEventLogStorage",
     "UnresolvedAssetJobDefinition",
     "UserConfigSchema",

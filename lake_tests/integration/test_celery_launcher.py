@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import redis
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.utils import make_new_run_id
 
 from lake_resources.celery_launcher import MISSES, WatchedCeleryRunLauncher
-from lake_resources.dagster_private import WorkerStatus
+from lake_resources.dagster_private import LaunchRunContext, WorkerStatus
 from lake_tests.support.redis_server import RedisServer, redis_server
 
 TASK = "0b1f7a3e-0000-4000-8000-000000000001"
@@ -52,6 +59,34 @@ def test_a_task_that_ended_is_told_as_that(
     )  # fmt: skip
     assert launcher.check_run_worker_health(run()).status == status
     launcher.celery.backend.client.delete(launcher.celery.backend.get_key_for_task(TASK))
+
+
+@pytest.mark.parametrize(("per_location", "queue"), [(False, "dagster"), (True, "lake-3")])
+def test_runs_of_a_shard_wait_in_a_queue_of_their_own_where_that_is_asked_for(
+    server: RedisServer, tmp_path: Path, per_location: bool, queue: str
+) -> None:
+    with redis.Redis(port=server.port) as asked, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        asked.flushall()
+        made = WatchedCeleryRunLauncher(
+            default_queue="dagster", broker=server.url, backend=server.url, queue_per_location=per_location
+        )
+        made.register_instance(instance)
+        code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer("lake_assets.shards", "shard_3_of_12"))
+        place = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin("127.0.0.1", 1, location_name="lake-3"), "all")
+        waiting = instance.add_run(
+            dg.DagsterRun(
+                job_name="job",
+                run_id=make_new_run_id(),
+                job_code_origin=JobPythonOrigin("job", code),
+                remote_job_origin=RemoteJobOrigin(place, "job"),
+            )
+        )
+        made.launch_run(LaunchRunContext(waiting, None))
+        assert asked.llen(queue) == 1
+        tags = instance.get_run_by_id(waiting.run_id).tags
+        assert tags.get("dagster-celery/queue", "dagster") == queue
+        assert "dagster-celery/task_id" in tags
+        made.celery.close()
 
 
 def test_while_redis_is_away_nothing_is_known_and_no_run_is_given_up(
