@@ -24,11 +24,13 @@ def give_up_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     Without it the sensors would wait for theirs, and a backfill's would hold places of the queue for hours. Runs of
     sensors are canceled, for the sensors ask anew; others fail, and Dagster's retries take them up. A run that somebody
     executes in a process of his own is left alone. Should a process live on after all, the lake's locks keep its
-    commits sound.
+    commits sound. Runs of Celery workers live on without the platform, and their launcher tells which are lost.
 
     Returns:
         Their ids.
     """
+    if instance.run_launcher.supports_resume_run:  # its workers are processes of their own
+        return []
     dead = [
         run
         for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))

@@ -15,6 +15,8 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.utils import make_new_run_id
 
+from lake_assets.dagster_names import AUTOMATION_TAG
+from lake_assets.local_stack.before_start import give_up_dead_runs
 from lake_resources.celery_launcher import MISSES, WatchedCeleryRunLauncher
 from lake_resources.dagster_private import LaunchRunContext, WorkerStatus
 from lake_tests.support.redis_server import RedisServer, redis_server
@@ -98,3 +100,20 @@ def test_while_redis_is_away_nothing_is_known_and_no_run_is_given_up(
             assert launcher.check_run_worker_health(run()).status == WorkerStatus.RUNNING
     finally:
         server.start()
+
+
+def test_runs_of_workers_live_on_when_the_platform_starts_again(tmp_path: Path) -> None:
+    config = {"broker": "redis://127.0.0.1:1/0", "backend": "redis://127.0.0.1:1/0", "queue_per_location": True}
+    launcher = {"module": "lake_resources.celery_launcher", "class": "WatchedCeleryRunLauncher", "config": config}
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "workers").mkdir()
+    given_up = {}
+    for name, overrides in (("alone", {}), ("workers", {"run_launcher": launcher})):
+        with dg.DagsterInstance.local_temp(str(tmp_path / name), overrides=overrides) as instance:
+            instance.add_run(
+                dg.DagsterRun(
+                    job_name="job", run_id=name, status=dg.DagsterRunStatus.STARTED, tags={AUTOMATION_TAG: "hot"}
+                )
+            )
+            given_up[name] = give_up_dead_runs(instance)
+    assert given_up == {"alone": ["alone"], "workers": []}
