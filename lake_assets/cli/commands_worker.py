@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -18,13 +19,28 @@ from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise typer.BadParameter(f"{text!r} is no name: letters, digits, `.`, `_` and `-`")
+    return text
+
+
+def _names(text: str) -> str:
+    return ",".join(_name(part.strip()) for part in text.split(","))
 
 
 @app.command()
 def worker(
     places: Annotated[int, typer.Option(min=1, max=256, help="runs that it executes at a time")] = 1,
-    queues: Annotated[str, typer.Option(help="queues that it takes runs from, comma separated")] = "dagster",
-    name: Annotated[str, typer.Option(help="what it is called; no two workers of one host share a name")] = "lake",
+    queues: Annotated[
+        str, typer.Option(parser=_names, metavar="NAMES", help="queues that it takes runs from, comma separated")
+    ] = "dagster",
+    name: Annotated[
+        str, typer.Option(parser=_name, metavar="NAME", help="what it is called, another name than others of its host")
+    ] = "lake",
 ) -> None:
     """Execute runs of a lake whose runs Celery workers execute, until Ctrl+C.
 
