@@ -306,6 +306,7 @@ def main() -> None:
         "hour_tail": hours["years"] / whole["years"],
         "month_day": whole["day_bare"],
         "day_over_bare": hours["day_over_bare"],
+        "compacted_over_bare": days["day_over_bare"],
         "latest_over_bare": open_days["latest_over_bare"],
         "compact_months": months_done["over_bare"],
         "compact_days": days_done["over_bare"],
