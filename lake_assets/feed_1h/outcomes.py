@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import polars as pl
 
 from lake_assets.feed_1h.bars import BAR_COLUMNS, SYMBOL
-from lake_assets.feed_1h.history import Audit, continuity, unsound_rows
+from lake_assets.feed_1h.history import Audit, Continuity, continuity, unsound_rows
 from lake_assets.feed_1h.window import WindowVerdict
 from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.schema.known_holes import holes_of, known_holes
@@ -103,6 +104,48 @@ class TableFindings:
     history_hours: int
     unavailable: str | None = None
 
+    @cached_property
+    def unsound(self) -> list[tuple[datetime, str]]:
+        """Bars of the whole table that contradict themselves, with the reason, in time order."""
+        span = self._span
+        return [] if self.rows is None or span is None else unsound_rows(self.rows, span[1], _hours_of(*span))
+
+    def continuity_upto(self, hour: datetime) -> Continuity:
+        """What was found in the last hours of the table as it was at an hour (UTC-naive).
+
+        A run may seed a month of hours, each with the month before it: of a table without any fault only the length
+        differs from hour to hour.
+        """
+        if self._sound_span is None:
+            return self._looked_at(hour)
+        first, last = self._sound_span
+        return Continuity(max(0, min(self.history_hours, _hours_of(first, min(hour, last)))), 0, 0, 0, None)
+
+    @cached_property
+    def _span(self) -> tuple[datetime, datetime] | None:
+        """First and last hour of the table; None of an empty one."""
+        if self.rows is None:
+            return None
+        first, last = self.rows["timestamp"].min(), self.rows["timestamp"].max()
+        return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else None
+
+    @cached_property
+    def _sound_span(self) -> tuple[datetime, datetime] | None:
+        """The same, None also when there is any fault between them."""
+        span = self._span
+        if self.rows is None or span is None or not continuity(self.rows, span[1], _hours_of(*span)).sound:
+            return None
+        return span
+
+    def _looked_at(self, hour: datetime) -> Continuity:
+        assert self.rows is not None
+        upto = self.rows.filter(pl.col("timestamp") <= hour)["timestamp"].max()
+        return continuity(self.rows, upto if isinstance(upto, datetime) else hour, self.history_hours)
+
+
+def _hours_of(first: datetime, last: datetime) -> int:
+    return (last - first) // HOUR + 1
+
 
 def hour_outcomes(
     verdict: WindowVerdict,
@@ -154,9 +197,7 @@ def _parity(verdict: WindowVerdict, found: TableFindings, skew_s: float | None) 
 def _continuity(hour: datetime, found: TableFindings) -> CheckOutcome:
     if found.rows is None:
         return _outcome("continuity", False, {"reason": found.unavailable})
-    upto = found.rows.filter(pl.col("timestamp") <= hour)["timestamp"].max()
-    end = upto if isinstance(upto, datetime) else hour
-    seen = continuity(found.rows, end, found.history_hours)
+    seen = found.continuity_upto(hour)
     return _outcome(
         "continuity",
         seen.sound,
@@ -172,8 +213,8 @@ def _continuity(hour: datetime, found: TableFindings) -> CheckOutcome:
 
 
 def _ohlc(verdict: WindowVerdict, found: TableFindings) -> CheckOutcome:
-    rows = found.rows
-    bad = [] if rows is None else unsound_rows(rows, verdict.hour, found.history_hours)
+    since = verdict.hour - (found.history_hours - 1) * HOUR
+    bad = [each for each in found.unsound if since <= each[0] <= verdict.hour]
     first = f"{bad[0][0]:%Y-%m-%d %H:%M}: {bad[0][1]}" if bad else None
     refused = verdict.code in {"ohlc", "nan"}
     return _outcome(

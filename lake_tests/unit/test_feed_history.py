@@ -9,6 +9,7 @@ import pytest
 
 from lake_assets.feed_1h.bars import BAR_COLUMNS
 from lake_assets.feed_1h.history import (
+    Continuity,
     audit,
     continuity,
     inference_bars,
@@ -16,6 +17,7 @@ from lake_assets.feed_1h.history import (
     running_hashes,
     unsound_rows,
 )
+from lake_assets.feed_1h.outcomes import TableFindings
 from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.clock import HOUR
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, ROW_SCHEMA
@@ -44,6 +46,38 @@ def changed_at(frame: pl.DataFrame, back: int, column: str, value: object) -> pl
 def test_a_whole_history_is_continuous() -> None:
     found = continuity(rows(800), at(13), HOURS)
     assert (found.hours, found.sound, found.first_bad) == (HOURS, True, None)
+
+
+@pytest.mark.parametrize(
+    "fault", ["none", "gap", "doubled", "off the hour", "no number", "contradiction", "young", "empty"]
+)
+def test_a_run_of_many_hours_finds_of_each_what_a_look_at_it_alone_finds(fault: str) -> None:
+    table, history = rows({"young": 3, "empty": 0}.get(fault, 60)), 24
+    hit = pl.col("timestamp") == at(13 - 30)
+    match fault:
+        case "gap":
+            table = table.filter(~hit)
+        case "doubled":
+            table = pl.concat([table, table.filter(hit)]).sort("timestamp")
+        case "off the hour":
+            table = changed_at(table, 30, "timestamp", at(13 - 30) + timedelta(minutes=7))
+        case "no number":
+            table = changed_at(table, 30, "close", float("nan"))
+        case "contradiction":
+            table = changed_at(table, 30, "high", 1.0)
+    found, seen, unsound = TableFindings(table, None, history), set(), 0
+    for hour in (at(13 - back) for back in range(-2, 70)):
+        upto = table.filter(pl.col("timestamp") <= hour)["timestamp"].max()
+        wanted = continuity(table, upto if upto is not None else hour, history)  # type: ignore[arg-type]
+        assert found.continuity_upto(hour) == wanted
+        seen.add(wanted)
+        since = hour - (history - 1) * HOUR
+        bad = unsound_rows(table, hour, history)
+        assert [each for each in found.unsound if since <= each[0] <= hour] == bad
+        unsound += len(bad)
+    assert all(isinstance(each, Continuity) for each in seen)
+    assert any(not each.sound for each in seen) == (fault in {"gap", "doubled", "off the hour", "no number"})
+    assert (unsound > 0) == (fault in {"contradiction", "no number"})
 
 
 def test_a_young_table_is_judged_from_its_first_row_on() -> None:
