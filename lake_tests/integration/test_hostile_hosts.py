@@ -72,7 +72,7 @@ BROKEN = {
 
 
 def client_of(url: str, limits: InputLimits) -> HttpClient:
-    return HttpClient(url, timeout_s=0.5 if limits is STRICT else 30, connections=1, gzip=True, limits=limits)
+    return HttpClient(url, timeout_s=30, connections=1, gzip=True, limits=limits)
 
 
 def got(url: str, limits: InputLimits, *, streamed: bool) -> None:

@@ -21,6 +21,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from lake_resources.dagster_instance import open_instance
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
@@ -89,7 +90,7 @@ def ask(port: int, method: str, path: str, body: str | None = None, **headers: s
 
 
 def is_there(home: Path) -> bool:
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with open_instance(home) as instance:
         return instance.get_latest_materialization_event(KEY) is not None
 
 
