@@ -17,7 +17,6 @@ import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._utils.log import configure_loggers
-from dagster_webserver.app import create_app_from_workspace_process_context
 
 from lake_resources import dagster_private
 
@@ -133,6 +132,9 @@ def test_a_deleted_run_leaves_a_file_that_must_be_deleted_too(instance: dg.Dagst
 
 
 def test_the_web_ui_is_an_application_that_takes_what_it_took() -> None:
+    # Its import is seconds of work, which only the worker that has this file need do.
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
     wanted = {
         WorkspaceProcessContext.__init__: ["instance", "workspace_load_target", "version", "code_server_log_level"],
         create_app_from_workspace_process_context: ["workspace_process_context", "live_data_poll_rate"],

@@ -1,6 +1,7 @@
 """Which days and months are closed, and what `lake compact` and the asset do with them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -33,11 +34,27 @@ STREAMS = (
 ARCHIVE = dict.fromkeys((*STREAMS, "funding_rate"), "archive") | {"book_ticker": "none"}
 
 
-@pytest.fixture
-def here(tmp_path):
-    root = tmp_path / "lake"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A lake with every hour of the month, made once: tests take copies."""
+    root = tmp_path_factory.mktemp("month") / "lake"
     root.mkdir()
     claim_root(root, "simulator")
+    store = lake(root)
+    commit(store, MONTH, 24 * 28)
+    store.ledger.close()
+    return root
+
+
+@pytest.fixture
+def here(tmp_path, request):
+    """An empty lake; to a test of commands, which has settings, one with every hour of the month."""
+    root = tmp_path / "lake"
+    if "settings" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("filled"), root)
+    else:
+        root.mkdir()
+        claim_root(root, "simulator")
     store = lake(root)
     yield store
     store.ledger.close()
@@ -126,7 +143,6 @@ def test_a_month_waits_for_its_funding_rates_but_not_for_ever(here):
 def settings(here, monkeypatch):
     for name, value in {"ROOT": here.catalog.root, "SYMBOLS": SYMBOL}.items():
         monkeypatch.setenv(f"LAKE_{name}", str(value))
-    commit(here, MONTH, 24 * 28)
     return LakeSettings()
 
 

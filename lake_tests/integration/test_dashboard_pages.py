@@ -8,9 +8,9 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from lake_assets.dashboard.slice_states import certificate_of
 from lake_resources.settings import LakeSettings
@@ -18,6 +18,9 @@ from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceS
 from lake_resources.storage.root import claim_root
 from lake_tests.support.holed_lake import holed_lake
 from lake_tests.support.research_lake import FEED_ROWS, MACRO_MINUTES, PRICES, research_lake
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
 
 PAGES = {
     "chart": "from lake_assets.dashboard.chart_page import show; show()",
@@ -32,6 +35,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def run(page: str, **state: object) -> AppTest:
+    # Its import is seconds of work, which only the worker that has this file need do.
+    from streamlit.testing.v1 import AppTest
+
     shown = AppTest.from_string(PAGES[page], default_timeout=120)
     for key, value in state.items():
         shown.session_state[key] = value

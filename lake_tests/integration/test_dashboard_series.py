@@ -24,7 +24,6 @@ from lake_assets.dashboard.chart_series import (
     panes_of,
 )
 from lake_assets.dashboard.chart_series import EXPLAINED as GREY
-from lake_assets.dashboard.chart_view import packed
 from lake_assets.dashboard.minute_sides import sides_of
 from lake_assets.dashboard.quality_days import ABSENT as NO_PARTITION
 from lake_assets.dashboard.quality_days import NOT_EXPECTED, UNJUDGED, calendar, day_states, partition_states
@@ -136,6 +135,9 @@ def test_columns_are_packed_as_the_component_reads_them(settings: LakeSettings) 
     start = holed.ABSENT - HOUR
     asked = Asked(UM_MINUTE, SYMBOL, start, start + 3 * HOUR, panes=("mark_price_close", "funding_rate"))
     chart = chart_of(asked, settings=settings, clock=lambda: NOW)
+    # It imports Streamlit: seconds of work, which only the worker that has this file need do.
+    from lake_assets.dashboard.chart_view import packed
+
     meta, data = packed(chart)
     assert len(data) == 8 * meta["count"] * len(meta["columns"])
     numbers = struct.unpack(f"<{len(data) // 8}d", data)

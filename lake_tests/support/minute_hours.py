@@ -5,6 +5,7 @@ Belongs here: candidates and ledger rows with every field settable. Does not bel
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ def clock() -> datetime:
     return NOW
 
 
+@functools.lru_cache(maxsize=2048)  # a month of hours, which many tests commit
 def frame(hour: datetime, rows: int = 60, value: float = 1.0) -> pl.DataFrame:
     """The first `rows` minutes of an hour; `value` tells versions apart."""
     return pl.DataFrame(
