@@ -89,7 +89,7 @@ def locked(root: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def process(root: Path, sim: SimulatorServer, rest_url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`lake collect`, once records of both its sockets are on disk."""
+    """`lake collect`, once it has opened both its sockets and has a record on disk."""
     given = {
         "LAKE_ROOT": str(root), "LAKE_SYMBOLS": ",".join(SYMBOLS), "LAKE_SPOT_SYMBOLS": "",
         "LAKE_REST_URL": rest_url, "LAKE_WS_URL": sim.ws_url,
@@ -100,7 +100,7 @@ def process(root: Path, sim: SimulatorServer, rest_url: str) -> Iterator[subproc
         running = subprocess.Popen(command, env=given, cwd=root, stdout=log, stderr=log)
     try:
         wait_until(lambda: list(root.rglob("*.open")), "a record")
-        wait_until(lambda: len(conns_heard(root)) == 2, "records of both sockets", every_s=0.2)
+        wait_until(lambda: len(connections(root)) == 2, "both sockets", every_s=0.2)
         yield running
     finally:
         running.kill()
@@ -120,12 +120,11 @@ def ended_by_itself(running: subprocess.Popen[bytes]) -> bool:
 
 
 def connections(root: Path) -> list[ConnectionRow]:
-    return Journal(f"sqlite:///{root / 'ledger.sqlite'}", "um").connections()
-
-
-def conns_heard(root: Path) -> set[int]:
-    """Connections of which records are on disk."""
-    return {frame.conn for symbol in SYMBOLS for frame in records_of(root, symbol)}
+    journal = Journal(f"sqlite:///{root / 'ledger.sqlite'}", "um")
+    try:
+        return journal.connections()
+    finally:
+        journal.close()
 
 
 @pytest.mark.slow
