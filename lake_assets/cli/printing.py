@@ -18,6 +18,8 @@ from lake_resources.errors import LakeError
 from lake_resources.secrets import masked
 
 LOG_WIDTH = 140
+_MOST_SIGNS = 4_000
+"""Of an error; one that quotes a line of a file may be as long as the line."""
 
 
 def terminal() -> Console:
@@ -38,7 +40,9 @@ def coloured(text: str, color: str, rest: str = "") -> Text:
 def show_error(error: LakeError, about: str = "") -> None:
     """One line on standard error, without passwords; the text is printed as it is, brackets and all."""
     name = f"{about}: {type(error).__name__}" if about else type(error).__name__
-    text = masked(" ".join(str(error).split()))
+    said = masked(" ".join(str(error).split()))
+    # Text of strangers may steer a terminal, or fill it.
+    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in said[:_MOST_SIGNS])
     messages().print(coloured(name, "red", f": {text}"), soft_wrap=True)
 
 

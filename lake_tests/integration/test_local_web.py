@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlencode
@@ -210,23 +211,44 @@ def test_the_controls_of_the_simulator_are_this_machines() -> None:
 
 
 @pytest.fixture
-def foreign_page(ui: int) -> Iterator[str]:
+def simulator() -> Iterator[SimulatorServer]:
+    with SimulatorServer() as found:
+        found.clock.freeze(datetime(2026, 11, 18, tzinfo=UTC))
+        yield found
+
+
+@pytest.fixture
+def foreign_page(ui: int, dashboard: int, simulator: SimulatorServer) -> Iterator[str]:
     """A page of another origin that tries everything a page can, and says when it is done."""
+    bodies = json.dumps({"faults": '{"kind": "5xx", "path": "/fapi/"}', "clock": '{"advance_s": 9}'})
     wipe, query = json.dumps(WIPE), json.dumps(f"http://127.0.0.1:{ui}/graphql?{urlencode({'query': WIPE})}")
     page = f"""<html><body><script>
       const to = "http://127.0.0.1:{ui}/graphql", body = JSON.stringify({{query: {wipe}}});
       const post = (type) => fetch(to, {{method: "POST", mode: "no-cors", headers: {{"content-type": type}}, body}});
-      const socket = () => new Promise((end) => {{
-        const ws = new WebSocket(to.replace("http", "ws"), "graphql-ws");
+      const sim = "{simulator.base_url}/sim/", board = "http://127.0.0.1:{dashboard}/";
+      const socket = (to, ...protocols) => new Promise((end) => {{
+        const ws = new WebSocket(to.replace("http", "ws"), protocols);
         ws.onopen = () => end("open"); ws.onerror = () => end("refused"); }});
-      const picture = () => new Promise((end) => {{
-        const image = new Image(); image.onload = image.onerror = end; image.src = {query}; }});
+      const picture = (from) => new Promise((end) => {{
+        const image = new Image(); image.onload = image.onerror = end; image.src = from; }});
+      const form = (to, name, body) => new Promise((end) => {{
+        const frame = document.createElement("iframe"), form = document.createElement("form");
+        frame.name = name; form.target = name; form.action = to; form.method = "post"; form.enctype = "text/plain";
+        const field = document.createElement("input"); form.append(field);
+        field.name = body.slice(0, -1) + ', "x": "'; field.value = '"}}';
+        document.body.append(frame, form); frame.onload = end; form.submit(); }});
       (async () => {{
         const tried = [];
         for (const type of ["text/plain", "text/plain; x=application/json", "application/json"])
           await post(type).then(() => tried.push("sent"), () => tried.push("kept back"));
-        await picture(); await fetch({query}, {{mode: "no-cors"}}).catch(() => 0);
-        tried.push(await socket());
+        await picture({query}); await fetch({query}, {{mode: "no-cors"}}).catch(() => 0);
+        tried.push(await socket(to, "graphql-ws"));
+        for (const [place, body] of Object.entries({bodies})) {{
+          await fetch(sim + place, {{method: "POST", mode: "no-cors", body}}).catch(() => 0);
+          await fetch(sim + place, {{method: "DELETE"}}).catch(() => 0);
+          await picture(sim + place); await form(sim + place, "sim" + place, body); }}
+        await fetch(board, {{method: "POST", mode: "no-cors", body: "x"}}).catch(() => 0);
+        tried.push(await socket(board + "_stcore/stream"));
         document.title = tried.join(", ");
       }})();
     </script></body></html>""".encode()
@@ -251,21 +273,26 @@ def foreign_page(ui: int) -> Iterator[str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-def test_a_real_browser_on_a_foreign_page_wipes_nothing(foreign_page: str, ui: int, home: Path) -> None:
+def test_a_real_browser_on_a_foreign_page_changes_nothing(
+    foreign_page: str, ui: int, home: Path, simulator: SimulatorServer
+) -> None:
     from playwright.sync_api import sync_playwright
 
+    clock = simulator.clock.state()
     with sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         page.goto(foreign_page)
         page.wait_for_function("document.title !== ''", timeout=240_000)
         assert page.title().startswith("sent, sent"), "the page must have tried"
-        assert page.title().endswith("refused")
+        assert page.title().endswith("refused, refused"), page.title()
         own = browser.new_page()
         own.goto(f"http://127.0.0.1:{ui}/assets")
         own.get_by_text("precious").first.wait_for(timeout=240_000)
         browser.close()
     assert is_there(home)
+    assert simulator.faults.state() == []
+    assert simulator.clock.state() == clock
 
 
 def test_the_address_of_the_web_ui_is_one_that_a_browser_can_ask() -> None:

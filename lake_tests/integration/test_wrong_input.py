@@ -440,6 +440,15 @@ def test_every_action_on_slices_refuses_what_is_wrong(run: Run, root: Path) -> N
         assert not Path("absent").exists(), arguments
 
 
+def test_signs_that_steer_a_terminal_are_written_out(run: Run, root: Path) -> None:
+    hostile = root.parent / "hostile.csv"
+    hostile.write_bytes(b"\x1b[2J\x07,\x00\n" + b"1,2\n")
+    told = run("validate-rules", "--file", str(hostile))
+    refused(told, 2)
+    assert "\\x1b[2J" in told.err
+    assert all(sign.isprintable() or sign == "\n" for sign in told.err), told.err
+
+
 def test_a_symbol_without_hours_is_not_called_compacted(run: Run, root: Path) -> None:
     found = run("compact", "NOPEUSDT")
     refused(found, 3)
