@@ -33,7 +33,7 @@ def lacking_hours(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime],
         hours: hours with a source, UTC. One that is not over and settled is not judged.
         now: the instant of asking, UTC.
     """
-    settled = [hour for hour in hours if hour + HOUR + use.settle <= now]
+    settled = settled_hours(use, hours, now)
     if not settled:
         return {}
     match use.stream.witness:
@@ -42,6 +42,11 @@ def lacking_hours(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime],
         case Settlements() as witness:
             return _unsettled(use, rows, settled, witness)
     return {}
+
+
+def settled_hours(use: StreamUse, hours: Sequence[datetime], now: datetime) -> list[datetime]:
+    """Hours that are over and settled, of which alone rows can lack."""
+    return [hour for hour in hours if hour + HOUR + use.settle <= now]
 
 
 def reached_hours(use: StreamUse, rows: pl.DataFrame, lacking: Mapping[datetime, str]) -> dict[datetime, str]:

@@ -23,7 +23,7 @@ from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.rest_answers import Asked, ask, reachable
-from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours
+from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours, settled_hours
 from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, reading_raw
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
@@ -186,7 +186,10 @@ def _lacking(
     use = archived.use
     own = [hour for hour in wanted if chosen[hour].ref.kind != "none"]
     witness = use.stream.witness
+    of_trades = isinstance(witness, Grid) and witness.bars_of_trades
     if isinstance(witness, NoWitness) or not own or not use.stream.exists_for(symbol):
+        return {}, {}, {}
+    if not of_trades and not settled_hours(use, own, now):
         return {}, {}, {}
     found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
     try:
@@ -195,7 +198,6 @@ def _lacking(
     except StorageError:
         return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
-    of_trades = isinstance(witness, Grid) and witness.bars_of_trades
     return lacking, reached_hours(use, rows, lacking), senseless_hours(rows, own) if of_trades else {}
 
 

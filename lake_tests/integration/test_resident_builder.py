@@ -136,7 +136,7 @@ def test_what_comes_seldom_is_asked_for_seldom_and_a_sealed_hour_is_that_of_an_o
         row = turn(bench.at(OPEN + minute * MINUTE + SECOND)).hours[NAME][0]
         assert (row.status, row.row_count) == ("committed", minute)
         assert not slow(), "nothing new is due"
-        assert bench.paths_asked()
+        assert bench.paths_asked().count("/fapi/v1/time") == 1, "the exchange's clock is asked once for all streams"
     bench.sim.clear_requests()
     turn(bench.at(OPEN + 60 * MINUTE + SECOND))
     assert slow(), "five minutes are over"

@@ -98,6 +98,7 @@ class BinanceRest:
         self.market = market
         self._clock = clock
         self._sleep = sleep
+        self._told_time = datetime.fromtimestamp(0, UTC)
 
     @property
     def base_url(self) -> str:
@@ -297,7 +298,11 @@ class BinanceRest:
         now = self._clock()
         newest = frame["close_time"].max()
         if isinstance(newest, datetime) and newest > now - timedelta(minutes=10):
-            now = min(now, self.server_time())
+            # What had closed when the exchange was asked last is closed for good.
+            open_still = frame.filter(pl.col("close_time") >= instant(self._told_time))["close_time"].min()
+            if isinstance(open_still, datetime) and open_still < now:
+                self._told_time = self.server_time()
+            now = min(now, self._told_time)
         return frame.filter(pl.col("close_time") < instant(now))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import polars as pl
@@ -33,6 +33,8 @@ INTERVALS_MS = {
 }
 # Documented: endTime - startTime < 1 h.
 _AGG_TRADE_WINDOW_MS = HOUR_MS
+
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 Call = Callable[[Endpoint, Query, Callable[[object, str], pl.DataFrame]], pl.DataFrame]
 """One request: endpoint, query, parser of the body and the request's text."""
@@ -219,6 +221,9 @@ def _within(
     others = sorted(named - {symbol})
     if others:
         raise MalformedAnswer(endpoint, f"rows of {', '.join(others[:3])}, asked for {symbol}")
+    ends = frame.get_column(column).min(), frame.get_column(column).max()
+    if all(isinstance(end, datetime) and first_ms <= (end - _EPOCH) // _MILLISECOND <= last_ms for end in ends):
+        return frame
     outside = frame.filter(~pl.col(column).dt.epoch("ms").is_between(first_ms, last_ms))
     if outside.height:
         raise MalformedAnswer(endpoint, f"{outside.height} rows lie outside of the window, first {outside[column][0]}")

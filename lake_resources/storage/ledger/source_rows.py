@@ -109,18 +109,9 @@ class SourceRows(TableRows):
         """Current vintages of the days (or months) that overlap `[start, end)`, in order."""
         first, last = utc(start), utc(end) - timedelta(microseconds=1)
         # As text a month is less than each of its days, so the month of the start is the lower bound for both.
-        query = (
-            sa.select(ARCHIVES)
-            .where(
-                *_is(ARCHIVES, self._key(symbol=symbol, stream=stream)),
-                ARCHIVES.c.period >= f"{first:%Y-%m}",
-                ARCHIVES.c.period <= f"{last:%Y-%m-%d}",
-                ARCHIVES.c.is_current,
-            )
-            .order_by(ARCHIVES.c.period)
-        )
+        given = self._key(symbol=symbol, stream=stream) | {"first": f"{first:%Y-%m}", "last": f"{last:%Y-%m-%d}"}
         with self.reading() as connection:
-            found = [_archive(row) for row in connection.execute(query).mappings()]
+            found = [_archive(row) for row in connection.execute(_ARCHIVES_BETWEEN, given).mappings()]
         return [archive for archive in found if len(archive.period) == 7 or archive.period >= f"{first:%Y-%m-%d}"]
 
     def archives_from(self, directory: str) -> list[Archive]:
@@ -201,18 +192,9 @@ class SourceRows(TableRows):
 
     def captures_between(self, symbol: str, stream: str, start: datetime, end: datetime) -> list[Capture]:
         """Current vintages of the hours that overlap `[start, end)`, in order."""
-        query = (
-            sa.select(CAPTURES)
-            .where(
-                *_is(CAPTURES, self._key(symbol=symbol, stream=stream)),
-                CAPTURES.c.hour >= floor_hour(start),
-                CAPTURES.c.hour < utc(end),
-                CAPTURES.c.is_current,
-            )
-            .order_by(CAPTURES.c.hour)
-        )
+        given = self._key(symbol=symbol, stream=stream) | {"first": floor_hour(start), "last": utc(end)}
         with self.reading() as connection:
-            return [_capture(row) for row in connection.execute(query).mappings()]
+            return [_capture(row) for row in connection.execute(_CAPTURES_BETWEEN, given).mappings()]
 
     def unfinished_captures(self, symbol: str, start: datetime, end: datetime) -> list[Capture]:
         """Current vintages, of all streams, that were taken before their hour was over and settled."""
@@ -267,6 +249,34 @@ class SourceRows(TableRows):
 
 def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [table.c[name] == value for name, value in key.items()]
+
+
+def _keyed(table: sa.Table, *names: str) -> list[sa.ColumnElement[bool]]:
+    """Conditions on columns whose values come with each execution, under the names of the columns."""
+    return [table.c[name] == sa.bindparam(name, type_=table.c[name].type) for name in names]
+
+
+# Asked for each stream of each hour that is built: making a statement costs more than executing it.
+_ARCHIVES_BETWEEN = (
+    sa.select(ARCHIVES)
+    .where(
+        *_keyed(ARCHIVES, "market", "symbol", "stream"),
+        ARCHIVES.c.period >= sa.bindparam("first", type_=ARCHIVES.c.period.type),
+        ARCHIVES.c.period <= sa.bindparam("last", type_=ARCHIVES.c.period.type),
+        ARCHIVES.c.is_current,
+    )
+    .order_by(ARCHIVES.c.period)
+)
+_CAPTURES_BETWEEN = (
+    sa.select(CAPTURES)
+    .where(
+        *_keyed(CAPTURES, "market", "symbol", "stream"),
+        CAPTURES.c.hour >= sa.bindparam("first", type_=CAPTURES.c.hour.type),
+        CAPTURES.c.hour < sa.bindparam("last", type_=CAPTURES.c.hour.type),
+        CAPTURES.c.is_current,
+    )
+    .order_by(CAPTURES.c.hour)
+)
 
 
 def _supersede(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any]) -> None:
