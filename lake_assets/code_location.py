@@ -23,6 +23,7 @@ from lake_assets.metadata import table_key
 from lake_assets.research.views_file import READ_TABLES
 from lake_assets.resources import build_resources
 from lake_assets.schedules import build_schedules
+from lake_assets.sensors.followers import build_follow_sensor
 from lake_assets.sensors.sensor_list import build_sensors
 from lake_assets.tables.offered import offered_streams
 from lake_resources.binance.market import MARKETS
@@ -73,11 +74,12 @@ def build_definitions(settings: LakeSettings) -> dg.Definitions:
     else:
         jobs = [job for job in jobs if job.name not in _ONCE]
         schedules = [each for each in schedules if each.job_name not in _ONCE]
+    every = [*assets, *reports, *raw, *macro, *once]
     return dg.Definitions(
         asset_checks=checks,
-        assets=[*assets, *reports, *raw, *macro, *once],
+        assets=every,
         jobs=jobs,
-        sensors=build_sensors(settings, jobs),
+        sensors=[*build_sensors(settings, jobs), build_follow_sensor(settings, every)],
         schedules=schedules,
         resources=build_resources(settings),
         # A step process of its own would add 3 s of CPU to every run, and runs have one step.

@@ -14,14 +14,12 @@ import dagster as dg
 from lake_assets.automation.timetable import Timed, cron_of, timed
 from lake_assets.jobs.feed_hours import request_feed_hours
 from lake_assets.jobs.macro_runs import request_macro_days
-from lake_assets.jobs.quality_reports import request_report_cards
 from lake_resources.settings import LakeSettings
 
 Request = Callable[[LakeSettings, datetime], dg.RunRequest | dg.SkipReason]
 _REQUESTS: dict[str, Request] = {
     "feed_1h_hourly": request_feed_hours,
     "macro_every_15_minutes": request_macro_days,
-    "report_cards_daily": request_report_cards,
 }
 """What a tick asks for, from the settings and the instant it was due at; of other lines a run without partition."""
 
@@ -44,5 +42,5 @@ def _schedule(line: Timed, settings: LakeSettings) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         execution_fn=ask,
         default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
-        description=f"{line.text} {line.why}",
+        description=f"{line.text} {line.why} {line.schedule}",
     )

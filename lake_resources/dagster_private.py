@@ -35,7 +35,6 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.utils import make_new_backfill_id
 
 # What a run records without being executed: rows of a lost history, told from the ledger.
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 # A run that died is failed in the words that Dagster's retries look for; the tag tells that a daemon launched it.
@@ -158,25 +157,17 @@ def record_materialization(instance: dg.DagsterInstance, run: dg.DagsterRun, eve
 def record_checks(
     instance: dg.DagsterInstance,
     run: dg.DagsterRun,
-    partitions: dg.PartitionsDefinition[str],
     checks: Sequence[dg.AssetCheckEvaluation],
 ) -> None:
     """Record check rows of partitions as events of a run that nobody executes.
 
+    They were never planned, which would be a further event of the same size for each: nothing waits for them.
+
     Args:
         instance: the Dagster instance.
         run: one that is in the instance, and had no row of these checks and partitions before.
-        partitions: of the asset.
         checks: each with its partition and the materialization that it judges.
     """
-    planned: dict[tuple[dg.AssetKey, str], list[str]] = {}
-    for check in checks:
-        planned.setdefault((check.asset_key, check.check_name), []).append(str(check.partition))
-    # A row is made by the plan, and the evaluation fills it.
-    for (key, name), keys in planned.items():
-        subset = partitions.subset_with_partition_keys(keys).to_serializable_subset()
-        plan = AssetCheckEvaluationPlanned(asset_key=key, check_name=name, partitions_subset=subset)
-        _record(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, plan)
     for check in checks:
         _record(instance, run, DagsterEventType.ASSET_CHECK_EVALUATION, check)
 

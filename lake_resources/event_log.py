@@ -145,6 +145,8 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
         )
         sa.event.listen(engine, "connect", _flush_at_checkpoints)
+        if shard != INDEX_SHARD_NAME:
+            sa.event.listen(engine, "connect", _small_pages)
         if shard not in self._initialized_dbs:
             self._initdb(engine)
             self._initialized_dbs.add(shard)
@@ -168,6 +170,11 @@ def _flush_at_checkpoints(connection: Any, _record: object) -> None:
     these hours; materializing them again records them, as `unchanged`.
     """
     connection.execute("PRAGMA synchronous=NORMAL").close()
+
+
+def _small_pages(connection: Any, _record: object) -> None:
+    """A run's file that is made now is a quarter as large: nearly all of its 25 tables and indexes hold little."""
+    connection.execute("PRAGMA page_size=1024").close()
 
 
 def _changes(connection: sa.Connection) -> int:

@@ -1,14 +1,16 @@
 """Day and month files of the minute table: `um/<symbol>/compacted`.
 
-Belongs here: the asset and what the UI shows of it. Does not belong here: when it runs (`schedules`), which days are
-closed (`build.compaction`), files (`lake_resources.storage.compaction`).
+Belongs here: the asset and what the UI shows of it. Does not belong here: when it runs (`automation.timetable`), which
+days are closed (`build.compaction`), files (`lake_resources.storage.compaction`).
 """
 
 from datetime import timedelta
 
 import dagster as dg
 
+from lake_assets.assets.following import follows
 from lake_assets.build.compaction import plan_compaction, run_compaction
+from lake_assets.dagster_names import COMPACTION_JOB
 from lake_assets.metadata import compacted_key, symbol_tags, table_key
 from lake_assets.research.views_file import remake_views_file
 from lake_assets.resources import LakeOpener
@@ -43,6 +45,7 @@ def build_compacted_asset(symbol: str, settings: LakeSettings, table: Table = UM
         group_name=layout.directory,
         kinds={"polars", "parquet"},
         tags=symbol_tags(symbol, layout.market),
+        automation_condition=follows(COMPACTION_JOB, settings),
     )
     def compacted(
         context: dg.AssetExecutionContext, config: CompactionConfig, lake: dg.ResourceParam[LakeOpener]

@@ -1,7 +1,7 @@
 """Reports on a symbol's table: `quality/<symbol>/audit`, `…/rules`, `…/parity_at_rest`, with their checks.
 
 Belongs here: the assets, their run config and what the UI shows of a report. Does not belong here: auditing (`audit`),
-rules (`validation`), when they run (`schedules`).
+rules (`validation`), when they run (`automation.timetable`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.assets.following import Condition, follows
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.listing import refresh_listing
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
@@ -21,7 +22,7 @@ from lake_assets.audit.verdict import CODES, AuditReport
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.checks import close_checks
-from lake_assets.dagster_names import symbol_name, table_names
+from lake_assets.dagster_names import PARITY_JOB, RULES_JOB, symbol_name, table_names
 from lake_assets.materialized import materialized_partitions
 from lake_assets.metadata import symbol_tags, table_key
 from lake_assets.resources import LakeOpener
@@ -100,13 +101,17 @@ def build_quality_assets(
 ) -> list[dg.AssetsDefinition]:
     """The three reports of a symbol's table; `labelled` says of a page whose it is."""
     about = _Subject(symbol, table)
-    return [_audit(about), _rules(about, labelled), _parity(about, settings)]
+    return [_audit(about), _rules(about, settings, labelled), _parity(about, settings)]
 
 
 def _report(
-    about: _Subject, report: str, text: str, checks: Mapping[str, str]
+    about: _Subject,
+    report: str,
+    text: str,
+    checks: Mapping[str, str],
+    condition: Condition | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """The decorator of a report; `checks` are the texts of its checks by name."""
+    """The decorator of a report; `checks` are the texts of its checks by name, `condition` is when it follows."""
     key, layout = about.key(report), about.table.layout
     return dg.asset(
         key=key,
@@ -116,6 +121,7 @@ def _report(
         tags=symbol_tags(about.symbol, layout.market),
         deps=[dg.AssetDep(table_key(layout, about.symbol), partition_mapping=dg.AllPartitionMapping())],
         check_specs=[dg.AssetCheckSpec(name, asset=key, description=asserts) for name, asserts in checks.items()],
+        automation_condition=condition,
     )
 
 
@@ -172,7 +178,7 @@ def _audit(about: _Subject) -> dg.AssetsDefinition:
     return audit
 
 
-def _rules(about: _Subject, labelled: Labelled) -> dg.AssetsDefinition:
+def _rules(about: _Subject, settings: LakeSettings, labelled: Labelled) -> dg.AssetsDefinition:
     symbol, table = about.symbol, about.table
     text = (
         f"The rulepack R1 to R7 over the {table.row_word}s of {about.title}, as the page of `lake validate-rules "
@@ -180,7 +186,9 @@ def _rules(about: _Subject, labelled: Labelled) -> dg.AssetsDefinition:
         f"{_rule_days(table)} days."
     )
 
-    @_report(about, "rules", text, {"verdict": "The verdict is PASS (INVESTIGATE warns)"} | RULES)
+    asserts = {"verdict": "The verdict is PASS (INVESTIGATE warns)"} | RULES
+
+    @_report(about, "rules", text, asserts, follows(RULES_JOB, settings))
     def rules(config: RulesWindow, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open().of(table)
         now = opened.clock()
@@ -228,7 +236,9 @@ def _parity(about: _Subject, settings: LakeSettings) -> dg.AssetsDefinition:
         "of a thirtieth of the older ones."
     )
 
-    @_report(about, "parity_at_rest", text, {"equal": "The API says today what the lake holds"})
+    asserts = {"equal": "The API says today what the lake holds"}
+
+    @_report(about, "parity_at_rest", text, asserts, follows(PARITY_JOB, settings))
     def parity_at_rest(config: Sample, lake: dg.ResourceParam[LakeOpener]) -> Iterator[dg.MaterializeResult[None]]:
         opened = lake.open().of(table)
         now = opened.clock()

@@ -1,6 +1,6 @@
 """The report card of a month of a symbol's table: `quality/<symbol>/report_card`, `quality/spot/<symbol>/…`.
 
-Belongs here: the asset. Does not belong here: when it runs (`schedules`), the page (`quality.month_card`).
+Belongs here: the asset. Does not belong here: when it runs (`automation.timetable`), the page (`quality.month_card`).
 """
 
 import base64
@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from lake_assets.dagster_names import symbol_name, table_names
+from lake_assets.assets.following import follows_by_month
+from lake_assets.dagster_names import CARD_JOB, symbol_name, table_names
 from lake_assets.metadata import symbol_tags, table_key
 from lake_assets.partitions import DAY_TO_HOURS
 from lake_assets.quality.month_card import picture, render, report_card, write_report_card
@@ -48,6 +49,7 @@ def build_report_card_asset(symbol: str, settings: LakeSettings, table: Table = 
         group_name="quality",
         kinds={"markdown"},
         tags=symbol_tags(symbol, layout.market),
+        automation_condition=follows_by_month(CARD_JOB, settings),
         partitions_def=monthly(settings),
     )
     def card(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> dg.MaterializeResult[None]:

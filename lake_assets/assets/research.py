@@ -1,6 +1,6 @@
 """The research layer: `research/views`, one DuckDB file with views over all tables.
 
-Belongs here: the asset. Does not belong here: when it runs (`schedules`), the views and their file
+Belongs here: the asset. Does not belong here: when it runs (`automation.timetable`), the views and their file
 (`lake_assets.research`).
 """
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from lake_assets.assets.following import follows
+from lake_assets.dagster_names import RESEARCH_JOB
 from lake_assets.research.views_file import write_views
 from lake_assets.resources import LakeOpener
 from lake_resources.settings import LakeSettings
@@ -28,7 +30,14 @@ def build_research_asset(settings: LakeSettings, deps: Sequence[dg.AssetKey]) ->
         deps: the assets that the views read.
     """
 
-    @dg.asset(key=RESEARCH_KEY, deps=list(deps), description=_TEXT, group_name="research", kinds={"duckdb", "sql"})
+    @dg.asset(
+        key=RESEARCH_KEY,
+        deps=list(deps),
+        description=_TEXT,
+        group_name="research",
+        kinds={"duckdb", "sql"},
+        automation_condition=follows(RESEARCH_JOB, settings),
+    )
     def research_views(lake: dg.ResourceParam[LakeOpener]) -> dg.MaterializeResult[None]:
         opened = lake.open()
         try:

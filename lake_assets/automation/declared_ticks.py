@@ -9,11 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lake_assets.automation.timetable import cron_of, timed
-from lake_assets.dagster_names import ALERT_SENSOR, HEAL_SENSOR, HOT_SENSOR, PROMOTE_SENSOR, sensor_name, slice_sensor
+from lake_assets.dagster_names import (
+    ALERT_SENSOR,
+    FOLLOW_SENSOR,
+    HEAL_SENSOR,
+    HOT_SENSOR,
+    PROMOTE_SENSOR,
+    sensor_name,
+    slice_sensor,
+)
 from lake_assets.tables.declared import TABLES
 from lake_assets.tables.offered import is_offered
 from lake_resources.settings import LakeSettings
 
+FOLLOWERS_EVERY_S = 120
+"""Seconds between two looks at what follows from commits: nobody waits for it, and a look takes CPU."""
 SLICES_EVERY_S = 60
 """Seconds between two looks for raw klines that are due."""
 _DEFAULT_S = 30
@@ -56,6 +66,7 @@ def declared_sensors(settings: LakeSettings) -> list[DeclaredSensor]:
         ),
         DeclaredSensor(ALERT_SENSOR, _DEFAULT_S, wanted and bool(settings.webhook_url)),
         *(DeclaredSensor(slice_sensor(interval), SLICES_EVERY_S, wanted) for interval in intervals),
+        DeclaredSensor(FOLLOW_SENSOR, FOLLOWERS_EVERY_S, wanted),
     ]
 
 

@@ -10,7 +10,7 @@ of it is some hundred events and not thousands.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -50,6 +50,36 @@ def due_reports(rows: Iterable[Partition], told: Mapping[datetime, ToldHour], no
         now: the moment of the tick, UTC.
     """
     return [row for row in rows if _is_due(row, told.get(row.start), now)]
+
+
+def due_together(
+    held: Mapping[str, Sequence[Partition]], told: Mapping[str, Mapping[datetime, ToldHour]], now: datetime
+) -> dict[str, list[Partition]]:
+    """Commits of all symbols that Dagster is to be told now; symbols without any are left out.
+
+    Open hours of all symbols are told together, so that a run and its file carry them all: who is due waits for those
+    that were told less than five minutes ago and have changed since. Sealed hours, and new ones, wait for nobody.
+
+    Args:
+        held: what is committed, by symbol.
+        told: what Dagster shows, by symbol and hour.
+        now: the moment of the tick, UTC.
+    """
+    of = {symbol: told.get(symbol, {}) for symbol in held}
+    waiting = any(
+        row.start in of[symbol]
+        and not of[symbol][row.start].shows(row)
+        and not _is_due(row, of[symbol][row.start], now)
+        for symbol, rows in held.items()
+        for row in rows
+    )
+    found = {symbol: due_reports(rows, of[symbol], now) for symbol, rows in held.items()}
+    if waiting:
+        found = {
+            symbol: [row for row in rows if row.complete or row.start not in of[symbol]]
+            for symbol, rows in found.items()
+        }
+    return {symbol: rows for symbol, rows in found.items() if rows}
 
 
 def _is_due(row: Partition, told: ToldHour | None, now: datetime) -> bool:

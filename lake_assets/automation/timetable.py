@@ -1,7 +1,7 @@
 """The timetable: one table of all that runs at fixed times in Dagster, for the times depend on each other.
 
-Belongs here: times, why they are these, the names of the jobs they launch, when each was due. Does not belong here:
-Dagster's schedules (`schedules`), the jobs and what exactly a tick asks of them (`jobs`).
+Belongs here: times, why they are these, what follows from commits and what is a schedule and why, when each was due.
+Does not belong here: Dagster's schedules and conditions (`schedules`, `assets.following`), the jobs (`jobs`).
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ from lake_resources.settings import LakeSettings
 
 @dataclass(frozen=True)
 class Timed:
-    """A job at fixed times.
+    """What is done at fixed times: by a schedule, or by the automation condition of its assets.
 
     Attributes:
         name: of the schedule; the state that people gave it hangs on the name.
         cron: minute, hour, day of month, month, day of week, UTC.
-        job: name of the job.
+        job: name of the job. What follows is not launched by it: it is for people.
         text: what it does.
         why: why at that time.
+        schedule: why a schedule launches it; empty where it follows: its assets are asked for by their automation
+            condition once the time has come and a commit is told.
         offered: whether the settings ask for its job at all.
     """
 
@@ -49,9 +51,11 @@ class Timed:
     job: str
     text: str
     why: str
+    schedule: str = ""
     offered: Callable[[LakeSettings], bool] = lambda _: True
 
 
+_NOT_COMPARED = "It compares partitions that were not compared yet, also older ones: no commit makes them due."
 TIMETABLE = (
     Timed(
         "feed_1h_hourly",
@@ -59,6 +63,7 @@ TIMETABLE = (
         FEED_JOB,
         "Appends the hour that has just closed, and missed ones before it, to the BTCUSDT 1H table.",
         why="An hour's kline is final a minute after its end; readers expect the row by minute 5.",
+        schedule="The row is promised to the minute, and a condition is looked at every two minutes.",
     ),
     Timed(
         "macro_every_15_minutes",
@@ -66,6 +71,7 @@ TIMETABLE = (
         MACRO_JOB,
         "Asks Yahoo for today and the days before it that may have been corrected, of all macro tickers.",
         why="Minutes are shown up to a quarter of an hour late, and Yahoo counts requests.",
+        schedule="It follows from nothing in the lake: somebody else's market makes it due.",
         offered=lambda settings: bool(settings.macro_tickers),
     ),
     Timed(
@@ -74,6 +80,7 @@ TIMETABLE = (
         PRUNE_JOB,
         "Deletes what the hot band leaves behind once nothing depends on it.",
         why="Between the feed at minute 2 and the daily reports from minute 40 on.",
+        schedule="It deletes history and makes no asset.",
     ),
     Timed(
         "api_parity_hourly",
@@ -81,6 +88,7 @@ TIMETABLE = (
         API_PARITY_JOB,
         "Compares hours that were not compared since they were committed with the exchange's klines of now.",
         why="Late in the hour: the hour before is whole and settled, and the reports of minute 40 are under way.",
+        schedule=_NOT_COMPARED,
     ),
     Timed(
         "research_views_hourly",
@@ -95,6 +103,7 @@ TIMETABLE = (
         AUDIT_JOB,
         "Compares every partition on the disk with the ledger and with Dagster.",
         why="The archives of the day before appear about 08:40, and their hours are built anew in the hour after.",
+        schedule="What it looks for, damage to the disk, comes without any commit.",
     ),
     Timed(
         "rules_daily",
@@ -116,6 +125,7 @@ TIMETABLE = (
         LOOK_BACK_JOB,
         "Compares a seventh of the BTCUSDT 1H table with the exchange's bars of now.",
         why="Beside the other comparison with the exchange's history, away from the feed at minute 2.",
+        schedule="It looks for what the exchange restated, which no commit announces.",
     ),
     Timed(
         "compact_daily",
@@ -135,8 +145,17 @@ TIMETABLE = (
 
 
 def timed(settings: LakeSettings) -> list[Timed]:
-    """All that runs at fixed times with these settings."""
-    return [each for each in [*TIMETABLE, *_of_further_tables(settings)] if each.offered(settings)]
+    """All that schedules launch with these settings."""
+    return [each for each in [*TIMETABLE, *_of_further_tables(settings)] if each.schedule and each.offered(settings)]
+
+
+def following(job: str) -> Timed:
+    """The line of what follows from commits, by the name of its job.
+
+    Raises:
+        KeyError: the job is in no line, or a schedule launches it.
+    """
+    return {each.job: each for each in TIMETABLE if not each.schedule}[job]
 
 
 def _of_further_tables(settings: LakeSettings) -> list[Timed]:
@@ -149,6 +168,7 @@ def _of_further_tables(settings: LakeSettings) -> list[Timed]:
             parity_job(layout),
             parity_text(layout),
             why="Behind the minute table at minute 50, whose weight is counted by itself.",
+            schedule=_NOT_COMPARED,
         )
         for layout in layouts
         if layout.name != FIRST_TABLE

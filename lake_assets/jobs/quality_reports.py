@@ -1,14 +1,10 @@
 """The jobs of the reports: one per kind, on every table of all symbols.
 
-Belongs here: their names and what they select, which month a report card is about. Does not belong here: when they run
-(`schedules`), the reports (`assets.quality`, `assets.report_card`).
+Belongs here: their names and what they select. Does not belong here: when they run (`automation.timetable`), the
+reports (`assets.quality`, `assets.report_card`).
 """
 
 from __future__ import annotations
-
-from datetime import datetime, timedelta
-
-import dagster as dg
 
 from lake_assets.assets.quality import report_key
 from lake_assets.assets.report_card import report_card_key
@@ -34,16 +30,3 @@ def build_report_jobs(settings: LakeSettings) -> list[AssetJob]:
     ]
     cards = [report_card_key(symbol, layout) for symbol, layout in of]
     return [*reports, asset_job(CARD_JOB, cards, "A page per symbol, table and month.")]
-
-
-def request_report_cards(settings: LakeSettings, tick: datetime) -> dg.RunRequest | dg.SkipReason:
-    """The run for the month of the day before a tick: so the last run of a month sees all of it.
-
-    Args:
-        settings: where partitions begin.
-        tick: the instant that the schedule was due at, UTC.
-    """
-    month = (tick - timedelta(days=1)).date().replace(day=1)
-    if month < settings.start.replace(day=1):
-        return dg.SkipReason(f"yesterday is before LAKE_START ({settings.start})")
-    return dg.RunRequest(partition_key=month.isoformat())

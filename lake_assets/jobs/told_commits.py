@@ -16,12 +16,11 @@ import dagster as dg
 
 from lake_assets.assets.table_asset import TableAsset
 from lake_assets.at_rest import LakeAtRest
-from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports
+from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports, due_together
 from lake_assets.dagster_names import partition_key
 from lake_assets.jobs.run_tags import partition_range_tags, partitions_at_work
 from lake_assets.jobs.told_partitions import Telling, tell_partitions
 from lake_assets.metadata import table_key
-from lake_assets.partitions import table_partitions
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Partition
 
@@ -52,9 +51,7 @@ def tell_commits(
         How many partitions were told.
     """
     now, layout = lake.clock(), lake.store.layout
-    due = {
-        symbol: found for symbol, rows in held.items() if (found := due_reports(rows, memory.told.get(symbol, {}), now))
-    }
+    due = due_together(held, memory.told, now)
     if not due:
         return 0
     at_work = partitions_at_work(instance, now)
@@ -69,7 +66,7 @@ def tell_commits(
             wanted[symbol] = left
     if not wanted:
         return 0
-    telling = Telling(shown, table_partitions(layout, settings), _run(lake, wanted), now, picture=settings.picture)
+    telling = Telling(shown, _run(lake, wanted), now, picture=settings.picture)
     for symbol, rows in wanted.items():
         tell_partitions(instance, lake, symbol, rows, telling)
         for row in rows:

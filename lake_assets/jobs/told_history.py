@@ -72,19 +72,24 @@ def tell_history(
     for shown in offered_tables(settings):
         for symbol in symbols_of(shown.table, settings):
             told += _archives(instance, lake.of(shown.table), symbol, settings, run)
-            telling = Telling(shown, table_partitions(shown.table.layout, settings), run, now, TOLD)
-            told.append(_partitions(instance, lake.of(shown.table), symbol, telling, say))
+            first = table_partitions(shown.table.layout, settings).get_first_partition_key() or ""
+            telling = Telling(shown, run, now, TOLD)
+            told.append(_partitions(instance, lake.of(shown.table), symbol, telling, first, say))
     macro = macro_table(settings)
+    first = table_partitions(macro.table.layout, settings).get_first_partition_key() or ""
     for name in map(ticker_name, settings.macro_tickers):
-        telling = Telling(macro, table_partitions(macro.table.layout, settings), run, now, TOLD)
-        told.append(_partitions(instance, lake.of(macro.table), name, telling, say))
+        telling = Telling(macro, run, now, TOLD)
+        told.append(_partitions(instance, lake.of(macro.table), name, telling, first, say))
     return told
 
 
-def _partitions(instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, telling: Telling, say: Say) -> Told:
+def _partitions(
+    instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, telling: Telling, first: str, say: Say
+) -> Told:
+    """Tell what is committed from the partition `first` on and not shown."""
     layout, ledger = lake.store.layout, lake.ledger
     key = table_key(layout, symbol)
-    start = partition_start(layout, telling.partitions.get_first_partition_key() or "")
+    start = partition_start(layout, first)
     shown = instance.get_materialized_partitions(key)
     held = ledger.partition_facts(symbol, start, telling.now)
     by_day = cold_hours(instance, layout, symbol)

@@ -33,7 +33,6 @@ class Telling:
 
     Attributes:
         shown: the table as an asset.
-        partitions: of the asset.
         run: whose events they become; it is added to the instance with the first of them.
         now: the moment of telling, UTC.
         reason: why a partition is told without a run that built it; empty where it was just committed.
@@ -41,7 +40,6 @@ class Telling:
     """
 
     shown: TableAsset
-    partitions: dg.PartitionsDefinition[str]
     run: dg.DagsterRun
     now: datetime
     reason: str = ""
@@ -80,7 +78,7 @@ def tell_partitions(
             for partition, row in ((partition_key(layout, row.start), row) for row in rows)
             for outcome in outcomes_from_json(row.checks, telling.shown.table.checks)
         ]
-        record_checks(instance, run, telling.partitions, said)
+        record_checks(instance, run, said)
     return len(said)
 
 

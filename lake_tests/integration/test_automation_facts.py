@@ -29,15 +29,11 @@ from lake_resources.dagster_history import open_history
 from lake_resources.settings import LakeSettings
 
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
-SENSORS = ("hot_band", "heal_holes", "promote_archives")
-HOURLY = ("prune_hourly", "feed_1h_hourly", "api_parity_hourly", "research_views_hourly")
+SENSORS = ("hot_band", "heal_holes", "promote_archives", "followers")
+HOURLY = ("prune_hourly", "feed_1h_hourly", "api_parity_hourly")
 DAILY = (
     "audit_daily",
-    "rules_daily",
-    "parity_at_rest_daily",
     "feed_1h_look_back_daily",
-    "compact_daily",
-    "report_cards_daily",
 )
 ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("lake"), "__repository__")
 

@@ -1,14 +1,13 @@
 """The report card of a month: its numbers, its page, its picture, its asset."""
 
 import io
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 from PIL import Image
 
 from lake_assets.assets.report_card import build_report_card_asset, report_card_key
-from lake_assets.jobs.quality_reports import request_report_cards
 from lake_assets.lake import open_lake
 from lake_assets.quality.month_card import month_window, picture, render, report_card, write_report_card
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -152,12 +151,3 @@ def test_the_asset_shows_the_page(here, settings):
     assert event.metadata["verdict"].value == "CLEAN"
     assert "data:image/png;base64," in event.metadata["report"].value
     assert here.catalog.report_path(SYMBOL, MONTH).is_file()
-
-
-def test_the_card_is_about_the_month_of_yesterday_once_that_is_a_partition(settings):
-    request = request_report_cards(settings, datetime(2026, 3, 1, 11, 5, tzinfo=UTC))
-    assert isinstance(request, dg.RunRequest)
-    assert request.partition_key == "2026-02-01"
-    begun = settings.model_copy(update={"start": date(2026, 3, 1)})
-    assert isinstance(request_report_cards(begun, datetime(2026, 3, 1, 11, 5, tzinfo=UTC)), dg.SkipReason)
-    assert isinstance(request_report_cards(begun, datetime(2026, 3, 2, 11, 5, tzinfo=UTC)), dg.RunRequest)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports
+from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports, due_together
 from lake_assets.automation.resident_turns import next_turn, silence_text, silent_for, waits_for
 from lake_resources.clock import HOUR, MINUTE
 from lake_tests.support.minute_hours import partition
@@ -71,6 +71,20 @@ def test_the_open_hour_is_told_every_five_minutes_and_at_its_seal_and_nothing_tw
     assert due_reports([grown], told, NOW + 5 * MINUTE) == [grown]
     sealed = replace(grown, complete=True)
     assert due_reports([sealed], told, NOW + MINUTE) == [sealed]
+
+
+def test_open_hours_of_all_symbols_are_told_together_and_sealed_ones_wait_for_nobody() -> None:
+    row = partition(OPEN, complete=False)
+    at = {"A": NOW, "B": NOW + MINUTE}
+    told = {symbol: {OPEN: ToldHour("0" * 16, row.expected_rows, when)} for symbol, when in at.items()}
+    held = {"A": [row], "B": [row]}
+    assert due_together(held, told, NOW + 5 * MINUTE) == {}, "A waits for B"
+    assert due_together(held, told, NOW + 6 * MINUTE) == held
+    same = {OPEN: ToldHour(row.content_hash[:16], row.expected_rows, NOW + MINUTE)}
+    assert due_together(held, told | {"B": same}, NOW + 5 * MINUTE) == {"A": [row]}, "nothing is new of B"
+    sealed, new = replace(row, complete=True), partition(OPEN + HOUR, complete=False)
+    assert due_together({"A": [sealed], "B": [row]}, told, NOW + 5 * MINUTE) == {"A": [sealed]}
+    assert due_together({"A": [row, new], "B": [row]}, told, NOW + 5 * MINUTE) == {"A": [new]}
 
 
 def test_the_memory_of_the_sensor_survives_its_cursor_and_knows_that_of_an_earlier_version() -> None:
