@@ -1,0 +1,126 @@
+"""The resident builder where things go wrong: clocks, backlogs, other writers, a locked ledger, unknown symbols."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lake_assets.lake import open_lake
+from lake_assets.resident.hot_builder import Turn
+from lake_assets.resident.keep_hot import keep_hot_once
+from lake_resources.clock import HOUR, MINUTE, SECOND
+from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on, exchange
+
+OPEN = DAY + 15 * HOUR
+NAME = f"um/{SYMBOL}/minute"
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatorServer]:
+    with exchange() as found:
+        yield found
+
+
+@pytest.fixture
+def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+    with bench_on(sim, tmp_path, hot_hours=1, spot_symbols=()) as found:
+        yield found
+
+
+def turn(bench: Bench) -> Turn:
+    return keep_hot_once(bench.lake, bench.settings, say=bench.reports.append)
+
+
+def rows(bench: Bench) -> dict[int, int]:
+    """Committed rows by hours after the open one's start; files have the bytes of the ledger."""
+    bench.committed(DAY, DAY + 48 * HOUR)
+    found = bench.lake.ledger.partitions(SYMBOL, DAY, DAY + 48 * HOUR)
+    return {round((row.start - OPEN) / HOUR): row.row_count for row in found}
+
+
+def test_a_clock_that_jumps_takes_nothing_back_and_leaves_no_hole_in_the_band(bench: Bench) -> None:
+    turn(bench.at(OPEN + 30 * MINUTE + SECOND))
+    assert rows(bench) == {-1: 60, 0: 30}
+    back = turn(bench.at(OPEN + 10 * MINUTE + SECOND))
+    assert rows(bench) == {-1: 60, 0: 30}, "what was committed stays"
+    assert back.failed == {}
+    turn(bench.at(OPEN + 2 * HOUR + 5 * MINUTE + SECOND))
+    assert rows(bench) == {-1: 60, 0: 30, 1: 60, 2: 5}, "the band is whole; what lies before it is healing's"
+
+
+def test_a_day_turns_like_any_hour(bench: Bench) -> None:
+    midnight = DAY + 24 * HOUR
+    turn(bench.at(midnight - MINUTE + SECOND))
+    turn(bench.at(midnight + SECOND))
+    assert rows(bench)[8] == 60
+    turn(bench.at(midnight + 3 * MINUTE + SECOND))
+    last, first = bench.lake.ledger.partitions(SYMBOL, midnight - HOUR, midnight + HOUR)
+    assert (last.start, last.row_count, last.complete) == (midnight - HOUR, 60, True)
+    assert (first.start, first.row_count, first.complete) == (midnight, 3, False)
+    assert not turn(bench).hours
+
+
+def test_a_builder_that_was_off_for_hours_builds_the_open_hour_first_and_then_all(
+    sim: SimulatorServer, tmp_path: Path
+) -> None:
+    with bench_on(sim, tmp_path, hot_hours=4, spot_symbols=()) as bench:
+        done = turn(bench.at(OPEN + 10 * MINUTE + SECOND))
+        order = [each.hour for each in done.hours[NAME]]
+        assert set(order[:2]) == {OPEN, OPEN - HOUR}
+        assert sorted(order) == [OPEN - n * HOUR for n in (4, 3, 2, 1, 0)]
+        assert rows(bench) == {-4: 60, -3: 60, -2: 60, -1: 60, 0: 10}
+        assert done.behind == []
+
+
+def test_builder_and_backfill_of_the_same_hour_leave_one_of_both(bench: Bench) -> None:
+    bench.at(OPEN + 63 * MINUTE + SECOND)
+    other = open_lake(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None)
+    try:
+        beside = Bench(bench.sim, other, bench.settings)
+        with ThreadPoolExecutor(2) as pool:
+            built = pool.submit(beside.build, [OPEN])
+            done = pool.submit(turn, bench)
+            statuses = {*(each.status for each in built.result()), *(each.status for each in done.result().hours[NAME])}
+        assert statuses <= {"committed", "unchanged"}
+        assert done.result().failed == {}
+        assert rows(bench)[0] == 60
+        (hour,) = bench.lake.ledger.partitions(SYMBOL, OPEN, OPEN + HOUR)
+        assert hour.complete
+        assert not bench.lake.ledger.intents()
+    finally:
+        other.close()
+
+
+def test_a_locked_ledger_delays_a_turn_and_fails_none(bench: Bench) -> None:
+    turn(bench.at(OPEN + 10 * MINUTE + SECOND))
+    waiting = threading.Event()
+    with sqlite3.connect(
+        bench.settings.lake_root / "ledger.sqlite", isolation_level=None, check_same_thread=False
+    ) as ledger:
+        ledger.execute("BEGIN IMMEDIATE")
+        bench.at(OPEN + 11 * MINUTE + SECOND)
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(turn, bench)
+            waiting.wait(0.5)
+            assert not done.done(), "it waits for the lock"
+            assert rows(bench)[0] == 10
+            ledger.execute("ROLLBACK")
+            assert done.result(120).failed == {}
+    assert rows(bench)[0] == 11
+
+
+def test_a_symbol_that_the_exchange_does_not_know_keeps_no_other_back(sim: SimulatorServer, tmp_path: Path) -> None:
+    with bench_on(sim, tmp_path, hot_hours=1, spot_symbols=(), symbols=("NONEUSDT", SYMBOL)) as bench:
+        done = turn(bench.at(OPEN + 10 * MINUTE + SECOND))
+        assert rows(bench) == {-1: 60, 0: 10}
+        assert done.behind == ["um/NONEUSDT/minute"]
+    again = {"settings": bench.settings.model_copy(update={"symbols": (SYMBOL,)})}
+    with bench_on(sim, tmp_path, **again) as bench:  # type: ignore[arg-type]
+        done = turn(bench.at(OPEN + 11 * MINUTE + SECOND))
+        assert (rows(bench)[0], done.behind, set(done.hours)) == (11, [], {NAME}), "after a restart without it"
