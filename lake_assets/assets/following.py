@@ -31,7 +31,7 @@ def follows(job: str, settings: LakeSettings) -> Condition:
     """
     line = following(job)
     changed: Condition = dg.AutomationCondition.any_deps_updated()
-    condition = _due(cron_of(line, settings)) & changed.with_label("something was committed")
+    condition = _due(cron_of(line, settings)) & changed
     return (condition & ~dg.AutomationCondition.in_progress()).with_label(line.name)
 
 
