@@ -29,6 +29,7 @@ from lake_assets.automation.declared_ticks import declared_schedules, declared_s
 from lake_assets.automation.timetable import due_last
 from lake_assets.jobs.job_list import build_jobs
 from lake_assets.schedules import build_schedules
+from lake_assets.sensors.followers import build_follow_sensor
 from lake_assets.sensors.sensor_list import build_sensors
 from lake_resources import dagster_history
 from lake_resources.dagster_history import DagsterHistory, open_history
@@ -213,7 +214,7 @@ def everything(root: Path, **given: object) -> LakeSettings:
 )
 def test_what_is_declared_without_dagster_is_what_dagster_is_given(tmp_path: Path, given: dict[str, object]) -> None:
     settings = everything(tmp_path, **given)
-    sensors = build_sensors(settings, build_jobs(settings))
+    sensors = [*build_sensors(settings, build_jobs(settings)), build_follow_sensor(settings, [])]
     assert {(each.name, each.interval_s, each.wanted) for each in declared_sensors(settings)} == {
         (each.name, each.minimum_interval_seconds or 30, each.default_status.value == "RUNNING") for each in sensors
     }
