@@ -121,6 +121,6 @@ def test_a_symbol_that_the_exchange_does_not_know_keeps_no_other_back(sim: Simul
         assert rows(bench) == {-1: 60, 0: 10}
         assert done.behind == ["um/NONEUSDT/minute"]
     again = {"settings": bench.settings.model_copy(update={"symbols": (SYMBOL,)})}
-    with bench_on(sim, tmp_path, **again) as bench:  # type: ignore[arg-type]
+    with bench_on(sim, tmp_path, **again) as bench:
         done = turn(bench.at(OPEN + 11 * MINUTE + SECOND))
         assert (rows(bench)[0], done.behind, set(done.hours)) == (11, [], {NAME}), "after a restart without it"
