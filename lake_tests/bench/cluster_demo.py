@@ -181,6 +181,8 @@ def demonstrate(root: Path, symbols: Sequence[str], days: int, workers: int, say
                 f"{after / before:.2f} on {os.cpu_count()} cores, which also ran both databases, webserver, daemon and "
                 "exchange"
             )
+            # One that has everything loaded starts a run too quickly to die of it.
+            at.restart_workers()
         accidents(at, symbols, newest, found, say, feed=feed)
         compare(at, symbols, first, newest + DAY, found)
         if feed:

@@ -67,12 +67,14 @@ class Cluster:
     celery: Celery
     most_weight: int = 0
     stops: set[tuple[str, str]] = field(default_factory=set)
+    workers: list[str] = field(default_factory=list)
 
     def start_worker(self, name: str) -> None:
         """A worker with one place and, as on a host, a root and an egress name of its own; kept as systemd would."""
         host = self.settings.model_copy(update={"root": self.settings.lake_root.parent / name, "egress_id": name})
         own = {"POLARS_MAX_THREADS": "1"}
         command = ["celery", "-A", "lake_assets.run_worker", "worker", "-Q", "dagster", "-n", f"{name}@%h", "-c", "1"]
+        self.workers.append(name)
         self.stack.keep(name, [*command, "-l", "INFO"], child_environment(host) | own)
 
     def tend(self) -> list[str]:
@@ -116,34 +118,45 @@ class Cluster:
         ]
 
     def holder(self, run: SeenRun) -> str | None:
-        """Name of the worker that says that it executes the run."""
-        answers = self.celery.control.inspect(timeout=1).query_task([run.task]) or {}
-        held = (host for host, tasks in answers.items() if tasks.get(run.task, [""])[0] == "active")
-        return next((host.partition("@")[0] for host in held), None)
+        """Name of the worker that began the run's task, as Celery noted it; None before, and after."""
+        noted = self.celery.AsyncResult(run.task) if run.task else None
+        if noted is None or noted.state != "STARTED":
+            return None
+        return str(noted.info["hostname"]).partition("@")[0]
 
     def kill_at(self, status: str) -> tuple[str, str]:
         """kill -9 a worker with its children while it has a run of that status; names of the worker and the run.
 
-        It is halted first: what it was doing when it is looked at is what it is doing when it dies.
+        All are halted first: what a run is when it is looked at is what it is when its worker dies.
         """
         found: list[tuple[str, str]] = []
 
         def killed() -> bool:
-            for run in self.runs(status):
-                worker = self.holder(run)
-                if worker is None:
-                    continue
-                group = self.stack.processes[worker].pid
-                os.killpg(group, signal.SIGSTOP)
-                if any(again.id == run.id for again in self.runs(status)):
-                    os.killpg(group, signal.SIGKILL)
-                    found.append((worker, run.id))
-                    return True
-                os.killpg(group, signal.SIGCONT)
-            return False
+            if not self.runs(status):
+                return False
+            self._signal(self.workers, signal.SIGSTOP)
+            try:
+                held = [(self.holder(run), run.id) for run in self.runs(status)]
+                found.extend((worker, run) for worker, run in held if worker is not None)
+                if found:
+                    self._signal([found[0][0]], signal.SIGKILL)
+            finally:
+                self._signal(self.workers, signal.SIGCONT)
+            return bool(found)
 
         self.wait(f"a run that is {status}", killed)
         return found[0]
+
+    def restart_workers(self) -> None:
+        """As after a change of the code: what they had loaded is gone."""
+        self._signal(self.workers, signal.SIGKILL)
+        self.wait("workers to end", lambda: not self.celery.control.ping(timeout=0.5))
+        self.wait("all workers", lambda: len(self.celery.control.ping(timeout=1)) == len(self.workers))
+
+    def _signal(self, workers: Sequence[str], number: int) -> None:
+        for name in workers:
+            with suppress(ProcessLookupError):
+                os.killpg(self.stack.processes[name].pid, number)
 
 
 @contextmanager
