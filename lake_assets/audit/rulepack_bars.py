@@ -93,6 +93,9 @@ def raw_klines(lake: LakeAtRest, symbol: str, start: datetime, end: datetime) ->
     """Klines of the table's row stream in `[start, end)` as archives and, where there is none, captures have them.
 
     Columns: `timestamp`, `open`, `high`, `low`, `close`, `volume`, each bar once; no row where the lake has none.
+
+    Raises:
+        StorageError: a file does not read.
     """
     stream = lake.table.row_stream
     archives = [row.path for row in lake.ledger.archives_between(symbol, stream, start, end)]

@@ -241,6 +241,9 @@ class DagsterApi:
             ranges: asset key, first and last partition key; a key may have several ranges.
             title: shown in the UI.
             tags: carried by the backfill and by each of its runs.
+
+        Raises:
+            LakeError: Dagster refused it.
         """
         by_key: dict[tuple[str, ...], list[dict[str, str]]] = {}
         for key, start, end in ranges:
@@ -258,7 +261,11 @@ class DagsterApi:
         return str(answer["backfillId"])
 
     def open_backfills(self) -> dict[str, dict[str, str]]:
-        """Backfills that are not finished: their tags by id."""
+        """Backfills that are not finished: their tags by id.
+
+        Raises:
+            LakeError: Dagster lists none.
+        """
         found = self.query(_OPEN_BACKFILLS)["partitionBackfillsOrError"]
         if "results" not in found:
             raise LakeError(f"{self.url} lists no backfills: {found}", remedy="Look at the webserver's log")
