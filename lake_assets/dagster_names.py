@@ -43,7 +43,6 @@ FEED_NAMES = ("feed", "btcusdt_1h")
 _NAME_MARKS = frozenset(string.ascii_letters + string.digits + "_")
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
-MONTH_FORMAT = "%Y-%m"
 
 
 def symbol_name(symbol: str) -> str:

@@ -385,11 +385,6 @@ class LakeSettings(ClusterSettings):
         """Directory of all data files; one per exchange, so that simulated rows never meet real ones."""
         return (self.root or Path("data") / self.exchange).resolve()
 
-    @property
-    def resolved_rest_url(self) -> str:
-        """Base URL of USD-M REST."""
-        return self.rest_url_of(UM)
-
     def rest_url_of(self, market: Market) -> str:
         """Base URL of a market's REST."""
         given = {UM.name: self.rest_url, SPOT.name: self.spot_rest_url}[market.name]

@@ -4,12 +4,9 @@ Belongs here: its text and its picture. Does not belong here: its declaration
 (`tables.um_minute`), what all tables' assets have in common (`table_asset`), building (`build.hours`).
 """
 
-import dagster as dg
-
-from lake_assets.assets.table_asset import TableAsset, build_table_asset
+from lake_assets.assets.table_asset import TableAsset
 from lake_assets.metadata import hour_picture
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.settings import LakeSettings
 
 _TEXT = """\
 One row per minute of {symbol} (USD-M futures): 58 canonical columns and 8 coverage flags. One hour per partition.
@@ -20,8 +17,3 @@ its minute. An hour that breaks the gate goes to quarantine and what was committ
 open hour: a sensor lets it grow, and so does materializing it again."""
 
 MINUTE_ASSET = TableAsset(UM_MINUTE, _TEXT, hour_picture)
-
-
-def build_minute_asset(symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
-    """The asset `um/<symbol>/minute`."""
-    return build_table_asset(MINUTE_ASSET, symbol, settings)

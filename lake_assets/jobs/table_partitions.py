@@ -14,10 +14,7 @@ from lake_assets.automation.timetable import parity_text
 from lake_assets.dagster_names import parity_job, table_job
 from lake_assets.jobs.asset_job import AssetJob, asset_job, check_job
 from lake_assets.metadata import table_key
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.settings import LakeSettings
-
-MINUTE_JOB = table_job(UM_MINUTE.layout)
 
 
 def build_table_jobs(settings: LakeSettings) -> list[AssetJob]:

@@ -16,7 +16,7 @@ import polars as pl
 from lake_assets.schema.column import Column, Quiet, Role
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _PRICES: tuple[Role, ...] = ("open", "high", "low", "close")
 
@@ -92,19 +92,6 @@ class ColumnSet:
     def polars_schema(self) -> pl.Schema:
         """Names and polars types, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
-
-    @cached_property
-    def arrow_schema(self) -> pa.Schema:
-        """The same as an Arrow schema, with unit and class of each column as field metadata."""
-        import pyarrow as pa  # 30 MiB that only writers of this schema need: the collector lives without
-
-        bare = pl.DataFrame(schema=self.polars_schema).to_arrow().schema
-        return pa.schema(
-            [
-                bare.field(column.name).with_metadata({"unit": column.unit, "support_class": column.support_class})
-                for column in self.columns
-            ]
-        )
 
     @cached_property
     def schema_hash(self) -> str:

@@ -22,6 +22,7 @@ from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.metadata import minute_key
 from lake_assets.validation.outcome import CHECKS, outcomes_from_json
+from lake_resources.binance.market import UM
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -97,7 +98,7 @@ def run_platform(
 def _drop_sockets(settings: LakeSettings, every_s: float) -> None:
     """Every socket dies at this age; the simulator is a new one after each start of the stack."""
     fault = {"kind": "ws_drop", "after_s": every_s}
-    httpx.post(f"{settings.resolved_rest_url}/sim/faults", json=fault, trust_env=False).raise_for_status()
+    httpx.post(f"{settings.rest_url_of(UM)}/sim/faults", json=fault, trust_env=False).raise_for_status()
 
 
 def _stay(stack: Stack, until: datetime, say: Say) -> None:

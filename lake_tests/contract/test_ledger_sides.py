@@ -104,7 +104,7 @@ def test_a_second_current_row_is_impossible(store, table):
     ledger = store.ledger
     for sha in "ab":
         ledger.record_archive(archive(sha))
-        ledger.record_capture(capture(sha))
+        ledger.record_captures([capture(sha)])
     with pytest.raises(LedgerError, match=r"(?i)unique"), ledger.engine.writing() as connection:
         connection.execute(sa.update(table).values(is_current=True))
     with ledger.reading() as connection:
@@ -229,7 +229,7 @@ def test_two_writers_never_make_two_current_vintages(root):
         period, hour = f"2026-03-{race:03d}"[:10], race
         pairs = list(zip(hosts, "ab", strict=True))
         in_parallel(*(partial(host.ledger.record_archive, archive(sha, period)) for host, sha in pairs))
-        in_parallel(*(partial(host.ledger.record_capture, capture(sha, hour)) for host, sha in pairs))
+        in_parallel(*(partial(host.ledger.record_captures, [capture(sha, hour)]) for host, sha in pairs))
         vintages = hosts[0].ledger.archive_vintages(SYMBOL, "klines_1m", period)
         answers = hosts[0].ledger.capture_vintages(SYMBOL, "klines_1m", at(hour))
         wrong += (len(vintages), sum(each.is_current for each in vintages)) != (2, 1)

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.parity_check import COVERAGE_CHECK, build_parity_check
+from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.audit.api_parity import API_PARITY, ParityRun, compare_due, compare_partitions, due_partitions
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.dagster_names import hour_key
@@ -182,7 +183,7 @@ class Ui:
 @pytest.fixture
 def ui(bench: Bench) -> Iterator[Ui]:
     definitions = dg.Definitions(
-        assets=[build_minute_asset(SYMBOL, bench.settings)],
+        assets=[build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)],
         asset_checks=[build_parity_check(UM_MINUTE, SYMBOL, bench.settings)],
         resources={"lake": Opener(bench.lake)},
         executor=dg.in_process_executor,

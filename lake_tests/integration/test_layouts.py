@@ -263,10 +263,10 @@ def test_tables_and_markets_of_one_lake_share_no_rows(tmp_path: Path) -> None:
         Archive(SYMBOL, "s", "2026-02-01", "a" * 64, "url", "p", min_ts=MONTH, max_ts=MONTH, size_bytes=1,
                 checksum_verdict="verified", fetched_at=NOW, **facts)
     )  # fmt: skip
-    said.record_capture(
+    said.record_captures([
         Capture(SYMBOL, "s", MONTH, "p", window_start=MONTH, window_end=END, complete=False, request="r",
                 captured_at=NOW, **facts)
-    )  # fmt: skip
+    ])  # fmt: skip
 
     def told(ledger) -> list[object]:
         return [

@@ -11,8 +11,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.quality import build_quality_assets, report_key
+from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.dagster_names import FORCE_TAG, REPAIR_TAG, VISION_TAG, hour_key
 from lake_assets.definitions import build_definitions
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
@@ -84,7 +85,7 @@ def materialized(
 
 def built(bench: Bench, instance: dg.DagsterInstance) -> None:
     """Six hours through Dagster."""
-    asset = build_minute_asset(SYMBOL, bench.settings)
+    asset = build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)
     tags = {
         "dagster/asset_partition_range_start": hour_key(DAY),
         "dagster/asset_partition_range_end": hour_key(DAY + 5 * HOUR),
@@ -169,7 +170,7 @@ def test_parity_at_rest(bench: Bench, instance: dg.DagsterInstance) -> None:
 
 def repaired(bench: Bench, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
     definitions = dg.Definitions(
-        assets=[build_minute_asset(SYMBOL, bench.settings)],
+        assets=[build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)],
         jobs=[build_repair_job(bench.settings)],
         resources={"lake": Opener(bench.lake)},
     )

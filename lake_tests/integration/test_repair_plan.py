@@ -11,7 +11,8 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
+from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.scan import audit_partitions
@@ -198,7 +199,7 @@ def test_what_cannot_be_repaired_says_why(arguments: list[str], text: str) -> No
 
 def test_archives_alone_ask_rest_for_nothing(bench: Bench) -> None:
     """What no archive has stays missing; what one has is built as it always is."""
-    asset = build_minute_asset(SYMBOL, bench.settings)
+    asset = build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)
     lake = bench.lake
 
     class Opener:

@@ -159,20 +159,20 @@ def test_captures_keep_vintages_and_never_fall_from_whole_to_part(ledger):
     whole = capture(content="b", captured_at=NOW + timedelta(hours=1))
     late = capture(content="d", complete=False, row_count=2, captured_at=NOW + timedelta(hours=2))
     for made in (part, whole, late):
-        ledger.record_capture(made)
+        ledger.record_captures([made])
     assert ledger.capture(SYMBOL, "klines_1m", at(0)) == whole
     assert ledger.capture_vintages(SYMBOL, "klines_1m", at(0)) == [
         replace(part, is_current=False),
         whole,
         replace(late, is_current=False),
     ]
-    ledger.record_capture(replace(whole, captured_at=NOW + timedelta(hours=3)))
+    ledger.record_captures([replace(whole, captured_at=NOW + timedelta(hours=3))])
     assert len(ledger.capture_vintages(SYMBOL, "klines_1m", at(0))) == 3
 
 
 def test_captures_between_is_half_open(ledger):
     for hour in range(4):
-        ledger.record_capture(capture(hour, content=str(hour)))
+        ledger.record_captures([capture(hour, content=str(hour))])
     found = ledger.captures_between(SYMBOL, "klines_1m", at(1.5), at(3))
     assert [made.hour for made in found] == [at(1), at(2)]
 

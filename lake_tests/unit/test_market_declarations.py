@@ -105,7 +105,7 @@ def test_sockets_of_a_market_and_their_order() -> None:
 
 def test_the_settings_take_hosts_from_the_markets() -> None:
     settings = LakeSettings(exchange="binance", _env_file=None)  # type: ignore[call-arg]
-    assert (settings.resolved_rest_url, settings.resolved_ws_url) == (UM.rest_url, UM.ws_url)
+    assert (settings.rest_url_of(UM), settings.resolved_ws_url) == (UM.rest_url, UM.ws_url)
     assert settings.resolved_vision_url == ARCHIVES_URL
 
 

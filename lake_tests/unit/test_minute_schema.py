@@ -56,13 +56,6 @@ def test_a1_support_classes_and_required_set() -> None:
     assert UM_MINUTE.required == tuple(REQUIRED)
 
 
-def test_polars_and_arrow_schemas_agree_and_carry_units() -> None:
-    arrow = UM_MINUTE.arrow_schema
-    assert pl.from_arrow(arrow.empty_table()).schema == UM_MINUTE.polars_schema
-    assert str(arrow.field("timestamp").type) == "timestamp[us, tz=UTC]"
-    assert arrow.field("taker_buy_ratio").metadata[b"unit"] == b"fraction 0..1"
-
-
 def test_schema_hash_is_stable_and_follows_the_meaning() -> None:
     def changed(**change: object) -> str:
         first, *rest = UM_MINUTE.columns

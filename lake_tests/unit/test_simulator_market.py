@@ -23,7 +23,7 @@ from lake_resources.simulator.market.bars import (
 )
 from lake_resources.simulator.market.decimals import text, text_column, texts
 from lake_resources.simulator.market.derive import book_updates, settlements, snapshots, taker_volumes
-from lake_resources.simulator.market.feed import REFERENCE_KINDS, DayCache, SymbolFeed
+from lake_resources.simulator.market.feed import DayCache, SymbolFeed
 from lake_resources.simulator.market.seeded_market import SeededMarket
 from lake_resources.simulator.market.specs import spec_of
 from lake_resources.simulator.market.trades import MINUTE_MS
@@ -252,7 +252,7 @@ def test_few_trades_of_a_day_are_the_same_in_one_piece_and_by_hours(monkeypatch:
 
 
 def test_references_of_a_whole_day_are_those_of_its_minutes() -> None:
-    for kind in REFERENCE_KINDS:
+    for kind in ("mark", "index", "premium"):
         day = FEED.reference_bars(kind, DAY, DAY + 1440, (DAY + 3000) * 60_000)
         for minute in (0, 700, 1439):
             # As long as a minute runs it is made alone; at its last millisecond it is whole.

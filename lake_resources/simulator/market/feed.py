@@ -30,7 +30,6 @@ from lake_resources.simulator.market.trades import HOUR_MINUTES, MINUTE_MS, Mask
 DAY_MINUTES = 1440
 HOUR_MS = HOUR_MINUTES * MINUTE_MS
 _BUSY_DAY = 200_000
-REFERENCE_KINDS = ("mark", "index", "premium")
 REFERENCE_SCALE = 10**8
 """Mark, index and premium are printed with 8 decimals for every symbol."""
 

@@ -123,10 +123,6 @@ class SliceRows(LedgerEngine):
         url: SQLAlchemy URL of the ledger that lies with the answers.
     """
 
-    def put_slice(self, of: SliceSet, row: SliceRow) -> None:
-        """Note where a slice stands now."""
-        self.put_slices(of, [row])
-
     def put_slices(self, of: SliceSet, rows: Iterable[SliceRow]) -> None:
         """Note where slices stand now, in one transaction."""
         values = [of._asdict() | {name: getattr(row, name) for name in _NAMES} for row in rows]

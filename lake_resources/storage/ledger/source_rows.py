@@ -147,12 +147,8 @@ class SourceRows(TableRows):
                 one = _is(ARCHIVES, here | {"sha256": left})
                 connection.execute(sa.update(ARCHIVES).where(*one).values(is_current=True))
 
-    def record_capture(self, capture: Capture) -> None:
-        """Add a vintage; it becomes current unless the current one covers the whole hour and this one does not."""
-        self.record_captures([capture])
-
     def record_captures(self, captures: Iterable[Capture]) -> None:
-        """`record_capture` for several, in one transaction."""
+        """Add vintages in one transaction; each becomes current unless the current one alone covers the whole hour."""
         captures = list(captures)
         symbols = {capture.symbol for capture in captures}
         key = f"{self.layout.market}/{symbols.pop()}" if len(symbols) == 1 else None
