@@ -12,14 +12,14 @@ from lake_tests.support.simulated_lake import Bench, bench_on, exchange
 
 
 @pytest.fixture(scope="module")
-def exchange_here() -> Iterator[SimulatorServer]:
+def sim() -> Iterator[SimulatorServer]:
     """The exchange of a module."""
-    with exchange() as sim:
-        yield sim
+    with exchange() as found:
+        yield found
 
 
 @pytest.fixture
-def bench(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
     """A new lake on it."""
-    with bench_on(exchange_here, tmp_path) as found:
+    with bench_on(sim, tmp_path) as found:
         yield found

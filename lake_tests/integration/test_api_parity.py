@@ -19,7 +19,6 @@ from lake_assets.audit.api_parity import API_PARITY, ParityRun, compare_due, com
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.dagster_names import hour_key
 from lake_assets.inputs.doubted_hours import doubted_hours
-from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key
 from lake_assets.quality.certificate import certify, require_clean
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -27,7 +26,8 @@ from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, NotClean, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import Intent
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.opener import Opener
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 BAD = DAY + 3 * HOUR
 KEY = minute_key(SYMBOL)
@@ -36,23 +36,6 @@ SUCCEEDED, FAILED, PLANNED = (
     AssetCheckExecutionRecordStatus.FAILED,
     AssetCheckExecutionRecordStatus.PLANNED,
 )
-
-
-@dataclass(frozen=True)
-class Opener:
-    """The resource `lake` of the checks."""
-
-    lake: Lake
-
-    def open(self) -> Lake:
-        """The lake of the test."""
-        return self.lake
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture
@@ -185,7 +168,7 @@ def ui(bench: Bench) -> Iterator[Ui]:
     definitions = dg.Definitions(
         assets=[build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)],
         asset_checks=[build_parity_check(UM_MINUTE, SYMBOL, bench.settings)],
-        resources={"lake": Opener(bench.lake)},
+        resources={"lake": Opener(lambda: bench.lake)},
         executor=dg.in_process_executor,
     )
     with dg.DagsterInstance.ephemeral() as instance:

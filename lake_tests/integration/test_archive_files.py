@@ -18,7 +18,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
+from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.vision import build_vision_asset
 from lake_assets.definitions import build_definitions
 from lake_assets.inputs.archives import ingest_archives
@@ -180,7 +181,7 @@ def test_a_chinese_symbol(tmp_path: Path) -> None:
         assert (found.status, found.row_count, found.message) == ("ingested", 288, "")
         assert lake.ledger.archive(CHINESE, "metrics", PERIOD) is not None
     settings = LakeSettings(symbols=("BTCUSDT", CHINESE), root=tmp_path / "lake", _env_file=None)
-    assets = [build_minute_asset(CHINESE, settings), build_vision_asset(CHINESE, METRICS, settings)]
+    assets = [build_table_asset(MINUTE_ASSET, CHINESE, settings), build_vision_asset(CHINESE, METRICS, settings)]
     assert {key.to_user_string() for asset in assets for key in asset.keys} == {
         "um/_u5e01_u5b89_u4eba_u751fUSDT/minute",
         "vision/_u5e01_u5b89_u4eba_u751fUSDT/metrics",

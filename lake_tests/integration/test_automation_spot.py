@@ -27,11 +27,11 @@ CANDLES = SPOT_KLINES["1m"]
 
 
 @pytest.fixture
-def lake(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Automated]:
+def lake(sim: SimulatorServer, tmp_path: Path) -> Iterator[Automated]:
     """A lake that begins on the day, with one symbol of spot."""
-    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": exchange_here.base_url, "start": DAY.date(), "hot_hours": 1}
+    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": sim.base_url, "start": DAY.date(), "hot_hours": 1}
     with (
-        bench_on(exchange_here, tmp_path, **given) as bench,
+        bench_on(sim, tmp_path, **given) as bench,
         dg.DagsterInstance.ephemeral() as instance,
         automated(bench, instance) as found,
     ):

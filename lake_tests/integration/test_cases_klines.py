@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from lake_assets.validation.hour_verdict import BARS_DIFFER
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, SYMBOL, bench_on, exchange
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, SYMBOL, bench_on
 
 NINE = DAY + 9 * HOUR
 SPAN = {"start": NINE + HOUR / 3, "end": NINE + HOUR / 2, "every": 1}
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as server:
-        yield server
 
 
 def test_an_answer_that_its_trades_deny_is_named_and_asked_for_again(sim: SimulatorServer, tmp_path: Path) -> None:

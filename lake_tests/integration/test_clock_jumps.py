@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,17 +10,11 @@ import pytest
 
 from lake_assets.build.hours import build_partitions
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import ON_THE_DAY, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import ON_THE_DAY, SYMBOL, Bench, bench_on, hours
 
 HOURS = hours(13, 18)
 """At half past three, two of them are over, one is open, and two have not begun."""
 LATER = ON_THE_DAY + timedelta(hours=4)
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as server:
-        yield server
 
 
 def built_at(bench: Bench, now: datetime) -> None:

@@ -23,6 +23,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
+from lake_tests.support.opener import Opener
 
 pytestmark = pytest.mark.slow
 
@@ -174,12 +175,10 @@ def test_the_asset_compacts_and_removes_only_when_told(here, settings):
     name = asset.op.name
 
     def materialize(now, *, remove):
-        class Opener:
-            def open(self):
-                return open_lake(settings, clock=lambda: now)
-
         config = {"ops": {name: {"config": {"remove": remove}}}}
-        result = dg.materialize([asset], resources={"lake": Opener()}, run_config=config)
+        result = dg.materialize(
+            [asset], resources={"lake": Opener(lambda: open_lake(settings, clock=lambda: now))}, run_config=config
+        )
         (event,) = result.asset_materializations_for_node(name)
         assert event.asset_key == compacted_key(SYMBOL)
         assert (event.metadata["month_files"].value, event.metadata["compacted_hours"].value) == (1, 672)
@@ -262,12 +261,11 @@ def test_the_asset_remakes_views_also_when_a_period_is_damaged(here, settings):
     commit(here, NEXT, 24)
     here.catalog.partition_path(SYMBOL, MONTH + 5 * HOUR).unlink()
 
-    class Opener:
-        def open(self):
-            return open_lake(settings, clock=lambda: NEXT + 9 * DAY)
-
     with pytest.raises(LedgerError, match="hour=05"):
-        dg.materialize([build_compacted_asset(SYMBOL, settings)], resources={"lake": Opener()})
+        dg.materialize(
+            [build_compacted_asset(SYMBOL, settings)],
+            resources={"lake": Opener(lambda: open_lake(settings, clock=lambda: NEXT + 9 * DAY))},
+        )
     with duckdb.connect(str(view), read_only=True) as connection:
         ((text,),) = connection.execute("SELECT sql FROM duckdb_views() WHERE view_name = 'minute'").fetchall()
     assert "minute_compacted/symbol=BTCUSDT/2026-03-01-" in text

@@ -30,6 +30,7 @@ from lake_resources.simulator.market.replay import load
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
 from lake_tests.bench.feed_1h import at, csv_hours, feed_bench, long_bars
+from lake_tests.support.opener import Opener
 
 FILE = "hourly/BTCUSDT_perp_1h_2024-01_to_2024-08.csv"
 SEEDED = 31 * 24
@@ -38,17 +39,6 @@ STATUS = AssetCheckExecutionRecordStatus
 CLEAN = dict.fromkeys(FEED_CHECKS, STATUS.SUCCEEDED)
 EARLIER = {name: status for name, status in CLEAN.items() if name != "inference_file"}
 """Of an hour that is not the newest of its run, which alone has an inference file."""
-
-
-@dataclass(frozen=True)
-class Opener:
-    """The resource `feed` of the asset."""
-
-    feed: Feed
-
-    def open(self) -> Feed:
-        """The feed of the test."""
-        return self.feed
 
 
 @dataclass
@@ -66,7 +56,7 @@ class Ui:
         result = dg.materialize(
             [build_feed_asset(self.settings)],
             instance=self.instance,
-            resources={"feed": Opener(self.feed)},
+            resources={"feed": Opener(lambda: self.feed)},
             raise_on_error=False,
             **({"tags": tags} if last else {"partition_key": start}),  # type: ignore[arg-type]
         )
@@ -269,7 +259,7 @@ def test_the_schedules_requests_run_as_asked(tmp_path: Path) -> None:
             assets=[build_feed_asset(settings)],
             jobs=[build_feed_job()],
             schedules=[one for one in build_schedules(settings) if one.job_name == FEED_JOB],
-            resources={"feed": Opener(bench.feed)},
+            resources={"feed": Opener(lambda: bench.feed)},
         )
         schedule = defs.get_repository_def().get_schedule_def("feed_1h_hourly")
         with dg.DagsterInstance.ephemeral() as instance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,24 +10,13 @@ import dagster as dg
 import pytest
 
 from lake_assets.assets.feed_1h import FEED_KEY, LOOK_BACK_CHECK, build_feed_asset, build_look_back_check
-from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.look_back import PARTS, look_back
 from lake_resources.settings import LakeSettings
 from lake_tests.bench.feed_1h import FeedBench, at, feed_bench, long_bars
+from lake_tests.support.opener import Opener
 
 HOURS = 48
 OLD = at(13) - 40 * timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Opener:
-    """The resource `feed` of the check."""
-
-    feed: Feed
-
-    def open(self) -> Feed:
-        """The feed of the test."""
-        return self.feed
 
 
 @pytest.fixture
@@ -78,7 +66,7 @@ def test_the_check_is_executed_alone(bench: FeedBench, tmp_path: Path) -> None:
     definitions = dg.Definitions(
         assets=[build_feed_asset(settings)],
         asset_checks=[build_look_back_check()],
-        resources={"feed": Opener(bench.feed)},
+        resources={"feed": Opener(lambda: bench.feed)},
         executor=dg.in_process_executor,
     )
     key = dg.AssetCheckKey(FEED_KEY, LOOK_BACK_CHECK)

@@ -36,8 +36,8 @@ def hours_held(lake: Automated, symbol: str = SYMBOL) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_lake_that_begins_today_builds_its_first_hour_and_no_run_fails(exchange_here, tmp_path: Path) -> None:
-    with lake_from(DAY.date(), exchange_here, tmp_path) as lake:
+def test_a_lake_that_begins_today_builds_its_first_hour_and_no_run_fails(sim, tmp_path: Path) -> None:
+    with lake_from(DAY.date(), sim, tmp_path) as lake:
         lake.tick_and_run(HOT_SENSOR, DAY + 30 * MINUTE)
         assert hours_held(lake) == [0]
         for sensor in SENSORS:
@@ -51,8 +51,8 @@ def test_a_lake_that_begins_today_builds_its_first_hour_and_no_run_fails(exchang
 
 
 @pytest.mark.slow
-def test_a_start_that_was_moved_later_leaves_older_holes_and_days_alone(exchange_here, tmp_path: Path) -> None:
-    with lake_from(DAY.date(), exchange_here, tmp_path) as lake:
+def test_a_start_that_was_moved_later_leaves_older_holes_and_days_alone(sim, tmp_path: Path) -> None:
+    with lake_from(DAY.date(), sim, tmp_path) as lake:
         lake.bench.build([DAY - 40 * HOUR])
         now = DAY + 33 * HOUR
         found = {sensor: lake.tick(sensor, now) for sensor in SENSORS}
@@ -64,23 +64,23 @@ def test_a_start_that_was_moved_later_leaves_older_holes_and_days_alone(exchange
         assert days == {DAY.date().isoformat()}
 
 
-def test_a_start_that_was_moved_earlier_does_not_ask_for_years(exchange_here, tmp_path: Path) -> None:
-    with lake_from(date(2020, 1, 1), exchange_here, tmp_path) as lake:
+def test_a_start_that_was_moved_earlier_does_not_ask_for_years(sim, tmp_path: Path) -> None:
+    with lake_from(date(2020, 1, 1), sim, tmp_path) as lake:
         lake.bench.build([DAY + 2 * HOUR])
         found = lake.tick(HEAL_SENSOR, DAY + 15 * HOUR)
         assert ranges(found.run_requests) == [("2026-11-18-03:00", "2026-11-18-08:00")]
 
 
-def test_a_start_that_lies_ahead_is_told_and_nothing_is_asked_for(exchange_here, tmp_path: Path) -> None:
-    with lake_from(DAY.date() + timedelta(days=3), exchange_here, tmp_path) as lake:
+def test_a_start_that_lies_ahead_is_told_and_nothing_is_asked_for(sim, tmp_path: Path) -> None:
+    with lake_from(DAY.date() + timedelta(days=3), sim, tmp_path) as lake:
         lake.bench.build([DAY])
         for sensor in SENSORS:
             assert not lake.tick(sensor, DAY + 33 * HOUR).run_requests
         assert "lies ahead" in str(lake.tick(HOT_SENSOR).skip_message)
 
 
-def test_a_symbol_whose_rows_are_damaged_keeps_no_tick_from_the_others(exchange_here, tmp_path: Path) -> None:
-    with lake_from(date(2026, 11, 1), exchange_here, tmp_path, symbols=("ETHUSDT", SYMBOL)) as lake:
+def test_a_symbol_whose_rows_are_damaged_keeps_no_tick_from_the_others(sim, tmp_path: Path) -> None:
+    with lake_from(date(2026, 11, 1), sim, tmp_path, symbols=("ETHUSDT", SYMBOL)) as lake:
         lake.bench.build([DAY + 11 * HOUR])
         with sqlite3.connect(lake.bench.settings.lake_root / "ledger.sqlite") as file:
             names = [name for _, name, *_ in file.execute("PRAGMA table_info(partitions)")]

@@ -12,15 +12,16 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
+from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.vision import build_vision_asset
 from lake_assets.dagster_names import hour_key
-from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key, vision_key
 from lake_assets.validation.outcome import CHECK_NAMES
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 pytestmark = pytest.mark.slow
@@ -34,17 +35,6 @@ SUCCEEDED, FAILED, PLANNED = (
 TOLD = tuple(name for name in CHECK_NAMES if name != "archive_parity")
 """Checks that have something to compare where an hour has one source."""
 Rows = set[tuple[str | None, AssetCheckExecutionRecordStatus]]
-
-
-@dataclass(frozen=True)
-class Opener:
-    """The resource `lake` of the assets."""
-
-    lake: Lake
-
-    def open(self) -> Lake:
-        """The lake of the test."""
-        return self.lake
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,7 @@ class Ui:
         result = dg.materialize(
             [asset],
             instance=self.instance,
-            resources={"lake": Opener(self.bench.lake)},
+            resources={"lake": Opener(lambda: self.bench.lake)},
             raise_on_error=False,
             **({"tags": tags} if last else {"partition_key": first}),  # type: ignore[arg-type]
         )
@@ -73,7 +63,7 @@ class Ui:
         self, wanted: Sequence[datetime], *, single: bool = False, fails: bool = False
     ) -> dg.ExecuteInProcessResult:
         """Materialize hours of the minute table."""
-        asset = build_minute_asset(SYMBOL, self.bench.settings)
+        asset = build_table_asset(MINUTE_ASSET, SYMBOL, self.bench.settings)
         return self.run(asset, hour_key(wanted[0]), None if single else hour_key(wanted[-1]), fails=fails)
 
     def archives(self, stream: str, first: str, last: str, *, fails: bool = False) -> dg.ExecuteInProcessResult:
@@ -110,10 +100,10 @@ class Ui:
 
 
 @pytest.fixture
-def ui(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Ui]:
+def ui(sim: SimulatorServer, tmp_path: Path) -> Iterator[Ui]:
     """A lake and a Dagster instance in memory."""
     with (
-        bench_on(exchange_here, tmp_path, start="2026-11-01") as bench,
+        bench_on(sim, tmp_path, start="2026-11-01") as bench,
         dg.DagsterInstance.ephemeral() as instance,
     ):
         yield Ui(bench, instance)

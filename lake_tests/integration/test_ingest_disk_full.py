@@ -36,9 +36,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def small(exchange_here: SimulatorServer, small_disk: Path) -> Iterator[Bench]:
+def small(sim: SimulatorServer, small_disk: Path) -> Iterator[Bench]:
     """A lake on that disk, ledger and governor too."""
-    with bench_on(exchange_here, small_disk) as found:
+    with bench_on(sim, small_disk) as found:
         yield found
 
 

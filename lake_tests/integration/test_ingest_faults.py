@@ -94,9 +94,9 @@ ROW_FAULTS = ("duplicated", "unordered", "headerless", "microseconds")
 
 
 @pytest.fixture
-def calm(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+def calm(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
     """Another lake, for what an undisturbed exchange gives."""
-    with bench_on(exchange_here, tmp_path / "calm") as found:
+    with bench_on(sim, tmp_path / "calm") as found:
         yield found
 
 

@@ -24,9 +24,9 @@ STREAMS = ("klines_1m", "agg_trades", "metrics", "mark_price_klines_1m", "index_
 
 
 @pytest.fixture
-def calm(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+def calm(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
     """What an undisturbed build gives."""
-    with bench_on(exchange_here, tmp_path / "calm") as found:
+    with bench_on(sim, tmp_path / "calm") as found:
         yield found
 
 
@@ -51,13 +51,11 @@ def whole_ledger(bench: Bench) -> set[tuple[str, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("least", [8, pytest.param(28, marks=pytest.mark.long)])
-def test_a_build_killed_anywhere_is_repaired_by_the_next(
-    exchange_here: SimulatorServer, tmp_path: Path, least: int
-) -> None:
+def test_a_build_killed_anywhere_is_repaired_by_the_next(sim: SimulatorServer, tmp_path: Path, least: int) -> None:
     jobs = {"archive": (PUBLISHED, hours(0, 24)), "rest": (ON_THE_DAY, hours(0, 15))}
     wanted, took_s = {}, {}
     for name, (now, day) in jobs.items():
-        with bench_on(exchange_here, tmp_path / f"calm-{name}") as undisturbed:
+        with bench_on(sim, tmp_path / f"calm-{name}") as undisturbed:
             started = time.monotonic()
             undisturbed.at(now).build(day)
             took_s[name] = time.monotonic() - started
@@ -69,7 +67,7 @@ def test_a_build_killed_anywhere_is_repaired_by_the_next(
         name = ("archive", "rest")[lakes % 2]
         now, day = jobs[name]
         lakes += 1
-        with bench_on(exchange_here, tmp_path / f"lake-{lakes}") as bench:
+        with bench_on(sim, tmp_path / f"lake-{lakes}") as bench:
             bench.at(now)
             before: set[tuple[str, ...]] = set()
             for _ in range(4):

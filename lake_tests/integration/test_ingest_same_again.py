@@ -30,9 +30,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def second(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+def second(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
     """Another lake on the same exchange."""
-    with bench_on(exchange_here, tmp_path / "second") as found:
+    with bench_on(sim, tmp_path / "second") as found:
         yield found
 
 
@@ -226,12 +226,12 @@ def test_aggtrades_with_a_gap_in_their_ids_are_not_taken_for_quiet_minutes(bench
 
 @pytest.mark.parametrize("max_ffill_minutes", [0, 60, 200])
 def test_how_far_a_value_is_carried_does_not_depend_on_what_is_built_with_it(
-    exchange_here: SimulatorServer, tmp_path: Path, max_ffill_minutes: int
+    sim: SimulatorServer, tmp_path: Path, max_ffill_minutes: int
 ) -> None:
     given = {"max_ffill_minutes": max_ffill_minutes}
     with (
-        bench_on(exchange_here, tmp_path / "one", **given) as one,
-        bench_on(exchange_here, tmp_path / "day", **given) as day,
+        bench_on(sim, tmp_path / "one", **given) as one,
+        bench_on(sim, tmp_path / "day", **given) as day,
     ):
         # Metrics stop at 03:00.
         one.at(PUBLISHED).fault(

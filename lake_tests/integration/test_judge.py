@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -21,26 +19,13 @@ from lake_assets.cli.main import app
 from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_assets.quality.month_card import render, report_card
 from lake_resources.clock import HOUR
-from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import NewVerdict
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, hours
 
 HOURS = hours(8, 12)
 CUT = DAY + 9 * HOUR + timedelta(minutes=29)
 FORGOTTEN = PUBLISHED + 48 * HOUR
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
-
-
-@pytest.fixture
-def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
-    with bench_on(sim, tmp_path) as found:
-        yield found
 
 
 def forget(bench: Bench) -> dict[object, tuple[str | None, str | None]]:

@@ -19,15 +19,9 @@ from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 PERIOD = f"{DAY:%Y-%m-%d}"
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture

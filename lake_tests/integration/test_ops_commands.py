@@ -41,19 +41,13 @@ from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.hostile_host import hostile
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 pytestmark = pytest.mark.slow
 
 M = timedelta(minutes=1)
 NEXT = DAY + timedelta(days=1)
 _CLOSED = b"\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture

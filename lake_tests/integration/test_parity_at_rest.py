@@ -13,15 +13,9 @@ from lake_assets.audit.parity_at_rest import check_at_rest, sample_hours, sealed
 from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 BAD = DAY + 3 * HOUR
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, Bench, bench_on, hours
 
 FIRST, ALL = hours(0, 2), hours(0, 5)
 BUILD = """
@@ -38,12 +37,6 @@ failed = [hour for day in days for hour in day.hours if hour.failed]
 print(*(f"{hour.message}" for hour in failed))
 sys.exit(3 if failed else 0)
 """
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

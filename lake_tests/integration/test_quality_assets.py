@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,33 +16,16 @@ from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.dagster_names import FORCE_TAG, REPAIR_TAG, VISION_TAG, hour_key
 from lake_assets.definitions import build_definitions
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
-from lake_assets.lake import Lake
 from lake_assets.metadata import minute_key
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.opener import Opener
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 pytestmark = pytest.mark.slow
 
 END = f"{DAY + 6 * HOUR:%Y-%m-%dT%H:%M}"
 RANGE = {"start": f"{DAY:%Y-%m-%d}", "end": END}
-
-
-@dataclass(frozen=True)
-class Opener:
-    """The resource `lake`."""
-
-    lake: Lake
-
-    def open(self) -> Lake:
-        """The lake of the test."""
-        return self.lake
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture
@@ -76,7 +58,7 @@ def materialized(
     result = dg.materialize(
         [asset],
         instance=instance,
-        resources={"lake": Opener(bench.lake)},
+        resources={"lake": Opener(lambda: bench.lake)},
         run_config={"ops": {asset.op.name: {"config": config}}},
     )
     (event,) = result.asset_materializations_for_node(asset.op.name)
@@ -90,7 +72,7 @@ def built(bench: Bench, instance: dg.DagsterInstance) -> None:
         "dagster/asset_partition_range_start": hour_key(DAY),
         "dagster/asset_partition_range_end": hour_key(DAY + 5 * HOUR),
     }
-    dg.materialize([asset], instance=instance, resources={"lake": Opener(bench.lake)}, tags=tags)
+    dg.materialize([asset], instance=instance, resources={"lake": Opener(lambda: bench.lake)}, tags=tags)
 
 
 def test_the_audit_of_what_dagster_built(bench: Bench, instance: dg.DagsterInstance) -> None:
@@ -172,7 +154,7 @@ def repaired(bench: Bench, instance: dg.DagsterInstance, **config: object) -> dg
     definitions = dg.Definitions(
         assets=[build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)],
         jobs=[build_repair_job(bench.settings)],
-        resources={"lake": Opener(bench.lake)},
+        resources={"lake": Opener(lambda: bench.lake)},
     )
     job = definitions.resolve_job_def(REPAIR_JOB)
     return job.execute_in_process(

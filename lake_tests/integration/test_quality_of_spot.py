@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -14,7 +13,6 @@ from lake_assets.assets.report_card import report_card_key
 from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.build.hours import build_partitions
 from lake_assets.definitions import build_definitions
-from lake_assets.lake import Lake
 from lake_assets.schema.table import Table
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
@@ -22,6 +20,7 @@ from lake_assets.watchdog.table_holes import table_facts
 from lake_resources.clock import DAY as ONE_DAY
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on
 
 pytestmark = pytest.mark.slow
@@ -30,21 +29,11 @@ REPORTS = ("audit", "rules", "parity_at_rest")
 SEALED = DAY + 3 * ONE_DAY
 
 
-@dataclass(frozen=True)
-class Opener:
-    """The resource `lake`; it stays open for the next report."""
-
-    lake: Lake
-
-    def open(self) -> Lake:
-        return self.lake
-
-
 @pytest.fixture(scope="module")
-def bench(exchange_here: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(sim: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Two hours of seconds and a day of candles, sealed since two days."""
-    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": exchange_here.base_url, "start": DAY.date()}
-    with bench_on(exchange_here, tmp_path_factory.mktemp("spot"), **given) as found:
+    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": sim.base_url, "start": DAY.date()}
+    with bench_on(sim, tmp_path_factory.mktemp("spot"), **given) as found:
         found.at(SEALED)
         for table, starts in ((SPOT_BARS_1S, [DAY, DAY + HOUR]), (CANDLES, [DAY])):
             lake = found.lake.of(table)
@@ -61,7 +50,7 @@ def told(bench: Bench, table: Table, report: str, **config: object) -> tuple[dic
         result = dg.materialize(
             [asset],
             instance=instance,
-            resources={"lake": Opener(bench.lake)},
+            resources={"lake": Opener(lambda: bench.lake)},
             run_config={"ops": {asset.op.name: {"config": config}}},
         )
         (event,) = result.asset_materializations_for_node(asset.op.name)

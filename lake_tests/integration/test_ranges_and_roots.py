@@ -11,25 +11,20 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner, Result
 
-from lake_assets.assets.minute import build_minute_asset
+from lake_assets.assets.minute import MINUTE_ASSET
+from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.audit.listing import traded_window
 from lake_assets.cli.main import app, main
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
-from lake_assets.lake import Lake
 from lake_resources.clock import HOUR
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import Listing
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.opener import Opener
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 REVERSED = ["--start", "2024-02-01", "--end", "2024-01-01"]
 FUTURE = ["--start", "2199-01-01", "--end", "2200-01-01"]
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture
@@ -178,14 +173,10 @@ def test_the_job_repair_refuses_the_same(bench: Bench, config: dict[str, object]
     bench.lake.ledger.record_listing(Listing("LATEUSDT", DAY, None), at=bench.now)
     settings = bench.settings.model_copy(update={"symbols": (SYMBOL, "LATEUSDT")})
 
-    class Opener:
-        def open(self) -> Lake:
-            return bench.lake
-
     job = dg.Definitions(
-        assets=[build_minute_asset(symbol, settings) for symbol in settings.symbols],
+        assets=[build_table_asset(MINUTE_ASSET, symbol, settings) for symbol in settings.symbols],
         jobs=[build_repair_job(settings)],
-        resources={"lake": Opener()},
+        resources={"lake": Opener(lambda: bench.lake)},
     ).resolve_job_def(REPAIR_JOB)
     with pytest.raises(error):
         job.execute_in_process(run_config={"ops": {"plan_and_launch": {"config": config}}})

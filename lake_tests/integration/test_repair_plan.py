@@ -19,22 +19,16 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.cli.main import app
 from lake_assets.dagster_names import hour_key, repair_tags
-from lake_assets.lake import Lake
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR, system_clock
 from lake_resources.errors import NotYet, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.opener import Opener
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 NEXT = DAY + timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture
@@ -202,17 +196,13 @@ def test_archives_alone_ask_rest_for_nothing(bench: Bench) -> None:
     asset = build_table_asset(MINUTE_ASSET, SYMBOL, bench.settings)
     lake = bench.lake
 
-    class Opener:
-        def open(self) -> Lake:
-            return lake
-
     def built(first: datetime, last: datetime, *, vision_only: bool) -> bool:
         tags = {"dagster/asset_partition_range_start": hour_key(first)}
         tags |= {"dagster/asset_partition_range_end": hour_key(last)}
         tags |= repair_tags(UM_MINUTE.layout, SYMBOL, force=False, vision_only=vision_only)
         with dg.DagsterInstance.ephemeral() as instance:
             return dg.materialize(
-                [asset], instance=instance, resources={"lake": Opener()}, tags=tags, raise_on_error=False
+                [asset], instance=instance, resources={"lake": Opener(lambda: lake)}, tags=tags, raise_on_error=False
             ).success
 
     bench.sim.clear_requests()

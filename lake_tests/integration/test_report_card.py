@@ -19,6 +19,7 @@ from lake_resources.storage.compaction import Period, compact
 from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.root import claim_root
 from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
+from lake_tests.support.opener import Opener
 
 pytestmark = pytest.mark.slow
 
@@ -140,12 +141,12 @@ def settings(here, monkeypatch):
 def test_the_asset_shows_the_page(here, settings):
     commit(here, 0, 672)
 
-    class Opener:
-        def open(self):
-            return open_lake(settings, clock=lambda: AFTER)
-
     asset = build_report_card_asset(SYMBOL, settings)
-    result = dg.materialize([asset], partition_key="2026-02-01", resources={"lake": Opener()})
+    result = dg.materialize(
+        [asset],
+        partition_key="2026-02-01",
+        resources={"lake": Opener(lambda: open_lake(settings, clock=lambda: AFTER))},
+    )
     (event,) = result.asset_materializations_for_node(asset.op.name)
     assert event.asset_key == report_card_key(SYMBOL)
     assert event.metadata["verdict"].value == "CLEAN"

@@ -26,6 +26,7 @@ from lake_resources.settings import LakeSettings
 from lake_resources.storage.root import claim_root
 from lake_tests.support import holed_lake as holed
 from lake_tests.support import research_lake as planted
+from lake_tests.support.opener import Opener
 from lake_tests.support.sound_hours import FIRST, NOW, SYMBOL
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "research.md"
@@ -276,11 +277,10 @@ def test_a_partition_that_does_not_read_leaves_the_old_file(tmp_path: Path) -> N
 
 
 def test_dagster_and_the_command_write_it(settings: LakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Opener:
-        def open(self) -> object:
-            return open_lake(settings, clock=lambda: NOW + timedelta(hours=1))
-
-    result = dg.materialize([build_research_asset(settings, [])], resources={"lake": Opener()})
+    result = dg.materialize(
+        [build_research_asset(settings, [])],
+        resources={"lake": Opener(lambda: open_lake(settings, clock=lambda: NOW + timedelta(hours=1)))},
+    )
     (event,) = result.get_asset_materialization_events()
     assert event.asset_key == RESEARCH_KEY
     metadata = event.step_materialization_data.materialization.metadata

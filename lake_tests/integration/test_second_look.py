@@ -16,7 +16,7 @@ from lake_assets.inputs.doubted_hours import doubted_hours
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 BAD = DAY + 3 * HOUR
 BUILT = hours(2, 5)
@@ -26,12 +26,6 @@ LYING = {
     "premium_index_klines_1m": "close",
     "metrics": "sum_open_interest",
 }
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture

@@ -37,13 +37,13 @@ def server() -> Iterator[PostgresServer]:
 
 
 def test_two_hosts_make_the_lake_of_one(
-    exchange_here: SimulatorServer, server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sim: SimulatorServer, server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with bench_on(exchange_here, tmp_path / "one") as one:
+    with bench_on(sim, tmp_path / "one") as one:
         one.at(PUBLISHED).build(hours(0, 6))
         alone = one.committed()
     url = server.fresh()
-    with bench_on(exchange_here, tmp_path / "both", ledger_url=url, egress_id="office") as first:
+    with bench_on(sim, tmp_path / "both", ledger_url=url, egress_id="office") as first:
         second = Bench(
             first.sim,
             open_lake(first.settings, clock=first.sim.clock.now, sleep=lambda _: None),

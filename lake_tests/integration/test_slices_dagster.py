@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,17 +19,10 @@ from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.blobs import LocalBlobs
 from lake_resources.storage.ledger.slice_rows import SliceSet
-from lake_tests.support.simulated_lake import exchange
 
 OF = SliceSet("klines", "BTCUSDT", "1m")
 FIRST = datetime(2026, 11, 17, tzinfo=UTC)
 DAYS = ("2026-11-17", "2026-11-18", "2026-11-19")
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as server:
-        yield server
 
 
 @pytest.fixture

@@ -23,19 +23,12 @@ from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.slice_rows import SliceSet
-from lake_tests.support.simulated_lake import exchange
 from lake_tests.support.sliced import FIRST, ms
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "docs" / "slices.md"
 TRADES = SliceSet("aggTrades", "BTCUSDT", "id")
 NOW = FIRST + timedelta(days=2)
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as server:
-        yield server
 
 
 @pytest.fixture

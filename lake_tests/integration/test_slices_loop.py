@@ -32,7 +32,6 @@ from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.slice_rows import SliceRow
 from lake_resources.storage.locks import writer_lock
-from lake_tests.support.simulated_lake import exchange
 from lake_tests.support.sliced import FIRST, MINUTE_MS, OF, SPAN, ms
 
 KLINES = ENDPOINTS["klines"]
@@ -62,12 +61,6 @@ class Bench:
 
     def defects(self) -> list[str]:
         return [each.code for each in check(self.slices, KLINES, OF)]
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as server:
-        yield server
 
 
 @pytest.fixture

@@ -21,16 +21,10 @@ from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.clock import DAY, HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import Bench, bench_on, exchange
+from lake_tests.support.simulated_lake import Bench, bench_on
 from lake_tests.support.sliced import FIRST, OF, ms
 
 NOW = FIRST + 2 * DAY + timedelta(hours=12)
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.vision import build_vision_asset
 from lake_assets.definitions import build_definitions
 from lake_assets.inputs.archives import ingest_archives
-from lake_assets.lake import Lake, open_lake
+from lake_assets.lake import open_lake
 from lake_assets.metadata import table_key
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
@@ -24,6 +24,7 @@ from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.clock import DAY
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.opener import Opener
 from lake_tests.support.spot_days import SYMBOL, keep_archive, klines, trades
 
 FIRST = datetime(2025, 11, 29, tzinfo=UTC)
@@ -63,19 +64,14 @@ def test_without_spot_symbols_there_is_nothing_of_spot(tmp_path: Path) -> None:
     assert not [key for key in keys(settings(tmp_path)) if "spot" in key]
 
 
-@dataclass
-class Opener:
+def opener_of(given: LakeSettings) -> Opener:
     """A lake of one day of archives, at a later day, that asks nobody."""
-
-    settings: LakeSettings
-
-    def open(self) -> Lake:
-        return replace(open_lake(self.settings, clock=lambda: NOW), ask_rest=False)
+    return Opener(lambda: replace(open_lake(given, clock=lambda: NOW), ask_rest=False))
 
 
 @pytest.fixture
 def opener(tmp_path: Path) -> Opener:
-    found = Opener(settings(tmp_path, SYMBOL))
+    found = opener_of(settings(tmp_path, SYMBOL))
     traded = trades(FIRST, DAY)
     lake = found.open().of(SPOT_BARS_1S)
     for name, step in (("klines_1s", timedelta(seconds=1)), ("klines_1m", timedelta(minutes=1))):
@@ -117,7 +113,7 @@ def test_a_backfill_of_hours_and_of_days_materializes_and_judges_each_partition(
 def test_an_archive_of_spot_is_kept_as_one_of_spot(tmp_path: Path) -> None:
     with SimulatorServer(symbols=(SYMBOL,), clock=lambda: NOW, limits=False) as sim:
         given = settings(tmp_path, SYMBOL).model_copy(update={"vision_url": sim.base_url})
-        opener = Opener(given)
+        opener = opener_of(given)
         archive = build_vision_asset(SYMBOL, SPOT_STREAMS["klines_1m"], given)
         with dg.DagsterInstance.ephemeral() as instance:
             done = dg.materialize([archive], instance=instance, partition_key="2025-11-29", resources={"lake": opener})

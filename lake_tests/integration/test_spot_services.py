@@ -35,9 +35,9 @@ NEXT = DAY + timedelta(days=1)
 
 
 @pytest.fixture
-def bench(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
-    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": exchange_here.base_url, "start": DAY.date()}
-    with bench_on(exchange_here, tmp_path, **given) as found:
+def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": sim.base_url, "start": DAY.date()}
+    with bench_on(sim, tmp_path, **given) as found:
         yield found.at(PUBLISHED)
 
 

@@ -23,6 +23,7 @@ from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
+from lake_tests.support.opener import Opener
 
 SYMBOL = "BTCUSDT"
 STREAM = next(stream for stream in SPOT_STREAMS.values() if stream.archive is not None)
@@ -63,18 +64,13 @@ class Scripted:
             yield DayResult((result,), (archive,))
 
 
-@dataclass
-class Opener:
-    """The lake of the settings, whose own table is the minute table."""
-
-    settings: LakeSettings
-
-    def open(self) -> Lake:
-        return open_lake(self.settings, clock=lambda: NOW)
-
-
 def settings(tmp_path: Path) -> LakeSettings:
     return LakeSettings(root=tmp_path, start=date(2026, 11, 1), symbols=(SYMBOL,))
+
+
+def opener(tmp_path: Path) -> Opener:
+    """The lake of the settings, whose own table is the minute table."""
+    return Opener(lambda: open_lake(settings(tmp_path), clock=lambda: NOW))
 
 
 def test_days_of_another_market_are_built_recorded_and_judged_one_by_one(tmp_path: Path) -> None:
@@ -84,7 +80,7 @@ def test_days_of_another_market_are_built_recorded_and_judged_one_by_one(tmp_pat
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [asset], instance=instance, tags=tags, resources={"lake": Opener(settings(tmp_path))}, raise_on_error=False
+            [asset], instance=instance, tags=tags, resources={"lake": opener(tmp_path)}, raise_on_error=False
         )
         assert not result.success, "a refused day fails the run after the others were committed"
         assert build.asked == DAYS
@@ -114,7 +110,7 @@ def test_its_names_are_its_markets_and_meet_none_of_another(tmp_path: Path) -> N
     assert archives
     assert {dep.asset_key for dep in spec.deps} <= {key for archive in archives for key in archive.keys}
     twins = [build_vision_asset(SYMBOL, stream, given) for stream in offered_streams(given)]
-    dg.Definitions([asset, *archives, *twins], resources={"lake": Opener(settings(tmp_path))}).get_repository_def()
+    dg.Definitions([asset, *archives, *twins], resources={"lake": opener(tmp_path)}).get_repository_def()
 
 
 def test_the_minute_table_keeps_its_names() -> None:

@@ -263,10 +263,8 @@ def test_a_heartbeat_that_cannot_be_written_is_told(tmp_path: Path, home: Path, 
     assert "the heartbeat could not be written" in hook.bodies[0]["detail"]
 
 
-def test_hours_that_are_not_there_are_noticed_until_they_are_declared(
-    exchange_here, tmp_path: Path, home: Path
-) -> None:
-    with bench_on(exchange_here, tmp_path, collector=False) as bench, dg.DagsterInstance.get():
+def test_hours_that_are_not_there_are_noticed_until_they_are_declared(sim, tmp_path: Path, home: Path) -> None:
+    with bench_on(sim, tmp_path, collector=False) as bench, dg.DagsterInstance.get():
         start = DAY - timedelta(days=12)
         bench.build([start, start + HOUR, DAY - 2 * HOUR])
         bench.fault("missing_minutes", "/klines", start=DAY, end=DAY + timedelta(minutes=1))
@@ -396,11 +394,9 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("down", [False, True])
-def test_a_failed_run_and_a_late_archive_reach_the_webhook(
-    exchange_here, tmp_path: Path, hook: Receiver, down: bool
-) -> None:
+def test_a_failed_run_and_a_late_archive_reach_the_webhook(sim, tmp_path: Path, hook: Receiver, down: bool) -> None:
     hook.status = 503 if down else 200
-    with bench_on(exchange_here, tmp_path, webhook_url=hook.url) as bench:
+    with bench_on(sim, tmp_path, webhook_url=hook.url) as bench:
         _fail_and_be_late(bench)
         assert bool(hook.bodies) != down
         hook.status = 200

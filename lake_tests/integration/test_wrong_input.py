@@ -19,7 +19,7 @@ from lake_assets.cli.command_table import COMMANDS
 from lake_assets.cli.lazy_group import load
 from lake_assets.cli.main import main
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, exchange, hours
+from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, hours
 
 SECRET = "hunter2"
 WINDOW = ("--start", f"{DAY:%Y-%m-%d}", "--end", f"{DAY:%Y-%m-%d}T03:00")
@@ -86,12 +86,6 @@ class Ended:
 
 
 Run = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
