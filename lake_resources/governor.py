@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from lake_resources.binance.market import BUCKETS
-from lake_resources.clock import MINUTE_MS, Clock, system_clock
+from lake_resources.clock import MINUTE_MS, Clock, epoch_ms, from_epoch_ms, system_clock
 from lake_resources.errors import Banned, SettingsError
 from lake_resources.governor_counts import Counts, FileCounts
 from lake_resources.settings_values import GovernorPlace
@@ -106,7 +106,7 @@ class WeightGovernor:
             now_ms = self._now_ms()
             minute = now_ms // MINUTE_MS
             if answered_at is not None:
-                answered_ms = _ms(answered_at)
+                answered_ms = epoch_ms(answered_at)
                 if answered_ms // MINUTE_MS == minute - 1 and now_ms - answered_ms < EDGE_MS:
                     return
             counted.raise_to(host, bucket, minute, used_weight)
@@ -140,7 +140,7 @@ class WeightGovernor:
             counted.stop(host, kind, until_ms)
 
     def _now_ms(self) -> int:
-        return _ms(self._clock())
+        return epoch_ms(self._clock())
 
 
 def _counts_at(place: Path | GovernorPlace) -> Counts:
@@ -160,9 +160,5 @@ def _counts_at(place: Path | GovernorPlace) -> Counts:
     return ServerCounts(place.url, place.egress_id)
 
 
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
-
-
 def _iso(epoch_ms: int) -> str:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="seconds")
+    return from_epoch_ms(epoch_ms).isoformat(timespec="seconds")

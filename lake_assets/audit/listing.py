@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from lake_assets.audit.ranges import require_order
 from lake_assets.lake import Lake
+from lake_resources.clock import from_epoch_ms
 from lake_resources.errors import ExchangeError
 from lake_resources.storage.ledger.ledger import Listing
 
@@ -59,4 +60,4 @@ def refresh_listing(lake: Lake, symbol: str) -> None:
 def _instant(epoch_ms: object) -> datetime | None:
     if not isinstance(epoch_ms, int) or not 0 < epoch_ms < _YEAR_10000_MS:
         return None
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    return from_epoch_ms(epoch_ms)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -21,13 +21,13 @@ from lake_assets.schema.known_holes import known_holes
 from lake_assets.validation.rulepack import BarColumns, RulepackResult, grid_floor, rulepack
 from lake_resources.bar_values import PRICES
 from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
+from lake_resources.clock import EPOCH
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.known_hole import KnownHole
 from lake_resources.spans import within
 from lake_resources.storage.ledger.ledger import ANY_SYMBOL
 from lake_resources.storage.reader import reading, scan
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -128,7 +128,7 @@ def check_file(path: Path, start: datetime | None, end: datetime | None, step: t
         require_order(start, end)
     frame, columns, cause = read_bars(path)
     first, last = frame[columns.time].min(), frame[columns.time].max()
-    begin = start or (grid_floor(first, step) if isinstance(first, datetime) else end or _EPOCH)
+    begin = start or (grid_floor(first, step) if isinstance(first, datetime) else end or EPOCH)
     until = end or (grid_floor(last, step) + step if isinstance(last, datetime) else begin)
     # Which symbol a file is of nobody says: outages of all symbols excuse its dead bars, those of one do not.
     outages = [hole for hole in known_holes() if hole.symbol == ANY_SYMBOL]

@@ -6,7 +6,6 @@ Belongs here: the command and what it prints. Does not belong here: judging (`bu
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 
 import typer
 
@@ -17,10 +16,11 @@ from lake_assets.cli.printing import messages, show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.lake import open_existing
 from lake_assets.validation.hour_verdict import CLEAN
+from lake_resources.clock import EPOCH
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_EVER = EPOCH
 _SHOWN = 50
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from lake_assets.windows import floor_minute
 from lake_resources.binance.market import MARKETS, UM, Market
 from lake_resources.binance.ws.frames import REFUSED, REFUSED_FRAMES
 from lake_resources.binance.ws.subscriptions import routes
+from lake_resources.clock import from_epoch_ns
 from lake_resources.collector.journal import CONNECTIONS_KEPT, ConnectionRow, GapRow, Journal
 from lake_resources.collector.outages import Outage, outages
 from lake_resources.collector.segments import minutes_on_disk, read_records
@@ -130,7 +131,7 @@ def _refused(segments: Path, first: datetime, last: datetime) -> list[_Refused]:
     for minute in minutes_on_disk(segments):
         if epoch_minute(first) <= minute < epoch_minute(last):
             for record in read_records(segments, REFUSED_FRAMES, minute, minute + 1, frozenset((REFUSED,))):
-                at = datetime.fromtimestamp(record.received_ns / 1e9, UTC)
+                at = from_epoch_ns(record.received_ns)
                 found.append(_Refused(at, record.conn, record.payload.decode(errors="replace")))
     return found
 

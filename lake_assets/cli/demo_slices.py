@@ -15,7 +15,7 @@ from lake_assets.slices.integrity import check
 from lake_assets.slices.manifest import NAME, directory, read_manifest
 from lake_assets.slices.server import open_slices, run_once, summary
 from lake_resources.binance.market import SPOT
-from lake_resources.clock import DAY
+from lake_resources.clock import DAY, epoch_ms
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
@@ -33,7 +33,7 @@ def run_slices(settings: LakeSettings, now: datetime, console: Console) -> None:
     # Without a pause: what failed is asked for by the next round.
     with open_slices(settings.model_copy(update={"slices_pause_s": 0.0})) as slices:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        first = int((midnight - DAY).timestamp() * 1000) if slices.rows.origin(of) is None else None
+        first = epoch_ms(midnight - DAY) if slices.rows.origin(of) is None else None
         httpx.post(f"{url}/sim/faults", json=fault, trust_env=False).raise_for_status()
         console.print(
             f"raw slices; the exchange fails once: {summary(run_once(slices, of, first=first))}", soft_wrap=True

@@ -26,6 +26,7 @@ from lake_resources.binance.market import MARKETS, SPOT, UM, Market
 from lake_resources.binance.spot_streams import KLINES_1S
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.um_streams import KLINES_1M as UM_KLINES_1M
+from lake_resources.clock import from_epoch_ms
 from lake_resources.collector.probe import acknowledged_in
 from lake_resources.collector.segments import newest_minute
 from lake_resources.errors import ArchiveNotPublished, Banned, GeoBlocked, LakeError
@@ -176,7 +177,7 @@ def _asked(name: str, ask: Callable[[], _Answer]) -> _Answer | Finding:
     try:
         return ask()
     except Banned as error:
-        until = datetime.fromtimestamp(error.until_ms / 1000, UTC)
+        until = from_epoch_ms(error.until_ms)
         return Finding(name, "fail", f"banned until {until:%Y-%m-%d %H:%M:%S} UTC; nobody calls before that")
     except GeoBlocked as error:
         return Finding(name, "fail", f"not served at this location (451): {error.remedy}")

@@ -13,7 +13,7 @@ import polars as pl
 from lake_assets.feed_1h.bars import INTERVAL, SYMBOL, bars_from_rows, naive
 from lake_resources.binance.market import um_klines
 from lake_resources.binance.rest.rest_client import BinanceRest
-from lake_resources.clock import HOUR, HOUR_MS, Clock
+from lake_resources.clock import HOUR, HOUR_MS, Clock, epoch_ms
 from lake_resources.errors import MalformedAnswer
 
 _KLINES = um_klines("klines")
@@ -75,4 +75,4 @@ def _parse(body: object, endpoint: str) -> pl.DataFrame:
 
 
 def _ms(hour: datetime) -> int:
-    return int(naive(hour).replace(tzinfo=UTC).timestamp() * 1000)
+    return epoch_ms(naive(hour).replace(tzinfo=UTC))

@@ -14,7 +14,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -27,13 +27,12 @@ import pyarrow.parquet as pq
 from lake_assets.transforms.chunks import MinuteCut
 from lake_assets.transforms.trades import STRADDLE_US, TRADE_MINUTES, minutes_of_ticks, ticks_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
-from lake_resources.clock import MINUTE, MINUTE_US
+from lake_resources.clock import EPOCH, MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
 from lake_resources.spans import within
 
 _KEY = b"lake.trade_tallies"
 _GAPS_KEY = "lake.id_gaps"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_UNITS = 2.0**53
 _KEPT_FILES = 8
@@ -221,7 +220,7 @@ def read_gaps(paths: Iterable[Path]) -> list[tuple[datetime, datetime]]:
 
 
 def _at(microseconds: int) -> datetime:
-    return _EPOCH + microseconds * _MICROSECOND
+    return EPOCH + microseconds * _MICROSECOND
 
 
 class TypedMinutes:

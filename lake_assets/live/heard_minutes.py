@@ -28,7 +28,7 @@ from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.um_streams import INDEX_PRICE_KLINES_1M, MARK_PRICE_KLINES_1M
 from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, UTC_US
 from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MARK_PRICE
-from lake_resources.clock import MINUTE, MINUTE_MS
+from lake_resources.clock import MINUTE, MINUTE_MS, epoch_ms
 from lake_resources.collector.segments import RecordColumns, read_columns, read_records
 from lake_resources.spans import within
 
@@ -144,4 +144,4 @@ def _live_rows(segments: Path, window: HeardWindow, minutes: pl.Series) -> pl.Da
 
 def _epoch_minute(instant: object) -> int:
     assert isinstance(instant, datetime)
-    return int(instant.timestamp() * 1000) // MINUTE_MS
+    return epoch_ms(instant) // MINUTE_MS

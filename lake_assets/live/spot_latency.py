@@ -13,7 +13,7 @@ import orjson
 
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.ws.frames import CLOCK, EVERY_SYMBOL
-from lake_resources.clock import MINUTE_MS
+from lake_resources.clock import MINUTE_MS, epoch_ms
 from lake_resources.collector.segments import read_columns
 from lake_resources.storage.catalog import MarketPaths
 
@@ -30,7 +30,7 @@ def latest_latency(root: Path, start: datetime, end: datetime) -> tuple[datetime
         The end of that minute (UTC), and `p50`, `p95` and `max` in ms with the number of `frames`; None where none is.
     """
     segments = MarketPaths(root, SPOT.name).live_records_dir
-    for minute in range(int(end.timestamp() * 1000) // MINUTE_MS, int(start.timestamp() * 1000) // MINUTE_MS - 1, -1):
+    for minute in range(epoch_ms(end) // MINUTE_MS, epoch_ms(start) // MINUTE_MS - 1, -1):
         clocks = read_columns(segments, EVERY_SYMBOL, minute, minute + 1, frozenset((CLOCK,)))[CLOCK]
         told = [orjson.loads(payload).get("latency_ms") for payload in clocks.payload]
         if found := [each for each in told if each is not None]:

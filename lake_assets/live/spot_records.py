@@ -23,7 +23,7 @@ from lake_assets.transforms.trade_fold import FILLS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.wire_columns import UTC_US
 from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, TRADE
-from lake_resources.clock import MINUTE_MS
+from lake_resources.clock import MINUTE_MS, epoch_ms
 from lake_resources.collector.segments import RecordColumns, read_columns
 from lake_resources.spans import within
 from lake_resources.storage.catalog import MarketPaths
@@ -222,4 +222,4 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def _minute(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000) // MINUTE_MS
+    return epoch_ms(instant) // MINUTE_MS

@@ -22,7 +22,7 @@ from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_assets.source import Offer, Wanted
 from lake_assets.windows import hours_between, runs_of
 from lake_resources.binance.stream import Stream
-from lake_resources.clock import HOUR, system_clock
+from lake_resources.clock import HOUR, epoch_ms, system_clock
 from lake_resources.data_root import BUCKET
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
@@ -100,7 +100,7 @@ class SliceSource:
         with ExitStack() as opened:
             rows = opened.enter_context(closing(SliceRows(self.ledger_url)))
             step = interval_ms(interval)
-            first, last = _ms(wanted[0]), _ms(wanted[-1] + HOUR)
+            first, last = epoch_ms(wanted[0]), epoch_ms(wanted[-1] + HOUR)
             known = rows.slice_rows(SliceSet(_KLINES.name, symbol, interval), (first - step * LIMIT + 1, last))
             answered = [row for row in known if row.path is not None and row.completed_at_utc is not None]
             if not answered:
@@ -125,16 +125,12 @@ def _whole(
     found = {}
     for hour in wanted:
         rows = parts.get(hour)
-        if rows is None or rows.height * step != _ms(hour + HOUR) - _ms(hour):
+        if rows is None or rows.height * step != epoch_ms(hour + HOUR) - epoch_ms(hour):
             continue
-        start, end = _ms(hour), _ms(hour + HOUR)
+        start, end = epoch_ms(hour), epoch_ms(hour + HOUR)
         of_hour = [row for row in answered if row.start < end and start < row.start + step * LIMIT]
         asked = [(row, row.completed_at_utc) for row in of_hour if row.completed_at_utc is not None]
         # A slice that is `ok` is closed by the exchange's clock, any other one as far as it was over when it was asked.
         if all(row.status == Status.OK or at >= hour + HOUR for row, at in asked):
             found[hour] = _KeptHour(rows, min(at for _, at in asked).astimezone(UTC))
     return found
-
-
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)

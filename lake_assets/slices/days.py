@@ -22,7 +22,7 @@ from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_assets.slices.loop import Lattice, ask_for
 from lake_assets.slices.table_parity import KlineRows, Parity, compare_slices
 from lake_assets.validation.outcome import CheckOutcome
-from lake_resources.clock import DAY
+from lake_resources.clock import DAY, epoch_ms, from_epoch_ms
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceRows, SliceSet, Standing
 
 SLICE_CHECKS: dict[str, CheckSpec] = {
@@ -181,10 +181,10 @@ def days_to_run(
     if begin is None:
         return [now.date()]  # the first run asks where the lattice starts
     held = {each.start: each for each in rows.standings(of, but=[Status.OK])}
-    expected = endpoint.keys(of.symbol, of.interval, begin, _ms(now))
+    expected = endpoint.keys(of.symbol, of.interval, begin, epoch_ms(now))
     wanted = due(expected, held.values(), now, pause=pause, whole=rows.starts(of, Status.OK))
     days = {
-        datetime.fromtimestamp(key.start / 1000, UTC).date()
+        from_epoch_ms(key.start).date()
         for key in wanted
         if key.start not in held or not _grows_since(held[key.start], endpoint.end(key), now, pause)
     }
@@ -195,16 +195,12 @@ def _grows_since(held: Standing, end_ms: int, now: datetime, pause: timedelta) -
     """Whether a growing slice was asked for lately and is not over since."""
     at = held.completed_at_utc
     lately = held.reason == Reason.STILL_FORMING and at is not None and now - at < pause
-    return lately and _ms(now) <= end_ms
-
-
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
+    return lately and epoch_ms(now) <= end_ms
 
 
 def _span(day: date) -> tuple[int, int]:
     start = datetime.combine(day, time(), UTC)
-    return _ms(start), _ms(start + DAY)
+    return epoch_ms(start), epoch_ms(start + DAY)
 
 
 def _outcome(name: str, passed: bool, metadata: Mapping[str, int | float | str | None]) -> CheckOutcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
@@ -21,6 +21,7 @@ from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
+from lake_resources.clock import epoch_ms, from_epoch_ms
 from lake_resources.errors import MalformedAnswer, SettingsError, StorageError
 from lake_resources.spans import within
 from lake_resources.storage.ledger.slice_rows import SliceRow, SliceSet
@@ -76,7 +77,7 @@ def read_slices(
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"{start} to {end} is no window", remedy="Give two instants with a time zone, in order")
     step = interval_ms(interval)
-    first, last = _ms(start), _ms(end)
+    first, last = epoch_ms(start), epoch_ms(end)
     of = SliceSet("klines", symbol, interval)
     rows = slices.rows.slice_rows(of, (first - step * LIMIT, last))
     found = candles_of(slices, rows).filter(within("open_time", start, end))
@@ -186,21 +187,13 @@ def _coverage(found: pl.DataFrame, rows: list[SliceRow], expected: range, step: 
         for row in rows
         if row.status == Status.PARTIAL and row.completed_at_utc is not None
         for time in there
-        if row.start <= time < row.start + step * row.record_limit and time + step > _ms(row.completed_at_utc)
+        if row.start <= time < row.start + step * row.record_limit and time + step > epoch_ms(row.completed_at_utc)
     }
     lost = [time for time in expected if time not in there]
     return Coverage(
         expected=len(expected),
         present=len(there) - len(open_when_asked),
         provisional=len(open_when_asked),
-        explained=tuple(_instant(time) for time in lost if time in named),
-        unexplained=tuple(_instant(time) for time in lost if time not in named),
+        explained=tuple(from_epoch_ms(time) for time in lost if time in named),
+        unexplained=tuple(from_epoch_ms(time) for time in lost if time not in named),
     )
-
-
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -23,6 +23,7 @@ from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.loop import frontier_of, publish_manifest
 from lake_assets.slices.manifest import directory
 from lake_assets.slices.server import alone, is_worked_on
+from lake_resources.clock import epoch_ms
 from lake_resources.errors import SettingsError
 from lake_resources.input_limits import DEFAULT_LIMITS, KIB
 from lake_resources.storage.disk import disk_errors
@@ -235,5 +236,5 @@ def _manifest(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> None:
     first = slices.rows.origin(of)
     expected: list[SliceKey] = []
     if first is not None and endpoint.newest_query is None:
-        expected = endpoint.keys(of.symbol, of.interval, first, int(slices.clock().timestamp() * 1000))
+        expected = endpoint.keys(of.symbol, of.interval, first, epoch_ms(slices.clock()))
     publish_manifest(slices, of, expected)

@@ -22,6 +22,7 @@ from lake_assets.slices.judgement import Reason, Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.manifest import write_manifest
 from lake_assets.slices.persisting import Persisting, pending
+from lake_resources.clock import epoch_ms
 from lake_resources.errors import MalformedAnswer, SettingsError
 from lake_resources.storage.ledger.slice_rows import SliceSet
 
@@ -208,7 +209,7 @@ def frontier_of(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> int:
         ExchangeError: it could not be asked for.
     """
     if endpoint.newest_query is None:
-        return int(slices.rest[endpoint.market.name].server_time().timestamp() * 1000)
+        return epoch_ms(slices.rest[endpoint.market.name].server_time())
     answer = slices.rest[endpoint.market.name].raw(endpoint.request, endpoint.newest_query(of.symbol))
     found = positions(endpoint, answer)
     if not found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 
@@ -16,7 +16,7 @@ from lake_assets.at_rest import TableStore, store_of
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.frames import Coverage, candles_of, read_slices
 from lake_assets.tables.spot_klines import SPOT_KLINES
-from lake_resources.clock import DAY
+from lake_resources.clock import DAY, from_epoch_ms
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceRow
 from lake_resources.storage.reader import scan
@@ -94,7 +94,7 @@ def compare_slices(slices: Slices, whole: Sequence[SliceRow], table: KlineRows, 
     if not whole:
         return Parity()
     starts = [row.start for row in whole]
-    rows = table(_instant(min(starts)), _instant(max(starts) + span_ms))
+    rows = table(from_epoch_ms(min(starts)), from_epoch_ms(max(starts) + span_ms))
     start_of_slice = pl.col("open_time").dt.epoch("ms") - (pl.col("open_time").dt.epoch("ms") - starts[0]) % span_ms
     return compare(candles_of(slices, whole), rows.filter(start_of_slice.is_in(starts)))
 
@@ -117,7 +117,3 @@ def rows_from_slices(slices: Slices, symbol: str, interval: str, day: datetime) 
     """
     found, coverage = read_slices(slices, symbol, interval, day, day + DAY)
     return (found, coverage) if coverage.clean else None
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

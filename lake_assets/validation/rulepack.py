@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypedDict, Unpack
 
 import polars as pl
 
 from lake_assets.validation.dead_bars import DeadBars, dead_bars
 from lake_resources.bar_values import PRICES
-from lake_resources.clock import DAY
+from lake_resources.clock import DAY, EPOCH
 from lake_resources.known_hole import KnownHole
 from lake_resources.spans import within
 
@@ -30,7 +30,6 @@ MAX_OFFENDERS = 25
 VERDICTS: tuple[Verdict, ...] = ("PASS", "INVESTIGATE", "FAIL")
 """From the best to the worst."""
 _TIME = pl.Datetime("us", "UTC")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 RULES: dict[str, str] = {
     "R1": "OHLC ordering: low ≤ open, close ≤ high",
@@ -154,7 +153,7 @@ def grid_floor(instant: datetime, step: timedelta) -> datetime:
 
     Bars of several days begin at midnight, but on which day is a convention of their maker: the first one decides.
     """
-    return instant - (instant - _EPOCH) % _unit(step)
+    return instant - (instant - EPOCH) % _unit(step)
 
 
 def _unit(step: timedelta) -> timedelta:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,6 +21,7 @@ from lake_resources.backoff import Backoff, Reconnecting
 from lake_resources.binance.market import SPOT, UM, Market
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.binance.ws.subscriptions import routes
+from lake_resources.clock import from_epoch_ns
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
 from lake_resources.collector.intake import Intake
@@ -336,7 +337,7 @@ class Collector:
         return await asyncio.get_running_loop().run_in_executor(pool, call)
 
     def _instant(self) -> datetime:
-        return datetime.fromtimestamp(self.intake.clock_ns() / 1e9, UTC)
+        return from_epoch_ns(self.intake.clock_ns())
 
 
 def _log_failure(done: Any) -> None:

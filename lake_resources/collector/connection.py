@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from lake_resources.binance.ws.stream_session import StreamSession
+from lake_resources.clock import from_epoch_ns
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import ConnectionRow
 from lake_resources.input_limits import DEFAULT_LIMITS
@@ -77,7 +78,7 @@ class Connection:
 
     def so_far(self) -> ConnectionRow:
         """What is to be remembered of it while it is open."""
-        last = datetime.fromtimestamp(self._last_ns / 1e9, UTC) if self._last_ns else None
+        last = from_epoch_ns(self._last_ns) if self._last_ns else None
         return replace(self.row, last_frame_at=last, frames=self._frames)
 
     async def close(self, reason: str) -> ConnectionRow:
@@ -132,4 +133,4 @@ class Connection:
 
     @staticmethod
     def _instant(intake: Intake) -> datetime:
-        return datetime.fromtimestamp(intake.clock_ns() / 1e9, UTC)
+        return from_epoch_ns(intake.clock_ns())

@@ -12,13 +12,14 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, cast
 
 from lake_resources.binance.streams import rest_memories
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.binance.ws.subscriptions import witness_of_trades
+from lake_resources.clock import from_epoch_ns
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.journal import GapRow, KnownRow
 from lake_resources.collector.notebook import Notebook
@@ -259,7 +260,7 @@ class Healer:
         return next(young, ids.last_id)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self.intake.clock_ns() / 1e9, UTC)
+        return from_epoch_ns(self.intake.clock_ns())
 
 
 def _first_id(attempt: _Attempt) -> int:

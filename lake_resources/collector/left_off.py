@@ -10,13 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from lake_resources.binance.market import UM, Market
 from lake_resources.binance.ws.frames import CONNECTION, HEALED
 from lake_resources.binance.ws.subscriptions import witness_of_trades
+from lake_resources.clock import from_epoch_ns
 from lake_resources.collector.journal import ConnectionRow, GapRow, Journal, KnownRow
 from lake_resources.collector.segments import minutes_on_disk, read_records
 
@@ -176,7 +176,7 @@ def _ended(
     for row in rows:
         heard = [row.last_frame_at] if row.last_frame_at is not None else []
         if row.conn in last_ns:
-            heard.append(datetime.fromtimestamp(last_ns[row.conn] / 1e9, UTC))
+            heard.append(from_epoch_ns(last_ns[row.conn]))
         last = max(heard, default=None)
         reason = "the collector ended without closing it"
         ended.append(replace(row, last_frame_at=last, closed_at=last or row.opened_at, reason=reason))

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections import Counter
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from lake_assets.tables.declared import TABLES
 from lake_resources.binance.streams import STREAMS
+from lake_resources.clock import epoch_ms, from_epoch_ms, from_epoch_ns
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("lake_assets", "lake_resources")
@@ -175,6 +177,19 @@ def test_lengths_in_milliseconds_and_microseconds_are_defined_once() -> None:
     assert [str(path) for path in paths if again.search(path.read_text("utf-8"))] == [
         str(PROJECT / "lake_resources" / "clock.py")
     ]
+
+
+def test_instants_are_counted_from_1970_in_one_place() -> None:
+    """By whole numbers: a float of seconds times a thousand is a millisecond short now and then."""
+    by_hand = re.compile(
+        r"timestamp\(\) \* 1_?000|/ (?:1_?000|1e3|1e9), (?:tz=)?UTC\)|datetime\(1970, 1, 1, tzinfo=UTC\)"
+    )
+    assert by_hand.search("int(at.timestamp() * 1000)")
+    paths = [path for package in PACKAGES for path in modules(package) if "simulator" not in path.parts]
+    assert [path.name for path in paths if by_hand.search(path.read_text("utf-8"))] == ["clock.py"]
+    for ms in range(1_700_000_000_000, 1_700_000_001_000):
+        assert epoch_ms(from_epoch_ms(ms)) == ms
+    assert from_epoch_ns(1_700_000_000_123_456_789) == from_epoch_ms(1_700_000_000_123) + timedelta(microseconds=456)
 
 
 def test_only_the_options_of_a_command_may_be_more_than_seven() -> None:

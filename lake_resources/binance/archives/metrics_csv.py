@@ -19,6 +19,7 @@ import polars as pl
 
 from lake_resources.binance.archives.archive_zip import any_failure_is_the_files, member_pieces
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
+from lake_resources.clock import EPOCH
 from lake_resources.errors import ArchiveCorrupt
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 
@@ -26,7 +27,6 @@ VALUES = tuple(name for name in METRICS_COLUMNS if name not in ("create_time", "
 _NOTHING = frozenset({"", "null", "none", "nan", "na", "n/a", "-", "\\n"})
 """Spellings (lower case) of a value that was not published: a hole, and no damage."""
 _SHORTEST_TIME = len("2020-09-01 00:05")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_FROM = 10**14
 _SHOWN = 5
 
@@ -149,9 +149,9 @@ def _time(text: str) -> datetime | None:
     try:
         if text.isdecimal():
             unit = timedelta(microseconds=1) if int(text) >= _MICROSECONDS_FROM else timedelta(milliseconds=1)
-            found = _EPOCH + int(text) * unit
+            found = EPOCH + int(text) * unit
         else:
-            found = datetime.fromisoformat(text.removesuffix(" UTC")) if len(text) >= _SHORTEST_TIME else _EPOCH
+            found = datetime.fromisoformat(text.removesuffix(" UTC")) if len(text) >= _SHORTEST_TIME else EPOCH
     except (ValueError, OverflowError):
         return None
     found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -24,7 +24,7 @@ from lake_resources.binance.rest.answers import LARGE_VALUES, answered_at, decod
 from lake_resources.binance.rest.covering import covering
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.streams import STREAMS
-from lake_resources.clock import Clock, system_clock
+from lake_resources.clock import EPOCH, Clock, epoch_ms, system_clock
 from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLimited
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import ONE_LARGE_BODY, Answer, HttpClient, Query, Sleep, retrying
@@ -139,7 +139,7 @@ class BinanceRest:
         if rest.paging == "grid":
             frame = self._closed(rest_paging.klines(self.call, want, interval or rest.interval or ""))
         elif rest.paging == "ids":
-            frame = rest_paging.agg_trades(self.call, want, int(self._clock().timestamp() * 1000))
+            frame = rest_paging.agg_trades(self.call, want, epoch_ms(self._clock()))
         elif rest.paging == "periods":
             frame = rest_paging.metrics(self.call, want)
             step = timedelta(milliseconds=rest_paging.INTERVALS_MS[rest.interval or ""])
@@ -308,7 +308,7 @@ class BinanceRest:
 
 def _ceil_ms(instant: datetime) -> int:
     """Epoch ms of the first whole millisecond not before `instant`."""
-    return -((datetime(1970, 1, 1, tzinfo=UTC) - instant) // timedelta(milliseconds=1))
+    return -((EPOCH - instant) // timedelta(milliseconds=1))
 
 
 def _object(body: object, endpoint: str) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
 from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, FUNDING_RATE_COLUMNS, KLINE_COLUMNS, UTC_US
+from lake_resources.clock import from_epoch_ms
 from lake_resources.errors import MalformedAnswer
 
 KLINE_FIELDS = 12
@@ -106,7 +107,7 @@ def server_time(body: object, endpoint: str) -> datetime:
     told = body.get("serverTime") if isinstance(body, dict) else None
     if type(told) is not int or not 0 <= told < LATEST_MS:
         raise MalformedAnswer(endpoint, f"expected serverTime, got {_shown(body)}")
-    return datetime.fromtimestamp(told / 1000, UTC)
+    return from_epoch_ms(told)
 
 
 def exchange_info(body: object, endpoint: str) -> dict[str, Any]:
