@@ -29,7 +29,7 @@ def lake(
         bool, typer.Option(_TRACEBACK, help="print the traceback of an error too, for a report of a fault")
     ] = False,
 ) -> None:
-    """A trustworthy lake of Binance USD-M futures minute data."""
+    """A trustworthy lake of Binance data: minutes of USD-M futures, seconds and candles of spot, raw slices."""
 
 
 def main() -> None:

@@ -192,6 +192,36 @@ def test_instants_are_counted_from_1970_in_one_place() -> None:
     assert from_epoch_ns(1_700_000_000_123_456_789) == from_epoch_ms(1_700_000_000_123) + timedelta(microseconds=456)
 
 
+CLIENTS = {"httpx", "urllib3", "requests", "aiohttp", "curl_cffi", "yfinance", "websockets"}
+"""Packages with which one may ask somebody over the net."""
+
+
+def test_each_purpose_has_the_one_client_that_was_decided_on() -> None:
+    page = (PROJECT / "docs" / "adr" / "0004-urllib3.md").read_text("utf-8")
+    decided: dict[str, tuple[str, ...]] = {}
+    for row in (line.split("|") for line in page.splitlines() if line.startswith("| ") and "`lake_" in line):
+        for client in CLIENTS & set(re.findall(r"\w+", row[3])):
+            decided[client] = tuple(re.findall(r"`(lake_[\w/.]+)`", row[2]))
+    assert all((PROJECT / place).exists() for places in decided.values() for place in places)
+    imported = [
+        (name.partition(".")[0], path.relative_to(PROJECT).as_posix())
+        for package in PACKAGES
+        for path in modules(package)
+        for node in ast.walk(tree_of(path))
+        for name in _imports(node)
+        if name.partition(".")[0] in CLIENTS
+    ]
+    assert len(imported) > 8
+    assert [(client, path) for client, path in imported if not path.startswith(decided.get(client, ()))] == []
+
+
+def _imports(node: ast.AST) -> list[str]:
+    """Modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [each.name for each in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
 def test_only_the_options_of_a_command_may_be_more_than_seven() -> None:
     lint = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
     assert "PLR0913" in lint["select"]
