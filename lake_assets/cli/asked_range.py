@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.ranges import require_begun, require_order
 from lake_assets.windows import floor_minute
-from lake_resources.clock import HOUR
 from lake_resources.errors import NotYet, SettingsError
 
 _DAYS_PER_YEAR = 365
@@ -30,7 +29,7 @@ def audit_window(
 
     Raises:
         SettingsError: start and years at once, or the range is empty.
-        NotYet: nothing of the range must exist yet, or no range is given and no hour is committed.
+        NotYet: nothing of the range must exist yet, or no range is given and no partition is committed.
     """
     now = lake.clock()
     last = (latest or floor_minute(now)) if end is None else end
@@ -47,10 +46,10 @@ def audit_window(
     held = lake.ledger.first_partition(symbol)
     if held is None:
         raise NotYet(
-            f"nothing was looked at: no hour of {symbol} is committed in {lake.catalog.root}",
+            f"nothing was looked at: no {lake.store.layout.span} of {symbol} is committed in {lake.catalog.root}",
             remedy="Give --start, or backfill first",
         )
     if end is None:
-        return held, max(last, held + HOUR)
+        return held, max(last, held + lake.store.layout.step)
     require_order(held, last)
     return held, last

@@ -80,8 +80,8 @@ def opener(tmp_path: Path) -> Opener:
     return found
 
 
-def test_a_backfill_of_hours_and_of_days_materializes_and_judges_each_partition(opener: Opener) -> None:
-    given = opener.settings
+def test_a_backfill_of_hours_and_of_days_materializes_and_judges_each_partition(opener: Opener, tmp_path: Path) -> None:
+    given = settings(tmp_path, SYMBOL)
     seconds = build_table_asset(BARS_1S_ASSET, SYMBOL, given)
     minutes = build_table_asset(KLINE_ASSETS["1m"], SYMBOL, given)
     hours = ("2025-11-29-00:00", "2025-11-29-03:00")
