@@ -91,13 +91,13 @@ def _held(lake: LakeAtRest, symbols: list[str] | None, settings: LakeSettings) -
     """The chosen symbols; one that is named must have an hour, and at least one of the settings'.
 
     Raises:
-        NotYet: no hour of it is committed.
+        NotYet: no partition of it is committed.
     """
     chosen = symbols_with(lake.table, symbols, settings)
     empty = [symbol for symbol in chosen if lake.ledger.first_partition(symbol) is None]
     if empty and (symbols or len(empty) == len(chosen)):
         raise NotYet(
-            f"nothing was looked at: no hour of {', '.join(empty)} is committed in {lake.catalog.root}",
+            f"nothing was looked at: no {lake.store.layout.span} of {', '.join(empty)} is committed in {lake.catalog.root}",
             remedy="Name symbols of this lake, or backfill first",
         )
     return chosen
@@ -142,11 +142,11 @@ def _counts(symbol: str, steps: list[Step], dry_run: bool) -> dict[str, Any]:
 
 def _table(layout: TableLayout, symbol: str, steps: list[Step]) -> Table:
     table = Table(title=f"{layout.market}/{symbol}/{layout.directory}: not yet one file", title_justify="left")
-    for heading in ("period", "hours", "MB", "what happens"):
+    for heading in ("period", f"{layout.span}s", "MB", "what happens"):
         table.add_column(heading, justify="left" if heading in ("period", "what happens") else "right")
     waiting = [step for step in steps if step.waits_for]
     for step in [step for step in steps if not step.waits_for] + waiting[-_OPEN_DAYS_SHOWN:]:
-        action = f"stays hour files: {step.waits_for}" if step.waits_for else "becomes one file"
+        action = f"stays {layout.span} files: {step.waits_for}" if step.waits_for else "becomes one file"
         table.add_row(step.period.name, str(len(step.files)), f"{step.input_bytes / 1e6:.1f}", action)
     if len(waiting) > _OPEN_DAYS_SHOWN:
         table.caption = f"and {len(waiting) - _OPEN_DAYS_SHOWN} older open days (--json lists all)"

@@ -36,6 +36,8 @@ def rebuild_live(
 ) -> None:
     """Fold live rows anew from the raw records on disk.
 
+    They are those of the minute table; seconds of spot are made of the records themselves, each time.
+
     Example: lake rebuild-live BTCUSDT 2026-01-31T12:00 2026-01-31T13:00
     """
     settings = LakeSettings()
