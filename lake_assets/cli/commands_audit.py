@@ -27,6 +27,7 @@ from lake_assets.cli.printing import coloured, messages, show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.dagster_names import cold_day_hours, cold_days_names, partition_start, table_names
 from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.schema.table import Table as Declared
 from lake_assets.validation.completeness import completeness_pct
 from lake_resources.errors import LakeError
 from lake_resources.layout import TableLayout
@@ -69,7 +70,7 @@ def audit(
         show_json([report.as_json() for report in reports])
     else:
         for report in reports:
-            print_report(console, report, limit)
+            print_report(console, report, lake.table, limit)
     if any(report.wrong for report in reports):
         raise typer.Exit(1)
 
@@ -137,24 +138,25 @@ def dagster_partitions(
     return {start for first, last in spans for start in _starts(layout, first, last)}
 
 
-def print_report(console: Console, report: AuditReport, limit: int) -> None:
-    """A summary line, the codes found, and the first wrong hours."""
+def print_report(console: Console, report: AuditReport, table: Declared, limit: int) -> None:
+    """A summary line, the codes found, and the first wrong partitions of the table."""
+    span, row = table.layout.span, table.row_word
     percent = completeness_pct(report.present_rows, report.expected_rows)
     wrong = report.wrong
-    verdict = ("consistent", "green") if not wrong else (f"{len(wrong):,} hours wrong", "red")
+    verdict = ("consistent", "green") if not wrong else (f"{len(wrong):,} {span}s wrong", "red")
     window = f" {report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC: "
     head = coloured(report.symbol, "bold", window)
     if not report.hours:
         console.print(head.append("nothing to look at", "yellow").append(", the symbol is not traded in this range"))
         return
-    head.append(f"{len(report.hours):,} hours, ").append(*verdict)
-    head.append(f"; {report.present_rows:,} of {report.expected_rows:,} minutes ({percent:.2f} %); ")
+    head.append(f"{len(report.hours):,} {span}s, ").append(*verdict)
+    head.append(f"; {report.present_rows:,} of {report.expected_rows:,} {row}s ({percent:.2f} %); ")
     console.print(head.append(f"{'compared' if report.dagster_compared else 'not compared'} with Dagster"))
     if not wrong:
         return
-    console.print(_codes_table(report))
-    shown = Table(title=f"first {min(limit, len(wrong))} of {len(wrong):,} wrong hours", title_justify="left")
-    for heading in ("hour", "minutes", "codes"):
+    console.print(_codes_table(report, span))
+    shown = Table(title=f"first {min(limit, len(wrong))} of {len(wrong):,} wrong {span}s", title_justify="left")
+    for heading in (span, f"{row}s", "codes"):
         shown.add_column(heading, no_wrap=heading != "codes")
     for found in wrong[:limit]:
         shown.add_row(
@@ -162,13 +164,14 @@ def print_report(console: Console, report: AuditReport, limit: int) -> None:
         )
     if limit:
         console.print(shown)
-    console.print("`lake backfill-range --start … --end … --dry-run` shows what a repair would take")
+    of = "" if table is MINUTES else f"--table {table.name} "
+    console.print(f"`lake backfill-range {of}--start … --end … --dry-run` shows what a repair would take")
 
 
-def _codes_table(report: AuditReport) -> Table:
+def _codes_table(report: AuditReport, span: str) -> Table:
     table = Table(title="what is wrong", title_justify="left")
-    for heading in ("code", "hours", "first hour", "meaning"):
-        table.add_column(heading, justify="right" if heading == "hours" else "left", no_wrap=heading != "meaning")
+    for heading in ("code", f"{span}s", f"first {span}", "meaning"):
+        table.add_column(heading, justify="right" if heading == f"{span}s" else "left", no_wrap=heading != "meaning")
     for code, count in report.counts.items():
         first = next(verdict.hour for verdict in report.hours if code in verdict.names)
         table.add_row(code, f"{count:,}", f"{first:%Y-%m-%d %H:%M}", CODES[code])

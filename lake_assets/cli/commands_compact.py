@@ -97,7 +97,8 @@ def _held(lake: LakeAtRest, symbols: list[str] | None, settings: LakeSettings) -
     empty = [symbol for symbol in chosen if lake.ledger.first_partition(symbol) is None]
     if empty and (symbols or len(empty) == len(chosen)):
         raise NotYet(
-            f"nothing was looked at: no {lake.store.layout.span} of {', '.join(empty)} is committed in {lake.catalog.root}",
+            f"nothing was looked at: no {lake.store.layout.span} of {', '.join(empty)} is committed in "
+            f"{lake.catalog.root}",
             remedy="Name symbols of this lake, or backfill first",
         )
     return chosen

@@ -106,6 +106,10 @@ def test_any_table_is_kept_up_without_dagster_and_shown_to_sql(
     assert "11-18 09:00 committed" in ok("run-daemon", "--table", "bars_1s", "--polls", "1", "--max-hours", "1")
     assert "2026-11-18 09:59:59" in ok("show-watermark", "--table", "bars_1s")
 
+    audited = run("audit", "--table", "klines_1h", "--end", f"{NEXT:%Y-%m-%d}", "--dagster", "no").output
+    assert "1 days, 1 days wrong; 10 of 24 hours" in audited
+    assert "--table spot_klines_1h" in " ".join(audited.split())
+
     root = bench.settings.lake_root
     for name, rows in (("klines_1h", 10), ("bars_1s", 7200)):
         assert f"view `{name}` over" in ok("materialize-duckdb", "--table", name)
