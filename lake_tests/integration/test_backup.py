@@ -10,9 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
 
-from lake_assets.cli.main import app
 from lake_assets.reading import scan_minutes
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.storage.backup import Named
@@ -22,6 +20,7 @@ from lake_resources.storage.root import claim_root
 from lake_resources.storage.store import Store
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows
 from lake_tests.support.stores import store_at
+from lake_tests.support.terminal import ok, run
 
 END = FIRST + 24 * HOUR
 
@@ -46,16 +45,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.chdir(tmp_path)
     yield found
     found.close()
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-def ok(*arguments: str) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
 
 
 def rewritten(store: Store, version: int) -> None:

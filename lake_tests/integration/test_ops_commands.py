@@ -15,14 +15,13 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from lake_assets.cli.doctor import Finding, examine
-from lake_assets.cli.main import app, main
+from lake_assets.cli.main import main
 from lake_assets.exports.view_queries import QUERIES
 from lake_assets.lake import open_lake
 from lake_assets.live.row_files import LiveRows
@@ -42,6 +41,7 @@ from lake_resources.storage.ledger.tables import LEDGER_VERSION
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.hostile_host import hostile
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
+from lake_tests.support.terminal import ok, run
 
 pytestmark = pytest.mark.slow
 
@@ -59,16 +59,6 @@ def bench(sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for name, value in values.items():
             monkeypatch.setenv(f"LAKE_{name}", str(value))
         yield found.at(PUBLISHED)
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-def ok(*arguments: str) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
 
 
 def test_init_state_twice(bench: Bench) -> None:

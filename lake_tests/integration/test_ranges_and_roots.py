@@ -9,12 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from typer.testing import CliRunner, Result
 
 from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.audit.listing import traded_window
-from lake_assets.cli.main import app, main
+from lake_assets.cli.main import main
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
 from lake_resources.clock import HOUR
 from lake_resources.errors import NotYet, SettingsError
@@ -22,6 +21,7 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.ledger.ledger import Listing
 from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
+from lake_tests.support.terminal import run
 
 REVERSED = ["--start", "2024-02-01", "--end", "2024-01-01"]
 FUTURE = ["--start", "2199-01-01", "--end", "2200-01-01"]
@@ -36,10 +36,6 @@ def bench(sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for name, value in values.items():
             monkeypatch.setenv(f"LAKE_{name}", str(value))
         yield found.at(PUBLISHED)
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
 
 
 def process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
