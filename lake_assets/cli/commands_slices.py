@@ -5,23 +5,27 @@ Belongs here: the command and what it prints. Does not belong here: rounds, judg
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lake_assets.cli.exits import Exit
-from lake_assets.cli.options import AsJson, chosen_symbols, symbol_name
+from lake_assets.cli.options import INSTANT, AsJson, chosen_symbols, refusing, symbol_name
 from lake_assets.cli.printing import messages, show_json, terminal
 from lake_assets.slices import keeping
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.server import open_slices, run_once, start_data_server, summary
+from lake_resources.clock import epoch_ms
+from lake_resources.errors import SettingsError
+from lake_resources.instants import parse_instant
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
 
 app = typer.Typer()
-_USUAL = "1m"
+_USUAL, _BY_ID = "1m", "id"
 
 
 class Action(StrEnum):
@@ -38,6 +42,29 @@ class Action(StrEnum):
 def _symbol_or_directory(text: str) -> str:
     """A symbol as it is written, or the path of a directory, which no symbol looks like or which is there."""
     return text if "/" in text or Path(text).is_dir() else symbol_name(text)
+
+
+@refusing
+def _position(text: str) -> int | datetime:
+    """Where slices begin: a number as it is, else an instant.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    return int(text) if text.isascii() and text.isdigit() else parse_instant(text)
+
+
+def _counted(first: int | datetime | None, of: SliceSet) -> int | None:
+    """The position by which the slices of a set are counted.
+
+    Raises:
+        SettingsError: they are counted by ids, and an instant is given.
+    """
+    if not isinstance(first, datetime):
+        return first
+    if of.interval == _BY_ID:
+        raise SettingsError(f"slices of {of.endpoint} are counted by ids, not by time", remedy="Give --first as an id")
+    return epoch_ms(first)
 
 
 Names = Annotated[
@@ -70,8 +97,13 @@ def slices(
     forever: Annotated[bool, typer.Option("--forever/--once", help="run: rounds until Ctrl+C, or one")] = False,
     most: Annotated[int | None, typer.Option(min=1, help="run --once: requests at most")] = None,
     first: Annotated[
-        int | None,
-        typer.Option(min=0, help="run: start of the slices, epoch ms or id; else the exchange's first"),
+        Any,
+        typer.Option(
+            parser=_position,
+            metavar="TIME",
+            help=f"run: start of the slices; {INSTANT}; digits alone are epoch ms, or an id; else the exchange's first",
+            show_default=False,
+        ),
     ] = None,
     mend: Annotated[bool, typer.Option("--mend", help="verify: ask for damaged slices again at the next run")] = False,
     tree: Annotated[Path | None, typer.Option(help="import: directory of another program's slices")] = None,
@@ -106,7 +138,7 @@ def slices(
     with open_slices(settings, data_root=data_root, begin=begins) as opened:
         for of in sets:
             if action is Action.RUN:
-                done = run_once(opened, of, most=most, first=first)
+                done = run_once(opened, of, most=most, first=_counted(first, of))
                 bad |= not done.complete
                 told.append({"set": of._asdict(), "standing": dict(done.standing), "asked": done.asked})
                 line = summary(done)

@@ -6,11 +6,14 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake_assets.cli.commands_slices import _counted, _position
 from lake_resources.errors import SettingsError
 from lake_resources.instants import parse_day, parse_end, parse_instant, parse_minute, parse_whole_minute
+from lake_resources.storage.ledger.slice_rows import SliceSet
 
 DAY = datetime(2021, 2, 15, tzinfo=UTC)
 HALF_PAST = DAY + timedelta(hours=10, minutes=30)
@@ -126,3 +129,14 @@ def test_a_range_of_seconds_becomes_the_minutes_that_hold_it() -> None:
 def test_a_day_is_the_utc_day_that_holds_the_instant() -> None:
     assert parse_day("2021-02-15") == date(2021, 2, 15)
     assert parse_day("2021-02-15T23:30-02:00") == date(2021, 2, 16)
+
+
+def test_slices_begin_at_an_instant_or_at_a_number() -> None:
+    time, ids = (SliceSet(name, "BTCUSDT", interval) for name, interval in (("klines", "1m"), ("aggTrades", "id")))
+    ms = 1_613_347_200_000
+    assert [_counted(_position(text), time) for text in ("2021-02-15T00:00Z", str(ms), "0")] == [ms, ms, 0]
+    assert _counted(_position("26129"), ids) == 26_129
+    with pytest.raises(SettingsError, match="aggTrades are counted by ids"):
+        _counted(_position("2021-02-15"), ids)
+    with pytest.raises(typer.BadParameter, match="'-1' is no instant"):
+        _position("-1")
