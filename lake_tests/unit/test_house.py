@@ -192,6 +192,20 @@ def test_instants_are_counted_from_1970_in_one_place() -> None:
     assert from_epoch_ns(1_700_000_000_123_456_789) == from_epoch_ms(1_700_000_000_123) + timedelta(microseconds=456)
 
 
+def test_addresses_of_the_exchange_stand_in_the_declarations_of_its_markets() -> None:
+    address = re.compile(r"/fapi/|/api/v3/|/futures/data|futures/um|api\.binance|binance\.vision|stream\.binance")
+    owners = {path.name for path in product_modules() for text in _texts(tree_of(path)) if address.search(text)}
+    # The demo has the simulated exchange fail at a path.
+    assert owners == {"market.py", "demo_slices.py"}
+
+
+def _texts(tree: ast.Module) -> list[str]:
+    """Literal texts of a module, without those that document it."""
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in told)
+    return [node.value for node in constants if isinstance(node.value, str)]
+
+
 CLIENTS = {"httpx", "urllib3", "requests", "aiohttp", "curl_cffi", "yfinance", "websockets"}
 """Packages with which one may ask somebody over the net."""
 
