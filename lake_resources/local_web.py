@@ -40,7 +40,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedPage:
     """What the rules look at of one request; `kind` is `http` or `websocket`, header names are lower case."""
 
     kind: str
@@ -93,7 +93,7 @@ def require_token(host: str, token: str) -> None:
         )
 
 
-def judge(asked: Asked, rules: Rules, *, guarded: bool = True) -> Refusal | None:
+def judge(asked: AskedPage, rules: Rules, *, guarded: bool = True) -> Refusal | None:
     """Why a request is refused, or None.
 
     Args:
@@ -119,7 +119,7 @@ def judge(asked: Asked, rules: Rules, *, guarded: bool = True) -> Refusal | None
     return None
 
 
-def _judge_read(asked: Asked) -> Refusal | None:
+def _judge_read(asked: AskedPage) -> Refusal | None:
     """A page can make a browser read any address, so a read must never change anything."""
     texts = [value for name, value in parse_qsl(asked.query, keep_blank_values=True) if name == "query"]
     # GraphQL has no other way to write the word, and no query of the web UI is a GET.
@@ -128,7 +128,7 @@ def _judge_read(asked: Asked) -> Refusal | None:
     return None
 
 
-def _is_foreign(asked: Asked, host: str) -> bool:
+def _is_foreign(asked: AskedPage, host: str) -> bool:
     """Whether a browser says that a page of another scheme, host or port asks."""
     if asked.value("sec-fetch-site") in {"cross-site", "same-site"}:
         return True
@@ -180,7 +180,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        asked = Asked(
+        asked = AskedPage(
             scope["type"],
             scope.get("method", ""),
             scope["path"],

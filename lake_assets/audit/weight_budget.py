@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lake_resources.binance.market import Bucket
+from lake_resources.binance.market import WeightBucket
 from lake_resources.clock import Clock, system_clock
 from lake_resources.governor import WeightGovernor
 from lake_resources.settings import LakeSettings
@@ -28,7 +28,7 @@ class WeightBudget:
     governor: WeightGovernor
     share: float
 
-    def take(self, address: str, bucket: Bucket, cost: int) -> None:
+    def take(self, address: str, bucket: WeightBucket, cost: int) -> None:
         """Wait until a request of that cost fits into the share of the running minute, and count it.
 
         Raises:
@@ -36,7 +36,7 @@ class WeightBudget:
         """
         self.governor.acquire(f"parity of {address}", bucket.name, cost)
 
-    def requests_in(self, minutes: int, bucket: Bucket, cost: int) -> int:
+    def requests_in(self, minutes: int, bucket: WeightBucket, cost: int) -> int:
         """How many requests of that cost fit into so many minutes, at least one."""
         return max(1, minutes * int(bucket.capacity * self.share) // cost)
 

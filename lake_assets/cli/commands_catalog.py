@@ -25,7 +25,7 @@ from lake_resources.storage.file_list import file_list
 app = typer.Typer()
 
 
-class Action(StrEnum):
+class CatalogAction(StrEnum):
     """What is done with the catalog."""
 
     EXPORT = "export"
@@ -33,7 +33,7 @@ class Action(StrEnum):
 
 @app.command()
 def catalog(
-    action: Annotated[Action, typer.Argument(help="export")],  # noqa: ARG001 - a word that leaves room for others
+    action: Annotated[CatalogAction, typer.Argument(help="export")],  # noqa: ARG001 - a word that leaves room for others
     symbols: Symbols = None,
     table: ChosenTable = MINUTES,
     out: Annotated[Path | None, typer.Option(help="file, default {root}/catalog/{table}.parquet")] = None,

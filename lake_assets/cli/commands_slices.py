@@ -28,7 +28,7 @@ app = typer.Typer()
 _USUAL, _BY_ID = "1m", "id"
 
 
-class Action(StrEnum):
+class SliceAction(StrEnum):
     """What is done with the slices."""
 
     RUN = "run"
@@ -80,7 +80,7 @@ Names = Annotated[
 
 @app.command()
 def slices(
-    action: Annotated[Action, typer.Argument(help="run, show, verify, rebuild, pack or import")],
+    action: Annotated[SliceAction, typer.Argument(help="run, show, verify, rebuild, pack or import")],
     symbols: Names = None,
     endpoint: Annotated[str, typer.Option(help=" or ".join(ENDPOINTS))] = "klines",
     interval: Annotated[
@@ -117,14 +117,14 @@ def slices(
     """
     settings, console = LakeSettings(), messages()
     names = list(symbols or ())
-    if action is Action.IMPORT and tree is None and names:
+    if action is SliceAction.IMPORT and tree is None and names:
         tree = Path(names.pop(0)).expanduser()
     names = [symbol_name(name) for name in names]
-    if action is Action.IMPORT and tree is not None and not names:
+    if action is SliceAction.IMPORT and tree is not None and not names:
         sets = keeping.sets_in(tree, endpoint, interval)
     else:
         sets = [SliceSet(endpoint, symbol, interval or _USUAL) for symbol in chosen_symbols(names, settings)]
-    if action is Action.RUN and forever:
+    if action is SliceAction.RUN and forever:
         start_data_server(
             [of.symbol for of in sets], [interval or _USUAL], endpoint=endpoint, data_root=data_root, settings=settings,
             say=console.print,
@@ -137,7 +137,7 @@ def slices(
     begins = action in (Action.RUN, Action.IMPORT)
     with open_slices(settings, data_root=data_root, begin=begins) as opened:
         for of in sets:
-            if action is Action.RUN:
+            if action is SliceAction.RUN:
                 done = run_once(opened, of, most=most, first=_counted(first, of))
                 bad |= not done.complete
                 told.append({"set": of._asdict(), "standing": dict(done.standing), "asked": done.asked})

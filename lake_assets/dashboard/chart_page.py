@@ -13,7 +13,7 @@ import streamlit as st
 
 from lake_assets.at_rest import store_of
 from lake_assets.dagster_names import partition_key, table_names
-from lake_assets.dashboard.chart_series import Asked, Chart, certificate_of, chart_of, fitting, panes_of
+from lake_assets.dashboard.chart_series import AskedChart, Chart, certificate_of, chart_of, fitting, panes_of
 from lake_assets.dashboard.chart_view import show_chart
 from lake_assets.dashboard.choices import (
     choose,
@@ -70,7 +70,7 @@ def show(settings: LakeSettings) -> None:
         if looked_at and st.button("Back to the whole window"):
             looked_at = st.session_state.pop("looked_at") and None
         first, last = looked_at or (start, end)
-        asked = Asked(table, symbol, first, last, timeframe, panes=panes)
+        asked = AskedChart(table, symbol, first, last, timeframe, panes=panes)
         chart = chart_of(asked, settings=settings, clock=now)
         _facts(chart)
         told = show_chart(chart, f"{subject} {looked_at}")

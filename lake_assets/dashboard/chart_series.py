@@ -42,7 +42,7 @@ HOLE, EXPLAINED = "rgba(239,83,80,0.25)", "rgba(120,120,120,0.18)"
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedChart:
     """What is to be seen.
 
     Attributes:
@@ -120,7 +120,7 @@ def fitting(table: Table, start: datetime, end: datetime, points: int = POINTS) 
     return next((name for name in fit if (end - start) / TIMEFRAMES[name] <= points), fit[-1])
 
 
-def chart_of(asked: Asked, *, settings: LakeSettings, clock: Clock) -> Chart:
+def chart_of(asked: AskedChart, *, settings: LakeSettings, clock: Clock) -> Chart:
     """The chart of a window, read from the lake.
 
     Raises:

@@ -15,7 +15,7 @@ import polars as pl
 from lake_assets.feed_1h.bars import naive
 from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.pull import pull_bars
-from lake_assets.feed_1h.window import Answer, Difference, bars_by_hour, differences_of
+from lake_assets.feed_1h.window import BarsAnswer, Difference, bars_by_hour, differences_of
 from lake_resources.clock import HOUR
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, DIFFERENCE_SCHEMA, ROW_SCHEMA
 
@@ -63,7 +63,7 @@ def look_back(feed: Feed, day: date | None = None) -> LookBack:
     rows = feed.table.snapshot().rows
     for part in _parts(rows, day):
         pull = pull_bars(feed.rest, feed.clock, part["timestamp"][0], part["timestamp"][-1])
-        answer = Answer.of(pull.bars, pull.asked_at)
+        answer = BarsAnswer.of(pull.bars, pull.asked_at)
         table = bars_by_hour(part)
         both = [hour for hour in table if hour in answer.bars]
         restated = [each for hour in both for each in differences_of(hour, table[hour], answer.bars[hour])]

@@ -19,7 +19,7 @@ from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.history import Audit, audit, continuity, inference_bars, inference_problem, running_hashes
 from lake_assets.feed_1h.outcomes import TableFindings, dead_hours, hour_outcomes
 from lake_assets.feed_1h.pull import Pull, pull_bars
-from lake_assets.feed_1h.window import REBUILD, Answer, WindowVerdict, bars_by_hour, judge_hours
+from lake_assets.feed_1h.window import REBUILD, BarsAnswer, WindowVerdict, bars_by_hour, judge_hours
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError, SettingsError, StorageError
@@ -242,7 +242,9 @@ def _verdicts(
     if pull is None:
         failed = error or LakeError("the exchange gave nothing", remedy="Repeat")
         return [_failed(hour, failed) for hour in targets]
-    return judge_hours(Answer.of(pull.bars, pull.asked_at), bars_by_hour(state.rows), targets, feed.options.n_recent)
+    return judge_hours(
+        BarsAnswer.of(pull.bars, pull.asked_at), bars_by_hour(state.rows), targets, feed.options.n_recent
+    )
 
 
 def _failed(hour: datetime, error: LakeError) -> WindowVerdict:

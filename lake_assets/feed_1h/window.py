@@ -68,7 +68,7 @@ class WindowVerdict:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BarsAnswer:
     """What the exchange said about a range of hours.
 
     Attributes:
@@ -84,7 +84,7 @@ class Answer:
     asked_at: datetime
 
     @classmethod
-    def of(cls, pulled: pl.DataFrame, now: datetime) -> Answer:
+    def of(cls, pulled: pl.DataFrame, now: datetime) -> BarsAnswer:
         """Split a pull (PULL_SCHEMA) at `now`: a candle is closed when its close time is before it."""
         at = naive(now)
         closed = pulled.filter(pl.col("close_time") < at)
@@ -101,7 +101,7 @@ def bars_by_hour(frame: pl.DataFrame) -> dict[datetime, Values]:
 
 
 def judge_hours(
-    answer: Answer, table: Mapping[datetime, Values], hours: Iterable[datetime], n_recent: int
+    answer: BarsAnswer, table: Mapping[datetime, Values], hours: Iterable[datetime], n_recent: int
 ) -> list[WindowVerdict]:
     """Decide hour after hour, each on the table with the appended hours before it.
 
@@ -124,7 +124,7 @@ def judge_hours(
 
 
 def _judge(
-    answer: Answer,
+    answer: BarsAnswer,
     table: Mapping[datetime, Values],
     first: datetime | None,
     last: datetime | None,
@@ -175,7 +175,7 @@ _Problem = tuple[Status, str, str]
 _ASK_LATER = "repeat later: if it stays, the exchange lost an hour, see docs/feed_1h.md, section 'Repair'"
 
 
-def _not_there(answer: Answer, window: list[datetime], hour: datetime) -> _Problem | None:
+def _not_there(answer: BarsAnswer, window: list[datetime], hour: datetime) -> _Problem | None:
     """Whether the hour itself is missing from the answer: it lags, is still open, or is a hole of the exchange."""
     if hour in answer.bars:
         return None
@@ -190,7 +190,7 @@ def _not_there(answer: Answer, window: list[datetime], hour: datetime) -> _Probl
     return "waiting", "api_lags", f"the exchange does not have {_text(hour)} yet, {newest}. Repeat in a minute"
 
 
-def _broken_answer(answer: Answer, window: list[datetime]) -> _Problem | None:
+def _broken_answer(answer: BarsAnswer, window: list[datetime]) -> _Problem | None:
     """Doubled hours, gaps, or values that are no numbers in the exchange's window."""
     doubled = [at for at in window if answer.counts.get(at, 1) > 1]
     if doubled:

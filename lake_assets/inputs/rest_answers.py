@@ -31,7 +31,7 @@ _EDGE = timedelta(minutes=10)
 
 
 @dataclass
-class Asked:
+class AskedHours:
     """What was said of hours: by hour, the answer that was kept, or why there is none."""
 
     kept: dict[datetime, HourSource] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def reachable(lake: Lake, use: StreamUse, hour: datetime, now: datetime) -> bool
     return retention is None or hour >= now - retention + _EDGE
 
 
-def ask(lake: Lake, wanted: Wanted, sources: tuple[Source, ...] | None = None) -> Asked:
+def ask(lake: Lake, wanted: Wanted, sources: tuple[Source, ...] | None = None) -> AskedHours:
     """Ask sources for hours, one source after the other for what none before it had, and keep what they say.
 
     Each answer is durable before the next is asked for. A source that has nothing to give is no error but a result.
@@ -56,7 +56,7 @@ def ask(lake: Lake, wanted: Wanted, sources: tuple[Source, ...] | None = None) -
         wanted: hours of a stream.
         sources: whom to ask, in order; by default those before REST, and REST.
     """
-    asked = Asked()
+    asked = AskedHours()
     for source in asked_sources(lake) if sources is None else sources:
         left = [hour for hour in wanted.starts if hour not in asked.kept]
         failures: dict[datetime, str] = {}

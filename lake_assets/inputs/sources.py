@@ -22,7 +22,7 @@ from lake_assets.inputs.disputes import compare_answers, reached_by_disputes
 from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
-from lake_assets.inputs.rest_answers import Asked, ask, reachable
+from lake_assets.inputs.rest_answers import AskedHours, ask, reachable
 from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours, settled_hours
 from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, reading_raw
 from lake_assets.lake import Lake
@@ -98,7 +98,7 @@ def find_sources(
         hour: text for hour, text in {**unlike, **differing, **senseless}.items() if reachable(lake, use, hour, now)
     }
     untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (unsettled | lacking).items() if hour not in absent}
-    told = Asked(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
+    told = AskedHours(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
     named = [hour for hour in wanted if hour in hours or hour in untold]
     tell_missing(lake, symbol, use, named, {**absent, **untold}, told, now)
     # Without the rows of a stream that is required there is no row, which the gate sees.
@@ -211,7 +211,7 @@ def tell_missing(
     use: StreamUse,
     hours: Sequence[datetime],
     absent: Mapping[datetime, str],
-    asked: Asked,
+    asked: AskedHours,
     now: datetime,
 ) -> None:
     """Record hours without a source as missing ones, and those that have one now as found."""

@@ -16,7 +16,7 @@ import polars as pl
 
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
-from lake_assets.inputs.rest_answers import Asked, RestSource, ask, reachable
+from lake_assets.inputs.rest_answers import AskedHours, RestSource, ask, reachable
 from lake_assets.inputs.sources import BarsByTrades, out_of_reach, tell_missing
 from lake_assets.inputs.stream_sources import Doubt, Span, StreamSources, Take, read_raw, reading_raw
 from lake_assets.inputs.trade_tallies import joined, read_gaps, tallies_of
@@ -371,7 +371,7 @@ def _tell(
     symbol: str,
     hours: Sequence[datetime],
     absent: Mapping[datetime, str],
-    asked: Asked,
+    asked: AskedHours,
     now: datetime,
 ) -> None:
     """Note in the ledger which hours lack trades, and that their archive does, whoever may replace it."""
@@ -379,7 +379,7 @@ def _tell(
     lacking = dict(absent) | {
         hour: _why(chosen.why_absent(hour) or "minutes of the hour are in no source") for hour in chosen.lost
     }
-    tried = Asked(asked.kept, {**asked.failures, **{h: lacking[h] for h in asked.kept if h in lacking}})
+    tried = AskedHours(asked.kept, {**asked.failures, **{h: lacking[h] for h in asked.kept if h in lacking}})
     tell_missing(lake, symbol, use, hours, lacking, tried, now)
     torn = {
         hour: found[0].text

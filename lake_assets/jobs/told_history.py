@@ -39,7 +39,7 @@ _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
-class Told:
+class HistoryTold:
     """What one asset was told of.
 
     Attributes:
@@ -57,7 +57,7 @@ class Told:
 
 def tell_history(
     instance: dg.DagsterInstance, lake: LakeAtRest, settings: LakeSettings, *, now: datetime, say: Say
-) -> list[Told]:
+) -> list[HistoryTold]:
     """Record what the ledger holds and Dagster does not show, of the symbols and tables of the settings.
 
     Args:
@@ -68,7 +68,7 @@ def tell_history(
         say: takes a line of progress.
     """
     run = dg.DagsterRun(job_name=_JOB, status=dg.DagsterRunStatus.SUCCESS, tags={"lake/told": "ledger"})
-    told: list[Told] = []
+    told: list[HistoryTold] = []
     for shown in offered_tables(settings):
         for symbol in symbols_of(shown.table, settings):
             told += _archives(instance, lake.of(shown.table), symbol, settings, run)
@@ -85,7 +85,7 @@ def tell_history(
 
 def _partitions(
     instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, telling: Telling, first: str, say: Say
-) -> Told:
+) -> HistoryTold:
     """Tell what is committed from the partition `first` on and not shown."""
     layout, ledger = lake.store.layout, lake.ledger
     key = table_key(layout, symbol)
@@ -99,12 +99,12 @@ def _partitions(
         rows = [row for row in ledger.partitions(symbol, starts[0], starts[-1] + layout.step) if row.start in starts]
         checks += tell_partitions(instance, lake, symbol, rows, telling)
         say(f"{key.to_user_string()}: {min((index + 1) * _AT_ONCE, len(missing))}/{len(missing)}")
-    return Told(key.to_user_string(), len(held) - len(missing), len(missing), checks)
+    return HistoryTold(key.to_user_string(), len(held) - len(missing), len(missing), checks)
 
 
 def _archives(
     instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, settings: LakeSettings, run: dg.DagsterRun
-) -> Iterator[Told]:
+) -> Iterator[HistoryTold]:
     for stream in offered_streams(settings, lake.store.layout.market):
         key, partitions = vision_key(symbol, stream.name, stream.market.name), archive_partitions(stream, settings)
         shown = instance.get_materialized_partitions(key)
@@ -130,7 +130,7 @@ def _archives(
                     )
                     record_materialization(instance, run, event)
         if held:
-            yield Told(key.to_user_string(), len(held) - len(missing), len(missing), 0)
+            yield HistoryTold(key.to_user_string(), len(held) - len(missing), len(missing), 0)
 
 
 def _parts(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lake_assets.slices.endpoint import Query, SliceEndpoint
-from lake_assets.slices.judgement import Grid, Judgement, judge
+from lake_assets.slices.judgement import Judgement, SliceGrid, judge
 from lake_assets.slices.keys import SliceKey
 from lake_resources.binance.market import SPOT
 
@@ -40,7 +40,7 @@ def _ids(body: object) -> list[int]:
 
 def _judge(key: SliceKey, found: Sequence[int], newest: int, said_before: Sequence[int] | None) -> Judgement:
     """A trade is final when it is there; ids up to the newest one that the exchange has must be."""
-    return judge(Grid(key.start, 1, key.limit, final_until=newest + 1), found, said_before=said_before)
+    return judge(SliceGrid(key.start, 1, key.limit, final_until=newest + 1), found, said_before=said_before)
 
 
 AGG_TRADES = SliceEndpoint(

@@ -24,7 +24,7 @@ _AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedSlice:
     """What became of one request.
 
     Attributes:
@@ -45,14 +45,14 @@ class Asked:
     error: ExchangeError | None = None
 
 
-def ask_each(slices: Slices, endpoint: SliceEndpoint, keys: Iterable[SliceKey]) -> Generator[Asked]:
+def ask_each(slices: Slices, endpoint: SliceEndpoint, keys: Iterable[SliceKey]) -> Generator[AskedSlice]:
     """Ask for each slice once, in order; while the caller keeps an answer, the next one is on its way.
 
     After a ban or a limit nothing more is asked for: its error is the last that is given.
     """
     stopped = False
 
-    def ask(key: SliceKey) -> Asked | None:
+    def ask(key: SliceKey) -> AskedSlice | None:
         nonlocal stopped
         if stopped:
             return None
@@ -72,10 +72,10 @@ def ask_each(slices: Slices, endpoint: SliceEndpoint, keys: Iterable[SliceKey]) 
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, ask: Callable[[SliceKey], Asked | None], keys: Iterable[SliceKey]
-) -> Iterator[Asked | None]:
+    pool: ThreadPoolExecutor, ask: Callable[[SliceKey], AskedSlice | None], keys: Iterable[SliceKey]
+) -> Iterator[AskedSlice | None]:
     left = iter(keys)
-    ahead: deque[Future[Asked | None]] = deque()
+    ahead: deque[Future[AskedSlice | None]] = deque()
     while True:
         while len(ahead) < _AHEAD and (key := next(left, None)) is not None:
             ahead.append(pool.submit(ask, key))
@@ -84,15 +84,15 @@ def _in_order(
         yield ahead.popleft().result()
 
 
-def _ask(slices: Slices, endpoint: SliceEndpoint, key: SliceKey) -> Asked:
+def _ask(slices: Slices, endpoint: SliceEndpoint, key: SliceKey) -> AskedSlice:
     at = slices.clock()
     query = endpoint.query(key, endpoint.end(key))
     try:
         answer = slices.rest[endpoint.market.name].raw(endpoint.request, query)
         found = positions(endpoint, answer)
     except ExchangeError as error:
-        return Asked(key, at, slices.clock(), error=error)
-    return Asked(key, at, slices.clock(), answer.url, answer.status, answer.content, tuple(found))
+        return AskedSlice(key, at, slices.clock(), error=error)
+    return AskedSlice(key, at, slices.clock(), answer.url, answer.status, answer.content, tuple(found))
 
 
 def positions(endpoint: SliceEndpoint, answer: RawAnswer) -> list[int]:

@@ -17,7 +17,7 @@ from lake_assets.slices.defects import Defect
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.expected import PAUSE, due
 from lake_assets.slices.integrity import check_rows, mend
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.keys import LIMIT, SliceKey
 from lake_assets.slices.loop import Lattice, ask_for
 from lake_assets.slices.table_parity import KlineRows, Parity, compare_slices
@@ -85,7 +85,7 @@ class SliceDay:
     @property
     def growing(self) -> int:
         """Slices that are not over yet."""
-        return sum(row.reason == Reason.STILL_FORMING for row in self.rows)
+        return sum(row.reason == SliceReason.STILL_FORMING for row in self.rows)
 
     def outcomes(self) -> list[CheckOutcome]:
         """The checks of the day; a day without a slice that is over has nothing to be judged by."""
@@ -93,14 +93,14 @@ class SliceDay:
         if over <= 0:
             return []
         ok = self.counts[Status.OK]
-        none = sum(row.reason == Reason.EXCHANGE_HAS_NONE for row in self.rows)
+        none = sum(row.reason == SliceReason.EXCHANGE_HAS_NONE for row in self.rows)
         lacking = {
             row.start: len(row.missing.split(","))
             for row in self.rows
-            if row.missing and row.reason not in (Reason.EXCHANGE_HAS_NONE, Reason.STILL_FORMING)
+            if row.missing and row.reason not in (SliceReason.EXCHANGE_HAS_NONE, SliceReason.STILL_FORMING)
         }
         damaged = len({each.subject for each in self.defects})
-        unread = over - sum(row.path is not None and row.reason != Reason.STILL_FORMING for row in self.rows)
+        unread = over - sum(row.path is not None and row.reason != SliceReason.STILL_FORMING for row in self.rows)
         complete = [
             _outcome("slices_complete", ok == over, {"slices": over, "ok": ok, "exchange_has_none": none}),
             _outcome(
@@ -194,7 +194,7 @@ def days_to_run(
 def _grows_since(held: Standing, end_ms: int, now: datetime, pause: timedelta) -> bool:
     """Whether a growing slice was asked for lately and is not over since."""
     at = held.completed_at_utc
-    lately = held.reason == Reason.STILL_FORMING and at is not None and now - at < pause
+    lately = held.reason == SliceReason.STILL_FORMING and at is not None and now - at < pause
     return lately and epoch_ms(now) <= end_ms
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.keys import LIMIT, SliceKey, interval_ms, lattice
 from lake_resources.storage.ledger.slice_rows import SliceRow, Standing
 
@@ -76,9 +76,9 @@ def due(
 
 
 def _wanted(held: Standing | SliceRow, now: datetime, pause: timedelta) -> bool:
-    status, reason = Status(held.status), Reason(held.reason)
-    if status is Status.OK or (status is Status.EMPTY and reason is Reason.EXCHANGE_HAS_NONE):
+    status, reason = Status(held.status), SliceReason(held.reason)
+    if status is Status.OK or (status is Status.EMPTY and reason is SliceReason.EXCHANGE_HAS_NONE):
         return False
-    if status in (Status.PENDING, Status.NEEDS_REFRESH) or reason is Reason.STILL_FORMING:
+    if status in (Status.PENDING, Status.NEEDS_REFRESH) or reason is SliceReason.STILL_FORMING:
         return True
     return held.completed_at_utc is None or now - held.completed_at_utc >= pause

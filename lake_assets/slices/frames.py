@@ -16,7 +16,7 @@ import polars as pl
 
 from lake_assets.slices.answers import is_newer, read_file
 from lake_assets.slices.data_root import Slices
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.binance.rest import rest_payloads
@@ -180,7 +180,11 @@ def _candles(slices: Slices, row: SliceRow, exact: bool) -> pl.DataFrame:
 def _coverage(found: pl.DataFrame, rows: list[SliceRow], expected: range, step: int) -> Coverage:
     there = set(found["open_time"].dt.epoch("ms").to_list())
     named = {
-        int(each) for row in rows if row.reason == Reason.EXCHANGE_HAS_NONE for each in row.missing.split(",") if each
+        int(each)
+        for row in rows
+        if row.reason == SliceReason.EXCHANGE_HAS_NONE
+        for each in row.missing.split(",")
+        if each
     }
     open_when_asked = {
         time

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from lake_assets.slices.endpoint import Query, SliceEndpoint
-from lake_assets.slices.judgement import Judgement, Reason, Status, judge_events
+from lake_assets.slices.judgement import Judgement, SliceReason, Status, judge_events
 from lake_assets.slices.keys import SliceKey, interval_ms
 from lake_resources.binance.market import UM, UM_FUNDING_RATE
 from lake_resources.clock import HOUR_MS, MINUTE_MS
@@ -49,9 +49,9 @@ def _judge(key: SliceKey, found: Sequence[int], now_ms: int, said_before: Sequen
         if later - earlier > _LONGEST_MS + _SETTLES_WITHIN_MS
     )
     if not lost or (said_before is not None and tuple(said_before) == lost):
-        reason = Reason.EXCHANGE_HAS_NONE if lost else Reason.NONE
+        reason = SliceReason.EXCHANGE_HAS_NONE if lost else SliceReason.NONE
         return Judgement(Status.OK, reason, lost)
-    return Judgement(Status.PARTIAL, Reason.GAP_SEEN_ONCE, lost, f"{len(lost)} settlements seem to be missing")
+    return Judgement(Status.PARTIAL, SliceReason.GAP_SEEN_ONCE, lost, f"{len(lost)} settlements seem to be missing")
 
 
 FUNDING_RATE = SliceEndpoint(

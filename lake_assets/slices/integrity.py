@@ -15,7 +15,7 @@ from lake_assets.slices.answers import instant_of, is_newer, key_in, read_file
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.defects import CODES, Defect
 from lake_assets.slices.endpoint import SliceEndpoint
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.keys import SliceKey, parse_key
 from lake_assets.slices.manifest import directory
 from lake_assets.slices.manifest_check import check_manifest
@@ -58,7 +58,7 @@ def mend(slices: Slices, of: SliceSet, defects: list[Defect]) -> int:
             text = f"{defect.code}: {defect.found}" if defect.found else defect.code
             keeps = defect.code == "status_contradicts_answer"
             bare = row if keeps else replace(row, path=None, sha256=None, size_bytes=0, n_items=0)
-            changed.append(replace(bare, status=Status.NEEDS_REFRESH, reason=Reason.LOST, error=text))
+            changed.append(replace(bare, status=Status.NEEDS_REFRESH, reason=SliceReason.LOST, error=text))
     slices.rows.put_slices(of, changed)
     return len(changed) + len(off)
 

@@ -24,7 +24,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-class Reason(StrEnum):
+class SliceReason(StrEnum):
     """Why it stands there."""
 
     NONE = "none"
@@ -59,21 +59,23 @@ class Judgement:
     """
 
     status: Status
-    reason: Reason
+    reason: SliceReason
     missing: tuple[int, ...] = field(default=())
     detail: str = ""
 
     @property
     def final(self) -> bool:
         """Whether nothing more is asked for."""
-        return self.status is Status.OK or (self.status is Status.EMPTY and self.reason is Reason.EXCHANGE_HAS_NONE)
+        return self.status is Status.OK or (
+            self.status is Status.EMPTY and self.reason is SliceReason.EXCHANGE_HAS_NONE
+        )
 
 
-NOT_ASKED = Judgement(Status.PENDING, Reason.NOT_ASKED)
+NOT_ASKED = Judgement(Status.PENDING, SliceReason.NOT_ASKED)
 
 
 @dataclass(frozen=True)
-class Grid:
+class SliceGrid:
     """Positions that a window must hold.
 
     Attributes:
@@ -100,7 +102,7 @@ class Grid:
         return range(self.start, self.start + steps * self.step, self.step)
 
 
-def judge(grid: Grid, found: Sequence[int], *, said_before: Sequence[int] | None) -> Judgement:
+def judge(grid: SliceGrid, found: Sequence[int], *, said_before: Sequence[int] | None) -> Judgement:
     """Judge the positions of the records in an answer.
 
     `ok` means that the set of positions is exactly the window's grid and every record is final; or that records are
@@ -113,21 +115,27 @@ def judge(grid: Grid, found: Sequence[int], *, said_before: Sequence[int] | None
     """
     odd = _unexpected(grid, found)
     if odd:
-        return Judgement(Status.NEEDS_REFRESH, Reason.UNEXPECTED_RECORDS, detail=odd)
+        return Judgement(Status.NEEDS_REFRESH, SliceReason.UNEXPECTED_RECORDS, detail=odd)
     there = set(found)
     missing = tuple(position for position in grid.due() if position not in there)
     confirmed = said_before is not None and missing == tuple(said_before)
     growing = grid.final_until <= grid.end - grid.step or any(position >= grid.final_until for position in found)
     if not found and grid.due():
-        reason = Reason.EXCHANGE_HAS_NONE if confirmed and not growing else Reason.NO_DATA
+        reason = SliceReason.EXCHANGE_HAS_NONE if confirmed and not growing else SliceReason.NO_DATA
         return Judgement(Status.EMPTY, reason, missing, f"no record of {len(grid.due())} that should be there")
     if growing:
-        return Judgement(Status.PARTIAL, Reason.STILL_FORMING, missing, "the window is not over, or not final, yet")
+        return Judgement(
+            Status.PARTIAL, SliceReason.STILL_FORMING, missing, "the window is not over, or not final, yet"
+        )
     if missing and not confirmed:
-        return Judgement(Status.PARTIAL, Reason.GAP_SEEN_ONCE, missing, f"{len(missing)} of {grid.count} are missing")
+        return Judgement(
+            Status.PARTIAL, SliceReason.GAP_SEEN_ONCE, missing, f"{len(missing)} of {grid.count} are missing"
+        )
     if missing:
-        return Judgement(Status.OK, Reason.EXCHANGE_HAS_NONE, missing, f"the exchange has not {len(missing)} of them")
-    return Judgement(Status.OK, Reason.NONE)
+        return Judgement(
+            Status.OK, SliceReason.EXCHANGE_HAS_NONE, missing, f"the exchange has not {len(missing)} of them"
+        )
+    return Judgement(Status.OK, SliceReason.NONE)
 
 
 def judge_events(
@@ -142,18 +150,18 @@ def judge_events(
         said_before: what an earlier answer lacked; an empty one lacked nothing that can be named.
     """
     start, end = window
-    odd = _unexpected(Grid(start, 1, end - start, final_until), found)
+    odd = _unexpected(SliceGrid(start, 1, end - start, final_until), found)
     if odd:
-        return Judgement(Status.NEEDS_REFRESH, Reason.UNEXPECTED_RECORDS, detail=odd)
+        return Judgement(Status.NEEDS_REFRESH, SliceReason.UNEXPECTED_RECORDS, detail=odd)
     if final_until < end:
-        return Judgement(Status.PARTIAL, Reason.STILL_FORMING, detail="the window is not over yet")
+        return Judgement(Status.PARTIAL, SliceReason.STILL_FORMING, detail="the window is not over yet")
     if not found:
-        reason = Reason.NO_DATA if said_before is None else Reason.EXCHANGE_HAS_NONE
+        reason = SliceReason.NO_DATA if said_before is None else SliceReason.EXCHANGE_HAS_NONE
         return Judgement(Status.EMPTY, reason, detail="no record in the window")
-    return Judgement(Status.OK, Reason.NONE)
+    return Judgement(Status.OK, SliceReason.NONE)
 
 
-def _unexpected(grid: Grid, found: Sequence[int]) -> str:
+def _unexpected(grid: SliceGrid, found: Sequence[int]) -> str:
     """What of the positions cannot be an answer to the request, as a sentence; empty where nothing."""
     outside = [position for position in found if not grid.start <= position < grid.end]
     if outside:

@@ -38,7 +38,7 @@ _MOST_BYTES = DEFAULT_LIMITS.answer_bytes + KIB * KIB
 
 
 @dataclass(frozen=True)
-class Told:
+class KeepingTold:
     """What an action found or did.
 
     Attributes:
@@ -67,7 +67,7 @@ class Told:
         return {"set": self.of._asdict(), "counts": self.counts, "defects": [vars(each) for each in self.defects]}
 
 
-def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: Path | None = None) -> Told:
+def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: Path | None = None) -> KeepingTold:
     """One action on the slices of an endpoint, symbol and interval.
 
     Args:
@@ -82,7 +82,7 @@ def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: P
     """
     endpoint = endpoint_of(of.endpoint, of.interval)
     if action == "show":
-        return Told(of, dict(Counter(row.status for row in slices.rows.slice_rows(of))))
+        return KeepingTold(of, dict(Counter(row.status for row in slices.rows.slice_rows(of))))
     if action == "verify" and not mend:
         return _verify(slices, endpoint, of)
     with alone(slices, of, timeout_s=DEFAULT_TIMEOUT_S):
@@ -91,7 +91,7 @@ def do(slices: Slices, of: SliceSet, action: str, *, mend: bool = False, tree: P
         if action == "rebuild":
             return _rebuild(slices, endpoint, of)
         if action == "pack":
-            return Told(of, {"packed": pack_sealed(slices, endpoint, of)})
+            return KeepingTold(of, {"packed": pack_sealed(slices, endpoint, of)})
         if action == "import":
             return import_tree(slices, endpoint, of, tree)
     raise SettingsError(f"there is no action {action!r}", remedy="show, verify, rebuild, pack or import")
@@ -149,7 +149,7 @@ def answers_in(tree: Path | None, of: SliceSet) -> list[Path]:
     return found
 
 
-def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Path | None) -> Told:
+def import_tree(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, tree: Path | None) -> KeepingTold:
     """Take over answers of another program: each is judged by what it holds, whatever that program said of it.
 
     Args:
@@ -192,7 +192,7 @@ def _key_of(of: SliceSet, content: bytes) -> SliceKey:
     return key
 
 
-def _verify(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
+def _verify(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> KeepingTold:
     return _told(slices, of, checked(slices, endpoint, of))
 
 
@@ -211,24 +211,24 @@ def checked(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> list[Defec
     return defects
 
 
-def _told(slices: Slices, of: SliceSet, defects: list[Defect]) -> Told:
+def _told(slices: Slices, of: SliceSet, defects: list[Defect]) -> KeepingTold:
     counts = {"slices": len(slices.rows.standings(of)), "defects": len(defects)}
-    return Told(of, counts, defects, wrong=bool(defects))
+    return KeepingTold(of, counts, defects, wrong=bool(defects))
 
 
-def _mended(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> Told:
+def _mended(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> KeepingTold:
     told = _told(slices, of, list(check(slices, endpoint, of)))
     sent_back = send_back(slices, of, list(told.defects))
     _manifest(slices, endpoint, of)
     return replace(told, counts=told.counts | {"sent back": sent_back})
 
 
-def _rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, but: Container[int] = ()) -> Told:
+def _rebuild(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, *, but: Container[int] = ()) -> KeepingTold:
     count, refused = rebuild(slices, endpoint, of, frontier=frontier_of(slices, endpoint, of), but=but)
     _manifest(slices, endpoint, of)
     distrusted: list[SliceRow] = [row for row in slices.rows.slice_rows(of) if row.status != Status.OK]
     notes = [Defect(row.reason, f"{of.symbol}:{of.interval}:{row.start}", row.error or "") for row in distrusted]
-    return Told(of, {"taken": count, "not complete": len(distrusted)}, [*refused, *notes], wrong=bool(refused))
+    return KeepingTold(of, {"taken": count, "not complete": len(distrusted)}, [*refused, *notes], wrong=bool(refused))
 
 
 def _manifest(slices: Slices, endpoint: SliceEndpoint, of: SliceSet) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lake_assets.slices.endpoint import Query, SliceEndpoint
-from lake_assets.slices.judgement import Grid, Judgement, judge
+from lake_assets.slices.judgement import Judgement, SliceGrid, judge
 from lake_assets.slices.keys import SliceKey, interval_ms
 from lake_resources.binance.market import SPOT, SPOT_KLINES
 
@@ -38,7 +38,7 @@ def _open_times(body: object) -> list[int]:
 def _judge(key: SliceKey, found: Sequence[int], now_ms: int, said_before: Sequence[int] | None) -> Judgement:
     """A candle is final once it is closed by the exchange's clock."""
     step = interval_ms(key.interval)
-    grid = Grid(key.start, step, key.limit, final_until=now_ms - step + 1)
+    grid = SliceGrid(key.start, step, key.limit, final_until=now_ms - step + 1)
     return judge(grid, found, said_before=said_before)
 
 

@@ -18,7 +18,7 @@ from lake_assets.slices.asking import STOPPING, ask_each, positions
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoint import SliceEndpoint
 from lake_assets.slices.expected import due
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.manifest import write_manifest
 from lake_assets.slices.persisting import Persisting, pending
@@ -160,7 +160,7 @@ def publish_manifest(slices: Slices, of: SliceSet, expected: Sequence[SliceKey])
     new = [key for key in expected if key.start not in known]
     counts = Counter(slices.rows.counts(of))
     if new:
-        counts[Status.PENDING, Reason.NOT_ASKED] += len(new)
+        counts[Status.PENDING, SliceReason.NOT_ASKED] += len(new)
     parts = slices.rows.each_row(of), map(pending, new)
     # What is new comes after what is known, but where a range was left out.
     behind = not new or not known or new[0].start > max(known)
@@ -172,8 +172,8 @@ def publish_manifest(slices: Slices, of: SliceSet, expected: Sequence[SliceKey])
 def _settled(status: str, reason: str) -> bool:
     """Whether nothing is wrong with a slice: it is whole, still grows, or holds nothing because nothing exists."""
     if status == Status.EMPTY:
-        return reason == Reason.EXCHANGE_HAS_NONE
-    return status == Status.OK or reason == Reason.STILL_FORMING
+        return reason == SliceReason.EXCHANGE_HAS_NONE
+    return status == Status.OK or reason == SliceReason.STILL_FORMING
 
 
 def origin(slices: Slices, endpoint: SliceEndpoint, of: SliceSet, wanted: int | None = None) -> int:

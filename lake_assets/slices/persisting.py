@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from lake_assets.slices.answers import AnswerMeta, as_file
-from lake_assets.slices.asking import Asked
+from lake_assets.slices.asking import AskedSlice
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoint import SliceEndpoint
-from lake_assets.slices.judgement import Judgement, Reason, Status
+from lake_assets.slices.judgement import Judgement, SliceReason, Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.manifest import directory
 from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLimited, TransportError
@@ -60,7 +60,7 @@ class Persisting:
         finally:
             self._pool.shutdown()
 
-    def keep(self, held: SliceRow, asked: Asked) -> SliceRow:
+    def keep(self, held: SliceRow, asked: AskedSlice) -> SliceRow:
         """Keep an answer, or what came instead of one; the row is in the ledger after the next `flush`.
 
         An answer that holds less than the one that is kept does not replace it.
@@ -106,7 +106,7 @@ class Persisting:
         if lost is not None:
             raise lost
 
-    def _row(self, held: SliceRow, asked: Asked) -> tuple[SliceRow, bool]:
+    def _row(self, held: SliceRow, asked: AskedSlice) -> tuple[SliceRow, bool]:
         """The row after a request, and whether the answer is written."""
         if asked.error is not None:
             return _failed(held, asked.error), False
@@ -116,9 +116,9 @@ class Persisting:
         verdict = self._endpoint.judge(asked.key, found, self._frontier, said_before)
         if held.sha256 is not None and len(found) < held.n_items:
             worse = f"the answer has {len(found)} records, the one that is kept has {held.n_items}"
-            return replace(held, status=Status.PARTIAL, reason=Reason.UNEXPECTED_RECORDS, error=worse), False
+            return replace(held, status=Status.PARTIAL, reason=SliceReason.UNEXPECTED_RECORDS, error=worse), False
         if held.sha256 is not None and verdict.status is Status.NEEDS_REFRESH:
-            row = replace(held, status=Status.PARTIAL, reason=Reason.UNEXPECTED_RECORDS, error=verdict.detail)
+            row = replace(held, status=Status.PARTIAL, reason=SliceReason.UNEXPECTED_RECORDS, error=verdict.detail)
             return row, False
         row = replace(
             held,
@@ -133,7 +133,7 @@ class Persisting:
         )
         return row, True
 
-    def _write(self, asked: Asked) -> Kept:
+    def _write(self, asked: AskedSlice) -> Kept:
         key = asked.key
         meta = AnswerMeta(
             url=asked.url,
@@ -150,7 +150,7 @@ class Persisting:
 
 def pending(key: SliceKey) -> SliceRow:
     """A slice that was never asked for."""
-    return SliceRow(key.start, key.limit, Status.PENDING, Reason.NOT_ASKED)
+    return SliceRow(key.start, key.limit, Status.PENDING, SliceReason.NOT_ASKED)
 
 
 def _said_before(held: SliceRow, now: datetime, pause: timedelta) -> tuple[int, ...] | None:
@@ -161,7 +161,7 @@ def _said_before(held: SliceRow, now: datetime, pause: timedelta) -> tuple[int, 
 
 
 def _lacking_since(held: SliceRow, verdict: Judgement, at: datetime) -> datetime | None:
-    if verdict.reason not in (Reason.GAP_SEEN_ONCE, Reason.NO_DATA, Reason.EXCHANGE_HAS_NONE):
+    if verdict.reason not in (SliceReason.GAP_SEEN_ONCE, SliceReason.NO_DATA, SliceReason.EXCHANGE_HAS_NONE):
         return None
     same = held.lacking_since_utc is not None and held.missing == _text(verdict)
     return held.lacking_since_utc if same else at
@@ -173,12 +173,12 @@ def _text(verdict: Judgement) -> str:
 
 def _failed(held: SliceRow, error: ExchangeError) -> SliceRow:
     """The slice after a request that gave nothing; what was kept of it stays."""
-    reason = Reason.HTTP_ERROR
+    reason = SliceReason.HTTP_ERROR
     for kind, its in (
-        (Banned, Reason.BANNED),
-        (RateLimited, Reason.RATE_LIMITED),
-        (TransportError, Reason.NETWORK),
-        (MalformedAnswer, Reason.MALFORMED),
+        (Banned, SliceReason.BANNED),
+        (RateLimited, SliceReason.RATE_LIMITED),
+        (TransportError, SliceReason.NETWORK),
+        (MalformedAnswer, SliceReason.MALFORMED),
     ):
         if isinstance(error, kind):
             reason = its

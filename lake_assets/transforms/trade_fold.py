@@ -81,7 +81,7 @@ def each_once(fills: pl.DataFrame) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
-class Heard:
+class HeardSpan:
     """Instants between which all trades were heard, beside what ids prove.
 
     Attributes:
@@ -93,11 +93,11 @@ class Heard:
     until: datetime | None = None
 
 
-NOTHING_BESIDE = Heard()
+NOTHING_BESIDE = HeardSpan()
 """Ids alone speak."""
 
 
-def proven_spans(fills: pl.DataFrame, step: timedelta, heard: Heard = NOTHING_BESIDE) -> pl.DataFrame:
+def proven_spans(fills: pl.DataFrame, step: timedelta, heard: HeardSpan = NOTHING_BESIDE) -> pl.DataFrame:
     """Spans of whole bars whose trades are all among these, as ids prove it.
 
     Args:
@@ -135,7 +135,7 @@ def proven_spans(fills: pl.DataFrame, step: timedelta, heard: Heard = NOTHING_BE
     )
 
 
-def folded(fills: pl.DataFrame, step: timedelta, heard: Heard = NOTHING_BESIDE) -> pl.DataFrame:
+def folded(fills: pl.DataFrame, step: timedelta, heard: HeardSpan = NOTHING_BESIDE) -> pl.DataFrame:
     """Bars of all spans in which the trades are proven whole, in the exchange's own columns and by its rules.
 
     A bar in which nothing was traded carries the close before it and zeros, as the exchange's klines do; where no trade
@@ -166,7 +166,7 @@ def doubted_bars(fills: pl.DataFrame, step: timedelta) -> pl.DataFrame:
     return _bars(fills, step, NOTHING_BESIDE).filter("void").drop("void")
 
 
-def _bars(fills: pl.DataFrame, step: timedelta, heard: Heard) -> pl.DataFrame:
+def _bars(fills: pl.DataFrame, step: timedelta, heard: HeardSpan) -> pl.DataFrame:
     """Wire klines of all proven spans, with `void`: the bar, or the last one before it with trades, is in doubt."""
     once = each_once(fills)
     if once.is_empty():

@@ -17,7 +17,7 @@ FUTURES_DATA = "/futures/data/"
 
 
 @dataclass(frozen=True)
-class Bucket:
+class WeightBucket:
     """A limit of the exchange, counted by IP address.
 
     Attributes:
@@ -44,7 +44,7 @@ class Endpoint:
     """
 
     path: str
-    bucket: Bucket
+    bucket: WeightBucket
     weight: int | Callable[[int], int]
     page: int = 0
 
@@ -90,7 +90,7 @@ class Market:
     ws_routes: Mapping[str, str]
     messages_per_s: int
     streams_per_socket: int
-    budget: Bucket
+    budget: WeightBucket
     time: Endpoint
     exchange_info: Endpoint
     agg_trades: Endpoint
@@ -124,11 +124,13 @@ def kline_weight(limit: int) -> int:
     return 5 if limit <= 1000 else 10
 
 
-UM_WEIGHT = Bucket("weight_1m", 2400, 1)
-UM_FUTURES_DATA = Bucket("futures_data", 1000, 6)
-UM_FUNDING = Bucket("funding", 500, 6)
-SPOT_WEIGHT = Bucket("spot_weight_1m", 6000, 1)
-BUCKETS: dict[str, Bucket] = {bucket.name: bucket for bucket in (UM_WEIGHT, UM_FUTURES_DATA, UM_FUNDING, SPOT_WEIGHT)}
+UM_WEIGHT = WeightBucket("weight_1m", 2400, 1)
+UM_FUTURES_DATA = WeightBucket("futures_data", 1000, 6)
+UM_FUNDING = WeightBucket("funding", 500, 6)
+SPOT_WEIGHT = WeightBucket("spot_weight_1m", 6000, 1)
+BUCKETS: dict[str, WeightBucket] = {
+    bucket.name: bucket for bucket in (UM_WEIGHT, UM_FUTURES_DATA, UM_FUNDING, SPOT_WEIGHT)
+}
 """All limits that are counted, by name."""
 
 UM = Market(

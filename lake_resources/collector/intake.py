@@ -61,7 +61,7 @@ class Observer(Protocol):
 
 
 @dataclass
-class Counts:
+class FrameCounts:
     """What came in."""
 
     frames: int = 0
@@ -99,7 +99,7 @@ class Intake:
     last_trade_ids: Mapping[str, int] = field(default_factory=dict)
     open_gaps: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
     market: Market = UM
-    counts: Counts = field(default_factory=Counts)
+    counts: FrameCounts = field(default_factory=FrameCounts)
     newest_minute: int = 0
     flushed_seq: int = 0
     refused: RefusedFrames = field(default_factory=RefusedFrames)

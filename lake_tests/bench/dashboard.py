@@ -27,7 +27,7 @@ import polars as pl
 from playwright.sync_api import Page, sync_playwright
 
 from lake_assets.dashboard.chart_page import PANES
-from lake_assets.dashboard.chart_series import Asked, chart_of
+from lake_assets.dashboard.chart_series import AskedChart, chart_of
 from lake_assets.dashboard.chart_view import packed
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
@@ -92,7 +92,7 @@ def _add_seconds(store: Store) -> None:
     commit_partitions(store, SPOT, candidates, clock=lambda: END + DAY)
 
 
-def server_part(settings: LakeSettings, asked: Asked, rounds: int) -> tuple[float, float]:
+def server_part(settings: LakeSettings, asked: AskedChart, rounds: int) -> tuple[float, float]:
     """From what is asked to the bytes that the browser is sent: seconds of the clock and of CPU over all threads.
 
     Medians; the first, cold, is left out. What is imported is kept from the collector of garbage, as the server does.
@@ -204,7 +204,7 @@ def main() -> None:
         seconds = table is SPOT_BARS_1S
         declared, symbol = (SPOT_BARS_1S, SPOT) if seconds else (UM_MINUTE, SYMBOL)
         start = FIRST if timeframe == "1h" else END - DAY
-        asked = Asked(declared, symbol, start, END, timeframe, panes=PANES)
+        asked = AskedChart(declared, symbol, start, END, timeframe, panes=PANES)
         wall_s, cpu_s = server_part(settings, asked, given.rounds)
         return {f"{name}_server_ms": 1e3 * wall_s, f"{name}_server_cpu_ms": 1e3 * cpu_s}
 

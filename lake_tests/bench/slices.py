@@ -19,7 +19,7 @@ import httpx
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.expected import due
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.loop import publish_manifest
 from lake_assets.slices.server import open_slices, run_once
 from lake_resources.settings import LakeSettings
@@ -55,7 +55,7 @@ def known(root: Path, count: int) -> dict[str, float]:
 
 def _row(index: int) -> SliceRow:
     return SliceRow(
-        FIRST_MS + index * SPAN_MS, 1000, Status.OK, Reason.NONE, path=f"binance/klines/raw/BTCUSDT/1s/{index}",
+        FIRST_MS + index * SPAN_MS, 1000, Status.OK, SliceReason.NONE, path=f"binance/klines/raw/BTCUSDT/1s/{index}",
         sha256="0" * 64, size_bytes=120_000, http_status=200, n_items=1000, first_ts=FIRST_MS + index * SPAN_MS,
         last_ts=FIRST_MS + index * SPAN_MS + 999_000, requested_url=URL, completed_at_utc=NOW, requested_at_utc=NOW,
         fetches=1,

@@ -17,7 +17,7 @@ from lake_assets.dashboard.chart_series import (
     HOLE,
     PROVISIONAL,
     REVISED,
-    Asked,
+    AskedChart,
     Chart,
     chart_of,
     fitting,
@@ -67,7 +67,7 @@ def test_a_window_opens_in_bars_that_fit() -> None:
 
 
 def test_holes_are_drawn_as_holes(settings: LakeSettings) -> None:
-    chart = chart_of(Asked(UM_MINUTE, SYMBOL, FIRST, holed.END), settings=settings, clock=lambda: NOW)
+    chart = chart_of(AskedChart(UM_MINUTE, SYMBOL, FIRST, holed.END), settings=settings, clock=lambda: NOW)
     assert chart.timeframe == "1m"
     assert (chart.bars.height, len(times(chart))) == (46 * 60, 2 * 60)
     assert not {*chart.bars["time"]} & {*times(chart)}
@@ -85,26 +85,26 @@ def test_holes_are_drawn_as_holes(settings: LakeSettings) -> None:
 
 def test_longer_bars_tell_that_minutes_are_not_there(settings: LakeSettings) -> None:
     start = holed.ABSENT - timedelta(hours=1)
-    asked = Asked(UM_MINUTE, SYMBOL, start, start + 3 * HOUR, "1h", panes=("mark_price_close", "no_such"))
+    asked = AskedChart(UM_MINUTE, SYMBOL, start, start + 3 * HOUR, "1h", panes=("mark_price_close", "no_such"))
     chart = chart_of(asked, settings=settings, clock=lambda: NOW)
     assert chart.bars["time"].to_list() == [start.timestamp(), (start + 2 * HOUR).timestamp()]
     assert times(chart) == [holed.ABSENT.timestamp()]
     assert chart.panes == ("mark_price_close",)
     assert chart.bars["mark_price_close"].null_count() == 0
-    day = Asked(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, "1d")
+    day = AskedChart(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, "1d")
     ((_, text),) = marked(chart_of(day, settings=settings, clock=lambda: NOW)).values()
     assert "not all minutes" in text
 
 
 def test_minutes_that_may_still_change_are_marked(settings: LakeSettings) -> None:
     now = holed.END - timedelta(minutes=8)
-    asked = Asked(UM_MINUTE, SYMBOL, holed.END - HOUR, holed.END)
+    asked = AskedChart(UM_MINUTE, SYMBOL, holed.END - HOUR, holed.END)
     found = marked(chart_of(asked, settings=settings, clock=lambda: now))
     assert [color for color, _ in found.values()].count(PROVISIONAL) == 11, "8 to come, and the lag of 3"
 
 
 def test_a_chosen_length_has_no_more_bars_than_a_browser_draws(settings: LakeSettings) -> None:
-    asked = Asked(UM_MINUTE, SYMBOL, FIRST, FIRST + 100 * DAY, "1m")
+    asked = AskedChart(UM_MINUTE, SYMBOL, FIRST, FIRST + 100 * DAY, "1m")
     assert chart_of(asked, settings=settings, clock=lambda: NOW).timeframe == "15m"
 
 
@@ -117,14 +117,14 @@ def test_doubts_of_the_ledger_mark_their_bars(tmp_path: Path) -> None:
     lengths: dict[Timeframe, int] = {"1m": 60, "1h": 1, "1d": 1}
     open_hour = FIRST + 9 * HOUR
     for timeframe, bars in lengths.items():
-        asked = Asked(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, timeframe)
+        asked = AskedChart(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, timeframe)
         found = marked(chart_of(asked, settings=lake, clock=lambda: NOW))
         assert sum(color == DOUBTED and "unproven" in text for color, text in found.values()) == bars
     store = store_of(lake)
     store.ledger.set_verdicts(SYMBOL, [NewVerdict(open_hour, "provisional", None)])
     store.close()
     for timeframe, bars in lengths.items():
-        asked = Asked(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, timeframe)
+        asked = AskedChart(UM_MINUTE, SYMBOL, FIRST, FIRST + DAY, timeframe)
         found = marked(chart_of(asked, settings=lake, clock=lambda: NOW))
         assert [color for color, _ in found.values()].count(PROVISIONAL) == bars, "an hour that was left open"
         first = min(time for time, (color, _) in found.items() if color == PROVISIONAL)
@@ -133,7 +133,7 @@ def test_doubts_of_the_ledger_mark_their_bars(tmp_path: Path) -> None:
 
 def test_columns_are_packed_as_the_component_reads_them(settings: LakeSettings) -> None:
     start = holed.ABSENT - HOUR
-    asked = Asked(UM_MINUTE, SYMBOL, start, start + 3 * HOUR, panes=("mark_price_close", "funding_rate"))
+    asked = AskedChart(UM_MINUTE, SYMBOL, start, start + 3 * HOUR, panes=("mark_price_close", "funding_rate"))
     chart = chart_of(asked, settings=settings, clock=lambda: NOW)
     # It imports Streamlit: seconds of work, which only the worker that has this file need do.
     from lake_assets.dashboard.chart_view import packed
@@ -156,7 +156,7 @@ def test_panes_are_numbers_beside_the_price() -> None:
 
 def test_a_window_the_wrong_way_round_is_refused(settings: LakeSettings) -> None:
     with pytest.raises(SettingsError, match="no window"):
-        chart_of(Asked(UM_MINUTE, SYMBOL, holed.END, FIRST), settings=settings, clock=lambda: NOW)
+        chart_of(AskedChart(UM_MINUTE, SYMBOL, holed.END, FIRST), settings=settings, clock=lambda: NOW)
 
 
 def test_the_calendar_has_the_worst_of_each_day(store: TableStore) -> None:

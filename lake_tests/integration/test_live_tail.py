@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lake_assets.dashboard.chart_series import PROVISIONAL as PROVISIONAL_COLOR
-from lake_assets.dashboard.chart_series import Asked, certificate_of, chart_of
+from lake_assets.dashboard.chart_series import AskedChart, certificate_of, chart_of
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.live.heard_minutes import heard_minutes
 from lake_assets.live.live_tail import PROVISIONAL, HeardWindow, Listening
@@ -246,7 +246,7 @@ def test_scans_and_exports_have_them_too(heard: Heard, tmp_path: Path) -> None:
 def test_the_chart_draws_them_as_provisional(heard: Heard) -> None:
     heard.hear(*trades_of(5))
     at = instant(FIRST_MS + 5 * MINUTE_MS)
-    chart = chart_of(Asked(UM_MINUTE, SYMBOL, OPEN, at), settings=heard.settings, clock=lambda: at)
+    chart = chart_of(AskedChart(UM_MINUTE, SYMBOL, OPEN, at), settings=heard.settings, clock=lambda: at)
     assert chart.bars.height == 34
     live = chart.bars.filter(pl.col("time") >= int(minute_of(31).timestamp()))
     marks = {chart.marks[mark] for mark in live["mark"]}

@@ -21,7 +21,7 @@ from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.frames import read_slices, synthetic_fills
 from lake_assets.slices.integrity import check, mend, rebuild
-from lake_assets.slices.judgement import Reason, Status
+from lake_assets.slices.judgement import SliceReason, Status
 from lake_assets.slices.keys import SliceKey
 from lake_assets.slices.loop import Round
 from lake_assets.slices.manifest import directory, read_manifest
@@ -85,7 +85,7 @@ def test_a_round_asks_for_all_slices_the_newest_first_and_the_growing_one_stays_
     starts = [int(dict(part.split("=") for part in query.split("&"))["startTime"]) for query in asked]
     assert starts == sorted(starts, reverse=True)
     tip = bench.row(3)
-    assert (tip.status, tip.reason, tip.n_items) == (Status.PARTIAL, Reason.STILL_FORMING, 31)
+    assert (tip.status, tip.reason, tip.n_items) == (Status.PARTIAL, SliceReason.STILL_FORMING, 31)
     assert bench.defects() == []
 
 
@@ -108,7 +108,7 @@ def test_the_answer_is_the_exchanges_bytes_and_the_next_round_asks_for_the_tip_a
 def test_a_thousand_candles_of_which_the_last_is_open_are_asked_for_again(bench: Bench) -> None:
     bench.at(FIRST + SPAN - timedelta(seconds=30)).run()
     row = bench.row(0)
-    assert (row.n_items, row.status, row.reason) == (1000, Status.PARTIAL, Reason.STILL_FORMING)
+    assert (row.n_items, row.status, row.reason) == (1000, Status.PARTIAL, SliceReason.STILL_FORMING)
     before = read_file(bench.slices.store.get(row.path))[1][-1]
     bench.at(FIRST + SPAN + timedelta(seconds=1)).run()
     assert bench.row(0).status == Status.OK
@@ -120,11 +120,11 @@ def test_a_gap_is_asked_again_after_a_pause_and_then_named(bench: Bench) -> None
     bench.sim.faults.add(Fault("missing_minutes", "/api/v3/klines", start=hole, end=hole + timedelta(minutes=3)))
     bench.run()
     row = bench.row(0)
-    assert (row.status, row.reason, row.n_items) == (Status.PARTIAL, Reason.GAP_SEEN_ONCE, 997)
+    assert (row.status, row.reason, row.n_items) == (Status.PARTIAL, SliceReason.GAP_SEEN_ONCE, 997)
     assert bench.run().asked == 1, "the gap was asked for again without a pause"
     bench.at(bench.slices.clock() + bench.slices.pause).run()
     row = bench.row(0)
-    assert (row.status, row.reason) == (Status.OK, Reason.EXCHANGE_HAS_NONE)
+    assert (row.status, row.reason) == (Status.OK, SliceReason.EXCHANGE_HAS_NONE)
     assert row.missing == ",".join(str(ms(hole) + index * MINUTE_MS) for index in range(3))
     assert bench.defects() == []
     key = SliceKey("BTCUSDT", "1m", ms(FIRST)).composite
@@ -136,7 +136,7 @@ def test_a_ban_ends_the_round_with_the_exchanges_words_and_nobody_calls_until_it
     done = bench.run()
     assert (done.asked, done.standing["failed"], done.standing["pending"]) == (2, 1, 2)
     row = bench.row(2)
-    assert (row.status, row.reason, row.http_status) == (Status.FAILED, Reason.BANNED, 418)
+    assert (row.status, row.reason, row.http_status) == (Status.FAILED, SliceReason.BANNED, 418)
     assert "banned" in row.error
     counts = bench.manifest()["summary"]
     assert counts["total_slices"] == sum(counts[f"{status}_slices"] for status in Status)
@@ -144,8 +144,8 @@ def test_a_ban_ends_the_round_with_the_exchanges_words_and_nobody_calls_until_it
     assert bench.run().complete
 
 
-@pytest.mark.parametrize(("kind", "reason"), [("5xx", Reason.HTTP_ERROR), ("garbage", Reason.MALFORMED)])
-def test_one_slice_that_fails_does_not_keep_the_others(bench: Bench, kind: str, reason: Reason) -> None:
+@pytest.mark.parametrize(("kind", "reason"), [("5xx", SliceReason.HTTP_ERROR), ("garbage", SliceReason.MALFORMED)])
+def test_one_slice_that_fails_does_not_keep_the_others(bench: Bench, kind: str, reason: SliceReason) -> None:
     bench.sim.faults.add(Fault(kind, "/api/v3/klines", times=1, skip=2))
     done = bench.run()
     assert (done.asked, done.standing["ok"], done.standing["failed"]) == (4, 2, 1)
@@ -319,7 +319,7 @@ def test_a_tree_of_another_program_is_judged_by_what_it_holds(bench: Bench, tmp_
     forget(bench)
     told = keeping.do(bench.slices, OF, "import", tree=tmp_path / "old")
     assert (told.counts["taken"], told.counts["not complete"]) == (3, 1)
-    assert [each.code for each in told.defects] == ["torn_response", Reason.STILL_FORMING]
+    assert [each.code for each in told.defects] == ["torn_response", SliceReason.STILL_FORMING]
     assert told.wrong
     done = bench.run()
     assert (done.asked, done.complete) == (2, True)

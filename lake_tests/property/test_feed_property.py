@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lake_assets.feed_1h.bars import BAR_SCHEMA, Values
 from lake_assets.feed_1h.history import audit, continuity, running_hashes
-from lake_assets.feed_1h.window import Answer, judge_hours
+from lake_assets.feed_1h.window import BarsAnswer, judge_hours
 from lake_resources.clock import HOUR
 from lake_resources.storage.bars_duckdb import CHAIN_SCHEMA, ROW_SCHEMA
 from lake_tests.bench.feed_1h import at
@@ -26,8 +26,8 @@ def bar(draw: st.DrawFn) -> Values:
     return (middle, high, low, other, draw(st.floats(min_value=0, max_value=1e9)))
 
 
-def answer(bars: dict[int, Values]) -> Answer:
-    return Answer({at(hour): values for hour, values in bars.items()}, {}, frozenset(), at(100))
+def answer(bars: dict[int, Values]) -> BarsAnswer:
+    return BarsAnswer({at(hour): values for hour, values in bars.items()}, {}, frozenset(), at(100))
 
 
 def series(count: int) -> st.SearchStrategy[list[Values]]:

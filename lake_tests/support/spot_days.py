@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from lake_assets.lake import Lake
-from lake_assets.transforms.trade_fold import Heard, fills_of_trades, folded
+from lake_assets.transforms.trade_fold import HeardSpan, fills_of_trades, folded
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import TRADE_COLUMNS
 from lake_resources.storage.ledger.ledger import Archive
@@ -45,7 +45,7 @@ def trades(start: datetime, length: timedelta, *, count: int = 4_000, seed: int 
 
 def klines(of: pl.DataFrame, start: datetime, length: timedelta, step: timedelta) -> pl.DataFrame:
     """The klines that the exchange publishes of these trades: each bar of the window."""
-    return folded(fills_of_trades(of), step, Heard(start, start + length))
+    return folded(fills_of_trades(of), step, HeardSpan(start, start + length))
 
 
 def keep_archive(lake: Lake, stream: Stream, day: datetime, rows: pl.DataFrame, symbol: str = SYMBOL) -> Path:

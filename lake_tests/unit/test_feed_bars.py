@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from lake_assets.feed_1h.bars import BAR_COLUMNS, PULL_SCHEMA, bars_from_rows, dataset_slug, naive, target_hour
-from lake_assets.feed_1h.window import Answer
+from lake_assets.feed_1h.window import BarsAnswer
 from lake_resources.errors import SettingsError
 from lake_tests.bench.feed_1h import at
 
@@ -62,7 +62,7 @@ def test_the_target_is_the_newest_closed_hour(now: datetime, target: datetime) -
 def test_a_candle_is_closed_when_its_close_time_has_passed(
     moment: datetime, closed: list[datetime], forming: list[datetime]
 ) -> None:
-    answer = Answer.of(bars_from_rows([EIGHT, NINE]), moment.replace(tzinfo=UTC))
+    answer = BarsAnswer.of(bars_from_rows([EIGHT, NINE]), moment.replace(tzinfo=UTC))
     assert sorted(answer.bars) == closed
     assert sorted(answer.forming) == forming
 

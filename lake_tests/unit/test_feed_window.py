@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lake_assets.feed_1h.bars import Values, bars_from_rows
-from lake_assets.feed_1h.window import Answer, WindowVerdict, judge_hours, unsound_bar
+from lake_assets.feed_1h.window import BarsAnswer, WindowVerdict, judge_hours, unsound_bar
 from lake_resources.clock import HOUR
 from lake_tests.bench.feed_1h import NOW, at, case_bar
 
@@ -19,20 +19,20 @@ def row(hour: datetime, bar: list[str]) -> list[object]:
     return [start, *bar, start + 3_599_999, "0", 1, "0", "0", "0"]
 
 
-def answer(*hours: int, now: datetime = NOW, **values: list[str]) -> Answer:
+def answer(*hours: int, now: datetime = NOW, **values: list[str]) -> BarsAnswer:
     rows = [row(at(hour), values.get(f"h{hour}", case_bar(hour))) for hour in hours]
-    return Answer.of(bars_from_rows(rows), now)
+    return BarsAnswer.of(bars_from_rows(rows), now)
 
 
 def table(*hours: int, **values: list[str]) -> dict[datetime, Values]:
     return {at(h): tuple(float(text) for text in values.get(f"h{h}", case_bar(h))) for h in hours}
 
 
-def judge(said: Answer, rows: dict[datetime, Values], *hours: int, n_recent: int = 3) -> list[WindowVerdict]:
+def judge(said: BarsAnswer, rows: dict[datetime, Values], *hours: int, n_recent: int = 3) -> list[WindowVerdict]:
     return judge_hours(said, rows, [at(hour) for hour in hours], n_recent)
 
 
-def judge_one(said: Answer, rows: dict[datetime, Values], hour: int = 10, n_recent: int = 3) -> WindowVerdict:
+def judge_one(said: BarsAnswer, rows: dict[datetime, Values], hour: int = 10, n_recent: int = 3) -> WindowVerdict:
     return judge(said, rows, hour, n_recent=n_recent)[0]
 
 
@@ -167,5 +167,5 @@ def test_an_unsound_bar_is_not_appended(bar: list[str]) -> None:
 
 def test_bars_that_lie_off_the_hour_are_refused() -> None:
     rows = [row(at(8), case_bar(8)), row(at(9) + HOUR / 2, case_bar(9)), row(at(10), case_bar(10))]
-    verdict = judge_one(Answer.of(bars_from_rows(rows), NOW), table(8, 9))
+    verdict = judge_one(BarsAnswer.of(bars_from_rows(rows), NOW), table(8, 9))
     assert (verdict.status, verdict.code) == ("refused", "missing_bar")

@@ -38,6 +38,20 @@ def test_every_file_name_stands_once_in_its_package(package: str) -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_every_public_class_has_a_name_of_its_own() -> None:
+    """Within both packages; the simulator's are a world of their own, as its code is."""
+    names = Counter(
+        node.name
+        for package in PACKAGES
+        for path in modules(package)
+        if "simulator" not in path.parts
+        for node in tree_of(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert len(names) > 300
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_file_is_a_place_for_anything(package: str) -> None:
     vague = {"utils", "util", "helpers", "common", "manager", "misc", "facts"}

@@ -17,7 +17,7 @@ from lake_assets.schema.rolling import exact_total
 from lake_assets.transforms.exact_sums import decimals_of
 from lake_assets.transforms.trade_fold import (
     FILLS,
-    Heard,
+    HeardSpan,
     doubted_bars,
     each_once,
     fills_of_agg_trades,
@@ -97,11 +97,11 @@ def test_a_trade_whose_notional_is_not_its_price_times_its_quantity_keeps_no_qua
 
 
 def test_what_was_listened_to_proves_the_ends_as_well() -> None:
-    heard = Heard(since=at(-200), until=at(2500))
+    heard = HeardSpan(since=at(-200), until=at(2500))
     found = bars(folded(fills(*CASE), SECOND, heard))
     assert sorted(found) == [0, 1], "the second that was over when it ended, and no other"
     assert found[1][:4] == (1.1,) * 4
-    assert sorted(bars(folded(fills((7, 1200.0, 1.0, 1.0)), SECOND, Heard(at(-200), at(2500))))) == [1], (
+    assert sorted(bars(folded(fills((7, 1200.0, 1.0, 1.0)), SECOND, HeardSpan(at(-200), at(2500))))) == [1], (
         "a quiet second before any known price is no row"
     )
 

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from lake_resources.errors import SettingsError
-from lake_resources.local_web import Asked, Rules, judge, require_token
+from lake_resources.local_web import AskedPage, Rules, judge, require_token
 from lake_resources.settings import LakeSettings
 
 HERE = "127.0.0.1:3000"
@@ -22,7 +22,7 @@ def status(
     given = [(name.replace("_", "-"), value) for name, value in headers.items()]
     named = [] if host is None else [("host", host)]
     found = judge(
-        Asked(kind, method, "/graphql", query, (*named, *given)), rules or Rules(no_forms=True), guarded=guarded
+        AskedPage(kind, method, "/graphql", query, (*named, *given)), rules or Rules(no_forms=True), guarded=guarded
     )
     return 200 if found is None else found.status
 
@@ -51,7 +51,7 @@ def test_a_setting_names_other_hosts() -> None:
 
 
 def test_two_host_headers_are_none() -> None:
-    asked = Asked("http", "GET", "/", "", (("host", HERE), ("host", "evil.example")))
+    asked = AskedPage("http", "GET", "/", "", (("host", HERE), ("host", "evil.example")))
     assert judge(asked, Rules()) is not None
 
 

@@ -135,7 +135,7 @@ class BinanceRest:
         if start.tzinfo is None or end.tzinfo is None:
             raise ValueError("start and end must be timezone-aware")
         start_ms, end_ms = _ceil_ms(start), _ceil_ms(end)
-        want = rest_paging.Wanted(stream, rest, symbol, start_ms, end_ms)
+        want = rest_paging.WantedRows(stream, rest, symbol, start_ms, end_ms)
         if rest.paging == "grid":
             frame = self._closed(rest_paging.klines(self.call, want, interval or rest.interval or ""))
         elif rest.paging == "ids":

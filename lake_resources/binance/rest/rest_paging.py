@@ -41,7 +41,7 @@ Call = Callable[[Endpoint, Query, Callable[[object, str], pl.DataFrame]], pl.Dat
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedRows:
     """A window of a stream's history.
 
     Attributes:
@@ -63,7 +63,7 @@ class Wanted:
         return pl.concat(pages) if pages else pl.DataFrame(schema=self.stream.columns)
 
 
-def klines(call: Call, want: Wanted, interval: str) -> pl.DataFrame:
+def klines(call: Call, want: WantedRows, interval: str) -> pl.DataFrame:
     """Bars of an interval; the open one is still among them.
 
     Pages are cut on the grid of open times, not by the last row seen: a page with a missing bar is no end.
@@ -93,7 +93,7 @@ def klines(call: Call, want: Wanted, interval: str) -> pl.DataFrame:
     return want.joined(pages)
 
 
-def agg_trades(call: Call, want: Wanted, now_ms: int) -> pl.DataFrame:
+def agg_trades(call: Call, want: WantedRows, now_ms: int) -> pl.DataFrame:
     """aggTrades: the first page by time, all others by id, so that trades of one millisecond are never lost.
 
     Args:
@@ -121,7 +121,7 @@ def agg_trades(call: Call, want: Wanted, now_ms: int) -> pl.DataFrame:
     return want.joined(pages)
 
 
-def _first_agg_trades(call: Call, want: Wanted) -> pl.DataFrame:
+def _first_agg_trades(call: Call, want: WantedRows) -> pl.DataFrame:
     """The first page with a trade at or after the start, walking windows below an hour over quiet times."""
     endpoint = want.rest.endpoint
     for first_ms in range(want.start_ms, want.end_ms, _AGG_TRADE_WINDOW_MS):
@@ -141,7 +141,7 @@ def _first_agg_trades(call: Call, want: Wanted) -> pl.DataFrame:
     return want.joined([])
 
 
-def metrics(call: Call, want: Wanted) -> pl.DataFrame:
+def metrics(call: Call, want: WantedRows) -> pl.DataFrame:
     """Rows of the archive's metrics from the endpoints of their columns, labelled as the archive labels them.
 
     A column that an endpoint did not have at a time is null.
@@ -177,7 +177,7 @@ def metrics(call: Call, want: Wanted) -> pl.DataFrame:
     return joined.with_columns(symbol=pl.lit(want.symbol)).select(*want.stream.columns).sort("create_time")
 
 
-def funding_rate(call: Call, want: Wanted) -> pl.DataFrame:
+def funding_rate(call: Call, want: WantedRows) -> pl.DataFrame:
     """Funding settlements, a page after the other until an empty one."""
     pages = []
     cursor_ms, last_ms = want.start_ms, want.end_ms - 1
