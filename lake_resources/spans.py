@@ -6,11 +6,12 @@ Belongs here: the half-open span, the instant as a literal. Does not belong here
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from lake_resources.clock import EPOCH
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -32,4 +33,4 @@ def instant(at: datetime) -> pl.Expr:
     Of an aware datetime polars makes a literal by a query of its own, which takes longer than to filter an hour of
     rows.
     """
-    return pl.lit((at - _EPOCH) // _MICROSECOND, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+    return pl.lit((at - EPOCH) // _MICROSECOND, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))

@@ -140,7 +140,11 @@ class BucketBlobs:
         return f"{self.url}/{path}"
 
     def read(self, path: str) -> bytes:
-        """The bytes of an object."""
+        """The bytes of an object.
+
+        Raises:
+            StorageError: it is not there.
+        """
         found = self._bucket.get(path)
         if found is None:
             raise StorageError(f"{self.where(path)}: there is no such object", remedy=BUCKET_REMEDY)

@@ -127,7 +127,11 @@ class FilesInBucket:
         return (found for found in self._bucket.listed(directory) if found.path.endswith(".parquet"))
 
     def now(self) -> float:
-        """Seconds since 1970 by the service's clock, whole."""
+        """Seconds since 1970 by the service's clock, whole.
+
+        Raises:
+            StoreUnreachable: an object that was put is not found.
+        """
         probe = f".tmp/probe-{uuid4().hex}"
         self._bucket.create(probe, b"")
         found = self._bucket.head(probe)
@@ -157,7 +161,11 @@ class FilesInBucket:
         return self._bucket.replace(path, data, tag)
 
     def require_conditions(self, path: str, data: bytes) -> None:
-        """Two puts that must both be refused; where they are not, the same bytes stand there as before."""
+        """Two puts that must both be refused; where they are not, the same bytes stand there as before.
+
+        Raises:
+            SettingsError: one was not refused.
+        """
         if self._bucket.create(path, data) or self._bucket.replace(path, data, '"stale"'):
             raise SettingsError(
                 f"LAKE_STORE_URL: the server of {self._bucket.url} ignores conditions of puts, so that two writers "

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import hypothesis
 import pytest
 
 from lake_assets.tables.declared import TABLES
+from lake_resources import errors
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import epoch_ms, from_epoch_ms, from_epoch_ns
 
@@ -66,16 +68,6 @@ def test_no_file_is_too_long_to_read(package: str) -> None:
         path.name: count for path in modules(package) if (count := len(path.read_text("utf-8").splitlines())) > LONGEST
     }
     assert long == {}
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_module_says_first_what_belongs_in_it(package: str) -> None:
-    silent = []
-    for path in modules(package):
-        text = ast.get_docstring(ast.parse(path.read_text("utf-8")))
-        if text is None or (path.name not in {"__init__.py", "__main__.py"} and "elongs here" not in text):
-            silent.append(str(path.relative_to(PROJECT)))
-    assert silent == []
 
 
 def test_the_architecture_page_lists_the_layers_of_the_import_contract() -> None:
@@ -258,3 +250,73 @@ def test_only_the_options_of_a_command_may_be_more_than_seven() -> None:
     assert free == {"lake_tests/**", "lake_assets/cli/commands_*.py", "lake_resources/simulator/__main__.py"}
     silenced = [path for package in PACKAGES for path in modules(package) if "noqa: PLR0913" in path.read_text("utf-8")]
     assert silenced == []
+
+
+TREE = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parsed(package: str) -> list[tuple[Path, ast.Module]]:
+    """Every module of a package with its tree."""
+    return [(path, tree_of(path)) for path in modules(package)]
+
+
+def public(node: ast.AST, inside: str = "") -> Iterator[tuple[str, Function | ast.ClassDef]]:
+    """Classes, functions and methods that others may use, with their names."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | Function) and not child.name.startswith("_"):
+            yield f"{inside}{child.name}", child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child, f"{child.name}.")
+
+
+def raised(node: ast.AST) -> set[str]:
+    """Errors of the tree that a function makes and raises itself; functions inside of it are others."""
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function | ast.Lambda):
+            continue
+        if isinstance(child, ast.Raise) and isinstance(child.exc, ast.Call) and isinstance(child.exc.func, ast.Name):
+            found |= {child.exc.func.id} & TREE.keys()
+        found |= raised(child)
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_module_opens_with_two_to_six_lines_of_what_belongs_in_it(package: str) -> None:
+    """A paragraph of why may follow."""
+    wrong = []
+    for path, tree in parsed(package):
+        if path.name in {"__init__.py", "__main__.py"}:
+            continue
+        text = ast.get_docstring(tree) or ""
+        opening = re.match(r".*?elongs? here.*?(?=\n\n|\Z)", text, re.DOTALL)
+        lines = [line for line in (opening[0] if opening else "").splitlines() if line.strip()]
+        if not 2 <= len(lines) <= 6:
+            wrong.append((path.name, len(lines)))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_others_may_use_says_what_it_is(package: str) -> None:
+    named = [(path, name, node) for path, tree in parsed(package) for name, node in public(tree)]
+    assert len(named) > 500
+    assert [f"{path.name}: {name}" for path, name, node in named if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_function_names_the_errors_that_it_raises(package: str) -> None:
+    """Or one of their kind. Commands raise for their exit codes, which are a page of their own."""
+    silent, looked_at = [], 0
+    for path, tree in parsed(package):
+        for name, node in public(tree) if not path.name.startswith("commands_") else ():
+            own = raised(node) if isinstance(node, Function) else set()
+            told = set(re.findall(r"\w+", ast.get_docstring(node) or ""))
+            looked_at += bool(own)
+            silent += [
+                f"{path.name}: {name} raises {each}"
+                for each in sorted(own)
+                if not told & {kind.__name__ for kind in TREE[each].__mro__ if kind.__name__ in TREE}
+            ]
+    assert looked_at > 20
+    assert silent == []
