@@ -7,16 +7,15 @@ Does not belong here: what is computed of a minute (`trades`, `book`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 import numpy as np
 import polars as pl
 
-from lake_resources.clock import MINUTE_US
+from lake_resources.clock import EPOCH, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 HELD_BACK = timedelta(minutes=1)
@@ -97,7 +96,7 @@ def whole_minutes(frames: Iterable[pl.DataFrame], time_column: str) -> Iterator[
 
 
 def _instant(microseconds: int) -> datetime:
-    return _EPOCH + int(microseconds) * _MICROSECOND
+    return EPOCH + int(microseconds) * _MICROSECOND
 
 
 def features_in_one_pass(
