@@ -132,9 +132,9 @@ def slices(
         return
     bad = False
     told: list[object] = []
-    for of in sets if action is Action.IMPORT else ():
+    for of in sets if action is SliceAction.IMPORT else ():
         keeping.answers_in(tree, of)  # refused before anything is begun
-    begins = action in (Action.RUN, Action.IMPORT)
+    begins = action in (SliceAction.RUN, SliceAction.IMPORT)
     with open_slices(settings, data_root=data_root, begin=begins) as opened:
         for of in sets:
             if action is SliceAction.RUN:

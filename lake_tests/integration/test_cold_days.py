@@ -33,8 +33,8 @@ FIXED_ROWS = 45
 
 
 @pytest.fixture
-def bench(exchange_here: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
-    with bench_on(exchange_here, tmp_path, start="2026-11-01", cold_days=True) as found:
+def bench(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
+    with bench_on(sim, tmp_path, start="2026-11-01", cold_days=True) as found:
         found.at(PUBLISHED)
         yield found
 

@@ -83,14 +83,14 @@ def test_two_hosts_make_the_lake_of_one(
 
 
 def test_two_hosts_with_a_disk_each_make_the_lake_of_one_in_a_bucket(
-    exchange_here: SimulatorServer,
+    sim: SimulatorServer,
     server: PostgresServer,
     service: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second host reads what the first put, builds on its kept answers, and every command finds all of it."""
-    with bench_on(exchange_here, tmp_path / "one") as one:
+    with bench_on(sim, tmp_path / "one") as one:
         one.at(PUBLISHED).build(hours(0, 4))
         alone = one.committed()
     roots = [tmp_path / name / "lake" for name in ("a", "b")]
@@ -99,8 +99,8 @@ def test_two_hosts_with_a_disk_each_make_the_lake_of_one_in_a_bucket(
     url = in_bucket(service, roots[0], monkeypatch)
     shared = {"ledger_url": server.fresh(), "store_url": url}
     with (
-        bench_on(exchange_here, roots[0].parent, **shared) as first,
-        bench_on(exchange_here, roots[1].parent, **shared) as second,
+        bench_on(sim, roots[0].parent, **shared) as first,
+        bench_on(sim, roots[1].parent, **shared) as second,
     ):
         first.at(PUBLISHED)
         assert statuses(first.build(hours(0, 3))) == ["committed"] * 3
