@@ -20,7 +20,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.market import UM
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.integration.test_ingest_dagster import Opener
+from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def build(bench: Bench, instance: dg.DagsterInstance, first: str, last: str, *, 
     result = dg.materialize(
         [build_cold_days_asset(MINUTE_ASSET, SYMBOL, bench.settings)],
         instance=instance,
-        resources={"lake": Opener(bench.lake)},
+        resources={"lake": Opener(lambda: bench.lake)},
         raise_on_error=False,
         tags=tags,
     )

@@ -98,7 +98,7 @@ class BinanceRest:
         self.market = market
         self._clock = clock
         self._sleep = sleep
-        self._told_time = datetime.fromtimestamp(0, UTC)
+        self._told_time = EPOCH
 
     @property
     def base_url(self) -> str:
