@@ -20,7 +20,7 @@ from lake_assets.checks import check_specs, close_checks, evaluation, evaluation
 from lake_assets.dagster_names import cold_day_hours, partition_key, table_op
 from lake_assets.inputs.results import HourResult
 from lake_assets.metadata import cold_days_key, partition_metadata, symbol_tags, table_key, vision_key
-from lake_assets.partitions import DAY_TO_HOURS, cold_days, table_partitions
+from lake_assets.partitions import DAY_TO_HOURS, cold_days
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.check_spec import CheckSpec
 from lake_assets.tables.offered import offered_streams
@@ -81,7 +81,7 @@ def build_cold_days_asset(shown: TableAsset, symbol: str, settings: LakeSettings
                 context.log_event(dg.AssetMaterialization(key, partition=day, metadata=day_metadata(done)))
             outcome = hours_outcome(done)
             yield from evaluations(context, key, [(day, [outcome])])
-            _record_failed_hours(context, shown, symbol, done, settings)
+            _record_failed_hours(context, shown, symbol, done)
             if any(hour.failed for hour in done):
                 failed.append(f"{day}: {day_metadata(done)['hours']}")
         yield from close_checks(key, [HOURS_CHECK.name])
@@ -148,7 +148,6 @@ def _record_failed_hours(
     shown: TableAsset,
     symbol: str,
     hours: Sequence[HourResult],
-    settings: LakeSettings,
 ) -> None:
     """The rows that the asset of the hours would have of those whose checks failed."""
     layout = shown.table.layout
@@ -163,4 +162,4 @@ def _record_failed_hours(
     keys = {partition_key(layout, hour.hour): hour for hour in wrong}
     targets = newest_materializations(context.instance, key, list(keys))
     said = [evaluation(key, name, each, targets.get(name)) for name, hour in keys.items() for each in _failed(hour)]
-    record_checks(context.instance, context.run, table_partitions(layout, settings), said)
+    record_checks(context.instance, context.run, said)
