@@ -13,13 +13,16 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from os import getpid
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from lake_resources.data_root import BUCKET
 from lake_resources.storage.bucket import Listed
-from lake_resources.storage.parquet import StagedFile
 
-Placed = tuple[StagedFile, str]
+if TYPE_CHECKING:
+    # Commands that only read the ledger come by here and need no Arrow.
+    from lake_resources.storage.parquet import StagedFile
+
+Placed: TypeAlias = "tuple[StagedFile, str]"
 """A staged file, and its path in the store."""
 
 

@@ -386,6 +386,7 @@ def test_lake_health_has_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monkey
     sick = CliRunner().invoke(app, ["health"])
     assert sick.exit_code == 1
     assert "STOPPED" in sick.output
+    (tmp_path / "lake" / "dagster_home").mkdir()  # a look makes no place for Dagster
     with dg.DagsterInstance.get() as instance:
         beat(instance, datetime.now(UTC))
     well = CliRunner().invoke(app, ["health", "--json"])
