@@ -14,16 +14,15 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.assets.table_asset import TableAsset
+from lake_assets.assets.table_asset import TableAsset, archive_deps
 from lake_assets.assets.vision import log_archive
 from lake_assets.checks import check_specs, close_checks, evaluation, evaluations, newest_materializations
 from lake_assets.dagster_names import cold_day_hours, partition_key, table_op
 from lake_assets.inputs.results import HourResult
-from lake_assets.metadata import cold_days_key, partition_metadata, symbol_tags, table_key, vision_key
-from lake_assets.partitions import DAY_TO_HOURS, cold_days
+from lake_assets.metadata import cold_days_key, partition_metadata, symbol_tags, table_key
+from lake_assets.partitions import cold_days
 from lake_assets.resources import LakeOpener
 from lake_assets.schema.check_spec import CheckSpec
-from lake_assets.tables.offered import offered_streams
 from lake_assets.validation.outcome import CheckOutcome
 from lake_resources.dagster_private import record_checks, record_materialization
 from lake_resources.settings import LakeSettings
@@ -44,14 +43,9 @@ def build_cold_days_asset(shown: TableAsset, symbol: str, settings: LakeSettings
     table, layout = shown.table, shown.table.layout
     key, hours_key, partitions = cold_days_key(layout, symbol), table_key(layout, symbol), cold_days(settings)
     streams = {use.name: use.stream for use in table.streams}
-    offered = {stream.name for stream in offered_streams(settings, layout.market)}
     spec = dg.AssetSpec(
         key,
-        deps=[
-            dg.AssetDep(vision_key(symbol, name, layout.market), partition_mapping=DAY_TO_HOURS)
-            for name in streams
-            if name in offered
-        ],
+        deps=archive_deps(table, symbol, settings),
         description=_TEXT.format(table=layout.directory, symbol=symbol, key="/".join(hours_key.path)),
         group_name=layout.directory,
         kinds={"polars", "parquet"},

@@ -77,20 +77,26 @@ class TableAsset:
     build: Build = build_partitions
 
 
+def archive_deps(table: Table, symbol: str, settings: LakeSettings) -> list[dg.AssetDep]:
+    """The offered archives that a symbol's table is made of, by days; none for a table without streams."""
+    market = table.layout.market
+    offered = {stream.name for stream in offered_streams(settings, market)} if table.streams else set()
+    return [
+        dg.AssetDep(vision_key(symbol, use.name, market), partition_mapping=DAY_TO_HOURS)
+        for use in table.streams
+        if use.name in offered
+    ]
+
+
 def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) -> dg.AssetsDefinition:
     """The asset of one symbol's table."""
     table, layout = shown.table, shown.table.layout
     key, partitions = table_key(layout, symbol), table_partitions(layout, settings)
     streams = {use.name: use.stream for use in table.streams}
-    offered = {stream.name for stream in offered_streams(settings, layout.market)} if streams else set()
     place = layout.market_directory.replace("/", ".")
     spec = dg.AssetSpec(
         key,
-        deps=[
-            dg.AssetDep(vision_key(symbol, name, layout.market), partition_mapping=DAY_TO_HOURS)
-            for name in streams
-            if name in offered
-        ],
+        deps=archive_deps(table, symbol, settings),
         description=shown.text.format(symbol=symbol),
         group_name=layout.directory,
         kinds={"polars", "parquet"},

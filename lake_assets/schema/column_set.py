@@ -9,14 +9,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from lake_assets.schema.column import Column, Quiet, Role
-
-if TYPE_CHECKING:
-    pass
 
 _PRICES: tuple[Role, ...] = ("open", "high", "low", "close")
 

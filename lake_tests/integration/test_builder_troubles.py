@@ -15,16 +15,10 @@ from lake_assets.resident.hot_builder import Turn
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on, exchange
+from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on
 
 OPEN = DAY + 15 * HOUR
 NAME = f"um/{SYMBOL}/minute"
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatorServer]:
-    with exchange() as found:
-        yield found
 
 
 @pytest.fixture
