@@ -14,13 +14,12 @@ import sqlalchemy as sa
 from lake_resources.collector.journal import GapRow, Journal, KnownRow
 from lake_resources.errors import LedgerError, LedgerUnreachable, PartitionBusy, SettingsError
 from lake_resources.known_hole import KnownHole
-from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
+from lake_resources.storage.commit import Rejection, quarantine_partition
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.ledger import Archive, Capture, ComparedPartition, Listing, NewVerdict, Revision
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES
-from lake_resources.storage.reader import scan
-from lake_tests.support.minute_hours import NOW, SCHEMA, SYMBOL, at, candidate, clock, lake
+from lake_tests.support.minute_hours import NOW, SYMBOL, at, candidate, clock, closes, commit, lake
 from lake_tests.support.postgres import postgres_server
 from lake_tests.support.waiting import in_parallel
 
@@ -59,14 +58,6 @@ def capture(content="a", hour=0, **changes):
     made = Capture(SYMBOL, "klines_1m", at(hour), f"captures/{content}.parquet", 60, at(hour), at(hour + 1), True,
                    "/fapi/v1/klines", content * 64, NOW)  # fmt: skip
     return replace(made, **changes)
-
-
-def commit(store, *candidates, **options):
-    return [found.status for found in commit_partitions(store, SYMBOL, candidates, clock=clock, **options)]
-
-
-def closes(store, hours=24):
-    return scan(store, SYMBOL, at(0), at(hours), schema=SCHEMA).collect()["close"].to_list()
 
 
 def test_quarantine_lets_the_watermark_pass_and_a_commit_resolves_it(store):

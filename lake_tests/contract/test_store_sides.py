@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from lake_resources.storage.bucket import Bucket
-from lake_resources.storage.commit import commit_partitions, recover
+from lake_resources.storage.commit import recover
 from lake_resources.storage.compaction import clear, compact
 from lake_resources.storage.garbage import find_garbage, remove_garbage
 from lake_resources.storage.hashing import file_hash
@@ -28,7 +28,7 @@ from lake_resources.storage.store import Store
 from lake_tests.support.commit_nursery import acknowledged, nursery
 from lake_tests.support.compacted_hours import DAYS, all_rows
 from lake_tests.support.compacted_hours import candidates as month_end_hours
-from lake_tests.support.minute_hours import NOW, REST, SCHEMA, SYMBOL, at, candidate, clock, lake
+from lake_tests.support.minute_hours import NOW, REST, SCHEMA, SYMBOL, at, candidate, clock, closes, commit, lake
 from lake_tests.support.postgres import postgres_server
 from lake_tests.support.s3_server import in_bucket, s3_server
 from lake_tests.support.stores import bucket_of
@@ -65,14 +65,6 @@ def store(root):
     store = lake(root)
     yield store
     store.close()
-
-
-def commit(store, *candidates, **options):
-    return [found.status for found in commit_partitions(store, SYMBOL, candidates, clock=clock, **options)]
-
-
-def closes(store, hours=24):
-    return scan(store, SYMBOL, at(0), at(hours), schema=SCHEMA).collect()["close"].to_list()
 
 
 def put(store, path, data):

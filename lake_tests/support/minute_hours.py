@@ -9,12 +9,14 @@ import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from lake_resources.storage.commit import PartitionCandidate
+from lake_resources.storage.commit import PartitionCandidate, commit_partitions
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.provenance import SourceKind, SourceRef
+from lake_resources.storage.reader import scan
 from lake_resources.storage.store import Store
 from lake_tests.support.stores import store_at
 
@@ -95,3 +97,13 @@ def partition(hour: datetime, *, symbol: str = SYMBOL, rows: int = 60, complete:
 def lake(root: Path) -> Store:
     """An empty lake below `root`."""
     return store_at(root)
+
+
+def commit(store: Store, *candidates: PartitionCandidate, **options: Any) -> list[str]:
+    """Commit hours of `SYMBOL` as `commit_partitions` does; the status of each."""
+    return [found.status for found in commit_partitions(store, SYMBOL, candidates, clock=clock, **options)]
+
+
+def closes(store: Store, hours: int = 24) -> list[float | None]:
+    """`close` of the stored minutes from `at(0)` on, by the lake's reader."""
+    return scan(store, SYMBOL, at(0), at(hours), schema=SCHEMA).collect()["close"].to_list()
