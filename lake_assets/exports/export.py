@@ -48,7 +48,7 @@ from lake_resources.spans import within
 from lake_resources.storage.catalog import utc
 from lake_resources.storage.disk import disk_errors, fsync_file
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.parquet import StagedFile, StagingWriter, publish_all
+from lake_resources.storage.parquet import StagedFile, StagingWriter, publish_told
 from lake_resources.storage.reader import reading, scan
 
 Format = Literal["parquet", "csv", "arrow"]
@@ -270,7 +270,7 @@ def write_export(
         }
         beside = _stage_text(temp, json.dumps(described, indent=2) + "\n")
         told = path.with_name(path.name + ".certificate.json")
-        publish_all([(staged, path), (beside, told)])
+        publish_told([(staged, path)], (beside, told))
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return Export(path, told, certificate, staged.row_count, staged.content_hash, tally.incomplete_bars)

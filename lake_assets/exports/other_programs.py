@@ -33,7 +33,7 @@ from lake_resources.clock import HOUR
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.storage.disk import disk_errors, fsync_file
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.parquet import StagedFile, publish_all
+from lake_resources.storage.parquet import StagedFile, publish_told
 from lake_resources.storage.reader import reading
 
 Program = Literal["freqtrade", "nautilus"]
@@ -151,7 +151,7 @@ def write_for_program(
             **certificate.as_json(),
         }
         beside = _staged(temp / "told", lambda path: _write(path, json.dumps(described, indent=2).encode() + b"\n"))
-        publish_all([*staged, (beside, told)])
+        publish_told(staged, (beside, told))
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return ProgramExport(tuple(files), told, certificate, bars.height)

@@ -6,7 +6,7 @@ Belongs here: which files a ledger names, copying them with proof, the copy's ow
 The ledger is copied first, in one moment, by SQLite itself. Then each file that the copy names is copied and hashed. A
 file that was committed anew meanwhile has another hash: then a newer copy of the ledger is taken and what changed since
 is copied, until all fits, at last with the writers waiting. Other files are written once, or replaced in one step, and
-are copied as they are.
+are copied as they are when the rest is there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
+import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from lake_resources.storage.ledger.tables import (
     utc_text,
 )
 from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.root import exchange_held
 from lake_resources.storage.sqlite_file import connect_to_read
 
 LEDGER, DESCRIPTION = "ledger.sqlite", "backup.json"
@@ -192,13 +193,12 @@ def copy_lake(root: Path, ledger: Path, target: Path, *, locks: Sequence[Path], 
         )
     for path in done.keys() - named.hashes.keys():
         (target / path).unlink(missing_ok=True)
-    for relative in _others(root, named.hashes):
-        _copy(root / relative, target / relative)
+    _copy_others(root, target, named.hashes)
     files = [path for path in target.rglob("*") if path.is_file()]
     fsync_dirs(path for path in target.rglob("*") if path.is_dir())
     return Copied(
         made_at=at.isoformat(timespec="seconds"),
-        exchange=(root / EXCHANGE_FILE).read_text(encoding="utf-8").strip(),
+        exchange=exchange_held(root, target / LEDGER) or "",
         ledger_version=versions.version_of(target / LEDGER) or 0,
         files=len(files),
         size_bytes=sum(path.stat().st_size for path in files),
@@ -265,8 +265,31 @@ def _copy(source: Path, target: Path) -> str:
                 write.write(chunk)
             write.flush()
             os.fsync(write.fileno())
-        shutil.copystat(source, target)
+        # Of what was read: the name may be another file's by now, or gone.
+        held = os.fstat(read.fileno())
+        target.chmod(stat.S_IMODE(held.st_mode))
+        os.utime(target, ns=(held.st_atime_ns, held.st_mtime_ns))
     return digest.hexdigest()
+
+
+def _copy_others(root: Path, target: Path, named: Container[str]) -> None:
+    """Copy the files that the ledger does not name.
+
+    Who listens and who asks for slices goes on meanwhile: a file that was listed may have got its final name, or be out
+    of date and gone. So the root is listed again until nothing is new, and what is gone by then is not kept.
+    """
+    seen: set[Path] = set()
+    for _ in range(_ROUNDS):
+        new = [relative for relative in _others(root, named) if relative not in seen]
+        for relative in new:
+            with suppress(FileNotFoundError):
+                _copy(root / relative, target / relative)
+        seen.update(new)
+        if not new:
+            break
+    for relative in seen:
+        if not (root / relative).exists():
+            (target / relative).unlink(missing_ok=True)
 
 
 def _others(root: Path, named: Container[str]) -> Iterator[Path]:

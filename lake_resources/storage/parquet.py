@@ -73,6 +73,18 @@ def publish_all(files: Sequence[tuple[StagedFile, Path]]) -> None:
         fsync_dirs(changed)
 
 
+def publish_told(files: Sequence[tuple[StagedFile, Path]], told: tuple[StagedFile, Path]) -> None:
+    """Publish files, and one that tells what they are: while they are replaced there is none that tells of others.
+
+    Raises:
+        DiskFull: no space for a directory entry. Files renamed before stay renamed, and nothing tells of them.
+    """
+    with disk_errors(f"publish {told[1]}"):
+        if any(not path.exists() or file_hash(path) != staged.content_hash for staged, path in files):
+            told[1].unlink(missing_ok=True)
+    publish_all([*files, told])
+
+
 def stage(
     frame: pl.DataFrame,
     temp_dir: Path,

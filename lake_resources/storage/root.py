@@ -32,7 +32,7 @@ def require_lake(root: Path, exchange: str, ledger: Path | None = None) -> None:
         StorageError: it cannot be read.
     """
     with disk_errors(f"read {root}"):
-        if _exchange_of(root, ledger) is None:
+        if exchange_held(root, ledger) is None:
             what = f"{root} is no lake" if root.is_dir() else f"there is no lake at {root}"
             raise SettingsError(
                 what, remedy="Set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean, or begin one with `lake init-state`"
@@ -92,7 +92,7 @@ def require_same_blobs(blobs: Blobs, exchange: str) -> None:
         _require_same(blobs.where(""), blobs.read(EXCHANGE_FILE).decode(errors="replace").strip(), exchange)
 
 
-def _exchange_of(root: Path, ledger: Path | None) -> str | None:
+def exchange_held(root: Path, ledger: Path | None) -> str | None:
     """The exchange whose data a root holds, as its mark says, else its ledger; None where neither does."""
     marker = root / EXCHANGE_FILE
     if marker.is_file():
@@ -102,7 +102,7 @@ def _exchange_of(root: Path, ledger: Path | None) -> str | None:
 
 def _require_exchange(root: Path, exchange: str, ledger: Path | None) -> None:
     with disk_errors(f"read {root / EXCHANGE_FILE}"):
-        found = _exchange_of(root, ledger)
+        found = exchange_held(root, ledger)
     if found is not None:
         _require_same(str(root), found, exchange)
 

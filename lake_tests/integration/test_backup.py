@@ -103,6 +103,17 @@ def test_a_copy_taken_while_hours_are_replaced_is_consistent(store: Store, tmp_p
         assert all(each == closes[0] for each in closes), closes
 
 
+def test_a_lake_that_lost_its_mark_is_backed_up_and_restored(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.root / "EXCHANGE").unlink()
+    assert json.loads(ok("backup", "copy", "--json"))["exchange"] == "simulator"
+    monkeypatch.setenv("LAKE_ROOT", str(tmp_path / "new"))
+    ok("restore", "copy")
+    monkeypatch.setenv("LAKE_EXCHANGE", "binance")
+    assert "holds data of the exchange 'simulator'" in str(run("show-watermark").exception)
+
+
 def test_a_lost_hour_is_told_and_leaves_no_half_copy(store: Store, tmp_path: Path) -> None:
     store.catalog.partition_path(SYMBOL, FIRST).unlink()
     result = run("backup", "copy")

@@ -1,16 +1,14 @@
 """A process that writes in a lake and looks at it, as a reader does, before each step that it takes on the disk.
 
 Belongs here: the writing, the looking, and what each look found. Does not belong here: any assertion.
-The interpreter itself tells of each step (`sys.addaudithook`), so nothing of the project is replaced, nothing sleeps,
-and no moment between two files is left to chance.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,8 @@ from lake_resources.storage.commit import commit_partitions
 from lake_resources.storage.compaction import Period, clear, compact
 from lake_resources.storage.store import Store
 from lake_tests.support.compacted_hours import DAYS, MONTHS
+from lake_tests.support.looking_steps import looking
+from lake_tests.support.looking_tables import looked_at_tables
 from lake_tests.support.minute_hours import SYMBOL
 from lake_tests.support.sliced import OF, ms
 from lake_tests.support.sound_hours import candidate, open_files, sound_rows
@@ -40,34 +40,6 @@ END = START + COUNT * HOUR
 OLD, NEW = (sound_rows(START, COUNT, seed) for seed in (7, 8))
 """Rows of the hours before and after the writer replaces the second and the third."""
 LATER = END + timedelta(days=40)
-_STEPS = {"os.rename", "os.remove", "os.link"}
-"""With a name given or taken away something appears or goes; what is written under a passing name nobody reads."""
-Look = Callable[[], Any]
-_looking: Look | None = None
-_seen: list[Any] = []
-
-
-def _step(event: str, _arguments: tuple[object, ...]) -> None:
-    global _looking
-    if _looking is None or event not in _STEPS:
-        return
-    look, _looking = _looking, None
-    try:
-        _seen.append(look())
-    finally:
-        _looking = look
-
-
-@contextmanager
-def _beside(look: Look) -> Iterator[None]:
-    """Look before each step that is taken inside, and once after the last."""
-    global _looking
-    _looking = look
-    try:
-        yield
-    finally:
-        _looking = None
-    _seen.append(look())
 
 
 def _minutes(settings: LakeSettings) -> Any:
@@ -114,21 +86,23 @@ def _slices(settings: LakeSettings) -> Any:
 
 
 def main() -> None:
-    """`looking_writer minutes|slices ROOT [URL]`: write, and print what the looks found."""
-    sys.addaudithook(_step)
+    """`looking_writer minutes|slices|tables ROOT [URL]`: write, and print what the looks found."""
+    if sys.argv[1] == "tables":
+        sys.stdout.write(json.dumps(looked_at_tables(Path(sys.argv[2]))))
+        return
     settings = LakeSettings(root=Path(sys.argv[2]), symbols=(SYMBOL,), collector=False, exchange="simulator")
     if sys.argv[1] == "minutes":
         store = open_files(settings.lake_root)
         _commit(store, OLD, range(COUNT))
-        with _beside(lambda: _minutes(settings)):
+        with looking(lambda: _minutes(settings)) as seen:
             _write_minutes(store)
     else:
         settings = settings.model_copy(update={"spot_rest_url": sys.argv[3], "rest_url": sys.argv[3]})
         with open_slices(settings) as slices:
             run_once(slices, OF, first=ms(START), most=2)
-            with _beside(lambda: _slices(settings)):
+            with looking(lambda: _slices(settings)) as seen:
                 run_once(slices, OF, most=3)
-    sys.stdout.write(json.dumps(_seen))
+    sys.stdout.write(json.dumps(seen))
 
 
 if __name__ == "__main__":
