@@ -22,7 +22,7 @@ from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.witness import ContiguousIds
 from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, OutsideRetention
-from lake_resources.spans import within
+from lake_resources.spans import rows_within
 from lake_resources.storage.ledger.ledger import Capture
 from lake_resources.storage.parquet import stage_all
 
@@ -153,8 +153,8 @@ def _keep(lake: Lake, wanted: Wanted, offer: Offer) -> list[Capture]:
     use, symbol, hours = wanted.used, wanted.symbol, offer.starts
     assert offer.rows is not None
     assert offer.asked_at is not None
-    column, now = pl.col(use.stream.time_column), offer.asked_at
-    parts = [offer.rows.filter(within(column, hour, hour + HOUR)) for hour in hours]
+    now = offer.asked_at
+    parts = [rows_within(offer.rows, use.stream.time_column, hour, hour + HOUR) for hour in hours]
     metadata = {"lake.source": "rest", "lake.stream": use.name, "lake.symbol": symbol}
     staged = stage_all(
         [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],

@@ -28,7 +28,7 @@ from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
-from lake_resources.spans import within
+from lake_resources.spans import rows_within
 from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
 
 _WHOLE = pl.col("standing") == "whole"
@@ -183,6 +183,8 @@ def _by_other_voice(
         The verdicts, with the minutes that fit the other klines whole, and per hour of these what the klines differ in
         and the answer whose klines they fit.
     """
+    if _all_whole(judged):
+        return judged, {}, {}
     # Of an hour of which a source has nothing at all it contradicts nothing.
     contradicted = judged.filter(~_WHOLE)
     hour = pl.col("timestamp").dt.truncate("1h")
@@ -252,13 +254,20 @@ def _waited(source: HourSource, now: datetime) -> bool:
 
 
 def _own_hour(tallies: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return tallies.filter(within("timestamp", hour, hour + HOUR))
+    return rows_within(tallies, "timestamp", hour, hour + HOUR)
 
 
 def _whole_hours(judged: pl.DataFrame, hours: Sequence[datetime]) -> set[datetime]:
     """Hours of which no minute is in doubt."""
+    if _all_whole(judged):
+        return set(hours)
     hour = pl.col("timestamp").dt.truncate("1h")
     return set(hours) - set(judged.filter(~_WHOLE).select(hour.unique()).to_series().to_list())
+
+
+def _all_whole(judged: pl.DataFrame) -> bool:
+    """Whether no minute is in doubt, also where there is none at all: the usual case, which needs no query."""
+    return bool((judged.get_column("standing") == "whole").all())
 
 
 @dataclass
@@ -287,8 +296,7 @@ class _Choice:
         if archive is not None and hour in self.whole:
             self.by_hour[hour] = archive
             return
-        of_hour = within("open_time", hour, hour + HOUR)
-        minutes = self.klines.filter(of_hour)["open_time"].unique().sort().to_list()
+        minutes = rows_within(self.klines, "open_time", hour, hour + HOUR)["open_time"].unique().sort().to_list()
         filed, said = _of(self.filed, hour), _of(self.said, hour)
         told = {each for each in minutes if each in self.heard.minutes}
         # The best first; what ids and klines of an archive dispute is better than nothing at all.
@@ -354,14 +362,15 @@ class _Choice:
         disputed = _minutes(filed, "disputed") - _minutes(said, "whole") - set(self.heard.minutes)
         found = []
         for name, judged in (("the archive", filed), ("the answer of REST", said)):
+            if _all_whole(judged):
+                continue
             bad = judged.filter(~_WHOLE)
-            if bad.height:
-                found.append(
-                    Doubt(
-                        "contradicted" if set(bad["timestamp"]) & (lost | disputed) else "provisional",
-                        _doubt_text(self.use.name, name, bad),
-                    )
+            found.append(
+                Doubt(
+                    "contradicted" if set(bad["timestamp"]) & (lost | disputed) else "provisional",
+                    _doubt_text(self.use.name, name, bad),
                 )
+            )
         if found:
             self.doubts[hour] = (*self.doubts.get(hour, ()), *found)
 
@@ -384,7 +393,7 @@ def _tell(
     torn = {
         hour: found[0].text
         for hour, found in chosen.doubts.items()
-        if hour in chosen.held.archives and _of(chosen.filed, hour).filter(~_WHOLE).height
+        if hour in chosen.held.archives and not _all_whole(_of(chosen.filed, hour))
     }
     note_damaged(lake, symbol, use.name, hours, torn, now)
 
@@ -395,11 +404,13 @@ def _why(text: str) -> str:
 
 
 def _of(judged: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return judged.filter(within("timestamp", hour, hour + HOUR))
+    return rows_within(judged, "timestamp", hour, hour + HOUR)
 
 
 def _minutes(judged: pl.DataFrame, standing: str) -> set[datetime]:
     """Minutes of a standing; none of an hour in which trades happened and the source has none of those."""
+    if judged.is_empty():
+        return set()
     if (
         judged["kline_trades"].sum() > 0
         and not judged.filter(_WHOLE | (pl.col("standing") == "disputed"))["trades"].sum()

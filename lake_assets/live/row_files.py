@@ -26,7 +26,7 @@ from lake_assets.transforms.trades import TRADE_FEATURES
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
-from lake_resources.spans import within
+from lake_resources.spans import rows_within
 from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
 from lake_resources.storage.locks import writer_lock
@@ -94,7 +94,7 @@ class LiveRows:
                 hours.append(self._hour(symbol, hour))
             hour += HOUR
         rows = pl.concat(hours) if hours else pl.DataFrame(schema=LIVE_ROWS)
-        return rows.filter(within("timestamp", start, end))
+        return rows_within(rows, "timestamp", start, end)
 
     def written_at(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, datetime]:
         """When the rows of each hour of `[start, end)` were written last, UTC; hours without rows are left out."""
@@ -161,6 +161,8 @@ class LiveRows:
         if foreign:
             found = f"live rows {path} have columns that this version does not know: {', '.join(foreign)}"
             raise StorageError(found, remedy=f"Use the newer version that wrote them. Or: {remedy}")
+        if held.columns == list(LIVE_ROWS):
+            return held
         # Rows of an earlier version lack what was added since.
         return held.select(
             pl.col(name) if name in held.columns else pl.lit(None, dtype=dtype).alias(name)
@@ -235,16 +237,12 @@ def read_live(
     live, trades = live_input(held, coverage), live_trades(held, coverage)
     heard, refs = {}, {}
     for hour, last in required.items():
-        if not _between(held, hour, ends[hour]).is_empty():
-            refs[hour] = SourceRef(LIVE, "ws", _digest(_between(live, hour - look_back, ends[hour])))
-        minutes = _between(coverage, hour, last)
+        if not rows_within(held, "timestamp", hour, ends[hour]).is_empty():
+            refs[hour] = SourceRef(LIVE, "ws", _digest(rows_within(live, "timestamp", hour - look_back, ends[hour])))
+        minutes = rows_within(coverage, "timestamp", hour, last)
         if minutes.height and minutes["has_agg_trades"].all():
-            heard[hour] = SourceRef(AGG_TRADES.name, "ws", _digest(_between(trades, hour, last)))
+            heard[hour] = SourceRef(AGG_TRADES.name, "ws", _digest(rows_within(trades, "timestamp", hour, last)))
     return LiveHours(live, trades, heard, refs)
-
-
-def _between(frame: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    return frame.filter(within("timestamp", start, end))
 
 
 def _digest(rows: pl.DataFrame) -> str:

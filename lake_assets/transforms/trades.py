@@ -101,6 +101,12 @@ TRADE_BARS: dict[str, pl.DataType] = {
     **{f"bar_{name}": pl.Float64() for name in (*PRICES, *_SUMS)},
 }
 """A minute of aggTrades by the names of klines: rows, single trades, prices by id, sums of quantity and of notional."""
+_UNLIKE: dict[str, pl.DataType] = {
+    "timestamp": _TIMESTAMP,
+    "column": pl.String(),
+    "said": pl.Float64(),
+    "traded": pl.Float64(),
+}
 _DIGITS = 1e-9
 """Relative: sums of decimals read as doubles differ in the last digits, nothing more."""
 _UNIT = 1e-6
@@ -215,6 +221,8 @@ def unlike_bars(klines: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
     Returns:
         `timestamp`, `column`, `said` (by the kline), `traded` (by the trades), a row per value that differs, in order.
     """
+    if bars.is_empty():
+        return pl.DataFrame(schema=_UNLIKE)
     both = klines.join(bars, left_on="open_time", right_on="timestamp", how="inner", maintain_order="left")
     rounding = (pl.col("bar_rows") + 1) * _UNIT
 
@@ -223,13 +231,18 @@ def unlike_bars(klines: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
         return off <= pl.col(f"bar_{name}").abs() * _DIGITS + (rounding if "quote" in name else 1e-9)
 
     judged = both.filter((pl.col("count") == pl.col("bar_count")) & same("volume") & same("quote_volume"))
+    unlike = {name: ~same(name) | pl.col(name).is_null() for name in (*PRICES, *_TAKEN)}
+    found = judged.select(expr.any().alias(name) for name, expr in unlike.items()).row(0, named=True)
     parts = [
-        judged.filter(~same(name) | pl.col(name).is_null()).select(
+        judged.filter(unlike[name]).select(
             pl.col("open_time").cast(_TIMESTAMP).alias("timestamp"),
             column=pl.lit(name),
             said=pl.col(name),
             traded=f"bar_{name}",
         )
-        for name in (*PRICES, *_TAKEN)
+        for name in unlike
+        if found[name]
     ]
+    if not parts:
+        return pl.DataFrame(schema=_UNLIKE)
     return pl.concat(parts).sort("timestamp", maintain_order=True)

@@ -29,7 +29,7 @@ from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLi
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import ONE_LARGE_BODY, Answer, HttpClient, Query, Sleep, retrying
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
-from lake_resources.spans import instant, within
+from lake_resources.spans import instant, rows_within, within
 
 CONNECTIONS = 8
 
@@ -299,11 +299,11 @@ class BinanceRest:
         newest = frame["close_time"].max()
         if isinstance(newest, datetime) and newest > now - timedelta(minutes=10):
             # What had closed when the exchange was asked last is closed for good.
-            open_still = frame.filter(pl.col("close_time") >= instant(self._told_time))["close_time"].min()
-            if isinstance(open_still, datetime) and open_still < now:
+            open_still = rows_within(frame, "close_time", self._told_time, now)
+            if not open_still.is_empty():
                 self._told_time = self.server_time()
             now = min(now, self._told_time)
-        return frame.filter(pl.col("close_time") < instant(now))
+        return rows_within(frame, "close_time", EPOCH, now)
 
 
 def _ceil_ms(instant: datetime) -> int:
