@@ -22,9 +22,10 @@ from lake_resources.storage.duckdb_views import remake_views
 
 _TEXT = """\
 Closed days and months of {symbol} as one file each, behind the same reader: years of a column are read ten times
-faster than from hour files. A day is closed when all its hours are complete and built from the archives. Each file's
-rows are proven equal to the hours' before it is read from, and an hour that is built anew is read from its own file
-until its month is made again. Hour files are removed only by a run with `remove: true`, after the grace."""
+faster than from hour files. A day is closed when all its hours are complete and built from the archives; one that
+lacks nothing else is one file until they come. Each file's rows are proven equal to the hours' before it is read from,
+and an hour that is built anew is read from its own file until its day or month is made again. Hour files are removed
+only by a run with `remove: true`, after the grace."""
 
 
 class CompactionConfig(dg.Config):

@@ -3,8 +3,8 @@
 Belongs here: the rules of closing, the order of the work. Does not belong here: files (`lake_resources.storage`).
 
 A day is closed when each of its partitions is complete, built from the archives and not in doubt; a month when all its
-days are. Partitions before the first and after the last committed one are not missed. What is not closed keeps its own
-files.
+days are. A day that lacks nothing but its archives is sealed: it is one file until they come, and made again then.
+Partitions before the first and after the last committed one are not missed. Everything else keeps its own files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import NamedTuple
 
 from lake_assets.build.day_sidecar import write_sidecar
 from lake_assets.inputs.doubted_hours import doubted_hours
@@ -33,17 +34,26 @@ _ARCHIVED = {"archive", "archive+rest", "archive+ws", "archive+rest+ws"}
 
 @dataclass(frozen=True)
 class Step:
-    """A day or month that is not one file yet.
+    """A day or month that is not one file for good.
 
     Attributes:
         files: its committed partitions.
         input_bytes: size of their files.
-        waits_for: why it is not closed; empty for one that can be compacted.
+        waits_for: why it is not closed; empty for one that is.
+        sealed: it is whole, and waits for its archives alone.
+        served: it is one file now, until something of it is committed anew.
     """
 
     period: Period
     files: tuple[PartitionFile, ...]
     waits_for: str = ""
+    sealed: bool = False
+    served: bool = False
+
+    @property
+    def due(self) -> bool:
+        """Whether compaction makes one file of it."""
+        return not self.served and (self.sealed or not self.waits_for)
 
     @property
     def input_bytes(self) -> int:
@@ -52,7 +62,9 @@ class Step:
 
 
 def plan_compaction(table: Table, ledger: Ledger, symbol: str, *, now: datetime) -> Iterator[Step]:
-    """What is not compacted yet, month by month: one step per closed month, else one per day, of the table's tiers.
+    """What is not one file for good, month by month: one step per closed month, else one per day, of the table's tiers.
+
+    Days that are sealed stay in it until they are closed, also while they are one file.
 
     Args:
         table: which table.
@@ -75,7 +87,7 @@ def plan_compaction(table: Table, ledger: Ledger, symbol: str, *, now: datetime)
 
 
 def run_compaction(table: Table, store: Store, symbol: str, *, now: datetime, clock: Clock) -> Iterator[Compacted]:
-    """Compact every closed day and month of a symbol, the oldest first; each is durable when it is yielded.
+    """Compact every closed or sealed day and closed month of a symbol, the oldest first; each is durable when yielded.
 
     `table` is the one that `store` holds. A damaged period does not keep the others from being compacted: it is told
     of when they are done.
@@ -87,7 +99,7 @@ def run_compaction(table: Table, store: Store, symbol: str, *, now: datetime, cl
     recover_unless_busy(store)
     damaged: list[LedgerError] = []
     for step in plan_compaction(table, store.ledger, symbol, now=now):
-        if step.waits_for:
+        if not step.due:
             continue
         try:
             done = compact(store, step.period, step.files, clock=clock)
@@ -104,6 +116,13 @@ def run_compaction(table: Table, store: Store, symbol: str, *, now: datetime, cl
             f"{len(damaged)} periods of {symbol} were not compacted: {'; '.join(error.what for error in damaged)}",
             remedy=damaged[0].remedy,
         )
+
+
+class _Open(NamedTuple):
+    """Why a day is not closed, and whether it lacks nothing but its archives."""
+
+    reason: str
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,20 +143,37 @@ class _Closing:
         rejected = {entry.start for entry in self.ledger.quarantined(self.symbol, period.start, period.end)}
         doubts = doubted_hours(self.ledger, self.symbol, period.start, period.end)
         open_days = {
-            day: reason
+            day: why
             for day in _days(max(period.start, self.span[0]), min(period.end, self.span[1] + DAY))
-            if (reason := self._open_because(day, by_day.get(day, []), rejected) or self._doubted(day, doubts))
+            if (why := self._open(day, by_day.get(day, []), rejected, doubts)) is not None
         }
         reason = self._month_open_because(period, found, open_days)
         if "month" in tiers and ("day" not in tiers or not reason):
             yield Step(period, tuple(found), reason)
             return
         for day, files in by_day.items():
-            if not _served(compacted, files):
-                yield Step(Period(self.symbol, "day", day, day + DAY), tuple(files), open_days.get(day, ""))
+            why, served = open_days.get(day, _Open("")), _served(compacted, files)
+            if why.reason or not served:
+                of_day = Period(self.symbol, "day", day, day + DAY)
+                yield Step(of_day, tuple(files), why.reason, sealed=why.sealed, served=served)
 
-    def _open_because(self, day: datetime, files: Sequence[PartitionFile], rejected: set[datetime]) -> str:
-        """Why a day is not closed; empty where it is."""
+    def _open(
+        self,
+        day: datetime,
+        files: Sequence[PartitionFile],
+        rejected: set[datetime],
+        doubts: Mapping[datetime, Verdict],
+    ) -> _Open | None:
+        """Why a day is not closed; None where it is."""
+        if reason := self._not_whole(day, files, rejected):
+            return _Open(reason)
+        if (doubted := self._doubted(day, doubts)) and not doubted.sealed:
+            return doubted._replace(reason=self._archives_awaited(day, files) or doubted.reason)
+        awaited = self._archives_awaited(day, files)
+        return _Open(awaited, sealed=True) if awaited else doubted
+
+    def _not_whole(self, day: datetime, files: Sequence[PartitionFile], rejected: set[datetime]) -> str:
+        """What a day itself lacks; empty where it is whole."""
         span = self.table.layout.span
         if self.now < day + DAY:
             return "the day is not over"
@@ -156,19 +192,33 @@ class _Closing:
             return f"{len(partial)} {span}(s) are not complete, first {partial[0]:%H:%M}"
         if len({file.schema_hash for file in files}) > 1:
             return f"{span}s of different schemas"
+        return ""
+
+    def _archives_awaited(self, day: datetime, files: Sequence[PartitionFile]) -> str:
+        """The first source of a whole day that an archive may still replace; empty where there is none."""
+        waited = self.now >= day + DAY + WAIT_FOR_BETTER
         for file in files:
             reason = self._provisional_source(json.loads(file.sources), file.start, waited=waited)
             if reason:
-                return f"{reason} in the {span} {file.start:%H:%M}"
+                return f"{reason} in the {self.table.layout.span} {file.start:%H:%M}"
         return ""
 
-    def _doubted(self, day: datetime, doubts: Mapping[datetime, Verdict]) -> str:
-        """The verdict that keeps a day open: a contradiction always, anything else while something better may come."""
+    def _doubted(self, day: datetime, doubts: Mapping[datetime, Verdict]) -> _Open | None:
+        """The verdict that keeps a day open: a contradiction always, anything else while something better may come.
+
+        A day is sealed all the same where every verdict says that a source may still be replaced, and nothing else.
+        """
         waited = self.now >= day + DAY + WAIT_FOR_BETTER
-        for start, verdict in doubts.items():
-            if day <= start < day + DAY and (verdict.kind == "contradicted" or not waited):
-                return f"the {self.table.layout.span} {start:%H:%M} is {verdict.text}"
-        return ""
+        found = [
+            (start, verdict)
+            for start, verdict in doubts.items()
+            if day <= start < day + DAY and (verdict.kind == "contradicted" or not waited)
+        ]
+        if not found:
+            return None
+        start, verdict = found[0]
+        sealed = all(each.kind == "provisional" for _, each in found)
+        return _Open(f"the {self.table.layout.span} {start:%H:%M} is {verdict.text}", sealed=sealed)
 
     def _provisional_source(self, sources: Mapping[str, Mapping[str, str]], start: datetime, *, waited: bool) -> str:
         """The stream for which an archive may still come."""
@@ -181,13 +231,13 @@ class _Closing:
         return ""
 
     def _month_open_because(
-        self, period: Period, files: Sequence[PartitionFile], open_days: Mapping[datetime, str]
+        self, period: Period, files: Sequence[PartitionFile], open_days: Mapping[datetime, _Open]
     ) -> str:
         if self.now < period.end:
             return "the month is not over"
         if open_days:
-            day, reason = min(open_days.items())
-            return f"{len(open_days)} day(s) are open, first {day:%Y-%m-%d}: {reason}"
+            day = min(open_days)
+            return f"{len(open_days)} day(s) are open, first {day:%Y-%m-%d}: {open_days[day].reason}"
         if len({file.schema_hash for file in files}) > 1:
             return f"{self.table.layout.span}s of different schemas"
         monthly = [name for name, use in self.table.uses.items() if use.stream.files.cadence == "monthly"]

@@ -49,7 +49,8 @@ def compact(
 ) -> None:
     """Make one file of each closed day and month; readers do not notice. Removes nothing without --remove.
 
-    A day is closed when all its hours are complete and built from the archives. Each new file's rows are proven equal
+    A day is closed when all its hours are complete and built from the archives; one that lacks nothing else is one file
+    until they come, and made again then. Each new file's rows are proven equal
     to the hours' before it is read from; the hour files stay until --remove, at least for the grace. A damaged period
     does not keep the others from being compacted; exit code 1 then. Files of `lake materialize-duckdb` are remade
     before anything is removed.
@@ -130,28 +131,41 @@ def _work(lake: LakeAtRest, symbol: str, now: datetime, console: Console, result
 
 
 def _counts(symbol: str, steps: list[Step], dry_run: bool) -> dict[str, Any]:
-    ready = [step for step in steps if not step.waits_for]
+    ready = [step for step in steps if step.due]
     return {
         "symbol": symbol,
         "dry_run": dry_run,
         "months": sum(step.period.tier == "month" for step in ready),
         "days": sum(step.period.tier == "day" for step in ready),
         "hours": sum(len(step.files) for step in ready),
-        "open_days": [{"day": step.period.name, "waits_for": step.waits_for} for step in steps if step.waits_for],
+        "open_days": [
+            {"day": step.period.name, "waits_for": step.waits_for, "sealed": step.sealed}
+            for step in steps
+            if step.waits_for
+        ],
     }
 
 
 def _table(layout: TableLayout, symbol: str, steps: list[Step]) -> Table:
-    table = Table(title=f"{layout.market}/{symbol}/{layout.directory}: not yet one file", title_justify="left")
+    table = Table(title=f"{layout.market}/{symbol}/{layout.directory}: not one file for good", title_justify="left")
     for heading in ("period", f"{layout.span}s", "MB", "what happens"):
         table.add_column(heading, justify="left" if heading in ("period", "what happens") else "right")
     waiting = [step for step in steps if step.waits_for]
     for step in [step for step in steps if not step.waits_for] + waiting[-_OPEN_DAYS_SHOWN:]:
-        action = f"stays {layout.span} files: {step.waits_for}" if step.waits_for else "becomes one file"
-        table.add_row(step.period.name, str(len(step.files)), f"{step.input_bytes / 1e6:.1f}", action)
+        table.add_row(
+            step.period.name, str(len(step.files)), f"{step.input_bytes / 1e6:.1f}", _action(layout.span, step)
+        )
     if len(waiting) > _OPEN_DAYS_SHOWN:
         table.caption = f"and {len(waiting) - _OPEN_DAYS_SHOWN} older open days (--json lists all)"
     return table
+
+
+def _action(span: str, step: Step) -> str:
+    if not step.waits_for:
+        return "becomes one file"
+    if step.served:
+        return f"is one file for now: {step.waits_for}"
+    return f"{'becomes one file for now' if step.sealed else f'stays {span} files'}: {step.waits_for}"
 
 
 def _removed(cleared: Cleared, dry_run: bool, grace: timedelta) -> str:

@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from lake_assets.build.compaction import run_compaction
 from lake_assets.lake import CODE_VERSION
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import hours_between
@@ -33,7 +34,7 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
 from lake_resources.storage.ledger.ledger import CompactedFile, Intent, Partition
 from lake_resources.storage.parquet import stage
-from lake_resources.storage.provenance import SourceRef
+from lake_resources.storage.provenance import SourceKind, SourceRef
 from lake_resources.storage.reader import scan
 from lake_resources.storage.store import Store
 from lake_tests.bench.meter import cpu_s, metered
@@ -85,11 +86,9 @@ def months(count: int) -> list[tuple[datetime, datetime]]:
     return found
 
 
-def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int) -> Partition:
+def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int, kind: SourceKind) -> Partition:
     sources = {
-        name: SourceRef(
-            name, "archive", f"{hour:%j%Y}".ljust(64, "a"), {"look_back": f"{hour:%H}", "look_back_hours": 2}
-        )
+        name: SourceRef(name, kind, f"{hour:%j%Y}".ljust(64, "a"), {"look_back": f"{hour:%H}", "look_back_hours": 2})
         for name in _STREAMS
     }
     return Partition(
@@ -111,7 +110,9 @@ def _hour_row(hour: datetime, path: str, content_hash: str, size_bytes: int) -> 
     )
 
 
-def add_month(store: Store, plain: Path, start: datetime, end: datetime, *, hour_files: bool) -> None:
+def add_month(
+    store: Store, plain: Path, start: datetime, end: datetime, *, hour_files: bool, kind: SourceKind = "archive"
+) -> None:
     """One month in the lake (as hour files, or as a month file at once) and as a plain file beside it."""
     rows = month_rows(start, end)
     plain.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,8 @@ def add_month(store: Store, plain: Path, start: datetime, end: datetime, *, hour
             metadata = {"lake.symbol": SYMBOL, "lake.sources": "s" * 1300}
             rows.slice(60 * index, 60).write_parquet(path, compression="zstd", metadata=metadata)
             content_hash, size_bytes = file_hash(path), path.stat().st_size
-        found.append(Intent(_hour_row(hour, store.catalog.relative(path), content_hash, size_bytes), ".tmp/none"))
+        row = _hour_row(hour, store.catalog.relative(path), content_hash, size_bytes, kind)
+        found.append(Intent(row, ".tmp/none"))
     store.ledger.write_intents(found)
     store.ledger.commit_intents(SYMBOL)
     if hour_files:
@@ -202,7 +204,7 @@ def say(name: str, **figures: object) -> None:
     sys.stdout.flush()
 
 
-def read_all_ways(store: Store, plain: Sequence[Path], end: datetime, state: str) -> dict[str, float]:
+def read_all_ways(store: Store, plain: list[Path], end: datetime, state: str) -> dict[str, float]:
     """Time the reads of one state of the lake; the years as a ratio to plain files, short reads to bare polars."""
 
     def lake() -> pl.DataFrame:
@@ -289,13 +291,17 @@ def main() -> None:
     spans = months(12 * given.years)
     plain = [root / "plain" / f"{start:%Y-%m}.parquet" for start, _ in spans]
     for index, (start, end) in enumerate(spans):
-        add_month(store, plain[index], start, end, hour_files=index >= len(spans) - _HOUR_MONTHS)
+        kind: SourceKind = "rest" if index == len(spans) - 1 else "archive"
+        add_month(store, plain[index], start, end, hour_files=index >= len(spans) - _HOUR_MONTHS, kind=kind)
     months_done = measured_compaction(root, "month", spans[-_HOUR_MONTHS][0], spans[-1][0])
     last, end = spans[-1]
     hours = read_all_ways(store, plain, end, "the last month as hour files")
     days_done = measured_compaction(root, "day", last, end - 2 * DAY)
     open_days = read_all_ways(store, plain, end, "days, and 48 hour files")
-    measured_compaction(root, "day", end - 2 * DAY, end)
+    sealed = [done.period.start for done in run_compaction(UM_MINUTE, store, SYMBOL, now=end - HOUR, clock=lambda: end)]
+    assert sealed == [end - 2 * DAY], "a day is one file before its archive comes"
+    no_archives = read_all_ways(store, plain, end, "a month without archives, whose last day is not over")
+    measured_compaction(root, "day", end - DAY, end)
     days = read_all_ways(store, plain, end, "the last month as day files")
     measured_compaction(root, "month", last, end)
     whole = read_all_ways(store, plain, end, "months")
@@ -303,7 +309,8 @@ def main() -> None:
         "months": whole["years"],
         "day_tail": days["years"] / whole["years"],
         "open_days_tail": open_days["years"] / whole["years"],
-        "hour_tail": hours["years"] / whole["years"],
+        "no_archives_tail": no_archives["years"] / whole["years"],
+        "never_compacted_tail": hours["years"] / whole["years"],
         "month_day": whole["day_bare"],
         "day_over_bare": hours["day_over_bare"],
         "compacted_over_bare": days["day_over_bare"],

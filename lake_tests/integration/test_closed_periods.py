@@ -4,10 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -21,8 +23,11 @@ from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
+from lake_resources.storage.compaction import clear
+from lake_resources.storage.placement import stretches
+from lake_resources.storage.reader import scan
 from lake_resources.storage.root import claim_root
-from lake_tests.support.minute_hours import SYMBOL, candidate, clock, lake
+from lake_tests.support.minute_hours import NOW, SCHEMA, SYMBOL, candidate, clock, lake
 from lake_tests.support.opener import Opener
 
 pytestmark = pytest.mark.slow
@@ -62,9 +67,9 @@ def here(tmp_path, request):
 
 
 def commit(here, start, count, **given):
-    kinds = ARCHIVE | given.pop("kinds", {})
+    kinds, verdict = ARCHIVE | given.pop("kinds", {}), given.pop("verdict", None)
     hours = [candidate(start + index * HOUR, kinds=kinds, **given) for index in range(count)]
-    commit_partitions(here, SYMBOL, hours, clock=clock)
+    commit_partitions(here, SYMBOL, [replace(hour, verdict=verdict) for hour in hours], clock=clock)
 
 
 def plan(here, now):
@@ -109,6 +114,41 @@ def test_days_wait_for_the_archives_of_what_they_need(here):
         assert bool(found[f"2026-02-0{index}"]) == bool(reason)
     later = plan(here, MONTH + 13 * DAY)
     assert [day for day, reason in later.items() if reason] == ["2026-02-01"], "candles must come from the archive"
+
+
+def read(here):
+    return scan(here, SYMBOL, MONTH, MONTH + 4 * DAY, schema=SCHEMA).collect()
+
+
+def test_a_sealed_day_is_one_file_until_its_archive_comes(here):
+    from_rest = {"klines_1m": "rest", "mark_price_klines_1m": "rest"}
+    commit(here, MONTH, 24 * 2, kinds=from_rest)
+    commit(here, MONTH + 2 * DAY, 24, kinds=from_rest, verdict="unproven")
+    commit(here, MONTH + 3 * DAY, 24, kinds=from_rest, verdict="contradicted")
+    before, now = read(here), MONTH + 4 * DAY
+    done = list(run_compaction(UM_MINUTE, here, SYMBOL, now=now, clock=clock))
+    assert [(one.period.name, one.status) for one in done] == [("2026-02-01", "compacted"), ("2026-02-02", "compacted")]
+    assert read(here).equals(before)
+    assert [len(found.paths) for found in stretches(here, SYMBOL, MONTH, now)] == [1, 1, 48]
+    steps = list(plan_compaction(UM_MINUTE, here.ledger, SYMBOL, now=now))
+    assert [(step.sealed, step.served, step.due) for step in steps] == [(True, True, False)] * 2 + [(False,) * 3] * 2
+    assert {step.waits_for for step in steps} == {"klines_1m comes from rest, not from the archive, in the hour 00:00"}
+    clear(here, SYMBOL, clock=lambda: NOW + 3 * DAY, grace=DAY)
+    assert hour_files(here) == 48
+    # The archives of the first day come, with another value in one of its hours.
+    commit(here, MONTH, 23)
+    commit(here, MONTH + 23 * HOUR, 1, value=2.0)
+    assert plan(here, now)["2026-02-01"] == ""
+    assert {
+        file.sources.count('"kind":"rest"') for file in here.ledger.partition_files(SYMBOL, MONTH, MONTH + DAY)
+    } == {0}
+    (again,) = run_compaction(UM_MINUTE, here, SYMBOL, now=now, clock=clock)
+    assert (again.period.name, again.status) == ("2026-02-01", "compacted")
+    assert read(here).filter(pl.col("close") == 2.0).height == 60
+    assert "2026-02-01" not in plan(here, now)
+    # After a week nothing speaks for or against the third day any more; a contradiction stays one.
+    late = list(run_compaction(UM_MINUTE, here, SYMBOL, now=MONTH + 20 * DAY, clock=clock))
+    assert [one.period.name for one in late] == ["2026-02-03"]
 
 
 def test_an_incomplete_hour_keeps_its_day_open(here):
