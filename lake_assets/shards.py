@@ -11,7 +11,7 @@ import re
 import dagster as dg
 import yaml
 
-from lake_assets.code_location import build_definitions
+from lake_assets.loading import without_collecting
 from lake_assets.run_scope import scoped
 from lake_resources.settings import LakeSettings
 
@@ -22,7 +22,11 @@ def __getattr__(name: str) -> dg.Definitions:
     found = _NAME.fullmatch(name)
     if found is None:
         raise AttributeError(f"module {__name__} has no {name}")
-    return build_definitions(scoped(LakeSettings(shard=f"{found[1]}/{found[2]}")))
+    with without_collecting():
+        # `lake workspace` reads this module, and needs no code location.
+        from lake_assets.code_location import build_definitions
+
+        return build_definitions(scoped(LakeSettings(shard=f"{found[1]}/{found[2]}")))
 
 
 def workspace(shards: int, *, directory: str, first_port: int | None = None) -> str:

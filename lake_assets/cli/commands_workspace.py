@@ -19,14 +19,14 @@ from lake_resources.shards import Shard
 from lake_resources.storage.disk import replace_text
 
 app = typer.Typer()
-_SYMBOLS_PER_SHARD = 25
+_SYMBOLS_PER_SHARD = 50
 
 
 @app.command()
 def workspace(
     shards: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="code locations, default one for each 25 symbols", show_default=False),
+        typer.Option(min=1, max=1000, help="code locations, default one for each 50 symbols", show_default=False),
     ] = None,
     first_port: Annotated[
         int | None,

@@ -20,6 +20,7 @@ from lake_assets.dagster_names import REPAIR_TAG, partition_key, repair_name, re
 from lake_assets.materialized import materialized_partitions
 from lake_assets.metadata import table_key
 from lake_assets.resources import LakeOpener, build_resources
+from lake_assets.schema.table import Table
 from lake_assets.tables.declared import table_named
 from lake_assets.tables.offered import require_offered
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -54,13 +55,6 @@ class Repair(dg.Config):
 
 def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
     """The job `repair`."""
-    # Built anew, because a job cannot reach the code location that it is part of when a test runs it in its process.
-    assets = [
-        build_table_asset(shown, symbol, settings)
-        for shown in offered_tables(settings)
-        for symbol in symbols_of(shown.table, settings)
-    ]
-    graph = dg.Definitions(assets, resources=build_resources(settings)).resolve_asset_graph()
 
     @dg.op(
         name="plan_and_launch",
@@ -115,7 +109,7 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
                 tags = repair_tags(layout, symbol, force=config.force_repair, vision_only=config.vision_only)
                 backfill_id = launch_backfill(
                     context.instance,
-                    graph,
+                    _of_one(table, symbol, settings).resolve_asset_graph(),
                     table_key(layout, symbol),
                     [(partition_key(layout, one), partition_key(layout, other)) for one, other in plan.ranges],
                     at=now,
@@ -141,6 +135,16 @@ def build_repair_job(settings: LakeSettings) -> dg.JobDefinition:
         plan_and_launch()
 
     return repair
+
+
+def _of_one(table: Table, symbol: str, settings: LakeSettings) -> dg.Definitions:
+    """Definitions of the asset that is backfilled.
+
+    Built anew, because a job cannot reach the code location that it is part of when a test runs it in its process; when
+    it is asked for, because the code location would else build every table twice.
+    """
+    shown = next(each for each in offered_tables(settings) if each.table == table)
+    return dg.Definitions([build_table_asset(shown, symbol, settings)], resources=build_resources(settings))
 
 
 def _window(config: Repair, *, now: datetime, lag: int) -> tuple[datetime, datetime]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lake_assets.definitions import build_definitions
+from lake_assets.code_location import build_definitions
 from lake_assets.resources import build_resources
 from lake_resources.settings import LakeSettings
 

@@ -21,7 +21,7 @@ import pytest
 from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.vision import build_vision_asset
-from lake_assets.definitions import build_definitions
+from lake_assets.code_location import build_definitions
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.trade_tallies import read_gaps

@@ -13,8 +13,8 @@ import pytest
 from lake_assets.assets.minute import MINUTE_ASSET
 from lake_assets.assets.quality import build_quality_assets, report_key
 from lake_assets.assets.table_asset import build_table_asset
+from lake_assets.code_location import build_definitions
 from lake_assets.dagster_names import FORCE_TAG, REPAIR_TAG, VISION_TAG, hour_key
-from lake_assets.definitions import build_definitions
 from lake_assets.jobs.repair import REPAIR_JOB, build_repair_job
 from lake_assets.metadata import minute_key
 from lake_resources.clock import HOUR

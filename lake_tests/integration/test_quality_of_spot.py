@@ -12,7 +12,7 @@ from lake_assets.assets.quality import build_quality_assets, report_key
 from lake_assets.assets.report_card import report_card_key
 from lake_assets.assets.table_list import offered_tables, symbols_of
 from lake_assets.build.hours import build_partitions
-from lake_assets.definitions import build_definitions
+from lake_assets.code_location import build_definitions
 from lake_assets.schema.table import Table
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from lake_assets.assets.kline_slices import build_kline_slices_asset, slices_key
-from lake_assets.definitions import build_definitions
+from lake_assets.code_location import build_definitions
 from lake_assets.slices.days import days_to_run
 from lake_assets.slices.klines_endpoint import KLINES
 from lake_assets.slices.manifest import read_manifest

@@ -13,7 +13,7 @@ from lake_assets.assets.bars_1s import BARS_1S_ASSET
 from lake_assets.assets.klines import KLINE_ASSETS
 from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.vision import build_vision_asset
-from lake_assets.definitions import build_definitions
+from lake_assets.code_location import build_definitions
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.lake import open_lake
 from lake_assets.metadata import table_key

@@ -1,0 +1,22 @@
+"""Loading a code location: thousands of objects that stay, made without looking for garbage among them.
+
+Belongs here: how a process loads it. Does not belong here: assembling it (`code_location`).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Python's collector rests meanwhile: what modules and definitions make is kept, and a pass looks at all of it."""
+    resting = not gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not resting:
+            gc.enable()
