@@ -42,7 +42,7 @@ from lake_tests.support.stores import store_at
 
 SYMBOL = "BTCUSDT"
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)
-REPEATS = 25
+REPEATS, SHORT_REPEATS = 25, 75
 _HOUR_MONTHS = 4
 _STREAMS = (
     "klines_1m", "mark_price_klines_1m", "index_price_klines_1m", "premium_index_klines_1m", "agg_trades", "metrics",
@@ -175,12 +175,12 @@ def open_files(root: Path) -> Store:
 
 
 def compared(
-    name: str, works: dict[str, Callable[[], pl.DataFrame]], **further: object
+    name: str, works: dict[str, Callable[[], pl.DataFrame]], *, repeats: int = REPEATS, **further: object
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Run the works in turn, many times; print the medians as one JSON line, return wall and CPU seconds of each."""
     wall: dict[str, list[float]] = {work: [] for work in works}
     cpu: dict[str, list[float]] = {work: [] for work in works}
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for work, read in works.items():
             before = time.perf_counter(), cpu_s()
             read()
@@ -235,27 +235,21 @@ def read_all_ways(store: Store, plain: list[Path], end: datetime, state: str) ->
         found = [path for path in paths(start, stop) if path.is_file()]
         return lambda: pl.read_parquet(found, columns=columns, glob=False, hive_partitioning=False)
 
-    _, short = compared(
-        f"short reads, {state}",
-        {
-            "one day, 66 columns": window(day, day + DAY, None),
-            "one day, plain month": lambda: (
-                pl.scan_parquet(plain[-1], schema=_SCHEMA, glob=False, hive_partitioning=False)
-                .filter(pl.col("timestamp") >= day, pl.col("timestamp") < day + DAY)
-                .collect()
-            ),
-            "one day, bare": bare(day, day + DAY, None),
-            "one day, OHLCV": window(day, day + DAY, ["timestamp", "open", "high", "low", "close", "volume_btc"]),
-            "latest 720 hours, 2 columns": window(*tail, ["timestamp", "close"]),
-            "latest 720 hours, bare": bare(*tail, ["timestamp", "close"]),
-            "latest 720 hours, 66 columns": window(*tail, None),
-        },
-    )
+    def plain_day() -> pl.DataFrame:
+        rows = pl.scan_parquet(plain[-1], schema=_SCHEMA, glob=False, hive_partitioning=False)
+        return rows.filter(pl.col("timestamp") >= day, pl.col("timestamp") < day + DAY).collect()
+
+    def over(name: str, ours: Callable[[], pl.DataFrame], other: Callable[[], pl.DataFrame]) -> float:
+        """CPU of a read over another one's; nothing else runs in turns with them, whose traces would be read with."""
+        _, cpu = compared(f"{name}, {state}", {"lake": ours, "other": other}, repeats=SHORT_REPEATS)
+        return cpu["lake"] / cpu["other"]
+
+    columns = ["timestamp", "close"]
     return {
         "years": found["lake"] / found["plain months"],
-        "day_bare": short["one day, 66 columns"] / short["one day, plain month"],
-        "day_over_bare": short["one day, 66 columns"] / short["one day, bare"],
-        "latest_over_bare": short["latest 720 hours, 2 columns"] / short["latest 720 hours, bare"],
+        "day_bare": over("one day and of a plain month", window(day, day + DAY, None), plain_day),
+        "day_over_bare": over("one day and bare", window(day, day + DAY, None), bare(day, day + DAY, None)),
+        "latest_over_bare": over("latest 720 hours and bare", window(*tail, columns), bare(*tail, columns)),
     }
 
 

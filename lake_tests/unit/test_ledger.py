@@ -242,10 +242,9 @@ def test_every_look_up_goes_through_an_index(ledger, method, arguments):
     statements = []
     sa.event.listen(ledger.engine._connected(), "before_cursor_execute", lambda *a: statements.append((a[2], a[3])))
     getattr(ledger, method)(*arguments)
-    assert len(statements) > 1
+    assert statements
     with ledger.engine.reading() as connection:
-        # Whether anything is about to be published is one look at a table that is empty but then.
-        for statement, parameters in [found for found in statements if found[0] != "SELECT 1 FROM intents LIMIT 1"]:
+        for statement, parameters in list(statements):
             plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
             assert any(step.startswith("SEARCH") for step in plan), plan
             assert not any(step.startswith("SCAN") for step in plan), plan
