@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -34,6 +34,18 @@ def rows(lake: Automated, hour: datetime) -> int:
     return 0 if row is None else row.row_count
 
 
+def of_the_day(lake: Automated, requests: Sequence[dg.RunRequest] | None) -> None:
+    """Execute what was asked for the test's day alone: days that were published meanwhile are many hours."""
+    chosen = [
+        request
+        for request in requests or ()
+        if "2026-11-18" in (request.partition_key or request.tags["dagster/asset_partition_range_start"])
+    ]
+    assert chosen
+    for request in chosen:
+        lake.run(request)
+
+
 @pytest.mark.slow
 def test_the_hot_band_is_filled_and_the_open_hour_grows_minute_by_minute(lake: Automated) -> None:
     now = OPEN + 10 * MINUTE + 5 * SECOND
@@ -52,8 +64,9 @@ def test_the_hot_band_is_filled_and_the_open_hour_grows_minute_by_minute(lake: A
 
 @pytest.mark.slow
 def test_an_hour_is_sealed_by_a_last_run_after_it_closed(lake: Automated) -> None:
-    for step in range(-6, 34):
-        lake.tick_and_run(HOT_SENSOR, OPEN + 60 * MINUTE + step * 30 * SECOND + 5 * SECOND)
+    # Its last answers are those of open interest, which are final a quarter of an hour later.
+    for half_minute in (*range(-3, 9), *range(29, 34)):
+        lake.tick_and_run(HOT_SENSOR, OPEN + 60 * MINUTE + half_minute * 30 * SECOND + 5 * SECOND)
     row = lake.bench.lake.ledger.partition(SYMBOL, OPEN)
     assert row is not None
     assert row.complete
@@ -63,7 +76,7 @@ def test_an_hour_is_sealed_by_a_last_run_after_it_closed(lake: Automated) -> Non
     started = [
         run for run in lake.instance.get_runs() if run.tags["dagster/asset_partition_range_start"] == "2026-11-18-15:00"
     ]
-    assert len(started) <= 25, "about one run a minute, none for an hour that is sealed"
+    assert 4 <= len(started) <= 8, "about one run a minute, none for an hour that is sealed"
 
 
 def test_it_skips_while_its_last_run_is_at_work_but_not_for_one_that_died(lake: Automated) -> None:
@@ -233,13 +246,12 @@ def test_a_republication_within_ten_days_is_noticed(lake: Automated) -> None:
     again = lake.tick(PROMOTE_SENSOR, DUE + timedelta(days=2)).run_requests or ()
     causes = {request.partition_key: request.tags["lake/cause"] for request in again}
     assert causes == {"2026-11-18": "republished", "2026-11-19": "published", "2026-11-20": "published"}
-    for request in again:
-        lake.run(request)
+    of_the_day(lake, again)
     after = bench.lake.ledger.archive(SYMBOL, "klines_1m", "2026-11-18")
     assert before is not None
     assert after is not None
     assert before.sha256 != after.sha256
-    lake.tick_and_run(PROMOTE_SENSOR, DUE + timedelta(days=2, hours=2))
+    of_the_day(lake, lake.tick(PROMOTE_SENSOR, DUE + timedelta(days=2, hours=2)).run_requests)
     row = bench.lake.ledger.partition(SYMBOL, DAY + 3 * HOUR)
     assert row is not None
     assert row.sources["klines_1m"].reference == after.sha256
@@ -276,7 +288,7 @@ def test_an_hour_that_rest_kept_whole_is_not_rebuilt_for_an_archive_that_lost_tr
 
     bench.sim.faults.clear()
     for tick in range(2):
-        lake.tick_and_run(PROMOTE_SENSOR, DUE + timedelta(days=5) + tick * timedelta(hours=1))
+        of_the_day(lake, lake.tick(PROMOTE_SENSOR, DUE + timedelta(days=5) + tick * timedelta(hours=1)).run_requests)
     row = bench.lake.ledger.partition(SYMBOL, torn)
     assert row is not None
     assert row.sources["agg_trades"].kind == "archive", "a whole one is taken"

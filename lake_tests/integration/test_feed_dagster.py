@@ -34,6 +34,7 @@ from lake_tests.support.opener import Opener
 
 FILE = "hourly/BTCUSDT_perp_1h_2024-01_to_2024-08.csv"
 SEEDED = 31 * 24
+APPENDED = 8
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 STATUS = AssetCheckExecutionRecordStatus
 CLEAN = dict.fromkeys(FEED_CHECKS, STATUS.SUCCEEDED)
@@ -136,7 +137,7 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
         assert ui.all_statuses() == {STATUS.SUCCEEDED, STATUS.PLANNED}
         assert table.snapshot().rows.drop("created_at").equals(real[:SEEDED])
 
-        for number in range(24):
+        for number in range(APPENDED):
             now[0] = FIRST + (SEEDED + number + 1) * HOUR + timedelta(minutes=2)
             hour = now[0].replace(minute=0) - HOUR
             ui.run(hour)
@@ -152,12 +153,12 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
             assert (ui.feed.files.directory / "latest_for_inference.csv").read_bytes() == Path(
                 str(shown["for_inference"])
             ).read_bytes()
-        assert len(ui.materialized()) == SEEDED + 24
+        assert len(ui.materialized()) == SEEDED + APPENDED
         with duckdb.connect(str(table.published_path), read_only=True) as reader:
             ((count, first, newest),) = reader.execute(
                 "SELECT count(*), min(timestamp), max(timestamp) FROM ohlcv_btcusdt_1h"
             ).fetchall()
-        assert (count, first, newest) == (SEEDED + 24, real["timestamp"][0], real["timestamp"][SEEDED + 23])
+        assert (count, first, newest) == (SEEDED + APPENDED, real["timestamp"][0], real["timestamp"][SEEDED + APPENDED - 1])
 
         # The exchange lags: nothing of the next hour, five attempts, then a red partition and the files.
         now[0] += HOUR
@@ -165,7 +166,7 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
         sim.faults.add(Fault("missing_minutes", "/fapi/v1/klines", start=late, end=late + HOUR))
         assert "does not have" in failure_text(ui.run(late, fails=True))
         assert ui.checks(late)["api_db_parity"] == STATUS.FAILED
-        assert len(list(ui.feed.files.directory.glob("*api_pull.csv"))) == 1 + 24 + 5
+        assert len(list(ui.feed.files.directory.glob("*api_pull.csv"))) == 1 + APPENDED + 5
         sim.faults.clear()
         ui.run(late)
         assert ui.checks(late) == CLEAN
