@@ -17,9 +17,10 @@ from dagster_duckdb import DuckDBResource
 
 from lake_assets.assets.feed_1h import FEED_KEY, RULEPACK_CHECK, build_feed_asset
 from lake_assets.dagster_names import FEED_JOB, hour_key
-from lake_assets.feed_1h.bars import BAR_COLUMNS, target_hour
+from lake_assets.feed_1h.bars import BAR_COLUMNS, hours_through, target_hour
 from lake_assets.feed_1h.feed import Feed, feed_options
 from lake_assets.feed_1h.outcomes import FEED_CHECKS
+from lake_assets.feed_1h.run import run_feed
 from lake_assets.jobs.feed_hours import build_feed_job, request_feed_hours, request_hours
 from lake_assets.schedules import build_schedules
 from lake_resources.clock import HOUR
@@ -34,7 +35,7 @@ from lake_tests.support.opener import Opener
 
 FILE = "hourly/BTCUSDT_perp_1h_2024-01_to_2024-08.csv"
 SEEDED = 31 * 24
-APPENDED = 8
+RANGE, APPENDED = 48, 8
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 STATUS = AssetCheckExecutionRecordStatus
 CLEAN = dict.fromkeys(FEED_CHECKS, STATUS.SUCCEEDED)
@@ -129,10 +130,12 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
         rest = rest_access(settings).open(clock=lambda: now[0])
         ui = Ui(Feed(table, rest, lambda: now[0], feed_options(settings)), settings, instance)
 
-        last_seeded = FIRST + (SEEDED - 1) * HOUR
-        ui.run(FIRST, last_seeded)
-        assert len(ui.materialized()) == SEEDED
-        assert ui.checks(FIRST) == EARLIER
+        # What the command seeded before Dagster began, and a range of hours in one run after it.
+        first_told, last_seeded = FIRST + (SEEDED - RANGE) * HOUR, FIRST + (SEEDED - 1) * HOUR
+        run_feed(ui.feed, hours_through(FIRST, first_told - HOUR))
+        ui.run(first_told, last_seeded)
+        assert len(ui.materialized()) == RANGE
+        assert ui.checks(first_told) == EARLIER
         assert ui.checks(last_seeded) == CLEAN
         assert ui.all_statuses() == {STATUS.SUCCEEDED, STATUS.PLANNED}
         assert table.snapshot().rows.drop("created_at").equals(real[:SEEDED])
@@ -153,7 +156,7 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
             assert (ui.feed.files.directory / "latest_for_inference.csv").read_bytes() == Path(
                 str(shown["for_inference"])
             ).read_bytes()
-        assert len(ui.materialized()) == SEEDED + APPENDED
+        assert len(ui.materialized()) == RANGE + APPENDED
         with duckdb.connect(str(table.published_path), read_only=True) as reader:
             ((count, first, newest),) = reader.execute(
                 "SELECT count(*), min(timestamp), max(timestamp) FROM ohlcv_btcusdt_1h"
@@ -166,7 +169,7 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
         sim.faults.add(Fault("missing_minutes", "/fapi/v1/klines", start=late, end=late + HOUR))
         assert "does not have" in failure_text(ui.run(late, fails=True))
         assert ui.checks(late)["api_db_parity"] == STATUS.FAILED
-        assert len(list(ui.feed.files.directory.glob("*api_pull.csv"))) == 1 + APPENDED + 5
+        assert len(list(ui.feed.files.directory.glob("*api_pull.csv"))) == 2 + APPENDED + 5
         sim.faults.clear()
         ui.run(late)
         assert ui.checks(late) == CLEAN
