@@ -7,11 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from _pytest.assertion import rewrite
 from xdist.scheduler import LoadFileScheduling
 
 # A test has the spot market where it asks for it: three more symbols would be three more of everything elsewhere.
@@ -24,7 +27,10 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data"
-_PACKAGES = [Path(__file__).resolve().parents[1] / name for name in ("lake_assets", "lake_resources")]
+_TESTS = Path(__file__).resolve().parent
+_PACKAGES = [
+    _TESTS.parent / name for name in ("lake_assets", "lake_resources", "lake_tests/support", "lake_tests/bench")
+]
 
 # The same examples each time and on any machine: no run may fail for its luck or for its speed.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
@@ -45,10 +51,31 @@ def recorded() -> Callable[[str], Path]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the product once: where Python may write no bytecode, each of some hundred processes would do it anew."""
-    if not hasattr(config, "workerinput"):
-        for package in _PACKAGES:
-            compileall.compile_dir(package, quiet=2)
+    """Compile once what each worker, and each of some hundred processes, would compile anew.
+
+    Where `PYTHONDONTWRITEBYTECODE` is set nobody else writes it; and workers that begin together rewrite the same
+    assertions side by side, which is a third of what starting one costs.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    for package in _PACKAGES:
+        compileall.compile_dir(package, quiet=2)
+    if config.getoption("numprocesses", None):
+        files = [path for path in sorted(_TESTS.rglob("*.py")) if path.name.startswith(("test_", "conftest"))]
+        with ProcessPoolExecutor(2, get_context("fork"), _CONFIG.append, (config,)) as pool:
+            list(pool.map(_rewrite, files, chunksize=16))
+
+
+_CONFIG: list[pytest.Config] = []
+
+
+def _rewrite(path: Path) -> None:
+    """Put a test module's rewritten assertions where pytest looks for them, unless they are there or may not be."""
+    folder = rewrite.get_cache_dir(path)
+    kept = folder / (path.stem + rewrite.PYC_TAIL)
+    if rewrite._read_pyc(path, kept) is None and rewrite.try_makedirs(folder):
+        source_hash, code = rewrite._rewrite_test(path, _CONFIG[0])
+        rewrite._write_pyc(_CONFIG[0].stash[rewrite.assertstate_key], code, source_hash, kept)
 
 
 _JOURNEYS = "lake_tests/e2e/"
