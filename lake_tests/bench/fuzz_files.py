@@ -19,7 +19,6 @@ from typing import Protocol
 
 from lake_assets.dashboard.liveness import age_text, last_beat, late_archives, latencies
 from lake_assets.live.raw_import import import_raw
-from lake_assets.local_stack.compressed_run import problems_told
 from lake_assets.resident.builder_beat import builder_path
 from lake_assets.resident.builder_beat import last_beat as last_turn
 from lake_assets.slices.data_root import Slices
@@ -27,21 +26,20 @@ from lake_assets.slices.endpoints import endpoint_of
 from lake_assets.slices.integrity import check, rebuild
 from lake_assets.slices.keeping import do
 from lake_assets.slices.manifest import NAME, directory
-from lake_assets.slices.server import open_slices, run_once
+from lake_assets.slices.server import open_slices
 from lake_assets.watchdog.last_words import heartbeat_path, last_heartbeat
 from lake_resources.binance.ws.frames import EVERY_SYMBOL
 from lake_resources.collector.segments import newest_minute, read_columns, read_records, recover
 from lake_resources.input_limits import InputLimits
 from lake_resources.settings import LakeSettings
-from lake_resources.simulator.server import SimulatorServer
 from lake_resources.yahoo.yahoo_minutes import YahooMinutes
-from lake_tests.bench.fuzz_samples import DAY, raw_answer
+from lake_tests.bench.fuzz_samples import DAY, SLICED_AT, YAHOO_AT, Samples
 from lake_tests.bench.mutations import mutated
-from lake_tests.support.sliced import FIRST, OF, SPAN, ms
+from lake_tests.support.sliced import OF, ms
 from lake_tests.support.spot_frames import START_MS, SYMBOL, Hearing, quote, trade, wrapped
 
 Case = Callable[[random.Random], str]
-NOW = DAY + timedelta(days=1, hours=15)
+NOW = YAHOO_AT
 _BEAT = {
     "ts_utc": "2026-11-18T09:00:00+00:00", "mode": "PRODUCTION", "status": "HEALTHY", "problems": ["late: x.zip"],
     "collector": {"status": "running", "last_seen_ts": None, "spot": {"status": "running"}, "symbols": {}},
@@ -71,35 +69,38 @@ class Around:
     """What cases share.
 
     Attributes:
+        samples: what is mutated.
         root: an empty directory.
         host: what Yahoo is asked at.
         limits: of its answers.
         at_end: closes what was opened.
     """
 
+    samples: Samples
     root: Path
     host: Host
     limits: InputLimits
     at_end: ExitStack
 
 
-def cases(around: Around) -> Iterator[tuple[str, Case]]:
-    """A name and a case of each kind."""
-    yield "yahoo", _yahoo(around)
-    yield "lines", _lines(around.root / "lines")
-    yield "segment", _segments(around.root / "segments")
-    yield from _slices(around)
-    yield "config", _config(around.root / "config")
-    yield "beat", _beats(around.root / "beats")
+def cases(around: Around, kind: str = "") -> Iterator[tuple[str, Case]]:
+    """A name and a case of each kind, or of one; what reads the others is not even opened."""
+    made: dict[str, Callable[[], Case]] = {
+        "yahoo": lambda: _yahoo(around),
+        "lines": lambda: _lines(around.root / "lines"),
+        "segment": lambda: _segments(around.root / "segments"),
+        "config": lambda: _config(around.root / "config"),
+        "beat": lambda: _beats(around.root / "beats"),
+    }
+    for name, make in made.items():
+        if kind in ("", name):
+            yield name, make()
+    if kind in ("", "slice", "manifest", "tree"):
+        yield from _slices(around)
 
 
 def _yahoo(around: Around) -> Case:
-    start = int((NOW - timedelta(hours=3)).timestamp())
-    path = f"/v8/finance/chart/SPY?interval=1m&period1={start}&period2={start + 10_800}"
-    with SimulatorServer(symbols=("BTCUSDT",)) as sim:
-        sim.clock.freeze(NOW)
-        head, _, body = raw_answer(sim.base_url, path).partition(b"\r\n\r\n")
-    assert b" 200 " in head[:16], head
+    head, _, body = around.samples.yahoo.partition(b"\r\n\r\n")
     yahoo = YahooMinutes(around.host.url, around.root / "yahoo", timeout_s=2, limits=around.limits)
 
     def case(rng: random.Random) -> str:
@@ -159,16 +160,15 @@ def _segments(root: Path) -> Case:
 
 
 def _slices(around: Around) -> Iterator[tuple[str, Case]]:
-    root, now = around.root / "sliced", FIRST + 2 * SPAN + timedelta(minutes=5)
-    with SimulatorServer(seed=7, symbols=("BTCUSDT",), limits=False) as sim:
-        sim.clock.freeze(now)
-        settings = LakeSettings(root=root, spot_rest_url=sim.base_url, rest_url=sim.base_url, _env_file=None)
-        with open_slices(settings, clock=lambda: now, sleep=lambda _: None) as opened:
-            run_once(opened, OF, first=ms(FIRST))
+    root, now = around.root / "sliced", SLICED_AT
+    for name, content in around.samples.sliced.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    settings = LakeSettings(root=root, spot_rest_url=around.host.url, rest_url=around.host.url, _env_file=None)
     slices = around.at_end.enter_context(open_slices(settings, clock=lambda: now, sleep=lambda _: None))
     endpoint = endpoint_of(OF.endpoint, OF.interval)
     below = root / "slices" / directory(OF)
-    answer, manifest = next((below / "responses").glob("*.json")), below / NAME
+    answer, manifest = min((below / "responses").glob("*.json")), below / NAME
     sound_answer, sound_manifest = answer.read_bytes(), manifest.read_bytes()
 
     def checked() -> str:
@@ -226,6 +226,9 @@ def _config(root: Path) -> Case:
 
 
 def _beats(root: Path) -> Case:
+    # Imported here: Dagster comes with it, which no reader of the exchange's bytes has.
+    from lake_assets.local_stack.compressed_run import problems_told
+
     settings = LakeSettings(root=root, _env_file=None)
     sound = {heartbeat_path(settings): json.dumps(_BEAT).encode(), builder_path(settings): json.dumps(_TURN).encode()}
     for path in sound:

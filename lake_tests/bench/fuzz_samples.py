@@ -1,13 +1,17 @@
 """Real bytes to mutate: what the simulator serves, and recorded files where they are at hand.
 
-Belongs here: samples by kind. Does not belong here: changing or reading them.
+Belongs here: samples by kind. Does not belong here: changing or reading them. `python -m lake_tests.bench.fuzz_samples
+FILE` keeps them, so that who reads mutants has no simulator in its process.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import socket
+import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,11 +24,14 @@ import orjson
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.streams import STREAMS
 from lake_resources.binance.um_streams import UM_STREAMS
-from lake_resources.simulator.server import SimulatorServer
+from lake_resources.settings import LakeSettings
 from lake_tests.support import live_frames
+from lake_tests.support.sliced import FIRST, OF, SPAN, ms
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
+YAHOO_AT = DAY + timedelta(days=1, hours=15)
+SLICED_AT = FIRST + 2 * SPAN + timedelta(minutes=5)
 ARCHIVES = (
     "klines_1m", "premium_index_klines_1m", "agg_trades", "metrics", "trades", "book_depth", "funding_rate",
     "spot/klines_1s", "spot/trades", "spot/agg_trades",
@@ -59,6 +66,8 @@ class Samples:
         answers: (call, whole answer from the status line on).
         checksums: whole answers.
         frames: WebSocket frames.
+        yahoo: one whole answer of the chart API.
+        sliced: files of a lake with raw slices, by path below its root.
     """
 
     zips: list[tuple[str, bytes]] = field(default_factory=list)
@@ -66,10 +75,15 @@ class Samples:
     answers: list[tuple[str, bytes]] = field(default_factory=list)
     checksums: list[bytes] = field(default_factory=list)
     frames: list[bytes] = field(default_factory=list)
+    yahoo: bytes = b""
+    sliced: dict[str, bytes] = field(default_factory=dict)
 
 
 def collect() -> Samples:
     """The simulator's, and the recorded ones where the folder is there."""
+    # Imported here: who reads mutants has the samples from a file, and a process without these.
+    from lake_resources.simulator.server import SimulatorServer
+
     found = Samples()
     now = DAY + timedelta(days=1, hours=9)
     with SimulatorServer(seed=7, symbols=("BTCUSDT",), clock=lambda: now, rate_per_min=1.0, limits=False) as sim:
@@ -87,9 +101,29 @@ def collect() -> Samples:
         start = int((now - timedelta(hours=2)).timestamp() * 1000)
         for call, path in ANSWERS.items():
             found.answers.append((call, raw_answer(sim.base_url, path.format(start=start, end=start + 3_599_999))))
+        sim.clock.freeze(YAHOO_AT)
+        begin = int((YAHOO_AT - timedelta(hours=3)).timestamp())
+        found.yahoo = raw_answer(
+            sim.base_url, f"/v8/finance/chart/SPY?interval=1m&period1={begin}&period2={begin + 10_800}"
+        )
+        assert b" 200 " in found.yahoo[:16], found.yahoo[:400]
+    with SimulatorServer(seed=7, symbols=("BTCUSDT",), limits=False) as sim:
+        sim.clock.freeze(SLICED_AT)
+        found.sliced = _sliced(sim.base_url)
     found.frames = _frames()
     _add_recorded(found)
     return found
+
+
+def _sliced(url: str) -> dict[str, bytes]:
+    from lake_assets.slices.server import open_slices, run_once
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        settings = LakeSettings(root=root, spot_rest_url=url, rest_url=url, _env_file=None)
+        with open_slices(settings, clock=lambda: SLICED_AT, sleep=lambda _: None) as opened:
+            run_once(opened, OF, first=ms(FIRST))
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def stream_of(name: str) -> Stream:
@@ -142,3 +176,7 @@ def raw_answer(base_url: str, path: str) -> bytes:
     with socket.create_connection((parts.hostname, parts.port)) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
         return b"".join(iter(lambda: sock.recv(65_536), b""))
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(pickle.dumps(collect()))

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from lake_assets.at_rest import TableStore
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.lake import CODE_VERSION
@@ -33,7 +34,8 @@ from lake_resources.storage.store import Store
 from lake_resources.yahoo.tickers import ticker_name
 from lake_tests.bench.feed_1h import FeedBench, at, feed_bench, long_bars
 from lake_tests.support.looking_steps import COPIES, looking
-from lake_tests.support.research_lake import FIRST, SECONDS_HOURS, research_lake
+from lake_tests.support.research_lake import SECONDS_HOURS, research_lake
+from lake_tests.support.sound_hours import FIRST
 from lake_tests.support.spot_days import SYMBOL as SPOT
 from lake_tests.support.stores import store_at
 
@@ -65,7 +67,7 @@ class Versions:
             self.old = {row.start: pl.read_parquet(store.catalog.absolute(row.path)) for row in held}
         self.new = {start: frame.with_columns(pl.col(self.column) + 1) for start, frame in self.old.items()}
 
-    def store(self, root: Path | None = None) -> Store:
+    def store(self, root: Path | None = None) -> TableStore:
         """The table, opened anew; of another root where one is named."""
         return store_at(root or self.settings.lake_root, self.table)
 
@@ -83,7 +85,7 @@ class Versions:
         settings = self.settings if root is None else self.settings.model_copy(update={"root": root})
         first, end = self.starts[0], self.starts[-1] + self.table.layout.step
         with closing(self.store(root)) as store:
-            report = audit_partitions(store, self.symbol, first, end, now=LATER, lag_minutes=3)  # type: ignore[arg-type]
+            report = audit_partitions(store, self.symbol, first, end, now=LATER, lag_minutes=3)
         frame, certificate = load(
             self.symbol, first, end, require="any", table=self.table, settings=settings, clock=lambda: LATER
         )
@@ -157,7 +159,7 @@ def _exports(versions: Versions) -> list[Any]:
             versions.commit(store, versions.starts, rows)
             for form in ("parquet", "csv"):
                 target = ExportTarget(out, form, "simulator")
-                write_export(store, versions.symbol, request, target, now=LATER, lag_minutes=3)  # type: ignore[arg-type]
+                write_export(store, versions.symbol, request, target, now=LATER, lag_minutes=3)
     return seen
 
 

@@ -33,6 +33,7 @@ from lake_tests.support.looking_tables import looked_at_tables
 from lake_tests.support.minute_hours import SYMBOL
 from lake_tests.support.sliced import OF, ms
 from lake_tests.support.sound_hours import candidate, open_files, sound_rows
+from lake_tests.support.stores import store_at
 
 COUNT = 4
 START = MONTHS[0].end - 2 * HOUR
@@ -44,7 +45,7 @@ LATER = END + timedelta(days=40)
 
 def _minutes(settings: LakeSettings) -> Any:
     """Which rows of each hour a reader gets, how many its certificate counts, and what the audit says."""
-    with closing(open_files(settings.lake_root)) as store:
+    with closing(store_at(settings.lake_root)) as store:
         report = audit_partitions(store, SYMBOL, START, END, now=LATER, lag_minutes=3)
     frame, certificate = load(SYMBOL, START, END, ["close"], require="any", settings=settings, clock=lambda: LATER)
     closes = frame.collect()["close"]
