@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from lake_resources.errors import LakeError
+from lake_resources.legible import legible
 from lake_resources.secrets import masked
 
 LOG_WIDTH = 140
@@ -34,15 +38,14 @@ def messages() -> Console:
 
 def coloured(text: str, color: str, rest: str = "") -> Text:
     """Text in a color, and more text after it without one."""
-    return Text.assemble((text, color), rest)
+    return Text.assemble((legible(text, lines=True), color), legible(rest, lines=True))
 
 
 def show_error(error: LakeError, about: str = "") -> None:
     """One line on standard error, without passwords; the text is printed as it is, brackets and all."""
     name = f"{about}: {type(error).__name__}" if about else type(error).__name__
-    said = masked(" ".join(str(error).split()))
     # Text of strangers may steer a terminal, or fill it.
-    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in said[:_MOST_SIGNS])
+    text = legible(masked(" ".join(str(error).split()))[:_MOST_SIGNS])
     messages().print(coloured(name, "red", f": {text}"), soft_wrap=True)
 
 
@@ -61,9 +64,23 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
+class _Legible(Console):
+    """A console on which no text of strangers, a name of a file or a reason, steers the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text of a line or a cell; what is no print is shown as its escape before the table is laid out."""
+        return super().render_str(legible(text, lines=True), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is printed; what has a color is no plain text, so its signs are looked at here."""
+        for segment in super().render(renderable, options):
+            plain = segment.control is not None or segment.text.isprintable()
+            yield segment if plain else Segment(legible(segment.text, lines=True), segment.style)
+
+
 def _console(*, stderr: bool) -> Console:
     # Text of strangers may look like markup, so none is read; what has a color is a `Text`.
-    console = Console(highlight=False, markup=False, emoji=False, stderr=stderr)
+    console = _Legible(highlight=False, markup=False, emoji=False, stderr=stderr)
     if not console.is_terminal:
         console.width = LOG_WIDTH
     return console

@@ -12,6 +12,7 @@ import sys
 
 from lake_assets.live.recorder import run_collector
 from lake_resources.errors import LakeError
+from lake_resources.legible import log_to_stdout
 from lake_resources.settings import LakeSettings
 
 log = logging.getLogger("lake.collector")
@@ -22,7 +23,7 @@ def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--for", dest="for_s", type=float, default=None)
     for_s = options.parse_args().for_s
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    log_to_stdout()
     try:
         settings = LakeSettings()
         log.info("collecting %s from %s (Ctrl+C stops it)", ", ".join(settings.symbols), settings.resolved_ws_url)

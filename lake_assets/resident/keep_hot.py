@@ -25,6 +25,7 @@ from lake_assets.lake import Lake, open_lake
 from lake_assets.resident.builder_beat import BuilderBeat, write_beat
 from lake_assets.resident.hot_builder import HotBuilder, Say, Turn
 from lake_resources.errors import LakeError, PartitionBusy
+from lake_resources.legible import log_to_stdout
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.locks import writer_lock
 
@@ -153,7 +154,7 @@ def run(settings: LakeSettings, *, say: Say, open_it: Callable[[LakeSettings], L
 
 def main() -> int:
     """The process; 0 when it was stopped, 1 when the lake refused."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    log_to_stdout()
     try:
         settings = LakeSettings()
         log.info("keeping %s hot, process %d (Ctrl+C stops it)", ", ".join(settings.symbols), os.getpid())

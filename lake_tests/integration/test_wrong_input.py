@@ -10,7 +10,9 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,10 @@ import pytest
 from lake_assets.cli.command_table import COMMANDS
 from lake_assets.cli.lazy_group import load
 from lake_assets.cli.main import main
+from lake_resources.known_hole import KnownHole
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, hours
+from lake_tests.support.stores import store_at
 
 SECRET = "hunter2"
 WINDOW = ("--start", f"{DAY:%Y-%m-%d}", "--end", f"{DAY:%Y-%m-%d}T03:00")
@@ -441,6 +445,28 @@ def test_signs_that_steer_a_terminal_are_written_out(run: Run, root: Path) -> No
     refused(told, 2)
     assert "\\x1b[2J" in told.err
     assert all(sign.isprintable() or sign == "\n" for sign in told.err), told.err
+
+
+@pytest.mark.parametrize("name", ["missing", "holes", "audit", "show", "doctor", "judge", "parity", "config"])
+def test_text_of_strangers_that_lies_in_the_lake_steers_no_terminal(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Reasons that an exchange gave, causes that somebody wrote, names of files and keys: ANSI, OSC, bidi, BEL, NUL."""
+    strange = "\x1b[2J\x1b]0;owned\x07\u202e\x9b31m\x00[bold]"
+    monkeypatch.setenv("LAKE_FEED_DATASET", strange.replace("\0", ""))
+    with closing(store_at(root)) as store:
+        store.ledger.record_missing(SYMBOL, "metrics", f"{DAY:%Y-%m-%dT%H}", "rest", strange, at=PUBLISHED)
+        hole = KnownHole("klines_1m", SYMBOL, DAY - timedelta(hours=2), DAY - timedelta(hours=1), strange, strange)
+        store.ledger.declare_hole(hole)
+        store.ledger.record_quarantine(SYMBOL, DAY + timedelta(hours=2), None, [strange], strange, at=PUBLISHED)
+    found = run(name, *SOUND[name])
+    assert found.out, found
+    for text in (found.out, found.err):
+        assert all(sign.isprintable() or sign == "\n" for sign in text), text
+    if name in {"missing", "holes"}:
+        assert r"\x1b[2J\x1b]0;owned\x07\u202e\x9b31m\x00[bold]" in "".join(
+            line.strip("│┃ ") for line in found.out.splitlines()
+        )
 
 
 def test_a_symbol_without_hours_is_not_called_compacted(run: Run, root: Path) -> None:
