@@ -14,18 +14,21 @@ import dagster as dg
 import sqlalchemy as sa
 import tenacity
 
-from lake_resources.dagster_private import wait_for_locks
+from lake_resources.dagster_private import InstanceRef, wait_for_locks
 
 PATIENCE_S = 60.0
 """Dagster's own is 5 s, which a checkpoint on a busy disk can outlast."""
 
 
 @contextmanager
-def open_instance(home: Path | None = None, *, patience_s: float = PATIENCE_S) -> Iterator[dg.DagsterInstance]:
+def open_instance(
+    home: Path | InstanceRef | None = None, *, patience_s: float = PATIENCE_S
+) -> Iterator[dg.DagsterInstance]:
     """The instance of a Dagster home; opening it, and every question put to it, waits while another process locks it.
 
     Args:
-        home: directory with a `dagster.yaml`; default the environment's `DAGSTER_HOME`.
+        home: directory with a `dagster.yaml`, or what Dagster tells a process of it; default the environment's
+            `DAGSTER_HOME`.
         patience_s: how long to wait for a lock, seconds.
 
     Raises:
@@ -36,13 +39,15 @@ def open_instance(home: Path | None = None, *, patience_s: float = PATIENCE_S) -
         yield instance
 
 
-def _opened(home: Path | None, patience_s: float) -> dg.DagsterInstance:
+def _opened(home: Path | InstanceRef | None, patience_s: float) -> dg.DagsterInstance:
     patient = tenacity.Retrying(
         stop=tenacity.stop_after_delay(patience_s),
         wait=tenacity.wait_random(0.05, 0.5),
         retry=tenacity.retry_if_exception(_is_lock),
         reraise=True,
     )
+    if isinstance(home, InstanceRef):
+        return patient(dg.DagsterInstance.from_ref, home)
     return patient(dg.DagsterInstance.get) if home is None else patient(dg.DagsterInstance.from_config, str(home))
 
 

@@ -10,6 +10,7 @@ changed"; a test keeps such imports out of every other module.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
@@ -41,6 +42,9 @@ from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializa
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+# Where an instance is, as a code server tells the process of a run: lake_assets/run_scope.py.
+from dagster._core.instance import InstanceRef
+
 # What a launcher says of a run's process has no public name: lake_resources/celery_launcher.py.
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
@@ -66,6 +70,7 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "CheckRunHealthResult",
     "ConfigurableClassData",
+    "InstanceRef",
     "LaunchRunContext",
     "SqliteEventLogStorage",
     "UnresolvedAssetJobDefinition",
@@ -78,6 +83,7 @@ __all__ = [
     "open_web_ui",
     "record_checks",
     "record_materialization",
+    "run_of_process",
     "storage_connections",
     "unfinished_backfills",
     "wait_for_locks",
@@ -141,6 +147,22 @@ def unfinished_backfills(instance: dg.DagsterInstance) -> Sequence[PartitionBack
 def launched_by_daemon(run: dg.DagsterRun) -> bool:
     """Whether a daemon launched the run in a process of its code server's, not somebody in a process of his own."""
     return GRPC_INFO_TAG in run.tags
+
+
+def run_of_process() -> tuple[str, InstanceRef] | None:
+    """The run for which a code server spawned this process, and its instance; None in any other process.
+
+    Definitions are loaded before Dagster says which run they are for; the arguments of the process have it.
+    """
+    process = multiprocessing.current_process()
+    target = getattr(process, "_target", None)
+    if getattr(target, "__name__", "") != "start_run_in_subprocess":
+        return None
+    # Loaded already where it is asked for: an import at the top would be one more for every command.
+    from dagster._grpc.types import ExecuteExternalJobArgs
+
+    asked = dg.deserialize_value(vars(process)["_args"][0], ExecuteExternalJobArgs)
+    return None if asked.instance_ref is None else (asked.run_id, asked.instance_ref)
 
 
 def fail_dead_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:

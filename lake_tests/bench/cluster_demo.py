@@ -64,7 +64,11 @@ def finish(at: Cluster, backfills: dict[str, str], found: Found) -> None:
     for title, number in backfills.items():
         at.wait(title, lambda number=number: at.ended(number))
         ended = at.api.backfill(number)
-        found.must(ended.status == "COMPLETED_SUCCESS", f"backfill {title!r}", f"{ended.status} {ended.error or ''}")
+        sound = ended.status == "COMPLETED_SUCCESS"
+        found.must(sound, f"backfill {title!r}", f"{ended.status} {ended.error or ''}")
+        if not sound:
+            runs = at.runs("FAILURE", backfill=number)
+            found.lines += [f"      run {run.id[:8]} of {run.task[:8]}: {at.why_failed(run)}" for run in runs]
 
 
 def seconds_per_hour(at: Cluster, backfill: str, hours: int) -> float:

@@ -7,6 +7,7 @@ partition mappings (`test_dagster_checks`).
 import ast
 import importlib.util
 import inspect
+import multiprocessing
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._grpc.impl import start_run_in_subprocess
+from dagster._grpc.server import DagsterApiServer
+from dagster._grpc.types import ExecuteExternalJobArgs
 from dagster._utils.log import configure_loggers
 
+from lake_assets.run_scope import scoped
 from lake_resources import dagster_private
+from lake_resources.settings import LakeSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 CHANGED = "Dagster changed: adapt lake_resources/dagster_private.py"
@@ -119,6 +126,40 @@ def test_a_run_of_the_daemon_is_known_by_its_tag(instance: dg.DagsterInstance) -
     assert not dagster_private.launched_by_daemon(by_hand.dagster_run)
     launched = instance.create_run_for_job(idle, tags={".dagster/grpc_info": "{}"})
     assert dagster_private.launched_by_daemon(launched), CHANGED
+
+
+class Told:
+    """What the process of a run puts its messages into: it notes of which symbols definitions would be built there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def put(self, _message: object) -> None:
+        self._path.write_text(" ".join(scoped(LakeSettings(_env_file=None, symbols=("BTCUSDT", "ETHUSDT"))).symbols))
+
+
+def test_the_process_of_a_run_knows_before_it_loads_definitions_which_symbols_the_run_is_about(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    assert dagster_private.run_of_process() is None
+    run = instance.create_run_for_job(idle)
+    about = run._replace(run_id="about-eth", asset_selection={dg.AssetKey(["um", "ETHUSDT", "minute"])})
+    instance.add_run(about)
+    location = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="lake")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "idle")
+    asked = dg.serialize_value(
+        ExecuteExternalJobArgs(job_origin=origin, run_id=about.run_id, instance_ref=instance.get_ref())
+    )
+    spawn = multiprocessing.get_context("spawn")
+    noted, ended = tmp_path / "noted", spawn.Event()
+    # As a code server starts it; it ends by itself, for there is no job to execute.
+    process = spawn.Process(target=start_run_in_subprocess, args=[asked, None, Told(noted), ended])
+    process.start()
+    process.join()
+    assert noted.read_text() == "ETHUSDT", CHANGED
+    server = inspect.getsource(DagsterApiServer)
+    assert 'get_context("spawn")' in server, CHANGED
+    assert "target=start_run_in_subprocess" in server, CHANGED
 
 
 def test_a_deleted_run_leaves_a_file_that_must_be_deleted_too(instance: dg.DagsterInstance) -> None:

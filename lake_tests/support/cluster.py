@@ -38,6 +38,18 @@ query ($statuses: [RunStatus!], $tags: [ExecutionTag!]) {
   }
 }
 """
+_WHY = """
+query ($id: ID!) {
+  logsForRun(runId: $id, limit: 1000) {
+    ... on EventConnection {
+      events {
+        ... on ExecutionStepFailureEvent { error { message causes { message } } }
+        ... on RunFailureEvent { message error { message } }
+      }
+    }
+  }
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,14 @@ class Cluster:
             SeenRun(r["id"], r["status"], r["startTime"], r["endTime"], {t["key"]: t["value"] for t in r["tags"]})
             for r in found
         ]
+
+    def why_failed(self, run: SeenRun) -> str:
+        """What the failures of a run said, in one line."""
+        events = self.api.query(_WHY, id=run.id)["logsForRun"].get("events", [])
+        errors = [each["error"] for each in events if each.get("error")]
+        said = [error["message"] for error in errors] + [c["message"] for e in errors for c in e.get("causes") or ()]
+        said += [each["message"] for each in events if each.get("message")]
+        return " | ".join(" ".join(text.split())[:600] for text in said)
 
     def holder(self, run: SeenRun) -> str | None:
         """Name of the worker that began the run's task, as Celery noted it; None before, and after."""
