@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.assets.table_asset import TableAsset, archive_deps
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.assets.vision import log_archive
 from lake_assets.checks import check_specs, close_checks, evaluation, evaluations, newest_materializations
 from lake_assets.dagster_names import cold_day_hours, partition_key, table_op
@@ -61,6 +62,7 @@ def build_cold_days_asset(shown: TableAsset, symbol: str, settings: LakeSettings
         check_specs=check_specs(key, partitions, {HOURS_CHECK.name: HOURS_CHECK}),
         backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
     )
+    @begun_again
     def days_of_table(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open().of(table)
         now, failed = opened.clock(), list[str]()

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Unpack
 
 import dagster as dg
 
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.assets.vision import log_archive
 from lake_assets.audit.stored_checks import STORED_CHECKS, newest_partitions, stored_outcomes
 from lake_assets.build.hours import BuildOptions, build_partitions
@@ -121,6 +122,7 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(at_once),
     )
+    @begun_again
     def partitions_of_table(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open().of(table)
         if not context.selected_asset_keys:

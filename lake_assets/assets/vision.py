@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.dagster_names import archive_key, archive_period, vision_group, vision_names, vision_op
 from lake_assets.inputs.archives import ingest_archives
 from lake_assets.inputs.results import ArchiveResult
@@ -42,6 +43,7 @@ def build_vision_asset(symbol: str, stream: Stream, settings: LakeSettings) -> d
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
     )
+    @begun_again
     def vision(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
         opened = lake.open().of(market_table)
         keys = {archive_period(stream, partition): partition for partition in context.partition_keys}

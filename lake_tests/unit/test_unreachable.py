@@ -1,0 +1,44 @@
+"""A step whose ledger or store does not answer is begun again by Dagster; one that failed otherwise is not."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lake_assets.assets.unreachable import TRIES, begun_again
+from lake_resources.errors import LakeError, LedgerError, LedgerUnreachable, StoreUnreachable
+
+AT_ONCE = partial(begun_again, wait_s=0)
+
+
+def tries(error: LakeError, *, before_it_answers: int) -> tuple[bool, int]:
+    """Whether a run succeeded whose first steps raise an error, and how many steps there were."""
+    begun: list[int] = []
+
+    @dg.multi_asset(specs=[dg.AssetSpec("hours", skippable=True)])
+    @AT_ONCE
+    def hours(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        begun.append(context.retry_number)
+        if len(begun) <= before_it_answers:
+            raise error
+        yield dg.MaterializeResult(asset_key="hours")
+
+    done = dg.materialize([hours], raise_on_error=False)
+    assert begun == list(range(len(begun)))
+    return done.success, len(begun)
+
+
+@pytest.mark.parametrize("kind", [LedgerUnreachable, StoreUnreachable])
+def test_a_server_that_comes_back_costs_a_run_nothing(kind: type[LakeError]) -> None:
+    assert tries(kind("gone", remedy="wait"), before_it_answers=2) == (True, 3)
+
+
+def test_patience_ends() -> None:
+    gone = LedgerUnreachable("gone", remedy="wait")
+    assert tries(gone, before_it_answers=99) == (False, TRIES + 1)
+
+
+def test_another_error_fails_the_run_at_once() -> None:
+    assert tries(LedgerError("wrong", remedy="look"), before_it_answers=1) == (False, 1)
