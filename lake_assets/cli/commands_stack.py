@@ -39,23 +39,33 @@ def up(
     without_builder: Annotated[
         bool, typer.Option("--without-builder", help="the resident builder is kept by somebody else, such as systemd")
     ] = False,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="code locations, as `lake workspace` writes them", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Start webserver, daemon, live collector and simulator; stay until Ctrl+C.
 
     The simulator is started if it is the exchange of the settings. A collector (LAKE_COLLECTOR=false: none is started),
     a resident builder (LAKE_HOT_BUILDER=false), a dashboard (LAKE_DASHBOARD=false) or a watchdog that ends is started
     again; another process that ends takes all down, with the end of its log. Ctrl+C ends all within 10 seconds and
-    leaves a last heartbeat.
+    leaves a last heartbeat. One collector and one builder serve all shards of a --workspace.
 
-    Examples: `LAKE_EXCHANGE=binance lake up` · `lake up --systemd` · `lake up --testing`
+    Examples: `LAKE_EXCHANGE=binance lake up` · `lake up --testing` · `lake up --workspace workspace-shards.yaml`
     """
     settings, console = settings_for(testing=testing), messages()
+    if systemd and workspace is not None:
+        raise typer.BadParameter("the printed units start `lake up` without it: add it to their ExecStart")
     if systemd:
         sys.stdout.write(unit_files(settings, Path.cwd()))
         return
     ports = {"LAKE_DASHBOARD_PORT": settings.dashboard_port} if settings.dashboard else {}
     started, warnings, launched = system_clock(), list[str](), list[str]()
-    with local_stack(settings, say=console.print, further_ports=ports, builder=not without_builder) as stack:
+    with local_stack(
+        settings, say=console.print, further_ports=ports, builder=not without_builder, workspace=workspace
+    ) as stack:
         console.print(f"exchange {settings.exchange}, data in {settings.lake_root}")
         console.print(f"Dagster is up: {stack.address}  (Ctrl+C stops it; logs in {stack.logs})")
         if settings.dashboard:

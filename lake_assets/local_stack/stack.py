@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from lake_assets.automation.resident_turns import silence_text, silent_for
@@ -41,6 +42,7 @@ def local_stack(
     say: Callable[[str], None],
     further_ports: Mapping[str, int] | None = None,
     builder: bool = True,
+    workspace: Path | None = None,
 ) -> Iterator[Stack]:
     """Start simulator (when it is the exchange), collector, builder, webserver and daemon; stop them at the end.
 
@@ -48,6 +50,7 @@ def local_stack(
         settings: of the lake.
         say: takes lines of progress.
         builder: also start the resident builder, where the settings ask for one.
+        workspace: names the code locations, which `lake workspace` writes for many symbols; default the one of all.
         further_ports: ports that the caller will need, by the name of their setting: refused at once where taken.
 
     Raises:
@@ -66,7 +69,7 @@ def local_stack(
     environment = child_environment(settings)
     started = system_clock()
     settings.lake_root.mkdir(parents=True, exist_ok=True)
-    workspace = str(PROJECT / "workspace.yaml")
+    locations = str((workspace or PROJECT / "workspace.yaml").absolute())
     with _alone(settings), _interruptible(), stack:
         _prepare_instance(environment, say)
         if settings.exchange == "simulator":
@@ -83,8 +86,8 @@ def local_stack(
             alone = environment | {"POLARS_MAX_THREADS": "1"}
             stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], alone, partial(_builder_hangs, settings))
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
-        stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", workspace], environment)
-        stack.start("daemon", [DAEMON_MODULE, "run", "-w", workspace], environment)
+        stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", locations], environment)
+        stack.start("daemon", [DAEMON_MODULE, "run", "-w", locations], environment)
         api = DagsterApi(stack.address, token=settings.web_token)
         say("waiting for the webserver ...")
         stack.wait_for("the webserver", api.alive, timeout_s=_PATIENCE_S)
