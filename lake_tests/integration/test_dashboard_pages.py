@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,8 +66,23 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_a_window_with_a_hole(lake: Path) -> None:
-    holed_lake(lake)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of two days with holes, which nobody changes."""
+    root = tmp_path_factory.mktemp("holed") / "lake"
+    holed_lake(root)
+    return root
+
+
+@pytest.fixture
+def holed(lake: Path, made: Path) -> Path:
+    """A copy of them as the lake."""
+    copytree(made, lake)
+    return lake
+
+
+@pytest.mark.usefixtures("holed")
+def test_a_window_with_a_hole() -> None:
     shown = run("chart", **WINDOW)
     assert [each.value for each in shown.metric] == ["95.83 %", "1,380", "60", "0", "1m"]
     assert not texts(shown)
@@ -108,9 +124,8 @@ def test_an_empty_and_a_damaged_lake_are_sentences(lake: Path, page: str) -> Non
 
 
 @pytest.mark.parametrize("page", ["chart", "quality", "parity"])
-def test_a_file_that_does_not_read_is_a_sentence(lake: Path, page: str) -> None:
-    holed_lake(lake)
-    for file in (lake / "futures").rglob("hour=05/part.parquet"):
+def test_a_file_that_does_not_read_is_a_sentence(holed: Path, page: str) -> None:
+    for file in (holed / "futures").rglob("hour=05/part.parquet"):
         file.write_bytes(b"torn")
     at = {"chart": WINDOW, "parity": {"instant": "2026-01-15T05:07"}, "quality": {"span": "2 weeks"}}[page]
     shown = run(page, **at)
@@ -122,9 +137,8 @@ def test_a_file_that_does_not_read_is_a_sentence(lake: Path, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["chart", "quality", "parity", "macro"])
-def test_a_lake_that_is_being_written_is_shown(lake: Path, page: str) -> None:
-    holed_lake(lake)
-    with closing(sqlite3.connect(lake / "ledger.sqlite")) as writer:
+def test_a_lake_that_is_being_written_is_shown(holed: Path, page: str) -> None:
+    with closing(sqlite3.connect(holed / "ledger.sqlite")) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         assert not run(page, **WINDOW, span="2 weeks").error
         writer.execute("ROLLBACK")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +21,7 @@ from lake_resources.input_limits import DEFAULT_LIMITS
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import (
     DAY,
+    ON_THE_DAY,
     PUBLISHED,
     SYMBOL,
     Bench,
@@ -93,11 +95,45 @@ ARCHIVE_FAULTS = {
 ROW_FAULTS = ("duplicated", "unordered", "headerless", "microseconds")
 
 
-@pytest.fixture
-def calm(sim: SimulatorServer, tmp_path: Path) -> Iterator[Bench]:
-    """Another lake, for what an undisturbed exchange gives."""
-    with bench_on(sim, tmp_path / "calm") as found:
+@pytest.fixture(scope="module")
+def calm(sim: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Another lake, for what archives of an undisturbed exchange give."""
+    with bench_on(sim, tmp_path_factory.mktemp("calm")) as found:
+        assert statuses(found.at(PUBLISHED).build(hours(0, 2))) == ["committed"] * 2
         yield found
+
+
+@pytest.fixture(scope="module")
+def wanted(sim: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The content hash that an undisturbed REST gives."""
+    with bench_on(sim, tmp_path_factory.mktemp("wanted")) as found:
+        (result,) = found.build([DISTURBED])
+    assert result.content_hash
+    return result.content_hash
+
+
+@pytest.fixture(scope="module")
+def roots(sim: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> dict[datetime, Path]:
+    """Roots of two benches by what their clock was: one hour is committed there, from REST and from archives."""
+    made = {ON_THE_DAY: tmp_path_factory.mktemp("from rest"), PUBLISHED: tmp_path_factory.mktemp("from archives")}
+    for now, root in made.items():
+        with bench_on(sim, root) as found:
+            assert statuses(found.at(now).build([BEFORE])) == ["committed"]
+    return made
+
+
+@pytest.fixture
+def begun(sim: SimulatorServer, tmp_path: Path, roots: dict[datetime, Path]) -> Iterator[Bench]:
+    """A lake that has an hour from REST."""
+    with bench_on(sim, tmp_path, like=roots[ON_THE_DAY]) as found:
+        yield found
+
+
+@pytest.fixture
+def archived(sim: SimulatorServer, tmp_path: Path, roots: dict[datetime, Path]) -> Iterator[Bench]:
+    """A lake that has an hour from archives, on the day after."""
+    with bench_on(sim, tmp_path, like=roots[PUBLISHED]) as found:
+        yield found.at(PUBLISHED)
 
 
 @contextmanager
@@ -115,9 +151,9 @@ def hasty(bench: Bench, kind: str, **given: object) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("kind", REST_FAULTS)
-def test_a_failing_rest_is_told_of_and_costs_nothing(bench: Bench, kind: str) -> None:
+def test_a_failing_rest_is_told_of_and_costs_nothing(begun: Bench, kind: str) -> None:
+    bench = begun
     given, text = REST_FAULTS[kind]
-    bench.build([BEFORE])
     before = bench.committed()
     bench.fault(kind.split(" ")[0], REST, **given)
     with hasty(bench, kind) as tried:
@@ -131,7 +167,7 @@ def test_a_failing_rest_is_told_of_and_costs_nothing(bench: Bench, kind: str) ->
     assert any(re.search(text, line) for line in bench.reports), "the run's log says it, too"
     if kind in {"451", "403"}:
         asked = [path for path in bench.paths_asked() if path == "/fapi/v1/klines"]
-        assert len(asked) == 2, "once before, and once now: repeating it does not help"
+        assert len(asked) == 1, "repeating it does not help"
 
     bench.sim.faults.clear()
     bench.at(bench.now + HOUR)
@@ -140,15 +176,14 @@ def test_a_failing_rest_is_told_of_and_costs_nothing(bench: Bench, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["429", "5xx", "slow", "cut", "garbage", "refused", "refused with 400"])
-def test_a_rest_that_fails_once_is_not_even_noticed(bench: Bench, calm: Bench, kind: str) -> None:
-    (wanted,) = calm.build([DISTURBED])
+def test_a_rest_that_fails_once_is_not_even_noticed(bench: Bench, wanted: str, kind: str) -> None:
     given, _ = REST_FAULTS[kind]
     for path in ("/klines", "/aggTrades", "/openInterestHist", "/fundingRate", "/indexPriceKlines"):
         bench.fault(kind.split(" ")[0], path, times=1, **given)
     # A second may be short for any answer of a busy machine; several attempts are not.
     with hasty(bench, kind, rest_attempts=30) as tried:
         (found,) = tried.build([DISTURBED])
-    assert (found.status, found.content_hash) == ("committed", wanted.content_hash)
+    assert (found.status, found.content_hash) == ("committed", wanted)
     assert bench.lake.ledger.missing_sources(SYMBOL) == []
 
 
@@ -177,9 +212,9 @@ def test_an_exchange_that_cannot_tell_its_time_is_told_of(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ARCHIVE_FAULTS)
-def test_a_bad_archive_is_told_of_and_its_hours_come_from_rest(bench: Bench, kind: str) -> None:
+def test_a_bad_archive_is_told_of_and_its_hours_come_from_rest(archived: Bench, kind: str) -> None:
+    bench = archived
     given, status, text = ARCHIVE_FAULTS[kind]
-    bench.at(PUBLISHED).build([BEFORE])
     before = bench.committed()
     # A new lake would read every file of the day; here the one of the klines is published anew, and broken.
     bench.lake.catalog.absolute(bench.lake.ledger.archive(SYMBOL, "klines_1m", "2026-11-18").path).unlink()  # type: ignore[union-attr]
@@ -236,7 +271,6 @@ def test_a_zip_that_lost_a_byte_costs_its_stream_alone(bench: Bench, stream: str
 
 @pytest.mark.parametrize("kind", ROW_FAULTS)
 def test_archives_of_any_shape_give_the_same_rows(bench: Bench, calm: Bench, kind: str) -> None:
-    calm.at(PUBLISHED).build(hours(0, 2))
     bench.at(DAY + 4 * HOUR).build(hours(0, 1))
     bench.at(PUBLISHED).fault(kind, f"{VISION}.*2026-11-18")
     results = bench.build(hours(0, 2))
@@ -256,11 +290,10 @@ def test_archives_of_any_shape_give_the_same_rows(bench: Bench, calm: Bench, kin
 
 
 @pytest.mark.parametrize("kind", ["duplicated", "unordered"])
-def test_rest_answers_in_any_order_give_the_same_bytes(bench: Bench, calm: Bench, kind: str) -> None:
-    (wanted,) = calm.build([DISTURBED])
+def test_rest_answers_in_any_order_give_the_same_bytes(bench: Bench, wanted: str, kind: str) -> None:
     bench.fault(kind, f"{REST}.*([kK]lines|futures/data|fundingRate)")
     (found,) = bench.build([DISTURBED])
-    assert (found.status, found.content_hash) == ("committed", wanted.content_hash)
+    assert (found.status, found.content_hash) == ("committed", wanted)
 
 
 def test_a_microsecond_archive_before_its_era_is_recognised_by_its_numbers(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copytree
 
 import polars as pl
 
@@ -122,9 +123,19 @@ def exchange(rate_per_min: float = 4.0, symbols: tuple[str, ...] = (SYMBOL,)) ->
 
 @contextmanager
 def bench_on(
-    sim: SimulatorServer, root: Path, *, settings: LakeSettings | None = None, **given: object
+    sim: SimulatorServer, root: Path, *, settings: LakeSettings | None = None, like: Path | None = None, **given: object
 ) -> Iterator[Bench]:
-    """A lake on the exchange; faults of an earlier test are gone. Settings of another lake may be taken over."""
+    """A lake on the exchange; faults of an earlier test are gone.
+
+    Args:
+        sim: the exchange.
+        root: of the bench; its lake lies in `lake` below it.
+        settings: of another lake, to be taken over.
+        like: root of another bench that is closed: the lake begins as a copy of that one's.
+        given: further settings.
+    """
+    if like is not None:
+        copytree(like / "lake", root / "lake")
     sim.faults.clear()
     sim.clear_requests()
     sim.exchange.limits.reset()
