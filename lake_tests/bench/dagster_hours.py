@@ -110,10 +110,13 @@ def _run(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, resources: An
 
 
 def _require_rows(instance: dg.DagsterInstance, hours: int) -> None:
-    """Every hour has its materialization and its row of each check: otherwise the figures are of something else."""
+    """Every hour has its materialization and its row of each check: otherwise the figures are of something else.
+
+    What compares archives with answers of REST says nothing where REST was not asked.
+    """
     key = minute_key(SYMBOL)
     assert len(instance.get_materialized_partitions(key)) == hours
-    for name in CHECK_NAMES:
+    for name in set(CHECK_NAMES) - {"archive_parity"}:
         rows = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, name), limit=10**5)
         assert sum(row.status.value == "SUCCEEDED" for row in rows) == hours, name
 

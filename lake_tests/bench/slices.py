@@ -1,4 +1,4 @@
-"""What keeping raw slices costs: the diff, the manifest, and fetching against a bare client.
+"""What keeping raw slices costs: diff and manifest against bare SQLite and JSON, and fetching against a bare client.
 
 Belongs here: making a ledger of many slices, the measured calls, their figures as JSON. Does not belong here: targets.
 """
@@ -6,15 +6,19 @@ Belongs here: making a ledger of many slices, the measured calls, their figures 
 from __future__ import annotations
 
 import argparse
+import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 
 import httpx
+import orjson
 
 from lake_assets.slices.data_root import Slices
 from lake_assets.slices.endpoints import ENDPOINTS
@@ -33,24 +37,70 @@ OF = SliceSet("klines", "BTCUSDT", "1s")
 FIRST_MS = 1_502_942_428_000
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SPAN_MS = 1_000_000
+_ROUNDS = 5
 URL = "https://api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1s&limit=1000&startTime=1502942428000&endTime=1"
 
 
 def known(root: Path, count: int) -> dict[str, float]:
-    """Wall and CPU seconds of the diff of `count` slices against the ledger, and of writing their manifest."""
+    """CPU of the diff of `count` slices against the ledger, and of writing their manifest, seconds and over bare ones.
+
+    The bare diff takes the starts from the database into a set, and those that are wanted from it; the bare manifest
+    writes every row of the database as a line of JSON, and flushes it to the disk.
+    """
     rows = SliceRows(f"sqlite:///{root / 'ledger.sqlite'}")
     for first in range(0, count, 1000):
         rows.put_slices(OF, (_row(index) for index in range(first, first + 1000)))
-    found: dict[str, float] = {}
-    began, cpu = time.perf_counter(), cpu_s()
+    diffs, bare_diffs, manifests, bare_manifests = (list[float]() for _ in range(4))
+    wanted_starts = range(FIRST_MS, FIRST_MS + (count + 10) * SPAN_MS, SPAN_MS)
+    for _ in range(_ROUNDS):
+        diffs.append(_cpu_of(lambda: _diff(rows, count)))
+        bare_diffs.append(_cpu_of(lambda: _bare_diff(root, wanted_starts)))
+    keys = ENDPOINTS["klines"].keys("BTCUSDT", "1s", FIRST_MS, FIRST_MS + (count + 10) * SPAN_MS - 1)
+    slices = Slices(root, rows, RawStore(LocalBlobs(root)), {}, lambda: NOW)
+    for _ in range(_ROUNDS):
+        manifests.append(_cpu_of(lambda: publish_manifest(slices, OF, keys)))
+        bare_manifests.append(_cpu_of(lambda: _bare_manifest(root, count)))
+    diff, bare_diff, manifest, bare_manifest = map(median, (diffs, bare_diffs, manifests, bare_manifests))
+    return {
+        "diff_cpu_s": diff,
+        "diff_x": diff / bare_diff,
+        "manifest_cpu_s": manifest,
+        "manifest_x": manifest / bare_manifest,
+    }
+
+
+def _cpu_of(work: Callable[[], object]) -> float:
+    before = cpu_s()
+    work()
+    return cpu_s() - before
+
+
+def _diff(rows: SliceRows, count: int) -> None:
     keys = ENDPOINTS["klines"].keys("BTCUSDT", "1s", FIRST_MS, FIRST_MS + (count + 10) * SPAN_MS - 1)
     whole = rows.starts(OF, Status.OK)
     wanted = due(keys, rows.standings(OF, but=[Status.OK]), NOW, whole=whole)
-    found |= {"diff_s": time.perf_counter() - began, "diff_cpu_s": cpu_s() - cpu}
     assert len(wanted) == 10
-    began, cpu = time.perf_counter(), cpu_s()
-    publish_manifest(Slices(root, rows, RawStore(LocalBlobs(root)), {}, lambda: NOW), OF, keys)
-    return found | {"manifest_s": time.perf_counter() - began, "manifest_cpu_s": cpu_s() - cpu}
+
+
+def _bare_diff(root: Path, wanted: Sequence[int]) -> None:
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as database:
+        query = "SELECT start FROM slices WHERE endpoint = ? AND symbol = ? AND interval = ? AND status = 'ok'"
+        whole = {start for (start,) in database.execute(query, OF)}
+    assert len([start for start in wanted if start not in whole]) == 10
+
+
+def _bare_manifest(root: Path, count: int) -> None:
+    written, lines = root / "bare.json", 0
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as database, written.open("wb") as file:
+        query = "SELECT * FROM slices WHERE endpoint = ? AND symbol = ? AND interval = ? ORDER BY start"
+        found = database.execute(query, OF)
+        names = [column[0] for column in found.description]
+        for row in found:
+            file.write(orjson.dumps(dict(zip(names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE))
+            lines += 1
+        file.flush()
+        os.fsync(file.fileno())
+    assert lines == count
 
 
 def _row(index: int) -> SliceRow:

@@ -51,10 +51,14 @@ SYMBOLS, TRADES_PER_S, QUOTES_PER_S = 20, 5, 15
 _READS = 41
 
 
+def archive_path() -> str:
+    """Where the archive lies below a base URL."""
+    return KLINES_1S.url_path(SYMBOL, f"{FIRST:%Y-%m-%d}").lstrip("/")
+
+
 def make_day(root: Path) -> None:
     """The archive below `root`, the JSON lines below `root/raw`; nothing where they are there."""
-    url = KLINES_1S.url_path(SYMBOL, f"{FIRST:%Y-%m-%d}").lstrip("/")
-    path = root / url
+    path = root / archive_path()
     if path.exists():
         return
     made = trades(FIRST, DAY, count=TRADES)

@@ -1,6 +1,7 @@
-"""CPU of starting commands of `lake` on a small lake of the simulator, each in a fresh process.
+"""CPU of starting commands of `lake` on a small lake of the simulator, over importing what they cannot do without.
 
-Belongs here: making the lake, starting the commands. Does not belong here: judging the figures.
+Belongs here: making the lake, starting commands and bare interpreters in turns, each a fresh process. Does not belong
+here: judging the figures.
 """
 
 from __future__ import annotations
@@ -27,29 +28,38 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def cpu_of(arguments: tuple[str, ...], environment: dict[str, str]) -> float:
-    """User and system seconds of one process, and of what it starts."""
+_TERMINAL = "import pydantic_settings, rich.table, typer"
+_LEDGER = f"{_TERMINAL}, polars, sqlalchemy"
+"""What a command that reads settings and ledger, and shows a table, imports at least."""
+
+
+def cpu_of(code: str, arguments: tuple[str, ...], environment: dict[str, str]) -> float:
+    """User and system seconds of one interpreter, and of what it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-c", _START, *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # 1 is an answer: hours are missing, and nothing of the stack runs.
-    if done.returncode not in {0, 1} or not done.stdout:
+    if done.returncode not in {0, 1} or (arguments and not done.stdout):
         raise SystemExit(f"lake {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def main() -> None:
-    """Median CPU seconds of each command, after a first start that fills the bytecode caches."""
+    """Median CPU of each command and over its imports, after a first start that fills the bytecode caches."""
     with TemporaryDirectory() as folder, metered() as figures:
         with exchange() as sim, bench_on(sim, Path(folder)) as bench:
             bench.at(PUBLISHED).build(hours(0, 5))
             root = bench.settings.lake_root
         environment = {"PATH": "/usr/bin:/bin", "HOME": folder, "LAKE_ROOT": str(root), "LAKE_SYMBOLS": SYMBOL}
         for name, arguments in COMMANDS.items():
-            cpu_of(arguments, environment)
-            figures[name] = median(cpu_of(arguments, environment) for _ in range(_ROUNDS))
+            imports = _TERMINAL if name == "help" else _LEDGER
+            cpu_of(_START, arguments, environment)
+            cpu_of(imports, (), environment)
+            turns = [(cpu_of(_START, arguments, environment), cpu_of(imports, (), environment)) for _ in range(_ROUNDS)]
+            own, bare = (median(turn[side] for turn in turns) for side in (0, 1))
+            figures |= {name: own, f"{name}_x": own / bare}
 
 
 if __name__ == "__main__":
