@@ -161,9 +161,16 @@ def test_the_unit_files_are_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["up", "--systemd"]).stdout.startswith("# Unit files")
     assert not (tmp_path / "data").exists()
+
+
+def test_systemd_itself_finds_nothing_wrong_in_the_unit_files(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        return
+        pytest.skip("there is no systemd-analyze on this machine")
+    settings = LakeSettings(_env_file=None, root=tmp_path / "lake", symbols=("BTCUSDT",))
+    parts = unit_files(settings, tmp_path).split("# /etc/systemd/system/")[1:]
+    names = [part.partition("\n")[0] for part in parts]
+    assert len(names) == 4
     for name, part in zip(names, parts, strict=True):
         (tmp_path / name).write_text(part.partition("\n")[2])
     done = subprocess.run(

@@ -152,3 +152,29 @@ def test_secrets_are_not_shown(directory: Path, monkeypatch: pytest.MonkeyPatch)
     lines = {each["variable"]: each for each in json.loads(result.stdout)["settings"]}
     assert lines["LAKE_WEBHOOK_URL"] == {"variable": "LAKE_WEBHOOK_URL", "value": HIDDEN, "origin": "environment"}
     assert set(lines) >= {f"LAKE_{name.upper()}" for name in KNOWN - {"limits", "testing"}}
+
+
+def test_no_secret_of_any_setting_is_shown_as_a_table_or_as_json(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each setting that may hold one, wherever it came from: the environment, `.env`, the file."""
+    secret = "hunter2"
+    urls = {
+        "LEDGER_URL": "postgresql+psycopg://me:{}@host/lake?password={}", "DAGSTER_URL": "postgresql://me:{}@host/dagster",
+        "BROKER_URL": "redis://:{}@host:6379/0", "STORE_URL": "s3://bucket/prefix", "REST_URL": "http://me:{}@host",
+        "SPOT_REST_URL": "http://me:{}@host", "VISION_URL": "http://me:{}@host", "YAHOO_URL": "http://me:{}@host",
+        "WS_URL": "ws://me:{}@host", "SPOT_WS_URL": "ws://me:{}@host", "WEB_TOKEN": "{}",
+        "WEBHOOK_URL": "https://hooks.example/T0/{}",
+    }  # fmt: skip
+    told = {f"LAKE_{name}": text.replace("{}", secret) for name, text in urls.items()}
+    places = [dict(list(told.items())[at::3]) for at in range(3)]
+    for name, value in places[0].items():
+        monkeypatch.setenv(name, value)
+    (directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in places[1].items()))
+    (directory / "lake.yml").write_text("".join(f'{name}: "{value}"\n' for name, value in places[2].items()))
+    for options in ((), ("--json",)):
+        result = CliRunner().invoke(app, ["config", *options])
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert secret not in result.output
+    origins = {each["variable"]: each["origin"] for each in json.loads(result.stdout)["settings"]}
+    assert len({origins[name] for name in told}) == 3, "all three places were read"
