@@ -233,7 +233,8 @@ class _Bounded:
             return len(piece)
 
         try:
-            answer = method(**request, content_callback=take)
+            # As everywhere: whoever answers sends nobody to another host.
+            answer = method(**({"allow_redirects": False} | request), content_callback=take)
         except RequestException as error:
             if over:
                 raise OverLimit(self._where, f"a body of more than {most:,} bytes") from error

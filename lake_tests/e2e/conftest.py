@@ -68,6 +68,8 @@ class Journey:
 SPOT_SYMBOL, SPOT_HOURS = "SOLUSDT", 2
 """Of whose seconds so many hours are in the same backfill as the day of minutes."""
 KLINES_ASKED = ("--lookback-days", "3", "--interval", "1m")
+SECRET = "hunter2-of-the-webhook"
+"""Part of a setting; no process, log, run or file of the lake may show it."""
 _LAST = ("test_backfill_over_graphql", "test_klines_journey", "test_hot_band")
 
 
@@ -109,6 +111,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory, started_once: Callable[[st
         # The hot band runs as it does for a user; these two would fill what other journeys leave out on purpose.
         heal_interval_s=86_400,
         promote_interval_s=86_400,
+        webhook_url=f"http://127.0.0.1:9/{SECRET}",
     )
     with local_stack(settings, say=print) as stack:
         api, lake = DagsterApi(stack.address), open_lake(settings)

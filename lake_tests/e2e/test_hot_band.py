@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -18,7 +21,7 @@ from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.watchdog.heartbeat import heartbeat_path
 from lake_resources.clock import MINUTE
 from lake_resources.storage.reader import scan
-from lake_tests.e2e.conftest import Journey
+from lake_tests.e2e.conftest import SECRET, Journey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -145,3 +148,24 @@ def test_a_watchdog_that_ends_takes_nothing_down_and_is_started_again(journey: J
     journey.stack.check()
     journey.wait("a heartbeat after the kill", lambda: _written(journey) > killed)
     assert journey.stack.processes[WATCHDOG].pid != watchdog.pid
+
+
+def test_no_secret_is_in_arguments_logs_runs_or_files(journey: Journey) -> None:
+    """`ps` shows arguments to every user of the machine, and backups, logs and Dagster's history go elsewhere."""
+    own = [Path("/proc") / str(process.pid) for process in journey.stack.processes.values()]
+    assert any(SECRET.encode() in (each / "environ").read_bytes() for each in own), "the processes do have it"
+    shown = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # ended meanwhile
+            if SECRET.encode() in path.read_bytes():
+                shown.append(path)
+    looked: Counter[str] = Counter()
+    for path in journey.settings.lake_root.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                looked[path.relative_to(journey.settings.lake_root).parts[0]] += 1
+                if SECRET.encode() in path.read_bytes():
+                    shown.append(path)
+    assert shown == []
+    assert looked["logs"] > 3
+    assert looked["dagster_home"] > 3, "runs with their tags and configuration"

@@ -108,7 +108,7 @@ def _line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line
     """Blocks of whole lines of at least `chunk_bytes` (the last one may be smaller, and lack its line end).
 
     Raises:
-        ArchiveCorrupt: a line reaches more than `line_bytes` beyond the piece it begins in.
+        ArchiveCorrupt: a line has more than `line_bytes`, whether it ends or not.
     """
     parts: list[bytes] = []
     size = open_bytes = 0
@@ -116,8 +116,11 @@ def _line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line
         parts.append(piece)
         size += len(piece)
         ended = piece.rfind(b"\n") + 1
+        longest = max(len(piece) - ended, open_bytes + (piece.find(b"\n") if ended else len(piece)))
         open_bytes = len(piece) - ended + (0 if ended else open_bytes)
-        if open_bytes > line_bytes:
+        if len(piece) > line_bytes:  # else no line within it can be too long: nothing is looked at twice
+            longest = max(longest, *map(len, piece[:ended].split(b"\n")))
+        if longest > line_bytes:
             raise ArchiveCorrupt(str(zip_path), f"a line of more than {line_bytes:,} bytes")
         if size >= chunk_bytes and ended:
             rest = piece[ended:]
