@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from lake_resources.binance.archives.archive_csv import read_frames, sorted_once
 from lake_resources.binance.stream import Stream
-from lake_resources.errors import ArchiveCorrupt, StorageError
+from lake_resources.errors import ArchiveCorrupt
 from lake_resources.input_limits import InputLimits
-from lake_resources.storage.disk import disk_errors
+from lake_resources.storage.disk import disk_errors, of_database
 
 _BATCH_ROWS = 20_000
 _MEMORY = "40MB"
@@ -95,5 +95,5 @@ def _sorted(zip_path: Path, path: Path, stream: Stream) -> Iterator[pl.DataFrame
     except duckdb.OutOfMemoryException as error:
         raise ArchiveCorrupt(str(zip_path), "more rows out of order than can be sorted") from error
     except duckdb.Error as error:
-        what = f"sort an archive in {path.parent}: {error}"
-        raise StorageError(what, remedy="Look at the disk of the lake, then materialize the archive again") from error
+        remedy = "Look at the disk of the lake, then materialize the archive again"
+        raise of_database(f"sort an archive in {path.parent}", error, remedy) from error

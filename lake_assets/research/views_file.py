@@ -26,7 +26,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.bars_duckdb import BarsTable
-from lake_resources.storage.disk import disk_errors, disk_full, fsync_dirs, fsync_file
+from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, of_database
 from lake_resources.storage.duckdb_views import rows_of
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.root import require_lake
@@ -93,11 +93,7 @@ def write_views(settings: LakeSettings, *, now: datetime, path: Path | None = No
                 temp.replace(target)
                 fsync_dirs([target.parent])
             except duckdb.Error as error:
-                if "No space left" in str(error):
-                    raise disk_full(f"research views {target}") from error
-                raise StorageError(
-                    f"research views {target}: {error}", remedy="Run `lake audit`, repair, try again"
-                ) from error
+                raise of_database(f"research views {target}", error, "Run `lake audit`, repair, try again") from error
             finally:
                 for part in ("", ".wal"):
                     temp.with_name(temp.name + part).unlink(missing_ok=True)

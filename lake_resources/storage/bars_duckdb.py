@@ -20,7 +20,7 @@ import polars as pl
 
 from lake_resources.bar_values import VALUE_COLUMNS
 from lake_resources.errors import PartitionBusy, StorageError
-from lake_resources.storage.disk import disk_errors, disk_full, fsync_dirs, fsync_file
+from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, of_database
 from lake_resources.storage.locks import DEFAULT_TIMEOUT_S, writer_lock
 
 TABLE = "ohlcv_btcusdt_1h"
@@ -337,11 +337,9 @@ def _duckdb_errors(what: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         text = str(error)
-        if "No space left" in text or "Disk quota" in text:
-            raise disk_full(what) from error
         if "lock on file" in text:
             raise PartitionBusy(
                 f"{what}: another program has the file open: {text.splitlines()[0]}",
                 remedy="Close it, and read the copy `..._readonly.duckdb` instead: it never blocks the writer",
             ) from error
-        raise StorageError(f"{what}: {text}", remedy="See docs/feed_1h.md, section 'Repair'") from error
+        raise of_database(what, error, "See docs/feed_1h.md, section 'Repair'") from error

@@ -61,6 +61,13 @@ def of_disk(what: str, error: OSError | pl.exceptions.ComputeError) -> StorageEr
     return StorageError(f"{what}: {error}", remedy="Check the disk and the permissions below the paths that are named")
 
 
+def of_database(what: str, error: Exception, remedy: str) -> StorageError:
+    """What an error of DuckDB means to the lake: the disk, where its text says so, else the remedy that is given."""
+    if any(text in str(error) for text in _TEXTS):
+        return of_disk(what, OSError(str(error)))
+    return StorageError(f"{what}: {error}", remedy=remedy)
+
+
 def disk_full(what: str) -> DiskFull:
     """The error for a disk without space."""
     return DiskFull(

@@ -20,7 +20,7 @@ import duckdb
 
 from lake_resources.errors import NotYet, SettingsError, StorageError
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.disk import disk_errors, replace_text
+from lake_resources.storage.disk import disk_errors, of_database, replace_text
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.placement import Stretch, joined, stretches
 from lake_resources.storage.store import Store
@@ -124,7 +124,7 @@ def _make(store: Store, symbols: Sequence[str], path: Path) -> View:
                 connection.execute(f'CREATE VIEW "{store.layout.directory}" AS\n{selects}')
             temp.replace(path)
         except duckdb.Error as error:
-            raise StorageError(f"DuckDB view {path}: {error}", remedy="Run `lake audit`, repair, try again") from error
+            raise of_database(f"DuckDB view {path}", error, "Run `lake audit`, repair, try again") from error
         finally:
             temp.unlink(missing_ok=True)
     return View(path, files, warning)

@@ -2,16 +2,21 @@
 
 import subprocess
 
+import duckdb
 import polars as pl
 import pytest
 
-from lake_resources.errors import DiskFull
+from lake_assets.research.views_file import write_views
+from lake_resources.errors import DiskFull, StorageError
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
+from lake_resources.storage.disk import of_database
 from lake_resources.storage.files_here import FilesHere
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.parquet import StagingWriter, stage
 from lake_resources.storage.store import Store
+from lake_tests.support.holed_lake import holed_lake
 from lake_tests.support.minute_hours import DAY, SCHEMA, SYMBOL, at, candidate, clock, frame, lake
+from lake_tests.support.sound_hours import NOW
 
 SIZE = 2 * 1024 * 1024
 
@@ -136,3 +141,25 @@ def test_a_quarantine_on_a_full_disk_leaves_nothing(small_disk, tmp_path):
     assert ledger.quarantined(SYMBOL, at(0), at(1)) == []
     assert frame(at(0)).equals(pl.read_parquet(catalog.partition_path(SYMBOL, at(0))))
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("No space left on device", DiskFull), ("Disk quota exceeded", DiskFull), ("File too large", DiskFull),
+     ("Too many open files", StorageError), ("a column is missing", StorageError)],
+)  # fmt: skip
+def test_what_duckdb_says_of_the_disk_is_told_as_that(said, found):
+    error = duckdb.IOException(f'IO Error: Could not write file "/lake/x.duckdb": {said}')
+    told = of_database("research views x", error, "the remedy")
+    assert type(told) is found
+    assert told.what.startswith("research views x: ")
+    assert (told.remedy == "the remedy") == (said == "a column is missing")
+
+
+def test_research_views_on_a_full_disk_are_told_so_and_leave_nothing(small_disk, tmp_path):
+    settings = holed_lake(tmp_path / "lake").settings
+    path = small_disk / "views.duckdb"
+    fill(small_disk, 40_960)
+    with pytest.raises(DiskFull, match=r"research views .*no space left"):
+        write_views(settings, now=NOW, path=path)
+    assert [each.name for each in small_disk.iterdir() if "lock" not in each.name] == ["filler"]

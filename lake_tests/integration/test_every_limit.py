@@ -5,6 +5,8 @@ That the defaults hold against what has no end is in `test_hostile_hosts` and `t
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ import pytest
 from lake_assets.inputs.archives import type_archive
 from lake_assets.lake import open_lake
 from lake_assets.slices.server import open_slices, run_once
+from lake_resources.binance.archives.archive_csv import line_blocks
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.binance.market import SPOT, UM
 from lake_resources.binance.spot_streams import SPOT_STREAMS
@@ -77,6 +80,24 @@ def test_an_archive_beyond_a_limit_is_corrupt(limit: str, name: str, tmp_path: P
     with pytest.raises(ArchiveCorrupt, match=told):
         type_archive(path, stream, tmp_path / "typed", {}, InputLimits(**{limit: value}))
     assert [each for each in (tmp_path / "typed").glob("*") if each.is_file()] == []
+
+
+def test_a_line_is_measured_wherever_its_file_is_cut() -> None:
+    rng, refused = random.Random(7), 0
+    for _ in range(400):
+        lines = [b"x" * rng.randrange(12) for _ in range(rng.randrange(1, 8))]
+        text = b"\n".join(lines) + rng.choice((b"", b"\n"))
+        cuts = sorted(rng.randrange(len(text) + 1) for _ in range(rng.randrange(4)))
+        pieces = (text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)]))
+        longer = max(map(len, lines)) > 8
+        try:
+            assert b"".join(line_blocks(Path("x"), pieces, rng.randrange(1, 20), 8)) == text
+        except ArchiveCorrupt:
+            refused += 1
+            assert longer, (text, cuts)
+        else:
+            assert not longer, (text, cuts)
+    assert 100 < refused < 300
 
 
 def answered(body: bytes) -> Callable[[], list[bytes]]:

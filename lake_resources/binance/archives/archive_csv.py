@@ -57,7 +57,7 @@ def read_frames(
     reader, rows = _Reader(zip_path, stream), 0
     most_rows = limits.grid_rows if stream.time_column in stream.key else limits.rows
     with any_failure_is_the_files(zip_path):
-        for block in _line_blocks(zip_path, member_pieces(zip_path, limits), chunk_bytes, limits.line_bytes):
+        for block in line_blocks(zip_path, member_pieces(zip_path, limits), chunk_bytes, limits.line_bytes):
             frame = reader.typed(block)
             rows += frame.height
             if rows > most_rows:
@@ -104,7 +104,7 @@ def sorted_once(zip_path: Path, stream: Stream, frames: list[pl.DataFrame]) -> p
     return frame
 
 
-def _line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line_bytes: int) -> Iterator[bytes]:
+def line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line_bytes: int) -> Iterator[bytes]:
     """Blocks of whole lines of at least `chunk_bytes` (the last one may be smaller, and lack its line end).
 
     Raises:
@@ -116,11 +116,9 @@ def _line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line
         parts.append(piece)
         size += len(piece)
         ended = piece.rfind(b"\n") + 1
-        longest = max(len(piece) - ended, open_bytes + (piece.find(b"\n") if ended else len(piece)))
+        begun = open_bytes + (piece.find(b"\n") if ended else len(piece))
         open_bytes = len(piece) - ended + (0 if ended else open_bytes)
-        if len(piece) > line_bytes:  # else no line within it can be too long: nothing is looked at twice
-            longest = max(longest, *map(len, piece[:ended].split(b"\n")))
-        if longest > line_bytes:
+        if begun > line_bytes or _has_longer_line(piece, line_bytes):
             raise ArchiveCorrupt(str(zip_path), f"a line of more than {line_bytes:,} bytes")
         if size >= chunk_bytes and ended:
             rest = piece[ended:]
@@ -130,6 +128,17 @@ def _line_blocks(zip_path: Path, pieces: Iterator[bytes], chunk_bytes: int, line
     last = b"".join(parts)
     if last:
         yield last
+
+
+def _has_longer_line(piece: bytes, line_bytes: int) -> bool:
+    """Whether a line that begins in the piece has more bytes of it; a look per `line_bytes`, not per line."""
+    start = piece.find(b"\n") + 1
+    while len(piece) - start > line_bytes:
+        end = piece.rfind(b"\n", start, start + line_bytes + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
 
 
 class _Reader:
