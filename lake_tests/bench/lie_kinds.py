@@ -92,6 +92,10 @@ SUBJECTS: dict[str, Subject] = {
         SPOT_STREAMS["klines_1m"], "spot/daily/klines/.*2026-11-18", "/api/v3/klines",
         {"volume": "5", "quote_volume": "7", "count": "8", "high": "2", "taker_buy_volume": "9"}, SPOT_KLINES["1m"],
     ),
+    "spot klines_1s": Subject(
+        SPOT_STREAMS["klines_1s"], "spot/daily/klines/.*2026-11-18", "/api/v3/klines",
+        {"volume": "5", "quote_volume": "7", "count": "8", "high": "2", "taker_buy_volume": "9"}, SPOT_BARS_1S,
+    ),
     "spot trades": Subject(
         SPOT_STREAMS["trades"], "spot/daily/trades/.*2026-11-18", "/api/v3/klines", {"qty": "", "price": ""},
         SPOT_BARS_1S, sources=("archive",),

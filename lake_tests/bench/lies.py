@@ -201,7 +201,7 @@ def tell(lakes: Lakes, lie: Lie, score: Score) -> None:
         lakes.hear(bench, lie)
         _build(bench, lie, lie.way)
         outcome = _outcome(bench, lie, truth)
-        if held is not None and _lost(held, _rows(bench, lie), truth):
+        if held is not None and _lost(held, _rows(bench, lie), truth, lie.about.table.layout.time_column):
             score.better_replaced.append(str(lie))
         looked = outcome == "deceived"
         if looked:
@@ -365,9 +365,9 @@ def _wrong(rows: pl.DataFrame, truth: pl.DataFrame, start: datetime, end: dateti
     return own.height > 0 and not own.equals(wanted)
 
 
-def _lost(before: pl.DataFrame, after: pl.DataFrame, truth: pl.DataFrame) -> bool:
-    """Whether a value that was the truth is another one now; rows are by the first column, their time."""
-    time, *names = truth.columns
+def _lost(before: pl.DataFrame, after: pl.DataFrame, truth: pl.DataFrame, time: str) -> bool:
+    """Whether a value that was the truth is another one now; rows are known by a column of time."""
+    names = [name for name in truth.columns if name != time]
     joined = truth.join(before, on=time, how="left", suffix=" before", maintain_order="left").join(
         after, on=time, how="left", suffix=" after", maintain_order="left"
     )
