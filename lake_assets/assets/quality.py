@@ -13,7 +13,7 @@ import dagster as dg
 
 from lake_assets.assets.following import Condition, follows
 from lake_assets.audit.cache import AuditCache
-from lake_assets.audit.listing import refresh_listing
+from lake_assets.inputs.trading_time import refresh_listing
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions

@@ -1,6 +1,6 @@
 """The known holes of the exchange that apply to a window, from the project's own list and from the ledger.
 
-Belongs here: joining both. Does not belong here: what a hole excuses (`validation.rules`).
+Belongs here: joining them. Does not belong here: what a hole excuses (`validation.rules`).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from lake_assets.at_rest import store_of
+from lake_assets.inputs.trading_time import untraded_spans
 from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings
@@ -15,8 +16,11 @@ from lake_resources.storage.ledger.ledger import Ledger
 
 
 def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[KnownHole]:
-    """Holes that come with the project and those declared in the ledger, touching `[start, end)`."""
-    return [*holes_of(known_holes(), symbol, start, end), *ledger.known_holes(symbol, start, end)]
+    """Holes that come with the project, those declared in the ledger, and what lies before a listing or after the end
+    of trading in partitions that these fall into, touching `[start, end)`.
+    """
+    declared = ledger.known_holes(symbol, start, end)
+    return [*holes_of(known_holes(), symbol, start, end), *declared, *untraded_spans(ledger, symbol, start, end)]
 
 
 def declared_outages(settings: LakeSettings, symbol: str) -> list[KnownHole]:

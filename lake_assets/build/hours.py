@@ -25,6 +25,7 @@ from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
 from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
+from lake_assets.inputs.trading_time import untraded_spans
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import NOTHING, LiveHours, LiveRows, read_live
 from lake_assets.schema.column import LIVE
@@ -275,6 +276,7 @@ def _build(
     holes = [
         *holes_of(known_holes(), symbol, start, end),
         *lake.ledger.known_holes(symbol, start, end),
+        *untraded_spans(lake.ledger, symbol, start, end),
     ]
     hours = [plan.hour for plan in plans]
     inputs = Inputs(
@@ -299,8 +301,12 @@ def _build(
     ]
     commit = restate_partitions if lake.judging else commit_partitions
     committed = {outcome.start: outcome for outcome in commit(lake.store, symbol, candidates, clock=lake.clock)}
+    listing = lake.ledger.listing(symbol) if any(part.is_empty() for part in parts.values()) else None
     results = []
     for plan in plans:
+        if listing is not None and parts[plan.hour].is_empty() and listing.is_untraded(plan.layout, plan.hour):
+            results.append(HourResult(plan.hour, "not_yet", reason=f"{symbol} is not traded then, by the exchange's list"))
+            continue
         if not plan.expected_rows and not parts[plan.hour].height:
             results.append(
                 HourResult(plan.hour, "not_yet", reason=f"no closed {table.row_word} has all required streams yet")

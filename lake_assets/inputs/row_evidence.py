@@ -16,6 +16,7 @@ import polars as pl
 from lake_assets.schema.stream_use import StreamUse
 from lake_resources.binance.witness import Grid, Settlements
 from lake_resources.clock import HOUR
+from lake_resources.storage.ledger.ledger import Listing
 
 _NEEDED = {"open_time", "high", "low", "volume", "quote_volume", "count"}
 _DIGITS = 1e-6
@@ -24,7 +25,9 @@ _UNIT = 1e-6
 """How far a printed notional may be from its product."""
 
 
-def lacking_hours(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], now: datetime) -> dict[datetime, str]:
+def lacking_hours(
+    use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], now: datetime, listing: Listing | None = None
+) -> dict[datetime, str]:
     """Hours that have a source and lack rows that are due, with what is lacking.
 
     Args:
@@ -32,15 +35,17 @@ def lacking_hours(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime],
         rows: its rows, of the hours and what is known around them; one that lacks a value is none.
         hours: hours with a source, UTC. One that is not over and settled is not judged.
         now: the instant of asking, UTC.
+        listing: when the symbol is traded; outside nothing is due.
     """
     settled = settled_hours(use, hours, now)
     if not settled:
         return {}
+    traded = Listing("", None, None) if listing is None else listing
     match use.stream.witness:
         case Grid(step):
-            return _off_grid(use, rows, settled, step)
+            return _off_grid(use, rows, settled, step, traded)
         case Settlements() as witness:
-            return _unsettled(use, rows, settled, witness)
+            return _unsettled(use, rows, settled, witness, traded)
     return {}
 
 
@@ -78,18 +83,29 @@ def _instants(use: StreamUse, rows: pl.DataFrame, step: timedelta) -> pl.Series:
     return rows.filter((time == time.dt.truncate(step)) & told).select(time.unique().sort()).to_series()
 
 
-def _off_grid(use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], step: timedelta) -> dict[datetime, str]:
-    counts = dict(_instants(use, rows, step).dt.truncate("1h").value_counts().iter_rows())
-    due = HOUR // step
-    return {
-        hour: f"{use.name}: {counts.get(hour, 0)} of {due} rows of the hour {hour:%Y-%m-%d %H:%M}"
-        for hour in hours
-        if counts.get(hour, 0) < due
-    }
+def _off_grid(
+    use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], step: timedelta, traded: Listing
+) -> dict[datetime, str]:
+    # A row of a series that is carried is about the step before it.
+    first = traded.first if traded.first is None or use.carried_after is None else traded.first + step
+    instants, whole = _instants(use, rows, step), HOUR // step
+    counts = dict(instants.dt.truncate("1h").value_counts().iter_rows())
+    found = {}
+    for hour in hours:
+        held, due = counts.get(hour, 0), whole
+        if held < whole and (first is not None or traded.end is not None):
+            wanted = [hour + n * step for n in range(whole)]
+            wanted = [
+                at for at in wanted if (first is None or at >= first) and (traded.end is None or at < traded.end)
+            ]
+            held, due = len({*wanted} & {*instants.to_list()}), len(wanted)
+        if held < due:
+            found[hour] = f"{use.name}: {held} of {due} rows of the hour {hour:%Y-%m-%d %H:%M}"
+    return found
 
 
 def _unsettled(
-    use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], witness: Settlements
+    use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], witness: Settlements, traded: Listing
 ) -> dict[datetime, str]:
     """Hours after the instant at which a settlement was due that nobody has, up to the next that is known."""
     published = rows.select(
@@ -100,7 +116,8 @@ def _unsettled(
     # There is a settlement within the longest interval, whatever was due.
     first = times[0] if times else hours[-1] + HOUR
     text = f"{use.name}: no settlement within {witness.longest // HOUR} h"
-    found = {hour: text for hour in hours if hour < first} if first - hours[0] > witness.longest else {}
+    since = hours[0] if traded.first is None else max(hours[0], traded.first)
+    found = {hour: text for hour in hours if hour < first} if first - since > witness.longest else {}
     gaps = {earlier: later - earlier for earlier, later in pairwise(times)}
     before = {later: later - earlier for earlier, later in pairwise(times)}
     for at in times:
@@ -115,6 +132,8 @@ def _unsettled(
             if gap == interval or (gap <= witness.longest and after in (None, gap)):
                 continue
         due = at + interval
+        if traded.end is not None and due >= traded.end:
+            continue
         until = hours[-1] + HOUR if gap is None else at + gap
         text = f"{use.name}: no settlement at {due:%Y-%m-%d %H:%M}, {interval // HOUR} h after the last that is known"
         found |= {hour: text for hour in hours if due < hour + HOUR and hour < until}

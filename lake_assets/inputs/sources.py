@@ -25,6 +25,7 @@ from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.rest_answers import AskedHours, ask, reachable
 from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours, settled_hours
 from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, reading_raw
+from lake_assets.inputs.trading_time import listing_of
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.source import HourSource, Report, Wanted
@@ -65,7 +66,7 @@ def find_sources(
     archived = StreamSources(use, held.archives, {})
     young = set() if again else _young(use, held.answers, hours, now)
     before = _chosen(lake, archived, held, wanted, now, young)
-    lacking, reached, senseless = _lacking(symbol, archived, before, wanted, now)
+    lacking, reached, senseless = _lacking(lake, symbol, archived, before, wanted, now)
     parities = _parities(archived, held.answers, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
@@ -87,7 +88,7 @@ def find_sources(
         unlike = {hour: text for hour, text in unlike.items() if hour not in new}
         held = held.told(asked.kept)
         chosen = _chosen(lake, archived, held, wanted, now, young)
-        lacking, reached, senseless = _lacking(symbol, archived, chosen, wanted, now)
+        lacking, reached, senseless = _lacking(lake, symbol, archived, chosen, wanted, now)
         parities |= _parities(archived, asked.kept, chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     absent = {
@@ -172,6 +173,7 @@ def _chosen(
 
 
 def _lacking(
+    lake: Lake,
     symbol: str,
     archived: StreamSources,
     chosen: Mapping[datetime, HourSource],
@@ -198,6 +200,8 @@ def _lacking(
     except StorageError:
         return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
+    if lacking:
+        lacking = lacking_hours(use, rows, own, now, listing_of(lake, symbol))
     return lacking, reached_hours(use, rows, lacking), senseless_hours(rows, own) if of_trades else {}
 
 

@@ -241,8 +241,8 @@ def source_coverage(
 ) -> CheckOutcome:
     """Warn where a stream that can have a source has none, a slow series ran out, or aggTrades of minutes are nowhere.
 
-    A stream without a source is excused by known holes of it that cover the whole partition, rows without ticks by
-    known holes that name them. Known damage of the day excuses nothing, it is named.
+    A stream without a source is excused by known holes of it that cover the whole partition, rows without ticks, or
+    without a value that is carried, by known holes that name them. Known damage of the day excuses nothing, it is named.
 
     Args:
         table: the table that is built.
@@ -265,6 +265,10 @@ def source_coverage(
     carried = [name for name in table.running_out if table.column(name).stream not in never]
     nulls = {} if rows is None else {name: rows[name].null_count() for name in carried}
     ran_out = {name: count for name, count in nulls.items() if count}
+    if rows is not None and ran_out:
+        known = {name: _null_in_hole(table, rows, name, holes) for name in ran_out}
+        excused += sorted({table.column(name).stream for name, count in known.items() if count} - set(excused))
+        ran_out = {name: count - known[name] for name, count in ran_out.items() if count > known[name]}
     ticks = {} if rows is None else _without_ticks(table, rows, kinds, holes)
     lost = sum(ticks.values())
     slow = {table.column(name).stream for name in table.running_out} if ran_out else set()
@@ -280,6 +284,13 @@ def source_coverage(
         "known_damage": "; ".join(each.text for each in damage if each.stream in concerned) or None,
     }
     return outcome("source_coverage", passed=not absent and not ran_out and not lost, metadata=metadata)
+
+
+def _null_in_hole(table: Table, rows: pl.DataFrame, name: str, holes: Sequence[KnownHole]) -> int:
+    """Rows without a value of a column that is carried, at times which known holes of its stream name."""
+    inside = in_hole(holes, table.column(name).stream, table.layout.time_column)
+    count: int = rows.select((pl.col(name).is_null() & inside).sum()).item()
+    return count
 
 
 def _without_ticks(

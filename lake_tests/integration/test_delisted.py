@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from lake_assets.audit.listing import traded_window
@@ -18,11 +19,13 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import MINUTE
 from lake_resources.simulator.market.specs import Listing as Traded
 from lake_resources.simulator.server import SimulatorServer
-from lake_resources.storage.commit import Rejection, quarantine_partition
+from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.ledger.ledger import Listing
 from lake_resources.storage.store import Store
 from lake_tests.support.simulated_lake import Bench, bench_on
-from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
+from lake_tests.support.sound_hours import (
+    FIRST, HOUR, LAG, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows,
+)  # fmt: skip
 
 HELD = 6
 END = FIRST + HELD * HOUR
@@ -33,7 +36,7 @@ BACKFILLABLE = [name for name in UM_MINUTE.uses if name != "book_ticker"]
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Store:
-    """Six hours of a symbol of which two before them are not there."""
+    """Six hours of a symbol that is traded for more than two before and some minutes after them."""
     store = open_files(tmp_path / "lake")
     commit_sound(store, FIRST, HELD, streams=BACKFILLABLE)
     store.ledger.record_listing(DELISTED, at=NOW)
@@ -48,20 +51,31 @@ def certified(lake: Store) -> Certificate:
     return certify(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG)
 
 
-def test_only_hours_of_trading_are_missed(lake: Store) -> None:
+ABSENT = [FIRST - 3 * HOUR, FIRST - 2 * HOUR, FIRST - HOUR, END]
+"""Hours of trading that are not there; the listing falls into the first of them, the delivery into the last."""
+
+
+def test_only_minutes_of_trading_are_missed(lake: Store) -> None:
     report = audited(lake)
-    assert [verdict.hour for verdict in report.wrong] == [FIRST - 2 * HOUR, FIRST - HOUR]
-    assert len(report.hours) == HELD + 2
+    assert [verdict.hour for verdict in report.wrong] == ABSENT
+    assert len(report.hours) == HELD + 4
     found = certified(lake)
-    assert [(hole.start, hole.end) for hole in found.holes] == [(FIRST - 2 * HOUR, FIRST)]
-    assert (found.present_rows, found.expected_rows) == (HELD * 60, (HELD + 2) * 60)
-    assert found.as_json()["untraded_hours"] == 7 + 24
+    assert [(hole.start, hole.end, hole.explained) for hole in found.holes] == [
+        (FIRST - 3 * HOUR, FIRST - 3 * HOUR + 20 * MINUTE, True),
+        (FIRST - 3 * HOUR + 20 * MINUTE, FIRST, False),
+        (END, END + 20 * MINUTE, False),
+        (END + 20 * MINUTE, END + HOUR, True),
+    ]
+    assert "traded from" in found.holes[0].cause
+    assert "traded until" in found.holes[-1].cause
+    assert (found.present_rows, found.unexplained_rows) == (HELD * 60, 40 + 120 + 20)
+    assert found.as_json()["untraded_hours"] == 6 + 23
 
 
 def test_a_symbol_that_goes_on_is_expected_to(lake: Store) -> None:
     lake.ledger.record_listing(replace(DELISTED, end=None), at=NOW)
-    assert len(audited(lake).wrong) == 2 + 24
-    assert certified(lake).unexplained_rows == (2 + 24) * 60
+    assert len(audited(lake).wrong) == 3 + 24
+    assert certified(lake).unexplained_rows == (3 + 24) * 60 - 20
 
 
 def test_what_is_there_outside_is_judged(lake: Store) -> None:
@@ -74,7 +88,7 @@ def test_what_is_there_outside_is_judged(lake: Store) -> None:
     quarantine_partition(store, SYMBOL, Rejection(END + 7 * HOUR, None, ["source_missing"], "none"), clock=lambda: NOW)
     shown = {FIRST + n * HOUR for n in range(HELD)} | {END + 2 * HOUR, END + 9 * HOUR}
     wrong = {verdict.hour: verdict.names for verdict in audited(lake, materialized=shown).wrong}
-    assert wrong.keys() - {FIRST - 2 * HOUR, FIRST - HOUR} == {END + 2 * HOUR, END + 5 * HOUR, END + 9 * HOUR}
+    assert wrong.keys() - {*ABSENT} == {END + 2 * HOUR, END + 5 * HOUR, END + 9 * HOUR}
     assert "content_hash_mismatch" in wrong[END + 2 * HOUR]
     assert "file_without_ledger" in wrong[END + 5 * HOUR]
     assert "only_in_dagster" in wrong[END + 9 * HOUR]
@@ -82,7 +96,11 @@ def test_what_is_there_outside_is_judged(lake: Store) -> None:
 
 def test_the_report_card_expects_nothing_of_the_rest(lake: Store) -> None:
     month = FIRST.replace(day=1)
-    lake.ledger.record_listing(replace(DELISTED, first=FIRST), at=NOW)
+    lake.ledger.record_listing(replace(DELISTED, first=FIRST, end=END), at=NOW)
+    carried = [column.name for name in ("metrics", "funding_rate") for column in UM_MINUTE.of_stream(name)]
+    rows = sound_rows(FIRST, HELD).with_columns(pl.col(carried).fill_null(1))
+    parts = [candidate(FIRST + n * HOUR, rows.slice(60 * n, 60), streams=BACKFILLABLE) for n in range(HELD)]
+    commit_partitions(lake, SYMBOL, parts, clock=lambda: NOW)
     card = report_card(lake, SYMBOL, month, now=NOW, lag_minutes=LAG)
     assert (card.verdict, card.cells.count("whole"), card.cells.count("not expected")) == ("CLEAN", HELD, 744 - HELD)
     assert "360 of 360 minutes (100.00 %)" in render(card, "p.png")
@@ -103,7 +121,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_what_the_exchange_says_is_kept(bench: Bench) -> None:
     start, end = ONBOARD - timedelta(days=9), DELIVERY + timedelta(days=9)
-    window = (ONBOARD + 45 * MINUTE, DELIVERY)
+    window = (ONBOARD - 15 * MINUTE, DELIVERY)
     assert traded_window(bench.lake, SYMBOL, start, end) == window
     assert bench.lake.ledger.listing(SYMBOL) == Listing(SYMBOL, ONBOARD, DELIVERY)
     # Some day the exchange takes the symbol off its list.

@@ -44,10 +44,12 @@ def test_hours_without_trading_are_none(tmp_path: Path) -> None:
     ledger.record_quarantine("BTCUSDT", START + 4 * HOUR, None, ["source_missing"], "none", at=START + 9 * HOUR)
     assert len(open_hours(ledger, "BTCUSDT", START, START + 6 * HOUR).absent) == 3
 
-    ledger.record_listing(Listing("BTCUSDT", START + HOUR, START + 3 * HOUR + 20 * MINUTE), at=START)
+    ledger.record_listing(Listing("BTCUSDT", START + 20 * MINUTE, START + 3 * HOUR), at=START)
 
     found = open_hours(ledger, "BTCUSDT", START, START + 6 * HOUR)
-    assert (found.absent, dict(found.incomplete), dict(found.quarantined)) == ((START + 2 * HOUR,), {}, {})
+    # The hour that the listing falls into has minutes that must be there.
+    absent = (START, START + 2 * HOUR)
+    assert (found.absent, dict(found.incomplete), dict(found.quarantined)) == (absent, {}, {})
     ledger.close()
 
 

@@ -33,20 +33,18 @@ class Listing:
     end: datetime | None
 
     @property
-    def first_whole_hour(self) -> datetime | None:
-        """The first hour that can be whole."""
-        if self.first is None or self.first == floor_hour(self.first):
-            return self.first
-        return floor_hour(self.first) + HOUR
+    def first_hour(self) -> datetime | None:
+        """Start of the hour that the listing falls into: of its rows those from `first` on can exist."""
+        return None if self.first is None else floor_hour(self.first)
 
     @property
-    def last_whole_hour_end(self) -> datetime | None:
-        """End of the last hour that can be whole."""
-        return None if self.end is None else floor_hour(self.end)
+    def last_hour_end(self) -> datetime | None:
+        """End of the hour that the end of trading falls into: of its rows those before `end` can exist."""
+        return None if self.end is None else -((floor_hour(self.end) - self.end) // HOUR) * HOUR + floor_hour(self.end)
 
     def untraded(self, hours: Iterable[datetime]) -> set[datetime]:
-        """Those of the hours (their starts) that cannot be whole, because the symbol is not traded then."""
-        first, end = self.first_whole_hour, self.last_whole_hour_end
+        """Those of the hours (their starts) in which the symbol is not traded at all."""
+        first, end = self.first_hour, self.end
         return {hour for hour in hours if (first is not None and hour < first) or (end is not None and hour >= end)}
 
     def is_untraded(self, layout: TableLayout, start: datetime) -> bool:
