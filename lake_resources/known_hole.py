@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+BY_LISTING = "exchangeInfo"
+"""Reference of a hole that is one because the symbol is not traded then, by the exchange's own list."""
+
 
 @dataclass(frozen=True)
 class KnownHole:

@@ -13,7 +13,6 @@ import dagster as dg
 
 from lake_assets.assets.following import Condition, follows
 from lake_assets.audit.cache import AuditCache
-from lake_assets.inputs.trading_time import refresh_listing
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
@@ -23,6 +22,7 @@ from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.checks import close_checks
 from lake_assets.dagster_names import PARITY_JOB, RULES_JOB, symbol_name, table_names
+from lake_assets.inputs.trading_time import refresh_listing
 from lake_assets.materialized import materialized_partitions
 from lake_assets.metadata import symbol_tags, table_key
 from lake_assets.resources import LakeOpener

@@ -16,8 +16,9 @@ from lake_resources.storage.ledger.ledger import Ledger
 
 
 def holes_known(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> list[KnownHole]:
-    """Holes that come with the project, those declared in the ledger, and what lies before a listing or after the end
-    of trading in partitions that these fall into, touching `[start, end)`.
+    """Holes that touch `[start, end)`: the project's own, those declared in the ledger, and what is not traded.
+
+    That is what lies before a listing, or after the end of trading, in partitions that these fall into.
     """
     declared = ledger.known_holes(symbol, start, end)
     return [*holes_of(known_holes(), symbol, start, end), *declared, *untraded_spans(ledger, symbol, start, end)]

@@ -13,11 +13,11 @@ from lake_assets.lake import Lake
 
 
 def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The hours of `[start, end)` in which the symbol is traded, the ones that its listing and its end fall into among
-    them; all of it where nothing is known.
+    """The hours of `[start, end)` in which the symbol is traded; all of it where nothing is known.
 
-    Where the exchange does not answer, or no longer lists the symbol, what it said last counts. Hours that are
-    committed before the listing count as traded whatever the list says: nothing is left out that might be there.
+    Those that its listing and its end fall into are among them. Where the exchange does not answer, or no longer lists
+    the symbol, what it said last counts. Hours that are committed before the listing count as traded whatever the list
+    says: nothing is left out that might be there.
 
     Raises:
         SettingsError: the range itself is empty.

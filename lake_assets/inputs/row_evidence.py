@@ -95,9 +95,7 @@ def _off_grid(
         held, due = counts.get(hour, 0), whole
         if held < whole and (first is not None or traded.end is not None):
             wanted = [hour + n * step for n in range(whole)]
-            wanted = [
-                at for at in wanted if (first is None or at >= first) and (traded.end is None or at < traded.end)
-            ]
+            wanted = [at for at in wanted if (first is None or at >= first) and (traded.end is None or at < traded.end)]
             held, due = len({*wanted} & {*instants.to_list()}), len(wanted)
         if held < due:
             found[hour] = f"{use.name}: {held} of {due} rows of the hour {hour:%Y-%m-%d %H:%M}"
@@ -120,6 +118,12 @@ def _unsettled(
     found = {hour: text for hour in hours if hour < first} if first - since > witness.longest else {}
     gaps = {earlier: later - earlier for earlier, later in pairwise(times)}
     before = {later: later - earlier for earlier, later in pairwise(times)}
+    if times and traded.first is not None and traded.first >= hours[0]:
+        # The first settlement that is known says how long before it there was another one, if there was trading then.
+        interval = told[first] * HOUR if told[first] is not None else gaps.get(first)
+        if interval is not None and (due := first - interval) >= traded.first:
+            text = f"{use.name}: no settlement at {due:%Y-%m-%d %H:%M}, {interval // HOUR} h before the first"
+            found |= {hour: text for hour in hours if due < hour + HOUR and hour < first}
     for at in times:
         interval = told[at] * HOUR if told[at] is not None else before.get(at)
         gap = gaps.get(at)
@@ -138,6 +142,26 @@ def _unsettled(
         text = f"{use.name}: no settlement at {due:%Y-%m-%d %H:%M}, {interval // HOUR} h after the last that is known"
         found |= {hour: text for hour in hours if due < hour + HOUR and hour < until}
     return found
+
+
+def settled_too_early(
+    rows: pl.DataFrame, time_column: str, hours: Sequence[datetime], first: datetime | None
+) -> dict[datetime, str]:
+    """Hours in which a settlement stands that came before the symbol was traded at all, with that settlement.
+
+    Args:
+        rows: wire frame of settlements, of the hours and what is known around them.
+        time_column: their instants.
+        hours: starts of the hours to look at, UTC.
+        first: first instant of trading, UTC; None where nobody says.
+    """
+    instants = rows[time_column].dt.round("1m").unique().sort().to_list()
+    early = [at for at in instants if first is not None and at < first]
+    if not early:
+        return {}
+    until = next((at for at in instants if at not in early), None)
+    text = f"a settlement at {early[-1]:%Y-%m-%d %H:%M}, and trading began at {first:%Y-%m-%d %H:%M}"
+    return {hour: text for hour in hours if hour + HOUR > early[0] and (until is None or hour < until)}
 
 
 def senseless_hours(klines: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, str]:

@@ -23,7 +23,13 @@ from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
 from lake_assets.inputs.rest_answers import AskedHours, ask, reachable
-from lake_assets.inputs.row_evidence import lacking_hours, reached_hours, senseless_hours, settled_hours
+from lake_assets.inputs.row_evidence import (
+    lacking_hours,
+    reached_hours,
+    senseless_hours,
+    settled_hours,
+    settled_too_early,
+)
 from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, reading_raw
 from lake_assets.inputs.trading_time import listing_of
 from lake_assets.lake import Lake
@@ -65,7 +71,7 @@ def find_sources(
     held = held_inputs(lake, Wanted(symbol, wanted, now, report, use))
     archived = StreamSources(use, held.archives, {})
     young = set() if again else _young(use, held.answers, hours, now)
-    before = _chosen(lake, archived, held, wanted, now, young)
+    before = _chosen(lake, symbol, archived, held, wanted, now, young)
     lacking, reached, senseless = _lacking(lake, symbol, archived, before, wanted, now)
     parities = _parities(archived, held.answers, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
@@ -87,7 +93,7 @@ def find_sources(
         new = {hour for hour, each in asked.kept.items() if _says_other(each, held.answers.get(hour))}
         unlike = {hour: text for hour, text in unlike.items() if hour not in new}
         held = held.told(asked.kept)
-        chosen = _chosen(lake, archived, held, wanted, now, young)
+        chosen = _chosen(lake, symbol, archived, held, wanted, now, young)
         lacking, reached, senseless = _lacking(lake, symbol, archived, chosen, wanted, now)
         parities |= _parities(archived, asked.kept, chosen)
         differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
@@ -149,6 +155,7 @@ def _parities(
 
 def _chosen(
     lake: Lake,
+    symbol: str,
     archived: StreamSources,
     held: Held,
     wanted: Sequence[datetime],
@@ -159,7 +166,9 @@ def _chosen(
     use, found = archived.use, dict[datetime, HourSource]()
     # A settlement has no hour of its own: an archive may lack any that was told before.
     of_schedule = isinstance(use.stream.witness, Settlements)
-    gaps = _hours_with_gaps(archived, wanted) if use.rows_per_hour else list(archived.by_hour) if of_schedule else []
+    gaps = list(archived.by_hour) if of_schedule else []
+    if use.rows_per_hour:
+        gaps = _hours_with_gaps(lake, symbol, archived, wanted, now)
     for offered in held.in_order:
         for hour in wanted:
             source = offered.get(hour)
@@ -180,7 +189,7 @@ def _lacking(
     wanted: Sequence[datetime],
     now: datetime,
 ) -> tuple[dict[datetime, str], dict[datetime, str], dict[datetime, str]]:
-    """Hours that lack rows which are due, that a value reaches into which an hour before lacks, with senseless bars.
+    """Hours that lack rows which are due, that a value reaches into which an hour before lacks, with senseless rows.
 
     A stream that the exchange does not have for a symbol lacks nothing. Of a file that does not read who needs its rows
     will tell.
@@ -202,7 +211,15 @@ def _lacking(
     lacking = lacking_hours(use, rows, own, now)
     if lacking:
         lacking = lacking_hours(use, rows, own, now, listing_of(lake, symbol))
-    return lacking, reached_hours(use, rows, lacking), senseless_hours(rows, own) if of_trades else {}
+    if of_trades:
+        senseless = senseless_hours(rows, own)
+    elif isinstance(witness, Settlements):
+        listing = lake.ledger.listing(symbol)
+        first = None if listing is None else listing.first
+        senseless = settled_too_early(rows, use.stream.time_column, own, first)
+    else:
+        senseless = {}
+    return lacking, reached_hours(use, rows, lacking), senseless
 
 
 def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:
@@ -267,19 +284,26 @@ def _repaired(archived: HourSource, answer: HourSource) -> HourSource:
     return HourSource(ref, (*archived.paths, *answer.paths))
 
 
-def _hours_with_gaps(sources: StreamSources, wanted: Sequence[datetime]) -> list[datetime]:
-    """Archived hours of a grid that lack rows: REST may still have them."""
+def _hours_with_gaps(
+    lake: Lake, symbol: str, sources: StreamSources, wanted: Sequence[datetime], now: datetime
+) -> list[datetime]:
+    """Archived hours of a grid that lack rows: REST may still have them. Before a listing none is lacking."""
     if not sources.by_hour:
         return []
     start, end = min(sources.by_hour), max(sources.by_hour) + HOUR
-    time = sources.use.stream.time_column
+    use = sources.use
     try:
         sources.kept(*_window(wanted))
-        times = sources.frame(start, end).select(pl.col(time).dt.truncate("1h").alias("hour"))
+        rows = sources.frame(start, end)
     except StorageError:
         return []  # who needs its rows will tell
+    times = rows.select(pl.col(use.stream.time_column).dt.truncate("1h").alias("hour"))
     counts = dict(times.group_by("hour").len().iter_rows())
-    return [hour for hour in sources.by_hour if counts.get(hour, 0) < sources.use.rows_per_hour]
+    gaps = [hour for hour in sources.by_hour if counts.get(hour, 0) < use.rows_per_hour]
+    listing = lake.ledger.listing(symbol) if gaps else None
+    if listing is None:
+        return gaps
+    return [hour for hour in gaps if hour in lacking_hours(use, rows, gaps, now, listing)]
 
 
 WITNESSED = frozenset({"volume", "quote_volume", "count"})

@@ -15,11 +15,9 @@ from lake_assets.tables.declared import TABLES
 from lake_resources.binance.witness import Grid, Settlements
 from lake_resources.clock import from_epoch_ms
 from lake_resources.errors import ExchangeError
-from lake_resources.known_hole import KnownHole
+from lake_resources.known_hole import BY_LISTING, KnownHole
 from lake_resources.storage.ledger.ledger import Ledger, Listing
 
-REFERENCE = "exchangeInfo"
-"""Where it is written when a symbol is traded."""
 _YEAR_10000_MS = 253_402_300_800_000
 _PERPETUAL_DELIVERY = datetime(2100, 1, 1, tzinfo=UTC)
 """Perpetual contracts carry a delivery date of 2100-12-25; a nearer one is the end of trading."""
@@ -74,15 +72,15 @@ def _spans(ledger: Ledger, listing: Listing) -> Iterator[KnownHole]:
         begun = layout.start_of(listing.first)
         cause = f"{symbol} is traded from {listing.first:%Y-%m-%d %H:%M} on"
         if begun < listing.first:
-            yield KnownHole(layout.row_stream, symbol, begun, listing.first, cause, REFERENCE)
+            yield KnownHole(layout.row_stream, symbol, begun, listing.first, cause, BY_LISTING)
         table = TABLES.get(layout.name)
         for use in () if table is None else table.streams:
             if use.silence == "lost" and (late := first_value_after(use)):
-                yield KnownHole(use.name, symbol, begun, listing.first + late, cause, REFERENCE)
+                yield KnownHole(use.name, symbol, begun, listing.first + late, cause, BY_LISTING)
     if listing.end is not None and layout.start_of(listing.end) < listing.end:
         over = layout.start_of(listing.end) + layout.step
         cause = f"{symbol} was traded until {listing.end:%Y-%m-%d %H:%M}"
-        yield KnownHole(layout.row_stream, symbol, listing.end, over, cause, REFERENCE)
+        yield KnownHole(layout.row_stream, symbol, listing.end, over, cause, BY_LISTING)
 
 
 def first_value_after(use: StreamUse) -> timedelta:

@@ -21,7 +21,7 @@ from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import TRADES_VS_KLINES, CheckOutcome, outcome, outcomes_from_json
 from lake_assets.validation.rules import all_excused, in_hole
 from lake_resources.binance.um_streams import AGG_TRADES
-from lake_resources.known_hole import KnownHole
+from lake_resources.known_hole import BY_LISTING, KnownHole
 
 VerdictKind = Literal["clean", "explained", "provisional", "unproven", "partial", "contradicted"]
 """From the best to the worst. `clean`: every minute of every stream is proven. `explained`: what is missing is a known
@@ -242,7 +242,8 @@ def source_coverage(
     """Warn where a stream that can have a source has none, a slow series ran out, or aggTrades of minutes are nowhere.
 
     A stream without a source is excused by known holes of it that cover the whole partition, rows without ticks, or
-    without a value that is carried, by known holes that name them. Known damage of the day excuses nothing, it is named.
+    without a value that is carried, by known holes that name them. Known damage of the day excuses nothing, it is
+    named.
 
     Args:
         table: the table that is built.
@@ -260,7 +261,9 @@ def source_coverage(
     end = start + table.layout.step
     expected = [use.name for use in table.streams if use.name not in never and use.could_have_archive(start.date())]
     without = [stream for stream in expected if kinds.get(stream, "none") == "none"]
-    excused = [stream for stream in without if all_excused(holes, stream, start, end)]
+    # A first value that may come a while after a listing is no excuse for a stream that nobody was able to ask for.
+    declared = [hole for hole in holes if hole.reference != BY_LISTING]
+    excused = [stream for stream in without if all_excused(declared, stream, start, end)]
     absent = [stream for stream in without if stream not in excused]
     carried = [name for name in table.running_out if table.column(name).stream not in never]
     nulls = {} if rows is None else {name: rows[name].null_count() for name in carried}

@@ -63,7 +63,8 @@ def compare_stream(
     """Compare two wire frames of a stream exactly, as doubles, on the stream's key.
 
     Where REST publishes fewer decimals than the archive (the ratios of `metrics`: 4), the archive's value has to round
-    to it. A column that the capture has nowhere (all NULL: REST does not tell it) and text columns are not compared.
+    to it. A value that the capture does not tell (one of several endpoints had no row) is no other value, and text
+    columns are not compared.
 
     Args:
         stream: the stream; each key occurs once in each frame.
@@ -92,11 +93,12 @@ def compare_stream(
 
 def _differs(stream: Stream, name: str) -> pl.Expr:
     archived, captured = pl.col(name), pl.col(f"{name} captured")
+    unlike = captured.is_not_null() & archived.ne_missing(captured)
     if name not in stream.rest_decimals:
-        return archived.ne_missing(captured)
+        return unlike
     half_unit = 0.5 * 10.0 ** -stream.rest_decimals[name]
     close = (archived - captured).abs() <= half_unit * (1 + 1e-6)
-    return archived.ne_missing(captured) & ~close.fill_null(value=False)
+    return unlike & ~close.fill_null(value=False)
 
 
 def _unequal(stream: Stream, columns: list[str], archive: pl.DataFrame, captured: pl.DataFrame) -> StreamParity:

@@ -42,7 +42,8 @@ ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds", "scal
 """Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
 MISTAKEN_KINDS = ("other_day", "other_symbol")
 """Rows of the day before (in a file of a month of the month before), or of the symbol `body`, in the name of what was
-asked for; in archives and in REST answers."""
+asked for; in archives and in REST answers. With `start` or `end`: rows of the symbol `body` in that range, beside the
+own ones."""
 SOCKET_REFUSED = ("ws_refuse",)
 """A WebSocket is not opened: the handshake is answered with `status` and `body`."""
 SOCKET_KINDS = ("ws_drop", "ws_stall", "ws_hold", "ws_flood", "ws_skew", "ws_gap", "ws_reorder", "ws_duplicate")

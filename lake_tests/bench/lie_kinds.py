@@ -24,6 +24,7 @@ from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.ws.frames import AGG_TRADE, Frame
 from lake_resources.clock import HOUR, MINUTE, MINUTE_MS
 from lake_resources.simulator.faults import Fault
+from lake_resources.simulator.market.specs import Listing
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL
 
 HOURS = (DAY + 9 * HOUR, DAY + 10 * HOUR)
@@ -105,9 +106,18 @@ _ROW_LIES = ("head", "middle", "tail", "all", "nothing at all", "doubled", "reor
 _MISTAKEN = {"of another day": "other_day", "of another symbol": "other_symbol"}
 OTHER = "ETHUSDT"
 """Whose rows are told in the name of the other one."""
+CONTRACT = "BTCUSDT_261225"
+"""It is no pair, and is never settled."""
+NEW, GONE = "SOLUSDT", "XRPUSDT"
+LISTINGS = {NEW: Listing(HOURS[0] + 20 * MINUTE), GONE: Listing(delivery=HOURS[1] + 40 * MINUTE)}
+"""Symbols that are traded in a part of the hours."""
+OUTSIDE = "of another symbol outside its trading"
+"""Rows at times at which the symbol is not traded, beside its own."""
 WITNESSES = {"agg_trades": "klines_1m", "klines_1m": "agg_trades"}
 """Streams that state the same: both may lie at once."""
 _VALUE_LIES = ("zeroed", "scaled", "shifted")
+_STRAYING = 0.4
+"""How often a lie about a symbol that is not traded all the time is one about the other time."""
 _WAYS = ("at once", "hour by hour", "rebuilt")
 
 
@@ -117,6 +127,7 @@ class Lie:
 
     Attributes:
         beside: what the archive of its witness says at the same time.
+        symbol: of whom.
     """
 
     subject: str
@@ -127,11 +138,14 @@ class Lie:
     way: str
     times: int | None
     beside: Lie | None = None
+    symbol: str = SYMBOL
 
     def __str__(self) -> str:
         value = f" {self.column}" if self.column else ""
         second = "" if self.beside is None else f", and {self.beside}"
-        return f"{self.subject} {self.source}: {self.what}{value}, {self.order}, {self.way}, times {self.times}{second}"
+        whose = "" if self.symbol == SYMBOL else f" of {self.symbol}"
+        told = f"{self.subject} {self.source}{whose}: {self.what}{value}"
+        return f"{told}, {self.order}, {self.way}, times {self.times}{second}"
 
     @property
     def about(self) -> Subject:
@@ -139,9 +153,9 @@ class Lie:
         return SUBJECTS[self.subject]
 
     @property
-    def lake(self) -> tuple[str, str, str]:
+    def lake(self) -> tuple[str, ...]:
         """The name of the lake that it is told to."""
-        return "+".join(each.subject for each in self.all), self.source, self.order
+        return "+".join(each.subject for each in self.all), self.source, self.order, self.symbol
 
     @property
     def all(self) -> tuple[Lie, ...]:
@@ -187,8 +201,19 @@ def draw(chance: random.Random) -> Lie:
         what = "all"
     column = chance.choice(list(about.values)) if what in ("zeroed", "scaled") else ""
     times = chance.choice((1, 2, None)) if source == "REST" else None
-    lie = Lie(subject, source, what, column, order, chance.choice(_WAYS), times)
+    symbol = chance.choice(_whose(about, source))
+    if symbol in LISTINGS and chance.random() < _STRAYING:
+        what, column = OUTSIDE, ""
+    lie = Lie(subject, source, what, column, order, chance.choice(_WAYS), times, symbol=symbol)
     return replace(lie, beside=_second(lie, chance)) if source == "archive" and subject in WITNESSES else lie
+
+
+def _whose(about: Subject, source: str) -> list[str]:
+    """Symbols of which a lie may be told, most often that of a perpetual that is traded all the time."""
+    if about.table is not UM_MINUTE or source == "socket":
+        return [SYMBOL]
+    contracts = [] if about.stream.perpetuals_only else [CONTRACT]
+    return [*[SYMBOL] * 5, *LISTINGS, *contracts]
 
 
 def _second(lie: Lie, chance: random.Random) -> Lie | None:
@@ -230,6 +255,11 @@ def faults_of(lie: Lie, *, told: bool = True) -> list[Fault]:
     if lie.beside is not None:
         beside += faults_of(lie.beside)
     path = lie.about.archive if lie.source == "archive" else lie.about.rest
+    if lie.what == OUTSIDE:
+        traded = LISTINGS[lie.symbol]
+        first, last = spans_of(lie)["all"]
+        outside = (traded.delivery or first, traded.onboard or last)
+        return [*beside, Fault("other_symbol", path, body=OTHER, times=lie.times, start=outside[0], end=outside[1])]
     if lie.what in _MISTAKEN:
         return [*beside, Fault(_MISTAKEN[lie.what], path, body=OTHER, times=lie.times)]
     spans = spans_of(lie)

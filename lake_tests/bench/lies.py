@@ -42,12 +42,15 @@ from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.bench.lie_kinds import (
     AFTER,
+    CONTRACT,
     DAY_OVER,
     FORGOTTEN,
     HEARD_AFTER,
     HOURS,
+    LISTINGS,
     NEXT_MONTH,
     OTHER,
+    OUTSIDE,
     REST_ALONE,
     Lie,
     draw,
@@ -97,7 +100,7 @@ class Lakes:
     Attributes:
         sim: the exchange.
         root: folder of the lakes.
-        truth: rows of the partitions in a lake that nobody lied to, by table.
+        truth: rows of the partitions in a lake that nobody lied to, by table and symbol.
         honest: hashes of the partitions of lakes that nobody lied to, by what they met.
         settings: of these lakes, but for their folder.
         trades: what was traded, for those who heard it.
@@ -106,7 +109,7 @@ class Lakes:
 
     sim: SimulatorServer
     root: Path
-    truth: dict[str, pl.DataFrame] = field(default_factory=dict)
+    truth: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
     honest: dict[tuple[str, ...], dict[datetime, str]] = field(default_factory=dict)
     settings: LakeSettings | None = None
     trades: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -138,7 +141,7 @@ class Lakes:
             lie: what is told to the other lake.
             looked: that one was looked at a second time.
         """
-        key = (*lie.lake, str(looked))
+        key = (*lie.lake, str(looked), str(lie.what == OUTSIDE))
         if key not in self.honest:
             with self.copy(lie) as bench:
                 _arm(bench, lie, told=False)
@@ -156,7 +159,7 @@ class Lakes:
             key = (lie.what, lie.column) if told else ("", "")
             if key not in self.heard:
                 self.heard[key] = heard_rows(self.trades, lie if told else None)
-            LiveRows(bench.lake.catalog).merge(SYMBOL, self.heard[key])
+            LiveRows(bench.lake.catalog).merge(lie.symbol, self.heard[key])
 
     def _make(self, base: Path, lie: Lie) -> None:
         with self.open(base, lie) as bench:
@@ -166,7 +169,7 @@ class Lakes:
                 return
             if self.trades.is_empty():
                 window = (HOURS[0] - 10 * MINUTE, HOURS[-1] + HOUR + 10 * MINUTE)
-                self.trades = bench.at(ON_THE_DAY).lake.rest.fetch("agg_trades", SYMBOL, *window)
+                self.trades = bench.at(ON_THE_DAY).lake.rest.fetch("agg_trades", lie.symbol, *window)
             if lie.order == AFTER:
                 _build(bench.at(ON_THE_DAY), lie, "at once")
             bench.at(lie.now)
@@ -175,18 +178,18 @@ class Lakes:
                 return
             told = {each.subject for each in lie.all}
             uses = {name: use for name, use in _uses(bench).items() if name not in told or lie.source != "archive"}
-            wanted = due_archives(bench.lake, SYMBOL, uses, HOURS, bench.now)
-            list(ingest_archives(bench.lake, SYMBOL, wanted))
+            wanted = due_archives(bench.lake, lie.symbol, uses, HOURS, bench.now)
+            list(ingest_archives(bench.lake, lie.symbol, wanted))
             for name, use in uses.items():
                 if name == lie.subject:
                     continue
                 if name != "agg_trades":
-                    find_sources(bench.lake, SYMBOL, use, HOURS, bench.now, bench.reports.append)
+                    find_sources(bench.lake, lie.symbol, use, HOURS, bench.now, bench.reports.append)
                 elif lie.order == REST_ALONE:
                     own = [hour for hour in HOURS if reachable(bench.lake, use, hour, bench.now)]
                     ask(
                         bench.lake,
-                        Wanted(SYMBOL, own, bench.now, bench.reports.append, use),
+                        Wanted(lie.symbol, own, bench.now, bench.reports.append, use),
                         (RestSource(bench.lake.rest),),
                     )
 
@@ -244,24 +247,27 @@ def _second_look(bench: Bench, lie: Lie) -> None:
         published = NEXT_MONTH if lie.subject == "funding_rate" else PUBLISHED
         _build(bench.at(max(bench.now, published)), lie, "at once")
     budget = parity_budget(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None)
-    compare_partitions(bench.lake, SYMBOL, lie.starts, bench.now, budget)
-    look_again(bench.lake, SYMBOL, [DAY.date()], bench.now, budget)
+    compare_partitions(bench.lake, lie.symbol, lie.starts, bench.now, budget)
+    look_again(bench.lake, lie.symbol, [DAY.date()], bench.now, budget)
 
 
 def _learn(lakes: Lakes, bench: Bench, lie: Lie) -> None:
     """The truth comes: the archive is published again, REST is asked again, records are folded again."""
     bench.sim.faults.clear()
     lakes.hear(bench, lie, told=False)
-    bench.at(max(bench.now + LATER, PUBLISHED + LATER if lie.source == "socket" else bench.now))
+    if lie.source == "socket" or lie.what == OUTSIDE:
+        # An answer with a row for every instant is asked for no more: the archive is what comes.
+        bench.at(max(bench.now, NEXT_MONTH if lie.subject == "funding_rate" else PUBLISHED))
+    bench.at(bench.now + LATER)
     if lie.subject == "spot trades":
         bench.fault("missing", "spot/daily/klines/")
     if lie.source == "archive":
         period = "2026-11" if lie.subject == "funding_rate" else f"{DAY:%Y-%m-%d}"
-        list(ingest_archives(bench.lake, SYMBOL, [(each.about.stream, period) for each in lie.all]))
-    list(build_partitions(bench.lake, SYMBOL, lie.starts, now=bench.now, report=lambda _: None, force=True))
+        list(ingest_archives(bench.lake, lie.symbol, [(each.about.stream, period) for each in lie.all]))
+    list(build_partitions(bench.lake, lie.symbol, lie.starts, now=bench.now, report=lambda _: None, force=True))
     if lie.about.table is not UM_MINUTE:
         budget = parity_budget(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None)
-        compare_partitions(bench.lake, SYMBOL, lie.starts, bench.now, budget)
+        compare_partitions(bench.lake, lie.symbol, lie.starts, bench.now, budget)
 
 
 def sound(sim: SimulatorServer, root: Path, score: Score) -> pl.DataFrame:
@@ -285,11 +291,11 @@ def run(count: int, seed: int, only: str = "") -> Score:
     # What is made here lives for a moment, so it need not wait for a disk.
     memory = Path("/dev/shm")
     with (
-        exchange(symbols=(SYMBOL, OTHER)) as sim,
+        exchange(symbols=(SYMBOL, OTHER, *LISTINGS, CONTRACT), listings=LISTINGS) as sim,
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
     ):
         lakes = Lakes(sim, Path(folder))
-        lakes.truth[UM_MINUTE.layout.name] = sound(sim, lakes.root / "sound", score)
+        lakes.truth[UM_MINUTE.layout.name, SYMBOL] = sound(sim, lakes.root / "sound", score)
         while score.told < count:
             lie = draw(chance)
             if only in str(lie):
@@ -299,13 +305,15 @@ def run(count: int, seed: int, only: str = "") -> Score:
 
 def _truth(lakes: Lakes, lie: Lie) -> pl.DataFrame:
     """Rows of the partitions in a lake that nobody lied to; of spot from the exchange's own klines."""
-    name = lie.about.table.layout.name
-    if name not in lakes.truth:
-        with lakes.copy(lie) as bench:
-            bench.fault("missing", "spot/daily/")
-            _build(bench, lie, "at once")
-            lakes.truth[name] = _rows(bench, lie)
-    return lakes.truth[name]
+    key = lie.about.table.layout.name, lie.symbol
+    if key not in lakes.truth:
+        spot = lie.about.table is not UM_MINUTE
+        with tempfile.TemporaryDirectory(dir=lakes.root) as folder, lakes.open(Path(folder), lie) as bench:
+            if spot:
+                bench.fault("missing", "spot/daily/")
+            _build(bench if spot else bench.at(PUBLISHED), lie, "at once")
+            lakes.truth[key] = _rows(bench, lie)
+    return lakes.truth[key]
 
 
 def _uses(bench: Bench) -> dict[str, StreamUse]:
@@ -316,7 +324,7 @@ def _arm(bench: Bench, lie: Lie, *, told: bool = True) -> None:
     for fault in faults_of(lie, told=told):
         bench.sim.faults.add(fault)
     if lie.subject == "spot trades":
-        list(ingest_archives(bench.lake, SYMBOL, [(lie.about.stream, f"{DAY:%Y-%m-%d}")]))
+        list(ingest_archives(bench.lake, lie.symbol, [(lie.about.stream, f"{DAY:%Y-%m-%d}")]))
 
 
 def _build(bench: Bench, lie: Lie, way: str) -> None:
@@ -324,17 +332,17 @@ def _build(bench: Bench, lie: Lie, way: str) -> None:
     force = lie.order == HEARD_AFTER
     groups = [[start] for start in lie.starts] if way == "hour by hour" else [list(lie.starts)]
     for starts in [*groups, *(groups if way == "rebuilt" else [])]:
-        list(build_partitions(bench.lake, SYMBOL, starts, now=bench.now, report=bench.reports.append, force=force))
+        list(build_partitions(bench.lake, lie.symbol, starts, now=bench.now, report=bench.reports.append, force=force))
 
 
 def _committed(bench: Bench, lie: Lie) -> dict[datetime, str]:
-    return bench.committed(lie.starts[0], lie.starts[-1] + lie.about.table.layout.step)
+    return bench.committed(lie.starts[0], lie.starts[-1] + lie.about.table.layout.step, lie.symbol)
 
 
 def _rows(bench: Bench, lie: Lie) -> pl.DataFrame:
     """Committed rows; those of minutes without what only a collector knows."""
     table = lie.about.table
-    frames = [bench.rows(start) for start in _verdicts(bench, lie)]
+    frames = [bench.rows(start, lie.symbol) for start in _verdicts(bench, lie)]
     rows = pl.concat(frames) if frames else table.empty()
     return rows.select(_COMPARED) if table is UM_MINUTE else rows
 
@@ -351,7 +359,7 @@ _COMPARED = [
 
 def _verdicts(bench: Bench, lie: Lie) -> dict[datetime, str]:
     step = lie.about.table.layout.step
-    rows = bench.lake.ledger.partitions(SYMBOL, lie.starts[0], lie.starts[-1] + step)
+    rows = bench.lake.ledger.partitions(lie.symbol, lie.starts[0], lie.starts[-1] + step)
     return {row.start: str(row.verdict) for row in rows}
 
 

@@ -10,21 +10,28 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lake_assets.at_rest import TableStore
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.quality.month_card import render, report_card
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.clock import MINUTE
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.simulator.market.specs import Listing as Traded
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition
 from lake_resources.storage.ledger.ledger import Listing
-from lake_resources.storage.store import Store
 from lake_tests.support.simulated_lake import Bench, bench_on
 from lake_tests.support.sound_hours import (
-    FIRST, HOUR, LAG, NOW, SYMBOL, candidate, commit_sound, open_files, sound_rows,
+    FIRST,
+    LAG,
+    NOW,
+    SYMBOL,
+    candidate,
+    commit_sound,
+    open_files,
+    sound_rows,
 )  # fmt: skip
 
 HELD = 6
@@ -35,7 +42,7 @@ BACKFILLABLE = [name for name in UM_MINUTE.uses if name != "book_ticker"]
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Store:
+def lake(tmp_path: Path) -> TableStore:
     """Six hours of a symbol that is traded for more than two before and some minutes after them."""
     store = open_files(tmp_path / "lake")
     commit_sound(store, FIRST, HELD, streams=BACKFILLABLE)
@@ -43,11 +50,11 @@ def lake(tmp_path: Path) -> Store:
     return store
 
 
-def audited(lake: Store, **given: object) -> AuditReport:
+def audited(lake: TableStore, **given: object) -> AuditReport:
     return audit_partitions(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG, **given)  # type: ignore[arg-type]
 
 
-def certified(lake: Store) -> Certificate:
+def certified(lake: TableStore) -> Certificate:
     return certify(lake, SYMBOL, FIRST - 9 * HOUR, AFTER, now=NOW, lag_minutes=LAG)
 
 
@@ -55,7 +62,7 @@ ABSENT = [FIRST - 3 * HOUR, FIRST - 2 * HOUR, FIRST - HOUR, END]
 """Hours of trading that are not there; the listing falls into the first of them, the delivery into the last."""
 
 
-def test_only_minutes_of_trading_are_missed(lake: Store) -> None:
+def test_only_minutes_of_trading_are_missed(lake: TableStore) -> None:
     report = audited(lake)
     assert [verdict.hour for verdict in report.wrong] == ABSENT
     assert len(report.hours) == HELD + 4
@@ -72,13 +79,13 @@ def test_only_minutes_of_trading_are_missed(lake: Store) -> None:
     assert found.as_json()["untraded_hours"] == 6 + 23
 
 
-def test_a_symbol_that_goes_on_is_expected_to(lake: Store) -> None:
+def test_a_symbol_that_goes_on_is_expected_to(lake: TableStore) -> None:
     lake.ledger.record_listing(replace(DELISTED, end=None), at=NOW)
     assert len(audited(lake).wrong) == 3 + 24
     assert certified(lake).unexplained_rows == (3 + 24) * 60 - 20
 
 
-def test_what_is_there_outside_is_judged(lake: Store) -> None:
+def test_what_is_there_outside_is_judged(lake: TableStore) -> None:
     store = lake
     commit_sound(store, END + 2 * HOUR, 1)
     store.catalog.partition_path(SYMBOL, END + 2 * HOUR).write_bytes(b"torn")
@@ -94,7 +101,7 @@ def test_what_is_there_outside_is_judged(lake: Store) -> None:
     assert "only_in_dagster" in wrong[END + 9 * HOUR]
 
 
-def test_the_report_card_expects_nothing_of_the_rest(lake: Store) -> None:
+def test_the_report_card_expects_nothing_of_the_rest(lake: TableStore) -> None:
     month = FIRST.replace(day=1)
     lake.ledger.record_listing(replace(DELISTED, first=FIRST, end=END), at=NOW)
     carried = [column.name for name in ("metrics", "funding_rate") for column in UM_MINUTE.of_stream(name)]

@@ -5,7 +5,7 @@ Belongs here: opening and closing both, building hours and reading them back. Do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.faults import Fault
+from lake_resources.simulator.market.specs import Listing
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
 
@@ -65,16 +66,18 @@ class Bench:
         """What the archive's own asset does."""
         return list(ingest_archives(self.lake, SYMBOL, [(UM_STREAMS[stream], period) for period in periods]))
 
-    def committed(self, start: datetime = DAY, end: datetime = DAY + 24 * HOUR) -> dict[datetime, str]:
+    def committed(
+        self, start: datetime = DAY, end: datetime = DAY + 24 * HOUR, symbol: str = SYMBOL
+    ) -> dict[datetime, str]:
         """Content hash by hour, of the ledger; the files have these bytes."""
-        rows = self.lake.ledger.partitions(SYMBOL, start, end)
+        rows = self.lake.ledger.partitions(symbol, start, end)
         for row in rows:
             assert file_hash(self.lake.files.here(row.path)) == row.content_hash, row.start
         return {row.start: row.content_hash for row in rows}
 
-    def rows(self, hour: datetime) -> pl.DataFrame:
+    def rows(self, hour: datetime, symbol: str = SYMBOL) -> pl.DataFrame:
         """The committed rows of an hour."""
-        return pl.read_parquet(self.lake.catalog.partition_path(SYMBOL, hour))
+        return pl.read_parquet(self.lake.catalog.partition_path(symbol, hour))
 
     def paths_asked(self) -> list[str]:
         """URL paths the exchange was asked for since the log was cleared."""
@@ -107,7 +110,9 @@ def statuses(results: Sequence[HourResult]) -> list[str]:
 
 
 @contextmanager
-def exchange(rate_per_min: float = 4.0, symbols: tuple[str, ...] = (SYMBOL,)) -> Iterator[SimulatorServer]:
+def exchange(
+    rate_per_min: float = 4.0, symbols: tuple[str, ...] = (SYMBOL,), listings: Mapping[str, Listing] | None = None
+) -> Iterator[SimulatorServer]:
     """A simulated exchange without limits of its own; its clock must be set."""
     sim = SimulatorServer(
         seed=7,
@@ -116,6 +121,7 @@ def exchange(rate_per_min: float = 4.0, symbols: tuple[str, ...] = (SYMBOL,)) ->
         limit_clock=lambda: sim.clock.now(),
         rate_per_min=rate_per_min,
         limits=False,
+        listings=listings,
     )
     with sim:
         yield sim

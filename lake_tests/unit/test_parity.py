@@ -98,9 +98,9 @@ def test_columns_that_rest_does_not_tell_are_not_compared() -> None:
     metrics = [metrics_row(TEN, 1.0, 2.0, 3.0, None), metrics_row(TEN + 5 * MINUTE, 1.0, 2.0, 3.0, 4.0)]
     half_null = wire("metrics", metrics)
     assert compare(half_null, half_null, "metrics").differing == 0
-    assert compare(half_null.with_columns(count_long_short_ratio=4.0), half_null, "metrics").columns == {
-        "count_long_short_ratio": 1
-    }
+    told = half_null.with_columns(count_long_short_ratio=4.0)
+    assert compare(told, half_null, "metrics").differing == 0
+    assert compare(half_null, told, "metrics").columns == {"count_long_short_ratio": 1}
 
 
 def test_nothing_to_compare_is_empty_and_told_to_nobody() -> None:

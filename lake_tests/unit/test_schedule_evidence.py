@@ -10,6 +10,7 @@ import pytest
 from lake_assets.inputs.row_evidence import lacking_hours
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR
+from lake_resources.storage.ledger.ledger import Listing
 
 START = datetime(2026, 11, 18, 8, tzinfo=UTC)
 NOW = START + 48 * HOUR
@@ -69,3 +70,18 @@ def test_a_settlement_that_nobody_has_is_named_until_the_next(rows: pl.DataFrame
     found = lacking_hours(FUNDING, rows, hours, NOW)
     assert list(found) == hours[first : last + 1]
     assert all(f"no settlement at {START + first * HOUR:%Y-%m-%d %H:%M}" in text for text in found.values())
+
+
+def test_before_a_listing_nothing_is_due_and_after_it_what_the_first_settlement_says() -> None:
+    hours, listing = [START + n * HOUR for n in range(9)], Listing("NEW", START + HOUR, None)
+    first_of_4h = settled((8, 4), (12, 4))
+    found = lacking_hours(FUNDING, first_of_4h, hours, NOW, listing)
+    assert list(found) == hours[4:8], "one at 12:00 was due, four hours before the first that is known"
+    assert lacking_hours(FUNDING, settled((4, 4), (8, 4)), hours, NOW, listing) == {}
+    assert lacking_hours(FUNDING, settled((8, 8), (16, 8)), hours, NOW, listing) == {}
+    use = UM_MINUTE.uses["premium_index_klines_1m"]
+    late = Listing("NEW", START + timedelta(minutes=20), START + timedelta(minutes=50))
+    assert lacking_hours(use, minutes(*range(20), *range(50, 60)), [START], NOW, late) == {}
+    assert lacking_hours(use, minutes(*range(25)), [START], NOW, late) == {
+        START: "premium_index_klines_1m: 25 of 30 rows of the hour 2026-11-18 08:00"
+    }

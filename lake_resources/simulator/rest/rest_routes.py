@@ -17,7 +17,15 @@ from starlette.routing import Route
 
 from lake_resources.clock import DAY_MS
 from lake_resources.simulator.exchange import Exchange
-from lake_resources.simulator.faults import MISTAKEN_KINDS, ROW_KINDS, Fault, damaged_order, scaled_rows, shifted_rows
+from lake_resources.simulator.faults import (
+    MISTAKEN_KINDS,
+    ROW_KINDS,
+    Fault,
+    damaged_order,
+    scaled_rows,
+    shifted_rows,
+    touched,
+)
 from lake_resources.simulator.market.rng import Ints
 from lake_resources.simulator.rest import rest_info, rest_market, rest_slow, rest_spot
 from lake_resources.simulator.rest.limits import DATA_BUCKET, FUNDING_BUCKET, FUTURES_BUCKET, SPOT_BUCKET, LimitAnswer
@@ -151,10 +159,17 @@ def _answer(exchange: Exchange, endpoint: Endpoint, request: Request) -> Respons
     headers = {"X-MBX-USED-WEIGHT-1M": str(verdict.used)} if weighed else {}
     if verdict.status != 200:
         return refusal(verdict, headers)
-    for fault in exchange.faults.take(MISTAKEN_KINDS, request.url.path, request.url.query):
-        values = _mistaken(values, fault)
+    mistaken = exchange.faults.take(MISTAKEN_KINDS, request.url.path, request.url.query)
+    strays = [fault for fault in mistaken if fault.start or fault.end]
+    for fault in mistaken:
+        values = values if fault in strays else _mistaken(values, fault)
+    now_ms, spot = exchange.now_ms(), endpoint.bucket == SPOT_BUCKET
     try:
-        answer = endpoint.handler(Query(exchange, values, exchange.now_ms(), spot=endpoint.bucket == SPOT_BUCKET))
+        answer = endpoint.handler(Query(exchange, values, now_ms, spot=spot))
+        for fault in strays:
+            answer = _with_strays(
+                answer, endpoint.handler(Query(exchange, _mistaken(values, fault), now_ms, spot=spot)), fault
+            )
     except ApiError as error:
         return _json({"code": error.code, "msg": error.msg}, error.status, headers)
     if isinstance(answer, tuple):
@@ -169,6 +184,20 @@ def _mistaken(values: dict[str, str], fault: Fault) -> dict[str, str]:
     if fault.kind == "other_symbol":
         return values | {name: fault.body for name in ("symbol", "pair") if name in values}
     return values | {name: str(int(values[name]) - DAY_MS) for name in ("startTime", "endTime") if name in values}
+
+
+def _with_strays(answer: object, other: object, fault: Fault) -> object:
+    """Rows with those of another answer that lie in a fault's range, by time; what has no rows stays as it is."""
+    if not (isinstance(answer, tuple) and isinstance(other, tuple)):
+        return answer
+    (rows, times), (others, their_times) = answer, other
+    inside = touched(fault, np.asarray(their_times))
+    found = [
+        *zip(times, rows, strict=True),
+        *((at, row) for at, row, hit in zip(their_times, others, inside, strict=True) if hit),
+    ]
+    found.sort(key=lambda each: int(each[0]))
+    return [row for _, row in found], np.array([at for at, _ in found], np.int64)
 
 
 def _damaged(rows: list[Json], faults: Sequence[Fault], times: Ints) -> list[Json]:

@@ -63,6 +63,7 @@ class Wanted:
         interval: kline interval, else "".
         start, end: days covered, half-open.
         stem: file name without `.zip`.
+        strays: rows of other symbols that are in it too, in the range of a fault.
     """
 
     kind: ArchiveType
@@ -71,6 +72,7 @@ class Wanted:
     start: date
     end: date
     stem: str
+    strays: tuple[tuple[SymbolFeed, Fault], ...] = ()
 
 
 def _period(cadence: str, text: str) -> tuple[date, date] | None:
@@ -204,9 +206,23 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
     return frame.write_csv(include_header=header).encode()
 
 
+def _rows(want: Wanted) -> Table:
+    """The rows of a file, and of other symbols what strays into it, by time."""
+    span = (day_start_ms(want.start), day_start_ms(want.end), want.interval)
+    table = want.kind.rows(want.feed, *span)
+    for feed, fault in want.strays:
+        other = want.kind.rows(feed, *span)
+        inside = np.asarray(touched(fault, other.time_ms))
+        times = np.concatenate([table.time_ms, other.time_ms[inside]])
+        order = np.argsort(times, kind="stable")
+        frame = pl.concat([table.frame, other.frame.filter(pl.Series(inside))], how="vertical_relaxed")
+        table = Table(frame[order], times[order])
+    return table
+
+
 def build_zip(want: Wanted, faults: Sequence[Fault], now: datetime) -> bytes:
     """Bytes of an archive file; the same for the same file and faults, whenever it is asked for."""
-    table = want.kind.rows(want.feed, day_start_ms(want.start), day_start_ms(want.end), want.interval)
+    table = _rows(want)
     entry = zipfile.ZipInfo(f"{want.stem}.csv", (want.end.year, want.end.month, want.end.day, 7, 11, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
@@ -228,7 +244,10 @@ def _mistaken(exchange: Exchange, path: str, want: Wanted, faults: Sequence[Faul
             want = replace(want, start=before, end=want.start)
         elif fault.kind == "other_symbol":
             other = wanted(exchange, path.replace(want.feed.spec.symbol, fault.body))
-            want = want if other is None else replace(want, feed=other.feed)
+            if other is not None and (fault.start or fault.end):
+                want = replace(want, strays=(*want.strays, (other.feed, fault)))
+            elif other is not None:
+                want = replace(want, feed=other.feed)
     return want
 
 
