@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import NamedTuple
 
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -68,8 +69,7 @@ def follows(finding: Finding, planted: Sequence[Plant]) -> bool:
     They lie in the days of plants of the same symbol and nowhere else; which hours of a day they name is held by the
     tests of the evidence itself.
     """
-    days = {f"{hour:%Y-%m-%d}" for plant in planted if plant.symbol == finding.symbol for hour in plant.hours}
-    if not any(day in finding.where for day in days):
+    if not any(day in finding.where for day in _days(finding.symbol, tuple(planted))):
         return False
     said = finding.what
     return {
@@ -80,6 +80,11 @@ def follows(finding: Finding, planted: Sequence[Plant]) -> bool:
         "sources": said == "archive+rest",
         "compaction": "is contradicted" in said,
     }.get(finding.tool, False)
+
+
+@cache
+def _days(symbol: str, planted: tuple[Plant, ...]) -> set[str]:
+    return {f"{hour:%Y-%m-%d}" for plant in planted if plant.symbol == symbol for hour in plant.hours}
 
 
 def minute(instant: datetime) -> str:
