@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_resources.storage.hashing import file_hash
+from lake_tests.support.audit_worker import start_auditor
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
 HOURS = 48
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
@@ -37,13 +36,12 @@ def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
 
     expected = audited(None).hours
     moment = random.Random(7)
-    command = [sys.executable, "-m", "lake_tests.support.audit_worker", str(tmp_path), str(HOURS)]
     for _ in range(kills):
-        with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as worker:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == b"ready\n"
-            time.sleep(moment.uniform(0, 0.25))
-            worker.kill()
+        worker = start_auditor(tmp_path, HOURS)
+        time.sleep(moment.uniform(0, 0.25))
+        worker.kill()
+        worker.join()
+        assert worker.exitcode == -signal.SIGKILL
         assert audited(AuditCache(tmp_path / "audit.sqlite")).hours == expected
     assert {path: file_hash(path) for path in tmp_path.rglob("*.parquet")} == files
     assert store.ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR) == rows
