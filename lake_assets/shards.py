@@ -16,17 +16,25 @@ from lake_assets.run_scope import scoped
 from lake_resources.settings import LakeSettings
 
 _NAME = re.compile(r"shard_(\d+)_of_(\d+)")
+_built: list[tuple[LakeSettings, dg.Definitions]] = []
+"""The last that was built, and for which settings: a worker's process is about another run each time."""
 
 
 def __getattr__(name: str) -> dg.Definitions:
     found = _NAME.fullmatch(name)
     if found is None:
         raise AttributeError(f"module {__name__} has no {name}")
+    settings = scoped(LakeSettings(shard=f"{found[1]}/{found[2]}"))
+    # Dagster asks for the name several times as it loads it.
+    for built_of, definitions in _built:
+        if built_of == settings:
+            return definitions
     with without_collecting():
         # `lake workspace` reads this module, and needs no code location.
         from lake_assets.code_location import build_definitions
 
-        return build_definitions(scoped(LakeSettings(shard=f"{found[1]}/{found[2]}")))
+        _built[:] = [(settings, build_definitions(settings))]
+    return _built[0][1]
 
 
 def workspace(shards: int, *, directory: str, first_port: int | None = None) -> str:
