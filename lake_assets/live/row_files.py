@@ -93,8 +93,9 @@ class LiveRows:
             if self.path(symbol, hour).is_file():  # of years of hours, the collector has seen few
                 hours.append(self._hour(symbol, hour))
             hour += HOUR
-        rows = pl.concat(hours) if hours else pl.DataFrame(schema=LIVE_ROWS)
-        return rows_within(rows, "timestamp", start, end)
+        if not hours:
+            return pl.DataFrame(schema=LIVE_ROWS)
+        return rows_within(pl.concat(hours), "timestamp", start, end)
 
     def written_at(self, symbol: str, start: datetime, end: datetime) -> dict[datetime, datetime]:
         """When the rows of each hour of `[start, end)` were written last, UTC; hours without rows are left out."""
