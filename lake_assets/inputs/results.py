@@ -28,7 +28,8 @@ class HourResult:
         hour: start of the hour, UTC.
         status: `committed`, `unchanged` (same bytes are there already), `kept_better` (what was committed came from
             better sources and stays), `quarantined` (the gate refused the rows), `source_missing` (a required stream
-            has no source), `not_yet` (no minute of the hour is old enough).
+            has no source), `not_yet` (no minute of the hour is old enough, or the symbol is not
+            traded then).
         reason: why, for every status but `committed`.
         path: the committed file, or the quarantined one.
         row_count, expected_rows: minutes in the file, minutes that must exist by now.

@@ -143,11 +143,12 @@ def test_hours_that_have_not_begun_are_no_failure(bench: Bench) -> None:
     assert bench.paths_asked() == [], "nobody is asked about the future"
 
 
-def test_hours_before_the_market_began_are_refused_with_a_reason(bench: Bench) -> None:
+def test_hours_before_the_market_began_are_left_out_with_a_reason(bench: Bench) -> None:
     start = datetime(2019, 6, 1, tzinfo=UTC)
     results = bench.build(hours(0, 2, start))
-    assert statuses(results) == ["quarantined", "quarantined"]
-    assert all("missing=60" in result.reason for result in results)
+    assert statuses(results) == ["not_yet", "not_yet"]
+    assert all("does not trade BTCUSDT then" in result.reason for result in results)
+    assert bench.lake.ledger.quarantined(SYMBOL, start, start + 24 * HOUR) == []
     assert not [path for path in bench.paths_asked() if path.startswith("/data/")], "no archive can exist"
     assert bench.lake.ledger.partitions(SYMBOL, start, start + 24 * HOUR) == []
 
