@@ -122,6 +122,7 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
         "history_mb_per_day": round(sum(grown.values()) * 86_400 / wall / 1e6, 1),
         "since": begin.timestamp(),
         "expected": minutes * len(settings.symbols),
+        "live_expected": minutes * min(_READ_LIVE, len(settings.symbols)),
     }
     for kind in sorted(grown, key=grown.__getitem__, reverse=True)[:_LARGEST]:
         found.used[f"mb_per_day_{kind}"] = round(grown[kind] * 86_400 / wall / 1e6, 1)
