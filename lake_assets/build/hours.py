@@ -305,9 +305,7 @@ def _build(
     results = []
     for plan in plans:
         if listing is not None and parts[plan.hour].is_empty() and listing.is_untraded(plan.layout, plan.hour):
-            results.append(
-                HourResult(plan.hour, "not_yet", reason=f"{symbol} is not traded then, by the exchange's list")
-            )
+            results.append(HourResult(plan.hour, "not_yet", reason=f"the exchange does not trade {symbol} then"))
             continue
         if not plan.expected_rows and not parts[plan.hour].height:
             results.append(
