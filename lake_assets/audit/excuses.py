@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from lake_assets.at_rest import store_of
-from lake_assets.inputs.trading_time import untraded_spans
+from lake_assets.inputs.untraded import untraded_spans
 from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_resources.known_hole import KnownHole
 from lake_resources.settings import LakeSettings

@@ -25,7 +25,7 @@ from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
 from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
-from lake_assets.inputs.trading_time import untraded_spans
+from lake_assets.inputs.untraded import untraded_spans
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import NOTHING, LiveHours, LiveRows, read_live
 from lake_assets.schema.column import LIVE
