@@ -6,6 +6,7 @@ with their locks. Does not belong here: what is asked of the instance.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,15 @@ import sqlalchemy as sa
 import tenacity
 
 from lake_resources.dagster_private import InstanceRef, wait_for_locks
+from lake_resources.storage.disk import of_sqlite
 
 PATIENCE_S = 60.0
 """Dagster's own is 5 s, which a checkpoint on a busy disk can outlast."""
+_WAIT = "Another process keeps it locked: let that one finish, then repeat"
+_LOST = (
+    "Check the disk, the permissions and the limits of this process (`ulimit -a`); a history that is damaged is moved "
+    "away while the platform stands still, and told anew by `lake report-to-dagster`"
+)
 
 
 @contextmanager
@@ -32,11 +39,17 @@ def open_instance(
         patience_s: how long to wait for a lock, seconds.
 
     Raises:
-        sqlalchemy.exc.OperationalError: it stayed locked all that time.
+        DiskFull: what is told to it has no space on the disk, or this process may write no larger file.
+        StorageError: it stayed locked all that time, or its database cannot be read or written.
     """
-    with _opened(home, patience_s) as instance:
-        wait_for_locks(instance, patience_s)
-        yield instance
+    try:
+        with _opened(home, patience_s) as instance:
+            wait_for_locks(instance, patience_s)
+            yield instance
+    except sa.exc.DBAPIError as error:
+        # The ledger tells its own errors itself, so that this one is of Dagster's storage.
+        place = home if isinstance(home, Path) else Path(os.environ["DAGSTER_HOME"])  # noqa: TID251 - as Dagster finds it
+        raise of_sqlite(f"Dagster's storage in {place}", error, place, _WAIT if _is_lock(error) else _LOST) from error
 
 
 def _opened(home: Path | InstanceRef | None, patience_s: float) -> dg.DagsterInstance:

@@ -13,6 +13,7 @@ import dagster as dg
 from lake_assets.dagster_names import AUTOMATION_TAG
 from lake_resources.dagster_instance import open_instance
 from lake_resources.dagster_private import fail_dead_run, launched_by_daemon
+from lake_resources.errors import LakeError
 
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _WHY = "Its process ended with an earlier start of the platform."
@@ -46,9 +47,12 @@ def give_up_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 def main() -> None:
     """Open the instance of the environment: webserver and daemon started together on a new one would race to do it."""
-    with open_instance() as instance:
-        for run_id in give_up_dead_runs(instance):
-            sys.stdout.write(f"run {run_id} died with an earlier start of the platform and is given up\n")
+    try:
+        with open_instance() as instance:
+            for run_id in give_up_dead_runs(instance):
+                sys.stdout.write(f"run {run_id} died with an earlier start of the platform and is given up\n")
+    except LakeError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

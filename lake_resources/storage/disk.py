@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,9 +21,14 @@ from lake_resources.errors import DiskFull, StorageError
 
 _FLUSHES = 8
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+_FULL_TEXTS = (
+    "No space left on device", "Disk quota exceeded", "os error 28", "os error 122", "database or disk is full",
+)  # fmt: skip
 _FILE_TEXTS = ("File too large", "os error 27")
 _HANDLE_TEXTS = ("Too many open files", "os error 24", "os error 23")
+_NO_CAUSE_TEXT = "disk I/O error"
+"""SQLite says no more than this of a write that the system refused, but for a disk without space."""
+_LEAST_FREE = 1 << 20
 _TEXTS = (*_FULL_TEXTS, *_FILE_TEXTS, *_HANDLE_TEXTS)
 
 
@@ -49,10 +55,7 @@ def of_disk(what: str, error: OSError | pl.exceptions.ComputeError) -> StorageEr
     if number in _FULL or any(each in text for each in _FULL_TEXTS):
         return disk_full(what)
     if number == errno.EFBIG or any(each in text for each in _FILE_TEXTS):
-        return DiskFull(
-            f"{what}: no space in a file of the size that this process may write; nothing committed is touched",
-            remedy="Free the limit (`ulimit -f unlimited`), or use a file system that takes larger files",
-        )
+        return _file_too_large(what)
     if number in (errno.EMFILE, errno.ENFILE) or any(each in text for each in _HANDLE_TEXTS):
         return StorageError(
             f"{what}: this process may open no more files",
@@ -62,10 +65,44 @@ def of_disk(what: str, error: OSError | pl.exceptions.ComputeError) -> StorageEr
 
 
 def of_database(what: str, error: Exception, remedy: str) -> StorageError:
-    """What an error of DuckDB means to the lake: the disk, where its text says so, else the remedy that is given."""
+    """What an error of a database means to the lake: the disk, where its text says so, else `remedy` is given."""
     if any(text in str(error) for text in _TEXTS):
         return of_disk(what, OSError(str(error)))
     return StorageError(f"{what}: {error}", remedy=remedy)
+
+
+def of_sqlite(what: str, error: BaseException, directory: Path, remedy: str) -> StorageError:
+    """What an error of SQLite means to the lake: the disk or a limit of this process, else the remedy that is given.
+
+    Args:
+        what: was being done.
+        error: as SQLite, or SQLAlchemy above it, raised it.
+        directory: where the database's files lie; its free space is looked at where SQLite does not tell the cause.
+        remedy: for every other error.
+    """
+    if _NO_CAUSE_TEXT in str(error):
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            return _file_too_large(what)
+        if _free_bytes(directory) < _LEAST_FREE:
+            return disk_full(what)
+    # SQLAlchemy's own text shows the statement and a link, too.
+    cause = getattr(error, "orig", None) or error
+    return of_database(what, cause, remedy)
+
+
+def _free_bytes(directory: Path) -> int:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return _LEAST_FREE  # not known, so nothing is said of it
+    return found.f_bavail * found.f_frsize
+
+
+def _file_too_large(what: str) -> DiskFull:
+    return DiskFull(
+        f"{what}: no space in a file of the size that this process may write; nothing committed is touched",
+        remedy="Free the limit (`ulimit -f unlimited`), or use a file system that takes larger files",
+    )
 
 
 def disk_full(what: str) -> DiskFull:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from lake_resources.dagster_instance import open_instance
+from lake_resources.errors import StorageError
 
 YAML = Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.yaml"
 _HOLD = """
@@ -66,6 +67,12 @@ def test_patience_ends_when_it_was_said_to(home, name):
                 assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 200
         with locked(home / name, 60), pytest.raises(sa.exc.OperationalError, match="locked"):
             ask(instance)
+    with (
+        locked(home / name, 60),
+        pytest.raises(StorageError, match=r"Dagster's storage in .* locked"),
+        open_instance(patience_s=0.2) as instance,
+    ):
+        ask(instance)
 
 
 @pytest.mark.slow

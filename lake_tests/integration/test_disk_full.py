@@ -1,5 +1,6 @@
 """A disk that really is full (a 2 MB tmpfs): a clear error, no temp file left, nothing committed lost."""
 
+import sqlite3
 import subprocess
 
 import duckdb
@@ -9,7 +10,7 @@ import pytest
 from lake_assets.research.views_file import write_views
 from lake_resources.errors import DiskFull, StorageError
 from lake_resources.storage.commit import Rejection, commit_partitions, quarantine_partition, recover
-from lake_resources.storage.disk import of_database
+from lake_resources.storage.disk import of_database, of_sqlite
 from lake_resources.storage.files_here import FilesHere
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.parquet import StagingWriter, stage
@@ -163,3 +164,18 @@ def test_research_views_on_a_full_disk_are_told_so_and_leave_nothing(small_disk,
     with pytest.raises(DiskFull, match=r"research views .*no space left"):
         write_views(settings, now=NOW, path=path)
     assert [each.name for each in small_disk.iterdir() if "lock" not in each.name] == ["filler"]
+
+
+def test_what_sqlite_says_of_the_disk_is_told_as_that(small_disk):
+    full = sqlite3.OperationalError("database or disk is full")
+    assert type(of_sqlite("Dagster's storage", full, small_disk, "the remedy")) is DiskFull
+    refused = sqlite3.OperationalError("disk I/O error")
+    fill(small_disk, 4096)
+    told = of_sqlite("Dagster's storage", refused, small_disk, "the remedy")
+    assert type(told) is DiskFull
+    assert "LAKE_ROOT" in told.remedy
+    (small_disk / "filler").unlink()
+    gone = small_disk / "gone"
+    for error in (sqlite3.DatabaseError("database disk image is malformed"), refused):
+        told = of_sqlite("Dagster's storage", error, gone, "the remedy")
+        assert (type(told), told.remedy) == (StorageError, "the remedy")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +64,30 @@ def statuses(instance: dg.DagsterInstance, check: str) -> dict[str | None, str]:
         if target.storage_id == newest[record.partition]:
             found[record.partition] = record.status.value
     return found
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from lake_assets.cli.main import main
+main()
+"""
+
+
+def test_a_history_without_room_is_told_as_a_full_disk_and_told_whole_later(bench: Bench) -> None:
+    """SQLite says `disk I/O error` of a file that may not grow, and names no cause."""
+    root, before = dagster_home(bench.settings), bench.committed()
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "16384", "report-to-dagster", "--json"],
+        capture_output=True, text=True, check=False, timeout=300, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (4, ""), done.stderr
+    assert "ulimit -f" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "fault of minute-lake" not in done.stderr
+    assert bench.committed() == before
+    assert root.is_dir()
+    assert tell()["/".join(KEY.path)][:2] == (0, 4)
 
 
 def test_a_lost_history_shows_hours_archives_and_checks_again(bench: Bench) -> None:

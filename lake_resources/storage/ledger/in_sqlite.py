@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from lake_resources.errors import LedgerError, PartitionBusy, SettingsError, StorageError
-from lake_resources.storage.disk import disk_errors, disk_full
+from lake_resources.storage.disk import disk_errors, disk_full, of_sqlite
 from lake_resources.storage.ledger import identity, versions
 from lake_resources.storage.ledger.database import LEDGER_URLS, shown
 from lake_resources.storage.locks import writer_lock
@@ -88,10 +88,8 @@ class SqliteDatabase:
         if kind == sqlite3.SQLITE_READONLY:
             return StorageError(f"{where}: it may be read here, not written", remedy="Write where the lake is writable")
         if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-            return StorageError(
-                f"{where}: {error.orig}; the system refused to read or write it",
-                remedy="Check the disk, the permissions and the limits of this process (`ulimit -a`), then repeat",
-            )
+            remedy = "Check the disk, the permissions and the limits of this process (`ulimit -a`), then repeat"
+            return of_sqlite(where, error, self._path.parent, remedy)
         return LedgerError(f"{where}: {error.orig}", remedy="See the runbook, section 'The ledger is damaged'")
 
     def _open(self) -> sa.Engine:
