@@ -282,7 +282,6 @@ def _with(name: str, parameter: object, value: str) -> tuple[str, ...]:
 WRONG_VALUES = list(wrong_values())
 WITHOUT_VALUES = {
     "raw-import",
-    "up",
     "demo",
     "init-state",
     "health",
