@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pytest
 
 from lake_resources.errors import StorageError
@@ -36,21 +39,69 @@ def store(tmp_path: Path) -> Iterator[Store]:
     found.close()
 
 
-def test_duckdb_reads_by_the_list_what_the_reader_reads(store: Store) -> None:
-    files = file_list(store, SYMBOL)
-    assert files.schema == FILE_SCHEMA
+def by_duckdb(files: pl.DataFrame) -> pl.DataFrame:
     selects = [
-        f"SELECT * FROM read_parquet('{unquote(urlsplit(uri).path)}', hive_partitioning = false) "
+        f"SELECT * FROM read_parquet('{path}', hive_partitioning = false) "
         f"WHERE timestamp >= TIMESTAMPTZ '{start}' AND timestamp < TIMESTAMPTZ '{end}'"
-        for uri, start, end in files.select("uri", "start", "end").iter_rows()
+        for path, start, end in listed(files)
     ]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.sql(" UNION ALL ".join(selects)).pl().cast(dict(SCHEMA))
+        return connection.sql(" UNION ALL ".join(selects)).pl()
+
+
+def by_polars(files: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat(
+        pl.scan_parquet(path, hive_partitioning=False).filter(pl.col("timestamp").is_between(start, end, closed="left"))
+        for path, start, end in listed(files)
+    ).collect()
+
+
+def by_pyarrow(files: pl.DataFrame) -> pl.DataFrame:
+    tables = [
+        ds.dataset(path, format="parquet", partitioning=None).to_table(
+            filter=(pc.field("timestamp") >= pa.scalar(start)) & (pc.field("timestamp") < pa.scalar(end))
+        )
+        for path, start, end in listed(files)
+    ]
+    found = pl.from_arrow(pa.concat_tables(tables))
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def listed(files: pl.DataFrame) -> Iterator[tuple[str, datetime, datetime]]:
+    """The path of each listed file and the half-open interval that the list takes of it."""
+    for uri, start, end in files.select("uri", "start", "end").iter_rows():
+        yield unquote(urlsplit(uri).path), start, end
+
+
+ENGINES = [by_duckdb, by_polars, by_pyarrow]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_reads_by_the_list_what_the_reader_reads(
+    store: Store, engine: Callable[[pl.DataFrame], pl.DataFrame]
+) -> None:
+    files = file_list(store, SYMBOL)
+    assert files.schema == FILE_SCHEMA
+    found = engine(files).cast(dict(SCHEMA))
     read = scan(store, SYMBOL, DAY, DAY + timedelta(days=2), schema=SCHEMA).collect()
     assert read.height == 24 * 60 + 58
     assert found.sort("timestamp").equals(read.sort("timestamp"))
     assert files["row_count"].sum() == read.height
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_reads_the_restated_rows_alone(store: Store, engine: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """An hour inside the compacted file and one that had a file of its own are stated anew: both read once, as new."""
+    before = engine(file_list(store, SYMBOL)).cast(dict(SCHEMA))
+    commit_partitions(store, SYMBOL, [candidate(at(9), value=5.0), candidate(at(7), value=6.0)], clock=clock)
+    found = engine(file_list(store, SYMBOL)).cast(dict(SCHEMA)).sort("timestamp")
+    read = scan(store, SYMBOL, DAY, DAY + timedelta(days=2), schema=SCHEMA).collect()
+    assert found.equals(read.sort("timestamp"))
+    assert found["timestamp"].n_unique() == found.height == before.height
+    changed = found.join(before, on=list(SCHEMA), how="anti", nulls_equal=True)["timestamp"].dt.truncate("1h")
+    assert changed.unique().sort().to_list() == [at(7), at(9)]
 
 
 def test_each_file_is_told_with_its_hash_size_and_bounds(store: Store) -> None:
