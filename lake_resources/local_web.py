@@ -7,7 +7,6 @@ page; where a server listens (`lake_assets.local_stack`). docs/threat-model.md t
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import ipaddress
 from collections.abc import Callable
@@ -132,15 +131,25 @@ def _is_foreign(asked: AskedPage, host: str) -> bool:
     """Whether a browser says that a page of another scheme, host or port asks."""
     if asked.value("sec-fetch-site") in {"cross-site", "same-site"}:
         return True
-    origins = asked.values("origin")
-    return any(urlsplit(origin).netloc.lower() != host.lower() for origin in origins)
+    return any(_netloc(origin) != host.lower() for origin in asked.values("origin"))
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an origin, lower case; empty where it has none or is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _name(host: str) -> str:
-    """Host name of a Host header, lower case, without port and final dot."""
+    """Host name of a Host header, lower case, without port and final dot; empty where it is none."""
     try:
         found = urlsplit(f"//{host}")
+        _port = found.port  # one that is no number, or too large, raises
     except ValueError:
+        return ""
+    if "]" in host and host.partition("]")[2][:1] not in ("", ":"):
         return ""
     return (found.hostname or "").rstrip(".") if found.netloc == host and "@" not in host else ""
 
@@ -150,7 +159,7 @@ def _knows(authorization: str, token: str) -> bool:
     if scheme.lower() == "basic":
         try:
             given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no Base64, or none of UTF-8, or not even ASCII
             return False
     elif scheme.lower() != "bearer":
         return False

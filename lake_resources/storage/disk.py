@@ -71,7 +71,7 @@ def of_database(what: str, error: Exception, remedy: str) -> StorageError:
     return StorageError(f"{what}: {error}", remedy=remedy)
 
 
-def of_sqlite(what: str, error: BaseException, directory: Path, remedy: str) -> StorageError:
+def of_sqlite(what: str, error: Exception, directory: Path, remedy: str) -> StorageError:
     """What an error of SQLite means to the lake: the disk or a limit of this process, else the remedy that is given.
 
     Args:
@@ -86,8 +86,7 @@ def of_sqlite(what: str, error: BaseException, directory: Path, remedy: str) -> 
         if _free_bytes(directory) < _LEAST_FREE:
             return disk_full(what)
     # SQLAlchemy's own text shows the statement and a link, too.
-    cause = getattr(error, "orig", None) or error
-    return of_database(what, cause, remedy)
+    return of_database(what, getattr(error, "orig", None) or error, remedy)
 
 
 def _free_bytes(directory: Path) -> int:

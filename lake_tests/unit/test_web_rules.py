@@ -35,7 +35,8 @@ def status(
         ("localhost.evil.example:3000", 403), ("evil.example:3000", 403), ("10.0.0.1:3000", 403),
         ("", 403), (None, 403), ("[::1", 403),
         ("evil@127.0.0.1", 403),
-        ("127.0.0.1/x", 403),
+        ("127.0.0.1/x", 403), ("localhost:3000:1", 403), ("localhost:x", 403), ("localhost:99999", 403),
+        ("[::1]x", 403), ("::1", 403), ("localhost, evil.example", 403), ("127.1", 403), ("2130706433", 403),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -63,6 +64,8 @@ def test_two_host_headers_are_none() -> None:
         "http://127.0.0.1:8000",
         "http://localhost:3000",
         "http://127.0.0.1:3000.evil.example",
+        "http://127.0.0.1:3000@evil.example",
+        "http://[",
     ],
 )
 def test_a_page_of_another_origin_changes_nothing_and_may_read(origin: str) -> None:
@@ -116,7 +119,7 @@ def test_a_token_is_asked_for_by_any_name_or_as_bearer() -> None:
     assert status("GET", rules=rules) == 401
     assert status("GET", rules=rules, authorization=f"Basic {basic}") == 200
     assert status("GET", rules=rules, authorization="bearer long and random: ä") == 200
-    for wrong in ("Basic", "Basic ?", "Basic bWU6", "Bearer", "Bearer long", "Digest long and random: ä"):
+    for wrong in ("Basic", "Basic ?", "Basic bWU6", "Basic ä", "Bearer", "Bearer long", "Digest long and random: ä"):
         assert status("GET", rules=rules, authorization=wrong) == 401
     assert status(rules=rules, authorization=f"Basic {basic}", origin="https://evil.example") == 403
     assert "random" not in repr(rules)
