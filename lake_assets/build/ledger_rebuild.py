@@ -144,8 +144,10 @@ def rebuild_rows(lake: LakeAtRest, tables: Sequence[Table], *, max_ffill_minutes
     rebuilt, at = Rebuilt(), lake.clock()
     stores = [lake.store.beside(table) for table in tables]
     for store in {store.layout.market: store for store in stores}.values():
+        archives, captures = rebuilt.archives, rebuilt.captures
         _raw_inputs(store, _uses(tables, store), rebuilt)
-        say(f"{store.layout.market}: {rebuilt.archives} archives, {rebuilt.captures} answers of REST")
+        archives, captures = rebuilt.archives - archives, rebuilt.captures - captures
+        say(f"{store.layout.market}: {archives} archives, {captures} answers of REST")
     for store in stores:
         for symbol in symbols_of(store):
             found = committed_files(store, symbol, max_ffill_minutes=max_ffill_minutes)

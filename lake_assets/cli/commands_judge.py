@@ -13,7 +13,7 @@ from lake_assets.build.judge_anew import judge_unjudged
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import messages, show_json, terminal
-from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.cli.table_option import MINUTES, ChosenTable, require_known, symbols_with
 from lake_assets.lake import open_existing
 from lake_assets.validation.hour_verdict import CLEAN
 from lake_resources.clock import EPOCH
@@ -42,6 +42,7 @@ def judge(
     settings = LakeSettings()
     lake = open_existing(settings).of(table)
     try:
+        require_known(table, symbols, settings, lake.ledger.is_known)
         found = {
             symbol: judge_unjudged(lake, symbol, start or _EVER, end or lake.clock(), report=messages().print)
             for symbol in symbols_with(table, symbols, settings)

@@ -40,9 +40,9 @@ def _symbol_list(text: str) -> list[str]:
     """Symbols that a comma separates, each once.
 
     Raises:
-        SettingsError: one of them is no symbol.
+        SettingsError: one of them is no symbol, or there is none.
     """
-    return list(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))
+    return list(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip())) or [parse_symbol(text)]
 
 
 @app.command("backfill-klines")

@@ -18,7 +18,7 @@ from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import show_json, terminal
-from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.cli.table_option import MINUTES, ChosenTable, require_known, symbols_with
 from lake_assets.lake import Lake, open_existing
 from lake_assets.windows import hours_between, runs_of
 from lake_resources.layout import TableLayout
@@ -63,6 +63,7 @@ def parity(
         _other_streams(lake, settings, symbols_with(table, symbols, settings), (start, end), as_json=as_json)
         return
     try:
+        require_known(table, symbols, settings, lake.ledger.is_known)
         runs = [
             _run(lake, settings, symbol, (start, end), only_list) for symbol in symbols_with(table, symbols, settings)
         ]

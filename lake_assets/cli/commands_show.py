@@ -15,11 +15,10 @@ from lake_assets.at_rest import open_at_rest
 from lake_assets.cli.lake_tables import archives_table, hours_table, missing_table
 from lake_assets.cli.options import AsJson, Symbol, Symbols, symbol_name, utc_day
 from lake_assets.cli.printing import show_json, terminal
-from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.cli.table_option import MINUTES, ChosenTable, require_known, symbols_with
 from lake_assets.validation.hour_verdict import outcomes_now
 from lake_assets.windows import floor_minute
 from lake_resources.clock import MINUTE
-from lake_resources.errors import NotYet
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -40,11 +39,7 @@ def show(
     """
     settings = LakeSettings()
     lake = open_at_rest(settings, table)
-    if symbol not in symbols_with(table, None, settings) and not lake.ledger.is_known(symbol):
-        raise NotYet(
-            f"nothing was looked at: the lake {settings.lake_root} knows no {symbol}",
-            remedy="Name a symbol of LAKE_SYMBOLS, or one that `lake show-watermark` lists",
-        )
+    require_known(table, (symbol,), settings, lake.ledger.is_known)
     start = datetime.combine(day or lake.clock().date(), time(), UTC)
     end = start + timedelta(days=1)
     if not as_json:
@@ -73,8 +68,10 @@ def missing(
 
     Examples: `lake missing BTCUSDT` · `lake missing --table bars_1s`
     """
-    found = open_at_rest(LakeSettings(), table).ledger.missing_sources(symbol)
-    rows = [row for row in found if row.stream in table.uses]
+    settings = LakeSettings()
+    lake = open_at_rest(settings, table)
+    require_known(table, (symbol,) if symbol else (), settings, lake.ledger.is_known)
+    rows = [row for row in lake.ledger.missing_sources(symbol) if row.stream in table.uses]
     if as_json:
         show_json(rows)
     else:
@@ -91,6 +88,7 @@ def show_watermark(symbols: Symbols = None, table: ChosenTable = MINUTES, as_jso
     """
     settings = LakeSettings()
     lake = open_at_rest(settings, table)
+    require_known(table, symbols, settings, lake.ledger.is_known)
     now, grain = floor_minute(lake.clock()), table.layout.grain
     found = [
         (symbol, lake.ledger.first_partition(symbol), lake.ledger.watermark(symbol))

@@ -6,7 +6,7 @@ a table (`options`), what the tables are called (`tables.declared`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -16,6 +16,7 @@ from lake_assets.schema.table import Table
 from lake_assets.tables.declared import table_named
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.binance.market import MARKETS
+from lake_resources.errors import NotYet
 from lake_resources.settings import LakeSettings
 from lake_resources.yahoo.tickers import ticker_name
 
@@ -40,3 +41,25 @@ def symbols_with(table: Table, given: Sequence[str] | None, settings: LakeSettin
     if table.layout.market not in MARKETS:
         return tuple(ticker_name(ticker) for ticker in settings.macro_tickers)
     return settings.symbols_of(MARKETS[table.layout.market])
+
+
+def require_known(
+    table: Table, named: Sequence[str] | None, settings: LakeSettings, is_known: Callable[[str], bool]
+) -> None:
+    """Refuse symbols that are named and unknown: "nothing is missing" of one would be a lie about a slip of the hand.
+
+    Args:
+        table: whose symbols they are.
+        named: symbols that were given; none is no question.
+        settings: of the lake.
+        is_known: whether the ledger has anything of a symbol.
+
+    Raises:
+        NotYet: neither the settings nor the ledger know one of them.
+    """
+    unknown = [each for each in named or () if each not in symbols_with(table, None, settings) and not is_known(each)]
+    if unknown:
+        raise NotYet(
+            f"nothing was looked at: the lake {settings.lake_root} knows no {', '.join(unknown)}",
+            remedy="Name a symbol of LAKE_SYMBOLS, or one that `lake show-watermark` lists",
+        )

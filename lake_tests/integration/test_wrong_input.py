@@ -313,6 +313,14 @@ def test_a_wrong_argument_is_wrong_usage(
     assert files(root.parent) == before
 
 
+@pytest.mark.parametrize("name", ["show", "missing", "show-watermark", "judge", "parity", "audit", "holes", "compact"])
+def test_of_a_symbol_that_the_lake_does_not_know_nothing_is_told(run: Run, root: Path, name: str) -> None:
+    """An empty list would say that nothing is wrong with what nobody has looked at."""
+    before = files(root)
+    refused(run(name, "NOSUCHUSDT", "--json"), 3)
+    assert files(root) == before
+
+
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - BEGINNERS - NEITHER_LAKE_NOR_LEDGER - {"validate-final"}))
 def test_a_root_that_is_not_there_is_refused_and_not_created(
     run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
