@@ -14,8 +14,10 @@ from pathlib import Path
 import dagster as dg
 import sqlalchemy as sa
 import tenacity
+import yaml
 
 from lake_resources.dagster_private import InstanceRef, wait_for_locks
+from lake_resources.errors import StorageError
 from lake_resources.storage.disk import of_sqlite
 
 PATIENCE_S = 60.0
@@ -40,7 +42,7 @@ def open_instance(
 
     Raises:
         DiskFull: what is told to it has no space on the disk, or this process may write no larger file.
-        StorageError: it stayed locked all that time, or its database cannot be read or written.
+        StorageError: it stayed locked all that time, or its database or `dagster.yaml` cannot be read or written.
     """
     try:
         with _opened(home, patience_s) as instance:
@@ -53,6 +55,16 @@ def open_instance(
 
 
 def _opened(home: Path | InstanceRef | None, patience_s: float) -> dg.DagsterInstance:
+    try:
+        return _found(home, patience_s)
+    except (yaml.YAMLError, UnicodeDecodeError, dg.DagsterError) as error:
+        raise StorageError(
+            f"Dagster's storage does not open: {' '.join(str(error).split())}",
+            remedy="Mend its dagster.yaml, or move the directory away to begin a new history",
+        ) from error
+
+
+def _found(home: Path | InstanceRef | None, patience_s: float) -> dg.DagsterInstance:
     patient = tenacity.Retrying(
         stop=tenacity.stop_after_delay(patience_s),
         wait=tenacity.wait_random(0.05, 0.5),

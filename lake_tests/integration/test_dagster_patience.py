@@ -75,6 +75,13 @@ def test_patience_ends_when_it_was_said_to(home, name):
         ask(instance)
 
 
+@pytest.mark.parametrize("text", [b"a: [", b"no_such_key: {x: 1}", b"\xff\xfe: 1"])
+def test_a_configuration_that_does_not_read_is_told(home, text):
+    (home / "dagster.yaml").write_bytes(text)
+    with pytest.raises(StorageError, match=r"does not open.*dagster\.yaml"), open_instance(home):
+        pass
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DATABASES)
 def test_opening_outlasts_the_time_out_of_the_driver(home, name):

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -233,6 +234,21 @@ def test_a_newer_ledger_is_refused_before_anything_is_written(root: Path, store:
     with pytest.raises(LedgerVersion, match=rf"version {LEDGER_VERSION + 1}.*Install the version.*nothing was changed"):
         store.ledger.symbols()
     assert (file_hash(root / "ledger.sqlite"), sorted(path.name for path in root.iterdir())) == before
+
+
+@pytest.mark.parametrize("table", ["partitions", "archives", "captures"])
+def test_a_table_that_was_lost_is_told_and_no_empty_one_takes_its_place(root: Path, store: Store, table: str) -> None:
+    assert store.ledger.symbols() == list(SYMBOLS)
+    store.close()
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute(f"DROP TABLE {table}")
+        connection.commit()
+        before = connection.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall()
+    with pytest.raises(LedgerError, match=rf"lost its table {table}.*rebuild-ledger"):
+        store.ledger.symbols()
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == before
 
 
 def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def bring_up_to_date(connection: sa.Connection, path: Path) -> None:
 
     Raises:
         DiskFull: no space for the backup; nothing was changed.
+        LedgerError: a ledger of today lost a table.
         LedgerVersion: another process has made it newer than this code.
     """
     present = set(sa.inspect(connection).get_table_names())
@@ -149,6 +150,7 @@ def make_current(connection: sa.Connection, tables: sa.MetaData, where: str) -> 
         where: the ledger, for people.
 
     Raises:
+        LedgerError: a ledger of today lost a table.
         LedgerVersion: newer code made it.
     """
     is_there = sa.inspect(connection).has_table(VERSION.name)
@@ -158,7 +160,19 @@ def make_current(connection: sa.Connection, tables: sa.MetaData, where: str) -> 
 
 
 def _complete(connection: sa.Connection, tables: sa.MetaData, held: int | None) -> None:
-    """Tables and indexes that are absent, and the version of today."""
+    """Tables and indexes that are absent, and the version of today.
+
+    Raises:
+        LedgerError: a table is gone without which no ledger of today was ever made: an empty one would say that nothing
+            is there.
+    """
+    if held == LEDGER_VERSION:
+        lost = set(_FROM_1).intersection(tables.tables).difference(sa.inspect(connection).get_table_names())
+        if lost:
+            raise LedgerError(
+                f"the ledger lost its table {', '.join(sorted(lost))}; no empty one is begun",
+                remedy="`lake rebuild-ledger` makes it anew; see the runbook, section 'The ledger is damaged'",
+            )
     tables.create_all(connection)
     for table in tables.tables.values():
         for index in table.indexes:  # of a table that was there already, none was created above
