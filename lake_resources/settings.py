@@ -68,6 +68,7 @@ class LakeSettings(ClusterSettings):
     )
     ledger_url: str = Field(
         "",
+        repr=False,
         description="SQLAlchemy URL of the ledger; empty means SQLite at `{root}/ledger.sqlite`. Hosts that share a "
         "root or a store share `postgresql+psycopg://user@host/database`.",
     )
@@ -158,7 +159,9 @@ class LakeSettings(ClusterSettings):
     prune_after_hours: int = Field(
         24, ge=1, description="Hot runs and superseded raw answers are deleted after this; never a partition's proof."
     )
-    webhook_url: str = Field("", description="Failures and alarms are posted here as JSON; empty means nowhere.")
+    webhook_url: str = Field(
+        "", repr=False, description="Failures and alarms are posted here as JSON; empty means nowhere."
+    )
     heartbeat_s: int = Field(60, ge=5, le=600, description="Seconds between two heartbeats of `lake up`.")
     feed_n_recent: int = Field(
         6, ge=2, le=400, description="Bars of the 1H feed's window: one to append, the others before it are validated."

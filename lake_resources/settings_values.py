@@ -5,6 +5,7 @@ Belongs here: parsing and refusing single values. Does not belong here: the sett
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -73,16 +74,16 @@ def ledger_address(url: str) -> str:
         SettingsError: it is neither a file of SQLite nor a database of Postgres; the URL is not shown, for it may hold
             a password.
     """
+    url = url.strip()
     if not url:
         return url
-    scheme, mark, path = url.partition(":///")
-    file, question, options = path.partition("?")
+    scheme, mark, file = url.partition(":///")
     if url.startswith(POSTGRES):
         driver, _, address = url.partition("://")
         if driver in {"postgresql", "postgresql+psycopg"} and _names_database(url):
             return f"postgresql+psycopg://{address}"
-    elif mark and scheme in {"sqlite", "sqlite+pysqlite"} and file and not file.startswith((":memory:", "file:")):
-        return f"{scheme}:///{Path(file).resolve()}{question}{options}"
+    elif mark and scheme in {"sqlite", "sqlite+pysqlite"} and _is_file(file):
+        return f"{scheme}:///{Path(file).resolve()}"
     raise SettingsError(
         f"LAKE_LEDGER_URL ({url.partition(':')[0][:20]!r} …) is neither a file of SQLite nor a database of Postgres by "
         "psycopg: over any other, concurrent writers would lose committed rows",
@@ -95,7 +96,7 @@ def store_address(url: str, root: Path) -> str:
     """The URL of an object store for the lake's files, empty where they lie in the root itself.
 
     Raises:
-        SettingsError: it is neither a bucket nor the root; the URL is shown without what stands before an `@`.
+        SettingsError: it is neither a bucket nor the root; the URL is shown without what may be a key.
     """
     text = url.strip()
     if not text or text.rstrip("/") in {"file:", root.as_uri()}:
@@ -104,7 +105,8 @@ def store_address(url: str, root: Path) -> str:
     odd = {"", ".", ".."}.intersection(prefix) or _READ_OTHERWISE.intersection(text) or "@" in text
     if text.startswith(BUCKET) and bucket and not odd:
         return text.rstrip("/")
-    shown = f"{text.partition('://')[0]}://***" if "@" in text else text
+    # What follows ? or # may be a key that somebody took for an option.
+    shown = f"{text.partition('://')[0]}://***" if "@" in text else re.sub(r"[?#].*", "?***", text, flags=re.DOTALL)
     raise SettingsError(
         f"LAKE_STORE_URL {shown[:80]!r} is no place for the lake's files",
         remedy="Leave it empty for files below LAKE_ROOT, or give s3://bucket/prefix; keys are given by "
@@ -158,6 +160,23 @@ def refuse_odd_places(places: Mapping[str, object]) -> None:
                 f"{name}: the path {str(place)!r} has {found!r}, which globs and URLs read otherwise",
                 remedy="Choose a place without any of *?[]{}#% (the working directory counts where a path is relative)",
             )
+
+
+def _is_file(path: str) -> bool:
+    # Options of SQLite (?mode=ro) would change, or silently not change, how writers exclude each other.
+    named_otherwise = path.startswith((":memory:", "file:")) or "?" in path or path.endswith("/")
+    return bool(path) and not named_otherwise and not Path(path).is_dir()
+
+
+def server_address(url: str, *, needs_database: bool) -> bool:
+    """Whether a URL names a host (or, as `host=`, its socket), a sound port, and a database where one is needed."""
+    if needs_database:
+        return _names_database(url)
+    try:
+        found = urlsplit(url)
+        return bool(found.hostname) and found.netloc.count("@") < 2 and (found.port is None or found.port > 0)
+    except ValueError:
+        return False
 
 
 def _names_database(url: str) -> bool:

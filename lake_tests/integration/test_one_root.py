@@ -120,7 +120,20 @@ def test_a_lake_with_workers_begins_with_the_instance_of_a_cluster(tmp_path: Pat
 
 
 def test_addresses_of_servers_that_are_none_are_refused_without_being_shown() -> None:
-    for name, address in (("dagster_url", "mysql://me:hunter2@host/x"), ("broker_url", "amqp://me:hunter2@host")):
+    addresses = {
+        "dagster_url": [
+            "mysql://me:hunter2@host/x",
+            "postgresql://me:hunter2@host:port/x",
+            "postgresql://me:hunter2@h",
+        ],
+        "broker_url": ["amqp://me:hunter2@host", "redis://", "redis://:hunter2@host:port/0", "redis://:hunter@2@host"],
+    }
+    for name, address in ((name, address) for name, those in addresses.items() for address in those):
         with pytest.raises(SettingsError, match=f"LAKE_{name.upper()} is no address") as refused:
             LakeSettings(_env_file=None, **{name: address})  # type: ignore[arg-type]
         assert "hunter2" not in str(refused.value)
+
+
+def test_workers_need_a_history_that_they_share() -> None:
+    with pytest.raises(SettingsError, match="LAKE_BROKER_URL is set, but LAKE_DAGSTER_URL is empty"):
+        LakeSettings(_env_file=None, broker_url="redis://host/0")

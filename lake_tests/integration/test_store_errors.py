@@ -123,6 +123,9 @@ def test_a_bucket_needs_a_ledger_that_hosts_share_and_keys_are_not_shown(tmp_pat
     with pytest.raises(SettingsError, match="LAKE_STORE_URL") as told:
         LakeSettings(store_url="s3://someone:very-secret/with@lake/x", ledger_url="postgresql://me@host/lake")
     _secret_free(told.value)
+    with pytest.raises(SettingsError, match="LAKE_STORE_URL") as told:
+        LakeSettings(store_url="s3://lake/x?key=very-secret", ledger_url="postgresql://me@host/lake")
+    _secret_free(told.value)
     found = LakeSettings(root=tmp_path, store_url="s3://lake/x/", ledger_url="postgresql://me@host/lake")
     assert found.store_url == "s3://lake/x"
     assert LakeSettings(root=tmp_path, store_url="file://").store_url == ""

@@ -10,6 +10,8 @@ from lake_resources.binance.market import SPOT
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.settings_page import settings_page
+from lake_resources.storage.ledger.database import shown
+from lake_resources.storage.ledger.engine import LedgerEngine
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -43,6 +45,42 @@ def test_symbols_count_once_and_are_names_in_any_script() -> None:
 def test_what_is_no_symbol_is_refused(symbols: str) -> None:
     with pytest.raises(SettingsError, match="LAKE_SYMBOLS"):
         settings(symbols=symbols)
+
+
+@pytest.mark.parametrize("options", ["?mode=ro", "?timeout=abc", "/"])
+def test_a_ledger_in_a_file_has_a_name_and_no_options(tmp_path: Path, options: str) -> None:
+    with pytest.raises(SettingsError, match="LAKE_LEDGER_URL"):
+        settings(root=tmp_path, ledger_url=f"sqlite:///{tmp_path}/ledger.sqlite{options}")
+    with pytest.raises(SettingsError, match="LAKE_LEDGER_URL"):
+        settings(root=tmp_path, ledger_url=f"sqlite:///{tmp_path}")
+    found = settings(root=tmp_path, ledger_url=f" sqlite:///{tmp_path}/ledger.sqlite ")
+    assert found.ledger_url == f"sqlite:///{tmp_path}/ledger.sqlite"
+
+
+def test_settings_that_are_printed_show_no_secret() -> None:
+    secret = {
+        "dagster_url": "postgresql://me:hunter2@host/x",
+        "ledger_url": "postgresql://me:hunter2@host/x",
+        "broker_url": "redis://:hunter2@host/0",
+        "webhook_url": "https://host/hunter2",
+        "web_token": "hunter2",
+    }
+    found = settings(**secret)
+    assert all("hunter2" in getattr(found, name) for name in secret)
+    assert "hunter2" not in repr(found) + str(found)
+
+
+def test_a_ledgers_address_is_shown_without_a_password_in_an_option() -> None:
+    assert shown("postgresql+psycopg://me:hunter2@host/lake?password=hunter2&sslmode=require") == (
+        "postgresql+psycopg://me:***@host/lake?sslmode=require"
+    )
+
+
+def test_an_option_that_postgres_does_not_know_is_a_wrong_setting() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(SettingsError, match=r"nonsense.*LAKE_LEDGER_URL"):
+        LedgerEngine("postgresql+psycopg://me@host/lake?nonsense=1")
+    LedgerEngine("postgresql+psycopg://me@host/lake?sslmode=require&host=/a&host=/b").close()
 
 
 def test_an_unknown_exchange_is_refused() -> None:

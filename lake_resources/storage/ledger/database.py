@@ -102,5 +102,7 @@ def database_of(url: str, busy_ms: int) -> LedgerDatabase:
 
 
 def shown(url: str) -> str:
-    """A URL as people may see it."""
-    return sa.make_url(url).render_as_string(hide_password=True)
+    """A URL as people may see it, without a password, also where it is given as an option."""
+    parsed = sa.make_url(url)
+    secret = [name for name in parsed.query if "password" in name.lower()]
+    return parsed.difference_update_query(secret).render_as_string(hide_password=True)

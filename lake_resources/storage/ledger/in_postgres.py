@@ -52,7 +52,8 @@ class PostgresDatabase:
         busy_ms: how long a write waits for another's, milliseconds.
 
     Raises:
-        SettingsError: its driver is not psycopg, or that is not installed.
+        SettingsError: its driver is not psycopg, or that is not installed; or it has an option that Postgres does not
+            know.
     """
 
     is_shared = True
@@ -64,12 +65,17 @@ class PostgresDatabase:
         if parsed.drivername != "postgresql+psycopg" or not parsed.database:
             raise SettingsError(f"ledger {shown(url)} is no database by psycopg", remedy=LEDGER_URLS)
         try:
-            import psycopg  # noqa: F401 - that it is there
+            from psycopg import ProgrammingError
+            from psycopg.conninfo import make_conninfo
         except ImportError as error:
             raise SettingsError(
                 f"ledger {shown(url)}: the driver of Postgres is not installed",
                 remedy="Install what several machines need: pip install 'minute-lake[scale]'",
             ) from error
+        try:
+            make_conninfo(**dict.fromkeys(parsed.query, ""))
+        except ProgrammingError as error:
+            raise SettingsError(f"ledger {shown(url)}: {str(error).strip()}", remedy=LEDGER_URLS) from error
         self._url = parsed
         self._busy_ms = busy_ms
 
@@ -126,7 +132,8 @@ class PostgresDatabase:
         if lost or state.startswith("08") or state in _GONE:
             return LedgerUnreachable(
                 f"{where} cannot be reached: {_first_line(error)}",
-                remedy="Nothing was committed by this call; it can be repeated once the database answers",
+                remedy="Nothing was committed by this call; it can be repeated once the database answers. "
+                "Where it never did, correct host, database, user or password in LAKE_LEDGER_URL",
             )
         if state in _BUSY:
             return PartitionBusy(
