@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from lake_assets.local_stack.places import PROJECT, child_environment
+from lake_assets.local_stack.servers import require_servers
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 
@@ -56,6 +57,7 @@ def worker(
         )
     if importlib.util.find_spec("dagster_celery") is None:
         raise SettingsError("dagster-celery is not installed", remedy="pip install 'minute-lake[scale]'")
+    require_servers(settings)
     command = ["celery", "-A", "lake_assets.run_worker", "worker", "-Q", queues, "-n", f"{name}@%h", "-c", str(places)]
     environment = child_environment(settings)
     os.chdir(PROJECT)

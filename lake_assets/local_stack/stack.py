@@ -22,6 +22,7 @@ from lake_assets.automation.resident_turns import silence_text, silent_for
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home, require_free
+from lake_assets.local_stack.servers import require_servers
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.resident.builder_beat import last_beat
 from lake_resources.clock import SECOND, system_clock
@@ -56,6 +57,7 @@ def local_stack(
     Raises:
         SettingsError: the web UI would listen beyond this machine without a token.
         LakeError: a port is taken, the platform of this lake runs already, or a process does not come up.
+        StorageError: a server that the settings name does not answer.
     """
     require_token(settings.webserver_host, settings.web_token)
     wanted = {"LAKE_WEBSERVER_PORT": settings.webserver_port}
@@ -63,6 +65,7 @@ def local_stack(
         wanted["LAKE_SIMULATOR_PORT"] = settings.simulator_port
     wanted |= further_ports or {}
     require_free(wanted)
+    require_servers(settings)
     stack = Stack(settings.web_address, settings.lake_root / "logs")
     from lake_resources.dagster_private import DAEMON_MODULE  # Dagster is imported by who starts it alone
 
