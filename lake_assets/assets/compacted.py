@@ -9,6 +9,7 @@ from datetime import timedelta
 import dagster as dg
 
 from lake_assets.assets.following import follows
+from lake_assets.assets.unreachable import done_again
 from lake_assets.build.compaction import plan_compaction, run_compaction
 from lake_assets.dagster_names import COMPACTION_JOB
 from lake_assets.metadata import compacted_key, symbol_tags, table_key
@@ -48,6 +49,7 @@ def build_compacted_asset(symbol: str, settings: LakeSettings, table: Table = UM
         tags=symbol_tags(symbol, layout.market),
         automation_condition=follows(COMPACTION_JOB, settings),
     )
+    @done_again
     def compacted(
         context: dg.AssetExecutionContext, config: CompactionConfig, lake: dg.ResourceParam[LakeOpener]
     ) -> dg.MaterializeResult[None]:

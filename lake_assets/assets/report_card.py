@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from lake_assets.assets.following import follows_by_month
+from lake_assets.assets.unreachable import done_again
 from lake_assets.dagster_names import CARD_JOB, symbol_name, table_names
 from lake_assets.metadata import symbol_tags, table_key
 from lake_assets.partitions import DAY_TO_HOURS
@@ -52,6 +53,7 @@ def build_report_card_asset(symbol: str, settings: LakeSettings, table: Table = 
         automation_condition=follows_by_month(CARD_JOB, settings),
         partitions_def=monthly(settings),
     )
+    @done_again
     def card(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> dg.MaterializeResult[None]:
         opened = lake.open().of(table)
         month = datetime.fromisoformat(context.partition_key).replace(tzinfo=UTC)

@@ -5,13 +5,15 @@ Belongs here: which errors, how often, how long after. Does not belong here: ret
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from lake_resources.errors import LedgerUnreachable, StoreUnreachable
 
+_Result = TypeVar("_Result")
 TRIES = 5
 WAIT_S = 10
 """A server that is started again is back within seconds; five times ten are patience for a failover."""
@@ -26,11 +28,28 @@ def begun_again(work: Callable[..., Iterator[Any]], *, wait_s: int = WAIT_S) -> 
 
     @wraps(work)
     def guarded(context: dg.AssetExecutionContext, *args: Any, **given: Any) -> Iterator[Any]:
-        try:
+        with _waited_for(context, wait_s):
             yield from work(context, *args, **given)
-        except (LedgerUnreachable, StoreUnreachable) as gone:
-            if context.retry_number >= TRIES:
-                raise
-            raise dg.RetryRequested(max_retries=TRIES, seconds_to_wait=wait_s) from gone
 
     return guarded
+
+
+def done_again(work: Callable[..., _Result], *, wait_s: int = WAIT_S) -> Callable[..., _Result]:
+    """`begun_again` for the body of an asset that returns what it made in place of yielding it."""
+
+    @wraps(work)
+    def guarded(context: dg.AssetExecutionContext, *args: Any, **given: Any) -> _Result:
+        with _waited_for(context, wait_s):
+            return work(context, *args, **given)
+
+    return guarded
+
+
+@contextmanager
+def _waited_for(context: dg.AssetExecutionContext, wait_s: int) -> Iterator[None]:
+    try:
+        yield
+    except (LedgerUnreachable, StoreUnreachable) as gone:
+        if context.retry_number >= TRIES:
+            raise
+        raise dg.RetryRequested(max_retries=TRIES, seconds_to_wait=wait_s) from gone

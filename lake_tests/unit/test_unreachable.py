@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lake_assets.assets.unreachable import TRIES, begun_again
+from lake_assets.assets.unreachable import TRIES, begun_again, done_again
 from lake_resources.errors import LakeError, LedgerError, LedgerUnreachable, StoreUnreachable
 
 AT_ONCE = partial(begun_again, wait_s=0)
@@ -42,3 +42,21 @@ def test_patience_ends() -> None:
 
 def test_another_error_fails_the_run_at_once() -> None:
     assert tries(LedgerError("wrong", remedy="look"), before_it_answers=1) == (False, 1)
+
+
+def test_a_step_that_returns_what_it_made_is_begun_again_as_well() -> None:
+    begun: list[int] = []
+
+    @dg.asset
+    @partial(done_again, wait_s=0)
+    def card(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        begun.append(context.retry_number)
+        if len(begun) == 1:
+            raise LedgerUnreachable("gone", remedy="wait")
+        return dg.MaterializeResult(metadata={"tries": len(begun)})
+
+    done = dg.materialize([card], raise_on_error=False)
+    assert done.success
+    assert begun == [0, 1]
+    (made,) = done.get_asset_materialization_events()
+    assert made.materialization.metadata["tries"].value == 2
