@@ -5,7 +5,7 @@ Belongs here: one question to each. Does not belong here: what goes away later, 
 
 from __future__ import annotations
 
-from lake_resources.errors import StorageError
+from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 
 _WAIT_S = 10
@@ -15,13 +15,20 @@ def require_servers(settings: LakeSettings) -> None:
     """Ask each server of the settings once; one that is not named is not asked, and its driver is not loaded.
 
     Raises:
+        SettingsError: its driver is not installed.
         StorageError: one does not answer, or does not let this user in; names the setting, and shows no password.
     """
-    if settings.ledger_file is None:
-        _ask_postgres("LAKE_LEDGER_URL", settings.resolved_ledger_url)
-    if settings.broker_url:
-        _ask_postgres("LAKE_DAGSTER_URL", settings.dagster_url)
-        _ask_redis(settings.broker_url)
+    try:
+        if settings.ledger_file is None:
+            _ask_postgres("LAKE_LEDGER_URL", settings.resolved_ledger_url)
+        if settings.broker_url:
+            _ask_postgres("LAKE_DAGSTER_URL", settings.dagster_url)
+            _ask_redis(settings.broker_url)
+    except ImportError as error:
+        raise SettingsError(
+            f"the driver {error.name} of a server is not installed",
+            remedy="Install what several machines need: pip install 'minute-lake[scale]'",
+        ) from error
 
 
 def _ask_postgres(name: str, url: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from lake_assets.local_stack.servers import require_servers
-from lake_resources.errors import StorageError
+from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_tests.support.postgres import postgres_server
 from lake_tests.support.redis_server import redis_server
@@ -39,6 +40,12 @@ def test_a_server_that_is_not_there_is_told_without_its_password(
         require_servers(settings(tmp_path, **given))
     assert "hunter2" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_a_driver_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"driver .*not installed.*minute-lake\[scale\]"):
+        require_servers(settings(tmp_path, ledger_url=NOBODY))
 
 
 def test_a_wrong_database_user_or_number_is_told_as_the_server_says_it(tmp_path: Path) -> None:
