@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_partitions
+from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, open_files
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -38,5 +39,5 @@ def _audit(says: Connection, root: Path, hours: int) -> None:
     says.send("ready")
     for number in count():
         if number % 2:
-            cache.forget(SYMBOL, [FIRST + n * HOUR for n in range(hours)])
+            cache.forget(UM_MINUTE, SYMBOL, [FIRST + n * HOUR for n in range(hours)])
         audit_partitions(store, SYMBOL, FIRST, FIRST + hours * HOUR, now=NOW, lag_minutes=LAG, cache=cache)
