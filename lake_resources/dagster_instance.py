@@ -50,7 +50,8 @@ def open_instance(
             yield instance
     except sa.exc.DBAPIError as error:
         # The ledger tells its own errors itself, so that this one is of Dagster's storage.
-        place = home if isinstance(home, Path) else Path(os.environ["DAGSTER_HOME"])  # noqa: TID251 - as Dagster finds it
+        # A process that was told of its instance need not have the variable.
+        place = home if isinstance(home, Path) else Path(os.environ.get("DAGSTER_HOME", ""))  # noqa: TID251 - Dagster's
         raise of_sqlite(f"Dagster's storage in {place}", error, place, _WAIT if _is_lock(error) else _LOST) from error
 
 

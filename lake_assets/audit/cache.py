@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,14 +94,6 @@ class AuditCache:
         ]  # fmt: skip
         with self._connected() as connection:
             connection.executemany("INSERT OR REPLACE INTO file_facts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
-
-    def forget(self, table: Table, symbol: str, hours: Iterable[datetime]) -> None:
-        """Drop facts of hours."""
-        with self._connected() as connection:
-            connection.executemany(
-                "DELETE FROM file_facts WHERE name = ? AND symbol = ? AND start = ?",
-                [(table.name, symbol, int(hour.timestamp())) for hour in hours],
-            )
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

@@ -7,6 +7,8 @@ The processes are forked from a server that has the imports behind it, never fro
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
+from contextlib import closing
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,7 +16,6 @@ from pathlib import Path
 
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.scan import audit_partitions
-from lake_assets.tables.um_minute import UM_MINUTE
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, open_files
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -39,5 +40,6 @@ def _audit(says: Connection, root: Path, hours: int) -> None:
     says.send("ready")
     for number in count():
         if number % 2:
-            cache.forget(UM_MINUTE, SYMBOL, [FIRST + n * HOUR for n in range(hours)])
+            with closing(sqlite3.connect(cache.path)) as connection, connection:
+                connection.execute("DELETE FROM file_facts")
         audit_partitions(store, SYMBOL, FIRST, FIRST + hours * HOUR, now=NOW, lag_minutes=LAG, cache=cache)
