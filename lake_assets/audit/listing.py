@@ -13,10 +13,10 @@ from lake_assets.lake import Lake
 
 
 def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The hours of `[start, end)` in which the symbol is traded; all of it where nothing is known.
+    """The partitions of `[start, end)` in which the symbol is traded; all of it where nothing is known.
 
     Those that its listing and its end fall into are among them. Where the exchange does not answer, or no longer lists
-    the symbol, what it said last counts. Hours that are committed before the listing count as traded whatever the list
+    the symbol, what it said last counts. Partitions that are committed before the listing count as traded whatever the list
     says: nothing is left out that might be there.
 
     Raises:
@@ -28,8 +28,9 @@ def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tu
     if found is None:
         return start, end
     held = lake.ledger.first_partition(symbol)
-    first, last = found.first_hour, found.last_hour_end
+    first, last = found.first, found.last_hour_end
     if first is not None:
+        first = lake.store.layout.start_of(first)
         start = max(start, first if held is None else min(held, first))
     if last is not None:
         end = min(end, last)

@@ -18,7 +18,7 @@ import polars as pl
 from lake_assets.build.builder import Builder, Inputs, builder_of
 from lake_assets.build.inputs_identity import Identity
 from lake_assets.build.reconcile import Compared, evidence_of, judged, source_of
-from lake_assets.inputs.archives import due_archives, ingest_archives
+from lake_assets.inputs.archives import due_archives, forget_untraded, ingest_archives
 from lake_assets.inputs.folded_klines import with_fold
 from lake_assets.inputs.results import DayResult, HourResult
 from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
@@ -302,6 +302,8 @@ def _build(
     commit = restate_partitions if lake.judging else commit_partitions
     committed = {outcome.start: outcome for outcome in commit(lake.store, symbol, candidates, clock=lake.clock)}
     listing = lake.ledger.listing(symbol) if any(part.is_empty() for part in parts.values()) else None
+    if listing is not None:
+        forget_untraded(lake, symbol, listing)
     results = []
     for plan in plans:
         if listing is not None and parts[plan.hour].is_empty() and listing.is_untraded(plan.layout, plan.hour):

@@ -99,14 +99,19 @@ def backfill_klines(
 
 
 def days_to_build(lake: Lake, symbol: str, first: datetime, now: datetime) -> list[datetime]:
-    """Starts of the days from `first` on that do not have every candle that is over, or that are in doubt."""
+    """Starts of the days from `first` on that do not have every candle that is over, or that are in doubt.
+
+    Candles from before the symbol was traded are none that lack.
+    """
     layout = lake.store.layout
     held = {row.start: row for row in lake.ledger.partitions(symbol, first, now)}
+    listed = (listing := lake.ledger.listing(symbol)) and listing.first
     found = []
     for start in layout.between(first, now):
-        due = (expected_end(layout, start, now, lake.safety_lag_minutes) - start) // layout.grain
+        begun = start if listed is None else max(start, layout.row_start(listed))
+        due = (expected_end(layout, start, now, lake.safety_lag_minutes) - begun) // layout.grain
         row = held.get(start)
-        if due and (row is None or row.row_count < due or row.verdict in ("contradicted", "partial")):
+        if due > 0 and (row is None or row.row_count < due or row.verdict in ("contradicted", "partial")):
             found.append(start)
     return found
 

@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
+from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import INSTANT, AsJson, end_minute, first_minute, symbol_name
-from lake_assets.cli.printing import show_json, terminal
+from lake_assets.cli.printing import coloured, messages, show_json, terminal
 from lake_assets.live.raw_import import import_raw
 from lake_assets.live.raw_lines import export_raw
 from lake_resources.errors import NotYet, SettingsError
@@ -77,7 +78,8 @@ def raw_import(
     """Put raw JSON lines of spot into the lake, each file once.
 
     Bars are folded from them as from what the collector hears. A last line that is torn is left out; trades without an
-    id are kept, but nothing proves that they are all, so no bar is made of them.
+    id are kept, but nothing proves that they are all, so no bar is made of them. Exit code 1 where a file among them has
+    lines and none that is a record, 2 where no other file is there.
 
     Example: lake raw-import old-lake/raw
     """
@@ -86,8 +88,12 @@ def raw_import(
     told = import_raw(settings.lake_root, tree, time.time_ns)
     if as_json:
         show_json(asdict(told))
-        return
-    terminal().print(
-        f"{told.files} files imported, {told.known} known already: {told.lines} lines, {told.without_id} trades "
-        f"without an id; {told.torn} torn last lines and {told.refused} lines that are no record left out"
-    )
+    else:
+        terminal().print(
+            f"{told.files} files imported, {told.known} known already: {told.lines} lines, {told.without_id} trades "
+            f"without an id; {told.torn} torn last lines and {told.refused} lines that are no record left out"
+        )
+    if told.foreign:
+        text = f"{len(told.foreign)} file(s) hold no raw lines and were left out, first {told.foreign[0]}"
+        messages().print(coloured(text, "yellow"), soft_wrap=True)
+        raise typer.Exit(Exit.REFUSED)

@@ -41,7 +41,8 @@ def compare_answers(
             continue
         start, end = capture.window_start, min(capture.window_end, capture.captured_at - settle)
         own = archived.filter(within(stream.time_column, capture.hour, capture.hour + HOUR))
-        found[capture.hour] = compare_stream(stream, own, on_stamps_of(stream, own, said), start, end)
+        said = on_stamps_of(stream, own, said)
+        found[capture.hour] = compare_stream(stream, _filled(stream, own, said), said, start, end)
     return found
 
 
@@ -84,7 +85,8 @@ def compare_rows(
         start: first instant, UTC.
         end: first instant after the window.
     """
-    return compare_stream(stream, _as_rest(stream, held), on_stamps_of(stream, held, said), start, end)
+    said = on_stamps_of(stream, held, said)
+    return compare_stream(stream, _filled(stream, _as_rest(stream, held), said), said, start, end)
 
 
 def on_stamps_of(stream: Stream, held: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
@@ -103,6 +105,16 @@ def on_stamps_of(stream: Stream, held: pl.DataFrame, said: pl.DataFrame) -> pl.D
     stamps = held.select(instant=instant, stamp=time).unique("instant", keep="first")
     stamped = said.with_columns(instant=instant).join(stamps, on="instant", how="left", maintain_order="left")
     return stamped.with_columns(pl.coalesce("stamp", time).alias(time)).select(said.columns)
+
+
+def _filled(stream: Stream, rows: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
+    """Rows with what they do not tell as the other side says it: a value that was not published contradicts nothing."""
+    silent = [name for name, count in rows.null_count().row(0, named=True).items() if count and name in said.columns]
+    if not silent:
+        return rows
+    told = said.select(*stream.key, *(pl.col(name).alias(f"{name} said") for name in silent))
+    joined = rows.join(told, on=stream.key, how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce(name, f"{name} said") for name in silent).select(rows.columns)
 
 
 def _as_rest(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:

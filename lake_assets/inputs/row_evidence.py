@@ -15,7 +15,7 @@ import polars as pl
 
 from lake_assets.schema.stream_use import StreamUse
 from lake_resources.binance.witness import Grid, Settlements
-from lake_resources.clock import HOUR
+from lake_resources.clock import EPOCH, HOUR
 from lake_resources.storage.ledger.ledger import Listing
 
 _NEEDED = {"open_time", "high", "low", "volume", "quote_volume", "count"}
@@ -75,19 +75,28 @@ def reached_hours(use: StreamUse, rows: pl.DataFrame, lacking: Mapping[datetime,
     return found
 
 
+def values_told(use: StreamUse, rows: pl.DataFrame) -> pl.Expr:
+    """Whether a row of a grid tells all its values; of other streams each does."""
+    values = [name for name, dtype in use.stream.columns.items() if dtype.is_numeric() and name in rows.columns]
+    if not isinstance(use.stream.witness, Grid) or not values:
+        return pl.lit(value=True)
+    return pl.all_horizontal(pl.col(name).is_not_null() for name in values)
+
+
 def _instants(use: StreamUse, rows: pl.DataFrame, step: timedelta) -> pl.Series:
     """Instants of the grid that have a row with all its values."""
     time = pl.col(use.stream.time_column)
-    values = [name for name, dtype in use.stream.columns.items() if dtype.is_numeric() and name in rows.columns]
-    told = pl.all_horizontal(pl.col(name).is_not_null() for name in values) if values else pl.lit(value=True)
-    return rows.filter((time == time.dt.truncate(step)) & told).select(time.unique().sort()).to_series()
+    on_grid = time == time.dt.truncate(step)
+    return rows.filter(on_grid & values_told(use, rows)).select(time.unique().sort()).to_series()
 
 
 def _off_grid(
     use: StreamUse, rows: pl.DataFrame, hours: Sequence[datetime], step: timedelta, traded: Listing
 ) -> dict[datetime, str]:
-    # A row of a series that is carried is about the step before it.
-    first = traded.first if traded.first is None or use.carried_after is None else traded.first + step
+    first = traded.first
+    if first is not None:
+        # A row of a series that is carried is about the step before it; a bar is about all that it spans.
+        first = first + step if use.carried_after is not None else first - (first - EPOCH) % step
     instants, whole = _instants(use, rows, step), HOUR // step
     counts = dict(instants.dt.truncate("1h").value_counts().iter_rows())
     found = {}

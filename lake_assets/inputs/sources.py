@@ -29,6 +29,7 @@ from lake_assets.inputs.row_evidence import (
     senseless_hours,
     settled_hours,
     settled_too_early,
+    values_told,
 )
 from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, reading_raw
 from lake_assets.inputs.trading_time import listing_of
@@ -72,7 +73,7 @@ def find_sources(
     archived = StreamSources(use, held.archives, {})
     young = set() if again else _young(use, held.answers, hours, now)
     before = _chosen(lake, symbol, archived, held, wanted, now, young)
-    lacking, reached, senseless = _lacking(lake, symbol, archived, before, wanted, now)
+    lacking, reached, senseless = _lacking(lake, symbol, archived, before, wanted, now, again=again)
     parities = _parities(archived, held.answers, before)
     differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
@@ -188,6 +189,8 @@ def _lacking(
     chosen: Mapping[datetime, HourSource],
     wanted: Sequence[datetime],
     now: datetime,
+    *,
+    again: bool = False,
 ) -> tuple[dict[datetime, str], dict[datetime, str], dict[datetime, str]]:
     """Hours that lack rows which are due, that a value reaches into which an hour before lacks, with senseless rows.
 
@@ -210,7 +213,7 @@ def _lacking(
         return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
     if lacking:
-        lacking = lacking_hours(use, rows, own, now, listing_of(lake, symbol))
+        lacking = lacking_hours(use, rows, own, now, listing_of(lake, symbol, again=again))
     if of_trades:
         senseless = senseless_hours(rows, own)
     elif isinstance(witness, Settlements):
@@ -267,12 +270,13 @@ def out_of_reach(lake: Lake, use: StreamUse) -> str:
 
 
 def _has_more(archived: StreamSources, hour: datetime, source: HourSource) -> bool:
-    """Whether a source has minutes of an hour that the archive lacks."""
+    """Whether a source has minutes of an hour that the archive lacks, or values of them."""
     key = list(archived.use.stream.key)
     path = source.paths[0]
     with reading_raw([path]):
         captured = pl.read_parquet(path, columns=key)
-    rows = archived.frame(hour, hour + HOUR).select(key)
+    rows = archived.frame(hour, hour + HOUR)
+    rows = rows.filter(values_told(archived.use, rows)).select(key)
     if isinstance(archived.use.stream.witness, Settlements):
         # Each source stamps a settlement some milliseconds after its instant.
         captured, rows = (frame.with_columns(pl.col(key).dt.round("1m")) for frame in (captured, rows))
@@ -297,7 +301,8 @@ def _hours_with_gaps(
         rows = sources.frame(start, end)
     except StorageError:
         return []  # who needs its rows will tell
-    times = rows.select(pl.col(use.stream.time_column).dt.truncate("1h").alias("hour"))
+    whole = rows.filter(values_told(use, rows))
+    times = whole.select(pl.col(use.stream.time_column).dt.truncate("1h").alias("hour"))
     counts = dict(times.group_by("hour").len().iter_rows())
     gaps = [hour for hour in sources.by_hour if counts.get(hour, 0) < use.rows_per_hour]
     listing = lake.ledger.listing(symbol) if gaps else None

@@ -170,7 +170,7 @@ class StreamSources:
             files = pl.scan_parquet(list(paths), glob=False)
             rows = files.filter(within(time, start, end)).select(list(stream.columns)).collect()
         if len(paths) > 1:
-            rows = rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
+            rows = _once(rows, stream)
         return rows
 
     def _with_others(self, rows: pl.DataFrame, take: Take, start: datetime, end: datetime) -> pl.DataFrame:
@@ -194,6 +194,14 @@ class StreamSources:
         preferred = [self.by_hour[hour].paths[:1] for hour in hours]
         repairs = [self.by_hour[hour].paths[1:] for hour in hours]
         return list(dict.fromkeys(path for group in (preferred, repairs) for paths in group for path in paths))
+
+
+def _once(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """Rows of several files with each key once: of each value the first that is told."""
+    values = [name for name in rows.columns if name not in stream.key]
+    if any(rows.select(values).null_count().row(0)):
+        return rows.group_by(stream.key).agg(pl.col(values).drop_nulls().first()).sort(stream.key)
+    return rows.unique(subset=stream.key, keep="first", maintain_order=True).sort(stream.key)
 
 
 def read_raw(path: Path, stream: Stream, start: datetime, end: datetime) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""When a symbol is traded, by the exchange's own list: reading it, and keeping what it says in the ledger.
+"""When a symbol is traded, by the exchange's own list, or its first bar: asking, and keeping the answer in the ledger.
 
 Belongs here: asking the exchange. Does not belong here: which hours are asked for (`audit.listing`), what of a
 partition a listing takes away (`untraded`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from lake_assets.lake import Lake
+from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import from_epoch_ms
 from lake_resources.errors import ExchangeError
 from lake_resources.storage.ledger.ledger import Listing
@@ -20,27 +21,43 @@ _PERPETUAL_DELIVERY = datetime(2100, 1, 1, tzinfo=UTC)
 
 def refresh_listing(lake: Lake, symbol: str) -> None:
     """Ask the exchange when the symbol is traded, and keep the answer; no answer changes nothing."""
-    if not lake.ask_rest or not lake.rest.market.lists_dates:
+    if not lake.ask_rest:
         return
     try:
-        listed = lake.rest.exchange_info().get("symbols", ())
+        found = _listed(lake.rest, symbol) if lake.rest.market.lists_dates else _by_first_bar(lake.rest, symbol)
     except ExchangeError:
         return
-    found = next((row for row in listed if row.get("symbol") == symbol), None)
-    if found is None:
-        return
-    first, last = _instant(found.get("onboardDate")), _instant(found.get("deliveryDate"))
-    end = None if last is None or last >= _PERPETUAL_DELIVERY else last
-    lake.ledger.record_listing(Listing(symbol, first, end), at=lake.clock())
+    if found is not None:
+        lake.ledger.record_listing(found, at=lake.clock())
 
 
-def listing_of(lake: Lake, symbol: str) -> Listing:
-    """When the symbol is traded, as the lake knows it; the exchange is asked where the lake knows nothing yet."""
+def listing_of(lake: Lake, symbol: str, *, again: bool = False) -> Listing:
+    """When the symbol is traded, as the lake knows it; the exchange is asked where the lake knows nothing yet.
+
+    Args:
+        lake: on a table.
+        symbol: whose listing.
+        again: ask also where the lake knows something.
+    """
     found = lake.ledger.listing(symbol)
-    if found is None and not lake.judging:
+    if (found is None or again) and not lake.judging:
         refresh_listing(lake, symbol)
         found = lake.ledger.listing(symbol)
     return found or Listing(symbol, None, None)
+
+
+def _listed(rest: BinanceRest, symbol: str) -> Listing | None:
+    listed = rest.exchange_info().get("symbols", ())
+    found = next((row for row in listed if row.get("symbol") == symbol), None)
+    if found is None:
+        return None
+    first, last = _instant(found.get("onboardDate")), _instant(found.get("deliveryDate"))
+    return Listing(symbol, first, None if last is None or last >= _PERPETUAL_DELIVERY else last)
+
+
+def _by_first_bar(rest: BinanceRest, symbol: str) -> Listing | None:
+    first = rest.first_traded(symbol) if rest.market.first_bars else None
+    return None if first is None else Listing(symbol, first, None)
 
 
 def _instant(epoch_ms: object) -> datetime | None:

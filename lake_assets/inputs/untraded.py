@@ -39,8 +39,9 @@ def _spans(ledger: Ledger, listing: Listing) -> Iterator[KnownHole]:
     if listing.first is not None:
         begun = layout.start_of(listing.first)
         cause = f"{symbol} is traded from {listing.first:%Y-%m-%d %H:%M} on"
-        if begun < listing.first:
-            yield KnownHole(layout.row_stream, symbol, begun, listing.first, cause, BY_LISTING)
+        first_row = layout.row_start(listing.first)
+        if begun < first_row:
+            yield KnownHole(layout.row_stream, symbol, begun, first_row, cause, BY_LISTING)
         table = TABLES.get(layout.name)
         for use in () if table is None else table.streams:
             if use.silence == "lost" and (late := first_value_after(use)):

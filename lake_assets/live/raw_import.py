@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from lake_assets.live.raw_lines import HEALED_FIELD, ReadLines, read_lines
+from lake_assets.live.raw_lines import HEALED_FIELD, ReadLines, is_something_else, read_lines
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, EVERY_SYMBOL, HEALED, TRADE
 from lake_resources.clock import MINUTE_MS
@@ -41,6 +41,7 @@ class Imported:
         without_id: trades among them without an id, which prove nothing and so are in no bar.
         torn: files whose last line was torn.
         refused: lines that are no record.
+        foreign: files with lines of which none is a record: they are something else, and were left out.
     """
 
     files: int = 0
@@ -49,6 +50,7 @@ class Imported:
     without_id: int = 0
     torn: int = 0
     refused: int = 0
+    foreign: list[str] = field(default_factory=list)
 
 
 def import_raw(root: Path, tree: Path, clock_ns: Callable[[], int]) -> Imported:
@@ -60,7 +62,7 @@ def import_raw(root: Path, tree: Path, clock_ns: Callable[[], int]) -> Imported:
         clock_ns: local time, epoch ns; records are numbered from it.
 
     Raises:
-        SettingsError: there is no such directory or file.
+        SettingsError: there is no such directory or file, or none of the files is one of raw lines.
         NotYet: no such file is below it.
         StorageError: a file cannot be read, or another import is running.
         DiskFull: no space; what was imported stays, and the next import goes on.
@@ -71,8 +73,15 @@ def import_raw(root: Path, tree: Path, clock_ns: Callable[[], int]) -> Imported:
         raise SettingsError(f"there is no {tree}", remedy="Name the directory above raw/, or a file")
     if not paths:
         raise NotYet(f"there is no *.jsonl file below {tree}", remedy="Name the directory above raw/, or a file")
+    foreign = [path for path in paths if is_something_else(path)]
+    if len(foreign) == len(paths):
+        raise SettingsError(
+            f"{tree} holds no raw lines: no line of its {len(paths)} file(s) is a record",
+            remedy="Name the directory above raw/, or a file of JSON lines as `lake raw-export` writes them",
+        )
+    paths = [path for path in paths if path not in set(foreign)]
     places = MarketPaths(root, SPOT.name)
-    segments, told = places.imported_records_dir, Imported()
+    segments, told = places.imported_records_dir, Imported(foreign=[str(path) for path in foreign])
     with writer_lock(places.import_lock_path, timeout_s=0):
         recover(segments)
         known = _known(segments)

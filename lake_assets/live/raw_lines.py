@@ -157,6 +157,22 @@ def read_lines(path: Path) -> Iterator[ReadLines]:
     yield found
 
 
+def is_something_else(path: Path) -> bool:
+    """Whether a file has whole lines and none of them is a record; it is read up to the first that is one.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    lines = False
+    with disk_errors(f"read {path}"), path.open("rb") as file:
+        while line := file.readline(_LINE_BYTES):
+            longer = _is_longer(line, file)
+            if not longer and _record(line) is not None:
+                return False
+            lines |= longer or (line.endswith(b"\n") and bool(line.strip()))
+    return lines
+
+
 def _is_longer(line: bytes, file: BinaryIO) -> bool:
     """Whether a line is longer than any record; the rest of it is passed by."""
     longer = len(line) == _LINE_BYTES and not line.endswith(b"\n")

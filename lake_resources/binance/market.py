@@ -80,6 +80,8 @@ class Market:
         microseconds_from: first day whose archives carry microseconds instead of milliseconds, or None.
         lists_dates: its list of symbols says from when to when each is traded. That of spot does not, and is tens of
             megabytes long.
+        first_bars: endpoint of bars of a market whose list says no dates: since when a symbol is traded, its first bar
+            says.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Market:
     microseconds_from: date | None = None
     combined: bool = False
     lists_dates: bool = False
+    first_bars: Endpoint | None = None
 
     def pair(self, symbol: str) -> str:
         """The pair that a symbol is a contract of: delivery contracts carry their date behind it.
@@ -170,6 +173,7 @@ def futures_data(name: str) -> Endpoint:
     return Endpoint(FUTURES_DATA + name, UM_FUTURES_DATA, 1, page=500)
 
 
+SPOT_KLINES = Endpoint("/api/v3/klines", SPOT_WEIGHT, 2, page=1000)
 SPOT = Market(
     name="spot",
     title="spot",
@@ -186,8 +190,8 @@ SPOT = Market(
     depth=Endpoint("/api/v3/depth", SPOT_WEIGHT, 250, page=5000),
     microseconds_from=date(2025, 1, 1),
     combined=True,
+    first_bars=SPOT_KLINES,
 )
-SPOT_KLINES = Endpoint("/api/v3/klines", SPOT_WEIGHT, 2, page=1000)
 
 MARKETS: dict[str, Market] = {market.name: market for market in (UM, SPOT)}
 

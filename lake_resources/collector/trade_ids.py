@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_GAPS = 10_000
+"""Of one symbol; connections that break every ten seconds for a day leave fewer. Ids that jump all the time are none."""
+
 
 @dataclass
 class Gap:
@@ -41,12 +44,18 @@ class TradeIds:
         self.repeated = 0
 
     def heard(self, trade_id: int, now_s: float) -> bool:
-        """Take an id; False when it came before."""
+        """Take an id; False when it came before.
+
+        Raises:
+            ValueError: it leaves one gap more where there are `MOST_GAPS` already.
+        """
         last_id = self.last_id
         if last_id is None or trade_id == last_id + 1:
             self.last_id = trade_id
             return True
         if trade_id > last_id:
+            if len(self.gaps) >= MOST_GAPS:
+                raise ValueError(f"id {trade_id} would leave more than {MOST_GAPS:,} gaps")
             self.gaps.append(Gap(last_id + 1, trade_id - 1, now_s))
             self.last_id = trade_id
             return True

@@ -97,17 +97,25 @@ class Exchange:
         spot_symbols = setup.spot_symbols
         if spot_symbols is None:
             spot_symbols = [symbol for symbol, feed in self.feeds.items() if feed.spec.perpetual]
-        self.spot_feeds = {symbol: self._spot_feed(symbol, rate, replays) for symbol in spot_symbols}
+        self.spot_feeds = {
+            symbol: self._spot_feed(symbol, rate, replays, listings.get(symbol)) for symbol in spot_symbols
+        }
         self.spot_books = {symbol: Book(feed) for symbol, feed in self.spot_feeds.items()}
 
-    def _spot_feed(self, symbol: str, rate_per_min: float, replays: Mapping[str, Market]) -> SymbolFeed:
+    def _spot_feed(
+        self, symbol: str, rate_per_min: float, replays: Mapping[str, Market], listing: Listing | None
+    ) -> SymbolFeed:
         """A replayed market is the spot one as well: the file does not say which it was."""
         if symbol in replays:
             return SymbolFeed(replays[symbol], self.seed, spot=True)
         futures = self.feeds.get(symbol)
         if futures is None:
             futures = SymbolFeed(SeededMarket(spec_of(symbol), self.seed, rate_per_min=rate_per_min), self.seed)
-        return SymbolFeed(SpotMarket(futures, self.seed, rate_per_min=rate_per_min), self.seed, spot=True)
+        # It is listed with its futures, and goes on when these are delivered.
+        listed = Listing(None if listing is None else listing.onboard)
+        return SymbolFeed(
+            SpotMarket(futures, self.seed, rate_per_min=rate_per_min, listing=listed), self.seed, spot=True
+        )
 
     def now_ms(self) -> int:
         """The exchange's time, epoch ms."""

@@ -38,8 +38,8 @@ ARCHIVE_KINDS = (
     "crowded",
 )
 """An archive file goes wrong; its path is matched without `.CHECKSUM`."""
-ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds", "scaled", "shifted")
-"""Rows go wrong, in archives and in REST answers (`microseconds` in archives only)."""
+ROW_KINDS = ("missing_minutes", "duplicated", "unordered", "microseconds", "scaled", "shifted", "moved")
+"""Rows go wrong, in archives and in REST answers (`microseconds` and `moved` in archives only)."""
 MISTAKEN_KINDS = ("other_day", "other_symbol")
 """Rows of the day before (in a file of a month of the month before), or of the symbol `body`, in the name of what was
 asked for; in archives and in REST answers. With `start` or `end`: rows of the symbol `body` in that range, beside the
@@ -76,7 +76,8 @@ class Fault:
             value of each row is no number), an optional restriction.
         column, by: `scaled`: the values of this column of the file, or of this element of a row of REST (a position as
             text, or a name), of each `every`-th row of the range, times that. `shifted`: each row of the range has the
-            time of the row after it, the last that of the first.
+            time of the row after it, the last that of the first. `moved`: all times of each row of the range are so many
+            seconds later.
         every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame;
             `inflating`: 0 makes it one line.
         size_mib: `packed`, `inflating`: what it inflates to.

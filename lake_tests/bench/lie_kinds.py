@@ -22,7 +22,8 @@ from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.ws.frames import AGG_TRADE, Frame
-from lake_resources.clock import HOUR, MINUTE, MINUTE_MS
+from lake_resources.clock import DAY as DAY_LONG
+from lake_resources.clock import HOUR, MINUTE, MINUTE_MS, SECOND
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.market.specs import Listing
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL
@@ -104,6 +105,8 @@ SUBJECTS: dict[str, Subject] = {
 }  # fmt: skip
 _ROW_LIES = ("head", "middle", "tail", "all", "nothing at all", "doubled", "reordered")
 _MISTAKEN = {"of another day": "other_day", "of another symbol": "other_symbol"}
+_OFF = {"a minute off": MINUTE, "an hour off": HOUR, "an hour early": -HOUR, "a day off": DAY_LONG}
+"""Whole archives whose rows are put off."""
 OTHER = "ETHUSDT"
 """Whose rows are told in the name of the other one."""
 CONTRACT = "BTCUSDT_261225"
@@ -180,7 +183,7 @@ class Lie:
     @property
     def has_no_second_source(self) -> bool:
         """Whether nobody else ever states the value that it is about: REST has forgotten it."""
-        return self.what in (*_VALUE_LIES, *_MISTAKEN) and self.order == LAST
+        return self.what in (*_VALUE_LIES, *_MISTAKEN, *_OFF) and self.order == LAST
 
 
 def draw(chance: random.Random) -> Lie:
@@ -196,7 +199,8 @@ def draw(chance: random.Random) -> Lie:
     if subject == "spot trades":
         orders = (ALONE, BESIDE)
     order = chance.choice(orders)
-    what = chance.choice([*_ROW_LIES, *_VALUE_LIES, *(_MISTAKEN if source != "socket" else ())])
+    of_source = {"archive": (*_MISTAKEN, *_OFF), "REST": tuple(_MISTAKEN)}.get(source, ())
+    what = chance.choice([*_ROW_LIES, *_VALUE_LIES, *of_source])
     if what == "nothing at all" and source != "archive":
         what = "all"
     column = chance.choice(list(about.values)) if what in ("zeroed", "scaled") else ""
@@ -210,7 +214,10 @@ def draw(chance: random.Random) -> Lie:
 
 def _whose(about: Subject, source: str) -> list[str]:
     """Symbols of which a lie may be told, most often that of a perpetual that is traded all the time."""
-    if about.table is not UM_MINUTE or source == "socket":
+    if about.table is not UM_MINUTE:
+        # Nobody says when trading on spot ends.
+        return [*[SYMBOL] * 5, NEW]
+    if source == "socket":
         return [SYMBOL]
     contracts = [] if about.stream.perpetuals_only else [CONTRACT]
     return [*[SYMBOL] * 5, *LISTINGS, *contracts]
@@ -262,6 +269,8 @@ def faults_of(lie: Lie, *, told: bool = True) -> list[Fault]:
         return [*beside, Fault("other_symbol", path, body=OTHER, times=lie.times, start=outside[0], end=outside[1])]
     if lie.what in _MISTAKEN:
         return [*beside, Fault(_MISTAKEN[lie.what], path, body=OTHER, times=lie.times)]
+    if lie.what in _OFF:
+        return [*beside, Fault("moved", path, by=_OFF[lie.what] / SECOND)]
     spans = spans_of(lie)
     start, end = spans.get(lie.what, spans["middle"])
     kind = {"doubled": "duplicated", "reordered": "unordered", "zeroed": "scaled"}.get(lie.what, lie.what)

@@ -166,6 +166,24 @@ def test_the_recorded_trades_survive_the_way_out_and_in(recorded: Callable[[str]
     assert bars.equals(official_minutes(recorded, *wanted))
 
 
+def test_a_file_of_something_else_is_no_raw_file_and_is_not_taken_for_imported(tmp_path: Path) -> None:
+    tree, lake = tmp_path / "tree", tmp_path / "lake"
+    tree.mkdir()
+    other = tree / "users.jsonl"
+    other.write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")
+    for named in (other, tree):
+        with pytest.raises(SettingsError, match=r"holds no raw lines: no line of its 1 file\(s\) is a record"):
+            import_raw(lake, named, lambda: 1)
+    at = START_MS
+    row = {"symbol": SYMBOL, "ts_event": at, "ts_recv": at, "price": 1.0, "qty": 2.0, "side": "buy", "trade_id": 7}
+    (tree / "part_000.jsonl").write_text(json.dumps(row) + "\n")
+    (tree / "part_001.jsonl").write_text("")
+    told = import_raw(lake, tree, lambda: at * 1_000_000)
+    assert (told.files, told.lines, told.foreign) == (2, 1, [str(other)])
+    again = import_raw(lake, tree, lambda: at * 1_000_000)
+    assert (again.files, again.known, again.foreign) == (0, 2, [str(other)])
+
+
 def test_a_tree_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no"):
         import_raw(tmp_path / "lake", tmp_path / "absent", lambda: 1)

@@ -445,6 +445,22 @@ def test_every_action_on_slices_refuses_what_is_wrong(run: Run, root: Path) -> N
         assert not Path("absent").exists(), arguments
 
 
+def test_files_of_something_else_are_refused_by_every_command_that_takes_files_in(run: Run, root: Path) -> None:
+    other = root.parent / "users.jsonl"
+    other.write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root.parent / "tree").mkdir()
+    for name, *arguments in (
+        ("raw-import", str(other)),
+        ("validate-rules", "--file", str(other)),
+        ("slices", "import", str(other)),
+        ("restore", str(other)),
+        ("restore", str(root.parent / "tree")),
+    ):
+        before = files(root.parent)
+        refused(run(name, *arguments), 2)
+        assert files(root.parent) == before, name
+
+
 def test_signs_that_steer_a_terminal_are_written_out(run: Run, root: Path) -> None:
     hostile = root.parent / "hostile.csv"
     hostile.write_bytes(b"\x1b[2J\x07,\x00\n" + b"1,2\n")

@@ -157,6 +157,17 @@ class BinanceRest:
         """Symbols and limits, as sent."""
         return self.call(self.market.exchange_info, {}, rest_payloads.exchange_info)
 
+    def first_traded(self, symbol: str) -> datetime | None:
+        """Since when a symbol is traded, by its first bar; None where it has none yet.
+
+        Raises:
+            ExchangeError: a leaf of the tree.
+            ValueError: the market's list of symbols says it.
+        """
+        if self.market.first_bars is None:
+            raise ValueError(f"the list of symbols of {self.market.title} says when each is traded")
+        return rest_paging.first_bar(self.call, self.market.first_bars, symbol, epoch_ms(self._clock()))
+
     def funding_info(self) -> list[dict[str, Any]]:
         """Symbols with adjusted funding settings, as sent."""
         return self.call(markets.UM_FUNDING_INFO, {}, _list_of_objects)

@@ -93,6 +93,27 @@ def klines(call: Call, want: WantedRows, interval: str) -> pl.DataFrame:
     return want.joined(pages)
 
 
+def first_bar(call: Call, endpoint: Endpoint, symbol: str, now_ms: int) -> datetime | None:
+    """Open time of the first bar of a symbol that there ever was, to the second; None where there is none yet.
+
+    The first minute is asked for, and then its first second: bars of seconds may not reach back as far.
+    """
+    first, end_ms = None, now_ms
+    for interval, limit in (("1m", 1), ("1s", MINUTE_MS // SECOND_MS)):
+        start_ms = 0 if first is None else (first - _EPOCH) // _MILLISECOND
+        query: Query = {
+            "symbol": symbol, "interval": interval, "startTime": start_ms, "endTime": end_ms, "limit": limit,
+        }  # fmt: skip
+        parse = partial(
+            _within, symbol=symbol, parse=rest_payloads.klines, column="open_time", first_ms=start_ms, last_ms=end_ms
+        )
+        found = call(endpoint, query, parse)["open_time"].min()
+        if not isinstance(found, datetime):
+            break
+        first, end_ms = found, (found - _EPOCH) // _MILLISECOND + MINUTE_MS - 1
+    return first
+
+
 def agg_trades(call: Call, want: WantedRows, now_ms: int) -> pl.DataFrame:
     """aggTrades: the first page by time, all others by id, so that trades of one millisecond are never lost.
 

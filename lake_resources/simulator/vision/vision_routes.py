@@ -45,6 +45,7 @@ _PATH = re.compile(
 )
 _FILE_KINDS = (*ARCHIVE_KINDS, *ROW_KINDS, *MISTAKEN_KINDS)
 _LARGE_AGGREGATES = 200_000
+_STAMP = "%Y-%m-%d %H:%M:%S"
 _CORRECTION = Decimal("0.1")
 """Quantity that the first trade of a re-published file has more."""
 GARBLED = "1.2.3"
@@ -178,6 +179,21 @@ def _shifted(frame: pl.DataFrame, fault: Fault, time_ms: Ints) -> pl.DataFrame:
     return frame[shifted_rows(fault, time_ms)].with_columns(frame.select(times))
 
 
+def _moved(frame: pl.DataFrame, fault: Fault, time_ms: Ints) -> pl.DataFrame:
+    """Put all times of the rows of a range off."""
+    inside, by = pl.Series(touched(fault, time_ms)), timedelta(seconds=fault.by)
+    moved = []
+    for name in frame.columns:
+        if not name.endswith("time"):
+            continue
+        if frame.schema[name] == pl.String:
+            later = (pl.col(name).str.to_datetime(_STAMP) + by).dt.strftime(_STAMP)
+        else:
+            later = pl.col(name) + by // timedelta(milliseconds=1)
+        moved.append(pl.when(inside).then(later).otherwise(name).alias(name))
+    return frame.with_columns(moved)
+
+
 def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> bytes:
     frame = table.frame
     kinds = {fault.kind for fault in faults}
@@ -192,6 +208,8 @@ def _csv(want: Wanted, table: Table, faults: Sequence[Fault], now: datetime) -> 
             frame = _scaled(frame, fault, table.time_ms)
         if fault.kind == "shifted":
             frame = _shifted(frame, fault, table.time_ms)
+        if fault.kind == "moved":
+            frame = _moved(frame, fault, table.time_ms)
     rows = [fault for fault in faults if fault.kind in ROW_KINDS and fault.kind != "microseconds"]
     if rows:
         frame = frame[damaged_order(rows, table.time_ms)]
