@@ -16,8 +16,8 @@ def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tu
     """The partitions of `[start, end)` in which the symbol is traded; all of it where nothing is known.
 
     Those that its listing and its end fall into are among them. Where the exchange does not answer, or no longer lists
-    the symbol, what it said last counts. Partitions that are committed before the listing count as traded whatever the list
-    says: nothing is left out that might be there.
+    the symbol, what it said last counts. Partitions that are committed before the listing count as traded whatever
+    the list says: nothing is left out that might be there.
 
     Raises:
         SettingsError: the range itself is empty.

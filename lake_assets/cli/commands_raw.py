@@ -78,8 +78,8 @@ def raw_import(
     """Put raw JSON lines of spot into the lake, each file once.
 
     Bars are folded from them as from what the collector hears. A last line that is torn is left out; trades without an
-    id are kept, but nothing proves that they are all, so no bar is made of them. Exit code 1 where a file among them has
-    lines and none that is a record, 2 where no other file is there.
+    id are kept, but nothing proves that they are all, so no bar is made of them. Exit code 1 where a file has lines and
+    none of them is a record, 2 where no other file is there.
 
     Example: lake raw-import old-lake/raw
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MOST_GAPS = 10_000
-"""Of one symbol; connections that break every ten seconds for a day leave fewer. Ids that jump all the time are none."""
+"""Of one symbol; connections that break every ten seconds for a day leave fewer. Ids that always jump are none."""
 
 
 @dataclass

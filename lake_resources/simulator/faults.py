@@ -76,8 +76,8 @@ class Fault:
             value of each row is no number), an optional restriction.
         column, by: `scaled`: the values of this column of the file, or of this element of a row of REST (a position as
             text, or a name), of each `every`-th row of the range, times that. `shifted`: each row of the range has the
-            time of the row after it, the last that of the first. `moved`: all times of each row of the range are so many
-            seconds later.
+            time of the row after it, the last that of the first. `moved`: all times of each row of the range are so
+            many seconds later.
         every: `duplicated`: each n-th row comes twice; `ws_gap`, `ws_reorder`, `ws_duplicate`: each n-th frame;
             `inflating`: 0 makes it one line.
         size_mib: `packed`, `inflating`: what it inflates to.

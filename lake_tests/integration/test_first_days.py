@@ -1,4 +1,4 @@
-"""LAKE_START today, earlier, later or ahead, for the tables beside the minute table: spot's hours and days, macro days."""
+"""LAKE_START today, earlier, later or ahead, for hours and days of spot and days of macro minutes."""
 
 from __future__ import annotations
 

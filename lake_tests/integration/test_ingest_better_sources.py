@@ -43,6 +43,17 @@ def unplugged(bench: Bench) -> Bench:
 # The archive is the last word
 
 
+def test_what_an_archive_does_not_tell_rest_says_and_that_contradicts_nothing(bench: Bench) -> None:
+    hour = DAY + 10 * HOUR
+    bench.fault("garbled", "daily/metrics/.*2026-11-18", start=hour + 10 * MINUTE, end=hour + 30 * MINUTE)
+    (found,) = bench.at(PUBLISHED).build([hour])
+    row = bench.lake.ledger.partition(SYMBOL, hour)
+    assert row is not None
+    assert (row.verdict, kinds(found)["metrics"]) == ("clean", "archive+rest")
+    assert bench.rows(hour)["oi_contracts"].null_count() == 0
+    assert failed_checks(found) == set()
+
+
 def test_hours_from_rest_are_rebuilt_from_the_archive_and_differences_are_recorded(bench: Bench) -> None:
     wanted = hours(0, 3)
     (before, *_) = bench.build(wanted)

@@ -160,6 +160,18 @@ def test_streams_that_agree_on_the_future_are_refused_while_others_go_on(socket:
     assert socket.intake.counts.malformed == 60
 
 
+def test_a_stream_goes_back_by_a_day_only_where_it_stays(socket: Socket) -> None:
+    back = START_MS - 25 * HOUR_MS
+    socket.take(agg_trade(1, START_MS), agg_trade(2, back), agg_trade(2, START_MS - 23 * HOUR_MS))
+    socket.take(*(agg_trade(3, back - n * HOUR_MS) for n in range(9)), agg_trade(3, START_MS + 1), step_ms=1000)
+
+    assert socket.taken == [AGG_TRADE] * 3, "times of many days would be files of as many minutes"
+    assert socket.intake.counts.malformed == 10
+    socket.take(*(agg_trade(4 + n, back + 1000 * n) for n in range(10)), step_ms=1000)
+    assert socket.taken == [AGG_TRADE] * 11, "two seconds of an exchange that was set back"
+    assert socket.intake.trades[SYMBOL].last_id == 13
+
+
 def test_five_minutes_ahead_is_still_believed(socket: Socket) -> None:
     socket.take(agg_trade(1, START_MS + 5 * MINUTE_MS))
 

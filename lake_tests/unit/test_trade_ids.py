@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_resources.collector.trade_ids import TradeIds
+from lake_resources.collector.trade_ids import MOST_GAPS, TradeIds
 
 
 def test_a_jump_is_a_gap_from_the_first_missing_to_the_last() -> None:
@@ -26,6 +27,18 @@ def test_late_ones_fill_it_and_repeated_ones_count_as_such() -> None:
     assert ids.gaps == []
     assert ids.repeated == 3
     assert ids.last_id == 5
+
+
+def test_ids_that_jump_without_end_are_none() -> None:
+    ids = TradeIds(0)
+    for number in range(MOST_GAPS):
+        assert ids.heard(2 * number + 2, 0.0)
+    with pytest.raises(ValueError, match="10,000 gaps"):
+        ids.heard(10**9, 0.0)
+
+    assert ids.heard(2 * MOST_GAPS + 1, 0.0)
+    assert ids.heard(1, 0.0)
+    assert ids.heard(2 * MOST_GAPS + 3, 0.0), "there is room again"
 
 
 def test_what_was_given_up_is_forgotten() -> None:
