@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.bucket import Bucket
 
 _WAIT_S = 10
 
@@ -24,6 +25,8 @@ def require_servers(settings: LakeSettings) -> None:
         if settings.broker_url:
             _ask_postgres("LAKE_DAGSTER_URL", settings.dagster_url)
             _ask_redis(settings.broker_url)
+        if settings.store_url:
+            _ask_bucket(settings.store_url)
     except ImportError as error:
         raise SettingsError(
             f"the driver {error.name} of a server is not installed",
@@ -50,6 +53,14 @@ def _ask_redis(url: str) -> None:
             broker.ping()
     except (redis.RedisError, ValueError) as error:
         raise _silent("LAKE_BROKER_URL", error, "host, port and password") from None
+
+
+def _ask_bucket(url: str) -> None:
+    try:
+        # A list: of a single object a service does not tell whether it or its bucket is missing.
+        Bucket(url).names("")
+    except StorageError as error:
+        raise type(error)(f"LAKE_STORE_URL: {error.what}", remedy=error.remedy) from None
 
 
 def _silent(name: str, error: BaseException, parts: str) -> StorageError:

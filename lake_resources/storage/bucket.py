@@ -29,6 +29,9 @@ _RETRIES: dict[str, Any] = {
 }
 _FULL = {"507"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "EntityTooLarge", "InsufficientStorage"}
+_NO_CREDENTIALS = re.compile(r"/latest/(api/token|meta-data)|Missing (SecretAccessKey|AccessKeyId)")
+"""Where no variable gives them, the machine is asked for its role; one variable without the other is none."""
+_NO_BUCKET = "NoSuchBucket"
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 
 
@@ -73,7 +76,7 @@ class Bucket:
             )
 
     def get(self, path: str) -> tuple[bytes, str] | None:
-        """Bytes and tag of an object; None where there is none."""
+        """Bytes and tag of an object; None where there is none, in a bucket that is there."""
         try:
             with self.errors(path, FileNotFoundError):
                 found = self.store.get(path)
@@ -82,12 +85,14 @@ class Bucket:
             return None
 
     def head(self, path: str) -> Listed | None:
-        """Size and time of an object; None where there is none."""
+        """Size and time of an object; None where there is none, in a bucket that is there."""
         try:
             with self.errors(path, FileNotFoundError):
                 found = self.store.head(path)
                 return Listed(path, found["size"], found["last_modified"].timestamp())
         except FileNotFoundError:
+            # The answer has no body that would say whether it is the bucket that is missing; that of a list has.
+            next(self.listed(path), None)
             return None
 
     def create(self, path: str, data: bytes) -> bool:
@@ -152,7 +157,7 @@ class Bucket:
         try:
             yield
         except (BaseError, FileNotFoundError, PermissionError) as error:
-            if isinstance(error, but):
+            if isinstance(error, but) and _NO_BUCKET not in str(error):
                 raise
             raise _as_ours(f"{self.url}/{path}", error) from None
 
@@ -167,6 +172,11 @@ def _as_ours(where: str, error: Exception) -> StorageError:
             f"{where}: the object store has no room ({told}); nothing that was committed is touched",
             remedy="Free space or raise the quota of the bucket, then materialize the partition again",
         )
+    if _NO_CREDENTIALS.search(text):
+        return StorageError(
+            f"{where}: there are no whole credentials for the object store, and no role of this machine",
+            remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
     if code in _CREDENTIALS or status == "401":
         return StorageError(
             f"{where}: the object store does not take these credentials ({told})",
@@ -178,7 +188,7 @@ def _as_ours(where: str, error: Exception) -> StorageError:
             remedy="Give these credentials the right to get, put, list and delete below the prefix; " + BUCKET_REMEDY,
         )
     if status == "404" or isinstance(error, FileNotFoundError):
-        what = "there is no such bucket" if code == "NoSuchBucket" else "there is no such object"
+        what = "there is no such bucket" if code == _NO_BUCKET else "there is no such object"
         return StorageError(f"{where}: {what}", remedy=BUCKET_REMEDY)
     if "redirect" in text[:300]:
         return StorageError(f"{where}: the bucket is of another region", remedy="Set AWS_REGION to the bucket's")

@@ -12,6 +12,7 @@ from lake_resources.errors import SettingsError, StorageError
 from lake_resources.settings import LakeSettings
 from lake_tests.support.postgres import postgres_server
 from lake_tests.support.redis_server import redis_server
+from lake_tests.support.scripted_s3 import scripted_s3
 
 NOBODY = "postgresql://me:hunter2@127.0.0.1:1/lake"
 
@@ -40,6 +41,17 @@ def test_a_server_that_is_not_there_is_told_without_its_password(
         require_servers(settings(tmp_path, **given))
     assert "hunter2" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_a_bucket_that_is_not_there_is_told_by_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgres_server() as postgres, scripted_s3() as service:
+        for variable, value in service.variables.items():
+            monkeypatch.setenv(variable, value)
+        there = {"ledger_url": postgres.url(), "store_url": "s3://lake/x"}
+        require_servers(settings(tmp_path, **there))
+        service.refusing = 404, "NoSuchBucket"
+        with pytest.raises(StorageError, match=r"^LAKE_STORE_URL: s3://lake/x.*: there is no such bucket"):
+            require_servers(settings(tmp_path, **there))
 
 
 def test_a_driver_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,30 @@ def test_what_a_service_answers_is_one_sentence_with_a_remedy_and_no_secret(
     assert files.publish([(staged, "t/part.parquet")]) == [], "the same call again, once it answers"
 
 
+def test_a_bucket_that_is_not_there_is_no_missing_object(service: ScriptedS3) -> None:
+    asked = Bucket("s3://lake/some")
+    assert asked.get("x") is None
+    assert asked.head("x") is None
+    service.refusing = 404, "NoSuchBucket"
+    for ask in (asked.get, asked.head):
+        with pytest.raises(StorageError, match="there is no such bucket"):
+            ask("x")
+
+
+def test_a_machine_without_credentials_is_told_so(service: ScriptedS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", service.url)
+    service.refusing = 403, "Forbidden"
+    with pytest.raises(StorageError, match=r"no whole credentials for the object store.*Set AWS_ACCESS_KEY_ID") as told:
+        Bucket("s3://lake/some").get("x")
+    assert not told.value.retryable
+    _secret_free(told.value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    with pytest.raises(StorageError, match="no whole credentials"):
+        Bucket("s3://lake/some")
+
+
 def test_a_service_that_is_gone_is_told_and_the_call_can_be_repeated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
