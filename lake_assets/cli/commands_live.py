@@ -115,7 +115,7 @@ def _heard(
     refused: bool,
 ) -> _Heard:
     first, last = window
-    journal = Journal(settings.resolved_ledger_url, market.name)
+    journal = Journal(settings.resolved_ledger_url, market.name, shard=settings.shard)
     connections = journal.connections(first, last)
     remembered = max(first, now - CONNECTIONS_KEPT)
     silent = [each for route in routes(market.name) for each in outages(connections, route, remembered, last, now)]

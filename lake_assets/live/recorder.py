@@ -144,7 +144,8 @@ class _Opening:
         return replace(access, timeout_s=min(access.timeout_s, _REST_TIMEOUT_S), attempts=1).open(sleep=self.sleep)
 
     def journal(self, market: Market) -> Journal:
-        return Journal(self.settings.resolved_ledger_url, market.name, busy_ms=_JOURNAL_BUSY_MS)
+        settings = self.settings
+        return Journal(settings.resolved_ledger_url, market.name, busy_ms=_JOURNAL_BUSY_MS, shard=settings.shard)
 
 
 def _open(opening: _Opening, catalog: Catalog) -> Parts:

@@ -68,11 +68,14 @@ class Journal(LedgerEngine):
         url: SQLAlchemy URL of the ledger.
         market: name of the market, e.g. `um`.
         busy_ms: how long a write waits for another process's; default as the ledger's.
+        shard: of whose symbols the collector is, `3/12`; empty for all. Collectors of several shards note in one
+            ledger, and each knows its own connections alone; gaps and ids are of a symbol.
     """
 
-    def __init__(self, url: str, market: str, busy_ms: int | None = None) -> None:
+    def __init__(self, url: str, market: str, busy_ms: int | None = None, shard: str = "") -> None:
         super().__init__(url, busy_ms)
         self._market = market
+        self._whose = f"{market} {shard}" if shard else market
 
     def write(self, rows: Iterable[Row]) -> None:
         """Record rows, or what became of them; all or none.
@@ -83,7 +86,7 @@ class Journal(LedgerEngine):
         with self.writing() as db:
             for row in rows:
                 table, values = _values(row)
-                values["market"] = self._market
+                values["market"] = self._market_in(table)
                 key = [column.name for column in table.primary_key]
                 changes = {name: value for name, value in values.items() if name not in {*key, "found_at_utc"}}
                 db.execute(self.insert(table).values(values).on_conflict_do_update(index_elements=key, set_=changes))
@@ -124,13 +127,16 @@ class Journal(LedgerEngine):
     def prune(self, now: datetime) -> None:
         """Forget connections that ended long ago; gaps are kept, they explain the table for ever."""
         with self.writing() as db:
-            mine = CONNECTIONS.c.market == self._market
+            mine = CONNECTIONS.c.market == self._whose
             db.execute(CONNECTIONS.delete().where(mine, CONNECTIONS.c.closed_at_utc < now - CONNECTIONS_KEPT))
 
     def _select(self, table: sa.Table) -> sa.Select[Any]:
         """The market's rows of a table, without the market."""
         columns = [column for column in table.columns if column.name != "market"]
-        return sa.select(*columns).where(table.c.market == self._market)
+        return sa.select(*columns).where(table.c.market == self._market_in(table))
+
+    def _market_in(self, table: sa.Table) -> str:
+        return self._whose if table is CONNECTIONS else self._market
 
 
 def _values(row: Row) -> tuple[sa.Table, dict[str, object]]:

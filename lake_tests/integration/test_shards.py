@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
+from itertools import permutations
 from pathlib import Path
 
 import dagster as dg
@@ -13,9 +15,14 @@ from typer.testing import CliRunner
 
 from lake_assets.cli.main import app
 from lake_assets.code_location import build_definitions
+from lake_resources.collector.journal import Journal
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.shards import Shard, parse_shard
+from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.collecting import collect_until, records_of
+from lake_tests.support.postgres import postgres_server
+from lake_tests.support.waiting import in_parallel, wait_until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "ADAUSDT")
 
@@ -28,12 +35,18 @@ def names(definitions: dg.Definitions) -> dict[str, Counter[str]]:
         "assets": Counter(key.to_user_string() for key in graph.materializable_asset_keys),
         "checks": Counter(map(str, graph.asset_check_keys)),
         "schedules": Counter(each.name for each in repository.schedule_defs),
+        "sensors": Counter(each.name for each in repository.sensor_defs),
     }
 
 
 def of_um(found: dict[str, Counter[str]]) -> set[str]:
     """Symbols of USD-M that a code location has."""
     return {key.split("/")[1] for key in found["assets"] if key.startswith("um/")}
+
+
+def names_heard(root: Path, symbol: str) -> set[str]:
+    """Symbols of the records that a lake has of one."""
+    return {frame.symbol for frame in records_of(root, symbol)}
 
 
 def test_shards_together_are_the_whole(tmp_path: Path) -> None:
@@ -49,6 +62,44 @@ def test_shards_together_are_the_whole(tmp_path: Path) -> None:
     assert "feed_1h_hourly" in shards[0]["schedules"]
     assert not {"feed_1h_hourly", "macro_every_15_minutes"} & shards[1]["schedules"].keys()
     assert of_um(shards[1]) == {"ETHUSDT"}
+    # Each looks after its own symbols, in a code location of its own.
+    assert whole["sensors"] == shards[0]["sensors"]
+    assert {"hot_band", "heal_holes", "promote_archives"} <= shards[1]["sensors"].keys()
+
+
+def test_collectors_of_two_shards_hear_their_own_symbols_over_one_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on two hosts: a root each, a ledger and a bucket in common."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "nobody asks for it")
+    with postgres_server() as postgres, SimulatorServer(seed=7, symbols=SYMBOLS[:2], limits=False) as sim:
+        common = {
+            "exchange": "simulator",
+            "symbols": SYMBOLS[:2],
+            "spot_symbols": (),
+            "rest_url": sim.base_url,
+            "ws_url": sim.ws_url,
+            "ledger_url": postgres.fresh(),
+            "store_url": "s3://lake/x",
+        }
+        hosts = {
+            symbol: LakeSettings(_env_file=None, root=tmp_path / shard[0], shard=shard, **common)  # type: ignore[call-arg,arg-type]
+            for symbol, shard in zip(SYMBOLS[:2], ("1/2", "2/2"), strict=True)
+        }
+
+        def heard() -> None:
+            for symbol, settings in hosts.items():
+                wait_until(lambda root=settings.lake_root, of=symbol: of in names_heard(root, of), symbol)
+
+        in_parallel(*(partial(collect_until, settings, heard) for settings in hosts.values()))
+        for settings in hosts.values():
+            journal = Journal(settings.resolved_ledger_url, "um", shard=settings.shard)
+            assert [row.reason for row in journal.connections()] == ["the collector stops"] * 2
+            journal.close()
+    for symbol, other in permutations(hosts, 2):
+        # Records of the connections themselves are of every symbol.
+        assert other not in names_heard(hosts[symbol].lake_root, other)
 
 
 def test_a_symbol_keeps_its_shard_when_others_are_appended() -> None:
