@@ -6,7 +6,6 @@ Each test runs on both sides; those on Postgres skip, saying so, where none is t
 import os
 import signal
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -16,12 +15,12 @@ from lake_resources.errors import LedgerError, LedgerUnreachable, PartitionBusy,
 from lake_resources.known_hole import KnownHole
 from lake_resources.storage.commit import Rejection, quarantine_partition
 from lake_resources.storage.ledger.engine import LedgerEngine
-from lake_resources.storage.ledger.ledger import Archive, Capture, ComparedPartition, Listing, NewVerdict, Revision
+from lake_resources.storage.ledger.ledger import ComparedPartition, Listing, NewVerdict, Revision
 from lake_resources.storage.ledger.slice_rows import SliceRows, SliceSet
 from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES
 from lake_tests.support.minute_hours import NOW, SYMBOL, at, candidate, clock, closes, commit, lake
 from lake_tests.support.postgres import postgres_server
-from lake_tests.support.waiting import in_parallel
+from lake_tests.support.races import answer_races, archive, archive_races, capture
 
 RACES = 150
 
@@ -46,18 +45,6 @@ def store(root):
     store = lake(root)
     yield store
     store.close()
-
-
-def archive(sha="a", period="2026-02-15", **changes):
-    rows = f"vision/{sha}.parquet", 1440, at(0), at(23)
-    made = Archive(SYMBOL, "klines_1m", period, sha * 64, "http://x/y.zip", *rows, sha * 64, 9, "verified", NOW)
-    return replace(made, **changes)
-
-
-def capture(content="a", hour=0, **changes):
-    made = Capture(SYMBOL, "klines_1m", at(hour), f"captures/{content}.parquet", 60, at(hour), at(hour + 1), True,
-                   "/fapi/v1/klines", content * 64, NOW)  # fmt: skip
-    return replace(made, **changes)
 
 
 def test_quarantine_lets_the_watermark_pass_and_a_commit_resolves_it(store):
@@ -212,22 +199,10 @@ def test_a_writer_that_waits_too_long_may_come_again(root):
     hasty.close()
 
 
-def test_two_writers_never_make_two_current_vintages(root):
-    """Races of a re-published archive, and of an answer of REST: one is current after each, and can be asked for."""
+@pytest.mark.parametrize("raced", [archive_races, answer_races])
+def test_two_writers_never_make_two_current_vintages(root, raced):
     hosts = [lake(root), lake(root)]
-    wrong = 0
-    for race in range(RACES):
-        period, hour = f"2026-03-{race:03d}"[:10], race
-        pairs = list(zip(hosts, "ab", strict=True))
-        in_parallel(*(partial(host.ledger.record_archive, archive(sha, period)) for host, sha in pairs))
-        in_parallel(*(partial(host.ledger.record_captures, [capture(sha, hour)]) for host, sha in pairs))
-        vintages = hosts[0].ledger.archive_vintages(SYMBOL, "klines_1m", period)
-        answers = hosts[0].ledger.capture_vintages(SYMBOL, "klines_1m", at(hour))
-        wrong += (len(vintages), sum(each.is_current for each in vintages)) != (2, 1)
-        wrong += (len(answers), sum(each.is_current for each in answers)) != (2, 1)
-        assert hosts[1].ledger.archive(SYMBOL, "klines_1m", period) is not None
-        assert hosts[1].ledger.capture(SYMBOL, "klines_1m", at(hour)) is not None
-    assert wrong == 0
+    assert raced(hosts, RACES) == 0
     for host in hosts:
         host.close()
 

@@ -30,6 +30,7 @@ from lake_tests.support.compacted_hours import DAYS, all_rows
 from lake_tests.support.compacted_hours import candidates as month_end_hours
 from lake_tests.support.minute_hours import NOW, REST, SCHEMA, SYMBOL, at, candidate, clock, closes, commit, lake
 from lake_tests.support.postgres import postgres_server
+from lake_tests.support.races import hour_races
 from lake_tests.support.s3_server import in_bucket, s3_server
 from lake_tests.support.stores import bucket_of
 from lake_tests.support.waiting import in_parallel, wait_until
@@ -187,24 +188,8 @@ def test_a_compacted_day_serves_what_was_not_committed_since(store):
 
 
 def test_two_hosts_lose_no_hour_and_the_better_one_stays(root):
-    """Each commits an hour of its own and one that both have, the second of them only a part of it."""
     hosts = [lake(root), lake(root)]
-    races = 12
-    for race in range(races):
-        shared = at(3 * race)
-        works = [
-            (candidate(at(3 * race + 1), value=1.0), candidate(shared, value=race + 1.0)),
-            (candidate(at(3 * race + 2), value=2.0), candidate(shared, rows=30, value=0.5)),
-        ]
-        told = in_parallel(*(partial(commit, host, *work) for host, work in zip(hosts, works, strict=True)))
-        assert told[0] == ["committed", "committed"]
-        assert told[1][0] == "committed"
-        assert told[1][1] in {"committed", "kept_better"}
-    rows = hosts[0].ledger.partitions(SYMBOL, at(0), at(3 * races))
-    assert [row.start for row in rows] == [at(hour) for hour in range(3 * races)]
-    assert all(row.complete for row in rows)
-    assert hosts[1].ledger.watermark(SYMBOL) == at(3 * races - 1 / 60)
-    assert closes(hosts[1], 3 * races)[::60] == [value for race in range(races) for value in (race + 1.0, 1.0, 2.0)]
+    assert hour_races(hosts, 12) == 0
     for host in hosts:
         assert recover(host).finished == ()
         host.close()
