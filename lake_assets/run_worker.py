@@ -31,6 +31,9 @@ def _app() -> Celery:
             f"dagster.yaml of this lake has the run launcher {type(launcher).__name__}, which knows no workers",
             remedy="Begin with dagster_home/cluster.yaml: docs/scale.md says how",
         )
+    # A worker that took further runs beside the one at work would keep them from workers with nothing to do, and take
+    # them with it when it dies. Celery has this for Redis alone.
+    launcher.celery.conf.worker_disable_prefetch = True
     return launcher.celery
 
 

@@ -65,7 +65,7 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
         super().launch_run(context)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the run's task ended, is held by a worker that answers, or is lost.
+        """Whether the task of a run that has not ended failed, is held by a worker that answers, or is lost.
 
         While Redis cannot be asked nothing is known, and the run counts as running.
         """
@@ -74,10 +74,12 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
             return self._missed(run, "it has no Celery task")
         try:
             state = self.celery.AsyncResult(task_id).state
-            if state in {"SUCCESS", "FAILURE"}:
+            if state == "FAILURE":
                 self._misses.pop(run.run_id, None)
-                ended = WorkerStatus.SUCCESS if state == "SUCCESS" else WorkerStatus.FAILED
-                return CheckRunHealthResult(ended, f"Its Celery task ended: {state}.")
+                return CheckRunHealthResult(WorkerStatus.FAILED, "Its Celery task ended: FAILURE.")
+            if state == "SUCCESS":
+                # It also ends so where Dagster's storage was away when it came to telling the end of the run.
+                return self._missed(run, "its Celery task ended without a word of the run's end")
             answers = self.celery.control.inspect(timeout=ANSWER_S).query_task([task_id]) or {}
         except _UNREACHABLE as error:
             return CheckRunHealthResult(WorkerStatus.RUNNING, f"Redis cannot be asked: {error}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.audit.excuses import declared_outages
 from lake_assets.checks import check_specs, close_checks, record_partitions, record_unsaid
 from lake_assets.dagster_names import FEED_NAMES, hour_key, hour_of
@@ -86,6 +87,7 @@ def build_feed_asset(settings: LakeSettings) -> dg.AssetsDefinition:
             jitter=dg.Jitter.PLUS_MINUS,
         ),
     )
+    @begun_again
     def feed_1h(context: dg.AssetExecutionContext, feed: dg.ResourceParam[FeedOpener]) -> Iterator[Any]:
         opened = replace(feed.open(), outages=declared_outages(settings, SYMBOL))
         done = run_feed(opened, [hour_of(key) for key in context.partition_keys], report=context.log.info)

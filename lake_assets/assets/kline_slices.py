@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.checks import check_specs, close_checks, record_partitions
 from lake_assets.dagster_names import DAY_FORMAT, symbol_name
 from lake_assets.metadata import symbol_tags
@@ -65,6 +66,7 @@ def build_kline_slices_asset(symbol: str, interval: str, settings: LakeSettings)
         check_specs=check_specs(key, partitions, SLICE_CHECKS),
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
     )
+    @begun_again
     def kline_slices(context: dg.AssetExecutionContext) -> Iterator[Any]:
         endpoint = endpoint_of(of.endpoint, of.interval)
         lost: list[str] = []

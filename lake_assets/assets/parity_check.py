@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.audit.api_parity import API_PARITY, ParityRun, compare_due, compare_partitions, parity_outcome
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.checks import check_specs, evaluations, run_partitions
@@ -53,6 +54,7 @@ def build_parity_check(table: Table, symbol: str, settings: LakeSettings) -> dg.
             ],
             can_subset=True,
         )
+        @begun_again
         def api_parity(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
             opened = lake.open().of(table)
             now, budget = opened.clock(), parity_budget(settings, clock=opened.clock)

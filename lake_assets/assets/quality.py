@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.assets.following import Condition, follows
+from lake_assets.assets.unreachable import begun_again
 from lake_assets.audit.cache import AuditCache
 from lake_assets.audit.parity_at_rest import AtRest, check_at_rest, sample_hours, sealed_hours
 from lake_assets.audit.rulepack_bars import check_bars
@@ -137,6 +138,7 @@ def _audit(about: _Subject) -> dg.AssetsDefinition:
     )
 
     @_report(about, "audit", text, {"consistent": f"No {layout.span} has a reason code"})
+    @begun_again
     def audit(
         context: dg.AssetExecutionContext, config: AuditWindow, lake: dg.ResourceParam[LakeOpener]
     ) -> Iterator[dg.MaterializeResult[None]]:
@@ -189,7 +191,12 @@ def _rules(about: _Subject, settings: LakeSettings, labelled: Labelled) -> dg.As
     asserts = {"verdict": "The verdict is PASS (INVESTIGATE warns)"} | RULES
 
     @_report(about, "rules", text, asserts, follows(RULES_JOB, settings))
-    def rules(config: RulesWindow, lake: dg.ResourceParam[LakeOpener]) -> Iterator[Any]:
+    @begun_again
+    def rules(
+        context: dg.AssetExecutionContext,  # noqa: ARG001 - of the guard around it
+        config: RulesWindow,
+        lake: dg.ResourceParam[LakeOpener],
+    ) -> Iterator[Any]:
         opened = lake.open().of(table)
         now = opened.clock()
         lag = timedelta(minutes=opened.safety_lag_minutes)
@@ -239,7 +246,12 @@ def _parity(about: _Subject, settings: LakeSettings) -> dg.AssetsDefinition:
     asserts = {"equal": "The API says today what the lake holds"}
 
     @_report(about, "parity_at_rest", text, asserts, follows(PARITY_JOB, settings))
-    def parity_at_rest(config: Sample, lake: dg.ResourceParam[LakeOpener]) -> Iterator[dg.MaterializeResult[None]]:
+    @begun_again
+    def parity_at_rest(
+        context: dg.AssetExecutionContext,  # noqa: ARG001 - of the guard around it
+        config: Sample,
+        lake: dg.ResourceParam[LakeOpener],
+    ) -> Iterator[dg.MaterializeResult[None]]:
         opened = lake.open().of(table)
         now = opened.clock()
         sample = sample_hours(sealed_hours(opened, symbol, now), symbol, now.date(), config.hours)

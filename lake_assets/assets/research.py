@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from lake_assets.assets.following import follows
+from lake_assets.assets.unreachable import done_again
 from lake_assets.dagster_names import RESEARCH_JOB
 from lake_assets.research.views_file import write_views
 from lake_assets.resources import LakeOpener
@@ -38,7 +39,11 @@ def build_research_asset(settings: LakeSettings, deps: Sequence[dg.AssetKey]) ->
         kinds={"duckdb", "sql"},
         automation_condition=follows(RESEARCH_JOB, settings),
     )
-    def research_views(lake: dg.ResourceParam[LakeOpener]) -> dg.MaterializeResult[None]:
+    @done_again
+    def research_views(
+        context: dg.AssetExecutionContext,  # noqa: ARG001 - of the guard around it
+        lake: dg.ResourceParam[LakeOpener],
+    ) -> dg.MaterializeResult[None]:
         opened = lake.open()
         try:
             written = write_views(settings, now=opened.clock())

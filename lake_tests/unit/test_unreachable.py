@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from lake_assets.assets.unreachable import TRIES, begun_again, done_again
-from lake_resources.errors import LakeError, LedgerError, LedgerUnreachable, StoreUnreachable
+from lake_resources.errors import LakeError, LedgerError, LedgerUnreachable, PartitionBusy, StoreUnreachable
 
+CLUSTER = Path(__file__).resolve().parents[2] / "dagster_home" / "cluster.yaml"
 AT_ONCE = partial(begun_again, wait_s=0)
 
 
@@ -30,7 +33,7 @@ def tries(error: LakeError, *, before_it_answers: int) -> tuple[bool, int]:
     return done.success, len(begun)
 
 
-@pytest.mark.parametrize("kind", [LedgerUnreachable, StoreUnreachable])
+@pytest.mark.parametrize("kind", [LedgerUnreachable, StoreUnreachable, PartitionBusy])
 def test_a_server_that_comes_back_costs_a_run_nothing(kind: type[LakeError]) -> None:
     assert tries(kind("gone", remedy="wait"), before_it_answers=2) == (True, 3)
 
@@ -60,3 +63,28 @@ def test_a_step_that_returns_what_it_made_is_begun_again_as_well() -> None:
     assert begun == [0, 1]
     (made,) = done.get_asset_materialization_events()
     assert made.materialization.metadata["tries"].value == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (LedgerError("wrong", remedy="look"), "false"),
+        (dg.Failure("an hour was quarantined"), "false"),
+        # As when Dagster's own storage is cut off while it is told something.
+        (ConnectionResetError("server closed the connection"), "true"),
+    ],
+)
+def test_runs_of_a_cluster_are_tried_again_but_for_those_that_the_lake_refused(
+    tmp_path: Path, error: Exception, again: str
+) -> None:
+    retries = yaml.safe_load(CLUSTER.read_text())["run_retries"]
+
+    @dg.asset
+    @done_again
+    def refused(context: dg.AssetExecutionContext) -> None:
+        raise error
+
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"run_retries": retries}) as instance:
+        dg.materialize([refused], instance=instance, raise_on_error=False)
+        (run,) = instance.get_runs()
+        assert run.tags["dagster/will_retry"] == again
