@@ -43,7 +43,7 @@ up: setup ## start webserver, daemon and simulator; LAKE_EXCHANGE=binance for th
 # Two more workers than cores: two of them have the journeys, which mostly wait, for the daemon's rounds or for a minute to pass.
 TEST_WORKERS ?= -n 4 --dist loadfile
 
-test: setup-dev check ## everything CI runs: lint, types, layers, all tests
+test: setup-dev check ## lint, types, layers, all tests but those of the two below
 	$(BIN)/python -m pytest $(TEST_WORKERS)
 
 test-fast: setup-dev ## the tests that take under 3 minutes together
@@ -52,8 +52,8 @@ test-fast: setup-dev ## the tests that take under 3 minutes together
 test-long: setup-dev ## the long forms of tests that the suite has short: a hundred kills, two hundred hours, three weeks
 	$(BIN)/python -m pytest $(TEST_WORKERS) -m long
 
-test-cluster: setup-dev ## the cluster of the demo in small, with the same accidents; needs Postgres and Redis (about 4 minutes)
-	$(BIN)/python -m pytest -m cluster
+test-cluster: setup-dev ## the cluster of the demo in small, with the same accidents; CI runs it after the others (about 4 minutes)
+	$(BIN)/python -m pytest -m cluster lake_tests/e2e
 
 check: setup-dev ## lint, format, types, import layers
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """A cluster on one box, its accidents, and what is left at the end: `make cluster-demo`.
 
-Belongs here: what is launched, what is broken meanwhile, the comparison with one machine's lake. Does not belong here:
-the processes (`lake_tests.support.cluster`).
+Belongs here: what is launched; what is broken meanwhile, one thing after the other, so that each is seen by itself; the
+comparison with one machine's lake. Does not belong here: the processes (`lake_tests.support.cluster`).
 
 `python -m lake_tests.bench.cluster_demo` exits with 1 where something is not as it must be, and with 3 where Postgres
 or Redis is not to be had.
@@ -28,6 +28,7 @@ from lake_assets.cli.demo import demo_windows
 from lake_assets.cli.demo_feed import feed_seed
 from lake_assets.dagster_names import hour_key
 from lake_assets.lake import open_lake
+from lake_assets.local_stack.graphql import BackfillProgress
 from lake_assets.local_stack.places import PROJECT, child_environment
 from lake_assets.metadata import minute_key
 from lake_resources.clock import DAY, HOUR
@@ -36,6 +37,10 @@ from lake_resources.storage.bars_duckdb import BarsTable
 from lake_tests.support.cluster import Cluster, cluster
 
 Say = Callable[[str], None]
+Hours = tuple[datetime, datetime]
+"""The first and the last hour of some."""
+_PARTS = [(0, 8), (9, 14), (15, 20), (21, 23)]
+"""Hours of the day of accidents, both inclusive: what one leads to has ended before the next is made."""
 WEIGHT_CAP = 1920
 """0.8, the lake's share, of the 2,400 that the exchange allows a minute."""
 
@@ -62,8 +67,9 @@ def launch_hours(at: Cluster, symbols: Sequence[str], first: datetime, last: dat
 def finish(at: Cluster, backfills: dict[str, str], found: Found) -> None:
     """Wait for backfills, and hold that they succeeded."""
     for title, number in backfills.items():
-        at.wait(title, lambda number=number: at.ended(number))
-        ended = at.api.backfill(number)
+        ends: list[BackfillProgress] = []
+        at.wait(title, lambda number=number, ends=ends: ends.extend(filter(None, [at.ended(number)])) or ends)
+        ended = ends[0]
         sound = ended.status == "COMPLETED_SUCCESS"
         found.must(sound, f"backfill {title!r}", f"{ended.status} {ended.error or ''}")
         if not sound:
@@ -77,34 +83,57 @@ def seconds_per_hour(at: Cluster, backfill: str, hours: int) -> float:
     return (max(run.end or 0 for run in runs) - min(run.start or 0 for run in runs)) / hours
 
 
-def accidents(at: Cluster, symbols: Sequence[str], day: datetime, found: Found, say: Say, *, feed: bool) -> None:
-    """Everything that may go wrong goes wrong while a day is backfilled."""
-    backfills = {"a day": launch_hours(at, symbols, day, day + 23 * HOUR, "a day with accidents")}
-    # No archive has these yet: workers of three names ask REST for them.
+def kill_workers(at: Cluster, symbols: Sequence[str], hours: Hours, found: Found, say: Say, *, feed: bool) -> None:
+    """One worker dies while a run starts, one while a run is at work."""
+    backfills = {"hours with killed workers": launch_hours(at, symbols, *hours, "hours with killed workers")}
+    # No archive has these yet: workers of several names ask REST for them.
     newest = open_lake(at.settings).clock().replace(minute=0, second=0, microsecond=0) - 2 * HOUR
     backfills["three hours from REST"] = launch_hours(at, symbols, newest - 2 * HOUR, newest, "three hours from REST")
     if feed and (seed := feed_seed(at.settings, open_lake(at.settings).clock())):
         backfills["1H table"] = at.api.launch_backfill([seed], title="1H table")
-    starting = at.kill_at("STARTING")
-    say(f"worker {starting[0]} was killed -9 while run {starting[1][:8]} was starting")
-    working = at.kill_at("STARTED")
-    say(f"worker {working[0]} was killed -9 while run {working[1][:8]} was at work")
-    # The same hours in a second backfill: at the end of it both have run.
-    backfills["the same hours again"] = launch_hours(at, symbols[:1], day, day + 5 * HOUR, "the same hours again")
-    at.wait("a run at work", lambda: at.runs("STARTED"))
+    killed = {}
+    for status, what in {"STARTING": "starting", "STARTED": "at work"}.items():
+        killed[what] = worker, run = at.kill_at(status, *backfills.values())
+        say(f"worker {worker} was killed -9 while run {run[:8]} was {what}")
+    finish(at, backfills, found)
+    for what, (worker, run) in killed.items():
+        status = next((each.status for each in at.runs() if each.id == run), "gone")
+        found.must(status == "FAILURE", f"the run whose worker {worker} died while it was {what} was given up", status)
+    retried = {each.tags.get("dagster/parent_run_id") for each in at.runs()}
+    again = [run[:8] for _, run in killed.values() if run in retried]
+    found.must(len(again) == len(killed), "runs that were tried again", ", ".join(again))
+
+
+def lose_redis(at: Cluster, symbols: Sequence[str], hours: Hours, found: Found, say: Say) -> None:
+    """Redis dies under runs at work, and begins anew with nothing."""
+    backfills = {"hours without Redis": launch_hours(at, symbols, *hours, "hours without Redis")}
+    at.wait("a run at work", lambda: at.runs("STARTED", backfill=backfills["hours without Redis"]))
     at.redis.restart_empty(away_s=1)
-    say("Redis was killed and came back empty")
-    at.wait("a run at work after Redis came back", lambda: at.runs("STARTED"))
+    say("Redis was killed under a run at work and came back empty")
+    finish(at, backfills, found)
+
+
+def lose_postgres(at: Cluster, symbols: Sequence[str], hours: Hours, found: Found, say: Say) -> None:
+    """Ledger, governor, locks and Dagster's storage go away under runs at work, and come back."""
+    backfills = {"hours without Postgres": launch_hours(at, symbols, *hours, "hours without Postgres")}
+    at.wait("a run at work", lambda: at.runs("STARTED", backfill=backfills["hours without Postgres"]))
     at.postgres.stop()
     time.sleep(3)
     at.postgres.start()
-    say("Postgres was stopped at once and came back after 3 s")
+    say("Postgres was stopped at once under a run at work and came back after 3 s")
     finish(at, backfills, found)
-    for what, (worker, run) in {"starting": starting, "at work": working}.items():
-        status = next((each.status for each in at.runs() if each.id == run), "gone")
-        found.must(status == "FAILURE", f"the run whose worker {worker} died while it was {what} was given up", status)
-    retried = [run for run in at.runs() if "dagster/parent_run_id" in run.tags]
-    found.must(len(retried) >= 2, "runs that were tried again", len(retried))
+
+
+def meet(at: Cluster, symbol: str, hours: Hours, found: Found, say: Say) -> None:
+    """Two workers get the same partitions: one is halted among them until the other has begun with them, too."""
+    titles = ("hours of two workers", "the same hours")
+    backfills = {title: launch_hours(at, [symbol], *hours, title) for title in titles}
+    worker, first = at.halt_at("STARTED", *backfills.values())
+    others = [each for each in backfills.values() if all(run.id != first for run in at.runs(backfill=each))]
+    at.wait("the other worker", lambda: at.runs("STARTED", "SUCCESS", backfill=others[0]))
+    at.resume(worker)
+    say(f"run {first[:8]} of worker {worker} was at work on the same hours as another run")
+    finish(at, backfills, found)
 
 
 def compare(at: Cluster, symbols: Sequence[str], first: datetime, end: datetime, found: Found) -> None:
@@ -167,9 +196,15 @@ def demonstrate(root: Path, symbols: Sequence[str], days: int, workers: int, say
     found = Found()
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     timed = days >= 3
-    # A run of the 1H table's 727 hours has as many rows of its plan to write before it is queued.
-    patience_s = 150 if feed else 45
-    with cluster(root, symbols, names[:1] if timed else names, start_timeout_s=patience_s) as at:
+    with cluster(
+        root,
+        symbols,
+        names[:1] if timed else names,
+        places=workers,
+        hours_per_run=6 if timed else 3,
+        # A run of the 1H table's 727 hours has as many rows of its plan to write before it is queued.
+        start_timeout_s=150 if feed else 60,
+    ) as at:
         say(f"up: Postgres in {at.postgres.directory}, Redis {at.redis.text}, files in {at.settings.store_url} of moto")
         newest, _ = demo_windows(open_lake(at.settings).clock())
         first, hours = newest - (days - 1) * DAY, 24 * len(symbols)
@@ -190,7 +225,13 @@ def demonstrate(root: Path, symbols: Sequence[str], days: int, workers: int, say
             )
             # One that has everything loaded starts a run too quickly to die of it.
             at.restart_workers()
-        accidents(at, symbols, newest, found, say, feed=feed)
+        at_work = [(newest + first * HOUR, newest + last * HOUR) for first, last in _PARTS]
+        kill_workers(at, symbols, at_work[0], found, say, feed=feed)
+        lose_redis(at, symbols, at_work[1], found, say)
+        lose_postgres(at, symbols, at_work[2], found, say)
+        meet(at, symbols[0], at_work[3], found, say)
+        if symbols[1:]:
+            finish(at, {"the other symbols": launch_hours(at, symbols[1:], *at_work[3], "the other symbols")}, found)
         compare(at, symbols, first, newest + DAY, found)
         if feed:
             rows = BarsTable(at.settings.resolved_feed_duckdb).published().rows

@@ -7,9 +7,11 @@ Belongs here: its processes and what an operator or an accident does to them. Do
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import psycopg
 import pytest
 from celery import Celery
 
-from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
 from lake_assets.local_stack.places import PROJECT, child_environment
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
@@ -105,11 +107,12 @@ class Cluster:
     def wait(self, what: str, ready: Callable[[], object], *, seconds: float = 900) -> None:
         wait_until(ready, what, seconds=seconds, every_s=0.3, meanwhile=self.tend)
 
-    def ended(self, backfill: str) -> bool:
-        """Whether a backfill is finished; no while the webserver cannot tell."""
+    def ended(self, backfill: str) -> BackfillProgress | None:
+        """How a backfill finished; None before, and while the webserver cannot tell."""
         with suppress(LakeError, httpx.HTTPError):
-            return self.api.backfill(backfill).finished
-        return False
+            found = self.api.backfill(backfill)
+            return found if found.finished else None
+        return None
 
     def runs(self, *statuses: str, backfill: str = "") -> list[SeenRun]:
         tags = [{"key": "dagster/backfill", "value": backfill}] if backfill else []
@@ -144,28 +147,41 @@ class Cluster:
             return None
         return str(noted.info["hostname"]).partition("@")[0]
 
-    def kill_at(self, status: str) -> tuple[str, str]:
-        """kill -9 a worker with its children while it has a run of that status; names of the worker and the run.
+    def halt_at(self, status: str, *backfills: str) -> tuple[str, str]:
+        """Halt a worker with its children while it has a run of that status; names of the worker and the run.
 
-        All are halted first: what a run is when it is looked at is what it is when its worker dies.
+        Args:
+            status: of the run. What it is when it is looked at is what it stays.
+            backfills: whose runs are meant.
         """
         found: list[tuple[str, str]] = []
 
-        def killed() -> bool:
-            if not self.runs(status):
-                return False
-            self._signal(self.workers, signal.SIGSTOP)
-            try:
-                held = [(self.holder(run), run.id) for run in self.runs(status)]
-                found.extend((worker, run) for worker, run in held if worker is not None)
-                if found:
-                    self._signal([found[0][0]], signal.SIGKILL)
-            finally:
-                self._signal(self.workers, signal.SIGCONT)
-            return bool(found)
+        def halted() -> bool:
+            for run in (each for backfill in backfills for each in self.runs(status, backfill=backfill)):
+                worker = self.holder(run)
+                if worker is None:
+                    continue
+                self._signal([worker], signal.SIGSTOP)
+                # What it had sent before has arrived.
+                time.sleep(0.2)
+                if self.holder(run) == worker and any(each.id == run.id for each in self.runs(status)):
+                    found.append((worker, run.id))
+                    return True
+                self.resume(worker)
+            return False
 
-        self.wait(f"a run that is {status}", killed)
+        self.wait(f"a run that is {status}", halted)
         return found[0]
+
+    def resume(self, worker: str) -> None:
+        """Let a halted worker go on."""
+        self._signal([worker], signal.SIGCONT)
+
+    def kill_at(self, status: str, *backfills: str) -> tuple[str, str]:
+        """kill -9 a worker with its children while it has a run of that status; names of the worker and the run."""
+        worker, run = self.halt_at(status, *backfills)
+        self._signal([worker], signal.SIGKILL)
+        return worker, run
 
     def restart_workers(self) -> None:
         """As after a change of the code: what they had loaded is gone."""
@@ -181,14 +197,16 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    root: Path, symbols: Sequence[str], workers: Sequence[str], *, start_timeout_s: int = 45
+    root: Path, symbols: Sequence[str], workers: Sequence[str], *, places: int, hours_per_run: int, start_timeout_s: int
 ) -> Iterator[Cluster]:
     """A running cluster with these workers; skips, saying so, where Postgres or Redis is not to be had.
 
     Args:
         root: an empty directory; the lake lies in it, and each worker's scratch directory.
         symbols: of the lake.
-        workers: names.
+        workers: names of those that are there from the start.
+        places: of all workers, those too that are started later.
+        hours_per_run: several runs a day, so that all workers have something.
         start_timeout_s: so long a run may be starting, while the rows of its plan are written too; the
             template has 180 s.
     """
@@ -219,20 +237,32 @@ def cluster(
             automation=False,
             collector=False,
             hot_builder=False,
-            # Several runs a day, so that all workers have something.
-            hours_per_run=6,
+            hours_per_run=hours_per_run,
         )
         home = settings.lake_root / "dagster_home"
         home.mkdir(parents=True)
-        template = (PROJECT / "dagster_home" / "cluster.yaml").read_text()
-        quick = template.replace("start_timeout_seconds: 180", f"start_timeout_seconds: {start_timeout_s}")
-        (home / "dagster.yaml").write_text(quick.replace("poll_interval_seconds: 10", "poll_interval_seconds: 5"))
-        with local_stack(settings, say=lambda _line: None) as stack:
-            api = DagsterApi(stack.address)
-            celery = Celery(broker=queue.url, backend=queue.url)
+        values = {
+            "start_timeout_seconds": start_timeout_s,
+            "poll_interval_seconds": 5,
+            # As many wait in Redis as are at work: on a slow machine, too, none waits there for long.
+            "max_concurrent_runs": 2 * places,
+            # One run may be hit by each accident, and by a slow machine besides.
+            "max_retries": 12,
+        }
+        (home / "dagster.yaml").write_text(_adapted((PROJECT / "dagster_home" / "cluster.yaml").read_text(), values))
+        with (
+            local_stack(settings, say=lambda _line: None) as stack,
+            closing(DagsterApi(stack.address)) as api,
+            closing(Celery(broker=queue.url, backend=queue.url)) as celery,
+        ):
             running = Cluster(settings, postgres, queue, stack, api, celery)
             for name in workers:
                 running.start_worker(name)
             yield running
-            api.close()
-            celery.close()
+
+
+def _adapted(template: str, values: dict[str, int]) -> str:
+    for name, value in values.items():
+        template, found = re.subn(rf"(?m)^( +{name}:) \d+$", rf"\g<1> {value}", template)
+        assert found == 1, name
+    return template
