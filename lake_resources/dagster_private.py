@@ -11,9 +11,11 @@ changed"; a test keeps such imports out of every other module.
 from __future__ import annotations
 
 import multiprocessing
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,6 @@ from dagster._serdes import ConfigurableClassData
 # isort: on
 
 __all__ = [
-    "DAEMON_MODULE",
     "INDEX_SHARD_NAME",
     "SQLITE_BUSY_TIMEOUT_SECONDS",
     "AssetCheckEvaluationTargetMaterializationData",
@@ -78,11 +79,15 @@ __all__ = [
     "WorkerStatus",
     "delete_run_file",
     "fail_dead_run",
+    "keep_code_servers",
+    "keep_engines",
+    "keep_instance",
     "launch_backfill",
     "launched_by_daemon",
     "open_web_ui",
     "record_checks",
     "record_materialization",
+    "run_daemon",
     "run_of_process",
     "storage_connections",
     "unfinished_backfills",
@@ -90,8 +95,13 @@ __all__ = [
 ]
 
 Connect = Callable[[], AbstractContextManager[sa.Connection]]
-DAEMON_MODULE = "dagster._daemon"
-"""`python -m` of the daemon; its command `dagster-daemon` need not be on the PATH of a child process."""
+_kept: list[tuple[InstanceRef, dg.DagsterInstance]] = []
+"""The instance that sensors of this process ask."""
+_KEEPING = threading.Lock()
+_SERVER_HEARD_EVERY_S = 5
+"""Between two signs of life to a code server, which ends by itself when it hears none for 20 s (or 45)."""
+_LOOKED_AT_EVERY_S = 60.0
+"""Between two looks whether code servers are well; Dagster replaces them all that often."""
 
 
 def launch_backfill(
@@ -215,6 +225,34 @@ def wait_for_locks(instance: dg.DagsterInstance, seconds: float) -> None:
             storage._conn_string = f"{storage._conn_string}?timeout={seconds:g}"  # noqa: SLF001
 
 
+def keep_engines(instance: dg.DagsterInstance) -> None:
+    """Let this process ask an instance's runs, sensors and schedules through one engine each, where they are SQLite.
+
+    Dagster makes a new one for each question and compiles each statement anew, and closing the last connection of a
+    file checkpoints it: most of what a daemon without work takes. A pooled connection holds no lock.
+    """
+    for storage in (instance.run_storage, instance.schedule_storage):
+        if isinstance(storage, SqliteRunStorage | SqliteScheduleStorage):
+            engine = sa.create_engine(storage._conn_string, max_overflow=-1)  # noqa: SLF001
+            storage.connect = engine.begin  # type: ignore[method-assign]
+
+
+def keep_instance(context: dg.SensorEvaluationContext) -> None:
+    """Let a tick use the instance that an earlier tick of this process opened.
+
+    Dagster opens one for each tick, and asks three databases for their version: more work than most ticks have.
+    """
+    ref = context.instance_ref
+    if ref is None or context._instance is not None:  # noqa: SLF001
+        return
+    with _KEEPING:
+        if not _kept or _kept[0][0] != ref:
+            instance = dg.DagsterInstance.from_ref(ref)
+            keep_engines(instance)
+            _kept[:] = [(ref, instance)]
+        context._instance = _kept[0][1]  # noqa: SLF001
+
+
 def storage_connections(instance: dg.DagsterInstance) -> tuple[Connect, Connect]:
     """What opens a connection to the tables of an instance's runs, and to those of its sensors and schedules.
 
@@ -246,7 +284,86 @@ def open_web_ui(instance: dg.DagsterInstance, workspace: Path) -> Iterator[ASGIA
     from dagster_webserver.version import __version__
 
     configure_loggers(formatter="colored", log_level="INFO")
+    _hear_servers_seldom()
     instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
     target = WorkspaceFileTarget(paths=[str(workspace)])
     with WorkspaceProcessContext(instance, target, version=__version__, code_server_log_level="info") as context:
         yield create_app_from_workspace_process_context(context, live_data_poll_rate=2000)
+
+
+def run_daemon(instance: dg.DagsterInstance, workspace: Path, *, reload_after: timedelta) -> None:
+    """Dagster's daemon until it is interrupted, with its code servers kept as long as they are well.
+
+    The command `dagster-daemon run` starts a new code server every minute, which imports everything anew. Here one is
+    replaced when it does not answer or did not load, which is looked at every minute, and after a long time. The other
+    figures are those of its defaults.
+
+    Args:
+        instance: whose sensors, schedules, queue and backfills are tended.
+        workspace: `workspace.yaml` of the code locations.
+        reload_after: code servers are replaced so often however well they are.
+    """
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._daemon.controller import daemon_controller_from_instance
+    from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
+
+    setup_interrupt_handlers()
+    _hear_servers_seldom()
+    target = WorkspaceFileTarget(paths=[str(workspace)])
+    with (
+        suppress(KeyboardInterrupt),
+        capture_interrupts(),
+        daemon_controller_from_instance(instance, target, code_server_log_level="warning") as controller,
+    ):
+        keep_code_servers(controller, reload_after=reload_after)
+        controller.check_daemon_loop()
+
+
+def keep_code_servers(controller: Any, *, reload_after: timedelta, now_s: Callable[[], float] = time.time) -> None:
+    """Let a controller of daemons reload its code locations only where one is not well, or after a long time.
+
+    Args:
+        controller: a `DagsterDaemonController`, which asks every five seconds whether it is time to reload.
+        reload_after: locations are reloaded so often however well they are.
+        now_s: epoch seconds.
+    """
+    reload, well_at = controller.check_workspace_freshness, now_s()
+
+    def check(loaded_at: float) -> float:
+        nonlocal well_at
+        now = now_s()
+        if now - well_at <= _LOOKED_AT_EVERY_S:
+            return loaded_at
+        if now - loaded_at < reload_after.total_seconds() and _locations_well(controller):
+            well_at = now
+            return loaded_at
+        # Dagster gives up where reloading fails for five minutes, counted from what it is told.
+        reloaded: float = reload(well_at)
+        if reloaded == well_at:
+            return loaded_at
+        well_at = reloaded
+        return reloaded
+
+    controller.check_workspace_freshness = check
+
+
+def _locations_well(controller: Any) -> bool:
+    """Whether every code location is loaded, and its server answers."""
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+
+    context = controller._workspace_process_context.create_request_context()  # noqa: SLF001
+    for entry in context.get_code_location_entries().values():
+        if entry.code_location is None:
+            return False
+        try:
+            entry.code_location.client.ping("")
+        except DagsterUserCodeUnreachableError:
+            return False
+    return True
+
+
+def _hear_servers_seldom() -> None:
+    """Each sign of life opens a channel of gRPC, and Dagster gives one every second."""
+    from dagster._grpc import client
+
+    client.CLIENT_HEARTBEAT_INTERVAL = _SERVER_HEARD_EVERY_S

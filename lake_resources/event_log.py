@@ -92,6 +92,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
                 self._open_shards.popitem()[1].engine.dispose()
         super().dispose()
 
+    def let_go(self, run_id: str) -> None:
+        """Close the file of a run that records nothing more, so that what lies beside it goes into it."""
+        with self._db_lock:
+            self._forget_parents()
+            held = self._open_shards.pop(run_id, None)
+            if held is not None:
+                held.engine.dispose()
+
     @contextmanager
     def in_one_transaction(self, run_id: str) -> Iterator[None]:
         """All that this thread records of a run inside becomes visible at once, and costs one commit.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lake_assets.automation.attempts import Attempts
@@ -109,22 +109,25 @@ class HotMemory:
                 return cls(Attempts.load(text))
             told = {
                 symbol: {
-                    datetime.fromisoformat(hour): ToldHour(str(content), int(expected), datetime.fromisoformat(at))
-                    for hour, (content, expected, at) in hours.items()
+                    _instant(hour): ToldHour(str(content), int(expected), _instant(at))
+                    for hour, content, expected, at in hours
                 }
                 for symbol, hours in found["told"].items()
             }
             return cls(Attempts.load(found["attempts"]), told)
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
             return cls()
 
     def dump(self) -> str:
-        """JSON for a cursor; the same memory gives the same text."""
+        """JSON for a cursor; the same memory gives the same text.
+
+        Dagster keeps it with every tick, so that it is as short as can be: instants are whole epoch seconds.
+        """
         told = {
-            symbol: {
-                hour.isoformat(): [each.content, each.expected_rows, each.at.isoformat()]
+            symbol: [
+                [int(hour.timestamp()), each.content, each.expected_rows, int(each.at.timestamp())]
                 for hour, each in hours.items()
-            }
+            ]
             for symbol, hours in self.told.items()
         }
         return json.dumps({"attempts": self.attempts.dump(), "told": told}, sort_keys=True, separators=(",", ":"))
@@ -141,3 +144,7 @@ class HotMemory:
         self.told = {
             symbol: {hour: each for hour, each in hours.items() if hour >= start} for symbol, hours in self.told.items()
         }
+
+
+def _instant(epoch_s: Any) -> datetime:
+    return datetime.fromtimestamp(int(epoch_s), UTC)

@@ -19,7 +19,7 @@ from lake_assets.at_rest import LakeAtRest
 from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports, due_together
 from lake_assets.dagster_names import partition_key
 from lake_assets.jobs.run_tags import partition_range_tags, partitions_at_work
-from lake_assets.jobs.told_partitions import Telling, tell_partitions
+from lake_assets.jobs.told_partitions import Telling, let_go, tell_partitions
 from lake_assets.metadata import table_key
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Partition
@@ -71,6 +71,7 @@ def tell_commits(
         tell_partitions(instance, lake, symbol, rows, telling)
         for row in rows:
             memory.note(symbol, row.start, ToldHour(row.content_hash[:16], row.expected_rows, now))
+    let_go(instance, telling.run)
     return sum(map(len, wanted.values()))
 
 

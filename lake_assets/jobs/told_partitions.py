@@ -106,3 +106,10 @@ def together(instance: dg.DagsterInstance, run: dg.DagsterRun) -> AbstractContex
     """One transaction for all events of the run that are recorded inside, where the storage can do that."""
     storage = instance.event_log_storage
     return storage.in_one_transaction(run.run_id) if isinstance(storage, PooledSqliteEventLogStorage) else nullcontext()
+
+
+def let_go(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Close the run's file once everything is told, where the storage keeps one open."""
+    storage = instance.event_log_storage
+    if isinstance(storage, PooledSqliteEventLogStorage):
+        storage.let_go(run.run_id)

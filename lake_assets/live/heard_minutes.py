@@ -32,8 +32,10 @@ from lake_resources.clock import MINUTE, MINUTE_MS, epoch_ms
 from lake_resources.collector.segments import RecordColumns, read_columns, read_records
 from lake_resources.spans import within
 
-_AROUND = timedelta(minutes=10)
-"""Trades this far before a window tell the price that a quiet minute of it carries."""
+_BEFORE = (MINUTE, 10 * MINUTE)
+"""So far before a window a trade is looked for, which proves that its first minute is whole and tells the price that a
+quiet one carries: first where there nearly always is one."""
+_KINDS = frozenset((AGG_TRADE, HEALED, MARK_PRICE))
 _TRADE_FIELDS: dict[str, pl.DataType] = {
     "a": pl.Int64(), "p": pl.String(), "q": pl.String(), "f": pl.Int64(), "l": pl.Int64(), "T": pl.Int64(),
     "m": pl.Boolean(),
@@ -50,11 +52,14 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
         The columns of the minute table, sorted by `timestamp` (UTC). A minute with a gap of ids has no row, nor has one
         after which no trade was heard yet: another trade of it may be on its way.
     """
-    segments, first, end = window.store.catalog.live_records_dir, window.start - _AROUND, window.end + MINUTE
-    found = read_columns(
-        segments, window.symbol, _epoch_minute(first), _epoch_minute(end), frozenset((AGG_TRADE, HEALED, MARK_PRICE))
-    )
-    trades = distinct_rows(_trades(found[AGG_TRADE], found[HEALED]), "agg_trade_id")
+    segments = window.store.catalog.live_records_dir
+    for before in _BEFORE:
+        found = read_columns(
+            segments, window.symbol, _epoch_minute(window.start - before), _epoch_minute(window.end + MINUTE), _KINDS
+        )
+        trades = distinct_rows(_trades(found[AGG_TRADE], found[HEALED]), "agg_trade_id")
+        if not trades.filter(pl.col("transact_time") < window.start).is_empty():
+            break
     klines = _bars(trades).filter(within("open_time", window.start, window.end))
     if klines.is_empty():
         return pl.DataFrame(schema=COLUMNS.polars_schema)

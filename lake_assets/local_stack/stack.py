@@ -67,8 +67,6 @@ def local_stack(
     require_free(wanted)
     require_servers(settings)
     stack = Stack(settings.web_address, settings.lake_root / "logs")
-    from lake_resources.dagster_private import DAEMON_MODULE  # Dagster is imported by who starts it alone
-
     environment = child_environment(settings)
     started = system_clock()
     settings.lake_root.mkdir(parents=True, exist_ok=True)
@@ -90,7 +88,7 @@ def local_stack(
             stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], alone, partial(_builder_hangs, settings))
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
         stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", locations], environment)
-        stack.start("daemon", [DAEMON_MODULE, "run", "-w", locations], environment)
+        stack.start("daemon", ["lake_assets.local_stack.daemon", "--workspace", locations], environment)
         api = DagsterApi(stack.address, token=settings.web_token)
         say("waiting for the webserver ...")
         stack.wait_for("the webserver", api.alive, timeout_s=_PATIENCE_S)

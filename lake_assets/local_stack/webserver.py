@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from lake_resources.dagster_instance import open_instance
-from lake_resources.dagster_private import open_web_ui
+from lake_resources.dagster_private import keep_engines, open_web_ui
 from lake_resources.local_web import Guard, Rules, is_loopback, require_token
 from lake_resources.settings import LakeSettings
 
@@ -38,6 +38,7 @@ def main() -> None:
     settings = LakeSettings()
     require_token(settings.webserver_host, settings.web_token)
     with open_instance() as instance, open_web_ui(instance, workspace) as app:
+        keep_engines(instance)
         uvicorn.run(
             Guard(app, rules_of(settings)),
             host=settings.webserver_host,

@@ -33,10 +33,11 @@ from lake_assets.jobs.asset_job import Job
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, partition_range_tags, runs_at_work
 from lake_assets.metadata import table_key, vision_key
 from lake_assets.schema.table import Table
-from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.sensors.one_by_one import default_status, look_at_each, warning_of
 from lake_assets.tables.offered import offered_streams
 from lake_resources.binance.archives.vision_client import VisionClient
 from lake_resources.clock import DAY, Clock
+from lake_resources.dagster_private import keep_instance
 from lake_resources.errors import ArchiveError, ArchiveNotPublished, ExchangeError, RequestRefused
 from lake_resources.messages.alerts import Alert
 from lake_resources.messages.outbox import Outbox
@@ -89,6 +90,7 @@ def build_promote_sensor(work: Promotion, clock: Clock, jobs: Sequence[Job]) -> 
         f"re-published, and rebuilds the day of the {layout.title} from it. A day that is late raises an alarm.",
     )
     def promote_archives(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        keep_instance(context)
         now = clock()
         busy = runs_at_work(context.instance, "promote", sorted(names), now, longest=LAUNCHED_RUN_LONGEST)
         if busy:
@@ -96,7 +98,7 @@ def build_promote_sensor(work: Promotion, clock: Clock, jobs: Sequence[Job]) -> 
         found = look_at_each(
             work.symbols,
             lambda symbol: _days(work, symbol, now),
-            context.log.warning,
+            warning_of(context),
         )
         days = [day for each in found.values() for day in each]
         attempts = Attempts.load(context.cursor)

@@ -19,9 +19,10 @@ from lake_assets.dagster_names import HEAL_SENSOR, sensor_name, table_job
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, partition_range_tags, runs_at_work
 from lake_assets.metadata import table_key
 from lake_assets.schema.table import Table
-from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.sensors.one_by_one import default_status, look_at_each, warning_of
 from lake_resources.binance.streams import rest_memories
 from lake_resources.clock import HOUR, Clock
+from lake_resources.dagster_private import keep_instance
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Ledger
 
@@ -51,11 +52,12 @@ def build_heal_sensor(
         f"at most {settings.heal_hours_per_tick} {span}s per tick, each with a growing pause.",
     )
     def heal_holes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        keep_instance(context)
         now = clock()
         busy = runs_at_work(context.instance, "heal", [table_job(layout)], now, longest=LAUNCHED_RUN_LONGEST)
         if busy:
             return dg.SkipReason(f"run {busy[0]} is still at work")
-        found = look_at_each(symbols, lambda symbol: _holes(ledger, symbol, table, settings, now), context.log.warning)
+        found = look_at_each(symbols, lambda symbol: _holes(ledger, symbol, table, settings, now), warning_of(context))
         holes = [hole for each in found.values() for hole in each]
         attempts = Attempts.load(context.cursor)
         runs = plan_healing(

@@ -24,8 +24,9 @@ from lake_assets.live.row_files import LiveRows
 from lake_assets.metadata import table_key
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_tables import is_resident
-from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.sensors.one_by_one import default_status, look_at_each, warning_of
 from lake_resources.clock import Clock
+from lake_resources.dagster_private import keep_instance
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.ledger import Partition
 
@@ -59,6 +60,7 @@ def build_hot_sensor(
         description=_description(settings, shown, resident=resident),
     )
     def hot_band(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        keep_instance(context)
         now = clock()
         busy = runs_at_work(context.instance, "hot", [table_job(layout)], now)
         if busy:
@@ -78,7 +80,7 @@ def build_hot_sensor(
                 table,
             )
 
-        held = look_at_each(ledger.traded_after(symbols, start), held_of, context.log.warning)
+        held = look_at_each(ledger.traded_after(symbols, start), held_of, warning_of(context))
         memory = HotMemory.load(context.cursor)
         cause: dict[str, str] = {}
         if resident:

@@ -13,12 +13,13 @@ import dagster as dg
 from lake_assets.automation.declared_ticks import SLICES_EVERY_S
 from lake_assets.dagster_names import AUTOMATION_TAG, slice_job, slice_sensor
 from lake_assets.jobs.run_tags import LAUNCHED_RUN_LONGEST, RANGE_END, RANGE_START, runs_at_work
-from lake_assets.sensors.one_by_one import default_status, look_at_each
+from lake_assets.sensors.one_by_one import default_status, look_at_each, warning_of
 from lake_assets.slices.days import days_to_run
 from lake_assets.slices.keys import LIMIT, interval_ms
 from lake_assets.slices.klines_endpoint import KLINES
 from lake_assets.slices.server import slice_rows
 from lake_resources.clock import DAY_MS, Clock
+from lake_resources.dagster_private import keep_instance
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger.slice_rows import SliceSet
 
@@ -45,6 +46,7 @@ def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDef
         description=f"Asks for raw {interval} klines that are due: new, failed, gaps once more; newest first.",
     )
     def slices(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        keep_instance(context)
         now = clock()
         busy = runs_at_work(
             context.instance, f"{KIND}_{interval}", [slice_job(interval)], now, longest=LAUNCHED_RUN_LONGEST
@@ -57,7 +59,7 @@ def _sensor(settings: LakeSettings, interval: str, clock: Clock) -> dg.SensorDef
                 lambda symbol: days_to_run(
                     rows, KLINES, SliceSet(KLINES.name, symbol, interval), settings.start, now, pause=pause
                 ),
-                context.log.warning,
+                warning_of(context),
             )
         days = sorted({day for each in found.values() for day in each}, reverse=True)
         if not days:

@@ -7,8 +7,9 @@ Does not belong here: judging the figures. Run it alone on the machine:
 
 Freshness is the time from the end of a minute until a reader of the ledger sees its row, or a reader with `live=True`
 (of three symbols at most, so that reading does not load the machine that is measured). CPU of the platform is that of
-all its processes but the simulator. The history's cost per day is the growth of Dagster's databases, before
-pruning, in all and by table.
+all its processes but the simulator. The history of a day, before pruning, is what Dagster's databases grow by: with
+with each telling of what was committed, of which a day has 312 (every five minutes, and when an hour is sealed), and
+with ticks, as many as there were.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,6 +44,8 @@ from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port
 
 _READ_LIVE = 3
+_TELLINGS = 24 * (12 + 1)
+"""A day's: every five minutes, and when an hour is sealed."""
 _LARGEST = 8
 """Kinds of history that are told by name."""
 
@@ -119,7 +123,9 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
         "cpu_platform_pct": round(100 * (sum(own.values()) - own.get("simulator", 0.0)) / wall, 1),
         "builder_cpu_s_per_minute": round(own.get(BUILDER, 0.0) * 60 / wall, 2),
         "builder_mib": round(_peak_mib(stack.processes[BUILDER].pid), 1),
-        "history_mb_per_day": round(sum(grown.values()) * 86_400 / wall / 1e6, 1),
+        "grown_mb_per_day": round(sum(grown.values()) * 86_400 / wall / 1e6, 1),
+        "ticks_mb_per_day": round(_of_ticks(grown) * 86_400 / wall / 1e6, 1),
+        "told_bytes": sum(grown.values()) - _of_ticks(grown),
         "since": begin.timestamp(),
         "expected": minutes * len(settings.symbols),
         "live_expected": minutes * min(_READ_LIVE, len(settings.symbols)),
@@ -127,6 +133,10 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
     for kind in sorted(grown, key=grown.__getitem__, reverse=True)[:_LARGEST]:
         found.used[f"mb_per_day_{kind}"] = round(grown[kind] * 86_400 / wall / 1e6, 1)
     return found
+
+
+def _of_ticks(grown: Mapping[str, int]) -> int:
+    return sum(size for kind, size in grown.items() if kind.startswith("schedules."))
 
 
 def _look_live(
@@ -213,7 +223,12 @@ def _history(settings: LakeSettings, used: dict[str, float]) -> dict[str, Any]:
     with open_instance(home) as instance:
         runs = instance.get_runs_count(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=since))
         told = instance.get_runs_count(dg.RunsFilter(tags=BUILDER_TAG, created_after=since))
-    return {name: value for name, value in used.items() if name != "since"} | {"runs": runs, "told_runs": told}
+    kept = {name: value for name, value in used.items() if name not in ("since", "told_bytes")}
+    if told:
+        each = used["told_bytes"] / told
+        kept |= {"telling_kb": round(each / 1000, 1)}
+        kept |= {"history_mb_per_day": round(_TELLINGS * each / 1e6 + used["ticks_mb_per_day"], 1)}
+    return kept | {"runs": runs, "told_runs": told}
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ partition mappings (`test_dagster_checks`).
 """
 
 import ast
-import importlib.util
 import inspect
+import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,11 @@ import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon import controller as controller_module
+from dagster._daemon.controller import daemon_controller_from_instance
+from dagster._daemon.daemon import BackfillDaemon
+from dagster._daemon.types import DaemonHeartbeat
+from dagster._grpc import client as grpc_client
 from dagster._grpc.impl import start_run_in_subprocess
 from dagster._grpc.server import DagsterApiServer
 from dagster._grpc.types import ExecuteExternalJobArgs
@@ -25,6 +31,8 @@ from dagster._utils.log import configure_loggers
 
 from lake_assets.run_scope import scoped
 from lake_resources import dagster_private
+from lake_resources.clock import SECOND
+from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -187,5 +195,69 @@ def test_the_web_ui_is_an_application_that_takes_what_it_took() -> None:
     assert WorkspaceFileTarget(paths=["workspace.yaml"]).paths == ["workspace.yaml"], CHANGED
 
 
-def test_the_daemon_is_a_module_that_can_be_started() -> None:
-    assert importlib.util.find_spec(f"{dagster_private.DAEMON_MODULE}.__main__") is not None, CHANGED
+def test_an_instance_is_asked_through_one_engine_that_waits_as_long_as_before(tmp_path: Path) -> None:
+    with open_instance(tmp_path, patience_s=0.2) as instance:
+        dagster_private.keep_engines(instance)
+        run = instance.create_run_for_job(idle)
+        instance.add_daemon_heartbeat(DaemonHeartbeat(AT.timestamp(), "SENSOR", "id", []))
+        for storage in (instance.run_storage, instance.schedule_storage):
+            with storage.connect() as first, storage.connect() as second:  # type: ignore[union-attr]
+                assert first.engine is second.engine, CHANGED
+                assert first.exec_driver_sql("PRAGMA busy_timeout").scalar() == 200, CHANGED
+    with dg.DagsterInstance.from_config(str(tmp_path)) as stock:
+        assert stock.get_run_by_id(run.run_id) is not None, "what was written is durable"
+        assert stock.get_daemon_heartbeats()["SENSOR"].timestamp == AT.timestamp()
+
+
+def test_ticks_of_a_process_share_an_instance_unless_they_were_given_one(instance: dg.DagsterInstance) -> None:
+    contexts = [dg.build_sensor_context(instance_ref=instance.get_ref()) for _ in range(2)]
+    for context in contexts:
+        dagster_private.keep_instance(context)
+    assert contexts[0].instance is contexts[1].instance, CHANGED
+    assert contexts[0].instance.get_runs_count() == 0
+    given = dg.build_sensor_context(instance=instance)
+    dagster_private.keep_instance(given)
+    assert given.instance is instance
+    contexts[0].instance.dispose()
+    dagster_private._kept.clear()
+
+
+def test_code_servers_are_kept_while_they_answer(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("code_servers: {wait_for_local_processes_on_shutdown: true}\n")
+    (tmp_path / "nothing_in_it.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    workspace = tmp_path / "workspace.yaml"
+    module = {"module_name": "nothing_in_it", "working_directory": str(tmp_path)}
+    workspace.write_text(json.dumps({"load_from": [{"python_module": module}]}))
+    began = time.time()
+    now_s = [began - 200.0]
+
+    def server(controller: Any) -> Any:
+        (entry,) = controller._grpc_server_registry._active_entries.values()
+        return entry.process.server_process
+
+    target = WorkspaceFileTarget(paths=[str(workspace)])
+    one = [BackfillDaemon(settings={"use_threads": False})]
+    with (
+        dg.DagsterInstance.from_config(str(home)) as instance,
+        daemon_controller_from_instance(instance, target, gen_daemons=lambda _: one) as controller,
+    ):
+        dagster_private.keep_code_servers(controller, reload_after=130 * SECOND, now_s=lambda: now_s[0])
+        first, loaded_at = server(controller), now_s[0]
+        now_s[0] += 65
+        assert controller.check_workspace_freshness(loaded_at) == loaded_at, CHANGED
+        assert server(controller).pid == first.pid, "it answers, and is not replaced every minute"
+        now_s[0] += 65
+        assert controller.check_workspace_freshness(loaded_at) >= began, CHANGED
+        second = server(controller)
+        assert second.pid != first.pid, "however well one is, it is replaced after its time"
+        assert dagster_private._locations_well(controller), CHANGED
+        second.kill()
+        second.wait()
+        assert not dagster_private._locations_well(controller), CHANGED
+    wanted = ["instance", "workspace_load_target", "code_server_log_level", "gen_daemons"]
+    assert set(wanted) <= set(inspect.signature(daemon_controller_from_instance).parameters), CHANGED
+    assert grpc_client.CLIENT_HEARTBEAT_INTERVAL > 0, CHANGED
+    heard_every_s = dagster_private._SERVER_HEARD_EVERY_S
+    assert 3 * heard_every_s < controller_module.DAEMON_GRPC_SERVER_HEARTBEAT_TTL

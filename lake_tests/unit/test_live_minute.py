@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
 import pytest
 
-from lake_assets.transforms.live.live_fold import fold_records
+from lake_assets.transforms.live.live_fold import SymbolFold, fold_records
 from lake_assets.transforms.live.live_minute import nearest_rank_p95
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_resources.binance.ws.order_book import buy_impact
+from lake_resources.clock import MINUTE_MS
 from lake_tests.support.live_frames import (
     MINUTE,
     START_MS,
@@ -276,3 +278,38 @@ class TestTicks:
         row = row_of(agg_trade(1, START_MS), broken, agg_trade(2, START_MS + 20))
 
         assert row["agg_trades"] == 2
+
+
+class TestFirstRow:
+    """A minute has a row soon after its end, and another one only where something came before it was closed."""
+
+    @staticmethod
+    def frames(until_ms: int) -> list[dict[str, Any]]:
+        ticks = range(START_MS - 1_000, until_ms + 1, 500)
+        books = [book_ticker(n, ms, 100.0, 101.0) for n, ms in enumerate(ticks)]
+        deltas = [depth(10 * n + 1, 10 * n + 10, 10 * n, ms) for n, ms in enumerate(ticks)]
+        marks = alive(START_MS - 1_000, until_ms)
+        return sorted([*books, *deltas, *marks], key=lambda frame: frame["E"])
+
+    def taken(self, *late: dict[str, Any]) -> tuple[list[pl.DataFrame], pl.DataFrame]:
+        end_ms = START_MS + MINUTE_MS
+        early, rest = self.frames(end_ms + 500), self.frames(end_ms + 3_000)
+        frames = [*early, *late, *rest[len(early) :]]
+        records = [record(seq, frame) for seq, frame in enumerate([agg_trade(1, START_MS + 1, 100.0), *frames])]
+        fold, found = SymbolFold(SYMBOL, closing=True), []
+        for each in records:
+            fold.feed(each)
+            if fold.has_rows:
+                found.append(fold.take().filter(pl.col("timestamp").dt.epoch("ms") == START_MS))
+        assert fold.stale == set()
+        return [each for each in found if each.height], fold_records(SYMBOL, records, MINUTE, MINUTE + 1)
+
+    def test_it_stands_where_nothing_comes_any_more(self) -> None:
+        (row,), folded = self.taken()
+        assert row.equals(folded)
+        assert row["market_alive"].all()
+
+    def test_a_frame_that_comes_before_the_minute_is_closed_is_in_the_second_row(self) -> None:
+        (first, second), folded = self.taken(agg_trade(2, START_MS + 59_000, 100.5))
+        assert (first["agg_trades"][0], second["agg_trades"][0]) == (1, 2)
+        assert second.equals(folded)

@@ -41,6 +41,9 @@ BOOK_TICKER_SILENCE_MS = 60_000
 """The best prices of a quiet symbol may rest; depth that flows meanwhile says nothing about them."""
 CLOSE_AFTER_MS = 2_000
 """A minute is closed when the symbol's event time is this far beyond its end; a later frame makes it stale."""
+EARLY_AFTER_MS = 250
+"""So far beyond its end a minute has its first row, where its sockets were provably alive: nobody waits for frames that
+hardly ever come. Where one does come before the minute is closed, the row is given once more."""
 LOOK_AROUND_MINUTES = 1
 """Records of so many minutes before and after a window can change its rows."""
 
@@ -50,7 +53,8 @@ class SymbolFold:
 
     Args:
         symbol: upper case.
-        closing: give rows away and forget their frames as event time passes; without it all is kept until `close_all`.
+        closing: give rows away and forget their frames as event time passes, the first row of a minute soon after its
+            end; without it all is kept until `close_all`.
 
     Attributes:
         stale: epoch minutes whose row is no longer right, because records came after it was closed.
@@ -72,8 +76,9 @@ class SymbolFold:
         self._public = _Alive(PUBLIC_SILENCE_MS)
         self._tickers = _Alive(BOOK_TICKER_SILENCE_MS)
         self._closed: list[dict[str, Any]] = []
+        self._given: tuple[int, Any] | None = None
         self._watermark_ms = 0
-        self._close_at_ms = 0
+        self._look_at_ms = 0
         self._handlers: dict[int, Callable[[Frame, Any], None]] = {
             AGG_TRADE: self._agg_trade,
             BOOK_TICKER: self._book_ticker,
@@ -95,11 +100,11 @@ class SymbolFold:
             handler(frame, None if frame.kind == CHECKPOINT else frame.decoded())
         except (KeyError, TypeError, ValueError):
             self.malformed += 1
-        if self._closing and self._watermark_ms >= self._close_at_ms:
+        if self._closing and self._watermark_ms >= self._look_at_ms:
             self._close()
 
     def take(self) -> pl.DataFrame:
-        """Rows of the minutes closed since the last call, columns `LIVE_ROWS`, sorted by `timestamp`."""
+        """Rows that are new, or others, since the last call: columns `LIVE_ROWS`, each minute once, sorted by time."""
         rows, self._closed = self._closed, []
         return _frame(rows)
 
@@ -134,7 +139,7 @@ class SymbolFold:
         if found is None:
             found = self._minutes[minute] = LiveMinute()
             found.reopened = self.closed_minute is not None and minute < self.closed_minute
-            self._close_at_ms = (min(self._minutes) + 1) * MINUTE_MS + CLOSE_AFTER_MS
+            self._look_at_ms = self._next_look()
         return found
 
     def _agg_trade(self, frame: Frame, data: Any) -> None:
@@ -221,27 +226,63 @@ class SymbolFold:
             if (minute + 1) * MINUTE_MS + CLOSE_AFTER_MS > self._watermark_ms:
                 break
             self._close_minute(minute)
-        self._close_at_ms = (min(self._minutes, default=self._watermark_ms // MINUTE_MS) + 1) * MINUTE_MS
-        self._close_at_ms += CLOSE_AFTER_MS
+        self._give_early()
+        self._look_at_ms = self._next_look()
+
+    def _next_look(self) -> int:
+        """Event time at which the oldest open minute may have its first row, or is closed."""
+        oldest = min(self._minutes, default=self._watermark_ms // MINUTE_MS)
+        end_ms = (oldest + 1) * MINUTE_MS
+        if self._given is not None and self._given[0] == oldest:
+            return end_ms + CLOSE_AFTER_MS
+        return min(max(end_ms, self._watermark_ms) + EARLY_AFTER_MS, end_ms + CLOSE_AFTER_MS)
+
+    def _give_early(self) -> None:
+        """The first row of the oldest open minute, where it is over and its sockets were alive to its end."""
+        minute = min(self._minutes, default=None)
+        if minute is None or (self._given is not None and self._given[0] == minute):
+            return
+        accumulated = self._minutes[minute]
+        if accumulated.reopened or (minute + 1) * MINUTE_MS + EARLY_AFTER_MS > self._watermark_ms:
+            return
+        if all(self._alive(minute).values()):
+            unvalued = self._unvalued
+            if unvalued == minute:
+                self._value()
+            # A frame that still comes finds the book as it would without the first row.
+            self._unvalued = unvalued
+            self._give(minute, accumulated)
+
+    def _give(self, minute: int, accumulated: LiveMinute) -> None:
+        """The row of a minute, in place of one that was given before of fewer frames."""
+        alive = self._alive(minute)
+        before, self._given = self._given, (minute, (accumulated.seen, tuple(alive.values())))
+        if self._given == before:
+            return
+        row = accumulated.row(minute, **alive)
+        if before is not None and before[0] == minute:
+            self._closed = [each for each in self._closed if each["timestamp"] != row["timestamp"]]
+        self._closed.append(row)
+
+    def _alive(self, minute: int) -> dict[str, bool]:
+        start_ms, end_ms = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
+        return {
+            "market_alive": self._market.covers(start_ms, end_ms),
+            "public_alive": self._public.covers(start_ms, end_ms),
+            "book_ticker_alive": self._tickers.covers(start_ms, end_ms),
+        }
 
     def _close_minute(self, minute: int) -> None:
         if self._unvalued == minute:
             self._value()
         accumulated = self._minutes.pop(minute)
-        start_ms, end_ms = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
         if accumulated.reopened:
             self.stale.add(minute)
         else:
-            self._closed.append(
-                accumulated.row(
-                    minute,
-                    market_alive=self._market.covers(start_ms, end_ms),
-                    public_alive=self._public.covers(start_ms, end_ms),
-                    book_ticker_alive=self._tickers.covers(start_ms, end_ms),
-                )
-            )
+            self._give(minute, accumulated)
         self.closed_minute = max(self.closed_minute or 0, minute + 1)
         if self._closing:
+            start_ms = minute * MINUTE_MS
             self._market.forget_before(start_ms)
             self._public.forget_before(start_ms)
             self._tickers.forget_before(start_ms)

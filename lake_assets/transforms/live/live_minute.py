@@ -148,6 +148,11 @@ class LiveMinute:
         key = (data["E"], *(order.get(name) for name in ("T", "S", "q", "p", "ap", "l", "z")))
         self._liquidations[key] = order
 
+    @property
+    def seen(self) -> tuple[object, ...]:
+        """Another value as soon as a row would be made of anything else."""
+        return (*self.frames, len(self._ticks[0]), self.impact, self.broken)
+
     def row(self, minute: int, *, market_alive: bool, public_alive: bool, book_ticker_alive: bool) -> dict[str, Any]:
         """The live row.
 
