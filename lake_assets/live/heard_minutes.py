@@ -9,6 +9,7 @@ what only REST tells: premium index, open interest, ratios, settled funding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,19 +24,19 @@ from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assem
 from lake_assets.transforms.distinct import distinct_rows
 from lake_assets.transforms.live.live_fold import LOOK_AROUND_MINUTES, fold_records
 from lake_assets.transforms.live.live_rows import LIVE_ROWS, live_input
-from lake_assets.transforms.trade_fold import FILLS, folded
+from lake_assets.transforms.trade_fold import FILLS, HeardSpan, folded
 from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.um_streams import INDEX_PRICE_KLINES_1M, MARK_PRICE_KLINES_1M
 from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, UTC_US
-from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, MARK_PRICE
-from lake_resources.clock import MINUTE, MINUTE_MS, epoch_ms
+from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, KLINE, MARK_PRICE, decode
+from lake_resources.clock import MINUTE, MINUTE_MS, epoch_ms, from_epoch_ms
 from lake_resources.collector.segments import RecordColumns, read_columns, read_records
 from lake_resources.spans import within
 
 _BEFORE = (MINUTE, 10 * MINUTE)
 """So far before a window a trade is looked for, which proves that its first minute is whole and tells the price that a
 quiet one carries: first where there nearly always is one."""
-_KINDS = frozenset((AGG_TRADE, HEALED, MARK_PRICE))
+_KINDS = frozenset((AGG_TRADE, HEALED, KLINE, MARK_PRICE))
 _TRADE_FIELDS: dict[str, pl.DataType] = {
     "a": pl.Int64(), "p": pl.String(), "q": pl.String(), "f": pl.Int64(), "l": pl.Int64(), "T": pl.Int64(),
     "m": pl.Boolean(),
@@ -50,7 +51,8 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
 
     Returns:
         The columns of the minute table, sorted by `timestamp` (UTC). A minute with a gap of ids has no row, nor has one
-        after which no trade was heard yet: another trade of it may be on its way.
+        after which no trade was heard yet, for another trade of it may be on its way; unless the exchange has closed
+        its kline with as many trades as were heard.
     """
     segments = window.store.catalog.live_records_dir
     for before in _BEFORE:
@@ -60,7 +62,9 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
         trades = distinct_rows(_trades(found[AGG_TRADE], found[HEALED]), "agg_trade_id")
         if not trades.filter(pl.col("transact_time") < window.start).is_empty():
             break
-    klines = _bars(trades).filter(within("open_time", window.start, window.end))
+    closed = _closed_klines(found[KLINE])
+    until = window.end if _is_whole(trades, window.end, closed) else None
+    klines = _bars(trades, HeardSpan(until=until)).filter(within("open_time", window.start, window.end))
     if klines.is_empty():
         return pl.DataFrame(schema=COLUMNS.polars_schema)
     rows = _live_rows(segments, window, klines["open_time"])
@@ -105,8 +109,24 @@ def _trades(heard: RecordColumns, healed: RecordColumns) -> pl.DataFrame:
     )
 
 
-def _bars(trades: pl.DataFrame) -> pl.DataFrame:
-    """Klines of the minutes that the ids of aggTrades prove whole; `count` is that of single trades, as Binance's."""
+def _closed_klines(told: RecordColumns) -> dict[datetime, tuple[int, int]]:
+    """By start of the minute (UTC), how many single trades its closed kline counts, and the id of the last of them."""
+    bars = [decode(payload)["k"] for payload in told.payload]
+    return {from_epoch_ms(bar["t"]): (bar["n"], bar["L"]) for bar in bars}
+
+
+def _is_whole(trades: pl.DataFrame, end: datetime, closed: Mapping[datetime, tuple[int, int]]) -> bool:
+    """Whether the trades of the minute before `end` are all that its closed kline counts."""
+    minute = trades.filter(within("transact_time", end - MINUTE, end)).sort("agg_trade_id")
+    if minute.is_empty() or (end - MINUTE) not in closed:
+        return False
+    count, last_id = closed[end - MINUTE]
+    heard = int((minute["last_trade_id"] - minute["first_trade_id"] + 1).sum())
+    return heard == count and minute["last_trade_id"][-1] == last_id
+
+
+def _bars(trades: pl.DataFrame, heard: HeardSpan) -> pl.DataFrame:
+    """Klines of the minutes whose aggTrades are proven whole; `count` is that of single trades, as Binance's."""
     fills = trades.select(
         first_id="agg_trade_id", last_id="agg_trade_id", time="transact_time", price="price", qty="quantity",
         is_buyer_maker="is_buyer_maker",
@@ -114,7 +134,7 @@ def _bars(trades: pl.DataFrame) -> pl.DataFrame:
     single = trades.group_by(open_time=pl.col("transact_time").dt.truncate("1m")).agg(
         _single=(pl.col("last_trade_id") - pl.col("first_trade_id") + 1).sum()
     )
-    bars = folded(fills, MINUTE)
+    bars = folded(fills, MINUTE, heard)
     return bars.join(single, on="open_time", how="left", maintain_order="left").select(
         pl.col("_single").fill_null(0).alias("count") if name == "count" else pl.col(name) for name in bars.columns
     )

@@ -115,6 +115,7 @@ class SocketFrames:
         row_id: field of a frame with an id that grows by one from frame to frame, so that a jump is a loss; None where
             there is none.
         healed_by: fields of an aggTrade of REST with the first and the last of these ids that it stands for.
+        spared: it only makes something known sooner, and is left out where a socket would carry too many streams.
     """
 
     name: str
@@ -126,6 +127,7 @@ class SocketFrames:
     together_s: float | None = None
     row_id: str | None = None
     healed_by: tuple[str, str] = ("f", "l")
+    spared: bool = False
 
 
 @dataclass(frozen=True)

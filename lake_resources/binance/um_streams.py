@@ -39,6 +39,7 @@ def _klines(
         witness=Grid(MINUTE, bars_of_trades),
         archive=ArchiveFiles(kind, "1m", "daily", 12, first_day),
         rest=RestHistory(um_klines(kind), "grid", interval="1m", by_pair=by_pair),
+        socket=SocketFrames("kline_1m", "kline", frames.KLINE, "market", spared=True) if bars_of_trades else None,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from lake_resources.backoff import Backoff, Reconnecting
 from lake_resources.binance.market import SPOT, UM, Market
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
-from lake_resources.binance.ws.subscriptions import routes
+from lake_resources.binance.ws.subscriptions import routes, subscribed
 from lake_resources.clock import from_epoch_ns
 from lake_resources.collector.connection import Connection
 from lake_resources.collector.healing import Healer, TradeSource
@@ -83,7 +83,8 @@ class CollectorSettings:
     frame_bytes: int = DEFAULT_LIMITS.frame_bytes
 
     def __post_init__(self) -> None:
-        kinds, most = max(map(len, routes(self.market.name).values())), self.market.streams_per_socket
+        count, most = len(self.symbols), self.market.streams_per_socket
+        kinds = max(len(subscribed(self.market, route, count)) for route in routes(self.market.name))
         if kinds * len(self.symbols) > most:
             variable = "LAKE_SPOT_SYMBOLS" if self.market is SPOT else "LAKE_SYMBOLS"
             raise SettingsError(

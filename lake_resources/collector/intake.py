@@ -22,6 +22,7 @@ from lake_resources.binance.ws.frames import (
     EVERY_SYMBOL,
     FORCE_ORDER,
     HEALED,
+    KLINE,
     REFUSED,
     REFUSED_FRAMES,
     SNAPSHOT,
@@ -142,7 +143,7 @@ class Intake:
             symbol = data["o"]["s"] if kind == FORCE_ORDER else data["s"]
             ms = event_ms(kind, data)
             session.frame(kind, symbol, now_s)
-            if symbol not in self.trades:
+            if symbol not in self.trades or (kind == KLINE and data["k"]["x"] is not True):
                 return
             self._times.believe((kind, symbol), ms, received_ns // 1_000_000, now_s)
             minute = ms // MINUTE_MS

@@ -7,7 +7,7 @@ Does not belong here: judging the figures. Run it alone on the machine:
 
 Freshness is the time from the end of a minute until a reader of the ledger sees its row, or a reader with `live=True`
 (of three symbols at most, so that reading does not load the machine that is measured). CPU of the platform is that of
-all its processes but the simulator. The history of a day, before pruning, is what Dagster's databases grow by: with
+all its processes but the simulator. The history of a day, before pruning, is what Dagster's databases grow by:
 with each telling of what was committed, of which a day has 312 (every five minutes, and when an hour is sealed), and
 with ticks, as many as there were.
 """

@@ -254,6 +254,30 @@ def test_the_chart_draws_them_as_provisional(heard: Heard) -> None:
     assert (chart.certificate.live_from, certificate_of(chart, settings=heard.settings).live_rows) == (minute_of(31), 3)
 
 
+def kline(minute: int, count: int, last_id: int) -> dict[str, Any]:
+    """The frame that says that a minute is closed, five milliseconds after its end."""
+    ms = FIRST_MS + (minute - 30) * MINUTE_MS
+    bar = {"t": ms, "T": ms + MINUTE_MS - 1, "s": SYMBOL, "i": "1m", "L": last_id, "n": count, "x": True}
+    return {"e": "kline", "E": ms + MINUTE_MS + 5, "s": SYMBOL, "k": bar}
+
+
+def test_a_minute_whose_kline_is_closed_waits_for_no_further_trade(heard: Heard) -> None:
+    told = trades_of(3)
+    heard.hear(*told, *alive(FIRST_MS, FIRST_MS + 3 * MINUTE_MS))
+    at_ms, last = FIRST_MS + 3 * MINUTE_MS + 300, told[-1]
+    assert heard.load(at_ms).frame.collect()["timestamp"].max() == minute_of(31)
+    single = sum(each["l"] - each["f"] + 1 for each in told if each["T"] >= FIRST_MS + 2 * MINUTE_MS)
+    heard.hear(kline(32, single + 1, last["l"] + 1))
+    assert heard.load(at_ms).frame.collect()["timestamp"].max() == minute_of(31), "it counts a trade that is not here"
+    heard.hear(kline(32, single, last["l"]))
+    rows = heard.load(at_ms).frame.collect()
+    assert rows["timestamp"].max() == minute_of(32)
+    assert rows["trade_count"][-1] == single
+    heard.hear(agg_trade(last["a"] + 1, FIRST_MS + 3 * MINUTE_MS + 100))
+    heard.hear(*alive(FIRST_MS + 3 * MINUTE_MS, FIRST_MS + 3 * MINUTE_MS + 2_000))
+    assert_frame_equal(heard.load(at_ms).frame.collect(), rows)
+
+
 def test_a_lake_without_records_or_commits_has_no_live_rows(tmp_path: Path) -> None:
     root = tmp_path / "lake"
     root.mkdir()

@@ -95,7 +95,7 @@ def test_a_pair_is_what_a_contract_is_of() -> None:
 
 def test_sockets_of_a_market_and_their_order() -> None:
     assert {route: [each.name for each in sockets] for route, sockets in routes(UM.name).items()} == {
-        "market": ["forceOrder", "aggTrade", "markPrice@1s"],
+        "market": ["kline_1m", "forceOrder", "aggTrade", "markPrice@1s"],
         "public": ["bookTicker", "depth@100ms"],
     }
     assert names_of(SPOT, "", ["SOLUSDT"]) == ["solusdt@trade", "solusdt@bookTicker"]

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, MARK_PRICE, REFUSED, REFUSED_FRAMES, Frame
+from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, KLINE, MARK_PRICE, REFUSED, REFUSED_FRAMES, Frame
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
 from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.intake import Intake
@@ -218,3 +218,17 @@ def test_a_local_clock_that_falls_behind_costs_two_seconds(socket: Socket) -> No
     assert socket.intake.newest_minute == MINUTE + 60
     assert 40 <= socket.intake.counts.malformed <= 41
     assert len(socket.taken) == 2 + 200 - socket.intake.counts.malformed
+
+
+def test_of_a_kline_only_the_closed_one_is_kept_in_its_own_minute(tmp_path: Path) -> None:
+    socket = Socket(tmp_path)
+
+    def bar(*, closed: bool) -> dict[str, Any]:
+        of = {"t": START_MS, "T": START_MS + MINUTE_MS - 1, "s": SYMBOL, "i": "1m", "L": 7, "n": 3, "x": closed}
+        return {"e": "kline", "E": START_MS + MINUTE_MS + 5, "s": SYMBOL, "k": of}
+
+    socket.local_ms = START_MS + MINUTE_MS + 20
+    for data in (bar(closed=False), bar(closed=True), {"e": "kline", "E": START_MS, "s": SYMBOL}):
+        socket.take(data)
+    assert [(frame.kind, frame.minute) for frame in socket.observer.frames] == [(KLINE, MINUTE)]
+    assert socket.intake.counts.malformed == 1

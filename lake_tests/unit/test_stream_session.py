@@ -24,7 +24,8 @@ def session(route: str = "market", limits: SessionLimits | None = None) -> Strea
 
 def test_every_stream_is_on_its_route_and_in_lower_case() -> None:
     assert names_of(UM, "market", SYMBOLS) == [
-        "btcusdt@forceOrder", "ethusdt@forceOrder", "btcusdt@aggTrade", "ethusdt@aggTrade",
+        "btcusdt@kline_1m", "ethusdt@kline_1m", "btcusdt@forceOrder", "ethusdt@forceOrder",
+        "btcusdt@aggTrade", "ethusdt@aggTrade",
         "btcusdt@markPrice@1s", "ethusdt@markPrice@1s",
     ]  # fmt: skip
     assert names_of(UM, "public", SYMBOLS) == [
@@ -36,9 +37,17 @@ def test_many_symbols_take_several_requests_of_at_most_200_names() -> None:
     one = StreamSession("market", tuple(f"S{number}USDT" for number in range(150)), SessionLimits())
     requests = [orjson.loads(request) for request in one.requests()]
 
-    assert [len(request["params"]) for request in requests] == [200, 200, 50]
+    assert [len(request["params"]) for request in requests] == [200, 200, 200]
     assert [request["id"] for request in requests] == [1, 2, 3]
     assert {request["method"] for request in requests} == {"SUBSCRIBE"}
+
+
+def test_what_can_be_spared_is_left_out_where_a_socket_would_carry_too_many_streams() -> None:
+    symbols = [f"S{number}USDT" for number in range(257)]
+    assert len(names_of(UM, "market", symbols[:256])) == 1024
+    names = names_of(UM, "market", symbols)
+    assert len(names) == 771
+    assert not [name for name in names if "kline" in name]
 
 
 def test_verified_by_acknowledgement_and_a_first_message_of_what_always_flows() -> None:
@@ -50,7 +59,8 @@ def test_verified_by_acknowledgement_and_a_first_message_of_what_always_flows() 
 
     assert one.verified
     assert one.silent_streams() == [
-        "btcusdt@forceOrder", "ethusdt@forceOrder", "ethusdt@aggTrade", "btcusdt@markPrice@1s",
+        "btcusdt@kline_1m", "ethusdt@kline_1m", "btcusdt@forceOrder", "ethusdt@forceOrder", "ethusdt@aggTrade",
+        "btcusdt@markPrice@1s",
     ]  # fmt: skip
 
 

@@ -32,6 +32,8 @@ TRADE: Final = 11
 CLOCK: Final = 12
 """`{"offset_ns": …}`: the exchange's clock minus the local one from here on; at the start of a minute also `latency_ms`
 of the minute before: `{"p50": …, "p95": …, "max": …, "frames": …}`. Belongs to no symbol."""
+KLINE: Final = 13
+"""A bar of the futures market, the frame that says that it is closed: how many trades it has, and the last one's id."""
 
 EVERY_SYMBOL: Final = ""
 """Symbol of the records that concern all of them."""
@@ -83,14 +85,16 @@ def event_ms(kind: int, data: dict[str, Any]) -> int:
     """The exchange's time that decides the minute of a frame, epoch ms.
 
     Trades, book tickers and liquidations count when they were executed (`T`), depth and mark prices when they were
-    sent (`E`): the minute table is defined so.
+    sent (`E`): the minute table is defined so. A bar counts as its last millisecond.
 
     Raises:
         KeyError: the frame lacks its time.
-        TypeError: `o` of a forceOrder is no object.
+        TypeError: `o` of a forceOrder, or `k` of a kline, is no object.
     """
     if kind in (AGG_TRADE, BOOK_TICKER, TRADE):
         return int(data["T"])
     if kind == FORCE_ORDER:
         return int(data["o"]["T"])
+    if kind == KLINE:
+        return int(data["k"]["T"])
     return int(data["E"])

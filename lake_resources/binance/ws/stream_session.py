@@ -15,7 +15,7 @@ import orjson
 
 from lake_resources.binance.market import UM, Market
 from lake_resources.binance.ws.frames import BOOK_TICKER, DEPTH
-from lake_resources.binance.ws.subscriptions import names_of, routes, sockets_by_kind
+from lake_resources.binance.ws.subscriptions import names_of, sockets_by_kind, subscribed
 
 NAMES_PER_REQUEST = 200
 
@@ -74,7 +74,7 @@ class StreamSession:
     _failure: str | None = None
 
     def __post_init__(self) -> None:
-        self._sockets = routes(self.market.name)[self.route]
+        self._sockets = subscribed(self.market, self.route, len(self.symbols))
         # Of all routes: what comes is told by its frames, not by where it should have come.
         self._by_kind = sockets_by_kind(self.market.name)
         self._silence_s = {

@@ -28,6 +28,14 @@ def routes(market_name: str) -> Mapping[str, tuple[SocketFrames, ...]]:
     }
 
 
+def subscribed(market: Market, route: str, symbols: int) -> tuple[SocketFrames, ...]:
+    """What a socket of a route carries of so many symbols; where it were too much, what can be spared is left out."""
+    every = routes(market.name)[route]
+    if len(every) * symbols <= market.streams_per_socket:
+        return every
+    return tuple(each for each in every if not each.spared)
+
+
 @cache
 def sockets_by_kind(market_name: str) -> Mapping[int, SocketFrames]:
     """The sockets of a market by the kind of their records."""
@@ -57,4 +65,4 @@ def witness_of_trades(market_name: str) -> SocketFrames:
 
 def names_of(market: Market, route: str, symbols: Sequence[str]) -> list[str]:
     """Names of all streams of a route, lower case: upper case is acknowledged and never delivers."""
-    return [f"{symbol.lower()}@{each.name}" for each in routes(market.name)[route] for symbol in symbols]
+    return [f"{symbol.lower()}@{each.name}" for each in subscribed(market, route, len(symbols)) for symbol in symbols]
