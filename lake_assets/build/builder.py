@@ -21,7 +21,6 @@ from lake_assets.live.row_files import NOTHING, LiveHours
 from lake_assets.schema.table import Table
 from lake_assets.transforms.quote_placing import CARRY
 from lake_assets.validation.outcome import CheckOutcome
-from lake_resources.clock import HOUR
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class Inputs:
 
     def frame(self, stream: str) -> pl.DataFrame:
         """Wire rows of a stream in the window, and those before it that may reach into it, sorted by the key."""
-        found = self.sources[stream]
-        return found.frame(self.start - found.use.look_back_hours * HOUR, self.end)
+        return self.sources[stream].reaching(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ class Builder:
         compare: the checks of each partition beside the gate's; by default coverage and the archive's parity.
         beside: reads trades and quotes of spot for some hours, where the table is made of them.
         collected: what the lake's collector heard is one of the sources.
+        in_lanes: rows of several symbols can be made and judged in one pass (`lanes`).
     """
 
     rows: Callable[[Inputs], Made]
@@ -88,6 +87,7 @@ class Builder:
     )
     beside: Callable[[Lake, str, Sequence[datetime]], SpotBeside] | None = None
     collected: bool = False
+    in_lanes: bool = False
 
 
 def builder_of(table: Table) -> Builder:

@@ -1,42 +1,32 @@
 """Partitions of a table, day by day: sources → rows → gate → commit.
 
-Belongs here: the order of these steps, what is skipped, what a partition's identity is made of.
-Does not belong here: formulas (`transforms`), rules (`validation`), bytes (`lake_resources.storage`).
+Belongs here: the order of these steps, what becomes of rows that pass and of those that do not. Does not belong here:
+the sources of a day and what is skipped (`prepared_day`), several symbols in one pass (`lanes`), formulas
+(`transforms`), rules (`validation`), bytes (`lake_resources.storage`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 from itertools import groupby
 from typing import TypedDict, Unpack
 
 import polars as pl
 
-from lake_assets.build.builder import Builder, Inputs, builder_of
-from lake_assets.build.inputs_identity import Identity
-from lake_assets.build.reconcile import Compared, evidence_of, judged, source_of
-from lake_assets.inputs.archives import due_archives, forget_untraded, ingest_archives
-from lake_assets.inputs.folded_klines import with_fold
+from lake_assets.build.builder import Builder, builder_of
+from lake_assets.build.prepared_day import DayOrder, PartitionPlan, PreparedDay, prepared_day
+from lake_assets.build.reconcile import Compared, judged
+from lake_assets.inputs.archives import forget_untraded
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
-from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
 from lake_assets.inputs.stream_sources import StreamSources
-from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
-from lake_assets.inputs.untraded import untraded_spans
 from lake_assets.lake import CODE_VERSION, Lake
-from lake_assets.live.row_files import NOTHING, LiveHours, LiveRows, read_live
-from lake_assets.schema.column import LIVE
-from lake_assets.schema.known_holes import holes_of, known_holes
-from lake_assets.source import Report, Wanted
+from lake_assets.source import Report
 from lake_assets.validation.gate import PartitionWindow, gate, passes, with_provisional
-from lake_assets.validation.hour_verdict import Verdict, evidence_text, evidence_told, streams_apart, verdict_outcome
+from lake_assets.validation.hour_verdict import Verdict, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome, outcomes_from_json, outcomes_to_json
-from lake_assets.windows import expected_end, hours_between, runs_of
-from lake_resources.binance.um_streams import AGG_TRADES
-from lake_resources.clock import HOUR
+from lake_assets.windows import hours_between, runs_of
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import (
     PartitionCandidate,
@@ -47,55 +37,7 @@ from lake_resources.storage.commit import (
     restate_partitions,
 )
 from lake_resources.storage.decision import CommitOutcome
-from lake_resources.storage.ledger.ledger import Partition
-from lake_resources.storage.placement import is_intact, serving_path
-from lake_resources.storage.provenance import SourceRef, sources_to_json
 from lake_resources.storage.reader import read_partition
-
-_TRADES = AGG_TRADES.name
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What is to be built, and how: the same for all partitions of one call."""
-
-    lake: Lake
-    builder: Builder
-    symbol: str
-    now: datetime
-    report: Report
-    provisional: bool
-    force: bool
-
-    @property
-    def layout(self) -> TableLayout:
-        return self.lake.store.layout
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A partition that can be built: its rows, its sources, and the hash of everything its rows depend on.
-
-    Rows from `window.expected_end` to `end` are provisional: taken where they are there, not required.
-    """
-
-    layout: TableLayout
-    window: PartitionWindow
-    end: datetime
-    sources: Mapping[str, SourceRef]
-    inputs_hash: str
-
-    @property
-    def hour(self) -> datetime:
-        return self.window.start
-
-    @property
-    def expected_rows(self) -> int:
-        return (self.window.expected_end - self.window.start) // self.layout.grain
-
-    @property
-    def closed(self) -> bool:
-        return self.window.expected_end == self.window.start + self.layout.step
 
 
 class BuildOptions(TypedDict, total=False):
@@ -140,156 +82,67 @@ def build_partitions(
     recover_unless_busy(lake.store)
     provisional, force = options.get("provisional", False), options.get("force", False)
     builder = options.get("builder") or builder_of(lake.table)
-    order = _Order(lake, builder, symbol, now, report, provisional, force)
-    for start, end in runs_of(starts, step=order.layout.step):
-        for _, day in groupby(order.layout.between(start, end), key=lambda at: at.date()):
-            yield _build_day(order, list(day))
+    order = DayOrder(lake, builder, symbol, now, report, provisional, force)
+    for day in days_of(order.layout, starts):
+        prepared = prepared_day(order, day)
+        yield committed_day(prepared, judged_alone(prepared)) if prepared.todo else day_result(prepared)
 
 
-def _build_day(order: _Order, starts: list[datetime]) -> DayResult:
-    lake, symbol, layout, now = order.lake, order.symbol, order.layout, order.now
-    lag = 0 if order.provisional else lake.safety_lag_minutes
-    ends = {start: expected_end(layout, start, now, lag) for start in starts}
-    windows = [PartitionWindow(start, expected_end(layout, start, now, lake.safety_lag_minutes)) for start in starts]
-    ready = [window for window in windows if ends[window.start] > window.start]
-    waiting = [
-        HourResult(window.start, "not_yet", reason=f"no {lake.table.row_word} is closed for {lag} minutes yet")
-        for window in windows
-        if ends[window.start] <= window.start
-    ]
-    if not ready:
-        return DayResult(tuple(waiting), ())
-    until = ready[-1].start + layout.step
-    # Raw inputs are kept by hours, whatever the length of a partition.
-    ready_hours = [hour for window in ready for hour in hours_between(window.start, window.start + layout.step)]
-    used = lake.table.uses_carrying(lake.max_ffill_minutes)
-    due = [] if lake.judging else due_archives(lake, symbol, used, ready_hours, now)
-    archives = list(ingest_archives(lake, symbol, due))
-    sources = {
-        name: find_sources(lake, symbol, use, ready_hours, now, order.report, again=order.force)
-        for name, use in used.items()
-        if name != _TRADES
-    }
-    beside = NOTHING_BESIDE
-    if order.builder.beside is not None:
-        beside = order.builder.beside(lake, symbol, ready_hours)
-        sources[layout.row_stream] = with_fold(
-            sources[layout.row_stream], beside, Wanted(symbol, ready_hours, now, order.report)
-        )
-    live = NOTHING
-    if order.builder.collected:
-        required = {window.start: window.expected_end for window in ready}
-        look_back = timedelta(minutes=lake.max_ffill_minutes)
-        klines = partial(sources[layout.row_stream].frame, ready[0].start, until)
-        live = read_live(LiveRows(lake.catalog), symbol, required, ends, klines, look_back=look_back)
-    by_trades: dict[str, BarsByTrades] = {}
-    if _TRADES in used:
-        # Last, for what the collector has whole is not asked for, and the bars are their witness.
-        bars = sources[layout.row_stream].frame(ready[0].start, until)
-        bars_from = {hour: sources[layout.row_stream].ref(hour) for hour in ready_hours}
-        asking = TradesAsked(ready_hours, bars, bars_from, heard_of(live), now, order.report, again=order.force)
-        sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
-    sources = {name: settled(found, by_trades.get(name)) for name, found in sources.items()}
-    heard = {**live.refs, **beside.refs}
-    plans = [_plan(lake, window, ends[window.start], sources, heard) for window in ready]
-    held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}
-    same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour), sources) for plan in plans]
-    done = [result for result in same if result is not None]
-    current = {result.hour for result in done}
-    # Other inputs may have been refused since, and these are back.
-    lake.ledger.resolve_quarantine(symbol, sorted(current), at=lake.clock())
-    todo = [plan for plan in plans if plan.hour not in current]
-    built = _build(order, todo, sources, (live, beside)) if todo else []
-    results = sorted([*done, *built, *waiting], key=lambda result: result.hour)
-    return DayResult(tuple(results), tuple(archives))
+def days_of(layout: TableLayout, starts: Sequence[datetime]) -> Iterator[list[datetime]]:
+    """Starts of partitions by UTC day, contiguous and in order.
+
+    Args:
+        layout: of the table.
+        starts: any order, UTC.
+    """
+    for start, end in runs_of(starts, step=layout.step):
+        for _, day in groupby(layout.between(start, end), key=lambda at: at.date()):
+            yield list(day)
 
 
-def heard_of(live: LiveHours) -> Heard:
-    """What the collector proves of aggTrades."""
-    proven = [] if live.live is None else live.live.filter("has_agg_trades")["timestamp"].to_list()
-    return Heard(live.heard, frozenset(proven), live.refs)
+def judged_alone(day: PreparedDay) -> JudgedRows:
+    """Rows and checks of the partitions of one symbol.
 
-
-def _plan(
-    lake: Lake,
-    window: PartitionWindow,
-    end: datetime,
-    sources: Mapping[str, StreamSources],
-    heard: Mapping[datetime, SourceRef],
-) -> _Plan:
-    # Hours of an open day that have not begun have no source, and need none.
-    hours = hours_between(window.start, min(end, window.start + lake.store.layout.step))
-    refs = {name: source_of(found, hours) for name, found in sources.items()}
-    if window.start in heard:
-        refs[LIVE] = heard[window.start]
-    identity = Identity(
-        CODE_VERSION, lake.table.schema_hash, lake.max_ffill_minutes, window.start, sources_to_json(refs)
-    )
-    return _Plan(lake.store.layout, window, end, refs, identity.inputs_hash(window.expected_end, end))
-
-
-def _unchanged(
-    lake: Lake, plan: _Plan, held: Partition | None, sources: Mapping[str, StreamSources]
-) -> HourResult | None:
-    """The partition as it is committed; None where it is not, from other inputs, or not as ledger and evidence say."""
-    if held is None or held.inputs_hash != plan.inputs_hash or not is_intact(lake.store, held):
-        return None
-    if evidence_told(held.verdict_detail) != evidence_text(evidence_of(plan.layout, sources, plan.hour)):
-        return None
-    # What was asked for once more after the commit, and differed, was asked for again and is the same by now. The row
-    # stream is compared as it is stored, which no source can settle.
-    apart = streams_apart(held.verdict_detail) - {plan.layout.row_stream}
-    if any(_agree(sources[name], plan.hour) for name in apart & sources.keys()):
-        return None
-    frame = read_partition(lake.store, held)
-    times = frame[plan.layout.time_column]
-    found = (frame.height, times.min(), times.max(), plan.closed, plan.expected_rows)
-    told = (held.row_count, held.min_ts, held.max_ts, held.complete, held.expected_rows)
-    if found != told or held.schema_hash != lake.table.schema_hash:
-        return None
-    return HourResult(
-        plan.hour,
-        "unchanged",
-        reason="committed before from the same inputs",
-        path=serving_path(lake.store, held),
-        row_count=held.row_count,
-        expected_rows=held.expected_rows,
-        content_hash=held.content_hash,
-        sources=held.sources,
-        outcomes=outcomes_from_json(held.checks, lake.table.checks),
-        frame=frame,
-    )
-
-
-def _agree(found: StreamSources, hour: datetime) -> bool:
-    """Whether archive and answers of an hour, or of those it looks back to, were compared, and say the same."""
-    seen = (found.parities.get(hour - n * HOUR) for n in range(found.use.look_back_hours + 1))
-    compared = [parity for parity in seen if parity is not None]
-    return bool(compared) and not any(parity.differing for parity in compared)
-
-
-def _build(
-    order: _Order, plans: list[_Plan], sources: Mapping[str, StreamSources], collected: tuple[LiveHours, SpotBeside]
-) -> list[HourResult]:
-    lake, symbol, now, table = order.lake, order.symbol, order.now, order.lake.table
-    start, end = plans[0].hour, plans[-1].end
-    holes = [
-        *holes_of(known_holes(), symbol, start, end),
-        *lake.ledger.known_holes(symbol, start, end),
-        *untraded_spans(lake.ledger, symbol, start, end),
-    ]
-    hours = [plan.hour for plan in plans]
-    inputs = Inputs(
-        table, sources, hours, start, end, lake.max_ffill_minutes, collected[0], symbol, collected[1], lake.quote_carry
-    )
+    Args:
+        day: what is to be built, at least one partition.
+    """
+    order, inputs, holes = day.order, day.inputs(), day.holes()
     made = order.builder.rows(inputs)
-    frame, windows = with_provisional(table, made.frame, [plan.window for plan in plans])
-    verdicts = gate(table, frame, windows, holes)
-    further = order.builder.compare(lake, symbol, inputs, made, Compared(windows, frame, holes, now))
-    checked = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in plans}
-    evidence = {w.start: judged(order.layout, checked[w.start], sources, w) for w in windows}
-    outcomes = {start: [*found, verdict_outcome(evidence[start][0])] for start, found in checked.items()}
-    parts = _by_partition(order.layout, frame, hours)
+    frame, windows = with_provisional(inputs.table, made.frame, [plan.window for plan in day.todo])
+    verdicts = gate(inputs.table, frame, windows, holes)
+    compared = Compared(windows, frame, holes, order.now)
+    further = order.builder.compare(order.lake, order.symbol, inputs, made, compared)
+    checks = {plan.hour: [*verdicts[plan.hour], *further[plan.hour]] for plan in day.todo}
+    return JudgedRows(frame, windows, checks)
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of the partitions of a day, and what the checks say of them.
+
+    Attributes:
+        frame: rows of all of them, sorted by time (UTC).
+        windows: the rows that each must hold.
+        checks: by start, the outcomes of all checks but the verdict, those of the gate first.
+    """
+
+    frame: pl.DataFrame
+    windows: Sequence[PartitionWindow]
+    checks: Mapping[datetime, Sequence[CheckOutcome]]
+
+
+def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
+    """Commit the partitions that pass the gate, put those aside that do not, and tell what came of each.
+
+    Args:
+        day: what was to be built.
+        rows: what came of it.
+    """
+    order, plans, sources = day.order, day.todo, day.sources
+    lake, symbol, now, table = order.lake, order.symbol, order.now, order.lake.table
+    evidence = {w.start: judged(order.layout, rows.checks[w.start], sources, w) for w in rows.windows}
+    outcomes = {start: [*found, verdict_outcome(evidence[start][0])] for start, found in rows.checks.items()}
+    parts = _by_partition(order.layout, rows.frame, [plan.hour for plan in plans])
     missing = {plan.hour: _missing_required(sources, plan) for plan in plans}
     passed = [
         plan
@@ -304,7 +157,7 @@ def _build(
     listing = lake.ledger.listing(symbol) if any(part.is_empty() for part in parts.values()) else None
     if listing is not None:
         forget_untraded(lake, symbol, listing)
-    results = []
+    results: list[HourResult] = []
     for plan in plans:
         if listing is not None and parts[plan.hour].is_empty() and listing.is_untraded(plan.layout, plan.hour):
             results.append(HourResult(plan.hour, "not_yet", reason=f"the exchange does not trade {symbol} then"))
@@ -331,7 +184,12 @@ def _build(
             results.append(_as_committed(lake, symbol, base, committed[plan.hour]))
         else:
             results.append(_quarantine(lake, symbol, base))
-    return results
+    return day_result(day, results)
+
+
+def day_result(day: PreparedDay, built: Sequence[HourResult] = ()) -> DayResult:
+    """The result of a day, in order of its partitions."""
+    return DayResult(tuple(sorted([*day.settled, *built], key=lambda result: result.hour)), day.archives)
 
 
 def _by_partition(layout: TableLayout, frame: pl.DataFrame, starts: Sequence[datetime]) -> dict[datetime, pl.DataFrame]:
@@ -345,7 +203,7 @@ def _by_partition(layout: TableLayout, frame: pl.DataFrame, starts: Sequence[dat
     }
 
 
-def _missing_required(sources: Mapping[str, StreamSources], plan: _Plan) -> list[str]:
+def _missing_required(sources: Mapping[str, StreamSources], plan: PartitionPlan) -> list[str]:
     return [name for name, found in sources.items() if found.use.required and plan.sources[name].kind == "none"]
 
 
@@ -374,7 +232,7 @@ def _source_missing(
 def _candidate(
     lake: Lake,
     symbol: str,
-    plan: _Plan,
+    plan: PartitionPlan,
     rows: pl.DataFrame,
     outcomes: list[CheckOutcome],
     evidence: tuple[Verdict, str],

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
-from lake_assets.build.hours import heard_of
+from lake_assets.build.prepared_day import heard_of
 from lake_assets.build.reconcile import evidence_of, source_of
 from lake_assets.inputs.sources import BarsByTrades, find_sources, settled
 from lake_assets.inputs.stream_sources import StreamSources

@@ -15,7 +15,7 @@ import polars as pl
 import polars.selectors as cs
 
 from lake_assets.inputs.disputes import compare_answers
-from lake_assets.inputs.stream_sources import StreamSources, read_raw
+from lake_assets.inputs.stream_sources import StreamSources, between, read_raw
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveHours
 from lake_assets.schema.known_damage import damage_of, known_damage
@@ -86,26 +86,41 @@ def reconcile(
     built = trades.join(known, on="timestamp", how="semi")
     minutes = klines.join(known, left_on="open_time", right_on="timestamp", how="semi")
     against_klines = trades_vs_klines(minutes, built, hours, covered)
-    kinds = {hour: {name: found.ref(hour).kind for name, found in sources.items()} for hour in hours}
-    rows = _by_hour(frame)
-    damage = known_damage()
-    never = [name for name, found in sources.items() if not found.use.stream.exists_for(symbol)]
     return {
         hour: [
-            source_coverage(
-                UM_MINUTE,
-                hour,
-                kinds[hour],
-                rows.get(hour),
-                holes=compared.holes,
-                damage=damage_of(damage, symbol, hour, hour + HOUR),
-                never=never,
-            ),
+            minute_coverage(symbol, sources, hour, between(frame, "timestamp", hour, hour + HOUR), compared.holes),
             archive_parity(parities[hour]),
             against_klines[hour],
         ]
         for hour in hours
     }
+
+
+def minute_coverage(
+    symbol: str,
+    sources: Mapping[str, StreamSources],
+    hour: datetime,
+    rows: pl.DataFrame,
+    holes: Sequence[KnownHole] = (),
+) -> CheckOutcome:
+    """The check `source_coverage` of one hour of the minute table.
+
+    Args:
+        symbol: whose hour.
+        sources: by stream, for the hour.
+        hour: its start, UTC.
+        rows: its rows.
+        holes: known holes of the symbol.
+    """
+    return source_coverage(
+        UM_MINUTE,
+        hour,
+        {name: found.ref(hour).kind for name, found in sources.items()},
+        rows if rows.height else None,
+        holes=holes,
+        damage=damage_of(known_damage(), symbol, hour, hour + HOUR),
+        never=[name for name, found in sources.items() if not found.use.stream.exists_for(symbol)],
+    )
 
 
 def compare_sources(
@@ -186,11 +201,6 @@ def heard_parity(live: LiveHours, trades: pl.DataFrame, hours: Sequence[datetime
     )
     heard = {hour for (hour,) in proven.select(pl.col("timestamp").dt.truncate("1h")).unique().iter_rows()}
     return {hour: compare_stream(_FEATURES, filed, said, hour, hour + HOUR) for hour in hours if hour in heard}
-
-
-def _by_hour(frame: pl.DataFrame) -> dict[object, pl.DataFrame]:
-    parts = frame.with_columns(hour=pl.col("timestamp").dt.truncate("1h")).partition_by("hour", as_dict=True)
-    return {key[0]: part for key, part in parts.items()}
 
 
 def _parities(

@@ -7,6 +7,7 @@ Does not belong here: which file is read (`sources`), formulas (`transforms`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from lake_assets.build.builder import Builder, Inputs, Made
 from lake_assets.build.reconcile import Compared, reconcile
-from lake_assets.inputs.stream_sources import StreamSources, read_raw
+from lake_assets.inputs.stream_sources import Span, StreamSources, read_raw
 from lake_assets.inputs.trade_tallies import minutes_kept
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveHours
@@ -36,51 +37,70 @@ from lake_resources.clock import HOUR, MINUTE
 from lake_resources.spans import within
 
 
+@dataclass(frozen=True)
+class MinutesRead:
+    """What the rows of the minute table are made of, read from its sources.
+
+    Attributes:
+        streams: all of it, for `assemble`; its trades are columns `TRADE_FEATURES`.
+        bars: what the trades add up to, columns `TRADE_BARS`.
+        lost: half-open spans of minutes of which no source has every trade.
+    """
+
+    streams: MinuteInputs
+    bars: pl.DataFrame
+    lost: Sequence[Span]
+
+
 def build_rows(inputs: Inputs) -> Made:
     """Rows of the minute table, and `klines` (of `klines_1m`), `trades` (`TRADE_FEATURES`), `bars` (`bars_of`)."""
+    read = read_minutes(inputs)
+    frame = assemble(read.streams, max_ffill_minutes=inputs.max_ffill_minutes)
+    frame = without_lost_trades(frame, [(first, end - MINUTE) for first, end in read.lost])
+    # The gate must not see rows of hours that nobody asked for.
+    wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(inputs.starts)))
+    assert read.streams.trades is not None
+    return Made(wanted, {"klines": read.streams.klines, "trades": read.streams.trades, "bars": read.bars})
+
+
+def read_minutes(inputs: Inputs) -> MinutesRead:
+    """Read each stream with its look-back; ticks are made to features of minutes on the way."""
     sources, hours, live = inputs.sources, inputs.starts, inputs.live
     start, end = inputs.start, inputs.end
 
-    klines = inputs.frame(KLINES_1M.name)
+    klines = sources[KLINES_1M.name].reaching(start, end)
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
     filed = [hour for hour in hours if sources[AGG_TRADES.name].ref(hour).kind not in ("none", "ws")]
     read = _trade_minutes(sources[AGG_TRADES.name], start, end)
     bars = bars_of(read if read.width > 1 else pl.DataFrame(schema=TRADE_MINUTES))
     trades = read.select(list(TRADE_FEATURES)) if read.width > 1 else read
-    heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed))
+    heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed)) if filed else live.trades
     trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard
     trades = _by_minute(trades, sources[AGG_TRADES.name], hours, live)
     book_start = start - sources[BOOK_TICKER.name].use.look_back_hours * HOUR
     book = features_in_one_pass(
         partial(sources[BOOK_TICKER.name].batches, book_start, end), book_features, "transaction_time"
     )
-    frame = assemble(
-        MinuteInputs(
-            start=start,
-            end=end,
-            klines=klines,
-            bars={name: inputs.frame(name) for name in BARS},
-            trades=trades,
-            book=book if book.width > 1 else None,
-            metrics=inputs.frame(METRICS.name),
-            funding=inputs.frame(FUNDING_RATE.name),
-            coverage=pl.DataFrame(
-                {
-                    "hour": list(hours),
-                    "trades_filed": [hour in filed for hour in hours],
-                    "book_filed": [sources[BOOK_TICKER.name].covered(hour) for hour in hours],
-                },
-                schema=COVERAGE_SCHEMA,
-            ),
-            live=live.live,
+    streams = MinuteInputs(
+        start=start,
+        end=end,
+        klines=klines,
+        bars={name: sources[name].reaching(start, end) for name in BARS},
+        trades=trades,
+        book=book if book.width > 1 else None,
+        metrics=sources[METRICS.name].reaching(start, end),
+        funding=sources[FUNDING_RATE.name].reaching(start, end),
+        coverage=pl.DataFrame(
+            {
+                "hour": list(hours),
+                "trades_filed": [hour in filed for hour in hours],
+                "book_filed": [sources[BOOK_TICKER.name].covered(hour) for hour in hours],
+            },
+            schema=COVERAGE_SCHEMA,
         ),
-        max_ffill_minutes=inputs.max_ffill_minutes,
+        live=live.live,
     )
-    lost = [(first, end - MINUTE) for first, end in sources[AGG_TRADES.name].losses(hours)]
-    frame = without_lost_trades(frame, lost)
-    # The gate must not see rows of hours that nobody asked for.
-    wanted = frame.filter(pl.col("timestamp").dt.truncate("1h").is_in(list(hours)))
-    return Made(wanted, {"klines": klines, "trades": trades, "bars": bars})
+    return MinutesRead(streams, bars, sources[AGG_TRADES.name].losses(hours))
 
 
 def _trade_minutes(sources: StreamSources, start: datetime, end: datetime) -> pl.DataFrame:
@@ -133,5 +153,5 @@ def _compare(
     return {hour: [with_unlike_bars(each, unlike, hour) for each in outcomes] for hour, outcomes in found.items()}
 
 
-MINUTE_ROWS = Builder(build_rows, _compare, collected=True)
+MINUTE_ROWS = Builder(build_rows, _compare, collected=True, in_lanes=True)
 """How the minute table is made; its declaration names it."""

@@ -7,13 +7,14 @@ A rebuild needs no network because of it, and a later archive can be compared wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from lake_assets.inputs.kept_files import from_answer
+from lake_assets.inputs.stream_sources import keep_small
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
 from lake_assets.source import HourSource, Offer, Source, Wanted
@@ -24,7 +25,7 @@ from lake_resources.clock import HOUR
 from lake_resources.errors import ExchangeError, OutsideRetention
 from lake_resources.spans import rows_within
 from lake_resources.storage.ledger.ledger import Capture
-from lake_resources.storage.parquet import stage_all
+from lake_resources.storage.parquet import StagedFile, stage_all
 
 _EDGE = timedelta(minutes=10)
 """Distance kept from the edge of the exchange's retention: the request takes time too."""
@@ -57,20 +58,84 @@ def ask(lake: Lake, wanted: Wanted, sources: tuple[Source, ...] | None = None) -
         sources: whom to ask, in order; by default those before REST, and REST.
     """
     asked = AskedHours()
+    for offer in _offers(lake, wanted, sources, asked):
+        asked.kept |= {each.hour: from_answer(lake, each) for each in _keep(lake, [(wanted, offer)])}
+    return asked
+
+
+@dataclass
+class Told:
+    """What was said of the hours of one stream, and is not kept yet.
+
+    Attributes:
+        wanted: the hours.
+        asked: what is kept already, and why there is none.
+        offers: what is to be kept.
+    """
+
+    wanted: Wanted
+    asked: AskedHours
+    offers: list[Offer]
+
+
+def told_of(lake: Lake, wanted: Sequence[Wanted]) -> list[Told]:
+    """Ask for hours of several streams; what one request says is not kept yet, what several say is.
+
+    Args:
+        lake: whose sources are asked.
+        wanted: hours of a stream each.
+    """
+    found = []
+    for each in wanted:
+        if len(each.starts) > each.used.hours_per_fetch:
+            found.append(Told(each, ask(lake, each), []))
+        else:
+            asked = AskedHours()
+            found.append(Told(each, asked, list(_offers(lake, each, None, asked))))
+    return found
+
+
+def keep_told(lake: Lake, told: Sequence[Told]) -> None:
+    """Keep what was said of any number of streams and symbols in one transaction; durable when it returns."""
+    captures = iter(_keep(lake, [(each.wanted, offer) for each in told for offer in each.offers]))
+    for each in told:
+        for offer in each.offers:
+            each.asked.kept |= {hour: from_answer(lake, next(captures)) for hour in offer.starts}
+        each.offers.clear()
+
+
+def ask_together(lake: Lake, wanted: Sequence[Wanted]) -> list[AskedHours]:
+    """Ask for hours of several streams, and keep what is said; what one request each says is kept at once.
+
+    Args:
+        lake: where it is kept.
+        wanted: hours of a stream each.
+
+    Returns:
+        What was said of each, in order.
+    """
+    told = told_of(lake, wanted)
+    keep_told(lake, told)
+    return [each.asked for each in told]
+
+
+def _offers(lake: Lake, wanted: Wanted, sources: tuple[Source, ...] | None, asked: AskedHours) -> Iterator[Offer]:
+    """What each source says of the hours that none before it had; why there is nothing comes to stand in `asked`."""
+    said = set[datetime]()
     for source in asked_sources(lake) if sources is None else sources:
-        left = [hour for hour in wanted.starts if hour not in asked.kept]
+        left = [hour for hour in wanted.starts if hour not in said]
         failures: dict[datetime, str] = {}
         for offer in source.offers(replace(wanted, starts=left)) if left else ():
             if offer.failure:
                 failures |= dict.fromkeys(offer.starts, offer.failure)
             else:
-                asked.kept |= {each.hour: from_answer(lake, each) for each in _keep(lake, wanted, offer)}
+                said |= set(offer.starts)
+                yield offer
         for text in dict.fromkeys(failures.values()):
             told = f"{source.title} gave nothing for {len(failures)} of {len(left)} hours: {text}"
             wanted.report(f"{wanted.symbol} {wanted.used.name}: {told}")
         asked.failures |= failures
-    asked.failures = {hour: text for hour, text in asked.failures.items() if hour not in asked.kept}
-    return asked
+    asked.failures = {hour: text for hour, text in asked.failures.items() if hour not in said}
 
 
 def asked_sources(lake: Lake) -> tuple[Source, ...]:
@@ -146,44 +211,61 @@ def keep_answer(lake: Lake, wanted: Wanted, rows: pl.DataFrame) -> None:
         rows: the answer's wire frame; rows of other hours are left out.
     """
     by = f"{lake.rest.base_url} {wanted.used.name} {wanted.symbol}"
-    _keep(lake, wanted, Offer(tuple(wanted.starts), rows=rows, asked_at=wanted.now, by=by))
+    _keep(lake, [(wanted, Offer(tuple(wanted.starts), rows=rows, asked_at=wanted.now, by=by))])
 
 
-def _keep(lake: Lake, wanted: Wanted, offer: Offer) -> list[Capture]:
-    use, symbol, hours = wanted.used, wanted.symbol, offer.starts
-    assert offer.rows is not None
-    assert offer.asked_at is not None
-    now = offer.asked_at
-    parts = [rows_within(offer.rows, use.stream.time_column, hour, hour + HOUR) for hour in hours]
-    metadata = {"lake.source": "rest", "lake.stream": use.name, "lake.symbol": symbol}
+def _keep(lake: Lake, offers: Sequence[tuple[Wanted, Offer]]) -> list[Capture]:
+    """Keep offers by hours, in one transaction; durable when it returns, in order of the offers and their hours."""
+    parts = [(wanted, offer, hour, _part(wanted, offer, hour)) for wanted, offer in offers for hour in offer.starts]
+    if not parts:
+        return []
     staged = stage_all(
-        [(part, {**metadata, "lake.hour": hour.isoformat()}) for hour, part in zip(hours, parts, strict=True)],
+        [(part, _metadata(wanted, hour)) for wanted, _, hour, part in parts],
         lake.catalog.temp_dir,
     )
     paths = [
-        lake.catalog.capture_path(use.name, symbol, hour, file.content_hash)
-        for hour, file in zip(hours, staged, strict=True)
+        lake.catalog.relative(lake.catalog.capture_path(wanted.used.name, wanted.symbol, hour, file.content_hash))
+        for (wanted, _, hour, _), file in zip(parts, staged, strict=True)
     ]
     try:
-        lake.files.publish([(file, lake.catalog.relative(path)) for file, path in zip(staged, paths, strict=True)])
+        lake.files.publish(list(zip(staged, paths, strict=True)))
     finally:
         for file in staged:
             file.discard()
     captures = [
-        Capture(
-            symbol=symbol,
-            stream=use.name,
-            hour=hour,
-            path=lake.catalog.relative(path),
-            row_count=part.height,
-            window_start=hour,
-            window_end=min(hour + HOUR, now),
-            complete=use.is_final(hour, part.height, now),
-            request=offer.by,
-            content_hash=file.content_hash,
-            captured_at=now,
-        )
-        for hour, part, file, path in zip(hours, parts, staged, paths, strict=True)
+        _capture(wanted, offer, hour, file, path)
+        for (wanted, offer, hour, _), file, path in zip(parts, staged, paths, strict=True)
     ]
     lake.ledger.record_captures(captures)
+    for (wanted, _, _, part), path in zip(parts, paths, strict=True):
+        keep_small(lake.files.here(path), wanted.used.stream, part)
     return captures
+
+
+def _part(wanted: Wanted, offer: Offer, hour: datetime) -> pl.DataFrame:
+    """Rows of one hour of an offer."""
+    assert offer.rows is not None
+    return rows_within(offer.rows, wanted.used.stream.time_column, hour, hour + HOUR)
+
+
+def _metadata(wanted: Wanted, hour: datetime) -> dict[str, str]:
+    told = {"lake.source": "rest", "lake.stream": wanted.used.name, "lake.symbol": wanted.symbol}
+    return {**told, "lake.hour": hour.isoformat()}
+
+
+def _capture(wanted: Wanted, offer: Offer, hour: datetime, file: StagedFile, path: str) -> Capture:
+    asked_at = offer.asked_at
+    assert asked_at is not None
+    return Capture(
+        symbol=wanted.symbol,
+        stream=wanted.used.name,
+        hour=hour,
+        path=path,
+        row_count=file.row_count,
+        window_start=hour,
+        window_end=min(hour + HOUR, asked_at),
+        complete=wanted.used.is_final(hour, file.row_count, asked_at),
+        request=offer.by,
+        content_hash=file.content_hash,
+        captured_at=asked_at,
+    )

@@ -22,7 +22,7 @@ from lake_assets.inputs.disputes import compare_answers, reached_by_disputes
 from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
-from lake_assets.inputs.rest_answers import AskedHours, ask, reachable
+from lake_assets.inputs.rest_answers import AskedHours, ask_together, reachable
 from lake_assets.inputs.row_evidence import (
     lacking_hours,
     reached_hours,
@@ -57,11 +57,128 @@ def find_sources(
     *,
     again: bool = False,
 ) -> StreamSources:
-    """Choose a source for each hour and for the look-back hours before them, asking REST where that is the best.
+    """`looked_for` one stream, which is asked for at once."""
+    looked = looked_for(lake, symbol, use, hours, now, report, again=again)
+    (asked,) = ask_together(lake, [looked.wanted])
+    return looked.found(asked)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The best source of each hour, and what speaks against them.
+
+    Attributes:
+        chosen: by hour.
+        lacking: hours that lack rows which are due, with what is lacking.
+        reached: hours that a value reaches into which an hour before lacks.
+        senseless: hours with rows that contradict themselves.
+        parities: archives against what REST said of the same hours.
+    """
+
+    chosen: Mapping[datetime, HourSource]
+    lacking: Mapping[datetime, str]
+    reached: Mapping[datetime, str]
+    senseless: Mapping[datetime, str]
+    parities: Mapping[datetime, StreamParity]
+
+    @property
+    def differing(self) -> dict[datetime, str]:
+        """Hours of which archive and REST say different values, with the first of them."""
+        return {hour: f"{parity.first}" for hour, parity in self.parities.items() if parity.differing}
+
+
+@dataclass(frozen=True)
+class LookedFor:
+    """A stream whose sources are looked for: what is to be asked for, and what is known before that.
+
+    Attributes:
+        lake: the lake.
+        wanted: the hours that are to be asked for; none where what the lake has is enough.
+        hours: starts of contiguous hours, in order.
+        around: these, and the look-back hours before them.
+        held: what the lake has of them.
+        archived: their archives as sources.
+        young: hours whose answer does though it is not whole.
+        judged: what comes of what the lake has.
+        unlike: hours whose rows cannot be right though none is missing, with the reason.
+    """
+
+    lake: Lake
+    wanted: Wanted
+    hours: Sequence[datetime]
+    around: Sequence[datetime]
+    held: Held
+    archived: StreamSources
+    young: Collection[datetime]
+    judged: _Judged
+    unlike: Mapping[datetime, str]
+
+    def found(self, asked: AskedHours) -> StreamSources:
+        """Choose a source for each hour and for the look-back hours before them.
+
+        A stream that could have had a source and has none, or lacks rows, is recorded in the ledger as a missing
+        source.
+
+        Args:
+            asked: what was said of the hours that were wanted.
+        """
+        lake, hours, wanted, archived = self.lake, self.hours, self.around, self.archived
+        symbol, use, now = self.wanted.symbol, self.wanted.used, self.wanted.now
+        held, judged, unlike = self.held, self.judged, self.unlike
+        if asked.kept:
+            new = {hour for hour, each in asked.kept.items() if _says_other(each, held.answers.get(hour))}
+            unlike = {hour: text for hour, text in unlike.items() if hour not in new}
+            held = held.told(asked.kept)
+            around = replace(self.wanted, starts=wanted)
+            anew = _judge(lake, around, archived, held, self.young, asked.kept)
+            judged = replace(anew, parities={**judged.parities, **anew.parities})
+        chosen, parities, differing = judged.chosen, judged.parities, judged.differing
+        absent = {
+            hour: asked.failures.get(hour) or out_of_reach(lake, use)
+            for hour in wanted
+            if chosen[hour].ref.kind == "none"
+        }
+        # What differs is asked for again like what lacks rows, as long as REST has it.
+        unsettled = {
+            hour: text
+            for hour, text in {**unlike, **differing, **judged.senseless}.items()
+            if reachable(lake, use, hour, now)
+        }
+        lacking = {**unsettled, **judged.lacking}
+        untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in lacking.items() if hour not in absent}
+        failures = {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}}
+        named = [hour for hour in wanted if hour in hours or hour in untold]
+        tell_missing(lake, symbol, use, named, {**absent, **untold}, AskedHours(asked.kept, failures), now)
+        # Without the rows of a stream that is required there is no row, which the gate sees.
+        named_too = {**judged.reached, **judged.lacking}
+        doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
+        for hour, text in judged.senseless.items():
+            doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", f"{use.name}: {text}"))
+        disputes = {hour: (held.answers[hour], parities[hour]) for hour in differing}
+        if disputes and use.look_back_hours:
+            rows = StreamSources(use, chosen, {}, read=archived.read).frame(*_window(wanted))
+            for hour, text in reached_by_disputes(use, {h: parities[h] for h in differing}, rows, hours).items():
+                apart = f"{use.name}: archive and REST differ in a value that is carried into the hour, first {text}"
+                doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", apart))
+        return StreamSources(
+            use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read
+        )
+
+
+def looked_for(
+    lake: Lake,
+    symbol: str,
+    use: StreamUse,
+    hours: Sequence[datetime],
+    now: datetime,
+    report: Report,
+    *,
+    again: bool = False,
+) -> LookedFor:
+    """Look what the lake has of each hour and of the look-back hours before them; REST is wanted where that is best.
 
     An hour that lacks rows which its witness makes due is asked for again, with growing pauses: that a source is there,
-    and how old its answer is, proves nothing. A stream that could have had a source and has none, or lacks rows, is
-    recorded in the ledger as a missing source.
+    and how old its answer is, proves nothing.
 
     Args:
         hours: starts of contiguous hours, in order.
@@ -69,15 +186,13 @@ def find_sources(
         again: ask REST also for hours whose last answer lacked rows a moment ago.
     """
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
-    held = held_inputs(lake, Wanted(symbol, wanted, now, report, use))
+    asking = Wanted(symbol, wanted, now, report, use)
+    held = held_inputs(lake, asking)
     archived = StreamSources(use, held.archives, {})
     young = set() if again else _young(use, held.answers, hours, now)
-    before = _chosen(lake, symbol, archived, held, wanted, now, young)
-    lacking, reached, senseless = _lacking(lake, symbol, archived, before, wanted, now, again=again)
-    parities = _parities(archived, held.answers, before)
-    differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
+    judged = _judge(lake, asking, archived, held, young, held.answers, again=again)
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
-    doubtful = lacking.keys() | differing.keys() | unlike.keys() | senseless.keys()
+    doubtful = judged.lacking.keys() | judged.differing.keys() | unlike.keys() | judged.senseless.keys()
     doubted = [
         hour
         for hour in wanted
@@ -88,39 +203,25 @@ def find_sources(
         )
         and reachable(lake, use, hour, now)
     ]
-    asked = ask(lake, Wanted(symbol, doubted, now, report, use, held.answers))
-    chosen = before
-    if asked.kept:
-        new = {hour for hour, each in asked.kept.items() if _says_other(each, held.answers.get(hour))}
-        unlike = {hour: text for hour, text in unlike.items() if hour not in new}
-        held = held.told(asked.kept)
-        chosen = _chosen(lake, symbol, archived, held, wanted, now, young)
-        lacking, reached, senseless = _lacking(lake, symbol, archived, chosen, wanted, now)
-        parities |= _parities(archived, asked.kept, chosen)
-        differing = {hour: f"{parity.first}" for hour, parity in parities.items() if parity.differing}
-    absent = {
-        hour: asked.failures.get(hour) or out_of_reach(lake, use) for hour in wanted if chosen[hour].ref.kind == "none"
-    }
-    # What differs is asked for again like what lacks rows, as long as REST has it.
-    unsettled = {
-        hour: text for hour, text in {**unlike, **differing, **senseless}.items() if reachable(lake, use, hour, now)
-    }
-    untold = {hour: f"{NOT_WHOLE}: {text}" for hour, text in (unsettled | lacking).items() if hour not in absent}
-    told = AskedHours(asked.kept, {**asked.failures, **{hour: untold[hour] for hour in asked.kept if hour in untold}})
-    named = [hour for hour in wanted if hour in hours or hour in untold]
-    tell_missing(lake, symbol, use, named, {**absent, **untold}, told, now)
-    # Without the rows of a stream that is required there is no row, which the gate sees.
-    named_too = {**reached, **lacking}
-    doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
-    for hour, text in senseless.items():
-        doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", f"{use.name}: {text}"))
-    disputes = {hour: (held.answers[hour], parities[hour]) for hour in differing}
-    if disputes and use.look_back_hours:
-        rows = StreamSources(use, chosen, {}, read=archived.read).frame(*_window(wanted))
-        for hour, text in reached_by_disputes(use, {h: parities[h] for h in differing}, rows, hours).items():
-            told_apart = f"{use.name}: archive and REST differ in a value that is carried into the hour, first {text}"
-            doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", told_apart))
-    return StreamSources(use, chosen, absent, doubts=doubts, parities=parities, disputes=disputes, read=archived.read)
+    asking = replace(asking, starts=doubted, held=held.answers)
+    return LookedFor(lake, asking, hours, wanted, held, archived, young, judged, unlike)
+
+
+def _judge(
+    lake: Lake,
+    around: Wanted,
+    archived: StreamSources,
+    held: Held,
+    young: Collection[datetime],
+    said: Mapping[datetime, HourSource],
+    *,
+    again: bool = False,
+) -> _Judged:
+    """What comes of what the lake has of the hours around; `said` are the answers that were not compared yet."""
+    symbol, hours, now = around.symbol, around.starts, around.now
+    chosen = _chosen(lake, symbol, archived, held, hours, now, young)
+    lacking, reached, senseless = _lacking(lake, symbol, archived, chosen, hours, now, again=again)
+    return _Judged(chosen, lacking, reached, senseless, _parities(archived, said, chosen))
 
 
 def _young(

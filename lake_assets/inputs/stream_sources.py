@@ -27,9 +27,12 @@ from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.spans import within
+from lake_resources.storage.parquet import KeptFrames, stamp_of
 from lake_resources.storage.provenance import SourceRef
 
 _BATCH_ROWS = 65_536
+_SMALL_BYTES, _SMALL_FILES = 1 << 16, 2_048
+"""Files of an hour are so small; those read or written last stay in memory, of some kB each."""
 
 
 Span = tuple[datetime, datetime]
@@ -130,6 +133,10 @@ class StreamSources:
             rows = pl.concat([rows, made]).sort(self.use.stream.key)
         return rows
 
+    def reaching(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """The same rows, and those before `start` that may reach into the window."""
+        return self.frame(start - self.use.look_back_hours * HOUR, end)
+
     def batches(self, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
         """The same rows in pieces, for streams too large to hold: files in time order, a row group at a time."""
         stream = self.use.stream
@@ -167,9 +174,11 @@ class StreamSources:
                 return between(known, stream.time_column, start, end)
         time = pl.col(stream.time_column)
         with reading_raw(paths):
-            files = pl.scan_parquet(list(paths), glob=False)
-            rows = files.filter(within(time, start, end)).select(list(stream.columns)).collect()
-        if len(paths) > 1:
+            rows = small_rows(paths, stream, start, end)
+            if rows is None:
+                files = pl.scan_parquet(list(paths), glob=False)
+                rows = files.filter(within(time, start, end)).select(list(stream.columns)).collect()
+        if len(paths) > 1 and not _in_order(rows, stream.key):
             rows = _once(rows, stream)
         return rows
 
@@ -212,8 +221,54 @@ def read_raw(path: Path, stream: Stream, start: datetime, end: datetime) -> pl.D
     """
     time = pl.col(stream.time_column)
     with reading_raw([path]):
+        small = small_rows([path], stream, start, end)
+        if small is not None:
+            return small
         rows = pl.scan_parquet(path, glob=False).filter(within(time, start, end))
         return rows.select(list(stream.columns)).collect()
+
+
+_small = KeptFrames(_SMALL_FILES)
+
+
+def keep_small(path: Path, stream: Stream, rows: pl.DataFrame) -> None:
+    """Keep the rows of a raw file that was just published, where it is small: the next to want them needs not read."""
+    if rows.columns == list(stream.columns) and path.stat().st_size <= _SMALL_BYTES:
+        _small.keep(path, rows.rechunk())
+
+
+def small_rows(paths: Sequence[Path], stream: Stream, start: datetime, end: datetime) -> pl.DataFrame | None:
+    """Rows in `[start, end)` of small raw files, one after the other, as the stream's wire columns.
+
+    Returns:
+        None where a file is not small: whoever reads it reads no more of it than needed.
+
+    Raises:
+        OSError, polars.exceptions.PolarsError: a file does not read.
+    """
+    if any(path.stat().st_size > _SMALL_BYTES for path in paths):
+        return None
+    found = []
+    for path in paths:
+        rows = _small.get(path)
+        if rows is None:
+            stamp = stamp_of(path)
+            rows = pl.read_parquet(path, glob=False).select(list(stream.columns))
+            _small.keep(path, rows, stamp)
+        times = rows.get_column(stream.time_column)
+        if times.null_count() or not times.is_sorted():
+            found.append(rows.filter(within(stream.time_column, start, end)))
+        else:
+            found.append(between(rows, stream.time_column, start, end))
+    return found[0] if len(found) == 1 else pl.concat(found, rechunk=True)
+
+
+def _in_order(rows: pl.DataFrame, key: Sequence[str]) -> bool:
+    """Whether rows with a key of one column are sorted by it, each once."""
+    if len(key) != 1:
+        return False
+    keys = rows.get_column(key[0])
+    return not keys.null_count() and keys.is_sorted() and bool(keys.is_unique().all())
 
 
 def between(rows: pl.DataFrame, column: str, start: datetime, end: datetime) -> pl.DataFrame:

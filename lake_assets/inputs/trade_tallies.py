@@ -11,13 +11,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +28,7 @@ from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import EPOCH, MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
 from lake_resources.spans import within
+from lake_resources.storage.parquet import KeptFrames
 
 _KEY = b"lake.trade_tallies"
 _GAPS_KEY = "lake.id_gaps"
@@ -37,7 +36,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _MOST_UNITS = 2.0**53
 _KEPT_FILES = 8
 """Whose minutes stay in memory, about 0.3 MB each."""
-_Stamp = tuple[int, int]
 _Floats = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
 
@@ -259,31 +257,14 @@ class TypedMinutes:
         self._tallies.see(ticks)
 
 
-_kept: OrderedDict[Path, tuple[_Stamp, pl.DataFrame]] = OrderedDict()
-_guard = Lock()
+_kept = KeptFrames(_KEPT_FILES)
 
 
 def keep_minutes(path: Path, minutes: pl.DataFrame) -> None:
     """Keep the minutes of a file that was just published, in place of those of the oldest one."""
-    with _guard:
-        _kept[path] = _stamp(path), minutes
-        _kept.move_to_end(path)
-        while len(_kept) > _KEPT_FILES:
-            _kept.popitem(last=False)
+    _kept.keep(path, minutes)
 
 
 def minutes_kept(path: Path) -> pl.DataFrame | None:
     """Columns `TRADE_MINUTES` of a file that this process typed and nobody changed since, or None."""
-    with _guard:
-        found = _kept.get(path)
-    if found is None:
-        return None
-    try:
-        return found[1] if found[0] == _stamp(path) else None
-    except FileNotFoundError:
-        return None
-
-
-def _stamp(path: Path) -> _Stamp:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    return _kept.get(path)

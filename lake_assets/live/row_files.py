@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -40,6 +41,8 @@ _ANY_HOUR = datetime.fromisoformat("2020-01-01T00:00:00+00:00")
 _AROUND = timedelta(minutes=10)
 """Trades this far beyond a window may prove that it is whole."""
 _LOCK_TIMEOUT_S = 30.0
+_KEPT_HOURS = 128
+"""Read last, of some 100 kB each: of a symbol that is kept hot these are two, and what the open one was before."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class LiveRows:
         hour = floor_hour(start)
         while hour < end:
             if self.path(symbol, hour).is_file():  # of years of hours, the collector has seen few
-                hours.append(self._hour(symbol, hour))
+                hours.append(self._hour(symbol, hour, kept=True))
             hour += HOUR
         if not hours:
             return pl.DataFrame(schema=LIVE_ROWS)
@@ -115,7 +118,7 @@ class LiveRows:
         """
         for hour in (floor_hour(until), floor_hour(until) - HOUR):
             if self.path(symbol, hour).is_file():
-                found = self._hour(symbol, hour)["timestamp"].max()
+                found = self._hour(symbol, hour, kept=True)["timestamp"].max()
                 return found if isinstance(found, datetime) else None
         return None
 
@@ -148,27 +151,16 @@ class LiveRows:
                 temp.unlink(missing_ok=True)
             fsync_dirs([*changed, path.parent])
 
-    def _hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
+    def _hour(self, symbol: str, hour: datetime, *, kept: bool = False) -> pl.DataFrame:
+        """Rows of an hour; `kept`: from memory, where nobody has replaced its file since it was read."""
         path = self.path(symbol, hour)
-        if not path.is_file():
-            return pl.DataFrame(schema=LIVE_ROWS)
-        remedy = f"Run `lake rebuild-live {symbol} {hour:%Y-%m-%dT%H:%M} {hour + HOUR:%Y-%m-%dT%H:%M}`"
         try:
-            # Read at once: polars opens a path twice, and the collector may put a new file there in between.
-            held = pl.read_parquet(path.read_bytes(), hive_partitioning=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise StorageError(f"live rows {path} do not read back: {error}", remedy=remedy) from error
-        foreign = [name for name, dtype in held.schema.items() if LIVE_ROWS.get(name) != dtype]
-        if foreign:
-            found = f"live rows {path} have columns that this version does not know: {', '.join(foreign)}"
-            raise StorageError(found, remedy=f"Use the newer version that wrote them. Or: {remedy}")
-        if held.columns == list(LIVE_ROWS):
-            return held
-        # Rows of an earlier version lack what was added since.
-        return held.select(
-            pl.col(name) if name in held.columns else pl.lit(None, dtype=dtype).alias(name)
-            for name, dtype in LIVE_ROWS.items()
-        )
+            found = path.stat()
+        except FileNotFoundError:
+            return pl.DataFrame(schema=LIVE_ROWS)
+        if not kept:
+            return _read_hour(path, symbol, hour)
+        return _read_once(path, symbol, hour, (found.st_ino, found.st_size, found.st_mtime_ns))
 
     def _sound_hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
         """Rows of an hour; a file that cannot be read steps aside, or no row of the hour could be written again."""
@@ -179,6 +171,31 @@ class LiveRows:
             log.error("%s; it is kept as %s.damaged", error, path.name)  # noqa: TRY400 - the message says it all
             path.rename(path.with_name(f"{path.name}.damaged"))
             return pl.DataFrame(schema=LIVE_ROWS)
+
+
+def _read_hour(path: Path, symbol: str, hour: datetime) -> pl.DataFrame:
+    remedy = f"Run `lake rebuild-live {symbol} {hour:%Y-%m-%dT%H:%M} {hour + HOUR:%Y-%m-%dT%H:%M}`"
+    try:
+        # Read at once: polars opens a path twice, and the collector may put a new file there in between.
+        held = pl.read_parquet(path.read_bytes(), hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StorageError(f"live rows {path} do not read back: {error}", remedy=remedy) from error
+    foreign = [name for name, dtype in held.schema.items() if LIVE_ROWS.get(name) != dtype]
+    if foreign:
+        found = f"live rows {path} have columns that this version does not know: {', '.join(foreign)}"
+        raise StorageError(found, remedy=f"Use the newer version that wrote them. Or: {remedy}")
+    if held.columns == list(LIVE_ROWS):
+        return held
+    # Rows of an earlier version lack what was added since.
+    return held.select(
+        pl.col(name) if name in held.columns else pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in LIVE_ROWS.items()
+    )
+
+
+@lru_cache(maxsize=_KEPT_HOURS)
+def _read_once(path: Path, symbol: str, hour: datetime, _written: tuple[int, int, int]) -> pl.DataFrame:
+    return _read_hour(path, symbol, hour)
 
 
 def _not_worse(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,8 @@ when to look (`automation`), which tables (`hot_tables`), how an hour is built (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,15 +16,16 @@ from lake_assets.automation.each_symbol import ITEM_ERRORS, look_at_each
 from lake_assets.automation.hot import RESIDENT, HotHour, hot_hours, hot_window, is_due, plan_tick
 from lake_assets.automation.resident_turns import waits_for
 from lake_assets.build.builder import builder_of
-from lake_assets.build.hours import build_partitions
 from lake_assets.dagster_names import table_names
 from lake_assets.inputs.results import HourResult
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.resident.hot_tables import resident_tables
+from lake_assets.resident.side_by_side import build_side_by_side
 from lake_assets.windows import floor_minute
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.ledger.ledger import Capture, Partition
 
 Say = Callable[[str], None]
 Held = dict[str, dict[datetime, HotHour]]
@@ -97,8 +99,7 @@ class HotBuilder:
                 due.setdefault(symbol, []).append(start)
             if wait and band.collected:
                 self._until_heard(lake, list(due))
-            for symbol, starts in due.items():
-                self._build(lake, symbol, starts, done)
+            self._build(lake, due, done)
             built = True
 
     def _until_heard(self, lake: Lake, symbols: Sequence[str]) -> None:
@@ -121,15 +122,17 @@ class HotBuilder:
             if waiting:
                 self.sleep(_ASKED_AGAIN_S)
 
-    def _build(self, lake: Lake, symbol: str, starts: Sequence[datetime], done: Turn) -> None:
-        self.beat()
-        name, results = _name(lake, symbol), list[HourResult]()
-        try:
-            days = build_partitions(lake, symbol, starts, now=lake.clock(), report=lambda _: None, provisional=True)
-            for day in days:
-                results += day.hours
-        except ITEM_ERRORS as error:
-            done.failed[name] = f"{type(error).__name__}: {error}"
+    def _build(self, lake: Lake, due: Mapping[str, Sequence[datetime]], done: Turn) -> None:
+        results = {symbol: list[HourResult]() for symbol in due}
+        for symbol, outcome in build_side_by_side(lake, due, now=lake.clock(), report=lambda _: None, beat=self.beat):
+            if isinstance(outcome, Exception):
+                done.failed[_name(lake, symbol)] = f"{type(outcome).__name__}: {outcome}"
+            else:
+                results[symbol] += outcome.hours
+        for symbol, hours in results.items():
+            self._tell(_name(lake, symbol), hours, done)
+
+    def _tell(self, name: str, results: Sequence[HourResult], done: Turn) -> None:
         if results:
             done.hours.setdefault(name, []).extend(results)
         refused = [f"{each.hour:%Y-%m-%d %H:%M} {each.status}: {each.reason}" for each in results if each.failed]
@@ -153,17 +156,26 @@ class _Band:
     def held(self, window: tuple[datetime, datetime], say: Say) -> Held:
         """What the lake has of it, by symbol and start."""
         ledger, live, (start, end) = self.lake.ledger, LiveRows(self.lake.catalog), window
-        collected = self.collected
+        symbols, collected = ledger.traded_after(self.symbols, start), self.collected
+        partitions, unfinished = defaultdict[str, list[Partition]](list), defaultdict[str, list[Capture]](list)
+        try:
+            for partition in ledger.partitions_of(symbols, start, end):
+                partitions[partition.symbol].append(partition)
+            for capture in ledger.captures_of(symbols, start, end, unfinished=True):
+                unfinished[capture.symbol].append(capture)
+            told = True
+        except ITEM_ERRORS:  # a row of one symbol that does not read is told below
+            told = False
 
         def held_of(symbol: str) -> dict[datetime, HotHour]:
             return hot_hours(
-                ledger.partitions(symbol, start, end),
-                ledger.unfinished_captures(symbol, start, end),
+                partitions[symbol] if told else ledger.partitions(symbol, start, end),
+                unfinished[symbol] if told else ledger.unfinished_captures(symbol, start, end),
                 live.written_at(symbol, start, end) if collected else {},
                 self.lake.table,
             )
 
-        return look_at_each(ledger.traded_after(self.symbols, start), held_of, say)
+        return look_at_each(symbols, held_of, say)
 
     def behind(self, held: Held, window: tuple[datetime, datetime], now: datetime) -> list[str]:
         """Assets of which the newest hour that has a closed minute lacks it."""

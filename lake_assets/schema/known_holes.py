@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from importlib import resources
 
 from lake_resources.errors import SettingsError
@@ -47,6 +48,7 @@ def _hole(row: dict[str, str | None], line: int) -> KnownHole:
     return KnownHole(start=start, end=end, **texts)
 
 
+@cache
 def known_holes() -> tuple[KnownHole, ...]:
     """The holes that come with the project."""
     return parse_holes(resources.files("lake_assets.schema").joinpath("known_holes.csv").read_text("utf-8"))

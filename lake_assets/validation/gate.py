@@ -7,7 +7,7 @@ which rows that are younger than the safety lag are taken already. Does not belo
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,6 @@ from lake_assets.validation.rules import (
     value_violations,
 )
 from lake_resources.known_hole import KnownHole
-from lake_resources.spans import within
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
 _Stats = dict[datetime, dict[str, int | datetime | None]]
@@ -287,26 +286,29 @@ def with_provisional(
         The frame without rows that come after a gap or lack a required column there, and the windows that the rest has
         to fill. Rows that must exist are left for the gate to judge.
     """
-    time, drop = pl.col(table.layout.time_column), pl.lit(value=False)
-    filled = []
+    if all(window.expected_end == window.start + table.layout.step for window in windows):
+        return frame, list(windows)
+    times = frame[table.layout.time_column]
+    whole = frame.select(pl.all_horizontal(pl.col(name).is_not_null() for name in table.required)).to_series()
+    filled, kept = [], [True] * frame.height
     for window in windows:
         end = window.start + table.layout.step
         if window.expected_end == end:
             filled.append(window)
             continue
-        tail = frame.filter(within(time, window.expected_end, end))
-        cut = _first_unsound(table, tail, window.expected_end)
+        first, last = bisect_left(times, window.expected_end), bisect_left(times, end)
+        tail = zip(times[first:last].to_list(), whole[first:last].to_list(), strict=True)
+        cut = _first_unsound(table, [at for at, sound in tail if sound], window.expected_end)
         filled.append(PartitionWindow(window.start, cut))
-        if cut < end:
-            drop = drop | within(time, cut, end)
-    return frame.filter(~drop), filled
+        beyond = bisect_left(times, cut, lo=first, hi=last)
+        kept[beyond:last] = [False] * (last - beyond)
+    return frame if all(kept) else frame.filter(pl.Series(kept)), filled
 
 
-def _first_unsound(table: Table, tail: pl.DataFrame, start: datetime) -> datetime:
-    """The time of the first row from `start` on that is absent or lacks a required column."""
-    whole = tail.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in table.required))
+def _first_unsound(table: Table, whole: Sequence[datetime], start: datetime) -> datetime:
+    """The time of the first row from `start` on that is absent, of those that have all required columns."""
     expected = start
-    for found in whole[table.layout.time_column].to_list():
+    for found in whole:
         if found != expected:
             break
         expected += table.layout.grain

@@ -212,7 +212,16 @@ def trades_vs_klines(
     Returns:
         An outcome per hour; where nothing could be compared it has passed with `compared` 0.
     """
-    minutes = _minutes_of(klines, trades, covered)
+    return trades_by_hour(minutes_beside(klines, trades, covered), hours)
+
+
+def trades_by_hour(minutes: pl.DataFrame, hours: Sequence[datetime]) -> dict[datetime, CheckOutcome]:
+    """The check `trades_vs_klines` of each hour.
+
+    Args:
+        minutes: from `minutes_beside`, of one symbol.
+        hours: hours to judge, UTC.
+    """
     rows = {row["hour"]: row for row in _hourly(minutes).to_dicts()}
     return {hour: _trades_outcome(rows.get(hour)) for hour in hours}
 
@@ -241,7 +250,7 @@ def with_unlike_bars(found: CheckOutcome, unlike: pl.DataFrame, hour: datetime) 
     return outcome(TRADES_VS_KLINES, passed=False, metadata=dict(found.metadata) | told)
 
 
-def _minutes_of(klines: pl.DataFrame, trades: pl.DataFrame, covered: Collection[datetime]) -> pl.DataFrame:
+def minutes_beside(klines: pl.DataFrame, trades: pl.DataFrame, covered: Collection[datetime]) -> pl.DataFrame:
     """One row per covered minute: both volumes, how far they may be apart, and whether that can be judged."""
     hours = pl.DataFrame({"hour": sorted(covered)}, schema={"hour": _TIMESTAMP})
     grid = hours.with_columns(

@@ -6,6 +6,7 @@ Does not belong here: paging (rest_paging.py), the shape of bodies (rest_payload
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,7 +30,7 @@ from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLi
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import ONE_LARGE_BODY, Answer, HttpClient, Query, Sleep, retrying
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
-from lake_resources.spans import instant, rows_within, within
+from lake_resources.spans import instant, rows_within
 
 CONNECTIONS = 8
 
@@ -99,6 +100,7 @@ class BinanceRest:
         self._clock = clock
         self._sleep = sleep
         self._told_time = EPOCH
+        self._asking_time = threading.Lock()
 
     @property
     def base_url(self) -> str:
@@ -147,7 +149,7 @@ class BinanceRest:
         else:
             frame = rest_paging.funding_rate(self.call, want)
         # Exact also where start or end lie between two milliseconds.
-        return frame.filter(within(stream.time_column, start, end))
+        return rows_within(frame, stream.time_column, start, end)
 
     def server_time(self) -> datetime:
         """The exchange's clock."""
@@ -311,8 +313,9 @@ class BinanceRest:
         if isinstance(newest, datetime) and newest > now - timedelta(minutes=10):
             # What had closed when the exchange was asked last is closed for good.
             open_still = rows_within(frame, "close_time", self._told_time, now)
-            if not open_still.is_empty():
-                self._told_time = self.server_time()
+            with self._asking_time:
+                if not rows_within(open_still, "close_time", self._told_time, now).is_empty():
+                    self._told_time = self.server_time()
             now = min(now, self._told_time)
         return rows_within(frame, "close_time", EPOCH, now)
 

@@ -228,16 +228,36 @@ def _typed(
         values = named[name]
         try:
             if dtype == UTC_US:
-                stamps = pl.Series(name, [_millisecond(value) for value in values], pl.Int64)
+                whole = _plain(values, dtype) or [_millisecond(value) for value in values]
+                stamps = pl.Series(name, whole, pl.Int64)
                 series.append(stamps.cast(pl.Datetime("ms", "UTC")).cast(UTC_US))
                 continue
             parse = _PARSERS[type(dtype)]
             nullable = name in unknown
-            parsed = [None if nullable and value in _NOTHING else parse(value) for value in values]
+            parsed = _plain(values, dtype) or [
+                None if nullable and value in _NOTHING else parse(value) for value in values
+            ]
             series.append(pl.Series(name, parsed, dtype))
         except (ValueError, TypeError, OverflowError) as error:
             raise MalformedAnswer(endpoint, f"field {name}: {str(error)[:_SHOWN_CHARACTERS]}") from error
     return pl.DataFrame(series)
+
+
+def _plain(values: Sequence[object], dtype: pl.DataType) -> list[float] | list[int] | None:
+    """Values that all are what nearly all answers hold, read at once; None where any has to be looked at by itself."""
+    if dtype == UTC_US:
+        whole = [value for value in values if type(value) is int and 0 <= value < LATEST_MS]
+        return whole if len(whole) == len(values) else None
+    if dtype != pl.Float64:
+        return None
+    texts = [value for value in values if type(value) is str and len(value) <= _NUMBER_CHARACTERS]
+    if len(texts) != len(values):
+        return None
+    try:
+        numbers = list(map(float, texts))
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _number(value: object) -> float:

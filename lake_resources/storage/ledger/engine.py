@@ -57,6 +57,7 @@ class LedgerEngine:
         self._engine: sa.Engine | None = None
         self._pid = 0
         self._opening = Lock()
+        self._upserts: dict[tuple[str, ...], Any] = {}
 
     @property
     def is_shared(self) -> bool:
@@ -115,10 +116,15 @@ class LedgerEngine:
 
     def upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows of the same columns, each in place of the one that has its key."""
-        key = [column.name for column in table.primary_key]
-        insert = self.insert(table)
-        changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
-        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed), rows)
+        names = (table.name, *rows[0])
+        statement = self._upserts.get(names)
+        if statement is None:  # making one costs more than executing it
+            key = [column.name for column in table.primary_key]
+            insert = self.insert(table)
+            changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
+            statement = insert.on_conflict_do_update(index_elements=key, set_=changed)
+            self._upserts[names] = statement
+        connection.execute(statement, rows)
 
     def _connected(self) -> sa.Engine:
         # A forked child must not use (nor close) its parent's connections.

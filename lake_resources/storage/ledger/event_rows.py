@@ -143,6 +143,17 @@ class EventRows(WatermarkRows):
         with self.reading() as connection:
             return [MissingSource(*row) for row in connection.execute(query)]
 
+    def missing_of(self, symbols: Sequence[str]) -> list[MissingSource]:
+        """Open rows of some symbols, in the order of `missing_sources`."""
+        table = MISSING_SOURCES.c
+        columns = [column for column in MISSING_SOURCES.columns if column.name != "market"]
+        query = sa.select(*columns).where(
+            self.of_market(MISSING_SOURCES), table.symbol.in_(symbols), table.resolved_at_utc.is_(None)
+        )
+        query = query.order_by(table.symbol, table.stream, table.period, table.source)
+        with self.reading() as connection:
+            return [MissingSource(*row) for row in connection.execute(query)]
+
     def record_quarantine(
         self,
         symbol: str,
@@ -205,6 +216,21 @@ class EventRows(WatermarkRows):
             query = query.where(table.resolved_at_utc.is_(None))
         with self.reading() as connection:
             return [_quarantine(row) for row in connection.execute(query).mappings()]
+
+    def quarantined_of(self, symbols: Sequence[str], start: datetime, end: datetime) -> list[QuarantineEntry]:
+        """Open rows of some symbols that start in `[start, end)`, oldest first."""
+        table = QUARANTINE.c
+        query = sa.select(QUARANTINE).where(
+            table.table_name == self.layout.name,
+            table.symbol.in_(symbols),
+            table.start_utc >= utc(start),
+            table.start_utc < utc(end),
+            table.resolved_at_utc.is_(None),
+        )
+        with self.reading() as connection:
+            return [
+                _quarantine(row) for row in connection.execute(query.order_by(table.start_utc, table.id)).mappings()
+            ]
 
     def record_revisions(self, revisions: Iterable[Revision]) -> None:
         """Keep values that a better source gave differently; a difference that is already known is not kept twice."""
@@ -269,6 +295,20 @@ class EventRows(WatermarkRows):
         )
         if stream is not None:
             query = query.where(table.stream == stream)
+        with self.reading() as connection:
+            return [KnownHole(*row) for row in connection.execute(query)]
+
+    def known_holes_of(self, symbols: Sequence[str], start: datetime, end: datetime) -> list[KnownHole]:
+        """Known holes that name one of these symbols and overlap `[start, end)`, in the order of `known_holes`."""
+        table = KNOWN_HOLES.c
+        columns = (column for column in KNOWN_HOLES.columns if column.name != "market")
+        query = sa.select(*columns).where(
+            self.of_market(KNOWN_HOLES),
+            table.symbol.in_(symbols),
+            table.start_utc < utc(end),
+            table.end_utc > utc(start),
+        )
+        query = query.order_by(table.stream, table.start_utc, table.symbol)
         with self.reading() as connection:
             return [KnownHole(*row) for row in connection.execute(query)]
 

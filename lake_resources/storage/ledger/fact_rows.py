@@ -5,12 +5,13 @@ Belongs here: those readings of `partitions`. Does not belong here: writing it (
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.table_rows import TableRows
 from lake_resources.storage.ledger.tables import PARTITIONS
 
@@ -81,6 +82,21 @@ class FactRows(TableRows):
         query = query.where(c.verdict.is_not(None), c.verdict.not_in(sorted(leaving_out)))
         with self.reading() as connection:
             return {row.start_utc: (row.verdict, row.verdict_detail) for row in connection.execute(query)}
+
+    def verdicts_of(
+        self, symbols: Sequence[str], start: datetime, end: datetime
+    ) -> list[tuple[str, datetime, str, str | None]]:
+        """Symbol, start, verdict and its detail of the judged partitions that overlap `[start, end)`, by start."""
+        c = PARTITIONS.c
+        query = sa.select(c.symbol, c.start_utc, c.verdict, c.verdict_detail).where(
+            c.table_name == self.layout.name,
+            c.symbol.in_(symbols),
+            c.start_utc >= self.layout.start_of(start),
+            c.start_utc < utc(end),
+            c.verdict.is_not(None),
+        )
+        with self.reading() as connection:
+            return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query.order_by(c.start_utc))]
 
     def partitions_with_checks(self, symbol: str, start: datetime, end: datetime, text: str) -> set[datetime]:
         """Starts of the committed partitions that overlap `[start, end)` and whose checks, as JSON, contain a text."""

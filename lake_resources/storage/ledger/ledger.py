@@ -2,7 +2,8 @@
 
 Belongs here: the one class the rest of the project uses. Statements live by concern beside it: `partition_rows`,
 `watermark_rows`, `fact_rows`, `compacted_rows`, `restored_rows`, `event_rows` for the table, `source_rows`,
-`listing_rows` for the streams of its market; tables in `tables`, connections in `engine`, old versions in `versions`.
+`listing_rows` for the streams of its market, `known_rows` for many symbols at once; tables in `tables`, connections in
+`engine`, old versions in `versions`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from lake_resources.storage.ledger.compacted_rows import CompactedFile, Partitio
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.event_rows import (
     ANY_SYMBOL,
-    EventRows,
     MissingSource,
     QuarantineEntry,
     Revision,
 )
-from lake_resources.storage.ledger.fact_rows import FactRows, PartitionFacts
-from lake_resources.storage.ledger.listing_rows import Listing, ListingRows
+from lake_resources.storage.ledger.fact_rows import PartitionFacts
+from lake_resources.storage.ledger.known_rows import KnownRows
+from lake_resources.storage.ledger.listing_rows import Listing
 from lake_resources.storage.ledger.parity_rows import ComparedPartition, NewVerdict, ParityRows
 from lake_resources.storage.ledger.partition_rows import Intent, Partition
 from lake_resources.storage.ledger.published import as_published
 from lake_resources.storage.ledger.restored_rows import RestoredRows
-from lake_resources.storage.ledger.source_rows import Archive, Capture, SourceRows
+from lake_resources.storage.ledger.source_rows import Archive, Capture
 from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES, MISSING_SOURCES, PARTITIONS, QUARANTINE
 
 __all__ = [
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-class Ledger(RestoredRows, FactRows, SourceRows, EventRows, ListingRows, ParityRows):
+class Ledger(KnownRows, RestoredRows, ParityRows):
     """All statements on the ledger, as one table sees it; safe to share between threads, and after a fork.
 
     What a writer has published and not noted yet is read as committed.

@@ -6,7 +6,7 @@ The exchange takes delisted symbols off its list some day; what it said of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,6 +77,13 @@ class ListingRows(TableRows):
         with self.reading() as connection:
             found = connection.execute(query).one_or_none()
         return None if found is None else Listing(*found)
+
+    def listings_of(self, symbols: Sequence[str]) -> list[Listing]:
+        """What the exchange said last of those symbols of which it said something."""
+        c = LISTINGS.c
+        query = sa.select(c.symbol, c.first_utc, c.end_utc).where(self.of_market(LISTINGS), c.symbol.in_(symbols))
+        with self.reading() as connection:
+            return [Listing(*row) for row in connection.execute(query)]
 
     def traded_after(self, symbols: Iterable[str], instant: datetime) -> tuple[str, ...]:
         """Those of the symbols whose trading is not known to have ended until `instant`, in their order."""

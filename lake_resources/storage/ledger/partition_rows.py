@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.compacted_rows import CompactedRows
 from lake_resources.storage.ledger.tables import API_PARITY, INTENTS, PARTITIONS
 from lake_resources.storage.ledger.watermark_rows import WatermarkRows
@@ -81,6 +82,18 @@ class PartitionRows(CompactedRows, WatermarkRows):
         query = self.within(sa.select(PARTITIONS), symbol, start, end)
         with self.reading() as connection:
             return [self._partition(row) for row in connection.execute(query).mappings()]
+
+    def partitions_of(self, symbols: Sequence[str], start: datetime, end: datetime) -> list[Partition]:
+        """Committed partitions of some symbols that overlap `[start, end)`, by start."""
+        c = PARTITIONS.c
+        query = sa.select(PARTITIONS).where(
+            c.table_name == self.layout.name,
+            c.symbol.in_(symbols),
+            c.start_utc >= self.layout.start_of(start),
+            c.start_utc < utc(end),
+        )
+        with self.reading() as connection:
+            return [self._partition(row) for row in connection.execute(query.order_by(c.start_utc)).mappings()]
 
     def provisional_from(self, partition: Partition) -> datetime | None:
         """Time of the first row that was not required yet when a partition was committed, if it has such rows."""

@@ -6,7 +6,7 @@ A re-published archive or a repeated capture gets a row and a file of its own; e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -80,6 +80,10 @@ class Capture:
     is_current: bool = True
 
 
+_Hour = tuple[str, str, datetime]
+"""Symbol, stream and start of an hour."""
+
+
 class SourceRows(TableRows):
     """Statements on `archives` and `captures`."""
 
@@ -111,8 +115,22 @@ class SourceRows(TableRows):
         # As text a month is less than each of its days, so the month of the start is the lower bound for both.
         given = self._key(symbol=symbol, stream=stream) | {"first": f"{first:%Y-%m}", "last": f"{last:%Y-%m-%d}"}
         with self.reading() as connection:
-            found = [_archive(row) for row in connection.execute(_ARCHIVES_BETWEEN, given).mappings()]
-        return [archive for archive in found if len(archive.period) == 7 or archive.period >= f"{first:%Y-%m-%d}"]
+            return of_days(
+                [_archive(row) for row in connection.execute(_ARCHIVES_BETWEEN, given).mappings()], start, end
+            )
+
+    def archives_of(self, symbols: Sequence[str], start: datetime, end: datetime) -> list[Archive]:
+        """Current vintages of all streams of some symbols whose periods may overlap `[start, end)`, by period."""
+        first, last = utc(start), utc(end) - timedelta(microseconds=1)
+        query = sa.select(ARCHIVES).where(
+            self.of_market(ARCHIVES),
+            ARCHIVES.c.symbol.in_(symbols),
+            ARCHIVES.c.period >= f"{first:%Y-%m}",
+            ARCHIVES.c.period <= f"{last:%Y-%m-%d}",
+            ARCHIVES.c.is_current,
+        )
+        with self.reading() as connection:
+            return [_archive(row) for row in connection.execute(query.order_by(ARCHIVES.c.period)).mappings()]
 
     def archives_from(self, directory: str) -> list[Archive]:
         """All vintages whose address lies in a directory of the exchange's archives, e.g. `spot`."""
@@ -150,21 +168,41 @@ class SourceRows(TableRows):
     def record_captures(self, captures: Iterable[Capture]) -> None:
         """Add vintages in one transaction; each becomes current unless the current one alone covers the whole hour."""
         captures = list(captures)
+        if not captures:
+            return
         symbols = {capture.symbol for capture in captures}
-        key = f"{self.layout.market}/{symbols.pop()}" if len(symbols) == 1 else None
+        key = f"{self.layout.market}/{next(iter(symbols))}" if len(symbols) == 1 else None
         with self.engine.writing(key) as connection:
-            for capture in captures:
-                self._record_capture(connection, capture)
+            held, current = self._current(connection, captures), dict[_Hour, int]()
+            for index, capture in enumerate(captures):
+                hour = _hour_of(capture)
+                whole, content_hash = held.get(hour, (False, ""))
+                if capture.complete or not whole or content_hash == capture.content_hash:
+                    held[hour], current[hour] = (capture.complete, capture.content_hash), index
+            if current:
+                names = ("b_symbol", "b_stream", "b_hour")
+                given = [{"b_market": self.layout.market, **dict(zip(names, hour, strict=True))} for hour in current]
+                connection.execute(_SUPERSEDE_CAPTURES, given)
+            rows = [
+                _capture_row(capture)
+                | {"market": self.layout.market, "is_current": current.get(_hour_of(capture)) == i}
+                for i, capture in enumerate(captures)
+            ]
+            self.engine.upsert(connection, CAPTURES, rows)
 
-    def _record_capture(self, connection: sa.Connection, capture: Capture) -> None:
-        key = self._key(symbol=capture.symbol, stream=capture.stream, hour=whole_hour(capture.hour))
-        held = connection.execute(
-            sa.select(CAPTURES.c.complete, CAPTURES.c.content_hash).where(*_is(CAPTURES, key), CAPTURES.c.is_current)
-        ).one_or_none()
-        better = held is None or capture.complete or not held.complete or held.content_hash == capture.content_hash
-        if better:
-            _supersede(connection, CAPTURES, key)
-        self.engine.upsert(connection, CAPTURES, [_capture_row(capture) | key | {"is_current": better}])
+    def _current(self, connection: sa.Connection, captures: Sequence[Capture]) -> dict[_Hour, tuple[bool, str]]:
+        """Within a transaction: of the hours of these vintages whether the current one is whole, and its hash."""
+        c, hours = CAPTURES.c, {_hour_of(capture) for capture in captures}
+        query = sa.select(c.symbol, c.stream, c.hour, c.complete, c.content_hash).where(
+            self.of_market(CAPTURES),
+            *(
+                column.in_(sorted({hour[at] for hour in hours}))
+                for at, column in enumerate((c.symbol, c.stream, c.hour))
+            ),
+            c.is_current,
+        )
+        found = connection.execute(query).all()
+        return {(row[0], row[1], row[2]): (row[3], row[4]) for row in found if (row[0], row[1], row[2]) in hours}
 
     def capture(self, symbol: str, stream: str, hour: datetime) -> Capture | None:
         """The current vintage of one hour, or None."""
@@ -191,6 +229,29 @@ class SourceRows(TableRows):
         given = self._key(symbol=symbol, stream=stream) | {"first": floor_hour(start), "last": utc(end)}
         with self.reading() as connection:
             return [_capture(row) for row in connection.execute(_CAPTURES_BETWEEN, given).mappings()]
+
+    def captures_of(
+        self, symbols: Sequence[str], start: datetime, end: datetime, *, unfinished: bool = False
+    ) -> list[Capture]:
+        """Current vintages of all streams of some symbols, of the hours that overlap `[start, end)`, by hour.
+
+        Args:
+            symbols: of the market.
+            start: first instant, UTC.
+            end: first instant after the window, UTC.
+            unfinished: only those that were taken before their hour was over and settled.
+        """
+        query = sa.select(CAPTURES).where(
+            self.of_market(CAPTURES),
+            CAPTURES.c.symbol.in_(symbols),
+            CAPTURES.c.hour >= floor_hour(start),
+            CAPTURES.c.hour < utc(end),
+            CAPTURES.c.is_current,
+        )
+        if unfinished:
+            query = query.where(sa.not_(CAPTURES.c.complete))
+        with self.reading() as connection:
+            return [_capture(row) for row in connection.execute(query.order_by(CAPTURES.c.hour)).mappings()]
 
     def unfinished_captures(self, symbol: str, start: datetime, end: datetime) -> list[Capture]:
         """Current vintages, of all streams, that were taken before their hour was over and settled."""
@@ -243,6 +304,14 @@ class SourceRows(TableRows):
         return {"market": self.layout.market, **key}
 
 
+def of_days(archives: Iterable[Archive], start: datetime, end: datetime) -> list[Archive]:
+    """Those whose day (or month) overlaps `[start, end)`, in their order."""
+    first, last = utc(start), utc(end) - timedelta(microseconds=1)
+    months, days = (f"{first:%Y-%m}", f"{last:%Y-%m}"), (f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}")
+    bounds = {len(each[0]): each for each in (months, days)}
+    return [each for each in archives if (of := bounds[len(each.period)])[0] <= each.period <= of[1]]
+
+
 def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [table.c[name] == value for name, value in key.items()]
 
@@ -273,6 +342,23 @@ _CAPTURES_BETWEEN = (
     )
     .order_by(CAPTURES.c.hour)
 )
+
+
+_SUPERSEDE_CAPTURES = (
+    sa.update(CAPTURES)
+    .where(
+        *(
+            CAPTURES.c[n] == sa.bindparam(f"b_{n}", type_=CAPTURES.c[n].type)
+            for n in ("market", "symbol", "stream", "hour")
+        ),
+        CAPTURES.c.is_current,
+    )
+    .values(is_current=False)
+)
+
+
+def _hour_of(capture: Capture) -> _Hour:
+    return capture.symbol, capture.stream, whole_hour(capture.hour)
 
 
 def _supersede(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any]) -> None:
