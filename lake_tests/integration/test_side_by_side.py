@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -86,7 +87,7 @@ class Both:
 
 @pytest.fixture
 def both(sim: SimulatorServer, tmp_path: Path) -> Iterator[Both]:
-    given: dict[str, object] = {"symbols": SYMBOLS, "spot_symbols": (), "hot_hours": 1}
+    given: dict[str, Any] = {"symbols": SYMBOLS, "spot_symbols": (), "hot_hours": 1}
     with bench_on(sim, tmp_path / "together", **given) as together, bench_on(sim, tmp_path / "alone", **given) as alone:
         yield Both(together, alone)
 
@@ -157,7 +158,8 @@ def test_a_symbol_that_cannot_be_read_leaves_its_neighbours_alone(sim: Simulator
 
 
 def test_an_hour_has_the_bytes_of_an_ordinary_build(sim: SimulatorServer, tmp_path: Path) -> None:
-    now, given = OPEN + 10 * MINUTE + SECOND, {"symbols": SYMBOLS[:2], "spot_symbols": ()}
+    now = OPEN + 10 * MINUTE + SECOND
+    given: dict[str, Any] = {"symbols": SYMBOLS[:2], "spot_symbols": ()}
     with bench_on(sim, tmp_path / "together", hot_hours=1, **given) as bench:
         assert keep_hot_once(bench.at(now).lake, bench.settings, say=bench.reports.append).failed == {}
         together = told(bench.lake)
