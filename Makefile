@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev lock demo cluster-demo up test test-fast test-long test-cluster check docs bench clean
+.PHONY: help setup setup-dev lock demo cluster-demo up test test-fast test-long test-cluster check lint docs bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,11 @@ up: setup ## start webserver, daemon and simulator; LAKE_EXCHANGE=binance for th
 # Two more workers than cores: two of them have the journeys, which mostly wait, for the daemon's rounds or for a minute to pass.
 TEST_WORKERS ?= -n 4 --dist loadfile
 
-test: setup-dev check ## lint, types, layers, all tests but those of the two below
-	$(BIN)/python -m pytest $(TEST_WORKERS)
+# The types take one core the better part of a minute: they are looked at while the tests begin, and told at the end.
+test: setup-dev lint ## lint, types, layers, all tests but those of the two below
+	@{ $(BIN)/mypy && $(BIN)/lint-imports; } > $(VENV)/types.log 2>&1 & types=$$!; \
+	echo "$(BIN)/python -m pytest $(TEST_WORKERS)"; $(BIN)/python -m pytest $(TEST_WORKERS); tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests ? tests : types))
 
 test-fast: setup-dev ## the tests that take under 3 minutes together
 	$(BIN)/python -m pytest $(TEST_WORKERS) -m "not slow and not e2e and not long and not cluster"
@@ -55,11 +58,13 @@ test-long: setup-dev ## the long forms of tests that the suite has short: a hund
 test-cluster: setup-dev ## the cluster of the demo in small, with the same accidents; CI runs it after the others (about 4 minutes)
 	$(BIN)/python -m pytest -m cluster lake_tests/e2e
 
-check: setup-dev ## lint, format, types, import layers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+check: lint ## lint, format, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 docs: setup-dev ## write the generated pages anew
 	$(BIN)/python -m lake_assets.tables.dictionary minute > docs/data-dictionary.md

@@ -22,6 +22,14 @@ from xdist.scheduler import LoadFileScheduling
 os.environ.setdefault("LAKE_SPOT_SYMBOLS", "")
 os.environ.setdefault("LAKE_MACRO_TICKERS", "")
 
+# What the tests write lives for a moment. On a disk they would wait for it: a lake flushes every file and every row.
+_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 6 * 2**30
+if _MEMORY.is_dir():
+    _found = os.statvfs(_MEMORY)
+    # Where there is no room, or no program may be started, it is the disk; whoever names a place has that.
+    if _found.f_bavail * _found.f_frsize > _ROOM_BYTES and not _found.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
 # A script that starts the suite in the background has it ignore SIGINT, and Dagster then SIGTERM: each run would
 # wait a minute for processes that do not end.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

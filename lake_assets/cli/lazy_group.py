@@ -5,6 +5,7 @@ Belongs here: listing from the table, loading one command. Does not belong here:
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +29,7 @@ class LazyCommands(TyperGroup):
         return name, load(COMMANDS[str(name)]), rest
 
 
+@cache
 def load(line: CommandLine) -> Any:
     """Import a command of the table.
 

@@ -6,6 +6,7 @@ Never a traceback, never a secret, nothing written before all is checked.
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -144,9 +145,10 @@ def files(folder: Path) -> dict[str, int]:
     """Every file below a folder with its size, without SQLite's side files and what only reading leaves."""
     passing = ("-wal", "-shm", "audit.sqlite")
     return {
-        str(path.relative_to(folder)): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(passing)
+        f"{place}/{name}": Path(place, name).stat().st_size
+        for place, _, names in os.walk(folder)
+        for name in names
+        if not name.endswith(passing)
     }
 
 
