@@ -228,19 +228,9 @@ def test_a_wrong_setting_is_told_by_its_name_before_anything_is_done(
 
 
 TEXTS = {
-    "columns",
-    "out",
-    "file",
-    "report",
-    "db_path",
-    "duckdb",
-    "persist_dir",
-    "dataset",
-    "preset",
-    "write_queries",
-    "data_root",
-    "tree",
-}
+    "columns", "out", "file", "report", "db_path", "duckdb", "persist_dir", "dataset", "preset",
+    "write_queries", "data_root", "tree",
+}  # fmt: skip
 """Parameters that take any text; what is wrong with it is seen later."""
 
 
