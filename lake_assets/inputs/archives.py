@@ -258,7 +258,7 @@ def _typed(
     trades = stream.key == ("agg_trade_id",)
     if trades:
         frames = _watched(frames, gaps.see, minutes.see)
-    with StagingWriter(temp_dir, stream.columns, metadata) as writer:
+    with StagingWriter(temp_dir, stream.columns, metadata, bounded=[stream.time_column]) as writer:
         bounds = _write_in_order(writer, frames, stream)
         if bounds is None:
             return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lake_assets.transforms.chunks import MinuteCut
-from lake_assets.transforms.trades import STRADDLE_US, TRADE_MINUTES, minutes_of_ticks, ticks_of
+from lake_assets.transforms.trades import TRADE_MINUTES, MinuteEdges, minute_edges, minutes_of_ticks, ticks_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import EPOCH, MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
@@ -54,25 +54,22 @@ def tally_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns `TALLIES`, sorted by `timestamp` (UTC).
     """
-    minute = ticks["minute"].to_numpy()
-    if not minute.size:
-        return pl.DataFrame(schema=TALLIES)
-    begins = np.concatenate(([0], np.flatnonzero(minute[1:] != minute[:-1]) + 1))
-    within_us = ticks["within_us"].to_numpy()
+    return _as_tallies([_counted(ticks, minute_edges(ticks))])
+
+
+def _counted(ticks: pl.DataFrame, edges: MinuteEdges) -> dict[str, _Integers]:
+    """The same as an array per column, `timestamp` in µs since 1970."""
+    begins, near = edges
+    if not begins.size:
+        return {name: np.zeros(0, np.int64) for name in TALLIES}
     measures = {
         "trades": ticks["single_trades"].to_numpy(),
         "quantity": _units(ticks["quantity"].to_numpy()),
         "notional": _units(ticks["notional"].to_numpy()),
     }
-    # A few rows of a thousand, and which minute each of them is in.
-    near = {
-        "head": np.flatnonzero(within_us < STRADDLE_US),
-        "tail": np.flatnonzero(within_us >= MINUTE_US - STRADDLE_US),
-    }
-    edges = {side: (rows, np.searchsorted(begins, rows, side="right") - 1) for side, rows in near.items()}
     counted: dict[str, _Integers] = {
-        "timestamp": minute[begins] * MINUTE_US,
-        "rows": np.diff(begins, append=minute.size),
+        "timestamp": ticks["minute"].to_numpy()[begins] * MINUTE_US,
+        "rows": np.diff(begins, append=ticks.height),
         # Of whole units: the least that no trade has counts as none.
         "void": np.add.reduceat(measures["quantity"] == 0, begins, dtype=np.int64),
         "first_trade": np.minimum.reduceat(ticks["first_trade"].to_numpy(), begins),
@@ -80,19 +77,21 @@ def tally_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
     }
     for name, values in measures.items():
         counted[name] = np.add.reduceat(values, begins)
-        for side, (rows, of_minute) in edges.items():
-            counted[f"{side}_{name}"] = np.zeros(begins.size, np.int64)
-            np.add.at(counted[f"{side}_{name}"], of_minute, values[rows])
-    return pl.DataFrame(counted).select(_AS_TALLIES)
+        counted |= {f"{side}_{name}": edge.sums(values) for side, edge in near.items()}
+    return counted
 
 
-_AS_TALLIES = [pl.col(name).cast(dtype) if name == "timestamp" else pl.col(name) for name, dtype in TALLIES.items()]
+def _as_tallies(parts: Sequence[Mapping[str, _Integers]]) -> pl.DataFrame:
+    """Columns `TALLIES`; a minute that is cut between two parts has two rows."""
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in TALLIES}
+    return pl.DataFrame(whole).with_columns(pl.col("timestamp").cast(TALLIES["timestamp"]))
 
 
 def _units(values: _Floats) -> _Integers:
     """Whole units; a value that no trade has is as large as they can be, which no kline agrees with."""
     with np.errstate(over="ignore"):
-        units = np.rint(values * UNITS)
+        units = values * UNITS
+        np.rint(units, out=units)
     if not (units.min() >= -_MOST_UNITS and units.max() <= _MOST_UNITS):
         units = np.clip(np.where(np.isnan(units), _MOST_UNITS, units), -_MOST_UNITS, _MOST_UNITS)
     whole: _Integers = units.astype(np.int64)
@@ -114,21 +113,11 @@ def joined(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-@dataclass
-class TradeTally:
-    """Counts the frames of one file while they are written."""
-
-    parts: list[pl.DataFrame] = field(default_factory=list)
-
-    def see(self, ticks: pl.DataFrame) -> None:
-        """Take the next rows, as `ticks_of` gives them."""
-        self.parts.append(tally_of_ticks(ticks))
-
-    def metadata(self) -> dict[str, str]:
-        """Key-value metadata for the typed file."""
-        buffer = io.BytesIO()
-        joined(self.parts).write_ipc(buffer, compression="zstd")
-        return {_KEY.decode(): base64.b64encode(buffer.getvalue()).decode()}
+def tally_metadata(parts: Iterable[pl.DataFrame]) -> dict[str, str]:
+    """Key-value metadata for a typed file whose parts were tallied."""
+    buffer = io.BytesIO()
+    joined(parts).write_ipc(buffer, compression="zstd")
+    return {_KEY.decode(): base64.b64encode(buffer.getvalue()).decode()}
 
 
 def tallies_of(path: Path, start: datetime, end: datetime) -> pl.DataFrame:
@@ -227,34 +216,41 @@ class TypedMinutes:
     def __init__(self) -> None:
         self._cut: MinuteCut | None = MinuteCut("transact_time")
         self._parts: list[pl.DataFrame] = []
-        self._tallies = TradeTally()
+        self._counted: list[Mapping[str, _Integers]] = []
 
     def see(self, frame: pl.DataFrame) -> None:
         """Take the next frame: wire columns of `agg_trades`."""
         if self._cut is None:
-            self._tallies.see(ticks_of(frame, ids_increase=True))
+            self._count(ticks_of(frame, ids_increase=True))
             return
         try:
             self._take(self._cut.push(frame))
         except RowsOutOfOrder:  # by time; whoever reads the file sorts it
             self._take(self._cut.rest())
-            self._tallies.see(ticks_of(frame, ids_increase=True))
+            self._count(ticks_of(frame, ids_increase=True))
             self._cut, self._parts = None, []
 
     def finished(self) -> tuple[pl.DataFrame | None, dict[str, str]]:
         """All minutes of the file, sorted by `timestamp`, None where its times are out of order; metadata for it."""
         if self._cut is None:
-            return None, self._tallies.metadata()
+            return None, self._told()
         self._take(self._cut.rest())
         minutes = pl.concat(self._parts).sort("timestamp") if self._parts else pl.DataFrame(schema=TRADE_MINUTES)
-        return minutes, self._tallies.metadata()
+        return minutes, self._told()
 
     def _take(self, whole: pl.DataFrame | None) -> None:
         if whole is None:
             return
         ticks = ticks_of(whole, ids_increase=True)
-        self._parts.append(minutes_of_ticks(ticks))
-        self._tallies.see(ticks)
+        self._parts.append(minutes_of_ticks(ticks, self._count(ticks)))
+
+    def _count(self, ticks: pl.DataFrame) -> MinuteEdges:
+        edges = minute_edges(ticks)
+        self._counted.append(_counted(ticks, edges))
+        return edges
+
+    def _told(self) -> dict[str, str]:
+        return tally_metadata([_as_tallies(self._counted)] if self._counted else [])
 
 
 _kept = KeptFrames(_KEPT_FILES)

@@ -7,7 +7,10 @@ Does not belong here: what a minute without trades or without a source gets (`as
 from __future__ import annotations
 
 import math
+from typing import NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
@@ -28,6 +31,7 @@ STRADDLE_US = 100_000
 """Binance merges fills of one taker order within 100 ms into one aggTrade, also over a minute edge."""
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 TRADE_FEATURES: dict[str, pl.DataType] = {
     "timestamp": _TIMESTAMP,
@@ -47,7 +51,7 @@ TRADE_MINUTES: dict[str, pl.DataType] = TRADE_FEATURES | dict.fromkeys(
 
 
 _NOTIONAL, _QUANTITY, _SELL, _WHALE = pl.col("notional"), pl.col("quantity"), pl.col("sell"), pl.col("whale")
-_RETAIL, _WITHIN_US = _NOTIONAL <= _RETAIL_AT_MOST, pl.col("within_us")
+_RETAIL = _NOTIONAL <= _RETAIL_AT_MOST
 # Expressions are made once: making them costs as much as what they do to a chunk.
 _PARTS = {
     name: pl.when(condition).then(value).otherwise(0.0)
@@ -56,8 +60,6 @@ _PARTS = {
         ("sell_whale", _WHALE & _SELL, _QUANTITY),
         ("buy_retail", _RETAIL & ~_SELL, _QUANTITY),
         ("sell_retail", _RETAIL & _SELL, _QUANTITY),
-        ("head", _WITHIN_US < STRADDLE_US, _QUANTITY),
-        ("tail", _WITHIN_US >= MINUTE_US - STRADDLE_US, _QUANTITY),
         ("bought", ~_SELL, _QUANTITY),
         ("bought_worth", ~_SELL, _NOTIONAL),
         (
@@ -81,8 +83,6 @@ _AGGREGATES = {
     "agg_quantity": _QUANTITY.sum(),
     "agg_notional": _NOTIONAL.sum(),
     "raw_trade_count": pl.col("single_trades").sum(),
-    "head_quantity": pl.col("head").sum(),
-    "tail_quantity": pl.col("tail").sum(),
     "first_price": pl.col("price").first(),
     "highest_price": pl.col("price").max(),
     "lowest_price": pl.col("price").min(),
@@ -90,7 +90,7 @@ _AGGREGATES = {
     "bought_quantity": pl.col("bought").sum(),
     "bought_notional": pl.col("bought_worth").sum(),
 }
-
+_AS_MINUTES = [pl.col(name).cast(dtype) for name, dtype in TRADE_MINUTES.items()]
 
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
 _SUMS = ("volume", "quote_volume", *_TAKEN)
@@ -123,24 +123,74 @@ def trade_minutes(agg_trades: pl.DataFrame) -> pl.DataFrame:
     return minutes_of_ticks(ticks_of(agg_trades))
 
 
-def minutes_of_ticks(ticks: pl.DataFrame) -> pl.DataFrame:
+def minutes_of_ticks(ticks: pl.DataFrame, edges: MinuteEdges | None = None) -> pl.DataFrame:
     """Features of every minute that has a trade, and what its bar is made of.
 
     A minute never looks at another one. Formulas: data dictionary, columns `transact_time` to `realized_vol_1m`.
 
     Args:
         ticks: as `ticks_of` gives them, whole minutes only.
+        edges: their `minute_edges`, where they are known.
 
     Returns:
         One row per minute with trades, columns `TRADE_MINUTES`, sorted by `timestamp` (UTC).
     """
-    return (
+    made = (
         ticks.with_columns(whale=_NOTIONAL >= _WHALE_AT_LEAST)
         .with_columns(**_PARTS)
         .group_by("minute", maintain_order=True)
         .agg(**_AGGREGATES)
-        .select((pl.col("minute") * MINUTE_US).cast(_TIMESTAMP).alias("timestamp"), pl.exclude("minute"))
-        .cast(TRADE_MINUTES)  # type: ignore[arg-type]
+    )
+    quantity = ticks["quantity"].to_numpy()
+    near = (edges or minute_edges(ticks)).near
+    of_edges = {f"{side}_quantity": pl.Series(rows.sums(quantity)) for side, rows in near.items()}
+    timestamp = (pl.col("minute") * MINUTE_US).cast(_TIMESTAMP)
+    return made.with_columns(timestamp=timestamp, **of_edges).select(_AS_MINUTES)
+
+
+class NearEdge(NamedTuple):
+    """The few rows of ticks that lie near one edge of their minute.
+
+    Attributes:
+        rows: where they are, in order.
+        minutes: which minute of the ticks each of them is in, counted from 0.
+        of_minutes: how many minutes the ticks have.
+    """
+
+    rows: npt.NDArray[np.int64]
+    minutes: npt.NDArray[np.int64]
+    of_minutes: int
+
+    def sums(self, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        """Sum per minute of a column of the ticks, over these rows."""
+        found = np.zeros(self.of_minutes, values.dtype)
+        np.add.at(found, self.minutes, values[self.rows])
+        return found
+
+
+class MinuteEdges(NamedTuple):
+    """Where the minutes of ticks begin, and the rows within `STRADDLE_US` of a minute's start and of its end."""
+
+    begins: npt.NDArray[np.int64]
+    near: dict[str, NearEdge]
+
+
+def minute_edges(ticks: pl.DataFrame) -> MinuteEdges:
+    """The edges of the minutes of some ticks; `near` has `head` and `tail`.
+
+    Args:
+        ticks: as `ticks_of` gives them.
+    """
+    minute, within_us = ticks["minute"].to_numpy(), ticks["within_us"].to_numpy()
+    begins = np.concatenate(([0], np.flatnonzero(minute[1:] != minute[:-1]) + 1))[: minute.size]
+    near = {"head": within_us < STRADDLE_US, "tail": within_us >= MINUTE_US - STRADDLE_US}
+    found = {side: np.flatnonzero(rows) for side, rows in near.items()}
+    return MinuteEdges(
+        begins,
+        {
+            side: NearEdge(rows, np.searchsorted(begins, rows, side="right") - 1, begins.size)
+            for side, rows in found.items()
+        },
     )
 
 

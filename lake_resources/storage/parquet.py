@@ -213,6 +213,8 @@ class StagingWriter:
         schema: polars schema of every frame.
         metadata: key-value metadata of the file.
         row_group_rows: rows per row group; as many are kept in memory.
+        bounded: columns whose least and largest value are noted per row group, for readers that skip by them; all of
+            them by default.
     """
 
     def __init__(
@@ -222,6 +224,7 @@ class StagingWriter:
         metadata: Mapping[str, str],
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
+        bounded: Sequence[str] | None = None,
     ) -> None:
         self._schema = pl.Schema(schema)
         self._rows_per_group = row_group_rows
@@ -235,7 +238,13 @@ class StagingWriter:
         with disk_errors(f"stage {self._path}"):
             temp_dir.mkdir(parents=True, exist_ok=True)
             try:
-                self._writer = pq.ParquetWriter(self._path, self._arrow, compression="zstd", **_encodings(self._schema))
+                self._writer = pq.ParquetWriter(
+                    self._path,
+                    self._arrow,
+                    compression="zstd",
+                    write_statistics=True if bounded is None else list(bounded),
+                    **_encodings(self._schema),
+                )
             except BaseException:  # a full disk has room for the file's name, but not for its first bytes
                 self._path.unlink(missing_ok=True)
                 raise

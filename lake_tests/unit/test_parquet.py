@@ -126,6 +126,16 @@ def test_staging_writer_holds_all_rows_and_all_metadata(tmp_path):
     assert [file.metadata.row_group(group).num_rows for group in range(3)] == [128, 128, 44]
 
 
+def test_staging_writer_notes_bounds_of_the_columns_that_readers_skip_by(tmp_path):
+    parts = [frame(at(hour)) for hour in range(5)]
+    staged = _written(tmp_path, parts, row_group_rows=128, bounded=["timestamp"])
+    assert pl.read_parquet(staged.temp_path).equals(pl.concat(parts))
+    group = pq.read_metadata(staged.temp_path).row_group(1)
+    columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
+    assert columns["timestamp"].statistics.min == at(2) + timedelta(minutes=8)
+    assert [name for name, column in columns.items() if column.is_stats_set] == ["timestamp"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(0, 300), max_size=8))
 def test_bytes_do_not_depend_on_the_chunks(tmp_path_factory, cuts):

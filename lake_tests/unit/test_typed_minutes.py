@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_assets.inputs.trade_tallies import TradeTally, TypedMinutes, joined, keep_minutes, minutes_kept, tally
+from lake_assets.inputs.trade_tallies import TypedMinutes, keep_minutes, minutes_kept, tally, tally_metadata
 from lake_assets.transforms.trades import trade_minutes
 from lake_resources.binance.um_streams import AGG_TRADES
 
@@ -40,8 +40,7 @@ def test_minutes_and_tallies_do_not_depend_on_how_the_file_came(chunk_rows: int)
     assert minutes is not None
     assert minutes.height > 5
     assert minutes.equals(trade_minutes(rows))
-    whole = TradeTally([tally(rows)])
-    assert metadata == whole.metadata()
+    assert metadata == tally_metadata([tally(rows)])
 
 
 def test_of_a_file_whose_times_are_out_of_order_only_the_tallies_are_made() -> None:
@@ -52,7 +51,7 @@ def test_of_a_file_whose_times_are_out_of_order_only_the_tallies_are_made() -> N
         seen.see(frame)
     minutes, metadata = seen.finished()
     assert minutes is None
-    assert metadata == TradeTally([joined([tally(frame) for frame in late.iter_slices(250)])]).metadata()
+    assert metadata == tally_metadata(tally(frame) for frame in late.iter_slices(250))
 
 
 def test_quantities_below_a_unit_count_as_none() -> None:
