@@ -2,8 +2,10 @@
 
 import inspect
 import os
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -241,6 +243,55 @@ def test_files_that_another_process_wiped_are_made_anew(storage):
     own.dispose()
     storage.store_event(entry(text="new"))
     assert texts(storage) == ["new"]
+
+
+def made_of(path):
+    """What a run's file is, apart from its events."""
+    with closing(sqlite3.connect(path)) as file:
+        tables = file.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+        revision = file.execute("SELECT version_num FROM alembic_version").fetchall()
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        pragmas = [file.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "page_size", "encoding")]
+    return tables, revision, pragmas, path.stat().st_mode
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copied_file_of_a_run_is_the_one_that_dagster_makes(storage, monkeypatch, links):
+    monkeypatch.setattr(event_log, "_EMPTY", [])
+    if not links:
+
+        def refuse(*_):
+            raise PermissionError
+
+        monkeypatch.setattr(os, "link", refuse)
+    initialized = []
+
+    def initialize(engine):
+        initialized.append(engine)
+        SqliteEventLogStorage._initdb(storage, engine)
+
+    monkeypatch.setattr(storage, "_initdb", initialize)
+    for number in range(3):
+        storage.store_event(entry(run_id=f"run-{number}", text=str(number)))
+    assert [texts(storage, f"run-{number}") for number in range(3)] == [["0"], ["1"], ["2"]]
+    assert len(initialized) == (1 if links else 3)
+    storage.dispose()
+    files = [Path(storage.path_for_shard(f"run-{number}")) for number in range(3)]
+    first, *others = map(made_of, files)
+    assert len(first[0]) >= 20
+    assert others == [first, first]
+    assert {path.name for path in files[0].parent.iterdir()} == {"index.db", *(path.name for path in files)}
+
+
+def test_a_file_that_another_process_makes_meanwhile_is_kept(storage):
+    storage.store_event(entry(run_id="first"))
+    path = Path(storage.path_for_shard("second"))
+    own = SqliteEventLogStorage(storage._base_dir)
+    own.store_event(entry(run_id="second", text="own"))
+    assert not event_log._appears(path, event_log._EMPTY[0])
+    storage.store_event(entry(run_id="second", text="pooled"))
+    assert texts(storage, "second") == texts(own, "second") == ["own", "pooled"]
+    own.dispose()
 
 
 def test_many_runs_hold_few_files(storage, monkeypatch):
