@@ -7,13 +7,15 @@ Belongs here: what `workspace.yaml` names, and writing that file. Does not belon
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import yaml
 
 from lake_assets.loading import without_collecting
-from lake_assets.run_scope import scoped
 from lake_resources.settings import LakeSettings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _NAME = re.compile(r"shard_(\d+)_of_(\d+)")
 _built: list[tuple[LakeSettings, dg.Definitions]] = []
@@ -24,16 +26,16 @@ def __getattr__(name: str) -> dg.Definitions:
     found = _NAME.fullmatch(name)
     if found is None:
         raise AttributeError(f"module {__name__} has no {name}")
-    settings = scoped(LakeSettings(shard=f"{found[1]}/{found[2]}"))
-    # Dagster asks for the name several times as it loads it.
-    for built_of, definitions in _built:
-        if built_of == settings:
-            return definitions
-    with without_collecting():
+    # What a worker's process has built is another run's next time.
+    with without_collecting(for_good=not _built):
         # `lake workspace` reads this module, and needs no code location.
         from lake_assets.code_location import build_definitions
+        from lake_assets.run_scope import scoped
 
-        _built[:] = [(settings, build_definitions(settings))]
+        settings = scoped(LakeSettings(shard=f"{found[1]}/{found[2]}"))
+        # Dagster asks for the name several times as it loads it.
+        if not any(built_of == settings for built_of, _ in _built):
+            _built[:] = [(settings, build_definitions(settings))]
     return _built[0][1]
 
 

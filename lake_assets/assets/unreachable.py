@@ -7,6 +7,7 @@ retries of runs that lost their process (Dagster's, by `run_retries`), of calls 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -14,6 +15,7 @@ import dagster as dg
 from lake_resources.errors import LakeError, LedgerUnreachable, PartitionBusy, StoreUnreachable
 
 _Result = TypeVar("_Result")
+_Callable = TypeVar("_Callable", bound=Callable[..., Any])
 _Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 TRIES = 5
 WAIT_S = 10
@@ -35,7 +37,7 @@ def begun_again(work: Callable[..., Iterator[Any]], *, wait_s: int = WAIT_S) -> 
         with _waited_for(context, wait_s):
             yield from work(context, *args, **given)
 
-    return guarded
+    return _signed(guarded, work)
 
 
 def done_again(work: Callable[..., _Result], *, wait_s: int = WAIT_S) -> Callable[..., _Result]:
@@ -46,6 +48,12 @@ def done_again(work: Callable[..., _Result], *, wait_s: int = WAIT_S) -> Callabl
         with _waited_for(context, wait_s):
             return work(context, *args, **given)
 
+    return _signed(guarded, work)
+
+
+def _signed(guarded: _Callable, work: Callable[..., Any]) -> _Callable:
+    """With the signature at hand: Dagster asks a body for it some fifteen times, and a code location has hundreds."""
+    guarded.__signature__ = signature(work)  # type: ignore[attr-defined]
     return guarded
 
 
