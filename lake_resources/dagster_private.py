@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializa
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+# Whether a failed run is tried again is told before its failure is: lake_resources/failures_known_first.py.
+from dagster._core.events.log import EventLogEntry
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._core.storage.tags import WILL_RETRY_TAG
+
 # Where an instance is, as a code server tells the process of a run: lake_assets/run_scope.py.
 from dagster._core.instance import InstanceRef
 
@@ -71,6 +76,7 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "CheckRunHealthResult",
     "ConfigurableClassData",
+    "EventLogEntry",
     "InstanceRef",
     "LaunchRunContext",
     "SqliteEventLogStorage",
@@ -82,6 +88,7 @@ __all__ = [
     "keep_code_servers",
     "keep_engines",
     "keep_instance",
+    "know_failure",
     "launch_backfill",
     "launched_by_daemon",
     "open_web_ui",
@@ -179,6 +186,26 @@ def fail_dead_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) ->
     """Report a run as failed whose process ended by itself, so that Dagster's retries of runs take it up."""
     reason = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
     instance.report_run_failed(run, message=why, job_failure_data=reason)
+
+
+def know_failure(instance: dg.DagsterInstance, told: EventLogEntry) -> None:
+    """Where an event tells that a run failed: note of the run whether it will be tried again, and that it failed.
+
+    Dagster itself notes both after it stored the event. A daemon that reads the event in between finds a run that has
+    not failed, is done with the event, and never tries the run again; a backfill then waits for that for ever.
+    """
+    event = told.dagster_event
+    if event is None or not event.is_run_failure:
+        return
+    run = instance.get_run_by_id(told.run_id)
+    if run is None or run.is_finished:
+        return
+    if instance.run_retries_enabled:
+        data = event.event_specific_data
+        reason = data.failure_reason if isinstance(data, JobFailureData) else None
+        again = auto_reexecution_should_retry_run(instance, run.with_status(dg.DagsterRunStatus.FAILURE), reason)
+        instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: str(again).lower()})
+    instance.run_storage.handle_run_event(run.run_id, event, datetime.fromtimestamp(told.timestamp, UTC))
 
 
 def record_materialization(instance: dg.DagsterInstance, run: dg.DagsterRun, event: dg.AssetMaterialization) -> None:

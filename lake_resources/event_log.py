@@ -27,6 +27,7 @@ from lake_resources.dagster_private import (
     SqliteEventLogStorage,
     UserConfigSchema,
 )
+from lake_resources.failures_known_first import FailuresKnownFirst
 
 # The webserver looks at many runs, each a file of its own; two descriptors are held per open one.
 MAX_OPEN_SHARDS = 32
@@ -38,7 +39,7 @@ class _OpenShard:
     identity: tuple[int, int] | None
 
 
-class PooledSqliteEventLogStorage(SqliteEventLogStorage):
+class PooledSqliteEventLogStorage(FailuresKnownFirst, SqliteEventLogStorage):
     """`SqliteEventLogStorage` that keeps its connections, per process.
 
     As in the class it extends, one lock lets one thread at a time use a connection. A forked child opens its own; a

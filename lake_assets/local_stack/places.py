@@ -28,6 +28,7 @@ SHIPPED = frozenset(
         "fab7f76a753f17cee92abed2570692b6608ed02a5c71ef2560849edb33d0d99e",
         "7eb27470b87c5d42800d18960d9d31034af568cc30560f8bda36c13f03c09987",
         "2fb0e6cecd66384da7d0979c6d9fcfff90e004bbb4f611f25936eb90054ba4a5",
+        "4d481e7d7cb79a76c632ff0d8271cbb66e6830ceafc041e1a845b1c8f9eaf875",
     }
 )
 """sha256 of each `dagster.yaml` and `cluster.yaml` that the project ever had; one of a lake that is among them was
