@@ -83,6 +83,18 @@ def seconds_per_hour(at: Cluster, backfill: str, hours: int) -> float:
     return (max(run.end or 0 for run in runs) - min(run.start or 0 for run in runs)) / hours
 
 
+def limit_text(before: dict[str, float], after: dict[str, float], hours: int, took_s: float) -> str:
+    """What limits several workers on one box: the seconds of CPU of an hour, by part, over its cores."""
+    each = {part: (after[part] - before[part]) / hours for part in after}
+    cores = os.cpu_count() or 1
+    parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in each.items())
+    needed_s = sum(each.values()) / cores
+    return (
+        f"seconds of CPU of such an hour, with launching: {parts}; {cores} cores need {needed_s:.2f} s for that, "
+        f"and it took {took_s:.2f} s"
+    )
+
+
 def kill_workers(at: Cluster, symbols: Sequence[str], hours: Hours, found: Found, say: Say, *, feed: bool) -> None:
     """One worker dies while a run starts, one while a run is at work."""
     backfills = {"hours with killed workers": launch_hours(at, symbols, *hours, "hours with killed workers")}
@@ -214,15 +226,15 @@ def demonstrate(root: Path, symbols: Sequence[str], days: int, workers: int, say
             for name in names[1:]:
                 at.start_worker(name)
             at.wait("all workers", lambda: len(at.celery.control.ping(timeout=1)) == workers)
-            last = newest - HOUR
+            last, middle = newest - HOUR, at.cpu_s()
             several = launch_hours(at, symbols, first + DAY, last, "all workers")
             finish(at, {"all workers": several}, found)
             before, after = seconds_per_hour(at, one, hours), seconds_per_hour(at, several, hours * (days - 2))
             say(
                 f"seconds per hour of a symbol: {before:.2f} with one worker, {after:.2f} with {workers}, ratio "
-                f"{after / before:.2f} on {os.cpu_count()} cores, which also ran both databases, webserver, daemon and "
-                "exchange"
+                f"{after / before:.2f}"
             )
+            say(limit_text(middle, at.cpu_s(), hours * (days - 2), after))
             # One that has everything loaded starts a run too quickly to die of it.
             at.restart_workers()
         at_work = [(newest + first * HOUR, newest + last * HOUR) for first, last in _PARTS]

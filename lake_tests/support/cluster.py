@@ -27,6 +27,7 @@ from lake_assets.local_stack.stack import local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
+from lake_tests.support.cpu_spent import cpu_spent
 from lake_tests.support.postgres import PostgresServer, postgres_server
 from lake_tests.support.redis_server import RedisServer, redis_server
 from lake_tests.support.s3_server import BUCKET, s3_server
@@ -182,6 +183,17 @@ class Cluster:
         worker, run = self.halt_at(status, *backfills)
         self._signal([worker], signal.SIGKILL)
         return worker, run
+
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of CPU that workers, Postgres, Redis, Dagster, and the exchange with S3 have spent so far."""
+        parts = {name: process.pid for name, process in self.stack.processes.items()}
+        servers = {"Postgres": self.postgres.pid, "Redis": self.redis.pid, "exchange and S3": os.getpid()}
+        spent = cpu_spent(parts | servers)
+        found = dict.fromkeys(("workers", *servers, "Dagster"), 0.0)
+        for name, seconds in spent.items():
+            other = "exchange and S3" if name == "simulator" else "Dagster"
+            found["workers" if name in self.workers else name if name in found else other] += seconds
+        return found
 
     def restart_workers(self) -> None:
         """As after a change of the code: what they had loaded is gone."""

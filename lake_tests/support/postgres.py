@@ -53,6 +53,11 @@ class PostgresServer:
         self.start()
 
     @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return int((self.directory / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    @property
     def _data(self) -> str:
         return str(self.directory / "data")
 

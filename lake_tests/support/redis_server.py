@@ -42,6 +42,10 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def text(self) -> str:
         said = subprocess.run([self._binary, "--version"], capture_output=True, text=True, check=True).stdout
         return f"{self._binary}: {said.split(' sha=')[0]}"
