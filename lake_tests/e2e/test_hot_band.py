@@ -160,12 +160,13 @@ def test_no_secret_is_in_arguments_logs_runs_or_files(journey: Journey) -> None:
             if SECRET.encode() in path.read_bytes():
                 shown.append(path)
     looked: Counter[str] = Counter()
-    for path in journey.settings.lake_root.rglob("*"):
-        with suppress(FileNotFoundError):
-            if path.is_file():
-                looked[path.relative_to(journey.settings.lake_root).parts[0]] += 1
-                if SECRET.encode() in path.read_bytes():
-                    shown.append(path)
+    for place, _, names in os.walk(journey.settings.lake_root):  # which minds no folder that goes meanwhile
+        for path in (Path(place, name) for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    looked[path.relative_to(journey.settings.lake_root).parts[0]] += 1
+                    if SECRET.encode() in path.read_bytes():
+                        shown.append(path)
     assert shown == []
     assert looked["logs"] > 3
     assert looked["dagster_home"] > 3, "runs with their tags and configuration"
