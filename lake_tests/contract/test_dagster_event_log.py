@@ -21,7 +21,10 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from lake_resources import event_log
 from lake_resources.event_log import PooledSqliteEventLogStorage
 
-pytestmark = [pytest.mark.filterwarnings("ignore::dagster.PreviewWarning", "ignore::dagster.BetaWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::dagster.PreviewWarning", "ignore::dagster.BetaWarning"),
+]
 
 HOURS = dg.HourlyPartitionsDefinition("2026-01-01-00:00")
 KEY = dg.AssetKey(["um", "btcusdt", "minute"])

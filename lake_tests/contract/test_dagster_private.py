@@ -35,6 +35,8 @@ from lake_resources.clock import SECOND
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 CHANGED = "Dagster changed: adapt lake_resources/dagster_private.py"
 KEY = dg.AssetKey(["um", "X", "minute"])

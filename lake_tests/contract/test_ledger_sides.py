@@ -22,6 +22,8 @@ from lake_tests.support.minute_hours import NOW, SYMBOL, at, candidate, clock, c
 from lake_tests.support.postgres import postgres_server
 from lake_tests.support.races import answer_races, archive, archive_races, capture
 
+pytestmark = pytest.mark.slow
+
 RACES = 150
 
 

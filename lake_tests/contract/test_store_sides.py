@@ -35,6 +35,8 @@ from lake_tests.support.s3_server import in_bucket, s3_server
 from lake_tests.support.stores import bucket_of
 from lake_tests.support.waiting import in_parallel, wait_until
 
+pytestmark = pytest.mark.slow
+
 SHARED = ["postgres", "bucket"]
 
 

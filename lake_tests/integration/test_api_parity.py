@@ -29,6 +29,8 @@ from lake_resources.storage.ledger.ledger import Intent
 from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 BAD = DAY + 3 * HOUR
 KEY = minute_key(SYMBOL)
 SUCCEEDED, FAILED, PLANNED = (

@@ -26,6 +26,8 @@ from lake_resources.storage.hashing import file_hash
 from lake_tests.support.simulated_lake import DAY, SYMBOL, bench_on, exchange
 from lake_tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 Builder = subprocess.Popen[str]
 Rows = dict[tuple[str, datetime], int]
 

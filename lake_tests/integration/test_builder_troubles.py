@@ -17,6 +17,8 @@ from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on
 
+pytestmark = pytest.mark.slow
+
 OPEN = DAY + 15 * HOUR
 NAME = f"um/{SYMBOL}/minute"
 

@@ -12,6 +12,8 @@ from lake_assets.build.hours import build_partitions
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import ON_THE_DAY, SYMBOL, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 HOURS = hours(13, 18)
 """At half past three, two of them are over, one is open, and two have not begun."""
 LATER = ON_THE_DAY + timedelta(hours=4)

@@ -18,6 +18,8 @@ from lake_resources.storage.reader import read_partition, scan
 from lake_resources.storage.store import Store
 from lake_tests.support.minute_hours import DAY, NOW, SCHEMA, SYMBOL, at, candidate, clock, lake
 
+pytestmark = pytest.mark.slow
+
 MONTH = DAY.replace(day=1)
 LATER = NOW + timedelta(days=3)
 GRACE = timedelta(days=1)

@@ -34,6 +34,8 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, Bench, bench_on, exchange, hours
 
+pytestmark = pytest.mark.slow
+
 STARTED = datetime(2026, 11, 18, 15, 30, 30, tzinfo=UTC)
 
 

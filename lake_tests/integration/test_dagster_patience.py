@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from lake_resources.dagster_instance import open_instance
 from lake_resources.errors import StorageError
 
+pytestmark = pytest.mark.slow
+
 YAML = Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.yaml"
 _HOLD = """
 import sqlite3, sys, time
@@ -82,7 +84,6 @@ def test_a_configuration_that_does_not_read_is_told(home, text):
         pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", DATABASES)
 def test_opening_outlasts_the_time_out_of_the_driver(home, name):
     with locked(home / name, 8.0), open_instance() as instance:

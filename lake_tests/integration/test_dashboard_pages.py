@@ -32,7 +32,7 @@ PAGES = {
     "macro": "from lake_assets.dashboard.macro_page import show; show()",
 }
 WINDOW = {"window": "from … to …", "from": "2026-01-15", "to": "2026-01-16"}
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 def run(page: str, **state: object) -> AppTest:

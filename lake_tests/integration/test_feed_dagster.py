@@ -33,6 +33,8 @@ from lake_resources.storage.bars_duckdb import BarsTable
 from lake_tests.bench.feed_1h import at, csv_hours, feed_bench, long_bars
 from lake_tests.support.opener import Opener
 
+pytestmark = pytest.mark.slow
+
 FILE = "hourly/BTCUSDT_perp_1h_2024-01_to_2024-08.csv"
 SEEDED = 31 * 24
 RANGE, APPENDED = 48, 8
@@ -110,7 +112,6 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
     return str(event.step_failure_data.error_display_string)
 
 
-@pytest.mark.slow
 def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable[[str], Path], tmp_path: Path) -> None:
     path = recorded(FILE)
     real = pl.read_csv(path).select(
@@ -177,7 +178,6 @@ def test_real_hours_are_seeded_and_then_appended_hour_by_hour(recorded: Callable
         rest.close()
 
 
-@pytest.mark.slow
 def test_a_range_stops_at_a_restated_bar_and_every_hour_says_why(tmp_path: Path) -> None:
     with scripted_ui(tmp_path) as (ui, bench):
         ui.run(at(0), at(10))

@@ -23,6 +23,8 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.ledger import NewVerdict
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, hours
 
+pytestmark = pytest.mark.slow
+
 HOURS = hours(8, 12)
 CUT = DAY + 9 * HOUR + timedelta(minutes=29)
 FORGOTTEN = PUBLISHED + 48 * HOUR

@@ -33,6 +33,8 @@ from lake_resources.storage.placement import serving_path
 from lake_resources.storage.store import Store
 from lake_tests.support.stores import store_at
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data"
 REPOSITORY = Path(__file__).parents[2]
 EXPECTED = json.loads((DATA / "lake_v1_expected.json").read_text())

@@ -17,6 +17,8 @@ from lake_resources.simulator.market.specs import Listing
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, Bench, bench_on, exchange, hours, statuses
 
+pytestmark = pytest.mark.slow
+
 NEW, GONE, OTHER = "SOLUSDT", "XRPUSDT", "ETHUSDT"
 LISTED, DELIVERED = DAY + 9 * HOUR + 20 * MINUTE, DAY + 10 * HOUR + 40 * MINUTE
 NEXT_MONTH = datetime(2026, 12, 8, 12, tzinfo=UTC)

@@ -33,6 +33,8 @@ from lake_tests.support.live_frames import agg_trade, alive, book_ticker, depth,
 from lake_tests.support.sound_hours import NOW, candidate, sound_rows
 from lake_tests.support.stores import store_at
 
+pytestmark = pytest.mark.slow
+
 SYMBOL = live_frames.SYMBOL
 OPEN = datetime(2026, 1, 15, 10, tzinfo=UTC)
 FIRST_MS = int(OPEN.timestamp() * 1000) + 30 * MINUTE_MS

@@ -14,6 +14,8 @@ from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_resources.clock import HOUR
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, hours, kinds
 
+pytestmark = pytest.mark.slow
+
 AT = DAY + 9 * HOUR
 HEARD = range(10, 40)
 FLAGS = ("has_ws_latency", "has_depth", "has_liq", "liq_unfilled_supported", "impact_fillable", "depth_degraded")

@@ -14,6 +14,8 @@ from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 FIRST, ALL = hours(0, 2), hours(0, 5)
 BUILD = """
 import json, resource, sys

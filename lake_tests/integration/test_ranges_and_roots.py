@@ -23,6 +23,8 @@ from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 from lake_tests.support.terminal import run
 
+pytestmark = pytest.mark.slow
+
 REVERSED = ["--start", "2024-02-01", "--end", "2024-01-01"]
 FUTURE = ["--start", "2199-01-01", "--end", "2200-01-01"]
 

@@ -43,6 +43,8 @@ from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, 
 from lake_tests.support.sliced import OF, ms
 from lake_tests.support.stores import store_at
 
+pytestmark = pytest.mark.slow
+
 NEXT = DAY + 24 * HOUR
 END = NEXT + 24 * HOUR
 BEFORE = DAY - 48 * HOUR

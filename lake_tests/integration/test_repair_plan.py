@@ -28,6 +28,8 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.opener import Opener
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 NEXT = DAY + timedelta(days=1)
 
 

@@ -29,6 +29,8 @@ from lake_tests.support import research_lake as planted
 from lake_tests.support.opener import Opener
 from lake_tests.support.sound_hours import FIRST, NOW, SYMBOL
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "research.md"
 SQL = re.findall(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 DOCUMENT = {

@@ -22,6 +22,8 @@ from lake_resources.storage.locks import writer_lock
 from lake_tests.support.automated_lake import Automated, automated
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on, exchange
 
+pytestmark = pytest.mark.slow
+
 OPEN = DAY + 15 * HOUR
 BEGAN = OPEN + 10 * MINUTE + SECOND
 KEY = minute_key(SYMBOL)

@@ -21,6 +21,8 @@ from lake_resources.governor import WeightGovernor
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 
+pytestmark = pytest.mark.slow
+
 # After 2026-06-25, so that archive and REST label metrics as they do today.
 NOW = datetime(2026, 9, 15, 12, 34, 30, tzinfo=UTC)
 YESTERDAY = datetime(2026, 9, 14, tzinfo=UTC)

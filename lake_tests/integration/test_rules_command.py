@@ -19,6 +19,8 @@ from lake_resources.errors import DiskFull, SettingsError
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 WINDOW = [SYMBOL, "--start", f"{DAY:%Y-%m-%d}", "--end", f"{DAY + timedelta(days=1):%Y-%m-%d}"]
 
 

@@ -18,6 +18,8 @@ from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours
 
+pytestmark = pytest.mark.slow
+
 BAD = DAY + 3 * HOUR
 BUILT = hours(2, 5)
 LYING = {

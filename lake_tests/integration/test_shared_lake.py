@@ -23,6 +23,8 @@ from lake_tests.support.postgres import PostgresServer, postgres_server
 from lake_tests.support.s3_server import in_bucket, s3_server
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[dict[str, str]]:

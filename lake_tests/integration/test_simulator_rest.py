@@ -12,6 +12,8 @@ import pytest
 
 from lake_resources.simulator.server import SimulatorServer
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 2, 15, 12, 34, 20, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 MINUTE = 60_000

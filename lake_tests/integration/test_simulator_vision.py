@@ -15,6 +15,8 @@ import pytest
 
 from lake_resources.simulator.server import SimulatorServer
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 7, 4, 8, 34, 59, tzinfo=UTC)
 DAILY = "/data/futures/um/daily"
 MONTHLY = "/data/futures/um/monthly"

@@ -17,6 +17,8 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.waiting import wait_until
 from lake_tests.support.ws_client import LocalBook, Socket
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 2, 15, 12, 34, 20, tzinfo=UTC)
 DEPTH = "/public/ws/btcusdt@depth@100ms"
 BOTH = "/public/stream?streams=btcusdt@depth@100ms/btcusdt@bookTicker"

@@ -22,6 +22,8 @@ from lake_assets.validation.outcome import outcomes_from_json
 from lake_resources.dagster_instance import open_instance
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, Bench, bench_on, exchange, hours
 
+pytestmark = pytest.mark.slow
+
 KEY = minute_key(SYMBOL)
 CHECKS = dg.AssetCheckKey(KEY, "continuity")
 

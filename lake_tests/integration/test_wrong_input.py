@@ -26,6 +26,8 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import DAY, PUBLISHED, SYMBOL, bench_on, hours
 from lake_tests.support.stores import store_at
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2"
 WINDOW = ("--start", f"{DAY:%Y-%m-%d}", "--end", f"{DAY:%Y-%m-%d}T03:00")
 SOUND: dict[str, tuple[str, ...]] = {

@@ -19,6 +19,8 @@ from lake_resources.simulator.ws.names import stream_of
 from lake_resources.simulator.ws.sources import source_of
 from lake_resources.simulator.ws.tape import SymbolTape
 
+pytestmark = pytest.mark.slow
+
 BASE = 1_771_158_840_000
 SYMBOLS = ("BTCUSDT", "XRPUSDT")
 STREAMS = {
