@@ -105,7 +105,8 @@ def days_to_build(lake: Lake, symbol: str, first: datetime, now: datetime) -> li
     """
     layout = lake.store.layout
     held = {row.start: row for row in lake.ledger.partitions(symbol, first, now)}
-    listed = (listing := lake.ledger.listing(symbol)) and listing.first
+    listing = lake.ledger.listing(symbol)
+    listed = None if listing is None else listing.first
     found = []
     for start in layout.between(first, now):
         begun = start if listed is None else max(start, layout.row_start(listed))

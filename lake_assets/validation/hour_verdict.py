@@ -208,7 +208,7 @@ def _of_trades(values: Mapping[str, int | float | str | None]) -> list[Reason]:
 def _of_continuity(check: CheckOutcome) -> list[Reason]:
     values, found = check.metadata, []
     if values.get("excused"):
-        found.append(Reason("explained", f"{values['excused']} minute(s) are known holes: {values.get('excuse')}"))
+        found.append(Reason("explained", f"{values['excused']} row(s) are known holes: {values.get('excuse')}"))
     if check.passed and values.get("missing"):
         # Of a table whose unknown rows are no rows: the gate let it pass, and it is not whole.
         text = f"{values['missing']} row(s) are in no source, first {values.get('first_missing')}"

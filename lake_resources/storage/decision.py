@@ -17,6 +17,7 @@ from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import describe, lower_ranked, rank
 from lake_resources.storage.store import Store
 
+_WHOLE = frozenset({"clean", "explained"})
 CommitStatus = Literal["committed", "unchanged", "kept_better"]
 
 
@@ -84,7 +85,9 @@ def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
         return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
     if held.complete and not new.complete:
         return f"the committed {layout.span} is complete ({held.row_count} rows), this one is not ({new.row_count})"
-    if new.row_count < held.row_count and ranks[1] <= ranks[0]:
+    # Rows that another source contradicts may be too many: one that a witness calls whole has those that there are.
+    refuted = held.verdict == "contradicted" and new.complete and new.verdict in _WHOLE and ranks[1] == ranks[0]
+    if new.row_count < held.row_count and ranks[1] <= ranks[0] and not refuted:
         return f"the committed {layout.span} has {held.row_count} rows, this one {new.row_count} from no better source"
     return ""
 

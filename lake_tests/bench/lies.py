@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -285,8 +286,8 @@ def sound(sim: SimulatorServer, root: Path, score: Score) -> pl.DataFrame:
     return rows
 
 
-def run(count: int, seed: int, only: str = "") -> Score:
-    """Tell `count` lies, drawn from `seed`; `only` those whose text holds a word."""
+def run(count: int, seed: int, only: str = "", told: Callable[[Score], None] = lambda _: None) -> Score:
+    """Tell `count` lies, drawn from `seed`; `only` those whose text holds a word. An interrupt ends it early."""
     chance, score = random.Random(seed), Score()
     # What is made here lives for a moment, so it need not wait for a disk.
     memory = Path("/dev/shm")
@@ -296,10 +297,12 @@ def run(count: int, seed: int, only: str = "") -> Score:
     ):
         lakes = Lakes(sim, Path(folder))
         lakes.truth[UM_MINUTE.layout.name, SYMBOL] = sound(sim, lakes.root / "sound", score)
-        while score.told < count:
-            lie = draw(chance)
-            if only in str(lie):
-                tell(lakes, lie, score)
+        with suppress(KeyboardInterrupt):
+            while score.told < count:
+                lie = draw(chance)
+                if only in str(lie):
+                    tell(lakes, lie, score)
+                    told(score)
     return score
 
 
@@ -387,6 +390,11 @@ def _lost(before: pl.DataFrame, after: pl.DataFrame, truth: pl.DataFrame, time: 
     return any(joined.select(gone).row(0))
 
 
+def _each_hundred(score: Score) -> None:
+    if score.told % 100 == 0:
+        sys.stderr.write("\n".join(score.lines()) + "\n")
+
+
 def main() -> None:
     """Tell lies and print what became of them; exit code 1 where one got through."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -395,12 +403,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only lies whose text holds this")
     given = parser.parse_args()
     began = time.process_time()
-    score = run(given.n, given.seed, given.only)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    score = run(given.n, given.seed, given.only, _each_hundred)
     spent = time.process_time() - began
     grouped = Counter(text.split(",")[0] for text in score.clean_but_wrong + score.better_replaced)
     lines = [
         *score.lines(),
-        f"CPU {spent / max(given.n, 1):.2f} s per lie",
+        f"CPU {spent / max(score.told, 1):.2f} s per lie",
         *(f"  {count} x {text}" for text, count in grouped.most_common(10)),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

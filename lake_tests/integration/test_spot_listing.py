@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from lake_assets.audit.api_parity import compare_partitions
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.scan import audit_partitions
+from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.build.open_hours import open_hours
 from lake_assets.cli.commands_klines import days_to_build
+from lake_assets.inputs.archives import ingest_archives
 from lake_assets.quality.certificate import certify
 from lake_assets.schema.table import Table
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
+from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.clock import DAY as ONE_DAY
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.simulator.market.specs import Listing
@@ -91,6 +95,19 @@ def test_a_bar_of_its_first_minutes_that_lacks_is_no_part_of_the_listing(bench: 
     bench.fault("missing_minutes", "/api/v3/klines", query="15m", end=LISTED)
     found = on(bench, QUARTERS, DAY_OVER)
     assert statuses(found.build([DAY], NEW)) == ["quarantined"]
+
+
+def test_rows_from_before_it_are_contradicted_and_fewer_sound_ones_replace_them(bench: Bench) -> None:
+    bench.fault("other_symbol", "spot/daily/klines/SOLUSDT", body=SYMBOL, end=LISTED)
+    found = on(bench, MINUTES, PUBLISHED)
+    found.build([DAY], NEW)
+    budget = parity_budget(bench.settings, clock=bench.sim.clock.now, sleep=lambda _: None)
+    compare_partitions(found.lake, NEW, [DAY], PUBLISHED, budget)
+    assert verdict(found, DAY) == (1440, "contradicted")
+    bench.sim.faults.clear()
+    list(ingest_archives(found.lake, NEW, [(SPOT_STREAMS["klines_1m"], f"{DAY:%Y-%m-%d}")]))
+    assert statuses(found.at(PUBLISHED + HOUR).build([DAY], NEW)) == ["committed"]
+    assert verdict(found, DAY) == (880, "explained")
 
 
 def test_nobody_who_says_since_when_leaves_the_day_open_and_a_wrong_answer_is_asked_for_again(bench: Bench) -> None:
