@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import json
+import os
+import random
 import subprocess
 import sys
 import threading
@@ -17,6 +20,7 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from lake_resources.binance.ws.stream_session import SessionLimits, StreamSession
+from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.connection import MOST_BUFFERED_BYTES, Connection
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter
@@ -145,6 +149,52 @@ def test_a_flood_waits_in_the_socket_while_the_disk_does_not_follow(
     held, sent_frames = asyncio.run(asyncio.wait_for(read(), 240))
     assert held <= MOST_BUFFERED_BYTES + DEFAULT_LIMITS.frame_bytes
     assert sent_frames < 100
+
+
+def hostile_frames() -> Iterator[str]:
+    """What no exchange sends: frames of a MiB that are nothing, or many values; trades of random years."""
+    size, now_ms, chance = DEFAULT_LIMITS.frame_bytes - 200, int(datetime.now(UTC).timestamp() * 1000), random.Random(7)
+    wide = "{" + ",".join(f'"k{n:06d}":{n}' for n in range(60_000)) + "}"
+    for number in itertools.count(1):
+        yield ("x" * size, "[" * size, '{"a":' * (size // 5), "[" + "1.5," * (size // 4 - 1) + "1]", wide)[number % 5]
+        for n in range(200 * number, 200 * number + 200):
+            at = now_ms - MINUTE_MS * chance.randrange(3_000_000)
+            yield json.dumps({
+                "e": "aggTrade", "E": at, "s": "BTCUSDT", "a": 2 * n, "p": "100.0", "q": "1.0", "f": n, "l": n, "T": at,
+                "m": False,
+            })  # fmt: skip
+
+
+@pytest.fixture
+def hostile_exchange() -> Iterator[str]:
+    """An exchange that sends nothing else, as fast as it is read."""
+    frames, lock = hostile_frames(), threading.Lock()
+
+    def handle(socket: ServerConnection) -> None:
+        while True:
+            with lock:
+                frame = next(frames)
+            socket.send(frame)
+
+    with serve(handle, "127.0.0.1", 0, compression=None) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+
+
+def test_a_collector_of_hostile_frames_stays_below_300_mib(hostile_exchange: str, tmp_path: Path) -> None:
+    nobody, root = "http://127.0.0.1:9", tmp_path / "lake"
+    given = {"ROOT": root, "SYMBOLS": "BTCUSDT", "WS_URL": hostile_exchange, "REST_URL": nobody, "VISION_URL": nobody}
+    environment = os.environ | {f"LAKE_{name}": str(value) for name, value in given.items()}
+    command = [sys.executable, "-m", "lake_assets.live.process", "--for", "4"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    said = (tmp_path / "log").read_text()
+    assert process.returncode == 0, said
+    assert "refused" in said, "it heard them"
+    assert usage.ru_maxrss // 1024 < 300
+    assert len(list(root.rglob("*.seg"))) < 100
 
 
 YAHOO = {
