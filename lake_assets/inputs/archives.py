@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from lake_assets.inputs.missing import DAMAGED_ROWS, asked_lately
+from lake_assets.inputs.missing import DAMAGED_ROWS, MISPLACED, asked_lately
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.spilled_order import frames_in_order
 from lake_assets.inputs.trade_tallies import GapFinder, TypedMinutes, keep_minutes
@@ -213,7 +213,7 @@ def _outside(zip_file: VerifiedZip, stream: Stream, period: str, typed: TypedArc
         typed.file.discard()
         raise ArchiveCorrupt(str(zip_file.path), f"{found}, none of them of {period}")
     if typed.first < start or typed.last > end or (typed.last == end and stream.columns != METRICS_COLUMNS):
-        return f"{found} reach beyond {period}; those outside are not used"
+        return f"{found} {MISPLACED} {period}; those outside are not used"
     return ""
 
 

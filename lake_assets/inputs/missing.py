@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from lake_assets.lake import Lake
+from lake_assets.schema.stream_use import StreamUse
 from lake_resources.backoff import Backoff
 
 ASK_AGAIN_AFTER = timedelta(minutes=10)
@@ -20,6 +21,8 @@ NOT_WHOLE = "not whole"
 """How a reason begins where REST did answer, and no witness calls the answer whole: it is asked again after a pause."""
 DAMAGED_ROWS = "archive rows"
 """Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
+MISPLACED = "reach beyond"
+"""What the record of a file says that has rows of another time than its own: all of its rows may be put off."""
 _PAUSES = Backoff(60.0, 6 * 3600.0)
 
 
@@ -29,6 +32,16 @@ def may_ask_again(lake: Lake, symbol: str, stream: str, hour: datetime, now: dat
         if row.source == "rest" and row.period == _period(hour) and row.reason.startswith(NOT_WHOLE):
             return now - row.last_seen >= _PAUSES.after(row.attempts) or now < row.last_seen
     return True
+
+
+def misplaced_hours(lake: Lake, symbol: str, use: StreamUse, hours: Iterable[datetime]) -> dict[datetime, str]:
+    """Hours whose archive has rows of another time than its own, with what was said of it."""
+    told = {
+        row.period: row.reason
+        for row in lake.ledger.missing_sources(symbol, use.name)
+        if row.source == DAMAGED_ROWS and MISPLACED in row.reason
+    }
+    return {hour: told[period] for hour in hours if told and (period := use.period(hour.date())) in told}
 
 
 def note_damaged(

@@ -21,7 +21,7 @@ import polars as pl
 from lake_assets.inputs.disputes import compare_answers, reached_by_disputes
 from lake_assets.inputs.doubted_hours import rows_in_doubt
 from lake_assets.inputs.kept_files import Held, held_inputs, nothing
-from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_missing
+from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, misplaced_hours, note_missing
 from lake_assets.inputs.rest_answers import AskedHours, ask_together, reachable
 from lake_assets.inputs.row_evidence import (
     lacking_hours,
@@ -101,6 +101,7 @@ class LookedFor:
         young: hours whose answer does though it is not whole.
         judged: what comes of what the lake has.
         unlike: hours whose rows cannot be right though none is missing, with the reason.
+        misplaced: hours whose archive has rows of another time than its own, with what was said of it.
     """
 
     lake: Lake
@@ -112,6 +113,7 @@ class LookedFor:
     young: Collection[datetime]
     judged: _Judged
     unlike: Mapping[datetime, str]
+    misplaced: Mapping[datetime, str]
 
     def found(self, asked: AskedHours) -> StreamSources:
         """Choose a source for each hour and for the look-back hours before them.
@@ -154,6 +156,9 @@ class LookedFor:
         doubts = {hour: (Doubt("partial", text),) for hour, text in named_too.items() if not use.required}
         for hour, text in judged.senseless.items():
             doubts[hour] = (*doubts.get(hour, ()), Doubt("contradicted", f"{use.name}: {text}"))
+        for hour, text in self.misplaced.items():
+            if hour not in held.answers:
+                doubts[hour] = (*doubts.get(hour, ()), Doubt("unproven", f"{use.name}: {text}"))
         disputes = {hour: (held.answers[hour], parities[hour]) for hour in differing}
         if disputes and use.look_back_hours:
             rows = StreamSources(use, chosen, {}, read=archived.read).frame(*_window(wanted))
@@ -192,6 +197,9 @@ def looked_for(
     young = set() if again else _young(use, held.answers, hours, now)
     judged = _judge(lake, asking, archived, held, young, held.answers, again=again)
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
+    # Once REST has said the same of an hour, its rows are where they belong.
+    misplaced = misplaced_hours(lake, symbol, use, held.archives) if held.archives else {}
+    unlike |= {hour: text for hour, text in misplaced.items() if hour not in held.answers}
     doubtful = judged.lacking.keys() | judged.differing.keys() | unlike.keys() | judged.senseless.keys()
     doubted = [
         hour
@@ -204,7 +212,7 @@ def looked_for(
         and reachable(lake, use, hour, now)
     ]
     asking = replace(asking, starts=doubted, held=held.answers)
-    return LookedFor(lake, asking, hours, wanted, held, archived, young, judged, unlike)
+    return LookedFor(lake, asking, hours, wanted, held, archived, young, judged, unlike, misplaced)
 
 
 def _judge(

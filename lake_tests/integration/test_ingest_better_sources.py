@@ -43,6 +43,24 @@ def unplugged(bench: Bench) -> Bench:
 # The archive is the last word
 
 
+def test_an_archive_that_is_put_off_as_a_whole_is_held_against_rest_at_once(bench: Bench) -> None:
+    hour, stream = DAY + 10 * HOUR, "mark_price_klines_1m"
+    bench.fault("moved", "daily/markPriceKlines/.*2026-11-18", by=3600.0)
+    silent = bench.fault("5xx", "/fapi/v1/markPriceKlines")
+    for at, kind in ((PUBLISHED, "unproven"), (PUBLISHED + HOUR, "contradicted"), (PUBLISHED + 2 * HOUR, "clean")):
+        if kind == "contradicted":
+            bench.sim.faults.remove(silent)
+        if kind == "clean":
+            bench.sim.faults.clear()
+            bench.archives(stream, f"{DAY:%Y-%m-%d}")
+        bench.at(at).build([hour])
+        row = bench.lake.ledger.partition(SYMBOL, hour)
+        assert row is not None
+        assert row.verdict == kind, row.verdict_detail
+        truth = bench.lake.rest.fetch(stream, SYMBOL, hour, hour + HOUR)["close"] if kind != "unproven" else None
+        assert truth is None or bench.rows(hour)["mark_price_close"].to_list() == truth.to_list()
+
+
 def test_what_an_archive_does_not_tell_rest_says_and_that_contradicts_nothing(bench: Bench) -> None:
     hour = DAY + 10 * HOUR
     bench.fault("garbled", "daily/metrics/.*2026-11-18", start=hour + 10 * MINUTE, end=hour + 30 * MINUTE)
