@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from lake_assets.inputs.missing import DAMAGED_ROWS, MISPLACED, asked_lately
+from lake_assets.inputs.missing import BEYOND, DAMAGED_ROWS, OFF_GRID, asked_lately
 from lake_assets.inputs.results import ArchiveResult
 from lake_assets.inputs.spilled_order import frames_in_order
 from lake_assets.inputs.trade_tallies import GapFinder, TypedMinutes, keep_minutes
@@ -29,6 +29,7 @@ from lake_resources.binance.archives.metrics_csv import Metrics, read_metrics
 from lake_resources.binance.archives.vision_client import VerifiedZip
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
+from lake_resources.binance.witness import Grid
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
@@ -213,8 +214,18 @@ def _outside(zip_file: VerifiedZip, stream: Stream, period: str, typed: TypedArc
         typed.file.discard()
         raise ArchiveCorrupt(str(zip_file.path), f"{found}, none of them of {period}")
     if typed.first < start or typed.last > end or (typed.last == end and stream.columns != METRICS_COLUMNS):
-        return f"{found} {MISPLACED} {period}; those outside are not used"
-    return ""
+        return f"{found} {BEYOND} {period}; those outside are not used"
+    return _off_grid(stream, typed)
+
+
+def _off_grid(stream: Stream, typed: TypedArchive) -> str:
+    """What to tell of a file of a grid of which most rows lie between its instants."""
+    if not isinstance(stream.witness, Grid):
+        return ""
+    time = pl.col(stream.time_column)
+    rows = pl.scan_parquet(typed.file.temp_path, glob=False)
+    off = rows.select((time != time.dt.truncate(stream.witness.step)).sum()).collect().item()
+    return f"{off} of {typed.file.row_count} rows lie {OFF_GRID}" if 2 * off > typed.file.row_count else ""
 
 
 def _period_bounds(period: str) -> tuple[datetime, datetime]:

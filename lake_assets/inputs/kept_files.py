@@ -6,7 +6,7 @@ Belongs here: both as sources, the source that an archive or an answer is. Does 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -66,6 +66,13 @@ class Held:
     def told(self, answers: Mapping[datetime, HourSource]) -> Held:
         """The same with what was said since."""
         return replace(self, answers={**self.answers, **answers})
+
+    def without(self, misplaced: Collection[datetime]) -> Held:
+        """The same without archives of hours whose rows may be those of another time, where there is an answer."""
+        if not misplaced:
+            return self
+        kept = {hour: each for hour, each in self.archives.items() if hour not in misplaced or hour not in self.answers}
+        return replace(self, archives=kept)
 
 
 def held_inputs(lake: Lake, wanted: Wanted) -> Held:

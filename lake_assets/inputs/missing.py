@@ -21,7 +21,7 @@ NOT_WHOLE = "not whole"
 """How a reason begins where REST did answer, and no witness calls the answer whole: it is asked again after a pause."""
 DAMAGED_ROWS = "archive rows"
 """Source of a missing-source event: the file is there, and some of what is in it could not be taken."""
-MISPLACED = "reach beyond"
+BEYOND, OFF_GRID = "reach beyond", "off the grid"
 """What the record of a file says that has rows of another time than its own: all of its rows may be put off."""
 _PAUSES = Backoff(60.0, 6 * 3600.0)
 
@@ -39,7 +39,7 @@ def misplaced_hours(lake: Lake, symbol: str, use: StreamUse, hours: Iterable[dat
     told = {
         row.period: row.reason
         for row in lake.ledger.missing_sources(symbol, use.name)
-        if row.source == DAMAGED_ROWS and MISPLACED in row.reason
+        if row.source == DAMAGED_ROWS and (BEYOND in row.reason or OFF_GRID in row.reason)
     }
     return {hour: told[period] for hour in hours if told and (period := use.period(hour.date())) in told}
 

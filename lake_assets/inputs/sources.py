@@ -130,7 +130,7 @@ class LookedFor:
         if asked.kept:
             new = {hour for hour, each in asked.kept.items() if _says_other(each, held.answers.get(hour))}
             unlike = {hour: text for hour, text in unlike.items() if hour not in new}
-            held = held.told(asked.kept)
+            held = held.told(asked.kept).without(self.misplaced)
             around = replace(self.wanted, starts=wanted)
             anew = _judge(lake, around, archived, held, self.young, asked.kept)
             judged = replace(anew, parities={**judged.parities, **anew.parities})
@@ -193,12 +193,12 @@ def looked_for(
     wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
     asking = Wanted(symbol, wanted, now, report, use)
     held = held_inputs(lake, asking)
+    misplaced = misplaced_hours(lake, symbol, use, held.archives) if held.archives else {}
+    held = held.without(misplaced)
     archived = StreamSources(use, held.archives, {})
     young = set() if again else _young(use, held.answers, hours, now)
     judged = _judge(lake, asking, archived, held, young, held.answers, again=again)
     unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
-    # Once REST has said the same of an hour, its rows are where they belong.
-    misplaced = misplaced_hours(lake, symbol, use, held.archives) if held.archives else {}
     unlike |= {hour: text for hour, text in misplaced.items() if hour not in held.answers}
     doubtful = judged.lacking.keys() | judged.differing.keys() | unlike.keys() | judged.senseless.keys()
     doubted = [

@@ -17,7 +17,7 @@ from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import describe, lower_ranked, rank
 from lake_resources.storage.store import Store
 
-_WHOLE = frozenset({"clean", "explained"})
+_WHOLE, _DOUBTED = frozenset({"clean", "explained"}), frozenset({"unproven", "contradicted"})
 CommitStatus = Literal["committed", "unchanged", "kept_better"]
 
 
@@ -80,14 +80,15 @@ def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
     ranks = _row_rank(layout, held), _row_rank(layout, new)
     if new.complete and not held.complete and new.row_count >= held.row_count and ranks[1] >= ranks[0]:
         return ""
+    if held.verdict in _DOUBTED and new.verdict in _WHOLE and new.complete:
+        # What a witness calls whole has the rows that there are, whatever its source; the other one may have too many.
+        return ""
     lower = lower_ranked(held.sources, new.sources, judged=held.verdict is not None)
     if lower:
         return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
     if held.complete and not new.complete:
         return f"the committed {layout.span} is complete ({held.row_count} rows), this one is not ({new.row_count})"
-    # Rows that another source contradicts may be too many: one that a witness calls whole has those that there are.
-    refuted = held.verdict == "contradicted" and new.complete and new.verdict in _WHOLE and ranks[1] == ranks[0]
-    if new.row_count < held.row_count and ranks[1] <= ranks[0] and not refuted:
+    if new.row_count < held.row_count and ranks[1] <= ranks[0]:
         return f"the committed {layout.span} has {held.row_count} rows, this one {new.row_count} from no better source"
     return ""
 

@@ -29,9 +29,8 @@ SENSORS = (HOT_SENSOR, HEAL_SENSOR, PROMOTE_SENSOR)
 
 @contextmanager
 def lake_from(start: date, sim: SimulatorServer, path: Path) -> Iterator[Automated]:
-    given = {"spot_symbols": (SYMBOL,), "spot_rest_url": sim.base_url, "hot_hours": 1}
     with (
-        bench_on(sim, path, start=start, **given) as bench,
+        bench_on(sim, path, start=start, spot_symbols=(SYMBOL,), spot_rest_url=sim.base_url, hot_hours=1) as bench,
         dg.DagsterInstance.ephemeral() as instance,
         automated(bench, instance) as found,
     ):
@@ -52,7 +51,7 @@ def test_a_start_that_lies_ahead_is_told_and_nothing_is_asked_for(sim: Simulator
             on(lake, table).at(DAY + 26 * HOUR).build([DAY])
             found = ticks(lake, table, DAY + 33 * HOUR)
             assert not [each for each in found.values() if each.run_requests]
-            assert "lies ahead" in str(found[HOT_SENSOR].skip_message)
+            assert "lies ahead" in str(getattr(found[HOT_SENSOR], "skip_message", ""))
 
 
 def test_a_start_that_was_moved_later_leaves_what_is_older_alone(sim: SimulatorServer, tmp_path: Path) -> None:
@@ -95,14 +94,21 @@ def test_a_lake_that_begins_today_builds_its_first_partition(sim: SimulatorServe
         assert {run.status for run in lake.instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
+def settings_from(path: Path, start: datetime) -> LakeSettings:
+    return LakeSettings(root=path / "lake", start=start.date(), macro_tickers=("SPY",))
+
+
 def test_macro_days_are_asked_for_from_the_start_on(tmp_path: Path) -> None:
     tick = DAY + 15 * HOUR
-    macro = {"macro_tickers": ("SPY",)}
     # As far as the first run of a ticker asks, or every later one.
     for ahead, wanted in ((-400, DAY - 6 * ONE_DAY), (-2, DAY - 2 * ONE_DAY), (0, DAY)):
-        settings = LakeSettings(root=tmp_path / "lake", start=(DAY + timedelta(days=ahead)).date(), **macro)
+        settings = LakeSettings(
+            root=tmp_path / "lake", start=(DAY + timedelta(days=ahead)).date(), macro_tickers=("SPY",)
+        )
         request = request_macro_days(settings, tick)
         assert isinstance(request, dg.RunRequest)
         assert ranges([request]) == [(f"{wanted:%Y-%m-%d}", f"{DAY:%Y-%m-%d}")]
-    skipped = request_macro_days(LakeSettings(root=tmp_path / "lake", start=(DAY + ONE_DAY).date(), **macro), tick)
+    skipped = request_macro_days(
+        LakeSettings(root=tmp_path / "lake", start=(DAY + ONE_DAY).date(), macro_tickers=("SPY",)), tick
+    )
     assert "in the future" in str(skipped)
