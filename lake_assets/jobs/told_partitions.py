@@ -64,7 +64,8 @@ def tell_partitions(
     layout, run = lake.store.layout, telling.run
     key = table_key(layout, symbol)
     register(instance, run)
-    with together(instance, run):
+    # Of what was just committed a day is told hundreds of times, and each check row would be kept three times.
+    with together(instance, run, spare_checks=not telling.reason):
         for row in rows:
             picture = telling.shown.picture if telling.picture else None
             metadata = partition_metadata(_result(lake, row, telling), layout, now=telling.now, picture=picture)
@@ -102,10 +103,20 @@ def register(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         instance.add_run(run)
 
 
-def together(instance: dg.DagsterInstance, run: dg.DagsterRun) -> AbstractContextManager[None]:
-    """One transaction for all events of the run that are recorded inside, where the storage can do that."""
+def together(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, *, spare_checks: bool = False
+) -> AbstractContextManager[None]:
+    """One transaction for all events of the run that are recorded inside, where the storage can do that.
+
+    Args:
+        instance: the Dagster instance of the lake.
+        run: whose events they are.
+        spare_checks: check rows stand on the pages of assets alone, not in the log of the run, too.
+    """
     storage = instance.event_log_storage
-    return storage.in_one_transaction(run.run_id) if isinstance(storage, PooledSqliteEventLogStorage) else nullcontext()
+    if not isinstance(storage, PooledSqliteEventLogStorage):
+        return nullcontext()
+    return storage.in_one_transaction(run.run_id, spare_checks=spare_checks)
 
 
 def let_go(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:

@@ -19,6 +19,7 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from lake_resources import event_log
+from lake_resources.dagster_private import record_checks, record_materialization
 from lake_resources.event_log import PooledSqliteEventLogStorage
 
 pytestmark = [
@@ -295,6 +296,33 @@ def test_a_file_that_another_process_makes_meanwhile_is_kept(storage):
     storage.store_event(entry(run_id="second", text="pooled"))
     assert texts(storage, "second") == texts(own, "second") == ["own", "pooled"]
     own.dispose()
+
+
+def test_check_rows_that_are_spared_stand_with_their_asset_and_not_in_the_log_of_the_run(tmp_path):
+    told = dg.DagsterRun("told", status=dg.DagsterRunStatus.SUCCESS)
+    events = [dg.AssetMaterialization(KEY, partition=hour) for hour in ("2026-01-01-00:00", "2026-01-01-01:00")]
+    with instance_at(tmp_path, POOLED) as instance:
+        instance.add_run(told)
+        with instance.event_log_storage.in_one_transaction(told.run_id, spare_checks=True):
+            for event in events:
+                record_materialization(instance, told, event)
+            checks = [
+                dg.AssetCheckEvaluation(KEY, name, passed=True, metadata={"rows": 60}, partition=event.partition)
+                for event in events
+                for name in CHECKS
+            ]
+            record_checks(instance, told, checks)
+        instance.event_log_storage.let_go(told.run_id)
+        assert not list(tmp_path.rglob("*told.db-wal")), "what lay beside the file went into it"
+    with instance_at(tmp_path, "") as stock:
+        found = everything(stock.event_log_storage, told.run_id)
+        assert [len(rows) for rows in found["checks"]] == [2, 2], CHANGED.format("store_event")
+        assert {row.evaluation.partition for rows in found["checks"] for row in rows} == found["partitions"]
+        kinds = [entry.dagster_event_type for _, entry in found["log"]]
+        assert kinds == [dg.DagsterEventType.ASSET_MATERIALIZATION] * 2
+        stock.delete_run(told.run_id)
+        left = everything(stock.event_log_storage, told.run_id)
+        assert not left["log"]
 
 
 def test_many_runs_hold_few_files(storage, monkeypatch):
