@@ -36,6 +36,8 @@ from lake_resources.binance.um_streams import AGG_TRADES, BOOK_TICKER, FUNDING_R
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.spans import within
 
+_NO_BARS = bars_of(pl.DataFrame(schema=TRADE_MINUTES))
+
 
 @dataclass(frozen=True)
 class MinutesRead:
@@ -72,7 +74,7 @@ def read_minutes(inputs: Inputs) -> MinutesRead:
     # Hours that only the collector has are in no file; it says itself which of their minutes it has.
     filed = [hour for hour in hours if sources[AGG_TRADES.name].ref(hour).kind not in ("none", "ws")]
     read = _trade_minutes(sources[AGG_TRADES.name], start, end)
-    bars = bars_of(read if read.width > 1 else pl.DataFrame(schema=TRADE_MINUTES))
+    bars = bars_of(read) if read.width > 1 else _NO_BARS
     trades = read.select(list(TRADE_FEATURES)) if read.width > 1 else read
     heard = live.trades.filter(~pl.col("timestamp").dt.truncate("1h").is_in(filed)) if filed else live.trades
     trades = pl.concat([trades, heard]).sort("timestamp") if trades.width > 1 else heard

@@ -32,6 +32,7 @@ from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minut
 
 _WHOLE = pl.col("standing") == "whole"
 _ORDER = ("archive", "rest", "ws")
+_NOTHING_JUDGED = pl.DataFrame(schema=JUDGED)
 _LONGEST_PAUSE = 6 * HOUR
 
 
@@ -142,13 +143,13 @@ def _judged_archives(held: Held, klines: pl.DataFrame, hours: Sequence[datetime]
     paths = list(dict.fromkeys(source.paths[0] for source in held.archives.values()))
     own = [hour for hour in hours if hour in held.archives]
     if not own:
-        return pl.DataFrame(schema=JUDGED)
+        return _NOTHING_JUDGED
     try:
         with reading_raw(paths):
             tallies = joined([tallies_of(path, hours[0], hours[-1] + HOUR) for path in paths])
             gaps = read_gaps(paths)
     except StorageError:
-        return pl.DataFrame(schema=JUDGED)
+        return _NOTHING_JUDGED
     return judge_trades(tallies, klines, gaps, own)
 
 
@@ -156,7 +157,7 @@ def _judged_answers(held: Held, klines: pl.DataFrame, hours: Sequence[datetime])
     """The standing of each minute in what REST said of its hour, beside what is known of the hours around it."""
     own = [hour for hour in hours if hour in held.answers]
     if not own:
-        return pl.DataFrame(schema=JUDGED)
+        return _NOTHING_JUDGED
     around = [hour for hour in sorted(held.answers) if {hour - HOUR, hour, hour + HOUR} & set(own)]
     paths = [held.answers[hour].paths[0] for hour in around]
     tallies = [_own_hour(tallies_of(path, hour, hour + HOUR), hour) for hour, path in zip(around, paths, strict=True)]

@@ -7,6 +7,7 @@ A module of its own because the command line imports Dagster, whose 70 MiB a pro
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -147,6 +148,7 @@ def run(settings: LakeSettings, *, say: Say, open_it: Callable[[LakeSettings], L
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     lake = open_it(settings)
+    gc.freeze()  # what was imported lives as long as the process: it need not be looked through again and again
     with suppress(KeyboardInterrupt):
         keep_hot(lake, settings, say=say, stop=stop)
     lake.close()

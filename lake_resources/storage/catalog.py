@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from lake_resources.layout import FIRST_MARKET, FIRST_TABLE, TableLayout
+
+
+@lru_cache(maxsize=8_192)
+def _below(root: Path, path: str) -> Path:
+    """Kept, for a turn of the resident builder names the same files again and again."""
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ValueError(f"ledger path {path!r} leaves the lake's root")
+    return root / relative
 
 
 def floor_hour(instant: datetime) -> datetime:
@@ -95,10 +105,7 @@ class LakePaths:
         Raises:
             ValueError: if the path would leave the root.
         """
-        relative = PurePosixPath(path)
-        if relative.is_absolute() or ".." in relative.parts:
-            raise ValueError(f"ledger path {path!r} leaves the lake's root")
-        return self.root / relative
+        return _below(self.root, path)
 
     def _lock(self, name: str) -> Path:
         return self.root / ".locks" / f"{name}.lock"

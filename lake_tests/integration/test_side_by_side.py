@@ -109,18 +109,14 @@ def test_a_day_turns_with_gaps_late_rows_a_listing_and_a_restart(both: Both, sim
     assert second != first
     sim.faults.clear()
 
-    # A record comes late, a hole is declared, and one symbol is refused all it asks for.
+    # A record comes late, a hole is declared, one symbol is refused all it asks for, a price of another is corrected.
     both.hear((NEW,), OPEN + 30 * MINUTE, OPEN + 31 * MINUTE)
     for lake in both.lakes:
         lake.ledger.declare_hole(KnownHole("metrics", FIRST, OPEN, OPEN + HOUR, "outage", "somewhere"))
     both.together.fault("refused", "/fapi/", query=OTHER, status=400, code=-1100)
-    both.turn(OPEN + 33 * MINUTE + SECOND)
-    sim.faults.clear()
-
-    # What was taken for true is other once more: the exchange corrects a price.
     both.together.fault("scaled", "/fapi/v1/premiumIndexKlines", query=FIRST, column="4", by=1.5, every=1,
                         start=OPEN + 10 * MINUTE, end=OPEN + 12 * MINUTE)  # fmt: skip
-    both.turn(OPEN + 34 * MINUTE + SECOND)
+    both.turn(OPEN + 33 * MINUTE + SECOND)
     sim.faults.clear()
 
     # The day turns while both builders are off, and begin anew.
@@ -130,7 +126,6 @@ def test_a_day_turns_with_gaps_late_rows_a_listing_and_a_restart(both: Both, sim
     both.turn(OPEN + 61 * MINUTE + SECOND)
     sealed = both.turn(OPEN + 63 * MINUTE + SECOND)
     assert [row[5] for row in sealed if len(row) == 7 and row[1] == OPEN] == [True] * len(SYMBOLS)
-    both.turn(OPEN + 76 * MINUTE + SECOND)
 
 
 def test_trades_that_are_not_those_of_the_klines_are_told_of_that_symbol_alone(

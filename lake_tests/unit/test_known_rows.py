@@ -19,7 +19,7 @@ from lake_tests.support.stores import store_at
 SYMBOLS = (SYMBOL, "ETHUSDT", "NEWUSDT")
 STREAMS = ("klines_1m", "metrics")
 START, END = at(-20), at(14)
-WINDOWS = [(at(0), at(1)), (at(-18), at(3)), (at(1), at(12)), (START, END), (at(13), at(14)), (at(3), at(3))]
+WINDOWS = [(START, END), (at(0), at(1)), (at(-18), at(3)), (at(1), at(12)), (at(13), at(14)), (at(3), at(3))]
 OUTSIDE = [(at(-40), at(1)), (at(0), at(30))]
 
 
@@ -109,11 +109,11 @@ def test_nothing_is_read_that_is_known(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_what_is_written_is_told_at_once(ledger: Ledger) -> None:
     ledger.know(SYMBOLS, START, END)
-    said = compare(ledger, WINDOWS)
+    said = compare(ledger, WINDOWS[:2])
 
     def changed() -> bool:
         nonlocal said
-        before, said = said, compare(ledger, WINDOWS)
+        before, said = said, compare(ledger, WINDOWS[:2])
         return before != said
 
     ledger.record_archive(archive(SYMBOL, "metrics", "2026-02-15", "b"))

@@ -71,11 +71,13 @@ def live_input(rows: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:
         Columns `LIVE_INPUT`, sorted by `timestamp` (UTC).
     """
     heard = pl.coalesce("book_ticker_alive", pl.col("public_alive") & (pl.col("book_ticker_frames") > 0))
-    return (
-        coverage.join(rows.with_columns(has_book_ticker=heard), on="timestamp", how="left")
+    told = (
+        coverage.lazy()
+        .join(rows.lazy().with_columns(has_book_ticker=heard), on="timestamp", how="left")
         .select(list(LIVE_INPUT))
         .sort("timestamp")
     )
+    return told.collect(optimizations=pl.QueryOptFlags.none())
 
 
 def live_trades(rows: pl.DataFrame, coverage: pl.DataFrame) -> pl.DataFrame:

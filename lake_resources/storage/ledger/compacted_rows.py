@@ -147,7 +147,8 @@ class CompactedRows(TableRows):
     def compacted_file_of(self, symbol: str, start: datetime) -> CompactedFile | None:
         """The compacted file that serves a partition, or None where it is read from its own file."""
         start = self.layout.whole(start)
-        found = self.compacted_files(symbol, start, start + self.layout.step)
+        with self.reading() as connection:
+            found = self._overlapping(connection, symbol, start, start + self.layout.step)
         return next((file for file in found if file.is_serving(start)), None)
 
     def partitions_by_day(self, symbol: str) -> dict[str, int]:
@@ -211,11 +212,9 @@ class CompactedRows(TableRows):
     def _overlapping(
         self, connection: sa.Connection, symbol: str, start: datetime, end: datetime
     ) -> list[CompactedFile]:
-        serving = COMPACTED_FILES.c.superseded_at_utc.is_(None)
-        query = sa.select(COMPACTED_FILES).where(
-            *self.of_symbol(COMPACTED_FILES, symbol), serving, *_overlap(start, end)
-        )
-        return [self._compacted(row) for row in connection.execute(query)]
+        start, end = utc(start), utc(end)
+        given = {"table": self.layout.name, "symbol": symbol, "start": start, "end": end, "from": start - LONGEST}
+        return [self._compacted(row) for row in connection.execute(_SERVING_FILES, given)]
 
     def _take_back(self, connection: sa.Connection, file: CompactedFile, partitions: int, at: datetime) -> None:
         left = file.serves & ~partitions
@@ -268,10 +267,10 @@ class CompactedRows(TableRows):
         )
 
 
-def _serving() -> sa.Select[Any]:
+def _serving(*columns: sa.Column[Any]) -> sa.Select[Any]:
     c = COMPACTED_FILES.c
     return (
-        sa.select(c.path, c.start_utc, c.serves, c.holds)
+        sa.select(*columns)
         .where(c.table_name == sa.bindparam("table"), c.symbol == sa.bindparam("symbol"))
         .where(c.superseded_at_utc.is_(None))
         .where(c.start_utc < sa.bindparam("end"), c.start_utc > sa.bindparam("from"))
@@ -280,8 +279,9 @@ def _serving() -> sa.Select[Any]:
     )
 
 
-_SERVING = _serving()
-"""Built once: every read asks it, and putting it together takes as long as the answer."""
+_SERVING = _serving(*(COMPACTED_FILES.c[name] for name in ("path", "start_utc", "serves", "holds")))
+_SERVING_FILES = _serving(*COMPACTED_FILES.columns)
+"""Built once: every read and every commit asks them, and putting one together takes as long as the answer."""
 
 
 def _overlap(start: datetime, end: datetime) -> list[sa.ColumnElement[bool]]:

@@ -68,6 +68,30 @@ class Intent:
     temp_path: str
 
 
+# A commit is these statements each time: making one costs more than executing it.
+_OF_TABLE, _OF_SYMBOL = sa.bindparam("of_table", type_=sa.String), sa.bindparam("of_symbol", type_=sa.String)
+
+
+def _mine(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    return [table.c.table_name == _OF_TABLE, table.c.symbol == _OF_SYMBOL]
+
+
+_OF_INTENTS = _mine(INTENTS)
+_NAMES = [column.name for column in PARTITIONS.columns]
+_STARTS = sa.select(INTENTS.c.start_utc).where(*_OF_INTENTS)
+_INTENDED = sa.select(INTENTS.c.start_utc, INTENTS.c.committed_at_utc).where(*_OF_INTENTS)
+_REPLACED = sa.delete(PARTITIONS).where(*_mine(PARTITIONS), PARTITIONS.c.start_utc.in_(_STARTS))
+_IN_PLACE = sa.insert(PARTITIONS).from_select(
+    _NAMES,
+    sa.select(*(sa.literal("COMMITTED") if n == "status" else INTENTS.c[n] for n in _NAMES)).where(*_OF_INTENTS),
+)
+_INTENDED_NO_MORE = sa.delete(INTENTS).where(*_OF_INTENTS)
+_COMPARED_NO_MORE = sa.delete(API_PARITY).where(
+    *_mine(API_PARITY),
+    API_PARITY.c.start_utc.in_(sa.bindparam("starts", type_=API_PARITY.c.start_utc.type, expanding=True)),
+)
+
+
 class PartitionRows(CompactedRows, WatermarkRows):
     """Statements on `partitions` and `intents`."""
 
@@ -162,19 +186,13 @@ class PartitionRows(CompactedRows, WatermarkRows):
                 the end of the transaction, so that waiting for the ledger does not lengthen the moment between the
                 two.
         """
-        mine = self.of_symbol(INTENTS, symbol)
-        names = [column.name for column in PARTITIONS.columns]
-        values = [sa.literal("COMMITTED") if name == "status" else INTENTS.c[name] for name in names]
-        keys = sa.select(INTENTS.c.start_utc).where(*mine)
+        given = {"of_table": self.layout.name, "of_symbol": symbol}
         with self.engine.writing(self.rows_of(symbol)) as connection:
-            found = connection.execute(sa.select(INTENTS.c.start_utc, INTENTS.c.committed_at_utc).where(*mine)).all()
+            found = connection.execute(_INTENDED, given).all()
             if not found:
                 return
-            connection.execute(
-                sa.delete(PARTITIONS).where(*self.of_symbol(PARTITIONS, symbol), PARTITIONS.c.start_utc.in_(keys))
-            )
-            connection.execute(sa.insert(PARTITIONS).from_select(names, sa.select(*values).where(*mine)))
-            connection.execute(sa.delete(INTENTS).where(*mine))
+            for step in (_REPLACED, _IN_PLACE, _INTENDED_NO_MORE):
+                connection.execute(step, given)
             starts, at = [start for start, _ in found], max(committed_at for _, committed_at in found)
             self._told(connection, symbol, starts, at)
             if publish is not None:
@@ -209,10 +227,10 @@ class PartitionRows(CompactedRows, WatermarkRows):
 
     def _told(self, connection: sa.Connection, symbol: str, starts: Sequence[datetime], at: datetime) -> None:
         """Within a transaction: what follows from partitions that are committed anew."""
+        given = {"of_table": self.layout.name, "of_symbol": symbol}
         for index in range(0, len(starts), 500):
             # What is committed anew has not been compared with the exchange.
-            some = API_PARITY.c.start_utc.in_(starts[index : index + 500])
-            connection.execute(sa.delete(API_PARITY).where(*self.of_symbol(API_PARITY, symbol), some))
+            connection.execute(_COMPARED_NO_MORE, given | {"starts": starts[index : index + 500]})
         self.resolve(connection, symbol, starts, at)
         self.take_back(connection, symbol, starts, at)
         self.advance_watermark(connection, symbol, at)

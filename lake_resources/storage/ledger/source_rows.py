@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lake_resources.storage.catalog import floor_hour, utc, whole_hour
-from lake_resources.storage.ledger.table_rows import TableRows
+from lake_resources.storage.ledger.table_rows import TableRows, keyed
 from lake_resources.storage.ledger.tables import ARCHIVES, CAPTURES
 
 
@@ -316,16 +316,11 @@ def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]
     return [table.c[name] == value for name, value in key.items()]
 
 
-def _keyed(table: sa.Table, *names: str) -> list[sa.ColumnElement[bool]]:
-    """Conditions on columns whose values come with each execution, under the names of the columns."""
-    return [table.c[name] == sa.bindparam(name, type_=table.c[name].type) for name in names]
-
-
 # Asked for each stream of each hour that is built: making a statement costs more than executing it.
 _ARCHIVES_BETWEEN = (
     sa.select(ARCHIVES)
     .where(
-        *_keyed(ARCHIVES, "market", "symbol", "stream"),
+        *keyed(ARCHIVES, "market", "symbol", "stream"),
         ARCHIVES.c.period >= sa.bindparam("first", type_=ARCHIVES.c.period.type),
         ARCHIVES.c.period <= sa.bindparam("last", type_=ARCHIVES.c.period.type),
         ARCHIVES.c.is_current,
@@ -335,7 +330,7 @@ _ARCHIVES_BETWEEN = (
 _CAPTURES_BETWEEN = (
     sa.select(CAPTURES)
     .where(
-        *_keyed(CAPTURES, "market", "symbol", "stream"),
+        *keyed(CAPTURES, "market", "symbol", "stream"),
         CAPTURES.c.hour >= sa.bindparam("first", type_=CAPTURES.c.hour.type),
         CAPTURES.c.hour < sa.bindparam("last", type_=CAPTURES.c.hour.type),
         CAPTURES.c.is_current,

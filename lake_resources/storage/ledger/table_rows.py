@@ -55,3 +55,8 @@ class TableRows:
         return query.where(
             *self.of_symbol(PARTITIONS, symbol), at >= self.layout.start_of(start), at < utc(end)
         ).order_by(at)
+
+
+def keyed(table: sa.Table, *names: str) -> list[sa.ColumnElement[bool]]:
+    """Conditions on columns whose values come with each execution, under the names of the columns."""
+    return [table.c[name] == sa.bindparam(name, type_=table.c[name].type) for name in names]

@@ -12,10 +12,39 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lake_resources.storage.ledger.table_rows import TableRows
+from lake_resources.storage.ledger.table_rows import TableRows, keyed
 from lake_resources.storage.ledger.tables import PARTITIONS, QUARANTINE, WATERMARK
 
 _FIRST_LOOK, _LONGEST_LOOK = 24, 2_400
+
+
+# A commit is these statements each time: making one costs more than executing it.
+_MARK = sa.select(WATERMARK.c.last_complete_utc).where(*keyed(WATERMARK, "table_name", "symbol"))
+_BETWEEN = [
+    (
+        table.c.start_utc >= sa.bindparam("first", type_=table.c.start_utc.type),
+        table.c.start_utc < sa.bindparam("end", type_=table.c.start_utc.type),
+        *keyed(table, "table_name", "symbol"),
+    )
+    for table in (PARTITIONS, QUARANTINE)
+]
+_COMMITTED: sa.Select[Any] = (
+    sa.select(PARTITIONS.c.start_utc, PARTITIONS.c.complete, PARTITIONS.c.max_ts, PARTITIONS.c.expected_rows)
+    .where(*_BETWEEN[0])
+    .order_by(PARTITIONS.c.start_utc)
+)
+_REFUSED: sa.Select[Any] = sa.select(QUARANTINE.c.start_utc, QUARANTINE.c.accounted_until_utc).where(
+    *_BETWEEN[1], QUARANTINE.c.resolved_at_utc.is_(None)
+)
+_MADE_GOOD = (
+    sa.update(QUARANTINE)
+    .where(
+        *(QUARANTINE.c[n] == sa.bindparam(f"b_{n}", type_=QUARANTINE.c[n].type) for n in ("table_name", "symbol")),
+        QUARANTINE.c.start_utc.in_(sa.bindparam("b_starts", type_=QUARANTINE.c.start_utc.type, expanding=True)),
+        QUARANTINE.c.resolved_at_utc.is_(None),
+    )
+    .values(resolved_at_utc=sa.bindparam("b_at", type_=QUARANTINE.c.resolved_at_utc.type))
+)
 
 
 class WatermarkRows(TableRows):
@@ -35,16 +64,9 @@ class WatermarkRows(TableRows):
 
     def resolve(self, connection: sa.Connection, symbol: str, starts: Sequence[datetime], at: datetime) -> None:
         """Within a transaction: close the open quarantine rows of these partitions."""
+        given = {"b_table_name": self.layout.name, "b_symbol": symbol, "b_at": at}
         for index in range(0, len(starts), 500):
-            connection.execute(
-                sa.update(QUARANTINE)
-                .where(
-                    *self.of_symbol(QUARANTINE, symbol),
-                    QUARANTINE.c.start_utc.in_(starts[index : index + 500]),
-                    QUARANTINE.c.resolved_at_utc.is_(None),
-                )
-                .values(resolved_at_utc=at)
-            )
+            connection.execute(_MADE_GOOD, given | {"b_starts": starts[index : index + 500]})
 
     def advance_watermark(self, connection: sa.Connection, symbol: str, at: datetime) -> None:
         """Within a transaction: move the watermark over every partition that is now accounted for; never back.
@@ -52,12 +74,12 @@ class WatermarkRows(TableRows):
         It starts at the first partition of the symbol's first commit. The partition it stands in is looked at again, so
         one that is still open is passed only once it is whole (or in quarantine).
         """
-        held = connection.execute(
-            sa.select(WATERMARK.c.last_complete_utc).where(*self.of_symbol(WATERMARK, symbol))
-        ).scalar()
-        first = sa.select(sa.func.min(PARTITIONS.c.start_utc, type_=PARTITIONS.c.start_utc.type))
-        first = first.where(*self.of_symbol(PARTITIONS, symbol))
-        start = connection.execute(first).scalar() if held is None else self.layout.start_of(held)
+        held = connection.execute(_MARK, {"table_name": self.layout.name, "symbol": symbol}).scalar()
+        if held is None:
+            first = sa.select(sa.func.min(PARTITIONS.c.start_utc, type_=PARTITIONS.c.start_utc.type))
+            start = connection.execute(first.where(*self.of_symbol(PARTITIONS, symbol))).scalar()
+        else:
+            start = self.layout.start_of(held)
         mark = held if start is None else self._mark(connection, symbol, start, held)
         if mark is None or mark == held:
             return
@@ -88,18 +110,12 @@ class WatermarkRows(TableRows):
     ) -> dict[datetime, tuple[datetime | None, bool]]:
         """By partition: time of the last row accounted for, and whether that is all of the partition."""
         reached: dict[datetime, tuple[datetime | None, bool]] = {}
-        c, step, grain = PARTITIONS.c, self.layout.step, self.layout.grain
-        columns = sa.select(c.start_utc, c.complete, c.max_ts, c.expected_rows)
-        for row in connection.execute(self.within(columns, symbol, start, end)):
+        step, grain = self.layout.step, self.layout.grain
+        given = {"table_name": self.layout.name, "symbol": symbol, "first": start, "end": end}
+        for row in connection.execute(_COMMITTED, given):
             last = row.start_utc + step - grain if row.complete else self._last_required(row)
             reached[row.start_utc] = (last, row.complete)
-        open_rows = sa.select(QUARANTINE.c.start_utc, QUARANTINE.c.accounted_until_utc).where(
-            *self.of_symbol(QUARANTINE, symbol),
-            QUARANTINE.c.start_utc >= start,
-            QUARANTINE.c.start_utc < end,
-            QUARANTINE.c.resolved_at_utc.is_(None),
-        )
-        for row in connection.execute(open_rows):
+        for row in connection.execute(_REFUSED, given):
             last, whole = reached.get(row.start_utc, (None, False))
             until = row.accounted_until_utc - grain
             if until >= row.start_utc and (last is None or until > last):
