@@ -7,10 +7,11 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hypothesis
@@ -57,6 +58,16 @@ def recorded() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """pytest's own, but for tests that are marked `disk`, whose files lie on one."""
+    if request.node.get_closest_marker("disk") is None:
+        yield tmp_path
+        return
+    with TemporaryDirectory(prefix="minute-lake-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def pytest_configure(config: pytest.Config) -> None:

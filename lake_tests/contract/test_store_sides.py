@@ -266,6 +266,7 @@ def test_what_is_written_again_while_garbage_is_collected_stays(store):
     assert bytes_of(store, killed) is None
 
 
+@pytest.mark.disk
 @pytest.mark.parametrize("root", SHARED, indirect=True)
 def test_a_writer_killed_anywhere_loses_nothing(root):
     """After each kill every acknowledged hour is there, whole, with the bytes that its row tells; nothing to repair."""

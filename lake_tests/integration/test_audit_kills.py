@@ -19,6 +19,7 @@ from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit
 HOURS = 48
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.long)])

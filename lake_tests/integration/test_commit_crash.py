@@ -28,6 +28,7 @@ def whole_version(path):
     return version
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [25, pytest.param(100, marks=pytest.mark.long)])
 def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):

@@ -38,6 +38,7 @@ def versions(store):
     return {(hour - START) // timedelta(hours=1): version for hour, version in hours.select("hour", "close").rows()}
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.long)])
 def test_a_compaction_killed_anywhere_loses_nothing(tmp_path, kills):

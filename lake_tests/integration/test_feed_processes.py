@@ -39,6 +39,7 @@ def exchange() -> SimulatorServer:
     return SimulatorServer(symbols=("BTCUSDT",), clock=lambda: LATER, limits=False)
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("hours", [24, pytest.param(200, marks=pytest.mark.long)])
@@ -62,6 +63,7 @@ def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_pat
     assert len(list((tmp_path / "files" / "x").glob("*_api_pull.csv"))) == 2 * hours
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.long)])

@@ -49,6 +49,7 @@ def whole_ledger(bench: Bench) -> set[tuple[str, ...]]:
     return seen
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.parametrize("least", [8, pytest.param(28, marks=pytest.mark.long)])
 def test_a_build_killed_anywhere_is_repaired_by_the_next(sim: SimulatorServer, tmp_path: Path, least: int) -> None:
@@ -105,6 +106,7 @@ def test_what_a_killed_run_left_is_cleared_away(bench: Bench) -> None:
     assert young.exists(), "its run may be alive"
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["archive", "rest"])
 def test_two_builds_of_the_same_hours_at_once_agree(bench: Bench, calm: Bench, source: str) -> None:

@@ -144,6 +144,7 @@ def test_recovery_finishes_what_a_dead_writer_left(store: Store, renamed: bool) 
     assert (store.ledger.intents(), temps(store)) == ([], [])
 
 
+@pytest.mark.disk
 def test_a_writer_killed_anywhere_loses_nothing(store: Store) -> None:
     log, chance = store.root / "acknowledged", random.Random(20261128)
     last = met = 0

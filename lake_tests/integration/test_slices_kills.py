@@ -68,6 +68,7 @@ def sound(slices: Slices) -> int:
     return len(rows)
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.parametrize("least", [6, pytest.param(100, marks=pytest.mark.long)])
 def test_a_round_killed_anywhere_leaves_no_torn_answer_and_is_finished_by_the_next(

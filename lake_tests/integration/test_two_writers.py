@@ -27,6 +27,7 @@ def assert_one_state(root):
     return minutes["close"].to_list()
 
 
+@pytest.mark.disk
 def test_the_same_rows_from_two_processes(tmp_path):
     """They open a new ledger at the same moment; one commits, the other finds it done."""
     with nursery() as writers:
@@ -37,6 +38,7 @@ def test_the_same_rows_from_two_processes(tmp_path):
     assert assert_one_state(tmp_path) == [1.0] * 1440
 
 
+@pytest.mark.disk
 @pytest.mark.slow
 def test_different_rows_from_four_processes(tmp_path):
     """Each batch is one writer's: hours of two writers are never mixed."""

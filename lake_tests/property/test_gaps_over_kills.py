@@ -174,6 +174,7 @@ def test_nothing_is_forgotten_over_kills(tmp_path_factory: pytest.TempPathFactor
     hold(tmp_path_factory.mktemp("lake"), seed)
 
 
-@pytest.mark.parametrize("seed", [*range(15), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(15, 60))])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(60))
 def test_nor_over_many_of_them(tmp_path: Path, seed: int) -> None:
     hold(tmp_path, seed)
