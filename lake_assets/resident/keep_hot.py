@@ -148,9 +148,13 @@ def run(settings: LakeSettings, *, say: Say, open_it: Callable[[LakeSettings], L
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     lake = open_it(settings)
-    gc.freeze()  # what was imported lives as long as the process: it need not be looked through again and again
-    with suppress(KeyboardInterrupt):
-        keep_hot(lake, settings, say=say, stop=stop)
+    # What was imported lives as long as the process: it need not be looked through again and again.
+    gc.freeze()
+    try:
+        with suppress(KeyboardInterrupt):
+            keep_hot(lake, settings, say=say, stop=stop)
+    finally:
+        gc.unfreeze()
     lake.close()
 
 
