@@ -44,7 +44,7 @@ from lake_resources.settings import LakeSettings
 from lake_tests.support.waiting import free_port
 
 _READ_LIVE = 3
-_TELLINGS = 24 * (12 + 1)
+TELLINGS = 24 * (12 + 1)
 """A day's: every five minutes, and when an hour is sealed."""
 _LARGEST = 8
 """Kinds of history that are told by name."""
@@ -97,7 +97,7 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
     time.sleep(warm_up * 60)
     begin = datetime.now(UTC).replace(second=0, microsecond=0) + MINUTE
     time.sleep(max(0.0, (begin - datetime.now(UTC)).total_seconds()))
-    before, history = _cpu(stack), _history_bytes(dagster_home(settings))
+    before, history = _cpu(stack), history_bytes(dagster_home(settings))
     end = begin + minutes * MINUTE
     while True:
         now = datetime.now(UTC)
@@ -116,7 +116,7 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
     after, wall = _cpu(stack), (datetime.now(UTC) - begin).total_seconds()
     ledger.close()
     own = {name: after[name] - before[name] for name in before}
-    now_held = _history_bytes(dagster_home(settings))
+    now_held = history_bytes(dagster_home(settings))
     grown = {kind: held - history.get(kind, 0) for kind, held in now_held.items()}
     found.used = {f"cpu_{name}_pct": round(100 * used / wall, 1) for name, used in own.items()}
     found.used |= {
@@ -158,7 +158,7 @@ def _peak_mib(pid: int) -> float:
     return 0.0
 
 
-def _history_bytes(home: Path) -> dict[str, int]:
+def history_bytes(home: Path) -> dict[str, int]:
     """Bytes of Dagster's databases by kind: `runs.job_ticks` is a table with its indexes, `run_files` those of runs."""
     found: Counter[str] = Counter()
     for path in home.rglob("*.db"):
@@ -227,7 +227,7 @@ def _history(settings: LakeSettings, used: dict[str, float]) -> dict[str, Any]:
     if told:
         each = used["told_bytes"] / told
         kept |= {"telling_kb": round(each / 1000, 1)}
-        kept |= {"history_mb_per_day": round(_TELLINGS * each / 1e6 + used["ticks_mb_per_day"], 1)}
+        kept |= {"history_mb_per_day": round(TELLINGS * each / 1e6 + used["ticks_mb_per_day"], 1)}
     return kept | {"runs": runs, "told_runs": told}
 
 
