@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
-from itertools import permutations
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -15,14 +14,10 @@ from typer.testing import CliRunner
 
 from lake_assets.cli.main import app
 from lake_assets.code_location import build_definitions
-from lake_resources.collector.journal import Journal
+from lake_resources.collector.journal import ConnectionRow, Journal, KnownRow
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.shards import Shard, parse_shard
-from lake_resources.simulator.server import SimulatorServer
-from lake_tests.support.collecting import collect_until, records_of
-from lake_tests.support.postgres import postgres_server
-from lake_tests.support.waiting import in_parallel, wait_until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "ADAUSDT")
 
@@ -44,11 +39,6 @@ def of_um(found: dict[str, Counter[str]]) -> set[str]:
     return {key.split("/")[1] for key in found["assets"] if key.startswith("um/")}
 
 
-def names_heard(root: Path, symbol: str) -> set[str]:
-    """Symbols of the records that a lake has of one."""
-    return {frame.symbol for frame in records_of(root, symbol)}
-
-
 def test_shards_together_are_the_whole(tmp_path: Path) -> None:
     given = {"root": tmp_path, "symbols": SYMBOLS[:2], "spot_symbols": ("SOLUSDT",), "macro_tickers": ("SPY",)}
     whole = names(build_definitions(LakeSettings(_env_file=None, **given)))  # type: ignore[call-arg,arg-type]
@@ -67,39 +57,19 @@ def test_shards_together_are_the_whole(tmp_path: Path) -> None:
     assert {"hot_band", "heal_holes", "promote_archives"} <= shards[1]["sensors"].keys()
 
 
-def test_collectors_of_two_shards_hear_their_own_symbols_over_one_ledger(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on two hosts: a root each, a ledger and a bucket in common."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "nobody asks for it")
-    with postgres_server() as postgres, SimulatorServer(seed=7, symbols=SYMBOLS[:2], limits=False) as sim:
-        common = {
-            "exchange": "simulator",
-            "symbols": SYMBOLS[:2],
-            "spot_symbols": (),
-            "rest_url": sim.base_url,
-            "ws_url": sim.ws_url,
-            "ledger_url": postgres.fresh(),
-            "store_url": "s3://lake/x",
-        }
-        hosts = {
-            symbol: LakeSettings(_env_file=None, root=tmp_path / shard[0], shard=shard, **common)  # type: ignore[call-arg,arg-type]
-            for symbol, shard in zip(SYMBOLS[:2], ("1/2", "2/2"), strict=True)
-        }
-
-        def heard() -> None:
-            for symbol, settings in hosts.items():
-                wait_until(lambda root=settings.lake_root, of=symbol: of in names_heard(root, of), symbol)
-
-        in_parallel(*(partial(collect_until, settings, heard) for settings in hosts.values()))
-        for settings in hosts.values():
-            journal = Journal(settings.resolved_ledger_url, "um", shard=settings.shard)
-            assert [row.reason for row in journal.connections()] == ["the collector stops"] * 2
-            journal.close()
-    for symbol, other in permutations(hosts, 2):
-        # Records of the connections themselves are of every symbol.
-        assert other not in names_heard(hosts[symbol].lake_root, other)
+def test_collectors_of_two_shards_note_their_own_connections_in_one_ledger(tmp_path: Path) -> None:
+    url, at = f"sqlite:///{tmp_path / 'ledger.sqlite'}", datetime(2026, 2, 15, tzinfo=UTC)
+    first, second, whole = (Journal(url, "um", shard=shard) for shard in ("1/2", "2/2", ""))
+    first.write([ConnectionRow(1, "market", at)])
+    second.write([ConnectionRow(1, "public", at), KnownRow("ETHUSDT", 7, 29_000_000)])
+    assert [row.route for row in first.left_open()] == ["market"]
+    assert [row.route for row in second.left_open()] == ["public"]
+    assert whole.left_open() == []
+    # Ids are of a symbol, whoever heard it.
+    assert first.known() == second.known() == whole.known()
+    assert set(whole.known()) == {"ETHUSDT"}
+    for journal in (first, second, whole):
+        journal.close()
 
 
 def test_a_symbol_keeps_its_shard_when_others_are_appended() -> None:
