@@ -26,9 +26,11 @@ import polars as pl
 
 from lake_assets.build.compaction import run_compaction
 from lake_assets.lake import CODE_VERSION
+from lake_assets.reading import scan_minutes
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.windows import hours_between
 from lake_resources.clock import DAY, HOUR
+from lake_resources.settings import LakeSettings
 from lake_resources.storage.compaction import ROW_GROUP_ROWS, Period, compact, rows_hash
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.ledger.compacted_rows import bitmap
@@ -216,10 +218,11 @@ def read_all_ways(store: Store, plain: list[Path], end: datetime, state: str) ->
     assert lake().equals(files())
     found, _ = compared(f"all years of close, {state}", {"lake": lake, "plain months": files}, rows=files().height)
     tail = end - 30 * DAY, end
+    settings = LakeSettings(root=store.root)
     day = end - 10 * DAY
 
     def window(start: datetime, stop: datetime, columns: list[str] | None) -> Callable[[], pl.DataFrame]:
-        return lambda: scan(store, SYMBOL, start, stop, columns, schema=_SCHEMA).collect()
+        return lambda: scan_minutes(SYMBOL, start, stop, columns, settings=settings).collect()
 
     def paths(start: datetime, stop: datetime) -> list[Path]:
         """The files that hold a window, each once: compacted ones, and of the rest the hours."""
