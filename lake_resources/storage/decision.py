@@ -17,7 +17,7 @@ from lake_resources.storage.placement import is_intact, serving_path
 from lake_resources.storage.provenance import describe, lower_ranked, rank
 from lake_resources.storage.store import Store
 
-_WHOLE, _DOUBTED = frozenset({"clean", "explained"}), frozenset({"unproven", "contradicted"})
+_WHOLE, _DOUBTED = frozenset({"clean", "explained"}), frozenset({"unproven", "partial", "contradicted"})
 CommitStatus = Literal["committed", "unchanged", "kept_better"]
 
 
