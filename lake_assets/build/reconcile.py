@@ -20,7 +20,7 @@ from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveHours
 from lake_assets.schema.known_damage import damage_of, known_damage
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
 from lake_assets.validation.gate import PartitionWindow
 from lake_assets.validation.hour_verdict import Reason, Verdict, hour_verdict, source_coverage, verdict_detail
 from lake_assets.validation.outcome import CheckOutcome

@@ -22,9 +22,8 @@ from lake_assets.live.row_files import LiveHours
 from lake_assets.transforms.assemble import BARS, COVERAGE_SCHEMA, MinuteInputs, assemble, without_lost_trades
 from lake_assets.transforms.book import book_features
 from lake_assets.transforms.chunks import features_in_one_pass
+from lake_assets.transforms.trade_columns import TRADE_FEATURES, TRADE_MINUTES
 from lake_assets.transforms.trades import (
-    TRADE_FEATURES,
-    TRADE_MINUTES,
     bars_of,
     trade_features,
     trade_minutes,

@@ -23,7 +23,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lake_assets.transforms.chunks import MinuteCut
-from lake_assets.transforms.trades import TRADE_MINUTES, MinuteEdges, minute_edges, minutes_of_ticks, ticks_of
+from lake_assets.transforms.trade_columns import TRADE_MINUTES
+from lake_assets.transforms.trades import MinuteEdges, minute_edges, minutes_of_ticks, ticks_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import EPOCH, MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder

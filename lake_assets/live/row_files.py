@@ -23,7 +23,7 @@ import polars as pl
 from lake_assets.schema.column import LIVE
 from lake_assets.transforms.live.live_coverage import trade_coverage
 from lake_assets.transforms.live.live_rows import FRAME_COUNTS, LIVE_ROWS, live_input, live_trades
-from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
 from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError

@@ -16,7 +16,7 @@ from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.book import BOOK_FEATURES, CARRIED
 from lake_assets.transforms.live.live_rows import LIVE_INPUT, NEVER_NULL_FLAGS
 from lake_assets.transforms.slow import carry_forward, funding_by_minute, metrics_by_minute
-from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
 from lake_resources.binance.um_streams import AGG_TRADES, KLINES_1M
 from lake_resources.spans import within
 

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.distinct import distinct_rows
+from lake_assets.transforms.trade_columns import STRADDLE_US, TIMESTAMP, TRADE_FEATURES, TRADE_MINUTES
 from lake_resources.bar_values import PRICES
-from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import MINUTE_US
 
 WHALE_NOTIONAL_USDT = 100_000.0
@@ -27,28 +26,7 @@ RETAIL_NOTIONAL_USDT = 1_000.0
 _WHALE_AT_LEAST = WHALE_NOTIONAL_USDT - 3 * math.ulp(WHALE_NOTIONAL_USDT)
 _RETAIL_AT_MOST = RETAIL_NOTIONAL_USDT + 3 * math.ulp(RETAIL_NOTIONAL_USDT)
 
-STRADDLE_US = 100_000
-"""Binance merges fills of one taker order within 100 ms into one aggTrade, also over a minute edge."""
-
-_TIMESTAMP = pl.Datetime("us", "UTC")
 _Number = TypeVar("_Number", np.int64, np.float64)
-
-TRADE_FEATURES: dict[str, pl.DataType] = {
-    "timestamp": _TIMESTAMP,
-    **{column.name: column.dtype for column in COLUMNS.of_stream(AGG_TRADES.name)},
-    "agg_quantity": pl.Float64(),
-    "agg_notional": pl.Float64(),
-    "raw_trade_count": pl.Int64(),
-    "head_quantity": pl.Float64(),
-    "tail_quantity": pl.Float64(),
-}
-"""Columns of `trade_features`: those of the minute table by its names; then sum(q), sum(p q), the number of single
-trades sum(last - first + 1), and the quantity within `STRADDLE_US` of the minute's start and of its end."""
-TRADE_MINUTES: dict[str, pl.DataType] = TRADE_FEATURES | dict.fromkeys(
-    ("first_price", "highest_price", "lowest_price", "last_price", "bought_quantity", "bought_notional"), pl.Float64()
-)
-"""Columns of `trade_minutes`: the features, then prices in the order of ids, and what takers bought."""
-
 
 _NOTIONAL, _QUANTITY, _SELL, _WHALE = pl.col("notional"), pl.col("quantity"), pl.col("sell"), pl.col("whale")
 _RETAIL = _NOTIONAL <= _RETAIL_AT_MOST
@@ -95,14 +73,14 @@ _AS_MINUTES = [pl.col(name).cast(dtype) for name, dtype in TRADE_MINUTES.items()
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
 _SUMS = ("volume", "quote_volume", *_TAKEN)
 TRADE_BARS: dict[str, pl.DataType] = {
-    "timestamp": _TIMESTAMP,
+    "timestamp": TIMESTAMP,
     "bar_rows": pl.Int64(),
     "bar_count": pl.Int64(),
     **{f"bar_{name}": pl.Float64() for name in (*PRICES, *_SUMS)},
 }
 """A minute of aggTrades by the names of klines: rows, single trades, prices by id, sums of quantity and of notional."""
 _UNLIKE: dict[str, pl.DataType] = {
-    "timestamp": _TIMESTAMP,
+    "timestamp": TIMESTAMP,
     "column": pl.String(),
     "said": pl.Float64(),
     "traded": pl.Float64(),
@@ -144,7 +122,7 @@ def minutes_of_ticks(ticks: pl.DataFrame, edges: MinuteEdges | None = None) -> p
     quantity = ticks["quantity"].to_numpy()
     near = (edges or minute_edges(ticks)).near
     of_edges = {f"{side}_quantity": pl.Series(rows.sums(quantity)) for side, rows in near.items()}
-    timestamp = (pl.col("minute") * MINUTE_US).cast(_TIMESTAMP)
+    timestamp = (pl.col("minute") * MINUTE_US).cast(TIMESTAMP)
     return made.with_columns(timestamp=timestamp, **of_edges).select(_AS_MINUTES)
 
 
@@ -213,7 +191,7 @@ def ticks_of(agg_trades: pl.DataFrame, *, ids_increase: bool = False) -> pl.Data
     return ticks.with_columns(pl.col("minute").set_sorted())
 
 
-_TIME_US = pl.col("transact_time").cast(_TIMESTAMP).to_physical()
+_TIME_US = pl.col("transact_time").cast(TIMESTAMP).to_physical()
 _TICKS = {
     "id": pl.col("agg_trade_id"),
     "time_us": _TIME_US,
@@ -285,7 +263,7 @@ def unlike_bars(klines: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
     found = judged.select(expr.any().alias(name) for name, expr in unlike.items()).row(0, named=True)
     parts = [
         judged.filter(unlike[name]).select(
-            pl.col("open_time").cast(_TIMESTAMP).alias("timestamp"),
+            pl.col("open_time").cast(TIMESTAMP).alias("timestamp"),
             column=pl.lit(name),
             said=pl.col(name),
             traded=f"bar_{name}",

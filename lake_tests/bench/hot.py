@@ -41,6 +41,7 @@ from lake_assets.reading import scan_minutes
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
+from lake_tests.bench.meter import peak_mib
 from lake_tests.support.waiting import free_port
 
 _READ_LIVE = 3
@@ -122,7 +123,7 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
     found.used |= {
         "cpu_platform_pct": round(100 * (sum(own.values()) - own.get("simulator", 0.0)) / wall, 1),
         "builder_cpu_s_per_minute": round(own.get(BUILDER, 0.0) * 60 / wall, 2),
-        "builder_mib": round(_peak_mib(stack.processes[BUILDER].pid), 1),
+        "builder_mib": round(peak_mib(stack.processes[BUILDER].pid), 1),
         "grown_mb_per_day": round(sum(grown.values()) * 86_400 / wall / 1e6, 1),
         "ticks_mb_per_day": round(_of_ticks(grown) * 86_400 / wall / 1e6, 1),
         "told_bytes": sum(grown.values()) - _of_ticks(grown),
@@ -149,13 +150,6 @@ def _look_live(
     rows = scan_minutes(symbol, minute - 5 * MINUTE, minute + MINUTE, ["timestamp"], live=True, settings=settings)
     last = rows.collect()["timestamp"].max()
     _note(seen, symbol, last if isinstance(last, datetime) else None, *window)
-
-
-def _peak_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def history_bytes(home: Path) -> dict[str, int]:

@@ -31,9 +31,8 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def peak_mib() -> float:
-    """Largest resident set of this process; `ru_maxrss` would also count the parent before the exec."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mib(process_id: int | None = None) -> float:
+    """Largest resident set of a process, MiB, by default of this one; `ru_maxrss` would count its parent, too."""
+    status = Path(f"/proc/{process_id or 'self'}/status").read_text()
+    (peak_kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(peak_kib) / 1024

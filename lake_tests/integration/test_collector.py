@@ -19,7 +19,8 @@ import pytest
 from lake_assets.live.folding import epoch_minute, rebuild
 from lake_assets.live.recorder import Parts
 from lake_assets.live.row_files import LiveRows, read_live
-from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
+from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, HEALED, SNAPSHOT
 from lake_resources.binance.ws.stream_session import SessionLimits

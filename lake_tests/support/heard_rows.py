@@ -14,7 +14,8 @@ import polars as pl
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
-from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
+from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.um_streams import AGG_TRADES
 
 _BOOK = {

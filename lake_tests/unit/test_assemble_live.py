@@ -10,7 +10,7 @@ import polars as pl
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.assemble import COVERAGE_SCHEMA, MinuteInputs, assemble
 from lake_assets.transforms.live.live_rows import LIVE_INPUT
-from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 
 START = datetime(2026, 2, 15, 12, tzinfo=UTC)

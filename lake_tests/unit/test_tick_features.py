@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from lake_assets.transforms.book import BOOK_FEATURES, book_features
 from lake_assets.transforms.chunks import features_in_one_pass, whole_minutes
-from lake_assets.transforms.trades import TRADE_FEATURES, trade_features
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
+from lake_assets.transforms.trades import trade_features
 from lake_resources.clock import MINUTE
 from lake_resources.errors import RowsOutOfOrder
 from lake_tests.support.wire_frames import TEN, agg_trade, wire

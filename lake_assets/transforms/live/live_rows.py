@@ -10,7 +10,7 @@ import polars as pl
 
 from lake_assets.schema.minute_columns import COLUMNS
 from lake_assets.transforms.book import BOOK_FEATURES
-from lake_assets.transforms.trades import TRADE_FEATURES
+from lake_assets.transforms.trade_columns import TRADE_FEATURES
 from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORCE_ORDER, MARK_PRICE
 
 _TIMESTAMP = pl.Datetime("us", "UTC")
