@@ -49,7 +49,7 @@ test: setup-dev lint ## lint, types, layers, all tests but those of the two belo
 	echo "$(BIN)/python -m pytest $(TEST_WORKERS)"; $(BIN)/python -m pytest $(TEST_WORKERS); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests ? tests : types))
 
-test-fast: setup-dev ## the tests that take under 3 minutes together
+test-fast: setup-dev ## the tests that are neither slow nor journeys
 	$(BIN)/python -m pytest $(TEST_WORKERS) -m "not slow and not e2e and not long and not cluster"
 
 test-long: setup-dev ## the long forms of tests that the suite has short: a hundred kills, two hundred hours, three weeks

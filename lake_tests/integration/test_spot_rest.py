@@ -29,7 +29,7 @@ def exchange() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def governor(tmp_path: Path) -> WeightGovernor:
-    return WeightGovernor(tmp_path / "governor.sqlite", share=1.0)
+    return WeightGovernor(tmp_path / "governor.sqlite", lambda: NOW, share=1.0)
 
 
 @pytest.fixture
