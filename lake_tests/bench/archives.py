@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import io
 import zipfile
+from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
 
 SYMBOL = "BTCUSDT"
-VERSION = "1"
+VERSION = "2"
 """Raised when the bytes made here change, so that kept files are made anew."""
 _MINUTE_MS = 60_000
 _DAY_MS = 1440 * _MINUTE_MS
@@ -137,10 +138,11 @@ def _metrics(rng: np.random.Generator, day: date) -> pl.DataFrame:
 
 
 def _funding(rng: np.random.Generator, day: date) -> pl.DataFrame:
-    first = _ms(day.replace(day=1))
-    times = [first + n * 8 * 3_600_000 for n in range(93)]
+    """The settlements of the month: rows beyond it would be doubted."""
+    first, rows = _ms(day.replace(day=1)), 3 * monthrange(day.year, day.month)[1]
+    times = [first + n * 8 * 3_600_000 for n in range(rows)]
     return pl.DataFrame(
-        {"calc_time": times, "funding_interval_hours": [8] * 93, "last_funding_rate": rng.normal(1e-4, 1e-5, 93)}
+        {"calc_time": times, "funding_interval_hours": [8] * rows, "last_funding_rate": rng.normal(1e-4, 1e-5, rows)}
     )
 
 
