@@ -51,9 +51,12 @@ class Attempts:
         return json.dumps(rows, sort_keys=True, separators=(",", ":"))
 
     def ready(self, key: str, state: str, now: datetime, backoff: Backoff) -> bool:
-        """Whether something may be tried: never tried, changed since, or its backoff is over."""
+        """Whether something may be tried: never tried, changed since, or its backoff is over.
+
+        An attempt that lies ahead was noted before the clock was set back, and keeps nothing waiting for that long.
+        """
         held = self.entries.get(key)
-        if held is None or held.state != state:
+        if held is None or held.state != state or now < held.at:
             return True
         return now - held.at >= backoff.after(held.count)
 

@@ -21,6 +21,7 @@ from lake_assets.automation.platform import (
     SpotFacts,
     TableFacts,
 )
+from lake_assets.automation.resident_turns import silence_text, silent_for
 from lake_resources.clock import MINUTE
 
 Status = Literal["HEALTHY", "ERROR", "STOPPED", "STARTING"]
@@ -155,10 +156,13 @@ def _data(facts: Facts, now: datetime) -> list[str]:
 def _builder(facts: Facts, now: datetime) -> list[str]:
     """A line where the resident builder of the hot band is silent; what it failed at is said by what is missing."""
     builder = facts.builder
-    if not facts.automation or builder.beat is None or now - builder.beat < builder.patience:
+    if not facts.automation or builder.beat is None:
         return []
-    silent = span(now - builder.beat)
-    return [f"the resident builder has been silent for {silent}, runs stand in: read builder.log, `make up` again"]
+    silent = silent_for(builder.beat, now, builder.patience)
+    if silent is None:
+        return []
+    said = silence_text(silent) if silent < timedelta() else f"the resident builder has been silent for {span(silent)}"
+    return [f"{said}, runs stand in: read builder.log, `make up` again"]
 
 
 def _table(table: TableFacts, where: str, now: datetime) -> list[str]:

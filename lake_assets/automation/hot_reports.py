@@ -85,7 +85,10 @@ def due_together(
 def _is_due(row: Partition, told: ToldHour | None, now: datetime) -> bool:
     if told is None:
         return True
-    return not told.shows(row) and (row.complete or now - told.at >= TOLD_EVERY)
+    if told.shows(row):
+        return False
+    # What was told ahead of now was told before the clock was set back.
+    return row.complete or not timedelta() <= now - told.at < TOLD_EVERY
 
 
 @dataclass

@@ -39,13 +39,17 @@ def waits_for(heard: datetime | None, minute: datetime, now: datetime) -> bool:
         minute: start of the minute that closed last, UTC.
         now: the moment of asking, UTC.
     """
-    if now >= minute + MINUTE + HEARD_BY or heard is None:
+    closed = minute + MINUTE
+    if heard is None or not closed <= now < closed + HEARD_BY:  # before it closed: the clock was set back meanwhile
         return False
     return minute - LISTENING_WITHIN <= heard < minute
 
 
 def silent_for(beat: datetime | None, now: datetime, patience: timedelta) -> timedelta | None:
     """How long the builder has been silent, where that is longer than it may be; for ever where it never spoke.
+
+    A sign of life that lies as far ahead is none either: the clock was set back, and nobody has spoken since. How long
+    that was is not known, and what is returned is negative.
 
     Args:
         beat: its last sign of life, UTC.
@@ -54,11 +58,13 @@ def silent_for(beat: datetime | None, now: datetime, patience: timedelta) -> tim
     """
     if beat is None:
         return timedelta.max
-    return now - beat if now - beat >= patience else None
+    return now - beat if abs(now - beat) >= patience else None
 
 
 def silence_text(silent: timedelta) -> str:
     """What is said of a builder that is silent for so long."""
     if silent == timedelta.max:
         return "the resident builder was never heard"
+    if silent < timedelta():
+        return f"the clock was set back by {int(-silent.total_seconds())} s, and the resident builder not heard since"
     return f"the resident builder has been silent for {int(silent.total_seconds())} s"

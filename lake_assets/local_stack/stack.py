@@ -13,18 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from functools import partial
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from lake_assets.automation.resident_turns import silence_text, silent_for
+from lake_assets.automation.resident_turns import silence_text
 from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home, require_free
 from lake_assets.local_stack.servers import require_servers
 from lake_assets.local_stack.supervision import Stack
-from lake_assets.resident.builder_beat import last_beat
+from lake_assets.resident.builder_beat import BuilderBeat, last_beat
 from lake_resources.clock import SECOND, system_clock
 from lake_resources.errors import LakeError, PartitionBusy
 from lake_resources.local_web import require_token
@@ -85,7 +84,7 @@ def local_stack(
         if builder and settings.hot_builder and settings.automation:
             # What it works on is small: threads would cost more than they bring.
             alone = environment | {"POLARS_MAX_THREADS": "1"}
-            stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], alone, partial(_builder_hangs, settings))
+            stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], alone, BuilderWatch(settings))
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
         stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", locations], environment)
         stack.start("daemon", ["lake_assets.local_stack.daemon", "--workspace", locations], environment)
@@ -99,18 +98,34 @@ def local_stack(
         yield stack
 
 
-def _builder_hangs(settings: LakeSettings, ran_s: float) -> str:
-    """Why the resident builder is to be killed, empty while it gives signs of life.
+class BuilderWatch:
+    """Says when the resident builder hangs: no other sign of life for twice as long as runs wait before they stand in.
 
-    It is silent for twice as long as runs wait for before they stand in: it may be waiting for the exchange. One that
-    hangs may hold the lock of a symbol, which keeps those runs from it.
+    It may be waiting for the exchange that long; one that hangs may hold the lock of a symbol, which keeps those runs
+    from it. Counted in seconds that the process ran: a clock that is set back or forward, or a machine that slept,
+    makes no builder silent, and keeps none that hangs.
+
+    Args:
+        settings: of the lake.
     """
-    patience = 2 * settings.hot_builder_silent_s * SECOND
-    if ran_s * SECOND < patience:
-        return ""
-    beat = last_beat(settings)
-    silent = silent_for(None if beat is None else beat.at, system_clock(), patience)
-    return "" if silent is None else silence_text(silent)
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self._settings = settings
+        self._patience_s = 2 * settings.hot_builder_silent_s
+        self._beat: BuilderBeat | None = None
+        self._heard_s = 0.0
+
+    def __call__(self, ran_s: float) -> str:
+        """Why the builder is to be killed, empty while it gives signs of life; takes for how long the process ran."""
+        beat = last_beat(self._settings)
+        if ran_s < self._heard_s:  # another process
+            self._heard_s = 0.0
+        if beat != self._beat:
+            self._beat, self._heard_s = beat, ran_s
+        silent_s = ran_s - self._heard_s
+        if silent_s < self._patience_s:
+            return ""
+        return silence_text(timedelta.max if beat is None else silent_s * SECOND)
 
 
 def keep_dashboard(stack: Stack, settings: LakeSettings) -> str:

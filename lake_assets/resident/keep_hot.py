@@ -51,12 +51,13 @@ class _Heart:
 
     def lives(self) -> None:
         now, told = self.lake.clock(), self.beat
-        if (now - told.at).total_seconds() >= _BEAT_EVERY_S:
+        # A clock that was set back would else silence it for as long as it was ahead.
+        if not 0 <= (now - told.at).total_seconds() < _BEAT_EVERY_S:
             self._write(replace(told, at=now))
 
     def turned(self, turn: Turn, began: datetime) -> None:
         now = self.lake.clock()
-        took_ms = int((now - began).total_seconds() * 1000)
+        took_ms = max(0, int((now - began).total_seconds() * 1000))
         turns = self.beat.turns + 1
         self._write(BuilderBeat(now, self.beat.pid, self.started, turns, now, took_ms, turn.failed))
 
@@ -118,10 +119,12 @@ def keep_hot(lake: Lake, settings: LakeSettings, *, say: Say, stop: threading.Ev
             began = lake.clock()
             turn = _turn(builder, say)
             heart.turned(turn, began)
-            due = next_turn(lake.clock(), behind=bool(turn.behind or turn.failed))
-            while not stop.is_set() and (left_s := (due - lake.clock()).total_seconds()) > 0:
+            ended = lake.clock()
+            due = next_turn(ended, behind=bool(turn.behind or turn.failed))
+            # A clock that is set back meanwhile ends the waiting: else the band would stand still until it is there.
+            while not stop.is_set() and ended <= (now := lake.clock()) < due:
                 heart.lives()
-                sleep(min(left_s, _BEAT_EVERY_S))
+                sleep(min((due - now).total_seconds(), _BEAT_EVERY_S))
 
 
 def _turn(builder: HotBuilder, say: Say) -> Turn:

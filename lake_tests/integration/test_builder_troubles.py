@@ -6,16 +6,22 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from lake_assets.lake import open_lake
+from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_builder import Turn
-from lake_assets.resident.keep_hot import keep_hot_once
-from lake_resources.clock import HOUR, MINUTE, SECOND
+from lake_assets.resident.keep_hot import keep_hot, keep_hot_once
+from lake_resources.clock import HOUR, MINUTE, SECOND, Clock
 from lake_resources.simulator.server import SimulatorServer
+from lake_resources.simulator.sim_clock import SimClock
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on
+from lake_tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +54,41 @@ def test_a_clock_that_jumps_takes_nothing_back_and_leaves_no_hole_in_the_band(be
     assert back.failed == {}
     turn(bench.at(OPEN + 2 * HOUR + 5 * MINUTE + SECOND))
     assert rows(bench) == {-1: 60, 0: 30, 1: 60, 2: 5}, "the band is whole; what lies before it is healing's"
+
+
+@contextmanager
+def kept_hot(bench: Bench, clock: Clock) -> Iterator[None]:
+    """The resident builder's loop beside the test, by a clock of its own; it has ended with the block."""
+    stop, lake = threading.Event(), replace(bench.lake, clock=clock)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(keep_hot, lake, bench.settings, say=bench.reports.append, stop=stop)
+        try:
+            yield
+        finally:
+            stop.set()
+        done.result(120)
+
+
+def beaten(bench: Bench, at: datetime, turns: int) -> bool:
+    beat = last_beat(bench.settings)
+    return beat is not None and beat.at == at and beat.turns >= turns
+
+
+def test_a_clock_that_is_set_back_lets_neither_band_nor_sign_of_life_wait_until_it_is_there_again(bench: Bench) -> None:
+    """A machine whose clock ran an hour ahead of the exchange's, until it was corrected."""
+    true = OPEN + 10 * MINUTE + SECOND
+    bench.at(true)
+    clock = SimClock(bench.sim.clock.now)
+    clock.freeze(true + HOUR)
+    with kept_hot(bench, clock.now):
+        wait_until(lambda: beaten(bench, true + HOUR, 1), "a turn by the wrong clock")
+        assert 1 not in rows(bench), "of an hour that the exchange has not begun there is nothing"
+        before = last_beat(bench.settings)
+        assert before is not None
+        clock.freeze(true + MINUTE)
+        bench.at(true + MINUTE)
+        wait_until(lambda: rows(bench).get(0) == 11, "the minute that is open by the right clock")
+        wait_until(lambda: beaten(bench, true + MINUTE, before.turns + 1), "a sign of life by the right clock")
 
 
 def test_a_day_turns_like_any_hour(bench: Bench) -> None:

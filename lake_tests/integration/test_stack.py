@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from lake_assets.local_stack import supervision as module
 from lake_assets.local_stack.places import dagster_home
-from lake_assets.local_stack.stack import _builder_hangs, _interruptible, local_stack
+from lake_assets.local_stack.stack import BuilderWatch, _interruptible, local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.resident.builder_beat import BuilderBeat, write_beat
 from lake_resources.clock import HOUR
@@ -105,13 +105,25 @@ def test_a_kept_process_that_hangs_is_killed_and_started_again(stack: Stack) -> 
 def test_a_builder_hangs_when_it_is_silent_for_twice_as_long_as_runs_wait(tmp_path: Path) -> None:
     given: dict[str, Any] = {"_env_file": None}
     settings = LakeSettings(root=tmp_path, exchange="simulator", hot_builder_silent_s=20, **given)
-    assert _builder_hangs(settings, 39.9) == "", "it has just been started"
-    assert "never heard" in _builder_hangs(settings, 40.0)
-    now = datetime.now(UTC)
-    write_beat(settings, BuilderBeat(now + HOUR, 1, now))
-    assert _builder_hangs(settings, 1e6) == ""
-    write_beat(settings, BuilderBeat(now - HOUR, 1, now - HOUR))
-    assert "silent for 36" in _builder_hangs(settings, 1e6)
+    hangs, now = BuilderWatch(settings), datetime.now(UTC)
+    assert hangs(39.9) == "", "it has just been started"
+    assert "never heard" in hangs(40.0)
+    write_beat(settings, BuilderBeat(now, 1, now))
+    assert hangs(50.0) == ""
+    assert hangs(89.9) == ""
+    assert "silent for 40 s" in hangs(90.0)
+    assert hangs(1.0) == "", "another one was started, and may take as long to speak"
+    assert "silent for 41 s" in hangs(41.0)
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["an hour ahead", "an hour back"])
+def test_a_builder_that_lives_is_not_killed_by_a_clock_nor_one_that_hangs_kept(tmp_path: Path, jump: timedelta) -> None:
+    given: dict[str, Any] = {"_env_file": None}
+    settings = LakeSettings(root=tmp_path, exchange="simulator", hot_builder_silent_s=20, **given)
+    hangs, now = BuilderWatch(settings), datetime.now(UTC)
+    write_beat(settings, BuilderBeat(now + jump, 1, now + jump))
+    assert hangs(100.0) == "", "its clock was another one"
+    assert "silent for 40 s" in hangs(140.0), "and nothing came since"
 
 
 def test_another_process_that_ends_is_an_error_with_its_log(stack: Stack) -> None:

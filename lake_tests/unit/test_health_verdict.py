@@ -346,6 +346,8 @@ def test_a_resident_builder_that_is_silent_is_named_and_its_turns_count_as_runs(
     silent = replace(WELL, builder=BuilderFacts(ago(seconds=90)))
     assert any("resident builder has been silent for 90 s" in text for text in judge(silent, NOW).problems)
     assert judge(replace(silent, automation=False), NOW).well
+    ahead = replace(WELL, builder=BuilderFacts(ago(hours=-1)))
+    assert any("the clock was set back by 3600 s" in text for text in judge(ahead, NOW).problems)
 
 
 def test_further_tables_are_judged_as_the_minute_table_is() -> None:

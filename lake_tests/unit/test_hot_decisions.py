@@ -120,6 +120,14 @@ def test_an_hour_that_does_not_change_is_tried_with_growing_pauses() -> None:
     assert tried == [0, 30, 90, 180, 360, 660, 960, 1260, 1560]
 
 
+def test_an_attempt_from_before_the_clock_was_set_back_keeps_nothing_waiting() -> None:
+    attempts, rows = Attempts(), band(held(at(1)))
+    for tick in range(6):
+        plan(rows, at(59, 5) + timedelta(seconds=30 * tick), attempts)
+    assert plan(rows, at(11, 5), attempts) is not None
+    assert plan(rows, at(11, 10), attempts) is None, "and it is noted anew"
+
+
 def test_a_change_ends_the_pause() -> None:
     attempts = Attempts()
     for tick in range(6):

@@ -45,6 +45,7 @@ def test_it_looks_a_second_after_each_minute_and_sooner_where_it_is_behind(now, 
         (after(-180), after(1), True),
         (after(-240), after(1), False),  # the collector hears nothing of it
         (None, after(1), False),
+        (after(-120), after(-1), False),  # the clock was set back: it would be waited for until it is there again
     ],
 )
 def test_a_minute_that_is_about_to_be_heard_is_waited_for(heard, now, waits) -> None:
@@ -56,6 +57,10 @@ def test_a_builder_is_silent_when_its_last_sign_is_old_or_there_is_none() -> Non
     assert silent_for(after(0), after(89), patience) is None
     assert silent_for(after(0), after(90), patience) == patience
     assert silence_text(patience) == "the resident builder has been silent for 90 s"
+    assert silent_for(after(89), after(0), patience) is None
+    ahead = silent_for(after(3600), after(0), patience)
+    assert ahead == -HOUR, "of a clock that was set back since"
+    assert "set back by 3600 s" in silence_text(ahead)
     never = silent_for(None, after(0), patience)
     assert never is not None
     assert "never heard" in silence_text(never)
@@ -69,6 +74,7 @@ def test_the_open_hour_is_told_every_five_minutes_and_at_its_seal_and_nothing_tw
     grown = replace(row, content_hash="f" * 64)
     assert due_reports([grown], told, NOW + 5 * MINUTE - timedelta(seconds=1)) == []
     assert due_reports([grown], told, NOW + 5 * MINUTE) == [grown]
+    assert due_reports([grown], told, NOW - HOUR) == [grown], "the clock was set back: nobody waits for an hour"
     sealed = replace(grown, complete=True)
     assert due_reports([sealed], told, NOW + MINUTE) == [sealed]
 
