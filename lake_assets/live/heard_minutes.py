@@ -9,13 +9,13 @@ what only REST tells: premium index, open interest, ratios, settled funding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
 import polars as pl
 
+from lake_assets.live.closed_bars import LastTrade, closed_bars, heard_until
 from lake_assets.live.frame_columns import columns_of_frames
 from lake_assets.live.live_tail import HeardWindow
 from lake_assets.live.row_files import LiveRows
@@ -28,8 +28,8 @@ from lake_assets.transforms.trade_fold import FILLS, HeardSpan, folded
 from lake_assets.transforms.trades import trade_features
 from lake_resources.binance.um_streams import INDEX_PRICE_KLINES_1M, MARK_PRICE_KLINES_1M
 from lake_resources.binance.wire_columns import AGG_TRADE_COLUMNS, UTC_US
-from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, KLINE, MARK_PRICE, decode
-from lake_resources.clock import MINUTE, MINUTE_MS, epoch_ms, from_epoch_ms
+from lake_resources.binance.ws.frames import AGG_TRADE, HEALED, KLINE, MARK_PRICE
+from lake_resources.clock import MINUTE, MINUTE_MS, epoch_ms
 from lake_resources.collector.segments import RecordColumns, read_columns, read_records
 from lake_resources.spans import within
 
@@ -51,8 +51,8 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
 
     Returns:
         The columns of the minute table, sorted by `timestamp` (UTC). A minute with a gap of ids has no row, nor has one
-        after which no trade was heard yet, for another trade of it may be on its way; unless the exchange has closed
-        its kline with as many trades as were heard.
+        after which no trade was heard yet, for another trade of it may be on its way; unless the kline that the
+        exchange closed names the last trade that was heard as its last one.
     """
     segments = window.store.catalog.live_records_dir
     for before in _BEFORE:
@@ -62,8 +62,8 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
         trades = distinct_rows(_trades(found[AGG_TRADE], found[HEALED]), "agg_trade_id")
         if not trades.filter(pl.col("transact_time") < window.start).is_empty():
             break
-    closed = _closed_klines(found[KLINE])
-    until = window.end if _is_whole(trades, window.end, closed) else None
+    last = _last_trade(trades)
+    until = None if last is None else heard_until(last, closed_bars(found[KLINE].payload), MINUTE)
     klines = _bars(trades, HeardSpan(until=until)).filter(within("open_time", window.start, window.end))
     if klines.is_empty():
         return pl.DataFrame(schema=COLUMNS.polars_schema)
@@ -109,20 +109,11 @@ def _trades(heard: RecordColumns, healed: RecordColumns) -> pl.DataFrame:
     )
 
 
-def _closed_klines(told: RecordColumns) -> dict[datetime, tuple[int, int]]:
-    """By start of the minute (UTC), how many single trades its closed kline counts, and the id of the last of them."""
-    bars = [decode(payload)["k"] for payload in told.payload]
-    return {from_epoch_ms(bar["t"]): (bar["n"], bar["L"]) for bar in bars}
-
-
-def _is_whole(trades: pl.DataFrame, end: datetime, closed: Mapping[datetime, tuple[int, int]]) -> bool:
-    """Whether the trades of the minute before `end` are all that its closed kline counts."""
-    minute = trades.filter(within("transact_time", end - MINUTE, end)).sort("agg_trade_id")
-    if minute.is_empty() or (end - MINUTE) not in closed:
-        return False
-    count, last_id = closed[end - MINUTE]
-    heard = int((minute["last_trade_id"] - minute["first_trade_id"] + 1).sum())
-    return heard == count and minute["last_trade_id"][-1] == last_id
+def _last_trade(trades: pl.DataFrame) -> LastTrade | None:
+    if trades.is_empty():
+        return None
+    row = trades.row(int(trades["agg_trade_id"].arg_max() or 0), named=True)
+    return LastTrade(row["transact_time"], row["first_trade_id"], row["last_trade_id"])
 
 
 def _bars(trades: pl.DataFrame, heard: HeardSpan) -> pl.DataFrame:

@@ -22,13 +22,13 @@ from lake_assets.transforms.quote_placing import QUOTES, Span
 from lake_assets.transforms.trade_fold import FILLS
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.wire_columns import UTC_US
-from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, TRADE
+from lake_resources.binance.ws.frames import BOOK_TICKER, CLOCK, CONNECTION, HEALED, KLINE, TRADE
 from lake_resources.clock import MINUTE_MS, epoch_ms
 from lake_resources.collector.segments import RecordColumns, read_columns
 from lake_resources.spans import within
 from lake_resources.storage.catalog import MarketPaths
 
-_KINDS = frozenset((TRADE, HEALED, BOOK_TICKER, CLOCK, CONNECTION))
+_KINDS = frozenset((TRADE, HEALED, BOOK_TICKER, KLINE, CLOCK, CONNECTION))
 _TRADE_FIELDS: dict[str, pl.DataType] = {
     "t": pl.Int64(),
     "T": pl.Int64(),
@@ -53,12 +53,14 @@ class SpotRecords:
         quotes: columns `QUOTES_HEARD`, in the order in which they were received.
         connected: spans, half-open, on the exchange's clock (UTC), in which the socket was up without a break.
         clock_offset: exchange's clock minus the local one, as it was last in the window; None where it is not known.
+        closed: frames that close klines of a second, as they came; none of imported records.
     """
 
     trades: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TRADES_HEARD))
     quotes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUOTES_HEARD))
     connected: Sequence[Span] = ()
     clock_offset: timedelta | None = None
+    closed: Sequence[bytes] = ()
 
     @property
     def fills(self) -> pl.DataFrame:
@@ -85,6 +87,7 @@ def spot_records(root: Path, symbol: str, start: datetime, end: datetime) -> Spo
         pl.concat([heard.quotes, imported.quotes]).sort("at", maintain_order=True),
         _merged([*heard.connected, *imported.connected]),
         heard.clock_offset if heard.clock_offset is not None else imported.clock_offset,
+        heard.closed,
     )
 
 
@@ -108,6 +111,7 @@ def read_spot(segments: Path, symbol: str, start: datetime, end: datetime) -> Sp
         quotes.filter(within("at", start, end)),
         _connected(found, clock),
         clock.last,
+        found[KLINE].payload,
     )
 
 
@@ -194,7 +198,7 @@ def _quotes(records: RecordColumns, clock: _Clock) -> pl.DataFrame:
 def _connected(found: dict[int, RecordColumns], clock: _Clock) -> list[Span]:
     """When the sockets stood, from the first to the last frame that each is known to have brought."""
     spans: dict[int, tuple[int, int]] = {}
-    for kind in (TRADE, BOOK_TICKER):
+    for kind in (TRADE, BOOK_TICKER, KLINE):
         columns = found[kind]
         frame = pl.DataFrame(
             [pl.Series("conn", columns.conn, pl.Int64), pl.Series("ns", columns.received_ns, pl.Int64)]

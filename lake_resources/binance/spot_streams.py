@@ -39,6 +39,8 @@ def _klines(interval: str) -> Stream:
         witness=Grid(step, bars_of_trades=True),
         archive=ArchiveFiles("klines", interval, "daily", 12, _FIRST_DAY, typical_bytes=_BYTES.get(interval, 20_000)),
         rest=RestHistory(SPOT_KLINES, "grid", interval=interval),
+        # Sent once a second, also where nothing was traded.
+        socket=SocketFrames("kline_1s", "kline", frames.KLINE, "", spared=True) if interval == "1s" else None,
     )
 
 

@@ -280,6 +280,19 @@ def test_a_minute_whose_kline_is_closed_waits_for_no_further_trade(heard: Heard)
     assert_frame_equal(heard.load(at_ms).frame.collect(), rows)
 
 
+def test_a_minute_whose_last_trade_goes_on_after_its_end_waits_for_no_further_trade(heard: Heard) -> None:
+    told, end_ms = trades_of(3), FIRST_MS + 3 * MINUTE_MS
+    straddling = agg_trade(told[-1]["a"] + 1, end_ms - 20)
+    heard.hear(*told, straddling, *alive(FIRST_MS, end_ms))
+    single = sum(each["l"] - each["f"] + 1 for each in told if each["T"] >= FIRST_MS + 2 * MINUTE_MS)
+    heard.hear(kline(32, single, told[-1]["l"]))
+    assert heard.load(end_ms + 300).frame.collect()["timestamp"].max() == minute_of(31), "it ends with another trade"
+    heard.hear(kline(32, single + 1, straddling["f"]))
+    rows = heard.load(end_ms + 300).frame.collect()
+    assert rows["timestamp"].max() == minute_of(32)
+    assert rows["trade_count"][-1] == single + 2, "of the trades that began in it"
+
+
 def test_a_lake_without_records_or_commits_has_no_live_rows(tmp_path: Path) -> None:
     root = tmp_path / "lake"
     root.mkdir()
@@ -325,6 +338,33 @@ def test_seconds_go_on_to_the_second_before_the_last_trade(spot: spot_frames.Hea
     traded = load(SYMBOL, start, start + MINUTE, ["close"], table="bars_1s_traded", **options).frame.collect()
     assert traded.columns == ["window_start", "close", PROVISIONAL]
     assert traded["close"].to_list() == [101.0, 102.0, 103.0]
+
+
+def kline_1s(second: int, count: int, last_id: int) -> dict[str, Any]:
+    """The frame that says that a second is closed."""
+    ms = spot_frames.START_MS + 1000 * second
+    bar = {"t": ms, "T": ms + 999, "s": SYMBOL, "i": "1s", "L": last_id, "n": count, "x": True}
+    return {"e": "kline", "E": ms + 1005, "s": SYMBOL, "k": bar}
+
+
+def test_seconds_whose_klines_are_closed_wait_for_no_further_trade(spot: spot_frames.Hearing, tmp_path: Path) -> None:
+    first_ms, start = spot_frames.START_MS, instant(spot_frames.START_MS)
+    for number, second in enumerate((0, 1, 2)):
+        ms = first_ms + 1000 * second + 100
+        spot.hear(spot_frames.wrapped(spot_frames.trade(number, ms, 100 + number)), (ms + 8) * 1_000_000)
+        spot.hear(spot_frames.wrapped(spot_frames.quote(number + 1, 99 + number)), (ms + 9) * 1_000_000)
+    for bar in (kline_1s(2, 1, 2), kline_1s(3, 0, -1), kline_1s(4, 0, -1), kline_1s(6, 0, -1)):
+        spot.hear(spot_frames.wrapped(bar), (bar["E"] + 8) * 1_000_000)
+    spot.close()
+    found = load(
+        SYMBOL, start, start + MINUTE, table="bars_1s", live=True, settings=settings_of(tmp_path / "lake"),
+        clock=lambda: start + 10 * SECOND,
+    )  # fmt: skip
+    rows = found.frame.collect()
+    assert [(at - start) // SECOND for at in rows["window_start"]] == [1, 2, 3, 4], "the kline of the second 5 is lost"
+    assert rows["trade_count"].to_list() == [1, 1, 0, 0]
+    assert rows["close"].to_list() == [101.0, 102.0, 102.0, 102.0]
+    assert rows["bid"].to_list() == [100.0, 101.0, 101.0, 101.0], "the socket stood, and no other quote came"
 
 
 def minutes_of(root: Path, frames: list[dict[str, Any]], now_ms: int) -> pl.DataFrame:

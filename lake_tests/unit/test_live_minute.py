@@ -313,3 +313,45 @@ class TestFirstRow:
         (first, second), folded = self.taken(agg_trade(2, START_MS + 59_000, 100.5))
         assert (first["agg_trades"][0], second["agg_trades"][0]) == (1, 2)
         assert second.equals(folded)
+
+    @staticmethod
+    def resting(told: int, *, told_ms: int = START_MS + 40_000) -> list[dict[str, Any]]:
+        """A book in sync whose best prices have not moved since the ticker of a time; `told` is the id of that one."""
+        ticks = range(START_MS - 1_000, START_MS + MINUTE_MS + 501, 500)
+        deltas = [depth(10 * n + 1, 10 * n + 10, 10 * n, ms) for n, ms in enumerate(ticks)]
+        body = snapshot(5, START_MS - 900, [["99.90", "2"], ["99.80", "1"]], [["100.10", "3"]])
+        tickers = [book_ticker(1, START_MS - 400), book_ticker(told, told_ms)]
+        marks = alive(START_MS - 1_000, START_MS + MINUTE_MS)
+        return sorted([*deltas, body, *tickers, *marks], key=lambda frame: frame["E"])
+
+    @staticmethod
+    def first_rows(frames: list[dict[str, Any]]) -> pl.DataFrame:
+        fold = SymbolFold(SYMBOL, closing=True)
+        for seq, frame in enumerate(frames):
+            fold.feed(record(seq, frame))
+        return fold.take().filter(pl.col("timestamp").dt.epoch("ms") == START_MS)
+
+    def test_best_prices_that_rest_over_the_end_need_no_further_ticker_where_the_book_has_them(self) -> None:
+        row = self.first_rows(self.resting(500))
+        assert row.select("market_alive", "public_alive", "book_ticker_alive").row(0) == (True, True, True)
+        folded = [record(seq, frame) for seq, frame in enumerate(self.resting(500))]
+        assert row.equals(fold_records(SYMBOL, folded, MINUTE, MINUTE + 1))
+
+    def test_a_ticker_that_the_book_contradicts_is_waited_for(self) -> None:
+        moved = [
+            frame | {"b": [["99.95", "4"]]}
+            if frame["e"] == "depthUpdate" and frame["E"] == START_MS + 50_000
+            else frame
+            for frame in self.resting(500)
+            if "e" in frame
+        ]
+        body = [frame for frame in self.resting(500) if "e" not in frame]
+        assert self.first_rows(sorted([*moved, *body], key=lambda frame: frame["E"])).is_empty()
+
+    def test_a_book_that_went_on_without_the_end_shows_nothing(self) -> None:
+        ended = [
+            frame
+            for frame in self.resting(500)
+            if frame.get("e") != "depthUpdate" or not START_MS + 55_000 < frame["E"] < START_MS + MINUTE_MS
+        ]
+        assert self.first_rows(ended).is_empty()

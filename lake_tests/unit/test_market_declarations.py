@@ -98,7 +98,7 @@ def test_sockets_of_a_market_and_their_order() -> None:
         "market": ["kline_1m", "forceOrder", "aggTrade", "markPrice@1s"],
         "public": ["bookTicker", "depth@100ms"],
     }
-    assert names_of(SPOT, "", ["SOLUSDT"]) == ["solusdt@trade", "solusdt@bookTicker"]
+    assert names_of(SPOT, "", ["SOLUSDT"]) == ["solusdt@kline_1s", "solusdt@trade", "solusdt@bookTicker"]
     assert SPOT.socket_url("wss://stream.binance.com:9443/", "") == "wss://stream.binance.com:9443/stream"
     assert UM.socket_url("wss://fstream.binance.com", "market") == "wss://fstream.binance.com/market/ws"
 

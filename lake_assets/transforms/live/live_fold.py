@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from lake_assets.transforms.live.live_minute import Impact, LiveMinute
+from lake_assets.transforms.live.live_minute import Impact, LiveMinute, Top
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_resources.binance.ws.frames import (
     AGG_TRADE,
@@ -44,6 +44,7 @@ CLOSE_AFTER_MS = 2_000
 EARLY_AFTER_MS = 250
 """So far beyond its end a minute has its first row, where its sockets were provably alive: nobody waits for frames that
 hardly ever come. Where one does come before the minute is closed, the row is given once more."""
+_DOUBTED_MINUTES = 60
 LOOK_AROUND_MINUTES = 1
 """Records of so many minutes before and after a window can change its rows."""
 
@@ -77,6 +78,8 @@ class SymbolFold:
         self._tickers = _Alive(BOOK_TICKER_SILENCE_MS)
         self._closed: list[dict[str, Any]] = []
         self._given: tuple[int, Any] | None = None
+        # Closed minutes whose rows would be others if a socket turned out to have been alive.
+        self._doubted: set[int] = set()
         self._watermark_ms = 0
         self._look_at_ms = 0
         self._handlers: dict[int, Callable[[Frame, Any], None]] = {
@@ -203,22 +206,24 @@ class SymbolFold:
         if self.closed_minute is None or bridged_from_ms is None:
             return
         # Silence that reached over the end of a closed minute turns out to be short enough.
-        for minute in range(bridged_from_ms // MINUTE_MS, min(ms // MINUTE_MS + 1, self.closed_minute)):
-            self.stale.add(minute)
+        bridged = range(bridged_from_ms // MINUTE_MS, min(ms // MINUTE_MS + 1, self.closed_minute))
+        self.stale.update(self._doubted.intersection(bridged))
 
     def _value(self) -> None:
         """Value the market buy on the book as it stands: the last synchronised one of its minute."""
         if self._unvalued is None:
             return
         minute, self._unvalued = self._minutes.get(self._unvalued), None
-        best = self._book.best()
+        book = self._book
+        best = book.best()
         if minute is None:
             return
         if best is None:
-            minute.impact = Impact(None, wide=False)
+            minute.impact, minute.top = Impact(None, wide=False), None
             return
         bid, ask = best
-        value = buy_impact(self._book.asks, bid, ask, IMPACT_NOTIONAL_USDT)
+        minute.top = Top((bid, book.bids[bid], ask, book.asks[ask]), book.sync.last_id)
+        value = buy_impact(book.asks, bid, ask, IMPACT_NOTIONAL_USDT)
         minute.impact = Impact(value, wide=ask - bid > WIDE_SPREAD * (bid + ask) / 2)
 
     def _close(self) -> None:
@@ -245,17 +250,17 @@ class SymbolFold:
         accumulated = self._minutes[minute]
         if accumulated.reopened or (minute + 1) * MINUTE_MS + EARLY_AFTER_MS > self._watermark_ms:
             return
-        if all(self._alive(minute).values()):
-            unvalued = self._unvalued
-            if unvalued == minute:
-                self._value()
-            # A frame that still comes finds the book as it would without the first row.
-            self._unvalued = unvalued
+        unvalued = self._unvalued
+        if unvalued == minute:
+            self._value()
+        # A frame that still comes finds the book as it would without the first row.
+        self._unvalued = unvalued
+        if all(self._alive(minute, accumulated).values()):
             self._give(minute, accumulated)
 
     def _give(self, minute: int, accumulated: LiveMinute) -> None:
         """The row of a minute, in place of one that was given before of fewer frames."""
-        alive = self._alive(minute)
+        alive = self._alive(minute, accumulated)
         before, self._given = self._given, (minute, (accumulated.seen, tuple(alive.values())))
         if self._given == before:
             return
@@ -264,12 +269,16 @@ class SymbolFold:
             self._closed = [each for each in self._closed if each["timestamp"] != row["timestamp"]]
         self._closed.append(row)
 
-    def _alive(self, minute: int) -> dict[str, bool]:
+    def _alive(self, minute: int, accumulated: LiveMinute) -> dict[str, bool]:
+        """What was provably alive all minute; book tickers, too, where the book tells that none is lacking."""
         start_ms, end_ms = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
+        public, tickers = self._public.covers(start_ms, end_ms), self._tickers.covers(start_ms, end_ms)
+        if public and not tickers and (told_ms := accumulated.told_until(end_ms)) is not None:
+            tickers = self._tickers.covers(start_ms, told_ms)
         return {
             "market_alive": self._market.covers(start_ms, end_ms),
-            "public_alive": self._public.covers(start_ms, end_ms),
-            "book_ticker_alive": self._tickers.covers(start_ms, end_ms),
+            "public_alive": public,
+            "book_ticker_alive": tickers,
         }
 
     def _close_minute(self, minute: int) -> None:
@@ -280,8 +289,11 @@ class SymbolFold:
             self.stale.add(minute)
         else:
             self._give(minute, accumulated)
+        if accumulated.reopened or not all(self._alive(minute, accumulated).values()):
+            self._doubted.add(minute)
         self.closed_minute = max(self.closed_minute or 0, minute + 1)
         if self._closing:
+            self._doubted = {known for known in self._doubted if known > minute - _DOUBTED_MINUTES}
             start_ms = minute * MINUTE_MS
             self._market.forget_before(start_ms)
             self._public.forget_before(start_ms)

@@ -23,6 +23,8 @@ from lake_resources.binance.ws.frames import AGG_TRADE, BOOK_TICKER, DEPTH, FORC
 from lake_resources.clock import MINUTE_MS
 
 LATENCY_BAD_MS = 500
+_DEPTH_BY_MS = 1_000
+"""So shortly before its end a book of a minute is the one at its end."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,19 @@ class Impact:
     wide: bool
 
 
+@dataclass(frozen=True)
+class Top:
+    """The best prices of the last synchronised book of a minute, as its depth told them.
+
+    Attributes:
+        prices: bid, its quantity, ask, its quantity.
+        update_id: of the last difference that was applied.
+    """
+
+    prices: tuple[float, float, float, float]
+    update_id: int
+
+
 def nearest_rank_p95(values: Sequence[int]) -> int | None:
     """95th percentile, nearest rank: the value of rank ceil(0.95 n), or None of nothing."""
     count = len(values)
@@ -50,6 +65,7 @@ class LiveMinute:
     Attributes:
         broken: the order book was out of sync, or had to be synchronised, in this minute.
         impact: set by whoever holds the book.
+        top: set by whoever holds the book.
         reopened: the minute was closed before; these are not all of its frames.
     """
 
@@ -68,6 +84,7 @@ class LiveMinute:
         "frames",
         "impact",
         "reopened",
+        "top",
     )
 
     def __init__(self) -> None:
@@ -75,6 +92,7 @@ class LiveMinute:
         self.broken = False
         self.reopened = False
         self.impact: Impact | None = None
+        self.top: Top | None = None
         self._depth_ids: set[int] = set()
         self._first_ids = array("q")
         self._events_ms = array("q")
@@ -152,6 +170,24 @@ class LiveMinute:
     def seen(self) -> tuple[object, ...]:
         """Another value as soon as a row would be made of anything else."""
         return (*self.frames, len(self._ticks[0]), self.impact, self.broken)
+
+    def told_until(self, end_ms: int) -> int | None:
+        """Time of the newest book ticker (epoch ms), where the book at the end of the minute has the prices it told.
+
+        Depth is sent ten times a second whatever happens: a book that was whole to the end and has the prices and
+        quantities of the last ticker shows that no later one is lacking. None where that is not shown.
+
+        Args:
+            end_ms: end of the minute, epoch ms.
+        """
+        ids, times, *columns = self._book
+        top, newest = self.top, max(self._events_ms, default=0)
+        if top is None or self.broken or not ids or newest < end_ms - _DEPTH_BY_MS:
+            return None
+        last = max(range(len(ids)), key=ids.__getitem__)
+        if ids[last] <= top.update_id and tuple(column[last] for column in columns) != top.prices:
+            return None
+        return times[last]
 
     def row(self, minute: int, *, market_alive: bool, public_alive: bool, book_ticker_alive: bool) -> dict[str, Any]:
         """The live row.

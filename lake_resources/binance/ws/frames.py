@@ -33,7 +33,7 @@ CLOCK: Final = 12
 """`{"offset_ns": …}`: the exchange's clock minus the local one from here on; at the start of a minute also `latency_ms`
 of the minute before: `{"p50": …, "p95": …, "max": …, "frames": …}`. Belongs to no symbol."""
 KLINE: Final = 13
-"""A bar of the futures market, the frame that says that it is closed: how many trades it has, and the last one's id."""
+"""A minute of futures or a second of spot, the frame that closes it: how many trades it has, and the last one's id."""
 
 EVERY_SYMBOL: Final = ""
 """Symbol of the records that concern all of them."""
