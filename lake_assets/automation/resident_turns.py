@@ -13,6 +13,8 @@ WAKE_AFTER = timedelta(seconds=1)
 """After the end of a minute: then its rows are about to come from the collector, and the exchange has closed it."""
 AGAIN_AFTER = timedelta(seconds=2)
 """A turn that left a closed minute out is followed by another one so soon."""
+TOGETHER_BY = timedelta(seconds=1.5)
+"""After the end of a minute symbols whose live rows are there wait no longer for the others, where they are most."""
 HEARD_BY = timedelta(seconds=4)
 """After the end of a minute its live rows are waited for no longer: without them it is built from what REST says."""
 LISTENING_WITHIN = 2 * MINUTE
@@ -43,6 +45,20 @@ def waits_for(heard: datetime | None, minute: datetime, now: datetime) -> bool:
     if heard is None or not closed <= now < closed + HEARD_BY:  # before it closed: the clock was set back meanwhile
         return False
     return minute - LISTENING_WITHIN <= heard < minute
+
+
+def goes_ahead(ready: int, waiting: int, minute: datetime, now: datetime) -> bool:
+    """Whether symbols whose live row is there are built before the others, which follow together.
+
+    Each further pass costs about as much as some symbols: few do not go ahead of many.
+
+    Args:
+        ready: how many are there.
+        waiting: how many are still to come.
+        minute: start of the minute that closed last, UTC.
+        now: the moment of asking, UTC.
+    """
+    return ready >= max(waiting, 1) and now >= minute + MINUTE + TOGETHER_BY
 
 
 def silent_for(beat: datetime | None, now: datetime, patience: timedelta) -> timedelta | None:

@@ -7,14 +7,14 @@ when to look (`automation`), which tables (`hot_tables`), how an hour is built (
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from lake_assets.automation.attempts import Attempts
 from lake_assets.automation.each_symbol import ITEM_ERRORS, look_at_each
 from lake_assets.automation.hot import RESIDENT, HotHour, hot_hours, hot_window, is_due, plan_tick
-from lake_assets.automation.resident_turns import waits_for
+from lake_assets.automation.resident_turns import goes_ahead, waits_for
 from lake_assets.build.builder import builder_of
 from lake_assets.dagster_names import table_names
 from lake_assets.inputs.results import HourResult
@@ -97,14 +97,14 @@ class HotBuilder:
             due: dict[str, list[datetime]] = {}
             for symbol, start in plan.hours:
                 due.setdefault(symbol, []).append(start)
-            if wait and band.collected:
-                self._until_heard(lake, list(due))
-            self._build(lake, due, done)
+            for symbols in self._as_heard(lake, list(due)) if wait and band.collected else [list(due)]:
+                self._build(lake, {symbol: due[symbol] for symbol in symbols}, done)
             built = True
 
-    def _until_heard(self, lake: Lake, symbols: Sequence[str]) -> None:
-        """Wait until the last minute of all symbols was heard that are heard at all; they come within a moment."""
-        live, waiting = LiveRows(lake.catalog), list(symbols)
+    def _as_heard(self, lake: Lake, symbols: Sequence[str]) -> Iterator[list[str]]:
+        """All symbols once the last minute of those is heard that are heard at all; late ones by themselves."""
+        live, waiting, ready = LiveRows(lake.catalog), list(symbols), list[str]()
+        ahead = False
         minute = floor_minute(lake.clock()) - MINUTE
         known: dict[str, tuple[dict[datetime, datetime], datetime | None]] = {}
 
@@ -118,8 +118,15 @@ class HotBuilder:
         while waiting:
             now = lake.clock()
             heard = look_at_each(waiting, newest, self.say)
-            waiting = [symbol for symbol, newest in heard.items() if waits_for(newest, minute, now)]
-            if waiting:
+            late = {symbol for symbol, newest in heard.items() if waits_for(newest, minute, now)}
+            ready += [symbol for symbol in waiting if symbol not in late]
+            waiting = [symbol for symbol in waiting if symbol in late]
+            if not waiting:
+                yield ready
+            elif not ahead and goes_ahead(len(ready), len(waiting), minute, now):
+                yield ready
+                ahead, ready = True, []
+            else:
                 self.sleep(_ASKED_AGAIN_S)
 
     def _build(self, lake: Lake, due: Mapping[str, Sequence[datetime]], done: Turn) -> None:

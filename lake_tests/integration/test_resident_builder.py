@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from lake_assets.dagster_names import HOT_SENSOR, hour_key
+from lake_assets.live.row_files import LiveRows
 from lake_assets.metadata import minute_key
 from lake_assets.resident.builder_beat import last_beat
-from lake_assets.resident.hot_builder import Turn
+from lake_assets.resident.hot_builder import HotBuilder, Turn
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_assets.sensors.hot_band import STANDS_IN
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.errors import PartitionBusy
 from lake_resources.storage.locks import writer_lock
@@ -170,6 +173,42 @@ def test_seconds_of_spot_are_kept_by_the_same_turns(tmp_path: Path) -> None:
             sealed = seconds.ledger.partition(SYMBOL, OPEN)
             assert sealed is not None
             assert (sealed.complete, sealed.row_count) == (True, 3600)
+
+
+def test_most_symbols_go_ahead_of_one_whose_row_is_late(tmp_path: Path) -> None:
+    symbols = (SYMBOL, "ETHUSDT", "SOLUSDT")
+    with exchange(symbols=symbols) as sim:
+        given = {"symbols": symbols, "spot_symbols": (), "hot_hours": 1, "start": DAY.date()}
+        with bench_on(sim, tmp_path, **given) as bench:
+            turn(bench.at(BEGAN - MINUTE))
+            for symbol in symbols:
+                heard(bench, symbol, 9 if symbol == SYMBOL else 10)
+            bench.at(BEGAN)
+            passed: list[dict[str, int]] = []
+
+            def sleep(seconds: float) -> None:
+                """The clock goes on; the late row comes when the others were built, or never."""
+                sim.clock.advance(seconds * SECOND)
+                rows = {symbol: bench.lake.ledger.partition(symbol, OPEN) for symbol in symbols}
+                passed.append({symbol: row.row_count for symbol, row in rows.items() if row is not None})
+                if passed[-1]["SOLUSDT"] == 10:
+                    heard(bench, SYMBOL, 10)
+
+            done = HotBuilder(bench.lake, bench.settings, bench.reports.append, sleep).turn()
+            assert passed[0] == dict.fromkeys(symbols, 9), "they wait for each other at first"
+            assert passed[-1] == {SYMBOL: 9, "ETHUSDT": 10, "SOLUSDT": 10}
+            assert bench.now < OPEN + 10 * MINUTE + 2 * SECOND, "nobody waited for the end of the patience"
+            assert list(done.hours) == [f"um/{symbol}/minute" for symbol in (*symbols[1:], SYMBOL)]
+            assert {each.row_count for several in done.hours.values() for each in several} == {10}
+            assert (done.failed, done.behind) == ({}, [])
+
+
+def heard(bench: Bench, symbol: str, minutes: int) -> None:
+    """The collector wrote rows of so many minutes of the open hour."""
+    rows = pl.DataFrame({"timestamp": [OPEN + number * MINUTE for number in range(minutes)]}).with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in LIVE_ROWS.items() if name != "timestamp"
+    )
+    LiveRows(bench.lake.catalog).merge(symbol, rows.select(list(LIVE_ROWS)).cast(pl.Schema(LIVE_ROWS)))
 
 
 def test_there_is_one_builder_per_lake_and_it_says_that_it_lives(lake: Automated) -> None:

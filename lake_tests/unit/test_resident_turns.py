@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports, due_together
-from lake_assets.automation.resident_turns import next_turn, silence_text, silent_for, waits_for
+from lake_assets.automation.resident_turns import goes_ahead, next_turn, silence_text, silent_for, waits_for
 from lake_resources.clock import HOUR, MINUTE
 from lake_tests.support.minute_hours import partition
 
@@ -50,6 +50,20 @@ def test_it_looks_a_second_after_each_minute_and_sooner_where_it_is_behind(now, 
 )
 def test_a_minute_that_is_about_to_be_heard_is_waited_for(heard, now, waits) -> None:
     assert waits_for(heard, after(-60), now) is waits
+
+
+@pytest.mark.parametrize(
+    ("ready", "waiting", "now", "ahead"),
+    [
+        (19, 1, after(1.4), False),
+        (19, 1, after(1.5), True),
+        (10, 10, after(1.5), True),
+        (9, 11, after(1.5), False),  # few do not go ahead of many
+        (0, 3, after(3), False),
+    ],
+)
+def test_most_go_ahead_of_the_late_ones(ready, waiting, now, ahead) -> None:
+    assert goes_ahead(ready, waiting, after(-60), now) is ahead
 
 
 def test_a_builder_is_silent_when_its_last_sign_is_old_or_there_is_none() -> None:
