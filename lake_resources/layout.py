@@ -87,6 +87,15 @@ class TableLayout:
         start = instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         return start.replace(hour=0) if self.span == "day" else start
 
+    def end_of(self, instant: datetime) -> datetime:
+        """End of the last partition that begins before `instant`, UTC.
+
+        Raises:
+            ValueError: the instant carries no time zone.
+        """
+        start = self.start_of(instant)
+        return start if start == instant else start + self.step
+
     def row_start(self, instant: datetime) -> datetime:
         """Start of the row that holds `instant`, UTC."""
         start = self.start_of(instant)

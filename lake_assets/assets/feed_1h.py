@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 
 from lake_assets.assets.unreachable import begun_again
-from lake_assets.audit.excuses import declared_outages
 from lake_assets.checks import check_specs, close_checks, record_partitions, record_unsaid
 from lake_assets.dagster_names import FEED_NAMES, hour_key, hour_of
 from lake_assets.feed_1h.bars import SYMBOL
@@ -20,6 +19,7 @@ from lake_assets.feed_1h.feed import Feed
 from lake_assets.feed_1h.look_back import look_back
 from lake_assets.feed_1h.outcomes import FEED_CHECKS, recent_rules
 from lake_assets.feed_1h.run import FeedRun, HourRun, run_feed
+from lake_assets.inputs.excuses import declared_outages
 from lake_assets.metadata import symbol_tags
 from lake_assets.partitions import closed_hours
 from lake_assets.resources import FeedOpener

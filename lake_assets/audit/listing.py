@@ -28,10 +28,10 @@ def traded_window(lake: Lake, symbol: str, start: datetime, end: datetime) -> tu
     if found is None:
         return start, end
     held = lake.ledger.first_partition(symbol)
-    first, last = found.first, found.last_hour_end
-    if first is not None:
-        first = lake.store.layout.start_of(first)
+    layout = lake.store.layout
+    if found.first is not None:
+        first = layout.start_of(found.first)
         start = max(start, first if held is None else min(held, first))
-    if last is not None:
-        end = min(end, last)
+    if found.end is not None:
+        end = min(end, layout.end_of(found.end))
     return start, max(start, end)

@@ -14,9 +14,9 @@ import polars as pl
 
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.bar_files import read_bars
-from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.ranges import require_order
 from lake_assets.inputs.doubted_hours import doubted_hours
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.schema.known_holes import known_holes
 from lake_assets.validation.rulepack import BarColumns, RulepackResult, grid_floor, rulepack
 from lake_resources.bar_values import PRICES

@@ -18,10 +18,10 @@ from typing import TypedDict, Unpack
 
 from lake_assets.at_rest import TableStore
 from lake_assets.audit.cache import AuditCache, Stamp, rules_version
-from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.files import AuditedFile, FileFacts, read_facts
 from lake_assets.audit.verdict import AuditReport, HourVerdict
 from lake_assets.inputs.doubted_hours import doubted_hours
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.schema.table import Table
 from lake_assets.validation.rules import all_excused
 from lake_assets.windows import expected_end
@@ -148,8 +148,7 @@ def _nothing_expected(
     store: TableStore, symbol: str, starts: Iterable[datetime], present: Collection[datetime]
 ) -> set[datetime]:
     """Partitions in which the symbol is not traded, and of which nothing is there."""
-    listing = store.ledger.listing(symbol)
-    return set() if listing is None else {at for at in starts if listing.is_untraded(store.layout, at)} - set(present)
+    return store.ledger.untraded(symbol, starts) - set(present)
 
 
 def _windows(layout: TableLayout, start: datetime, end: datetime, now: datetime, lag_minutes: int) -> list[_Window]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from lake_assets.at_rest import LakeAtRest
-from lake_assets.audit.excuses import holes_known
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.validation.gate import PartitionWindow, gate
 from lake_assets.validation.hour_verdict import EVIDENCE, verdict_of, verdict_outcome
 from lake_assets.validation.outcome import GATE_CHECKS, CheckOutcome

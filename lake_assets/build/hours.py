@@ -154,12 +154,13 @@ def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
     ]
     commit = restate_partitions if lake.judging else commit_partitions
     committed = {outcome.start: outcome for outcome in commit(lake.store, symbol, candidates, clock=lake.clock)}
-    listing = lake.ledger.listing(symbol) if any(part.is_empty() for part in parts.values()) else None
-    if listing is not None:
-        forget_untraded(lake, symbol, listing)
+    empty = [start for start, part in parts.items() if part.is_empty()]
+    untraded = lake.ledger.untraded(symbol, empty) if empty else set[datetime]()
+    if empty:
+        forget_untraded(lake, symbol)
     results: list[HourResult] = []
     for plan in plans:
-        if listing is not None and parts[plan.hour].is_empty() and listing.is_untraded(plan.layout, plan.hour):
+        if plan.hour in untraded:
             results.append(HourResult(plan.hour, "not_yet", reason=f"the exchange does not trade {symbol} then"))
             continue
         if not plan.expected_rows and not parts[plan.hour].height:

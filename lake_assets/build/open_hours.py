@@ -37,8 +37,7 @@ def open_hours(ledger: Ledger, symbol: str, start: datetime, end: datetime) -> O
     if start >= end:
         return OpenHours((), {}, {})
     every = list(ledger.layout.between(start, end))
-    listing = ledger.listing(symbol)
-    untraded = set[datetime]() if listing is None else {at for at in every if listing.is_untraded(ledger.layout, at)}
+    untraded = ledger.untraded(symbol, every)
     every = [hour for hour in every if hour not in untraded]
     held = {row.start: row for row in ledger.partition_facts(symbol, start, end) if row.start not in untraded}
     refused = {row.start: row.detail for row in ledger.quarantined(symbol, start, end) if row.start not in untraded}

@@ -15,6 +15,7 @@ from lake_assets.build.builder import Builder, Inputs
 from lake_assets.build.inputs_identity import Identity
 from lake_assets.build.reconcile import evidence_of, source_of
 from lake_assets.inputs.archives import due_archives, ingest_archives
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.inputs.folded_klines import with_fold
 from lake_assets.inputs.rest_answers import AskedHours, ask_together
 from lake_assets.inputs.results import ArchiveResult, HourResult
@@ -22,11 +23,9 @@ from lake_assets.inputs.sources import BarsByTrades, LookedFor, looked_for, sett
 from lake_assets.inputs.spot_trades import NOTHING_BESIDE, SpotBeside
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
-from lake_assets.inputs.untraded import untraded_spans
 from lake_assets.lake import CODE_VERSION, Lake
 from lake_assets.live.row_files import NOTHING, LiveHours, LiveRows, read_live
 from lake_assets.schema.column import LIVE
-from lake_assets.schema.known_holes import holes_of, known_holes
 from lake_assets.source import Report, Wanted
 from lake_assets.validation.gate import PartitionWindow
 from lake_assets.validation.hour_verdict import evidence_text, evidence_told, streams_apart
@@ -139,13 +138,7 @@ class PreparedDay:
 
     def holes(self) -> list[KnownHole]:
         """Known holes of the symbol that lie in them."""
-        symbol, span = self.order.symbol, self.span
-        ledger = self.order.lake.ledger
-        return [
-            *holes_of(known_holes(), symbol, *span),
-            *ledger.known_holes(symbol, *span),
-            *untraded_spans(ledger, symbol, *span),
-        ]
+        return holes_known(self.order.lake.ledger, self.order.symbol, *self.span)
 
 
 @dataclass(frozen=True)

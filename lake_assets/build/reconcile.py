@@ -15,7 +15,7 @@ import polars as pl
 import polars.selectors as cs
 
 from lake_assets.inputs.disputes import compare_answers
-from lake_assets.inputs.stream_sources import StreamSources, between, read_raw
+from lake_assets.inputs.stream_sources import StreamSources, read_raw
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import LiveHours
 from lake_assets.schema.known_damage import damage_of, known_damage
@@ -30,6 +30,7 @@ from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR
 from lake_resources.known_hole import KnownHole
 from lake_resources.layout import TableLayout
+from lake_resources.spans import rows_within
 from lake_resources.storage.ledger.ledger import Revision
 from lake_resources.storage.provenance import SourceKind, SourceRef
 
@@ -88,7 +89,7 @@ def reconcile(
     against_klines = trades_vs_klines(minutes, built, hours, covered)
     return {
         hour: [
-            minute_coverage(symbol, sources, hour, between(frame, "timestamp", hour, hour + HOUR), compared.holes),
+            minute_coverage(symbol, sources, hour, rows_within(frame, "timestamp", hour, hour + HOUR), compared.holes),
             archive_parity(parities[hour]),
             against_klines[hour],
         ]

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from lake_assets.audit.excuses import declared_outages
 from lake_assets.cli.exits import Exit, exit_of
 from lake_assets.cli.options import INSTANT, AsJson, first_minute
 from lake_assets.cli.printing import messages, show_error, show_json, terminal
@@ -23,6 +22,7 @@ from lake_assets.feed_1h.bars import SYMBOL, naive, target_hour
 from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed_1h.look_back import look_back
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
+from lake_assets.inputs.excuses import declared_outages
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.rest_access import rest_access

@@ -12,11 +12,11 @@ import typer
 from rich.table import Table
 
 from lake_assets.at_rest import LakeAtRest, open_at_rest
-from lake_assets.audit.excuses import holes_known
 from lake_assets.cli.asked_range import audit_window
 from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import coloured, show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_resources.known_hole import KnownHole

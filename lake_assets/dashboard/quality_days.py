@@ -12,7 +12,7 @@ from typing import get_args
 import polars as pl
 
 from lake_assets.at_rest import TableStore
-from lake_assets.audit.excuses import holes_known
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.validation.hour_verdict import VerdictKind
 
 ABSENT, UNJUDGED, NOT_EXPECTED = "absent", "not judged", "not expected"
@@ -56,7 +56,7 @@ def partition_states(
     known = [hole for hole in holes_known(ledger, symbol, start, end) if hole.stream == store.table.row_stream]
     facts = {each.start: each for each in ledger.partition_facts(symbol, start, end)}
     verdicts = ledger.verdicts(symbol, start, end)
-    listing = ledger.listing(symbol)
+    untraded = ledger.untraded(symbol, layout.between(start, end))
     rows = []
     for at in layout.between(start, end):
         fact = facts.get(at)
@@ -64,7 +64,7 @@ def partition_states(
         if fact is not None:
             kind, detail = verdicts.get(at, (UNJUDGED, None))
             rows.append((at, kind, detail or "", fact.row_count, fact.expected_rows or whole))
-        elif not expected[0] <= at < expected[1] or (listing is not None and listing.is_untraded(layout, at)):
+        elif not expected[0] <= at < expected[1] or at in untraded:
             rows.append((at, NOT_EXPECTED, "", 0, 0))
         else:
             cause = next((each.cause for each in known if each.start <= at and at + layout.step <= each.end), None)

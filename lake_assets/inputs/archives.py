@@ -34,7 +34,7 @@ from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import ArchiveCorrupt, ArchiveError, ArchiveNotPublished, ExchangeError, LakeError
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.storage.disk import disk_errors
-from lake_resources.storage.ledger.ledger import Archive, Listing
+from lake_resources.storage.ledger.ledger import Archive
 from lake_resources.storage.parquet import StagedFile, StagingWriter
 
 Wanted = tuple[Stream, str]
@@ -134,16 +134,14 @@ def due_archives(
     return wanted_once(*groups)
 
 
-def forget_untraded(lake: Lake, symbol: str, listing: Listing) -> None:
+def forget_untraded(lake: Lake, symbol: str) -> None:
     """Close the record of files that were looked for in vain, of periods in which the symbol is not traded at all."""
+    listing = lake.ledger.listing(symbol)
+    if listing is None:
+        return
     for row in lake.ledger.missing_sources(symbol):
-        if row.source == "archive" and _is_untraded(listing, row.period):
+        if row.source == "archive" and listing.is_untraded(*_period_bounds(row.period)):
             lake.ledger.resolve_missing(symbol, row.stream, row.period, "archive", at=lake.clock())
-
-
-def _is_untraded(listing: Listing, period: str) -> bool:
-    start, end = _period_bounds(period)
-    return (listing.first is not None and listing.first >= end) or (listing.end is not None and listing.end <= start)
 
 
 @contextmanager

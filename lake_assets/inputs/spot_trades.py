@@ -31,7 +31,7 @@ from lake_resources.binance.spot_streams import AGG_TRADES, TRADES
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.clock import HOUR
-from lake_resources.spans import within
+from lake_resources.spans import rows_within, within
 from lake_resources.storage.provenance import SourceRef
 
 AROUND = timedelta(minutes=10)
@@ -83,7 +83,7 @@ class SpotBeside:
     def offers(self, wanted: Wanted) -> Iterator[Offer]:
         """Klines of the hours that trades prove, as a source of a stream of klines; they are in no file."""
         for hour in wanted.starts:
-            rows = _between(self.klines, "open_time", hour, hour + HOUR)
+            rows = rows_within(self.klines, "open_time", hour, hour + HOUR)
             if not rows.is_empty():
                 yield Offer((hour,), rows=rows)
 
@@ -119,13 +119,13 @@ def read_beside(
     for hour in hours:
         fills = _fills(lake, symbol, heard, hour - AROUND, hour + HOUR + AROUND)
         if not fills.is_empty():
-            bars.append(_between(folded(fills, step), "open_time", hour, hour + HOUR))
+            bars.append(rows_within(folded(fills, step), "open_time", hour, hour + HOUR))
             if fills.select((pl.col("qty") < LEAST_QTY).any()).item():
-                doubted.append(_between(doubted_bars(fills, step), "open_time", hour, hour + HOUR))
+                doubted.append(rows_within(doubted_bars(fills, step), "open_time", hour, hour + HOUR))
     refs = {
         hour: SourceRef(LIVE, "ws", digest(rows), _clock(heard))
         for hour in hours
-        if not (rows := _between(heard.quotes, "at", hour - AROUND, hour + HOUR)).is_empty()
+        if not (rows := rows_within(heard.quotes, "at", hour - AROUND, hour + HOUR)).is_empty()
     }
     return SpotBeside(pl.concat(bars), pl.concat(doubted), heard, refs)
 
@@ -136,7 +136,7 @@ def digest(rows: pl.DataFrame) -> str:
 
 
 def _fills(lake: Lake, symbol: str, heard: HeardSpot, start: datetime, end: datetime) -> pl.DataFrame:
-    parts = [_between(heard.fills, "time", start, end)]
+    parts = [rows_within(heard.fills, "time", start, end)]
     for stream, as_fills in _FILES:
         rows = lake.ledger.archives_between(symbol, stream.name, start, end)
         paths = [path for path in lake.files.here_all([row.path for row in rows]) if path.is_file()]
@@ -146,10 +146,6 @@ def _fills(lake: Lake, symbol: str, heard: HeardSpot, start: datetime, end: date
                 time = pl.col(stream.time_column)
                 parts.append(as_fills(found.filter(within(time, start, end)).collect()))
     return pl.concat(parts)
-
-
-def _between(frame: pl.DataFrame, time: str, start: datetime, end: datetime) -> pl.DataFrame:
-    return frame.filter(within(time, start, end))
 
 
 def _clock(heard: HeardSpot) -> dict[str, float]:

@@ -7,7 +7,6 @@ read. Does not belong here: which source an hour has (`sources`, `trade_sources`
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from lake_assets.validation.parity import StreamParity
 from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
-from lake_resources.spans import within
+from lake_resources.spans import rows_within, within
 from lake_resources.storage.parquet import KeptFrames, stamp_of
 from lake_resources.storage.provenance import SourceRef
 
@@ -171,7 +170,7 @@ class StreamSources:
         if paths in self.read:
             first, last, known = self.read[paths]
             if first <= start and end <= last:
-                return between(known, stream.time_column, start, end)
+                return rows_within(known, stream.time_column, start, end)
         time = pl.col(stream.time_column)
         with reading_raw(paths):
             rows = small_rows(paths, stream, start, end)
@@ -255,11 +254,7 @@ def small_rows(paths: Sequence[Path], stream: Stream, start: datetime, end: date
             stamp = stamp_of(path)
             rows = pl.read_parquet(path, glob=False).select(list(stream.columns))
             _small.keep(path, rows, stamp)
-        times = rows.get_column(stream.time_column)
-        if times.null_count() or not times.is_sorted():
-            found.append(rows.filter(within(stream.time_column, start, end)))
-        else:
-            found.append(between(rows, stream.time_column, start, end))
+        found.append(rows_within(rows, stream.time_column, start, end))
     return found[0] if len(found) == 1 else pl.concat(found, rechunk=True)
 
 
@@ -269,14 +264,6 @@ def _in_order(rows: pl.DataFrame, key: Sequence[str]) -> bool:
         return False
     keys = rows.get_column(key[0])
     return not keys.null_count() and keys.is_sorted() and bool(keys.is_unique().all())
-
-
-def between(rows: pl.DataFrame, column: str, start: datetime, end: datetime) -> pl.DataFrame:
-    """Rows in `[start, end)` of a frame that is sorted by a time column."""
-    # A query of polars takes longer than all of these steps.
-    times = rows[column]
-    first = bisect_left(times, start)
-    return rows.slice(first, bisect_left(times, end, lo=first) - first)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from lake_assets.inputs.kept_files import Held, held_inputs, nothing
 from lake_assets.inputs.missing import NOT_WHOLE, may_ask_again, note_damaged
 from lake_assets.inputs.rest_answers import AskedHours, RestSource, ask, reachable
 from lake_assets.inputs.sources import BarsByTrades, out_of_reach, tell_missing
-from lake_assets.inputs.stream_sources import Doubt, Span, StreamSources, Take, between, read_raw, reading_raw
+from lake_assets.inputs.stream_sources import Doubt, Span, StreamSources, Take, read_raw, reading_raw
 from lake_assets.inputs.trade_tallies import joined, read_gaps, tallies_of
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
@@ -28,6 +28,7 @@ from lake_assets.validation.trade_evidence import JUDGED, UNITS, judge_trades
 from lake_resources.binance.um_streams import KLINES_1M
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
+from lake_resources.spans import rows_within
 from lake_resources.storage.provenance import LOST, SourceKind, SourceRef, minutes_text
 
 _WHOLE = pl.col("standing") == "whole"
@@ -160,10 +161,10 @@ def _judged_answers(held: Held, klines: pl.DataFrame, hours: Sequence[datetime])
         return _NOTHING_JUDGED
     around = [hour for hour in sorted(held.answers) if {hour - HOUR, hour, hour + HOUR} & set(own)]
     paths = [held.answers[hour].paths[0] for hour in around]
-    tallies = [_own_hour(tallies_of(path, hour, hour + HOUR), hour) for hour, path in zip(around, paths, strict=True)]
+    tallies = [_of(tallies_of(path, hour, hour + HOUR), hour) for hour, path in zip(around, paths, strict=True)]
     others = {hour: source for hour, source in held.archives.items() if hour not in around}
     beside = [
-        _own_hour(tallies_of(source.paths[0], hour, hour + HOUR), hour)
+        _of(tallies_of(source.paths[0], hour, hour + HOUR), hour)
         for hour, source in others.items()
         if {hour - HOUR, hour + HOUR} & set(own)
     ]
@@ -253,10 +254,6 @@ def _waited(source: HourSource, now: datetime) -> bool:
     return now - answer.captured_at >= min(max(late, MINUTE), _LONGEST_PAUSE)
 
 
-def _own_hour(tallies: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return between(tallies, "timestamp", hour, hour + HOUR)
-
-
 def _whole_hours(judged: pl.DataFrame, hours: Sequence[datetime]) -> set[datetime]:
     """Hours of which no minute is in doubt."""
     if _all_whole(judged):
@@ -296,7 +293,7 @@ class _Choice:
         if archive is not None and hour in self.whole:
             self.by_hour[hour] = archive
             return
-        minutes = between(self.klines, "open_time", hour, hour + HOUR)["open_time"].unique().sort().to_list()
+        minutes = rows_within(self.klines, "open_time", hour, hour + HOUR)["open_time"].unique().sort().to_list()
         filed, said = _of(self.filed, hour), _of(self.said, hour)
         told = {each for each in minutes if each in self.heard.minutes}
         # The best first; what ids and klines of an archive dispute is better than nothing at all.
@@ -404,7 +401,7 @@ def _why(text: str) -> str:
 
 
 def _of(judged: pl.DataFrame, hour: datetime) -> pl.DataFrame:
-    return between(judged, "timestamp", hour, hour + HOUR)
+    return rows_within(judged, "timestamp", hour, hour + HOUR)
 
 
 def _minutes(judged: pl.DataFrame, standing: str) -> set[datetime]:

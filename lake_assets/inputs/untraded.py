@@ -47,9 +47,8 @@ def _spans(ledger: Ledger, listing: Listing) -> Iterator[KnownHole]:
             if use.silence == "lost" and (late := first_value_after(use)):
                 yield KnownHole(use.name, symbol, begun, listing.first + late, cause, BY_LISTING)
     if listing.end is not None and layout.start_of(listing.end) < listing.end:
-        over = layout.start_of(listing.end) + layout.step
         cause = f"{symbol} was traded until {listing.end:%Y-%m-%d %H:%M}"
-        yield KnownHole(layout.row_stream, symbol, listing.end, over, cause, BY_LISTING)
+        yield KnownHole(layout.row_stream, symbol, listing.end, layout.end_of(listing.end), cause, BY_LISTING)
 
 
 def first_value_after(use: StreamUse) -> timedelta:

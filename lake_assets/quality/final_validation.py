@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from lake_assets.at_rest import LakeAtRest
-from lake_assets.audit.excuses import holes_known
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.quality.certificate import certify
 from lake_assets.schema.table import Table
 from lake_assets.tables.macro_minute import MACRO_MINUTE

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from lake_assets.at_rest import TableStore
-from lake_assets.audit.excuses import holes_known
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.schema.known_damage import Damage, damage_of, known_damage
 from lake_assets.schema.table import Table
 from lake_resources.known_hole import KnownHole
@@ -83,11 +83,7 @@ def untraded_partitions(
 
     One that the listing or the delivery falls into is none of them.
     """
-    listing = store.ledger.listing(symbol)
-    if listing is None:
-        return set()
-    starts = store.layout.between(start, end)
-    return {at for at in starts if listing.is_untraded(store.layout, at)} - set(committed)
+    return store.ledger.untraded(symbol, store.layout.between(start, end)) - set(committed)
 
 
 def _absent(

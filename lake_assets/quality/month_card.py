@@ -18,7 +18,7 @@ from uuid import uuid4
 from PIL import Image, ImageDraw
 
 from lake_assets.at_rest import TableStore
-from lake_assets.audit.excuses import holes_known
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.table import Table

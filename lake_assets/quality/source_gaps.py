@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from lake_assets.at_rest import TableStore
-from lake_assets.audit.excuses import holes_known
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.schema.column import LIVE
 from lake_assets.schema.table import Table
 from lake_assets.validation.outcome import failure_text

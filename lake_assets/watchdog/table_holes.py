@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from lake_assets.at_rest import store_of
-from lake_assets.audit.excuses import holes_known
 from lake_assets.automation.healing import heal_start
 from lake_assets.automation.hot import hot_start
 from lake_assets.automation.platform import HoleFacts, TableFacts
 from lake_assets.automation.promotion import ALARM_AFTER, daily_uses, named
 from lake_assets.build.open_hours import open_hours
 from lake_assets.inputs.doubted_hours import doubted_hours
+from lake_assets.inputs.excuses import holes_known
 from lake_assets.schema.table import Table
 from lake_assets.tables.declared import TABLES
 from lake_assets.tables.offered import is_offered

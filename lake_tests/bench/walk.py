@@ -5,8 +5,8 @@ Belongs here: following a real build, and what counts as a stop. Does not belong
 
 An hour of the minute table, with its seven streams, is built from zips of the simulated exchange. Of each function of
 the product that is called while that happens it is noted whether the hour itself passes through it: whether it takes a
-zip, or takes or gives rows (a frame, a series, an Arrow table) or outcomes of checks, also deep inside of a record or
-collection. A function counts where it is called first: the seven streams go one way, not seven.
+zip, or takes or gives rows (a frame, a series, an Arrow table, none of them empty) or outcomes of checks, also deep
+inside of a record or collection. A function counts where it is called first: the seven streams go one way, not seven.
 
 - A **file** is crossed where the hour passes through one of its functions.
 - A **stop** is a run of such functions in one file; a **return** is a stop in a file that was left before.
@@ -35,7 +35,7 @@ from lake_tests.support.simulated_lake import DAY, HOUR, PUBLISHED, Bench, bench
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRODUCT = (f"{PROJECT}/lake_assets/", f"{PROJECT}/lake_resources/")
-_ROWS = (pl.DataFrame, pl.LazyFrame, pl.Series, pa.Table)
+_ROWS = (pl.DataFrame, pl.Series, pa.Table)
 _DEEP = 4
 """How far inside of records and collections the hour is looked for."""
 _LOOKED_AT = 3
@@ -151,8 +151,11 @@ def _is_zip(value: Any) -> bool:
 
 def _carries(value: Any, deep: int) -> bool:
     """Whether something holds rows or outcomes of checks."""
-    if isinstance(value, (*_ROWS, CheckOutcome)):
+    if isinstance(value, (pl.LazyFrame, CheckOutcome)):
         return True
+    if isinstance(value, _ROWS):
+        # Of an hour that nobody collected, the frame of what was collected has columns and holds nothing.
+        return len(value) > 0
     if not deep:
         return False
     if isinstance(value, (list, tuple, set, frozenset)):

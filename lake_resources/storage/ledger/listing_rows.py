@@ -12,9 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from lake_resources.clock import HOUR
-from lake_resources.layout import TableLayout
-from lake_resources.storage.catalog import floor_hour, utc
+from lake_resources.storage.catalog import utc
 from lake_resources.storage.ledger.table_rows import TableRows
 from lake_resources.storage.ledger.tables import LISTINGS
 
@@ -32,25 +30,9 @@ class Listing:
     first: datetime | None
     end: datetime | None
 
-    @property
-    def first_hour(self) -> datetime | None:
-        """Start of the hour that the listing falls into: of its rows those from `first` on can exist."""
-        return None if self.first is None else floor_hour(self.first)
-
-    @property
-    def last_hour_end(self) -> datetime | None:
-        """End of the hour that the end of trading falls into: of its rows those before `end` can exist."""
-        return None if self.end is None else -((floor_hour(self.end) - self.end) // HOUR) * HOUR + floor_hour(self.end)
-
-    def untraded(self, hours: Iterable[datetime]) -> set[datetime]:
-        """Those of the hours (their starts) in which the symbol is not traded at all."""
-        first, end = self.first_hour, self.end
-        return {hour for hour in hours if (first is not None and hour < first) or (end is not None and hour >= end)}
-
-    def is_untraded(self, layout: TableLayout, start: datetime) -> bool:
-        """Whether every hour of a partition is one in which the symbol is not traded."""
-        hours = [start + index * HOUR for index in range(layout.step // HOUR)]
-        return len(self.untraded(hours)) == len(hours)
+    def is_untraded(self, start: datetime, end: datetime) -> bool:
+        """Whether the symbol is traded at no instant of `[start, end)`, UTC."""
+        return (self.first is not None and self.first >= end) or (self.end is not None and self.end <= start)
 
 
 class ListingRows(TableRows):
@@ -77,6 +59,14 @@ class ListingRows(TableRows):
         with self.reading() as connection:
             found = connection.execute(query).one_or_none()
         return None if found is None else Listing(*found)
+
+    def untraded(self, symbol: str, starts: Iterable[datetime]) -> set[datetime]:
+        """Those of some partitions (their starts, UTC) in which the symbol is not traded at all.
+
+        One that the listing or the end of trading falls into is none of them; where nothing is known, none is.
+        """
+        found, step = self.listing(symbol), self.layout.step
+        return set() if found is None else {start for start in starts if found.is_untraded(start, start + step)}
 
     def listings_of(self, symbols: Sequence[str]) -> list[Listing]:
         """What the exchange said last of those symbols of which it said something."""
