@@ -39,6 +39,7 @@ from dagster._core.utils import make_new_backfill_id
 
 # What a run records without being executed: rows of a lost history, told from the ledger.
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
+from dagster._core.storage.runs.schema import RunsTable
 
 # A run that died is failed in the words that Dagster's retries look for; the tag tells that a daemon launched it.
 from dagster._core.events import JobFailureData, RunFailureReason
@@ -83,6 +84,7 @@ __all__ = [
     "UnresolvedAssetJobDefinition",
     "UserConfigSchema",
     "WorkerStatus",
+    "add_told_run",
     "delete_run_file",
     "fail_dead_run",
     "keep_code_servers",
@@ -206,6 +208,24 @@ def know_failure(instance: dg.DagsterInstance, told: EventLogEntry) -> None:
         again = auto_reexecution_should_retry_run(instance, run.with_status(dg.DagsterRunStatus.FAILURE), reason)
         instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: str(again).lower()})
     instance.run_storage.handle_run_event(run.run_id, event, datetime.fromtimestamp(told.timestamp, UTC))
+
+
+def add_told_run(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) -> None:
+    """Add a finished run that nobody executes, begun and ended at one moment.
+
+    Dagster takes both times from events of an execution; without them the web UI shows such a run as starting for ever.
+
+    Args:
+        instance: the Dagster instance.
+        run: a new one.
+        at: when it is told, UTC.
+    """
+    instance.add_run(run)
+    storage = instance.run_storage
+    if isinstance(storage, SqlRunStorage):
+        times = {"start_time": at.timestamp(), "end_time": at.timestamp()}
+        with storage.connect() as connection:
+            connection.execute(sa.update(RunsTable).where(RunsTable.c.run_id == run.run_id).values(times))
 
 
 def record_materialization(instance: dg.DagsterInstance, run: dg.DagsterRun, event: dg.AssetMaterialization) -> None:

@@ -17,7 +17,7 @@ import dagster as dg
 from lake_assets.assets.table_asset import TableAsset
 from lake_assets.at_rest import LakeAtRest
 from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports, due_together
-from lake_assets.dagster_names import partition_key
+from lake_assets.dagster_names import HOT_SENSOR, partition_key, sensor_name
 from lake_assets.jobs.run_tags import partition_range_tags, partitions_at_work
 from lake_assets.jobs.told_partitions import Telling, let_go, tell_partitions
 from lake_assets.metadata import table_key
@@ -78,7 +78,10 @@ def tell_commits(
 def _run(lake: LakeAtRest, wanted: Mapping[str, Sequence[Partition]]) -> dg.DagsterRun:
     keys = frozenset(table_key(lake.store.layout, symbol) for symbol in wanted)
     hours = [row.start for rows in wanted.values() for row in rows]
-    tags = partition_range_tags("hot", lake.store.layout, min(hours), max(hours)) | BUILDER_TAG
+    layout = lake.store.layout
+    # The UI says who launched a run by this tag; without it the runs would be somebody's by hand.
+    by = {"dagster/sensor_name": sensor_name(HOT_SENSOR, layout)}
+    tags = partition_range_tags("hot", layout, min(hours), max(hours)) | BUILDER_TAG | by
     return dg.DagsterRun(job_name=TOLD_JOB, status=dg.DagsterRunStatus.SUCCESS, tags=tags, asset_selection=keys)
 
 

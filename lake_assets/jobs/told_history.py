@@ -71,7 +71,7 @@ def tell_history(
     told: list[HistoryTold] = []
     for shown in offered_tables(settings):
         for symbol in symbols_of(shown.table, settings):
-            told += _archives(instance, lake.of(shown.table), symbol, settings, run)
+            told += _archives(instance, lake.of(shown.table), symbol, settings, run, now)
             first = table_partitions(shown.table.layout, settings).get_first_partition_key() or ""
             telling = Telling(shown, run, now, TOLD)
             told.append(_partitions(instance, lake.of(shown.table), symbol, telling, first, say))
@@ -103,7 +103,12 @@ def _partitions(
 
 
 def _archives(
-    instance: dg.DagsterInstance, lake: LakeAtRest, symbol: str, settings: LakeSettings, run: dg.DagsterRun
+    instance: dg.DagsterInstance,
+    lake: LakeAtRest,
+    symbol: str,
+    settings: LakeSettings,
+    run: dg.DagsterRun,
+    now: datetime,
 ) -> Iterator[HistoryTold]:
     for stream in offered_streams(settings, lake.store.layout.market):
         key, partitions = vision_key(symbol, stream.name, stream.market.name), archive_partitions(stream, settings)
@@ -116,7 +121,7 @@ def _archives(
         ]
         missing = [archive for archive in held if archive_key(stream, archive.period) not in shown]
         for part in _parts(missing):
-            register(instance, run)
+            register(instance, run, now)
             with together(instance, run):
                 for archive in part:
                     result = ArchiveResult(

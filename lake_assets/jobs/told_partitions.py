@@ -20,7 +20,7 @@ from lake_assets.dagster_names import partition_key
 from lake_assets.inputs.results import HourResult
 from lake_assets.metadata import partition_metadata, table_key
 from lake_assets.validation.outcome import outcomes_from_json
-from lake_resources.dagster_private import record_checks, record_materialization
+from lake_resources.dagster_private import add_told_run, record_checks, record_materialization
 from lake_resources.event_log import PooledSqliteEventLogStorage
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.placement import serving_path
@@ -63,7 +63,7 @@ def tell_partitions(
     """
     layout, run = lake.store.layout, telling.run
     key = table_key(layout, symbol)
-    register(instance, run)
+    register(instance, run, telling.now)
     # Of what was just committed a day is told hundreds of times, and each check row would be kept three times.
     with together(instance, run, spare_checks=not telling.reason):
         for row in rows:
@@ -97,10 +97,10 @@ def _result(lake: LakeAtRest, row: Partition, telling: Telling) -> HourResult:
     )
 
 
-def register(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Add the run once something is told, so that telling nothing leaves nothing."""
+def register(instance: dg.DagsterInstance, run: dg.DagsterRun, now: datetime) -> None:
+    """Add the run once something is told, so that telling nothing leaves nothing; `now` is the moment of it, UTC."""
     if not instance.has_run(run.run_id):
-        instance.add_run(run)
+        add_told_run(instance, run, now)
 
 
 def together(

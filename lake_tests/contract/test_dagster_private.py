@@ -122,6 +122,14 @@ def test_a_backfill_that_a_run_launches_is_one_that_the_daemon_will_take(instanc
     ], CHANGED  # fmt: skip
 
 
+def test_a_run_that_nobody_executes_has_begun_and_ended(instance: dg.DagsterInstance) -> None:
+    run = dg.DagsterRun(job_name="told", status=dg.DagsterRunStatus.SUCCESS)
+    dagster_private.add_told_run(instance, run, AT)
+    (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+    assert record.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    assert (record.start_time, record.end_time) == (AT.timestamp(), AT.timestamp()), CHANGED
+
+
 def test_a_dead_run_is_failed_in_the_words_that_retries_look_for(instance: dg.DagsterInstance) -> None:
     run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED)
     dagster_private.fail_dead_run(instance, run, "its process ended")

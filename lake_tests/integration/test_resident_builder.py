@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from lake_assets.dagster_names import HOT_SENSOR, hour_key
+from lake_assets.jobs.told_commits import BUILDER_TAG
 from lake_assets.live.row_files import LiveRows
 from lake_assets.metadata import minute_key
 from lake_assets.resident.builder_beat import last_beat
@@ -74,6 +75,9 @@ def test_commits_of_the_builder_are_told_once_and_runs_stand_in_while_it_is_sile
     before, now = hour_key(OPEN - HOUR), hour_key(OPEN)
     assert told(lake) == [(before, 60), (now, 7)]
     assert check_rows(lake) == 2
+    (record,) = lake.instance.get_run_records(dg.RunsFilter(tags=BUILDER_TAG))
+    assert record.dagster_run.tags["dagster/sensor_name"] == HOT_SENSOR, "nobody launched it by hand"
+    assert record.start_time == record.end_time == bench.now.timestamp(), "it is not starting for ever"
     event = lake.instance.get_latest_materialization_event(KEY)
     assert event is not None
     assert event.asset_materialization is not None
