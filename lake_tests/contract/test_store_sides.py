@@ -4,10 +4,7 @@ The port itself, and what commits, compaction, kills, two writers and collecting
 skip, saying so, where none is to be had.
 """
 
-import os
-import random
 import signal
-import time
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -28,12 +25,13 @@ from lake_resources.storage.store import Store
 from lake_tests.support.commit_nursery import acknowledged, nursery
 from lake_tests.support.compacted_hours import DAYS, all_rows
 from lake_tests.support.compacted_hours import candidates as month_end_hours
+from lake_tests.support.killed_at_step import Step
 from lake_tests.support.minute_hours import NOW, REST, SCHEMA, SYMBOL, at, candidate, clock, closes, commit, lake
 from lake_tests.support.postgres import postgres_server
 from lake_tests.support.races import hour_races
 from lake_tests.support.s3_server import in_bucket, s3_server
 from lake_tests.support.stores import bucket_of
-from lake_tests.support.waiting import in_parallel, wait_until
+from lake_tests.support.waiting import in_parallel
 
 pytestmark = pytest.mark.slow
 
@@ -266,19 +264,16 @@ def test_what_is_written_again_while_garbage_is_collected_stays(store):
     assert bytes_of(store, killed) is None
 
 
-@pytest.mark.disk
+IN_A_NAMED_COMMIT = [Step("/.tmp/", 2), Step("INSERT INTO partitions"), Step("COMMIT")]
+
+
 @pytest.mark.parametrize("root", SHARED, indirect=True)
 def test_a_writer_killed_anywhere_loses_nothing(root):
     """After each kill every acknowledged hour is there, whole, with the bytes that its row tells; nothing to repair."""
     store = lake(root)
-    chance = random.Random(20261129)
     with nursery() as writers:
-        for kill in range(3 if bucket_of(root) else 5):
-            last = acknowledged(root)[1]
-            (process,) = writers.start(["forever", str(root), kill, last])
-            wait_until(lambda last=last: acknowledged(root)[1] != last, "a commit", every_s=0.001)
-            time.sleep(chance.uniform(0, 0.06))
-            os.kill(process, signal.SIGKILL)
+        for kill, step in enumerate(IN_A_NAMED_COMMIT):
+            writers.start(["forever", str(root), kill, acknowledged(root)[1], step])
             assert writers.wait() == [-signal.SIGKILL]
             newest, last = acknowledged(root)
             rows = {row.start.hour: row for row in store.ledger.partitions(SYMBOL, at(0), at(6))}

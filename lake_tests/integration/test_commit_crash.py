@@ -1,22 +1,17 @@
 """A writer killed at random points, again and again: no half-visible hour, no lost row, the next run repairs."""
 
-import logging
 import os
-import random
 import signal
-import time
-from itertools import count
 
 import polars as pl
 import pytest
 
 from lake_resources.storage.commit import commit_partitions, recover
 from lake_resources.storage.hashing import file_hash
-from lake_tests.support.commit_nursery import acknowledged, nursery
+from lake_tests.support.commit_nursery import IN_A_COMMIT, acknowledged, nursery
+from lake_tests.support.killed_at_step import Step
 from lake_tests.support.minute_hours import SYMBOL, at, candidate, clock, lake
-from lake_tests.support.waiting import wait_until
 
-LOG = logging.getLogger(__name__)
 HOURS = 6
 
 
@@ -28,26 +23,32 @@ def whole_version(path):
     return version
 
 
-@pytest.mark.disk
+STEPS = [(Step(number=number), None) for number in range(1, 121)]
+"""Whatever is done from the end of a commit on, to the end of the next one and beyond."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [25, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [aimed for _ in range(3) for aimed in IN_A_COMMIT],
+        pytest.param(STEPS, marks=pytest.mark.long),
+    ],
+    ids=["each kind of step", "each step"],
+)
 def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
     store = lake(tmp_path)
-    chance = random.Random(20261121)
+    assert store.ledger.intents() == []
     watermark = None
-    mid_commit = finished = rolled_back = 0
+    finished = rolled_back = 0
     with nursery() as writers:
-        for kill in count():
-            if kill >= kills and finished:
-                break
-            assert kill < 20 * kills, "no kill fell between intent and row"
-            newest, last = acknowledged(tmp_path)
-            (process,) = writers.start(["forever", str(tmp_path), kill, last])
-            if kill % 5:  # four in five die in a later commit, the others perhaps before or in their first
-                wait_until(lambda last=last: acknowledged(tmp_path)[1] != last, "a commit", every_s=0.001)
-            time.sleep(chance.uniform(0, 0.06))
-            os.kill(process, signal.SIGKILL)
+        for kill, (step, leaves_intents) in enumerate(kills):
+            _, last = acknowledged(tmp_path)
+            writers.start(["forever", str(tmp_path), kill, last, step])
             assert writers.wait() == [-signal.SIGKILL]
+            newest, noted = acknowledged(tmp_path)
+            assert noted > last, "it died after its first commit"
+            last = noted
 
             # What a reader sees before any repair: every committed hour is one whole version, not an old one, and the
             # bytes are those that the ledger tells it of.
@@ -57,7 +58,7 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
                 version = whole_version(store.catalog.absolute(row.path))
                 assert version >= newest.get(row.start.hour, 0)
 
-            mid_commit += bool(store.ledger.intents())
+            assert leaves_intents in (None, bool(store.ledger.intents())), step
             found = recover(store)
             finished += len(found.finished)
             rolled_back += len(found.rolled_back)
@@ -74,7 +75,7 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
             assert watermark is None or mark >= watermark
             watermark = mark
 
-    assert last >= kills * 4 // 5, "each of these kills waited for a commit"
+    assert finished > 0
     assert rolled_back == 0, "an intent is written only for temp files that are durable"
 
     # The next run repairs: the same call as ever, then nothing is left of the crashes but young temp files.
@@ -86,5 +87,4 @@ def test_a_writer_killed_anywhere_loses_nothing(tmp_path, kills):
         os.utime(temp, (0, 0))
     recover(store)
     assert list(store.catalog.temp_dir.iterdir()) == []
-    LOG.info("%d of %d kills mid-commit, %d hours finished, %d commits", mid_commit, kill, finished, last)
     store.ledger.close()

@@ -1,15 +1,10 @@
-"""Compaction killed at random points, again and again: every committed row is there once, repaired or not.
+"""Compaction killed at each kind of step, again and again: every committed row is there once, repaired or not.
 
 The hours have all columns of the minute table and lie on both sides of a month's end.
 """
 
-import logging
-import os
-import random
 import signal
-import time
 from datetime import timedelta
-from itertools import count
 
 import polars as pl
 import pytest
@@ -19,10 +14,9 @@ from lake_resources.storage.compaction import clear, compact
 from lake_resources.storage.reader import scan
 from lake_tests.support.commit_nursery import acknowledged, nursery
 from lake_tests.support.compacted_hours import MONTHS, START
+from lake_tests.support.killed_at_step import Step
 from lake_tests.support.minute_hours import SYMBOL, clock, lake
-from lake_tests.support.waiting import wait_until
 
-LOG = logging.getLogger(__name__)
 FIRST, END = MONTHS[0].start, MONTHS[-1].end
 
 
@@ -38,43 +32,54 @@ def versions(store):
     return {(hour - START) // timedelta(hours=1): version for hour, version in hours.select("hour", "close").rows()}
 
 
-@pytest.mark.disk
+MEETS = (
+    (Step("os.link"), "temporary"),
+    (Step("INSERT INTO compacted_files"), "orphans"),
+    (Step("COMMIT"), "orphans"),
+    (Step("BEGIN IMMEDIATE", 2), "segments"),
+    (Step("/part.parquet", 2), "removed"),
+    (Step("UPDATE compacted_files SET cleared_at_utc"), "removed"),
+    (Step("DELETE FROM compacted_files"), "segments"),
+    (Step("INSERT INTO intents"), "segments"),
+)
+"""Steps after a commit that compactions die before, and what is met then."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [aimed for _ in range(3) for aimed in MEETS],
+        pytest.param([(Step(number=number), None) for number in range(1, 121)], marks=pytest.mark.long),
+    ],
+    ids=["each kind of step", "each step"],
+)
 def test_a_compaction_killed_anywhere_loses_nothing(tmp_path, kills):
     store = lake(tmp_path)
-    chance = random.Random(20261121)
-    states = {"segments": 0, "removed": 0, "orphans": 0, "temporary": 0}
     with nursery() as writers:
-        for kill in count():
-            if kill >= kills and all(states.values()):
-                break
-            assert kill < 20 * kills, f"a state was never met: {states}"
-            (process,) = writers.start(["compact", str(tmp_path), kill, acknowledged(tmp_path)[1]])
-            if kill % 5:  # four in five die after their first commit: in a compaction, a removal or a later commit
-                last = acknowledged(tmp_path)[1]
-                wait_until(lambda last=last: acknowledged(tmp_path)[1] != last, "a commit", every_s=0.001)
-            time.sleep(chance.uniform(0, 0.15))
-            os.kill(process, signal.SIGKILL)
+        for kill, (step, meets) in enumerate(kills):
+            writers.start(["compact", str(tmp_path), kill, acknowledged(tmp_path)[1], step])
             assert writers.wait() == [-signal.SIGKILL]
 
             newest, _ = acknowledged(tmp_path)
             known = {segment.path for segment in store.ledger.compacted_files(SYMBOL, superseded=True)}
             on_disk = {store.catalog.relative(path) for path in store.catalog.compacted_dir(SYMBOL).glob("*")}
-            states["segments"] += bool(store.ledger.compacted_files(SYMBOL))
-            states["orphans"] += bool(on_disk - known)
-            states["temporary"] += any(store.catalog.temp_dir.glob("*.parquet"))
             partitions = store.ledger.partitions(SYMBOL, FIRST, END)
-            states["removed"] += any(not store.catalog.absolute(row.path).is_file() for row in partitions)
+            states = {
+                None: True,
+                "segments": bool(store.ledger.compacted_files(SYMBOL)),
+                "orphans": bool(on_disk - known),
+                "temporary": any(store.catalog.temp_dir.glob("*.parquet")),
+                "removed": any(not store.catalog.absolute(row.path).is_file() for row in partitions),
+            }
+            assert states[meets], (step, states)
             for when in ("as a reader finds it", "repaired"):
                 if when == "repaired":
                     recover(store)
-                if partitions:
-                    found = versions(store)
-                    assert found.keys() >= newest.keys(), when
-                    assert all(found[hour] >= version for hour, version in newest.items()), when
+                found = versions(store)
+                assert found.keys() >= newest.keys(), when
+                assert all(found[hour] >= version for hour, version in newest.items()), when
 
-    LOG.info("%s of %d kills", states, kill)
     shown = versions(store)
     for month in MONTHS:
         compact(store, month, store.ledger.partition_files(SYMBOL, month.start, month.end), clock=clock)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import random
 import signal
-import time
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -17,9 +16,9 @@ from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.ingest_worker import start_builder
+from lake_tests.support.killed_at_step import Step
 from lake_tests.support.simulated_lake import DAY, ON_THE_DAY, PUBLISHED, SYMBOL, Bench, bench_on, hours, statuses
 
-LOG = logging.getLogger(__name__)
 STREAMS = ("klines_1m", "agg_trades", "metrics", "mark_price_klines_1m", "index_price_klines_1m", "funding_rate")
 
 
@@ -49,46 +48,84 @@ def whole_ledger(bench: Bench) -> set[tuple[str, ...]]:
     return seen
 
 
-@pytest.mark.disk
+def killed(bench: Bench, day: list[datetime], step: Step, before: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """The rows of the ledger after a build that died before this step; none of those of before is lost."""
+    process = start_builder(bench.settings, day, bench.now, step)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, f"the build never came to {step}"
+    after = whole_ledger(bench)
+    assert before <= after, "a row of the ledger was lost"
+    return after
+
+
+def repaired(bench: Bench, day: list[datetime], before: set[tuple[str, ...]]) -> dict[datetime, str]:
+    """What is committed after the next build, which leaves nothing to repair."""
+    assert set(statuses(bench.build(day))) <= {"committed", "unchanged"}
+    assert bench.lake.ledger.intents() == []
+    assert whole_ledger(bench) >= before
+    return bench.committed()
+
+
+FROM_ARCHIVES = (
+    (Step("CREATE TABLE", 9), False, 0),
+    (Step(".part"), False, 0),
+    (Step("INSERT INTO archives", 3), True, 0),
+    (Step("/funding_rate/", 9), True, 0),
+    (Step("INSERT INTO intents"), True, 0),
+    (Step("/part.parquet"), True, 0),
+    # The next one dies in the repair of the one before.
+    (Step("/part.parquet", 4), True, 3),
+    (Step("/done-"), True, 6),
+)
+"""Steps that builds die before, one after the other: is raw data in the ledger then, and how many hours are read."""
+FROM_REST = (
+    (Step("INSERT INTO identity"), False, 0),
+    (Step("INSERT INTO captures", 4), True, 0),
+    (Step("/agg_trades/", 3), True, 0),
+    (Step("/.locks/"), True, 0),
+    (Step("/part.parquet", 6), True, 5),
+    (Step("/done-"), True, 6),
+)
+
+
+ARCHIVED, OPEN = (PUBLISHED, hours(0, 6)), (ON_THE_DAY, hours(9, 15))
+"""When hours are built from archives, and from REST."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("least", [8, pytest.param(28, marks=pytest.mark.long)])
-def test_a_build_killed_anywhere_is_repaired_by_the_next(sim: SimulatorServer, tmp_path: Path, least: int) -> None:
-    jobs = {"archive": (PUBLISHED, hours(0, 24)), "rest": (ON_THE_DAY, hours(0, 15))}
-    wanted, took_s = {}, {}
-    for name, (now, day) in jobs.items():
-        with bench_on(sim, tmp_path / f"calm-{name}") as undisturbed:
-            started = time.monotonic()
-            undisturbed.at(now).build(day)
-            took_s[name] = time.monotonic() - started
-            wanted[name] = undisturbed.committed()
-    chance = random.Random(20261118)
-    kills = with_hours = with_raw_only = lakes = 0
-    while kills < least or not (with_raw_only and with_hours):
-        assert kills < 20 * least, f"all kills fell before ({with_raw_only}) or after ({with_hours}) a commit"
-        name = ("archive", "rest")[lakes % 2]
-        now, day = jobs[name]
-        lakes += 1
-        with bench_on(sim, tmp_path / f"lake-{lakes}") as bench:
-            bench.at(now)
-            before: set[tuple[str, ...]] = set()
-            for _ in range(4):
-                process = start_builder(bench.settings, day, now)
-                time.sleep(chance.uniform(0.02, 0.8 * took_s[name]))
-                process.kill()
-                process.join()
-                kills += process.exitcode == -signal.SIGKILL
-                after = whole_ledger(bench)
-                assert before <= after, "a row of the ledger was lost"
-                before = after
-                in_hours = any(kind == "minute" for kind, _ in after)
-                with_hours += in_hours
-                with_raw_only += bool(after) and not in_hours
-            results = bench.build(day)
-            assert {result.status for result in results} <= {"committed", "unchanged"}
-            assert bench.committed() == wanted[name], "as if nobody had been killed"
-            assert bench.lake.ledger.intents() == []
-            assert whole_ledger(bench) >= before
-    LOG.info("%d kills in %d lakes: %d with raw inputs only, %d with hours", kills, lakes, with_raw_only, with_hours)
+@pytest.mark.parametrize(
+    ("now", "day", "kills"), [(*ARCHIVED, FROM_ARCHIVES), (*OPEN, FROM_REST)], ids=["archive", "rest"]
+)
+def test_builds_killed_before_and_after_each_kind_of_commit_are_repaired_by_the_next(
+    bench: Bench, calm: Bench, now: datetime, day: list[datetime], kills: tuple[tuple[Step, bool, int], ...]
+) -> None:
+    calm.at(now).build(day)
+    wanted = calm.committed()
+    rows: set[tuple[str, ...]] = set()
+    bench.at(now)
+    for step, has_raw, in_hours in kills:
+        rows = killed(bench, day, step, rows)
+        kinds = [kind for kind, _ in rows]
+        assert (any(kind != "minute" for kind in kinds), kinds.count("minute")) == (has_raw, in_hours), step
+    assert repaired(bench, day, rows) == wanted, "as if nobody had been killed"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("now", "day"), [ARCHIVED, OPEN], ids=["archive", "rest"])
+def test_a_build_killed_at_every_fifth_step_is_repaired_by_the_next(
+    sim: SimulatorServer, tmp_path: Path, calm: Bench, now: datetime, day: list[datetime]
+) -> None:
+    calm.at(now).build(day)
+    wanted = calm.committed()
+    for number in count(1, 5):
+        with bench_on(sim, tmp_path / f"lake-{number}") as bench:
+            process = start_builder(bench.at(now).settings, day, now, Step(number=number))
+            process.join()
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == -signal.SIGKILL
+            assert repaired(bench, day, whole_ledger(bench)) == wanted
+    assert number > 100
 
 
 def test_what_a_killed_run_left_is_cleared_away(bench: Bench) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,10 @@ from lake_assets.slices.manifest import NAME, directory, read_manifest
 from lake_assets.slices.server import open_slices, run_once
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.killed_at_step import Step
 from lake_tests.support.simulated_lake import exchange
 from lake_tests.support.slice_worker import start_slicer
 from lake_tests.support.sliced import FIRST, OF, SPAN, ms
-from lake_tests.support.waiting import wait_until
 
 KLINES = ENDPOINTS["klines"]
 COUNT = 12
@@ -68,39 +67,69 @@ def sound(slices: Slices) -> int:
     return len(rows)
 
 
-@pytest.mark.disk
-@pytest.mark.slow
-@pytest.mark.parametrize("least", [6, pytest.param(100, marks=pytest.mark.long)])
-def test_a_round_killed_anywhere_leaves_no_torn_answer_and_is_finished_by_the_next(
-    sim: SimulatorServer, tmp_path: Path, least: int
-) -> None:
-    with opened(settings_of(sim, tmp_path / "calm")) as calm:
-        started = time.monotonic()
+@pytest.fixture(scope="module")
+def wanted(sim: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, int | None]]:
+    """What an undisturbed round keeps."""
+    with opened(settings_of(sim, tmp_path_factory.mktemp("calm"))) as calm:
         assert run_once(calm, OF).complete
-        took_s = time.monotonic() - started
-        wanted = [(row.start, row.status, row.n_items) for row in calm.rows.slice_rows(OF)]
-    chance = random.Random(20261117)
-    kills = roots = 0
-    while kills < least:
-        roots += 1
-        assert roots < 20 * least, f"{kills} kills only"
-        found = settings_of(sim, tmp_path / f"lake-{roots}")
+        return kept(calm)
+
+
+def kept(slices: Slices) -> list[tuple[int, str, int | None]]:
+    return [(row.start, row.status, row.n_items) for row in slices.rows.slice_rows(OF)]
+
+
+ROUNDS = (
+    (Step("/responses"), 0, 0),
+    (Step("os.rename", 3), 2, 0),
+    (Step("os.remove", 4), 4, 0),
+    (Step("INSERT INTO slices"), COUNT, 0),
+    (Step("COMMIT"), COUNT, 0),
+    (Step("manifest.json"), COUNT, COUNT - 1),
+    (Step("os.rename"), COUNT, COUNT - 1),
+)
+"""Steps that rounds die before, one after the other; answers on disk then, and slices that are `ok`."""
+
+
+def test_a_round_killed_anywhere_leaves_no_torn_answer_and_is_finished_by_the_next(
+    sim: SimulatorServer, tmp_path: Path, wanted: list[tuple[int, str, int | None]]
+) -> None:
+    found = settings_of(sim, tmp_path)
+    with opened(found) as slices:
+        responses = slices.root / directory(OF) / "responses"
+        for step, answers, ok in ROUNDS:
+            process = start_slicer(found, OF, NOW, step)
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            assert (len(list(responses.glob("[!.]*.json"))), sound(slices)) == (answers, ok), step
+        assert run_once(slices, OF).complete
+        assert kept(slices) == wanted
+        assert list(check(slices, KLINES, OF)) == []
+
+
+@pytest.mark.long
+def test_rounds_killed_at_each_step_are_finished_by_the_next(
+    sim: SimulatorServer, tmp_path: Path, wanted: list[tuple[int, str, int | None]]
+) -> None:
+    kills = 0
+    for number in count(1):
+        found = settings_of(sim, tmp_path / f"lake-{number}")
         with opened(found) as slices:
-            before = 0
-            for _ in range(3):
-                sim.clear_requests()
-                process = start_slicer(found, OF, NOW)
-                wait_until(lambda here=process: sim.requests or not here.is_alive(), "the first request")
-                time.sleep(chance.uniform(0, took_s))
-                process.kill()
+            before, died = 0, list[bool]()
+            for step in (Step(number=number), Step(number=number), Step(number=3)):
+                process = start_slicer(found, OF, NOW, step)
                 process.join()
-                kills += process.exitcode == -signal.SIGKILL
+                died.append(process.exitcode == -signal.SIGKILL)
                 after = sound(slices)
                 assert after >= before, "a slice that was ok is lost"
                 before = after
             assert run_once(slices, OF).complete
-            assert [(row.start, row.status, row.n_items) for row in slices.rows.slice_rows(OF)] == wanted
+            assert kept(slices) == wanted
             assert list(check(slices, KLINES, OF)) == []
+        kills += sum(died)
+        if not died[0]:
+            break
+    assert kills >= 100
 
 
 def test_two_loops_at_once_ask_for_each_slice_once(sim: SimulatorServer, tmp_path: Path) -> None:

@@ -13,8 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lake_tests.support.killed_at_step import Step
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("commit_worker.py")
+IN_A_COMMIT = (
+    (Step("/.tmp/"), False),
+    (Step("/.tmp/", 2), False),
+    (Step("INSERT INTO intents"), False),
+    (Step("COMMIT"), False),
+    (Step("BEGIN IMMEDIATE", 2), True),
+    (Step("/part.parquet"), True),
+    (Step("/part.parquet", 2), True),
+    (Step("COMMIT", 2), True),
+    (Step("BEGIN IMMEDIATE", 3), False),
+)
+"""Steps of a commit by rename, in their order, and whether one that dies before the step leaves an intent: staging, the
+intents, the names with the rows in a transaction that is open, the rows, the next commit."""
 
 
 class Nursery:
@@ -24,9 +39,12 @@ class Nursery:
         self._process = process
 
     def start(self, *tasks: list[Any]) -> list[int]:
-        """Fork one writer per task, all at once; returns their process ids."""
+        """Fork one writer per task, all at once; returns their process ids.
+
+        A task is its name, its root and its further arguments; those of a writer that is to die end with a `Step`.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(tasks) + "\n")
+        self._process.stdin.write(json.dumps([_flat(task) for task in tasks]) + "\n")
         self._process.stdin.flush()
         return list(json.loads(self._line()))
 
@@ -37,6 +55,10 @@ class Nursery:
     def _line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
+
+
+def _flat(task: list[Any]) -> list[Any]:
+    return [*task[:-1], *task[-1]] if isinstance(task[-1], Step) else task
 
 
 @contextmanager
