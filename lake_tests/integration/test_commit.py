@@ -216,7 +216,7 @@ def test_a_held_lock_is_waited_for_and_then_named(store):
         assert commit(store, candidate(DAY), timeout_s=0.05)[0].status == "committed"
 
 
-# Every state that a crash between two steps of a commit can leave, made by hand; the SIGKILL test finds them at random.
+# Every state that a crash between two steps of a commit can leave, made by hand; the SIGKILL tests come to them too.
 
 
 def interrupted(store, new, *, renamed=False, torn=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from lake_resources.clock import HOUR
 from lake_resources.errors import PartitionBusy
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.bars_duckdb import BarsTable
-from lake_tests.support.waiting import wait_until
+from lake_tests.support.killed_at_step import Step
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
@@ -39,7 +40,6 @@ def exchange() -> SimulatorServer:
     return SimulatorServer(symbols=("BTCUSDT",), clock=lambda: LATER, limits=False)
 
 
-@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("hours", [24, pytest.param(200, marks=pytest.mark.long)])
@@ -63,28 +63,30 @@ def test_two_writers_append_every_hour_once_and_readers_never_see_a_lock(tmp_pat
     assert len(list((tmp_path / "files" / "x").glob("*_api_pull.csv"))) == 2 * hours
 
 
-@pytest.mark.disk
+KILLS = (
+    (Step("/ohlcv.duckdb.lock", 3), 2, 2),
+    (Step("/.ohlcv_readonly.", 3), 4, 3),
+    (Step("/ohlcv_readonly.duckdb", 2), 5, 4),
+    (Step("_for_inference.csv"), 5, 5),
+)
+"""Steps that writers die before, one after the other; hours in the table then, and in the copy that readers have."""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.long)])
-def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Path, kills: int) -> None:
+def test_killed_writers_leave_whole_hours_and_the_next_one_goes_on(tmp_path: Path) -> None:
     with exchange() as sim:
         table = BarsTable(tmp_path / "ohlcv.duckdb")
-        for _ in range(kills):
-            writer = start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "200")
-            before = table.published().rows.height
-            try:
-                wait_until(
-                    lambda before=before: table.published().rows.height > before + 2, "three hours", every_s=0.05
-                )
-            finally:
-                writer.kill()
-            writer.communicate()
+        for step, rows, published in KILLS:
+            arguments = (str(tmp_path), sim.base_url, FIRST.isoformat(), "12")
+            writer = start("append", *arguments, step.of, str(step.number))
+            _, error = writer.communicate(timeout=600)
+            assert writer.returncode == -signal.SIGKILL, error[-3000:]
             state = table.snapshot()
             assert audit(state.rows, state.chain).changed == ()
-            assert state.rows.height == state.chain.height > before
-        assert ended(start("append", str(tmp_path), sim.base_url, FIRST.isoformat(), "12"))
-        assert table.published().rows.height >= 12
+            assert state.rows.height == state.chain.height
+            assert (state.rows.height, table.published().rows.height) == (rows, published), step
+        assert ended(start("append", *arguments))["append"] == 12 - rows
+        assert table.published().rows.height == 12
 
 
 def test_a_program_that_holds_the_file_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.clock import HOUR
 from lake_resources.governor import WeightGovernor
 from lake_resources.storage.bars_duckdb import BarsTable
+from lake_tests.support.killed_at_step import Step, die_at
 
 
 def append(root: Path, url: str, first: datetime, count: int) -> None:
@@ -67,6 +68,8 @@ def read(root: Path, rows: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "append":
+        if len(sys.argv) > 6:  # the step to die before
+            die_at(Path(sys.argv[2]), Step(sys.argv[6], int(sys.argv[7])))
         append(Path(sys.argv[2]), sys.argv[3], datetime.fromisoformat(sys.argv[4]), int(sys.argv[5]))
     else:
         read(Path(sys.argv[2]), int(sys.argv[3]))
