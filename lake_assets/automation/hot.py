@@ -43,8 +43,8 @@ class Pace:
 
 RUNS = Pace()
 """The pace of Dagster's runs, each of which is a process that begins anew."""
-RESIDENT = Pace(timedelta(seconds=1), Backoff(2.0, 5 * 60.0))
-"""The pace of the resident builder, for which an attempt costs little."""
+RESIDENT = Pace(timedelta(seconds=0.5), Backoff(2.0, 5 * 60.0))
+"""The pace of the resident builder: an attempt costs it little, and it waits for what shows that a minute is closed."""
 _STRIDES: dict[Span, timedelta] = {"hour": MINUTE, "day": 5 * MINUTE}
 """How much of a partition must have closed at least before it is written anew: a whole file, by a run of its own."""
 

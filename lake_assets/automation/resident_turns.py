@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 
 from lake_resources.clock import MINUTE
 
-WAKE_AFTER = timedelta(seconds=1)
-"""After the end of a minute: then its rows are about to come from the collector, and the exchange has closed it."""
+WAKE_AFTER = timedelta(seconds=0.5)
+"""After the end of a minute: then its rows are about to come from the collector."""
+CLOSED_BY = timedelta(seconds=1)
+"""After the end of a minute the exchange has closed its klines, whether or not a live row says so."""
 AGAIN_AFTER = timedelta(seconds=2)
 """A turn that left a closed minute out is followed by another one so soon."""
 TOGETHER_BY = timedelta(seconds=1.5)
@@ -34,17 +36,21 @@ def next_turn(now: datetime, *, behind: bool) -> datetime:
 
 
 def waits_for(heard: datetime | None, minute: datetime, now: datetime) -> bool:
-    """Whether the live row of a closed minute is still to come.
+    """Whether the live row of a closed minute is still to come, or the exchange may not have closed the minute yet.
+
+    A live row stands only after frames that the exchange sent after the minute: it says that the minute is over.
 
     Args:
-        heard: start of the newest minute of the symbol that has a live row, UTC; None where there is none lately.
+        heard: start of the newest minute of the symbol that has a live row, UTC; None where there is none lately, or
+            nothing is collected.
         minute: start of the minute that closed last, UTC.
         now: the moment of asking, UTC.
     """
     closed = minute + MINUTE
-    if heard is None or not closed <= now < closed + HEARD_BY:  # before it closed: the clock was set back meanwhile
+    if now < closed or (heard is not None and heard >= minute):  # before it closed: the clock was set back meanwhile
         return False
-    return minute - LISTENING_WITHIN <= heard < minute
+    listened = heard is not None and heard >= minute - LISTENING_WITHIN
+    return now < closed + (HEARD_BY if listened else CLOSED_BY)
 
 
 def goes_ahead(ready: int, waiting: int, minute: datetime, now: datetime) -> bool:

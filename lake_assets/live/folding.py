@@ -92,6 +92,11 @@ class LiveRecorder:
         """State of a symbol's order book."""
         return self._folds[symbol].checkpoint()
 
+    @property
+    def pressing(self) -> bool:
+        """Whether there are rows to write: the builder waits for them."""
+        return any(fold.has_rows for fold in self._folds.values())
+
     def work(self) -> Callable[[], None] | None:
         """What is to be written: new rows, and minutes that are to be folded again.
 

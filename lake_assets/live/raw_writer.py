@@ -62,6 +62,11 @@ class RawWriter:
         """No state is kept."""
         return None
 
+    @property
+    def pressing(self) -> bool:
+        """Nobody waits for anything."""
+        return False
+
     def work(self) -> Callable[[], None] | None:
         """Minutes that were over at the call before this one: since then all of their records were written."""
         job = None if self._writing else self._job([self._ready.popleft() for _ in range(self._count())])

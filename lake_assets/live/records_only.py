@@ -41,6 +41,11 @@ class RecordsOnly:
         """No state is kept."""
         return None
 
+    @property
+    def pressing(self) -> bool:
+        """Nobody waits for anything."""
+        return False
+
     def work(self) -> Callable[[], None] | None:
         """Nothing is to be written."""
         return None

@@ -71,7 +71,8 @@ class HotBuilder:
         """Build what is due now, the open hours first; returns when nothing is due any more, or a minute has closed.
 
         Args:
-            wait: for live rows of the minute that closed last, for up to four seconds after its end.
+            wait: for live rows of the minute that closed last, for up to four seconds after its end; where none are
+                heard, for a second.
         """
         done = Turn()
         for table, symbols in resident_tables(self.settings):
@@ -97,18 +98,20 @@ class HotBuilder:
             due: dict[str, list[datetime]] = {}
             for symbol, start in plan.hours:
                 due.setdefault(symbol, []).append(start)
-            for symbols in self._as_heard(lake, list(due)) if wait and band.collected else [list(due)]:
+            for symbols in self._as_heard(band, list(due)) if wait else [list(due)]:
                 self._build(lake, {symbol: due[symbol] for symbol in symbols}, done)
             built = True
 
-    def _as_heard(self, lake: Lake, symbols: Sequence[str]) -> Iterator[list[str]]:
+    def _as_heard(self, band: _Band, symbols: Sequence[str]) -> Iterator[list[str]]:
         """All symbols once the last minute of those is heard that are heard at all; late ones by themselves."""
-        live, waiting, ready = LiveRows(lake.catalog), list(symbols), list[str]()
-        ahead = False
+        lake, live = band.lake, LiveRows(band.lake.catalog)
+        waiting, ready, ahead = list(symbols), list[str](), False
         minute = floor_minute(lake.clock()) - MINUTE
         known: dict[str, tuple[dict[datetime, datetime], datetime | None]] = {}
 
         def newest(symbol: str) -> datetime | None:
+            if not band.collected:
+                return None
             # A file that was not written since needs not be read again.
             written = live.written_at(symbol, minute - HOUR, minute + MINUTE)
             if symbol not in known or known[symbol][0] != written:

@@ -1,4 +1,4 @@
-"""The resident builder as a process: one per lake, awake a second after each minute, with a sign of life.
+"""The resident builder as a process: one per lake, awake soon after each minute, with a sign of life.
 
 Belongs here: the lock, the loop, the sign of life, start and end; `python -m lake_assets.resident.keep_hot` is what
 `lake keep-hot` turns into. Does not belong here: what a turn does (`hot_builder`), when the next one is (`automation`).

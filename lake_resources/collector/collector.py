@@ -61,7 +61,7 @@ class CollectorSettings:
         symbols: upper case.
         ws_url: e.g. `wss://fstream.binance.com`.
         segments: directory of the raw records.
-        flush_s: records are written and fsynced this often.
+        flush_s: records are written and fsynced this often, and sooner where somebody waits for what is made of them.
         max_age: of segments, by event time.
         max_bytes: of all segments together.
         limits: deadlines of connections.
@@ -296,7 +296,7 @@ class Collector:
                 self._work.submit(job).add_done_callback(_log_failure)
             while self._now_s() - began_s < self.settings.flush_s:
                 await asyncio.sleep(min(0.05, self.settings.flush_s))
-                if self.intake.writer.buffered_bytes > FLUSH_BYTES:
+                if self.intake.writer.buffered_bytes > FLUSH_BYTES or self.intake.observer.pressing:
                     break
 
     async def _flush(self) -> None:

@@ -54,6 +54,10 @@ class Observer(Protocol):
     def checkpoint(self, symbol: str) -> bytes | None:
         """State to store at the start of a minute, so that a reader can begin there."""
 
+    @property
+    def pressing(self) -> bool:
+        """Whether somebody waits for what `work` has: then records are flushed before their time."""
+
     def work(self) -> Callable[[], None] | None:
         """What is to be written to disk now, to be called in another thread; None when nothing is."""
 

@@ -112,6 +112,8 @@ def flood() -> Iterator[tuple[str, Callable[[], int]]]:
 class Nobody:
     """Makes nothing of records."""
 
+    pressing = False
+
     def feed(self, _frame: Any) -> None:
         """Take a record."""
 

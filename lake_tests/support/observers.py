@@ -14,6 +14,10 @@ class SilentObserver:
     def checkpoint(self, symbol: str) -> bytes | None:
         return None
 
+    @property
+    def pressing(self) -> bool:
+        return False
+
     def work(self) -> Callable[[], None] | None:
         return None
 

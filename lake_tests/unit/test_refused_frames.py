@@ -41,6 +41,10 @@ class Heard:
     def checkpoint(self, symbol: str) -> bytes | None:
         return None
 
+    @property
+    def pressing(self) -> bool:
+        return False
+
     def work(self) -> Callable[[], None] | None:
         return None
 
