@@ -9,13 +9,14 @@ hour, tells nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from lake_assets.assets.table_asset import TableAsset
 from lake_assets.at_rest import LakeAtRest
+from lake_assets.automation.each_symbol import ITEM_ERRORS
 from lake_assets.automation.hot_reports import HotMemory, ToldHour, due_reports, due_together
 from lake_assets.dagster_names import HOT_SENSOR, partition_key, sensor_name
 from lake_assets.jobs.run_tags import partition_range_tags, partitions_at_work
@@ -36,6 +37,7 @@ def tell_commits(
     shown: TableAsset,
     held: Mapping[str, Sequence[Partition]],
     memory: HotMemory,
+    warn: Callable[[str], object],
 ) -> int:
     """Tell Dagster the commits that it does not show and that are due.
 
@@ -46,6 +48,7 @@ def tell_commits(
         shown: the table as an asset.
         held: what is committed of the band, by symbol.
         memory: of the sensor; what is told, or found to be shown, is noted in it.
+        warn: takes a line per symbol that cannot be told now, a damaged file of it say; the next tick tells it.
 
     Returns:
         How many partitions were told.
@@ -67,12 +70,18 @@ def tell_commits(
     if not wanted:
         return 0
     telling = Telling(shown, _run(lake, wanted), now, picture=settings.picture)
+    count = 0
     for symbol, rows in wanted.items():
-        tell_partitions(instance, lake, symbol, rows, telling)
+        try:
+            tell_partitions(instance, lake, symbol, rows, telling)
+        except ITEM_ERRORS as error:
+            warn(f"{symbol} is not told at this tick: {type(error).__name__}: {error}")
+            continue
         for row in rows:
             memory.note(symbol, row.start, ToldHour(row.content_hash[:16], row.expected_rows, now))
+        count += len(rows)
     let_go(instance, telling.run)
-    return sum(map(len, wanted.values()))
+    return count
 
 
 def _run(lake: LakeAtRest, wanted: Mapping[str, Sequence[Partition]]) -> dg.DagsterRun:

@@ -63,15 +63,12 @@ def tell_partitions(
     """
     layout, run = lake.store.layout, telling.run
     key = table_key(layout, symbol)
+    # Made before the run is begun: a file that does not read leaves no run without events.
+    events = [_materialization(lake, key, row, telling) for row in rows]
     register(instance, run, telling.now)
     # Of what was just committed a day is told hundreds of times, and each check row would be kept three times.
     with together(instance, run, spare_checks=not telling.reason):
-        for row in rows:
-            picture = telling.shown.picture if telling.picture else None
-            metadata = partition_metadata(_result(lake, row, telling), layout, now=telling.now, picture=picture)
-            event = dg.AssetMaterialization(
-                asset_key=key, partition=partition_key(layout, row.start), metadata=metadata
-            )
+        for event in events:
             record_materialization(instance, run, event)
         targets = newest_materializations(instance, key, [partition_key(layout, row.start) for row in rows])
         said = [
@@ -81,6 +78,12 @@ def tell_partitions(
         ]
         record_checks(instance, run, said)
     return len(said)
+
+
+def _materialization(lake: LakeAtRest, key: dg.AssetKey, row: Partition, telling: Telling) -> dg.AssetMaterialization:
+    layout, picture = lake.store.layout, telling.shown.picture if telling.picture else None
+    metadata = partition_metadata(_result(lake, row, telling), layout, now=telling.now, picture=picture)
+    return dg.AssetMaterialization(asset_key=key, partition=partition_key(layout, row.start), metadata=metadata)
 
 
 def _result(lake: LakeAtRest, row: Partition, telling: Telling) -> HourResult:

@@ -85,7 +85,7 @@ def build_hot_sensor(
         cause: dict[str, str] = {}
         if resident:
             memory.forget_before(start)
-            count = tell_commits(context.instance, lake, settings, shown, committed, memory)
+            count = tell_commits(context.instance, lake, settings, shown, committed, memory, warning_of(context))
             beat = last_beat(settings)
             silent = silent_for(None if beat is None else beat.at, now, patience)
             if silent is None:
