@@ -7,10 +7,9 @@ belong here: the steps (`prepared_day`, `hours`, `lanes`), what is due (`automat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from itertools import zip_longest
 
 from lake_assets.automation.each_symbol import ITEM_ERRORS
@@ -31,6 +30,7 @@ Outcome = DayResult | Exception
 _Day = tuple[DayOrder, list[datetime]]
 _ASKED_AT_ONCE = 4
 """Symbols whose requests wait for the exchange beside each other."""
+_BEAT_WITHIN_S = 1.0
 
 
 def build_side_by_side(
@@ -51,7 +51,7 @@ def build_side_by_side(
         starts: starts of partitions by symbol, UTC, any order.
         now: the instant that decides what is closed, and what REST still reaches.
         report: takes a line of progress or warning.
-        beat: called before each symbol, so that a long call is no silence.
+        beat: called before each symbol and while the exchange is waited for, so that a long call is no silence.
 
     Yields:
         Symbol and result of each of its days, durable when it is yielded; or the error that ended it.
@@ -110,7 +110,7 @@ def _prepared(lake: Lake, wanted: Sequence[_Day], beat: Callable[[], None]) -> d
         except ITEM_ERRORS as error:
             found[order.symbol] = error
     beat()
-    told = dict(zip(begun, _asked(lake, [each.wanted for each in begun.values()]), strict=True))
+    told = dict(zip(begun, _asked(lake, [each.wanted for each in begun.values()], beat), strict=True))
     sound = {symbol: each for symbol, each in told.items() if not isinstance(each, Exception)}
     found |= {symbol: each for symbol, each in told.items() if isinstance(each, Exception)}
     try:
@@ -126,12 +126,18 @@ def _prepared(lake: Lake, wanted: Sequence[_Day], beat: Callable[[], None]) -> d
     return {order.symbol: found[order.symbol] for order, _ in wanted}
 
 
-def _asked(lake: Lake, wanted: Sequence[list[Wanted]]) -> list[list[Told] | Exception]:
-    """What is said of the hours that each symbol asks for, or why it cannot be asked."""
-    if len(wanted) < 2:
-        return [_told(lake, each) for each in wanted]
+def _asked(lake: Lake, wanted: Sequence[list[Wanted]], beat: Callable[[], None]) -> list[list[Told] | Exception]:
+    """What is said of the hours that each symbol asks for, or why it cannot be asked.
+
+    An exchange that is down, or wants to be left alone, keeps that waiting for minutes, which is no silence either.
+    """
+    if not any(wanted):
+        return [[] for _ in wanted]
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        return list(pool.map(partial(_told, lake), wanted))
+        asked = [pool.submit(_told, lake, each) for each in wanted]
+        while wait(asked, timeout=_BEAT_WITHIN_S).not_done:
+            beat()
+        return [each.result() for each in asked]
 
 
 def _told(lake: Lake, wanted: list[Wanted]) -> list[Told] | Exception:

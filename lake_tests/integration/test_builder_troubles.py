@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from lake_assets.lake import open_lake
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_builder import Turn
 from lake_assets.resident.keep_hot import keep_hot, keep_hot_once
+from lake_assets.resident.side_by_side import build_side_by_side
+from lake_assets.source import Offer, Wanted
+from lake_resources.binance.um_streams import AGG_TRADES
 from lake_resources.clock import HOUR, MINUTE, SECOND, Clock
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.sim_clock import SimClock
@@ -113,6 +116,34 @@ def test_a_builder_that_was_off_for_hours_builds_the_open_hour_first_and_then_al
         assert sorted(order) == [OPEN - n * HOUR for n in (4, 3, 2, 1, 0)]
         assert rows(bench) == {-4: 60, -3: 60, -2: 60, -1: 60, 0: 10}
         assert done.behind == []
+
+
+@dataclass
+class _Slow:
+    """A source before REST that has nothing, and says so once the builder gave a sign of life meanwhile."""
+
+    title = "a slow source"
+    alive: threading.Event = field(default_factory=threading.Event)
+    heard: list[bool] = field(default_factory=list)
+
+    def offers(self, wanted: Wanted) -> Iterator[Offer]:
+        if wanted.used.name != AGG_TRADES.name:  # which is asked last, symbol by symbol with a sign of life before each
+            self.alive.clear()
+            self.heard.append(self.alive.wait(120))
+        yield Offer(tuple(wanted.starts), failure="nothing")
+
+
+def test_a_builder_that_waits_for_a_source_is_not_silent(bench: Bench) -> None:
+    bench.at(OPEN + 10 * MINUTE + SECOND)
+    slow = _Slow()
+    lake = replace(bench.lake, before_rest=(slow,))
+    built = dict(
+        build_side_by_side(lake, {SYMBOL: [OPEN]}, now=bench.now, report=bench.reports.append, beat=slow.alive.set)
+    )
+    assert not isinstance(built[SYMBOL], Exception)
+    assert slow.heard
+    assert all(slow.heard)
+    assert rows(bench)[0] == 10
 
 
 def test_builder_and_backfill_of_the_same_hour_leave_one_of_both(bench: Bench) -> None:
