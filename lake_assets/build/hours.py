@@ -139,7 +139,7 @@ def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
         rows: what came of it.
     """
     order, plans, sources = day.order, day.todo, day.sources
-    lake, symbol, now, table = order.lake, order.symbol, order.now, order.lake.table
+    lake, symbol, table = order.lake, order.symbol, order.lake.table
     evidence = {w.start: judged(order.layout, rows.checks[w.start], sources, w) for w in rows.windows}
     outcomes = {start: [*found, verdict_outcome(evidence[start][0])] for start, found in rows.checks.items()}
     parts = _by_partition(order.layout, rows.frame, [plan.hour for plan in plans])
@@ -178,13 +178,13 @@ def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
             frame=parts[plan.hour],
         )
         if missing[plan.hour] and not lake.judging:
-            results.append(_source_missing(lake, symbol, base, missing[plan.hour], sources, now))
+            results.append(_source_missing(day, plan, base, missing[plan.hour]))
         elif lake.judging and plan.hour not in committed:
             results.append(replace(base, status="kept_better", reason="its sources give no rows that pass the gate"))
         elif plan.hour in committed:
             results.append(_as_committed(lake, symbol, base, committed[plan.hour]))
         else:
-            results.append(_quarantine(lake, symbol, base))
+            results.append(_quarantine(lake, symbol, base, plan.over))
     return day_result(day, results)
 
 
@@ -208,25 +208,18 @@ def _missing_required(sources: Mapping[str, StreamSources], plan: PartitionPlan)
     return [name for name, found in sources.items() if found.use.required and plan.sources[name].kind == "none"]
 
 
-def _source_missing(
-    lake: Lake,
-    symbol: str,
-    base: HourResult,
-    names: list[str],
-    sources: Mapping[str, StreamSources],
-    now: datetime,
-) -> HourResult:
+def _source_missing(day: PreparedDay, plan: PartitionPlan, base: HourResult, names: list[str]) -> HourResult:
     """The partition waits for its source. Once that should be there it is accounted for, so that the lake can go on."""
-    reasons: dict[str, list[str]] = {}
+    lake, sources, reasons = day.order.lake, day.sources, dict[str, list[str]]()
     for name in names:
         hours = hours_between(base.hour, base.hour + lake.store.layout.step)
         absent = next(sources[name].absent[hour] for hour in hours if hour in sources[name].absent)
         reasons.setdefault(absent, []).append(name)
     text = "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in reasons.items())
-    if all(sources[name].use.archive_due(base.hour.date(), now) for name in names):
+    if all(sources[name].use.archive_due(base.hour.date(), day.order.now) for name in names):
         detail = f"no source has {', '.join(names)}"
-        rejection = Rejection(base.hour, None, ["source_missing"], detail)
-        quarantine_partition(lake.store, symbol, rejection, clock=lake.clock)
+        rejection = Rejection(base.hour, None, ["source_missing"], detail, plan.over)
+        quarantine_partition(lake.store, day.order.symbol, rejection, clock=lake.clock)
     return replace(base, reason=f"no source has {text}")
 
 
@@ -257,6 +250,7 @@ def _candidate(
         checks=outcomes_to_json(outcomes),
         verdict=evidence[0].kind,
         verdict_detail=evidence[1],
+        over=plan.over,
     )
 
 
@@ -278,9 +272,11 @@ def _as_committed(lake: Lake, symbol: str, base: HourResult, outcome: CommitOutc
     return replace(result, sources=held.sources, outcomes=kept, frame=read_partition(lake.store, held))
 
 
-def _quarantine(lake: Lake, symbol: str, base: HourResult) -> HourResult:
+def _quarantine(lake: Lake, symbol: str, base: HourResult, over: str) -> HourResult:
     broken = [outcome for outcome in base.outcomes if outcome.name in GATE_CHECKS and not outcome.passed]
     detail = "; ".join(outcome.text() for outcome in broken)
-    rejection = Rejection(base.hour, base.frame, [outcome.name for outcome in broken], detail)
+    rejection = Rejection(base.hour, base.frame, [outcome.name for outcome in broken], detail, over)
     path = quarantine_partition(lake.store, symbol, rejection, clock=lake.clock)
+    if path is None:
+        return replace(base, status="kept_better", reason="another writer committed it while it was built")
     return replace(base, status="quarantined", reason=f"the gate refused it: {detail}", path=path)

@@ -75,7 +75,8 @@ class DayOrder:
 class PartitionPlan:
     """A partition that can be built: its rows, its sources, and the hash of everything its rows depend on.
 
-    Rows from `window.expected_end` to `end` are provisional: taken where they are there, not required.
+    Rows from `window.expected_end` to `end` are provisional: taken where they are there, not required. `over` is the
+    content hash of what was committed before its sources were looked for, empty where nothing was.
     """
 
     layout: TableLayout
@@ -83,6 +84,7 @@ class PartitionPlan:
     end: datetime
     sources: Mapping[str, SourceRef]
     inputs_hash: str
+    over: str
 
     @property
     def hour(self) -> datetime:
@@ -152,6 +154,7 @@ class BegunDay:
         ends: by start, the time after the last row that they may have.
         archives: what was fetched on the way.
         looked: by stream, but for trades; empty where nothing is ready.
+        held: what was committed of them before anything was asked, by start.
     """
 
     order: DayOrder
@@ -160,6 +163,7 @@ class BegunDay:
     ends: Mapping[datetime, datetime] = field(default_factory=dict)
     archives: tuple[ArchiveResult, ...] = ()
     looked: Mapping[str, LookedFor] = field(default_factory=dict)
+    held: Mapping[datetime, Partition] = field(default_factory=dict)
 
     @property
     def wanted(self) -> list[Wanted]:
@@ -201,9 +205,11 @@ class BegunDay:
             sources[_TRADES], by_trades[layout.row_stream] = find_trades(lake, symbol, used[_TRADES], asking)
         sources = {name: settled(found, by_trades.get(name)) for name, found in sources.items()}
         heard = {**live.refs, **beside.refs}
-        plans = [_plan(lake, window, self.ends[window.start], sources, heard) for window in ready]
-        held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, until)}
-        same = [] if order.force else [_unchanged(lake, plan, held.get(plan.hour), sources) for plan in plans]
+        plans = [
+            _plan(lake, window, self.ends[window.start], sources, heard, self.held.get(window.start))
+            for window in ready
+        ]
+        same = [] if order.force else [_unchanged(lake, plan, self.held.get(plan.hour), sources) for plan in plans]
         done = [result for result in same if result is not None]
         current = {result.hour for result in done}
         # Other inputs may have been refused since, and these are back.
@@ -243,6 +249,7 @@ def begun_day(order: DayOrder, starts: Sequence[datetime]) -> BegunDay:
     if not ready:
         return BegunDay(order, waiting)
     ready_hours = _hours_of(ready, layout)
+    held = {row.start: row for row in lake.ledger.partitions(symbol, ready[0].start, ready[-1].start + layout.step)}
     used = lake.table.uses_carrying(lake.max_ffill_minutes)
     due = [] if lake.judging else due_archives(lake, symbol, used, ready_hours, now)
     archives = tuple(ingest_archives(lake, symbol, due))
@@ -251,7 +258,7 @@ def begun_day(order: DayOrder, starts: Sequence[datetime]) -> BegunDay:
         for name, use in used.items()
         if name != _TRADES
     }
-    return BegunDay(order, waiting, ready, ends, archives, looked)
+    return BegunDay(order, waiting, ready, ends, archives, looked, held)
 
 
 def _hours_of(ready: Sequence[PartitionWindow], layout: TableLayout) -> list[datetime]:
@@ -271,6 +278,7 @@ def _plan(
     end: datetime,
     sources: Mapping[str, StreamSources],
     heard: Mapping[datetime, SourceRef],
+    held: Partition | None,
 ) -> PartitionPlan:
     # Hours of an open day that have not begun have no source, and need none.
     hours = hours_between(window.start, min(end, window.start + lake.store.layout.step))
@@ -280,7 +288,8 @@ def _plan(
     identity = Identity(
         CODE_VERSION, lake.table.schema_hash, lake.max_ffill_minutes, window.start, sources_to_json(refs)
     )
-    return PartitionPlan(lake.store.layout, window, end, refs, identity.inputs_hash(window.expected_end, end))
+    inputs_hash, over = identity.inputs_hash(window.expected_end, end), "" if held is None else held.content_hash
+    return PartitionPlan(lake.store.layout, window, end, refs, inputs_hash, over)
 
 
 def _unchanged(

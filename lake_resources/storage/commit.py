@@ -57,6 +57,8 @@ class PartitionCandidate:
         checks: what the checks said about the rows, as JSON; kept in the ledger, not in the file.
         verdict: what the evidence says of the rows, in one word, if anybody asked it; kept in the ledger.
         verdict_detail: the evidence, as JSON.
+        over: content hash of what was committed when the inputs were asked for, empty where nothing was; what others
+            committed since stays unless the candidate is better. None where nobody looked.
     """
 
     start: datetime
@@ -71,6 +73,7 @@ class PartitionCandidate:
     checks: str = "[]"
     verdict: str | None = None
     verdict_detail: str | None = None
+    over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,11 @@ def commit_partitions(
                 (_partition(store, symbol, candidate, file, span, at), file)
                 for candidate, file, span in zip(candidates, staged, spans, strict=True)
             ]
+            over = {candidate.start: candidate.over for candidate in candidates}
             if store.engine.is_shared:
-                outcomes = commit_named(store, symbol, made)
+                outcomes = commit_named(store, symbol, made, over)
             else:
-                outcomes = _commit_by_rename(store, symbol, made, ours)
+                outcomes = _commit_by_rename(store, symbol, made, ours, over)
             same = [outcome.start for outcome in outcomes if outcome.status == "unchanged"]
             ledger.resolve_quarantine(symbol, same, at=at)
             return outcomes
@@ -223,12 +227,14 @@ class Rejection:
         frame: the rows, of any schema, or None where there are none.
         codes: the rules that were broken.
         detail: what was found, for people.
+        over: as of a `PartitionCandidate`; one that others committed since is not put aside for older inputs.
     """
 
     start: datetime
     frame: pl.DataFrame | None
     codes: Sequence[str]
     detail: str
+    over: str | None = None
 
 
 def quarantine_partition(
@@ -249,7 +255,7 @@ def quarantine_partition(
         timeout_s: how long to wait for another writer of the symbol, seconds.
 
     Returns:
-        Absolute path of the rows, or None without a frame.
+        Absolute path of the rows, or None without a frame, or where others committed the partition meanwhile.
 
     Raises:
         DiskFull, PartitionBusy, LedgerError: as `commit_partitions`.
@@ -259,6 +265,9 @@ def quarantine_partition(
     path: Path | None = None
     with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
         _settle(store, symbol)
+        held = None if rejection.over is None else ledger.partition(symbol, start)
+        if held is not None and held.content_hash != rejection.over:
+            return None
         if rejection.frame is not None:
             metadata = {"lake.symbol": symbol, _key(store.layout): start.isoformat(), "lake.codes": ",".join(codes)}
             staged = stage(rejection.frame, catalog.temp_dir, metadata)
@@ -346,12 +355,19 @@ def _partition(
 
 
 def _commit_by_rename(
-    store: Store, symbol: str, made: Sequence[tuple[Partition, StagedFile]], ours: dict[Path, StagedFile]
+    store: Store,
+    symbol: str,
+    made: Sequence[tuple[Partition, StagedFile]],
+    ours: dict[Path, StagedFile],
+    over: Mapping[datetime, str | None],
 ) -> list[CommitOutcome]:
     """Decide on candidates and publish those that are accepted, under the symbol's lock file."""
     starts = [partition.start for partition, _ in made]
     held = {row.start: row for row in store.ledger.partitions(symbol, min(starts), max(starts) + store.layout.step)}
-    decided = [(decide(store, held.get(partition.start), partition), partition, file) for partition, file in made]
+    decided = [
+        (decide(store, held.get(partition.start), partition, over[partition.start]), partition, file)
+        for partition, file in made
+    ]
     accepted = [(partition, file) for (_, publish), partition, file in decided if publish]
     if accepted:
         _publish(store, symbol, accepted, ours)

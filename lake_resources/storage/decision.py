@@ -39,8 +39,17 @@ class CommitOutcome:
     reason: str = ""
 
 
-def decide(store: Store, held: Partition | None, new: Partition) -> tuple[CommitOutcome, bool]:
-    """What becomes of a candidate, and whether it is published (or only its ledger row is refreshed by that)."""
+def decide(store: Store, held: Partition | None, new: Partition, over: str | None = None) -> tuple[CommitOutcome, bool]:
+    """What becomes of a candidate, and whether it is published (or only its ledger row is refreshed by that).
+
+    Args:
+        store: the table.
+        held: what is committed.
+        new: the candidate as it would be committed.
+        over: content hash of what was committed when the candidate's inputs were asked for, empty where nothing was;
+            None where nobody looked.
+    """
+    overtaken = held is not None and over is not None and held.content_hash != over
 
     def outcome(status: CommitStatus, row: Partition, reason: str = "") -> CommitOutcome:
         path = store.catalog.absolute(row.path) if row is new else serving_path(store, row)
@@ -53,9 +62,13 @@ def decide(store: Store, held: Partition | None, new: Partition) -> tuple[Commit
     if held.content_hash == new.content_hash:
         # The bytes say nothing about whether they are all, or what the checks said: both may change under them.
         changed = _said_of(new) != _said_of(held)
-        refresh = (changed and new.complete >= held.complete) or _of_bytes(new) != _of_bytes(held)
+        newer = changed and new.complete >= held.complete and not overtaken
+        refresh = newer or _of_bytes(new) != _of_bytes(held)
         return outcome("unchanged", new if refresh else held), refresh
     worse = _worse(store.layout, held, new)
+    if overtaken and not worse and not _better(store.layout, held, new):
+        # Its inputs are the older ones: a process was stopped on the way, or its machine slept.
+        worse = f"another writer committed the {store.layout.span} while this one was built, from sources as good"
     if worse:
         return outcome("kept_better", held, worse), False
     return outcome("committed", new), True
@@ -91,6 +104,14 @@ def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
     if new.row_count < held.row_count and ranks[1] <= ranks[0]:
         return f"the committed {layout.span} has {held.row_count} rows, this one {new.row_count} from no better source"
     return ""
+
+
+def _better(layout: TableLayout, held: Partition, new: Partition) -> bool:
+    """Whether a candidate has something that is not committed: rows, the end of the partition, a better source."""
+    more = (new.row_count, new.complete) > (held.row_count, held.complete)
+    doubted = held.verdict in _DOUBTED and new.verdict in _WHOLE
+    sources = _row_rank(layout, new) > _row_rank(layout, held) or lower_ranked(new.sources, held.sources)
+    return more or new.complete > held.complete or doubted or bool(sources)
 
 
 def _row_rank(layout: TableLayout, partition: Partition) -> int:

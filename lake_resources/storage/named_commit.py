@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from lake_resources.storage.decision import CommitOutcome, decide
 from lake_resources.storage.ledger.ledger import Partition
@@ -22,13 +23,16 @@ Made = Sequence[tuple[Partition, StagedFile]]
 """Candidates as their rows would be, with their staged files."""
 
 
-def commit_named(store: Store, symbol: str, made: Made) -> list[CommitOutcome]:
+def commit_named(
+    store: Store, symbol: str, made: Made, over: Mapping[datetime, str | None] = MappingProxyType({})
+) -> list[CommitOutcome]:
     """Decide on candidates of one symbol, and commit those that are accepted.
 
     Args:
         store: the table, over a shared ledger.
         symbol: whose partitions.
         made: at least one candidate, each with its staged file, which stays; its path holds its hash.
+        over: by start, what was committed when the inputs of a candidate were asked for (`decide`).
 
     Returns:
         One outcome per candidate, in their order.
@@ -41,7 +45,7 @@ def commit_named(store: Store, symbol: str, made: Made) -> list[CommitOutcome]:
     starts = [partition.start for partition, _ in made]
     span = min(starts), max(starts) + store.layout.step
     held = {row.start: row for row in store.ledger.partitions(symbol, *span)}
-    outcomes, accepted = _decided(store, held, made)
+    outcomes, accepted = _decided(store, held, made, over)
     if not accepted:
         return outcomes
     taken = store.files.publish([(file, partition.path) for partition, file in accepted])
@@ -49,7 +53,7 @@ def commit_named(store: Store, symbol: str, made: Made) -> list[CommitOutcome]:
     def again(found: dict[datetime, Partition]) -> list[Partition]:
         nonlocal outcomes, accepted
         if found != held:
-            outcomes, accepted = _decided(store, found, made)
+            outcomes, accepted = _decided(store, found, made, over)
             store.files.publish([(file, partition.path) for partition, file in accepted])
         elif taken:  # nobody collects garbage while this transaction lasts
             store.files.publish(taken)
@@ -60,7 +64,10 @@ def commit_named(store: Store, symbol: str, made: Made) -> list[CommitOutcome]:
 
 
 def _decided(
-    store: Store, held: Mapping[datetime, Partition], made: Made
+    store: Store, held: Mapping[datetime, Partition], made: Made, over: Mapping[datetime, str | None]
 ) -> tuple[list[CommitOutcome], list[tuple[Partition, StagedFile]]]:
-    found = [(decide(store, held.get(partition.start), partition), partition, file) for partition, file in made]
+    found = [
+        (decide(store, held.get(partition.start), partition, over.get(partition.start)), partition, file)
+        for partition, file in made
+    ]
     return [outcome for (outcome, _), _, _ in found], [(row, file) for (_, publish), row, file in found if publish]

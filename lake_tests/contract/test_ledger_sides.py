@@ -61,6 +61,20 @@ def test_quarantine_lets_the_watermark_pass_and_a_commit_resolves_it(store):
     assert store.ledger.quarantined(SYMBOL, at(0), at(3)) == []
 
 
+def test_older_rows_do_not_replace_what_another_host_committed_while_they_were_made(store):
+    commit(store, candidate(at(0), value=1))
+    seen = store.ledger.partition(SYMBOL, at(0)).content_hash
+    commit(store, candidate(at(0), value=2))
+    late = commit(store, replace(candidate(at(0), value=3), over=seen))
+    assert (late, set(closes(store))) == (["kept_better"], {2.0})
+    broken = Rejection(at(0), candidate(at(0)).frame, ["KL-1"], "broken", seen)
+    assert quarantine_partition(store, SYMBOL, broken, clock=clock) is None
+    assert store.ledger.quarantined(SYMBOL, at(0), at(1)) == []
+    held = store.ledger.partition(SYMBOL, at(0)).content_hash
+    again = commit(store, replace(candidate(at(0), value=3), over=held))
+    assert (again, set(closes(store))) == (["committed"], {3.0})
+
+
 def test_vintages_are_kept_and_one_is_current(store):
     ledger = store.ledger
     for sha in "abca":

@@ -143,6 +143,59 @@ def test_not_worse_replaces(store, held, new):
     assert set(closes(store)) == {2.0}
 
 
+def overtaken(store, **others):
+    """What was committed when a writer looked, and then another one commits other rows."""
+    (seen,) = commit(store, candidate(DAY, value=1, rows=29, kinds=REST))
+    (held,) = commit(store, candidate(DAY, value=2, kinds=REST, **others))
+    return seen.content_hash, held
+
+
+def test_older_rows_do_not_replace_what_others_committed_while_they_were_made(store):
+    over, held = overtaken(store)
+    late = replace(candidate(DAY, value=3, kinds=REST), over=over)
+    (outcome,) = commit(store, late)
+    assert (outcome.status, outcome.content_hash) == ("kept_better", held.content_hash)
+    assert "another writer committed the hour while this one was built" in outcome.reason
+    (first,) = commit(store, replace(candidate(at(1), value=3), over=""))
+    assert first.status == "committed", "there is nothing yet"
+    (second,) = commit(store, replace(candidate(at(1), value=4), over=""))
+    assert second.status == "kept_better", "and now there is"
+    (again,) = commit(store, replace(late, over=held.content_hash))
+    assert again.status == "committed", "who has seen what is committed replaces it"
+
+
+@pytest.mark.parametrize(
+    ("others", "late"),
+    [
+        ({"rows": 30}, {"rows": 31, "kinds": REST}),
+        ({}, {"kinds": ARCHIVE}),
+        ({"complete": False}, {"kinds": REST}),
+    ],
+)
+def test_what_is_better_replaces_it_all_the_same(store, others, late):
+    over, _ = overtaken(store, **others)
+    (outcome,) = commit(store, replace(candidate(DAY, value=3, **late), over=over))
+    assert outcome.status == "committed"
+
+
+def test_older_words_on_the_same_rows_do_not_replace_newer_ones(store):
+    over, held = overtaken(store)
+    (outcome,) = commit(store, replace(candidate(DAY, value=2, kinds=REST), checks='[{"name":"older"}]', over=over))
+    assert (outcome.status, outcome.content_hash) == ("unchanged", held.content_hash)
+    assert store.ledger.partition(SYMBOL, DAY).checks == "[]"
+
+
+def test_older_rows_that_break_the_gate_put_nothing_aside_that_others_committed(store):
+    over, held = overtaken(store)
+    for rows in (frame(DAY), None):
+        late = Rejection(DAY, rows, ["continuity"], "a minute is missing", over)
+        assert quarantine_partition(store, SYMBOL, late, clock=clock) is None
+    assert store.ledger.quarantined(SYMBOL, DAY, at(1)) == []
+    seen = replace(late, over=held.content_hash)
+    quarantine_partition(store, SYMBOL, seen, clock=clock)
+    assert [entry.start for entry in store.ledger.quarantined(SYMBOL, DAY, at(1))] == [DAY]
+
+
 def test_the_same_rows_may_become_a_whole_hour(store):
     commit(store, candidate(at(0)), candidate(at(2)))
     commit(store, candidate(at(1), complete=False))
