@@ -42,6 +42,15 @@ _TRADE_FIELDS: dict[str, pl.DataType] = {
     "m": pl.Boolean(),
 }  # fmt: skip
 _MARK_FIELDS: dict[str, pl.DataType] = {"E": pl.Int64(), "p": pl.String(), "i": pl.String()}
+_UNFINISHED = pl.any_horizontal(
+    (pl.col(frames) > 0) & ~pl.col(alive)
+    for frames, alive in (
+        ("mark_price_frames", "market_alive"),
+        ("depth_frames", "public_alive"),
+        ("book_ticker_frames", "book_ticker_alive"),
+    )
+)
+"""Rows of minutes in which a socket was heard that is not shown alive to the end."""
 _MARKS = {MARK_PRICE_KLINES_1M.name: "p", INDEX_PRICE_KLINES_1M.name: "i"}
 """Streams of bars by the field of a mark price frame that tells their price."""
 
@@ -52,7 +61,9 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
     Returns:
         The columns of the minute table, sorted by `timestamp` (UTC). A minute with a gap of ids has no row, nor has one
         after which no trade was heard yet, for another trade of it may be on its way; unless the kline that the
-        exchange closed names the last trade that was heard as its last one.
+        exchange closed names the last trade that was heard as its last one. The newest minute waits for the frames
+        that show its sockets alive to its end, or until the collector closes it without: else it would lack columns
+        that stand a moment later.
     """
     segments = window.store.catalog.live_records_dir
     for before in _BEFORE:
@@ -67,7 +78,9 @@ def heard_minutes(window: HeardWindow) -> pl.DataFrame:
     klines = _bars(trades, HeardSpan(until=until)).filter(within("open_time", window.start, window.end))
     if klines.is_empty():
         return pl.DataFrame(schema=COLUMNS.polars_schema)
-    rows = _live_rows(segments, window, klines["open_time"])
+    rows, folded_now = _live_rows(segments, window, klines["open_time"])
+    newest = pl.col("timestamp") == window.end - MINUTE
+    klines = klines.filter(~pl.col("open_time").is_in(folded_now.filter(newest & _UNFINISHED)["timestamp"].implode()))
     minutes = klines.select(timestamp="open_time", has_agg_trades=pl.lit(value=True))
     carrying = rows.select("timestamp", has_agg_trades=pl.lit(value=False)).join(minutes, on="timestamp", how="anti")
     inside = pl.col("transact_time").dt.truncate("1m").is_in(minutes["timestamp"].implode())
@@ -144,18 +157,18 @@ def _marks(told: RecordColumns, field: str, alive: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _live_rows(segments: Path, window: HeardWindow, minutes: pl.Series) -> pl.DataFrame:
-    """The collector's rows of the minutes and of those that carry into them; one it did not write yet is folded."""
+def _live_rows(segments: Path, window: HeardWindow, minutes: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The collector's rows of the minutes and of those that carry into them, and which it did not write yet: folded."""
     kept = LiveRows(window.store.catalog)
     held = kept.read(window.symbol, window.start - timedelta(minutes=window.max_ffill_minutes), window.end)
     lacking = minutes.filter(~minutes.is_in(held["timestamp"].implode()))
     if lacking.is_empty():
-        return held
+        return held, held.clear()
     first, last = (_epoch_minute(each) for each in (lacking.min(), lacking.max()))
     around = first - LOOK_AROUND_MINUTES, last + 1 + LOOK_AROUND_MINUTES
     rows = fold_records(window.symbol, read_records(segments, window.symbol, *around), first, last + 1)
     new = rows.filter(pl.col("timestamp").is_in(lacking.implode()))
-    return pl.concat([held, new]).sort("timestamp").select(list(LIVE_ROWS))
+    return pl.concat([held, new]).sort("timestamp").select(list(LIVE_ROWS)), new
 
 
 def _epoch_minute(instant: object) -> int:

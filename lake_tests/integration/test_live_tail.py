@@ -17,8 +17,10 @@ from polars.testing import assert_frame_equal
 from lake_assets.dashboard.chart_series import PROVISIONAL as PROVISIONAL_COLOR
 from lake_assets.dashboard.chart_series import AskedChart, certificate_of, chart_of
 from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
+from lake_assets.live.folding import rebuild
 from lake_assets.live.heard_minutes import heard_minutes
 from lake_assets.live.live_tail import PROVISIONAL, HeardWindow, Listening
+from lake_assets.live.row_files import LiveRows
 from lake_assets.reading import load, scan_minutes, verify
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE
@@ -291,6 +293,39 @@ def test_a_minute_whose_last_trade_goes_on_after_its_end_waits_for_no_further_tr
     rows = heard.load(end_ms + 300).frame.collect()
     assert rows["timestamp"].max() == minute_of(32)
     assert rows["trade_count"][-1] == single + 2, "of the trades that began in it"
+
+
+def test_the_newest_minute_waits_for_the_frames_that_show_its_sockets_alive(heard: Heard) -> None:
+    told, end_ms = trades_of(3), FIRST_MS + 3 * MINUTE_MS
+    ticks = range(FIRST_MS, end_ms, 500)
+    book = [book_ticker(n, ms) for n, ms in enumerate(ticks)]
+    levels = [depth(9 * n + 1, 9 * n + 9, 9 * n, ms) for n, ms in enumerate(ticks)]
+    frames = sorted([*told, *book, *levels, *alive(FIRST_MS, end_ms - 1000)], key=lambda each: each["E"])
+    single = sum(each["l"] - each["f"] + 1 for each in told if each["T"] >= FIRST_MS + 2 * MINUTE_MS)
+    heard.hear(*frames, kline(32, single, told[-1]["l"]))
+    at_ms = end_ms + 300
+
+    def newest() -> Any:
+        return heard.load(at_ms).frame.collect()["timestamp"].max()
+
+    assert newest() == minute_of(31)
+    heard.hear(*alive(end_ms, end_ms), depth(9 * len(ticks) + 1, 9 * len(ticks) + 9, 9 * len(ticks), end_ms + 50))
+    assert newest() == minute_of(31), "a ticker may be on its way"
+    heard.hear(book_ticker(len(ticks), end_ms + 60))
+    assert newest() == minute_of(32)
+    assert heard.load(end_ms + MINUTE_MS).frame.collect()["avg_spread_usdt"][-1] is not None
+
+
+def test_a_newest_minute_that_never_is_shown_alive_is_there_as_the_collector_closed_it(heard: Heard) -> None:
+    told, end_ms = trades_of(3), FIRST_MS + 3 * MINUTE_MS
+    single = sum(each["l"] - each["f"] + 1 for each in told if each["T"] >= FIRST_MS + 2 * MINUTE_MS)
+    heard.hear(*told, *alive(FIRST_MS, end_ms - 9_000), kline(32, single, told[-1]["l"]))
+    assert heard.load(end_ms + 300).frame.collect()["timestamp"].max() == minute_of(31)
+    first = end_ms // MINUTE_MS - 1
+    rebuild(heard.store.catalog.live_records_dir, LiveRows(heard.store.catalog), SYMBOL, first, first + 1)
+    rows = heard.load(end_ms + 2_500).frame.collect()
+    assert rows["timestamp"].max() == minute_of(32)
+    assert rows["mark_price_close"][-1] is None
 
 
 def test_a_lake_without_records_or_commits_has_no_live_rows(tmp_path: Path) -> None:
