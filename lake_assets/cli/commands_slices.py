@@ -26,6 +26,8 @@ from lake_resources.storage.ledger.slice_rows import SliceSet
 
 app = typer.Typer()
 _USUAL, _BY_ID = "1m", "id"
+_DATES = range(10**6, 10**8)
+"""Numbers that are a date in the basic form (2024-031 or 2024-01-31 without hyphens); as epoch ms, hours of 1970."""
 
 
 class SliceAction(StrEnum):
@@ -58,11 +60,14 @@ def _counted(first: int | datetime | None, of: SliceSet) -> int | None:
     """The position by which the slices of a set are counted.
 
     Raises:
-        SettingsError: they are counted by ids, and an instant is given.
+        SettingsError: they are counted by ids, and an instant is given; or digits that look like a date are none.
     """
+    by_id = of.interval == _BY_ID
+    if isinstance(first, int) and not by_id and first in _DATES:
+        first = parse_instant(str(first))
     if not isinstance(first, datetime):
         return first
-    if of.interval == _BY_ID:
+    if by_id:
         raise SettingsError(f"slices of {of.endpoint} are counted by ids, not by time", remedy="Give --first as an id")
     return epoch_ms(first)
 
@@ -101,7 +106,7 @@ def slices(
         typer.Option(
             parser=_position,
             metavar="TIME",
-            help=f"run: start of the slices; {INSTANT}; digits alone are epoch ms, or an id; else the exchange's first",
+            help=f"run: first of the slices; {INSTANT}; other digits are epoch ms, or an id; else the exchange's first",
             show_default=False,
         ),
     ] = None,

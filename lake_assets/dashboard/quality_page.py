@@ -60,6 +60,10 @@ def _drawn(settings: LakeSettings, table: Table, symbol: str, days: int) -> None
         begin = max(start, first) if first else start
         found = certify(store, symbol, begin, end, now=moment, lag_minutes=settings.safety_lag_minutes)
         st.subheader(symbol)
+        if begin > start:
+            st.caption(
+                f"Figures, holes and doubts are those from {begin:%Y-%m-%d %H:%M} on, the first that is committed."
+            )
         _figures(found, store.ledger.watermark(symbol))
         if table.layout.span == "hour":
             hours = states.with_columns(day=pl.col("start").dt.truncate("1d"), hour=pl.col("start").dt.hour())

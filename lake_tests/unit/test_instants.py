@@ -50,6 +50,9 @@ HALF_PAST = DAY + timedelta(hours=10, minutes=30)
         ("20210214T2400Z", DAY),
         ("2021-02-15T02:00+02:00", DAY),
         ("2021-02-14T24:00:00-00:00", DAY),
+        ("2021-02-14T23:59:60Z", DAY),
+        ("20210215T015960+0200", DAY),
+        ("2021-02-14T22:30:00\N{MINUS SIGN}01:30", DAY),
         ("2021-02-15T16:00+0530", HALF_PAST),
         ("2021-02-15T10:30:00.000", HALF_PAST),
         ("2021-02-15T10:30:00,000000Z", HALF_PAST),
@@ -84,6 +87,8 @@ def test_any_iso_8601_form_is_that_instant(text: str, meant: datetime) -> None:
         "2021-02-15x00:00",
         "2021-02-15T25:00",
         "2021-02-15T24:01",
+        "2021-02-15T12:59:60Z",
+        "2021-02-15T23:59:61Z",
         "2021-02-15T00:60",
         "2021-02-15T00:00+25:00",
         "T00:00",
@@ -135,7 +140,8 @@ def test_slices_begin_at_an_instant_or_at_a_number() -> None:
     time, ids = (SliceSet(name, "BTCUSDT", interval) for name, interval in (("klines", "1m"), ("aggTrades", "id")))
     ms = 1_613_347_200_000
     assert [_counted(_position(text), time) for text in ("2021-02-15T00:00Z", str(ms), "0")] == [ms, ms, 0]
-    assert _counted(_position("26129"), ids) == 26_129
+    assert [_counted(_position(text), time) for text in ("20210215", "2021046")] == [ms, ms], "a date without hyphens"
+    assert [_counted(_position(text), ids) for text in ("26129", "20210215")] == [26_129, 20_210_215]
     with pytest.raises(SettingsError, match="aggTrades are counted by ids"):
         _counted(_position("2021-02-15"), ids)
     with pytest.raises(typer.BadParameter, match="'-1' is no instant"):
