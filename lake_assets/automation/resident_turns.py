@@ -23,16 +23,18 @@ LISTENING_WITHIN = 2 * MINUTE
 """A symbol that the collector has not heard for so long is not waited for."""
 
 
-def next_turn(now: datetime, *, behind: bool) -> datetime:
+def next_turn(now: datetime, *, behind: bool, in_vain: int = 0) -> datetime:
     """When to look again, UTC: just after the next minute has closed, or soon where something was left out.
 
     Args:
         now: the end of the last turn, UTC.
         behind: a closed minute that is due is not in the lake yet.
+        in_vain: turns in a row, this one included, that were behind and built nothing: what they wait for was asked for
+            a moment ago, and each looks through the whole band for it, so that the next comes after twice as long.
     """
     woken = now.replace(second=0, microsecond=0) + WAKE_AFTER
     following = woken if now < woken else woken + MINUTE
-    return min(following, now + AGAIN_AFTER) if behind else following
+    return min(following, now + AGAIN_AFTER * 2 ** min(in_vain, 6)) if behind else following
 
 
 def waits_for(heard: datetime | None, minute: datetime, now: datetime) -> bool:

@@ -193,12 +193,15 @@ class _Band:
         hour, lag = self.lake.store.layout.start_of(closed - MINUTE), self.lake.safety_lag_minutes
         if hour < window[0]:
             return []
-        return [
-            _name(self.lake, symbol)
+        lacking = [
+            symbol
             for symbol, rows in held.items()
             if (rows.get(hour) is None or rows[hour].rows_until < closed)
             and is_due(hour, rows.get(hour), now, lag, self.lake.table, RESIDENT.just_closed)
         ]
+        # One whose trading ended is in the band for some hours yet, and has nothing more to come.
+        traded = self.lake.ledger.traded_after(lacking, closed - MINUTE) if lacking else ()
+        return [_name(self.lake, symbol) for symbol in traded]
 
 
 def _name(lake: Lake, symbol: str) -> str:

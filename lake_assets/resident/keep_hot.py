@@ -114,13 +114,15 @@ def keep_hot(lake: Lake, settings: LakeSettings, *, say: Say, stop: threading.Ev
 
     with writer_lock(lake.catalog.builder_lock_path, timeout_s=0):
         heart = _Heart(settings, lake, say)
-        builder = HotBuilder(lake, settings, say, sleep, heart.lives)
+        builder, in_vain = HotBuilder(lake, settings, say, sleep, heart.lives), 0
         while not stop.is_set():
             began = lake.clock()
             turn = _turn(builder, say)
             heart.turned(turn, began)
             ended = lake.clock()
-            due = next_turn(ended, behind=bool(turn.behind or turn.failed))
+            behind = bool(turn.behind or turn.failed)
+            in_vain = in_vain + 1 if behind and not turn.hours else 0
+            due = next_turn(ended, behind=behind, in_vain=in_vain)
             # A clock that is set back meanwhile ends the waiting: else the band would stand still until it is there.
             while not stop.is_set() and ended <= (now := lake.clock()) < due:
                 heart.lives()

@@ -35,6 +35,11 @@ def test_it_looks_soon_after_each_minute_and_sooner_where_it_is_behind(now, behi
     assert next_turn(now, behind=behind) == due
 
 
+@pytest.mark.parametrize(("in_vain", "seconds"), [(0, 2), (1, 4), (3, 16), (4, 32), (5, 57.5), (99, 57.5)])
+def test_turns_in_vain_come_after_growing_pauses_until_the_next_minute(in_vain: int, seconds: float) -> None:
+    assert next_turn(after(3), behind=True, in_vain=in_vain) == after(3 + seconds)
+
+
 @pytest.mark.parametrize(
     ("heard", "now", "waits"),
     [
