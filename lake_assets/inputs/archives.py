@@ -41,6 +41,7 @@ Wanted = tuple[Stream, str]
 """A stream and a period of it."""
 
 _STALE_DOWNLOADS = timedelta(hours=6)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,13 @@ class TypedArchive:
         first, last: bounds of the stream's time column, None when there are no rows.
         defects: what of the published file is not in it, and why; empty for a sound one.
         minutes: `trade_minutes` of a file of aggTrades in order of time.
+        off_grid: rows of a file of a grid that lie between its instants.
     """
 
     file: StagedFile
     first: datetime | None
     last: datetime | None
+    off_grid: int
     defects: str = ""
     minutes: pl.DataFrame | None = None
 
@@ -213,17 +216,13 @@ def _outside(zip_file: VerifiedZip, stream: Stream, period: str, typed: TypedArc
         raise ArchiveCorrupt(str(zip_file.path), f"{found}, none of them of {period}")
     if typed.first < start or typed.last > end or (typed.last == end and stream.columns != METRICS_COLUMNS):
         return f"{found} {BEYOND} {period}; those outside are not used"
-    return _off_grid(stream, typed)
+    return _off_grid(typed)
 
 
-def _off_grid(stream: Stream, typed: TypedArchive) -> str:
+def _off_grid(typed: TypedArchive) -> str:
     """What to tell of a file of a grid of which most rows lie between its instants."""
-    if not isinstance(stream.witness, Grid):
-        return ""
-    time = pl.col(stream.time_column)
-    rows = pl.scan_parquet(typed.file.temp_path, glob=False)
-    off = rows.select((time != time.dt.truncate(stream.witness.step)).sum()).collect().item()
-    return f"{off} of {typed.file.row_count} rows lie {OFF_GRID}" if 2 * off > typed.file.row_count else ""
+    off, rows = typed.off_grid, typed.file.row_count
+    return f"{off} of {rows} rows lie {OFF_GRID}" if 2 * off > rows else ""
 
 
 def _period_bounds(period: str) -> tuple[datetime, datetime]:
@@ -296,10 +295,15 @@ def _type_metrics(found: Metrics, stream: Stream, temp_dir: Path, metadata: dict
 
 def _write_in_order(
     writer: StagingWriter, frames: Iterator[pl.DataFrame], stream: Stream
-) -> tuple[datetime | None, datetime | None] | None:
-    """Write frames that are strictly increasing in their key; None as soon as one is not."""
+) -> tuple[datetime | None, datetime | None, int] | None:
+    """Write frames that are strictly increasing in their key; None as soon as one is not.
+
+    Returns:
+        The bounds of the time column, and how many rows of a grid lie between its instants.
+    """
     last_key: tuple[object, ...] | None = None
     times: list[datetime] = []
+    grid, off_grid = stream.witness if isinstance(stream.witness, Grid) else None, 0
     for frame in frames:
         if not frame.height:
             continue
@@ -311,8 +315,10 @@ def _write_in_order(
         last_key = last
         column = frame[stream.time_column]
         times += [time for time in (column.min(), column.max()) if isinstance(time, datetime)]
+        if grid is not None:
+            off_grid += int((column.to_physical() % (grid.step // _MICROSECOND) != 0).sum())
         writer.write(frame)
-    return (min(times), max(times)) if times else (None, None)
+    return (min(times), max(times), off_grid) if times else (None, None, 0)
 
 
 def _strictly_increasing(frame: pl.DataFrame, key: tuple[str, ...]) -> bool:

@@ -10,11 +10,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
 from lake_resources.known_hole import KnownHole
 from lake_resources.storage.catalog import utc
+from lake_resources.storage.ledger.table_rows import keyed
 from lake_resources.storage.ledger.tables import KNOWN_HOLES, MISSING_SOURCES, QUARANTINE, REVISIONS
 from lake_resources.storage.ledger.watermark_rows import WatermarkRows
 
@@ -110,38 +113,25 @@ class EventRows(WatermarkRows):
 
     def resolve_missing(self, symbol: str, stream: str, period: str, source: str | None = None, *, at: datetime) -> int:
         """Close the open rows of a period (of one source, or of all); returns how many there were."""
-        table = MISSING_SOURCES.c
-        matching = [
-            self.of_market(MISSING_SOURCES),
-            table.symbol == symbol,
-            table.stream == stream,
-            table.period == period,
-            table.resolved_at_utc.is_(None),
-            *([] if source is None else [table.source == source]),
-        ]
+        given = {"market": self.layout.market, "symbol": symbol, "stream": stream, "period": period}
+        given |= {} if source is None else {"source": source}
         with self.reading() as connection:
-            count = connection.execute(sa.select(sa.func.count()).where(*matching)).scalar_one()
-        if not count:  # the usual case takes no write lock
+            found = connection.execute(_missing(*given, resolved=False), given).first()
+        if found is None:  # the usual case takes no write lock
             return 0
         with self.engine.writing() as connection:
-            return connection.execute(sa.update(MISSING_SOURCES).where(*matching).values(resolved_at_utc=at)).rowcount
+            matching = [MISSING_SOURCES.c[name] == value for name, value in given.items()]
+            closed = sa.update(MISSING_SOURCES).where(*matching, MISSING_SOURCES.c.resolved_at_utc.is_(None))
+            return connection.execute(closed.values(resolved_at_utc=at)).rowcount
 
     def missing_sources(
         self, symbol: str | None = None, stream: str | None = None, *, resolved: bool = False
     ) -> list[MissingSource]:
         """Rows of missing sources, the open ones only unless `resolved`."""
-        table = MISSING_SOURCES.c
-        columns = [column for column in MISSING_SOURCES.columns if column.name != "market"]
-        query = sa.select(*columns).where(self.of_market(MISSING_SOURCES))
-        query = query.order_by(table.symbol, table.stream, table.period, table.source)
-        if symbol is not None:
-            query = query.where(table.symbol == symbol)
-        if stream is not None:
-            query = query.where(table.stream == stream)
-        if not resolved:
-            query = query.where(table.resolved_at_utc.is_(None))
+        given = {"market": self.layout.market} | ({} if symbol is None else {"symbol": symbol})
+        given |= {} if stream is None else {"stream": stream}
         with self.reading() as connection:
-            return [MissingSource(*row) for row in connection.execute(query)]
+            return [MissingSource(*row) for row in connection.execute(_missing(*given, resolved=resolved), given)]
 
     def missing_of(self, symbols: Sequence[str]) -> list[MissingSource]:
         """Open rows of some symbols, in the order of `missing_sources`."""
@@ -324,3 +314,14 @@ def _quarantine(row: sa.RowMapping) -> QuarantineEntry:
         quarantined_at=row["quarantined_at_utc"],
         resolved_at=row["resolved_at_utc"],
     )
+
+
+@cache
+def _missing(*keys: str, resolved: bool) -> sa.Select[Any]:
+    """Missing sources by some columns. Asked several times for each file: making it costs more than executing it."""
+    table = MISSING_SOURCES.c
+    columns = [column for column in MISSING_SOURCES.columns if column.name != "market"]
+    query = sa.select(*columns).where(*keyed(MISSING_SOURCES, *keys))
+    if not resolved:
+        query = query.where(table.resolved_at_utc.is_(None))
+    return query.order_by(table.symbol, table.stream, table.period, table.source)

@@ -97,9 +97,8 @@ class SourceRows(TableRows):
     def archive(self, symbol: str, stream: str, period: str) -> Archive | None:
         """The current vintage, or None."""
         key = self._key(symbol=symbol, stream=stream, period=period)
-        query = sa.select(ARCHIVES).where(*_is(ARCHIVES, key), ARCHIVES.c.is_current)
         with self.reading() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_ARCHIVE, key).mappings().one_or_none()
         return None if row is None else _archive(row)
 
     def archive_vintages(self, symbol: str, stream: str, period: str) -> list[Archive]:
@@ -317,6 +316,7 @@ def _is(table: sa.Table, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]
 
 
 # Asked for each stream of each hour that is built: making a statement costs more than executing it.
+_ARCHIVE = sa.select(ARCHIVES).where(*keyed(ARCHIVES, "market", "symbol", "stream", "period"), ARCHIVES.c.is_current)
 _ARCHIVES_BETWEEN = (
     sa.select(ARCHIVES)
     .where(
