@@ -27,6 +27,7 @@ from lake_assets.transforms.rollup import Incomplete, Timeframe, own_timeframe
 from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
+from lake_resources.settings_values import file_of_ledger
 from lake_resources.storage import reader
 from lake_resources.storage.extents import require_extents
 from lake_resources.storage.sqlite_file import may_only_read
@@ -233,17 +234,19 @@ def verify(certificate: Certificate, *, settings: LakeSettings | None = None) ->
 
 
 def _open(settings: LakeSettings, table: Table) -> TableStore:
-    if not settings.lake_root.is_dir():
+    root = settings.lake_root
+    if not root.is_dir():
         raise SettingsError(
-            f"there is no lake at {settings.lake_root}",
+            f"there is no lake at {root}",
             remedy="Run `make demo` or `make up` first, or set LAKE_ROOT or LAKE_EXCHANGE to the lake you mean",
         )
-    ledger = settings.ledger_file
+    url = settings.ledger_url_at(root)
+    ledger = file_of_ledger(url)
     if ledger is None or not ledger.is_file():
         return store_of(settings, table)
     found = ledger.stat()
     as_it_is = found.st_dev, found.st_ino, may_only_read(ledger)
-    return _opened(settings.lake_root, settings.resolved_ledger_url, settings.store_url, as_it_is).beside(table)
+    return _opened(root, url, settings.store_url, as_it_is).beside(table)
 
 
 @lru_cache(maxsize=_KEPT_OPEN)

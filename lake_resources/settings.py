@@ -28,8 +28,8 @@ from lake_resources.errors import SettingsError
 from lake_resources.input_limits import InputLimits
 from lake_resources.instants import parse_day
 from lake_resources.settings_values import (
-    POSTGRES,
     GovernorPlace,
+    file_of_ledger,
     ledger_address,
     local_place,
     named,
@@ -443,13 +443,16 @@ class LakeSettings(ClusterSettings):
     @property
     def resolved_ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
-        return self.ledger_url or f"sqlite:///{self.lake_root / 'ledger.sqlite'}"
+        return self.ledger_url_at(self.lake_root)
+
+    def ledger_url_at(self, root: Path) -> str:
+        """The same for who has `lake_root` at hand: to resolve it anew takes as long as asking the ledger."""
+        return self.ledger_url or f"sqlite:///{root / 'ledger.sqlite'}"
 
     @property
     def ledger_file(self) -> Path | None:
         """File of the ledger, None where it is on a server."""
-        url = self.resolved_ledger_url
-        return None if url.startswith(POSTGRES) else Path(url.partition(":///")[2].partition("?")[0])
+        return file_of_ledger(self.resolved_ledger_url)
 
     @property
     def may_have_ledger(self) -> bool:

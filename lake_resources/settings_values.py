@@ -202,3 +202,8 @@ def refused(error: ValidationError) -> SettingsError:
     return SettingsError(
         f"{variable}{shown}: {why[:1].lower()}{why[1:]}{more}", remedy="docs/settings.md says what each setting takes"
     )
+
+
+def file_of_ledger(url: str) -> Path | None:
+    """The file of a ledger's URL, None where it is on a server."""
+    return None if url.startswith(POSTGRES) else Path(url.partition(":///")[2].partition("?")[0])
