@@ -167,7 +167,7 @@ def _vision(settings: LakeSettings, lake: Lake, stream: Stream) -> Finding:
 
 def _websocket(settings: LakeSettings, market: Market) -> Finding:
     name, symbol = _called("WebSocket", market), settings.symbols_of(market)[0]
-    found = _asked(name, lambda: acknowledged_in(market, settings.ws_url_of(market), symbol))
+    found = _asked(name, lambda: acknowledged_in(market, settings.ws_url_of(market), symbol, timeout_s=PATIENCE_S))
     if isinstance(found, Finding):
         return found
     return Finding(name, "ok", f"acknowledges a stream of {symbol} after {found * 1000:.0f} ms")

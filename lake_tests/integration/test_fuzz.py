@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lake_tests.bench.fuzz import KINDS, run
 from lake_tests.bench.fuzz_samples import collect
 
@@ -9,6 +11,7 @@ CASES = 30
 """Of each kind."""
 
 
+@pytest.mark.slow
 def test_no_mutant_escapes_the_error_tree() -> None:
     results = run(CASES, samples=collect())
     assert sorted(results) == sorted(KINDS)

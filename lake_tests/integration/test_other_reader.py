@@ -86,6 +86,7 @@ def test_every_command_is_a_reader_or_a_writer() -> None:
     assert not READERS.keys() & WRITERS
 
 
+@pytest.mark.slow
 def test_another_user_reads_what_he_may_not_write(place: Path) -> None:
     command, own = as_nobody(), place / "own"
     own.mkdir()

@@ -25,6 +25,8 @@ from lake_resources.storage.hashing import file_hash
 from lake_tests.support.heard_rows import hear, heard
 from lake_tests.support.simulated_lake import DAY, Bench, bench_on, exchange
 
+pytestmark = pytest.mark.slow
+
 OPEN = DAY + 23 * HOUR
 NEW = "XRPUSDT"
 SYMBOLS = ("BTCUSDT", "ETHUSDT", NEW)

@@ -103,6 +103,7 @@ def test_an_endpoint_is_at_most_a_hundred_lines_of_declarations() -> None:
     assert max(len(path.read_text().splitlines()) for path in found) <= 100
 
 
+@pytest.mark.slow
 def test_the_page_adds_a_fourth_endpoint(sim: SimulatorServer, tmp_path: Path) -> None:
     sim.faults.clear()
     sim.clock.freeze(NOW)
