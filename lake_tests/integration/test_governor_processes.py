@@ -33,18 +33,14 @@ def together(*arguments: object) -> list[Any]:
     return [json.loads(text) for text in said]
 
 
-@pytest.mark.slow
-def test_together_they_never_pass_the_share_and_waste_little_of_it(tmp_path: Path) -> None:
+def test_together_they_take_the_share_of_each_minute_and_never_more(tmp_path: Path) -> None:
     share = 0.1
     granted: Counter[str] = Counter()
-    for counts in together("hammer", tmp_path / "governor.sqlite", share, PROCESSES, 9.5):
+    for counts in together("hammer", tmp_path / "governor.sqlite", share, PROCESSES, 4):
         granted.update(counts)
     limit = int(2400 * share)
-    # Five to a grant; a worker held up right after a grant counts it for the next minute: one grant of slack each.
-    assert all(used <= limit + 5 * PROCESSES for used in granted.values()), granted
-    assert sum(granted.values()) <= limit * len(granted)
-    assert granted["1"] > limit * 0.9
-    assert granted["2"] > limit * 0.9
+    assert {minute: granted[minute] for minute in "0123"} == dict.fromkeys("0123", limit)
+    assert granted["4"] <= 5 * PROCESSES, "each of them ends with its first grant of that minute"
 
 
 @pytest.mark.slow
