@@ -154,10 +154,8 @@ class Intake:
             if kind == self._trade_kind and not self.trades[symbol].heard(_whole(data, self._trade_id), now_s):
                 self.counts.repeated_trades += 1
                 return
-            if self._untimed:
+            if self._untimed and kind == self._trade_kind:
                 self._learn(data["E"], minute, received_ns, now_s)
-                if kind == self._trade_kind:
-                    self._latencies.note(received_ns // 1_000_000 - data["E"])
             if kind == DEPTH:
                 self._take_depth(conn, symbol, minute, data, received_ns)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -227,7 +225,7 @@ class Intake:
         self._record(received_ns, conn, self._untimed, symbol, minute, payload, data)
 
     def _learn(self, sent_ms: int, minute: int, received_ns: int, now_s: float) -> None:
-        """A frame says when it was sent: the exchange's clock follows from it."""
+        """A trade says when it was sent: the exchange's clock and the latency follow from it."""
         self.clock.heard(received_ns, sent_ms)
         second = int(now_s)
         if second != self._clock_second or minute > self._clock_minute or self.clock.offset_ns is None:
@@ -235,6 +233,7 @@ class Intake:
             if self.clock.settle() or minute > self._clock_minute:
                 self._tell_clock(max(minute, self._clock_minute), received_ns)
                 self._place_waiting()
+        self._latencies.note(received_ns // 1_000_000 - sent_ms)
 
     def _set_clock(self, offset_ns: int, received_ns: int) -> None:
         self.clock.offset_ns = offset_ns
