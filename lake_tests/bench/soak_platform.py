@@ -27,7 +27,8 @@ from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.reader import scan
-from lake_tests.support.outage import free_port, hours_on_disk, instance_of, strike
+from lake_tests.support.outage import hours_on_disk, instance_of, strike
+from lake_tests.support.waiting import free_port
 
 Say = Callable[[str], None]
 _SEALED_WITHIN = 6 * MINUTE

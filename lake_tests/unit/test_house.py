@@ -6,7 +6,7 @@ import ast
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -234,6 +234,40 @@ def _imports(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
         return [each.name for each in node.names]
     return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
+def test_what_a_module_imports_of_this_project_is_there() -> None:
+    """Nobody runs the long commands of the benchmarks between two releases, and types are looked at in the product."""
+    paths = [path for package in (*PACKAGES, "lake_tests") for path in modules(package)]
+    bound = {_dotted(path): set(_bound(tree_of(path).body)) for path in paths}
+    asked = [
+        (path.name, node.module, alias.name)
+        for path in paths
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom) and node.module in bound
+        for alias in node.names
+    ]
+    assert len(asked) > 3000
+    assert [each for each in asked if each[2] not in bound[each[1]] and f"{each[1]}.{each[2]}" not in bound] == []
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _bound(statements: Iterable[ast.stmt]) -> Iterator[str]:
+    """Names that a module has once it is loaded."""
+    for each in statements:
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield each.name
+        elif isinstance(each, ast.Import | ast.ImportFrom):
+            yield from ((alias.asname or alias.name).partition(".")[0] for alias in each.names)
+        elif isinstance(each, ast.If | ast.Try | ast.With | ast.For):
+            yield from _bound(child for child in ast.walk(each) if isinstance(child, ast.stmt) and child is not each)
+        else:
+            yield from (
+                node.id for node in ast.walk(each) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            )
 
 
 def test_only_the_options_of_a_command_may_be_more_than_seven() -> None:
