@@ -8,23 +8,31 @@ from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from lake_assets.dagster_names import HOT_SENSOR, hour_key, sensor_name
+from lake_assets.dashboard.chart_series import AskedChart, chart_of
+from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.lake import Lake
+from lake_assets.live.live_tail import PROVISIONAL, Listening
 from lake_assets.local_stack.places import dagster_home
 from lake_assets.metadata import minute_key
+from lake_assets.reading import LoadOptions, load
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_tables import RESIDENT_TABLES
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
-from lake_resources.clock import HOUR, MINUTE, SECOND
+from lake_resources.clock import HOUR, MINUTE, SECOND, epoch_ms
+from lake_resources.collector.segments import SegmentWriter
 from lake_resources.dagster_instance import open_instance
 from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.reader import read_partition
 from lake_tests.support.automated_lake import Automated, automated
 from lake_tests.support.halted_hot import Halt, halted
+from lake_tests.support.live_frames import agg_trade
+from lake_tests.support.live_frames import record as frame_of
 from lake_tests.support.simulated_lake import DAY, bench_on, exchange
 
 pytestmark = pytest.mark.slow
@@ -183,3 +191,52 @@ def test_a_damaged_file_of_one_symbol_keeps_neither_telling_nor_runs_from_the_ot
     assert len(lake.instance.get_runs()) == runs, "what cannot be told leaves no empty run"
     assert stand_in(lake, BEGAN + 62 * SECOND), "the builder is silent"
     assert committed(lake)["um_minute", FIRST, OPEN][0] == 11, "built anew"
+
+
+def hear_minutes(lake: Lake, first: int, last: int) -> None:
+    """Trades of the symbol that is halted, as the collector of another one hears them: six a minute, all touching."""
+    writer = SegmentWriter(lake.catalog.live_records_dir)
+    times = range(epoch_ms(OPEN + first * MINUTE) + 100, epoch_ms(OPEN + last * MINUTE), 10_000)
+    for number, ms in enumerate(times):
+        frame = frame_of(number, agg_trade(number + 1, ms))
+        writer.add(*frame[:4], SECOND_ONE, *frame[5:7])
+    writer.write(writer.take()[0], 1)
+    writer.abandon()
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize(("name", "since"), [("staged", 10), ("renaming", 10), ("renamed", 11)])
+def test_live_readers_see_each_minute_once_wherever_the_builder_is_halted(
+    lake: Automated, name: str, since: int, how: signal.Signals
+) -> None:
+    bench = lake.bench
+    keep_hot_once(bench.lake, bench.settings, say=bench.reports.append)
+    hear_minutes(bench.lake, 8, 14)
+    now = OPEN + 13 * MINUTE + SECOND
+    options: LoadOptions = {"settings": bench.settings, "clock": lambda: now, "live": True}
+    wanted = [OPEN + n * MINUTE for n in range(13)]
+
+    def seen() -> None:
+        frame, certificate = load(SECOND_ONE, OPEN, OPEN + HOUR, **options)
+        rows = frame.collect()
+        assert rows["timestamp"].to_list() == wanted
+        assert certificate.live_from == OPEN + since * MINUTE
+        assert certificate.live_rows == 13 - since
+        live = rows.filter(pl.col("timestamp") >= certificate.live_from)
+        assert live[PROVISIONAL].all()
+        assert live["oi_contracts"].null_count() == live.height, "what sockets do not tell is not invented"
+        assert live["trade_count"].to_list() == [12] * live.height
+        request = ExportRequest(OPEN, OPEN + HOUR, live=Listening.by(bench.settings, now))
+        target = ExportTarget(bench.settings.lake_root / "exports", "parquet", "simulator")
+        done = write_export(bench.lake.store, SECOND_ONE, request, target, now=now, lag_minutes=3)
+        assert done.row_count == 13
+        chart = chart_of(AskedChart(UM_MINUTE, SECOND_ONE, OPEN, now), settings=bench.settings, clock=lambda: now)
+        assert chart.bars["time"].to_list() == [int(at.timestamp()) for at in wanted]
+
+    later = BEGAN + MINUTE
+    bench.at(later)
+    with halted("build", bench.settings, later, how, point(bench.lake, name, OPEN)):
+        seen()
+    assert keep_hot_once(bench.lake, bench.settings, say=bench.reports.append).failed == {}
+    since = 11
+    seen()
