@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from lake_assets.resident.hot_tables import RESIDENT_TABLES
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_assets.schema.table import Table
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources import event_log
 from lake_resources.clock import HOUR, MINUTE, SECOND, epoch_ms
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.dagster_instance import open_instance
@@ -177,6 +179,29 @@ def test_a_daemon_killed_while_it_tells_has_told_each_commit_once_when_it_is_bac
         cursor = daemon.cursors[HOT_SENSOR]
         assert "no commit of it" in str(daemon.tick(HOT_SENSOR).skip_message)
         assert daemon.cursors[HOT_SENSOR] == cursor
+
+
+def test_commits_are_told_once_each_after_the_event_log_was_locked_and_runs_stand_in_meanwhile(
+    lake: Automated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = lake.bench
+    keep_hot_once(bench.lake, bench.settings, say=bench.reports.append)
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home(bench.settings)))
+    monkeypatch.setattr(event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 0.2)
+    with open_instance() as instance, automated(bench, instance) as daemon:
+        assert told(daemon) == [], "which makes the file"
+        (index,) = dagster_home(bench.settings).rglob("index.db")
+        with sqlite3.connect(index, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert "no commit of it" in str(daemon.tick(HOT_SENSOR).skip_message)
+            assert daemon.tick(HOT_SENSOR, BEGAN + 62 * SECOND).run_requests, "the builder is silent"
+            other.execute("ROLLBACK")
+        assert told(daemon) == []
+        keep_hot_once(bench.lake, bench.settings, say=bench.reports.append)
+        assert "4 of its commits were told" in str(daemon.tick(HOT_SENSOR).skip_message)
+        assert "no commit of it" in str(daemon.tick(HOT_SENSOR).skip_message)
+        assert told(daemon) == [(symbol, key) for symbol in SYMBOLS for key in (BEFORE, NOW)]
+        assert checked(daemon) == [2, 2]
 
 
 def test_a_damaged_file_of_one_symbol_keeps_neither_telling_nor_runs_from_the_others(lake: Automated) -> None:
