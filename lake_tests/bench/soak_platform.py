@@ -86,7 +86,7 @@ def run_platform(
     ended = datetime.now(UTC)
     for symbol, hours in before.items():
         after = hours_on_disk(lake, symbol, killed.at - 48 * HOUR, killed.at)
-        lost = [at for at, held in hours.items() if at not in after or not held.minutes <= after[at].minutes]
+        lost = [at for at, held in hours.items() if at not in after or not held.times <= after[at].times]
         damaged = [at for at, held in after.items() if held.promised_hash != held.found_hash]
         say(f"{symbol}: {len(hours)} hours at the kill, lost {lost or 'none'}, damaged {damaged or 'none'}")
         wrong += len(lost) + len(damaged)

@@ -29,9 +29,12 @@ from lake_assets.local_stack.places import PROJECT, child_environment
 from lake_assets.local_stack.stack import BUILDER, COLLECTOR, local_stack
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.resident.builder_beat import BuilderBeat, last_beat
+from lake_assets.resident.hot_tables import RESIDENT_TABLES
+from lake_assets.schema.table import Table
 from lake_assets.sensors.hot_band import STANDS_IN
+from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
-from lake_resources.clock import HOUR, MINUTE
+from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LakeError
 from lake_resources.settings import LakeSettings
@@ -43,6 +46,7 @@ from lake_tests.support.waiting import free_port, wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 SYMBOL = "BTCUSDT"
+TABLES = pytest.mark.parametrize("table", RESIDENT_TABLES, ids=[table.name for table in RESIDENT_TABLES])
 _LONG_AGO_S = 2 * 3600
 
 
@@ -57,7 +61,7 @@ class Outage:
     noticed: str = ""
     second: subprocess.CompletedProcess[str] | None = None
     beats: list[BuilderBeat | None] = field(default_factory=list)
-    committed: dict[datetime, HourOnDisk] = field(default_factory=dict)
+    committed: dict[str, dict[datetime, HourOnDisk]] = field(default_factory=dict)
     left_open: list[Path] = field(default_factory=list)
     restarted: datetime = field(init=False)
     looked: datetime = field(init=False)
@@ -98,6 +102,8 @@ def _lake(root: Path) -> Iterator[Outage]:
         root=root,
         exchange="simulator",
         symbols=(SYMBOL,),
+        spot_symbols=(SYMBOL,),
+        hot_hours=1,
         simulator_port=free_port(),
         webserver_port=free_port(),
         hot_interval_s=10,
@@ -123,7 +129,9 @@ def _until_the_kill(found: Outage) -> None:
     live = LiveRows(found.lake.catalog)
     with local_stack(found.settings, say=_say) as stack, instance_of(found.settings) as instance:
         _wait(stack, "a live minute", 300, lambda: live.read(SYMBOL, found.began - HOUR, found.began + HOUR).height)
-        _wait(stack, "a committed hour", 300, lambda: found.lake.ledger.first_partition(SYMBOL))
+        for table in RESIDENT_TABLES:
+            ledger = found.lake.of(table).ledger
+            _wait(stack, f"a committed hour of {table.name}", 300, lambda ledger=ledger: ledger.first_partition(SYMBOL))  # type: ignore[misc]
         found.beats.append(last_beat(found.settings))
         found.second = _second_builder(found.settings)
         # It hangs, and goes on holding what it holds: runs of the sensor stand in for it.
@@ -151,7 +159,9 @@ def _second_builder(settings: LakeSettings) -> subprocess.CompletedProcess[str]:
 
 def _meanwhile(found: Outage) -> None:
     found.left_open = list(found.segments.rglob("*.open"))
-    found.committed = hours_on_disk(found.lake, SYMBOL, found.began - 48 * HOUR, found.strike.at)
+    for table in RESIDENT_TABLES:
+        own = found.lake.of(table)
+        found.committed[table.name] = hours_on_disk(own, SYMBOL, found.began - 48 * HOUR, found.strike.at)
     _age_temp_files(found.lake)
     back = _floor(found.strike.at) + 2 * MINUTE
     while datetime.now(UTC) < back:
@@ -221,26 +231,38 @@ def test_up_means_that_the_new_daemon_lives(outage: Outage) -> None:
     assert min(outage.daemon_beats) >= outage.restarted.timestamp()
 
 
-def test_nothing_committed_is_lost(outage: Outage) -> None:
-    after = hours_on_disk(outage.lake, SYMBOL, outage.began - 48 * HOUR, outage.looked)
-    assert outage.committed, "there was something to lose"
-    for hour, before in outage.committed.items():
-        assert before.minutes, f"{hour} had its file at the kill"
-        assert before.minutes <= after[hour].minutes
+@TABLES
+def test_nothing_committed_is_lost(outage: Outage, table: Table) -> None:
+    committed = outage.committed[table.name]
+    after = hours_on_disk(outage.lake.of(table), SYMBOL, outage.began - 48 * HOUR, outage.looked)
+    assert committed, "there was something to lose"
+    for hour, before in committed.items():
+        assert before.times, f"{hour} had its file at the kill"
+        assert before.times <= after[hour].times
     assert {hour for hour, held in after.items() if held.found_hash != held.promised_hash} == set()
 
 
-def test_nothing_is_half_visible(outage: Outage) -> None:
-    lake, now = outage.lake, outage.looked
+@TABLES
+def test_nothing_is_half_visible(outage: Outage, table: Table) -> None:
+    lake, now = outage.lake.of(table), outage.looked
     first = lake.ledger.first_partition(SYMBOL)
     assert first is not None
     report = audit_partitions(lake.store, SYMBOL, first, now, now=now, lag_minutes=3)
-    assert len(report.hours) >= len(outage.committed)
+    assert len(report.hours) >= len(outage.committed[table.name])
     assert report.wrong == []
     _age_temp_files(lake)
     recover(lake.store)  # the end of the second stack may have met a run at its work, too
     assert lake.ledger.intents() == []
     assert list(lake.catalog.temp_dir.glob("*")) == []
+
+
+def test_seconds_of_spot_go_on_without_a_hole_or_a_repetition(outage: Outage) -> None:
+    start = outage.strike.at.replace(minute=0, second=0, microsecond=0)
+    lake = outage.lake.of(SPOT_BARS_1S)
+    rows = scan(lake.store, SYMBOL, start, outage.looked, schema=SPOT_BARS_1S.polars_schema).collect()
+    times = rows[SPOT_BARS_1S.layout.time_column].to_list()
+    assert times == [start + index * SECOND for index in range(len(times))]
+    assert times[-1] >= _floor(outage.looked) - 3 * MINUTE
 
 
 def test_one_builder_works_and_another_is_refused(outage: Outage) -> None:

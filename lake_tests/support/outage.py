@@ -45,11 +45,11 @@ class Strike:
 
 @dataclass(frozen=True)
 class HourOnDisk:
-    """A committed hour: what the ledger promises of its file, and what is in it."""
+    """A committed hour: what the ledger promises of its file, and the times of its rows."""
 
     promised_hash: str
     found_hash: str
-    minutes: frozenset[datetime]
+    times: frozenset[datetime]
 
 
 @contextmanager
@@ -108,13 +108,14 @@ def _caught(instance: dg.DagsterInstance) -> tuple[str, int] | None:
 
 
 def hours_on_disk(lake: Lake, symbol: str, start: datetime, end: datetime) -> dict[datetime, HourOnDisk]:
-    """Committed hours of `[start, end)`, each read from its own file; an hour without one has no minutes."""
+    """Committed hours of `[start, end)` of the lake's table, each read from its own file; without it, no rows."""
     found = {}
     for row in lake.ledger.partitions(symbol, start, end):
         path = lake.catalog.absolute(row.path)
         there = path.is_file()
-        minutes = pl.read_parquet(path, columns=["timestamp"])["timestamp"].to_list() if there else []
-        found[row.start] = HourOnDisk(row.content_hash, file_hash(path) if there else "no file", frozenset(minutes))
+        time = lake.store.layout.time_column
+        times = pl.read_parquet(path, columns=[time])[time].to_list() if there else []
+        found[row.start] = HourOnDisk(row.content_hash, file_hash(path) if there else "no file", frozenset(times))
     return found
 
 
