@@ -65,6 +65,21 @@ def collect_minutes(
 
 
 @pytest.mark.slow
+def test_a_row_is_written_when_it_stands_and_not_when_records_are_due(tmp_path: Path) -> None:
+    start = HOUR - timedelta(minutes=1)
+    with SimulatorServer(seed=7, symbols=(SYMBOL,), clock=lambda: start, limits=False, rate_per_min=60) as sim:
+        settings = settings_of(sim, tmp_path).model_copy(update={"collector_flush_s": 3600.0})
+        rows = LiveRows(store_at(tmp_path).catalog)
+
+        def heard() -> bool:
+            return not rows.read(SYMBOL, HOUR, HOUR + timedelta(hours=1)).is_empty()
+
+        parts = collect_until(settings, lambda: wait_until(heard, "a row"), paced=sim)
+    # Once as it starts, once for each row, and once as it ends.
+    assert 0 < len(parts.collector.stats.waits) < 20
+
+
+@pytest.mark.slow
 def test_the_open_hour_needs_no_rest_trades_and_equals_the_one_from_rest(tmp_path: Path) -> None:
     start = HOUR - timedelta(minutes=2)
     with SimulatorServer(seed=7, symbols=(SYMBOL,), clock=lambda: start, limits=False, rate_per_min=60) as sim:
