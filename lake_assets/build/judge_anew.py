@@ -21,7 +21,7 @@ from lake_assets.inputs.trade_sources import TradesAsked, find_trades
 from lake_assets.lake import Lake
 from lake_assets.live.row_files import NOTHING, LiveRows, read_live
 from lake_assets.schema.column import LIVE
-from lake_assets.source import Report
+from lake_assets.source import Report, Wanted
 from lake_assets.validation.hour_verdict import Reason, Verdict, hour_verdict, verdict_detail
 from lake_assets.validation.outcome import outcomes_from_json
 from lake_assets.windows import hours_between, runs_of
@@ -71,7 +71,9 @@ def _judge_day(
     hours = hours_between(starts[0], starts[-1] + layout.step)
     used = lake.table.uses_carrying(lake.max_ffill_minutes)
     sources = {
-        name: find_sources(lake, symbol, use, hours, now, report) for name, use in used.items() if name != _TRADES
+        name: find_sources(lake, Wanted(symbol, hours, now, report, use))
+        for name, use in used.items()
+        if name != _TRADES
     }
     until = starts[-1] + layout.step
     klines = partial(sources[layout.row_stream].frame, hours[0], until)

@@ -254,7 +254,7 @@ def begun_day(order: DayOrder, starts: Sequence[datetime]) -> BegunDay:
     due = [] if lake.judging else due_archives(lake, symbol, used, ready_hours, now)
     archives = tuple(ingest_archives(lake, symbol, due))
     looked = {
-        name: looked_for(lake, symbol, use, ready_hours, now, order.report, again=order.force)
+        name: looked_for(lake, Wanted(symbol, ready_hours, now, order.report, use), again=order.force)
         for name, use in used.items()
         if name != _TRADES
     }

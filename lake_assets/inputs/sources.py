@@ -35,7 +35,7 @@ from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, readin
 from lake_assets.inputs.trading_time import listing_of
 from lake_assets.lake import Lake
 from lake_assets.schema.stream_use import StreamUse
-from lake_assets.source import HourSource, Report, Wanted
+from lake_assets.source import HourSource, Wanted
 from lake_assets.validation.parity import StreamParity
 from lake_assets.windows import floor_minute
 from lake_resources.binance.witness import Grid, NoWitness, Settlements
@@ -47,18 +47,9 @@ _AHEAD = 9 * HOUR
 """A settlement that comes so long after an hour says whether one was missed in it."""
 
 
-def find_sources(
-    lake: Lake,
-    symbol: str,
-    use: StreamUse,
-    hours: Sequence[datetime],
-    now: datetime,
-    report: Report,
-    *,
-    again: bool = False,
-) -> StreamSources:
+def find_sources(lake: Lake, wanted: Wanted) -> StreamSources:
     """`looked_for` one stream, which is asked for at once."""
-    looked = looked_for(lake, symbol, use, hours, now, report, again=again)
+    looked = looked_for(lake, wanted)
     (asked,) = ask_together(lake, [looked.wanted])
     return looked.found(asked)
 
@@ -170,40 +161,32 @@ class LookedFor:
         )
 
 
-def looked_for(
-    lake: Lake,
-    symbol: str,
-    use: StreamUse,
-    hours: Sequence[datetime],
-    now: datetime,
-    report: Report,
-    *,
-    again: bool = False,
-) -> LookedFor:
+def looked_for(lake: Lake, wanted: Wanted, *, again: bool = False) -> LookedFor:
     """Look what the lake has of each hour and of the look-back hours before them; REST is wanted where that is best.
 
     An hour that lacks rows which its witness makes due is asked for again, with growing pauses: that a source is there,
     and how old its answer is, proves nothing.
 
     Args:
-        hours: starts of contiguous hours, in order.
-        report: takes a line of progress or warning.
+        lake: the lake.
+        wanted: of which stream of whom; its hours are contiguous and in order.
         again: ask REST also for hours whose last answer lacked rows a moment ago.
     """
-    wanted = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
-    asking = Wanted(symbol, wanted, now, report, use)
+    symbol, use, hours, now = wanted.symbol, wanted.used, wanted.starts, wanted.now
+    around = [hours[0] - offset * HOUR for offset in range(use.look_back_hours, 0, -1)] + list(hours)
+    asking = replace(wanted, starts=around)
     held = held_inputs(lake, asking)
     misplaced = misplaced_hours(lake, symbol, use, held.archives) if held.archives else {}
     held = held.without(misplaced)
     archived = StreamSources(use, held.archives, {})
     young = set() if again else _young(use, held.answers, hours, now)
     judged = _judge(lake, asking, archived, held, young, held.answers, again=again)
-    unlike = rows_in_doubt(lake.ledger, symbol, use.name, wanted[0], wanted[-1] + HOUR) if use.required else {}
+    unlike = rows_in_doubt(lake.ledger, symbol, use.name, around[0], around[-1] + HOUR) if use.required else {}
     unlike |= {hour: text for hour, text in misplaced.items() if hour not in held.answers}
     doubtful = judged.lacking.keys() | judged.differing.keys() | unlike.keys() | judged.senseless.keys()
     doubted = [
         hour
-        for hour in wanted
+        for hour in around
         if (
             (hour in doubtful and (again or may_ask_again(lake, symbol, use.name, hour, now)))
             if hour in doubtful or hour in held.archives
@@ -212,7 +195,7 @@ def looked_for(
         and reachable(lake, use, hour, now)
     ]
     asking = replace(asking, starts=doubted, held=held.answers)
-    return LookedFor(lake, asking, hours, wanted, held, archived, young, judged, unlike, misplaced)
+    return LookedFor(lake, asking, hours, around, held, archived, young, judged, unlike, misplaced)
 
 
 def _judge(

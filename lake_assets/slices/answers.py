@@ -54,18 +54,6 @@ def as_file(meta: AnswerMeta, body: bytes) -> bytes:
     return b'{"meta":' + head + _DATA + body.strip() + b"}\n"
 
 
-def body_of(content: bytes) -> bytes:
-    """The exchange's bytes of a file that `as_file` made.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    at = content.find(_DATA)
-    if not content.startswith(b'{"meta":') or at < 0 or not content.rstrip().endswith(b"}"):
-        raise ValueError("no file with the parts `meta` and `data`")
-    return content.rstrip()[at + len(_DATA) : -1]
-
-
 def read_file(content: bytes) -> tuple[dict[str, Any], Any]:
     """Meta and decoded records of an answer's file, also of one that another program wrote.
 

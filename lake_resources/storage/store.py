@@ -1,7 +1,7 @@
 """One table of a lake: its files, its rows in the ledger, and how it is cut into partitions.
 
-Belongs here: the one object that functions on a table take, opening it. Does not belong here: any work on files or rows
-(`commit`, `compaction`, `reader`), what a table's columns mean.
+Belongs here: the one object that functions on a table take. Does not belong here: any work on files or rows (`commit`,
+`compaction`, `reader`), what a table's columns mean, finding a lake by its settings (`lake_assets.at_rest`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lake_resources.layout import TableLayout
 from lake_resources.storage.catalog import Catalog
-from lake_resources.storage.file_store import FileStore, open_files
+from lake_resources.storage.file_store import FileStore
 from lake_resources.storage.ledger.engine import LedgerEngine
 from lake_resources.storage.ledger.ledger import Ledger
 
@@ -50,16 +50,3 @@ class Store:
     def close(self) -> None:
         """Close the connections; the next call of any store of the lake opens new ones."""
         self.engine.close()
-
-
-def open_store(root: Path, ledger_url: str, layout: TableLayout, store_url: str = "") -> Store:
-    """A table of the lake at `root`; nothing is opened or created before the first use.
-
-    Args:
-        root: directory of the lake.
-        ledger_url: SQLAlchemy URL of its ledger, `sqlite:////absolute/path`.
-        layout: which table.
-        store_url: URL of an object store for its files, `s3://bucket/prefix`; empty: they lie in `root`.
-    """
-    files = open_files(root, store_url)
-    return Store(root, LedgerEngine(ledger_url, files=files), layout, files=files)

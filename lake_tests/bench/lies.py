@@ -185,7 +185,7 @@ class Lakes:
                 if name == lie.subject:
                     continue
                 if name != "agg_trades":
-                    find_sources(bench.lake, lie.symbol, use, HOURS, bench.now, bench.reports.append)
+                    find_sources(bench.lake, Wanted(lie.symbol, HOURS, bench.now, bench.reports.append, use))
                 elif lie.order == REST_ALONE:
                     own = [hour for hour in HOURS if reachable(bench.lake, use, hour, bench.now)]
                     ask(

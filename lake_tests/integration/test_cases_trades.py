@@ -17,6 +17,7 @@ from lake_assets.inputs.sources import find_sources
 from lake_assets.inputs.trade_sources import Heard, TradesAsked, find_trades
 from lake_assets.quality.certificate import Certificate, certify, require_clean
 from lake_assets.quality.month_card import report_card
+from lake_assets.source import Wanted
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import NotClean
@@ -165,7 +166,9 @@ def test_what_the_collector_proved_fills_an_archive_that_ends_early(bench: Bench
     for stream in ("klines_1m", "agg_trades"):
         bench.archives(stream, "2026-11-18")
     use, hour = UM_MINUTE.uses["agg_trades"], DAY + 9 * HOUR
-    bars = find_sources(bench.lake, SYMBOL, UM_MINUTE.uses["klines_1m"], [hour], bench.now, bench.reports.append)
+    bars = find_sources(
+        bench.lake, Wanted(SYMBOL, [hour], bench.now, bench.reports.append, UM_MINUTE.uses["klines_1m"])
+    )
     live = SourceRef("agg_trades", "ws", "what was heard")
     after = [minute for minute in bars.frame(hour, hour + HOUR)["open_time"] if minute >= CUT - timedelta(minutes=1)]
     heard = Heard(minutes=frozenset(after[:-1]), refs={hour: live})

@@ -44,8 +44,8 @@ def slices(sim: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def row(slices: Slices, index: int) -> SliceRow:
-    found = slices.rows.slice_row(OF, ms(FIRST + index * SPAN))
-    assert found is not None
+    start = ms(FIRST + index * SPAN)
+    (found,) = slices.rows.slice_rows(OF, (start, start + 1))
     return found
 
 

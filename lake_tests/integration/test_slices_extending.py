@@ -89,8 +89,7 @@ def test_settlements_are_kept_by_time(slices: Slices) -> None:
     first = ms(datetime(2026, 6, 1, tzinfo=UTC))
     done = run_once(slices, funding, first=first)
     assert (done.expected, done.standing["ok"], done.standing["partial"]) == (5, 4, 1)
-    row = slices.rows.slice_row(funding, first)
-    assert row is not None
+    (row,) = slices.rows.slice_rows(funding, (first, first + 1))
     assert row.n_items == 125
     assert row.last_ts is not None
     assert row.last_ts < first + 1000 * hour

@@ -21,7 +21,7 @@ from lake_assets.build.rows import build_rows
 from lake_assets.inputs.sources import find_sources
 from lake_assets.inputs.stream_sources import StreamSources
 from lake_assets.schema.stream_use import StreamUse
-from lake_assets.source import HourSource
+from lake_assets.source import HourSource, Wanted
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.clock import HOUR
 from lake_tests.support.simulated_lake import SYMBOL, Bench, bench_on, exchange, hours, statuses
@@ -48,7 +48,7 @@ class Raw:
     def sources(self, wanted: Sequence[datetime], max_ffill: int) -> dict[str, StreamSources]:
         used = UM_MINUTE.uses_carrying(max_ffill)
         return {
-            name: find_sources(self.bench.lake, SYMBOL, feed, wanted, LATER, self.bench.reports.append)
+            name: find_sources(self.bench.lake, Wanted(SYMBOL, wanted, LATER, self.bench.reports.append, feed))
             for name, feed in used.items()
         }
 

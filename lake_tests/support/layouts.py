@@ -16,7 +16,8 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.layout import TableLayout
 from lake_resources.storage.commit import PartitionCandidate
 from lake_resources.storage.provenance import SourceKind, SourceRef
-from lake_resources.storage.store import Store, open_store
+from lake_resources.storage.store import Store
+from lake_tests.support.stores import store_at
 
 MINUTES = UM_MINUTE.layout
 SECONDS = TableLayout(
@@ -39,7 +40,7 @@ NOW = datetime(2026, 3, 20, 12, 34, 56, tzinfo=UTC)
 
 def layout_store(root: Path, layout: TableLayout) -> Store:
     """A table of the lake at `root` of which nothing but the layout is declared."""
-    return open_store(root, f"sqlite:///{root / 'ledger.sqlite'}", layout)
+    return store_at(root).of(layout)
 
 
 def clock() -> datetime:

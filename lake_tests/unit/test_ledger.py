@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from lake_assets.at_rest import table_store
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.errors import LedgerError, SettingsError
 from lake_resources.known_hole import KnownHole
 from lake_resources.storage.ledger.ledger import Archive, Capture, Intent, Revision
 from lake_resources.storage.ledger.tables import METADATA, utc_text
-from lake_resources.storage.store import open_store
 from lake_tests.support.minute_hours import DAY, NOW, SYMBOL, at, partition
 from lake_tests.support.stores import store_at
 
@@ -302,6 +302,6 @@ POSTGRES = "postgresql+psycopg2://lake:secret@host/lake"
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://host/x", POSTGRES, "nonsense"])
 def test_another_database_is_refused_before_anything_else(tmp_path, url):
     with pytest.raises(SettingsError, match="LAKE_LEDGER_URL") as refused:
-        open_store(tmp_path / "new", url, UM_MINUTE.layout).ledger.symbols()
+        table_store(tmp_path / "new", url, UM_MINUTE).ledger.symbols()
     assert "secret" not in str(refused.value)
     assert not (tmp_path / "new").exists()

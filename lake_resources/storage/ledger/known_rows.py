@@ -20,7 +20,7 @@ from lake_resources.storage.catalog import floor_hour, utc
 from lake_resources.storage.ledger.event_rows import ANY_SYMBOL, EventRows, MissingSource, QuarantineEntry
 from lake_resources.storage.ledger.fact_rows import FactRows
 from lake_resources.storage.ledger.listing_rows import Listing, ListingRows
-from lake_resources.storage.ledger.partition_rows import Partition, PartitionRows
+from lake_resources.storage.ledger.partition_rows import Decide, PartitionRows
 from lake_resources.storage.ledger.source_rows import Archive, Capture, SourceRows, of_days
 
 _Key = tuple[str, ...]
@@ -193,12 +193,7 @@ class KnownRows(FactRows, SourceRows, EventRows, ListingRows, PartitionRows):
         self._committed(symbol)
         super().commit_intents(symbol, publish)
 
-    def commit_decided(
-        self,
-        symbol: str,
-        span: tuple[datetime, datetime],
-        decide: Callable[[dict[datetime, Partition]], Sequence[Partition]],
-    ) -> None:
+    def commit_decided(self, symbol: str, span: tuple[datetime, datetime], decide: Decide) -> None:
         """As `PartitionRows` says."""
         self._committed(symbol)
         super().commit_decided(symbol, span, decide)

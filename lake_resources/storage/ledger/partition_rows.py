@@ -60,6 +60,10 @@ class Partition:
     verdict_detail: str | None = None
 
 
+Decide = Callable[[dict[datetime, Partition]], Sequence[Partition]]
+"""Takes what is committed by start, and returns what is to be committed in its place."""
+
+
 @dataclass(frozen=True)
 class Intent:
     """A partition that is staged in `temp_path` (relative to the root) and about to be published."""
@@ -198,12 +202,7 @@ class PartitionRows(CompactedRows, WatermarkRows):
             if publish is not None:
                 publish()
 
-    def commit_decided(
-        self,
-        symbol: str,
-        span: tuple[datetime, datetime],
-        decide: Callable[[dict[datetime, Partition]], Sequence[Partition]],
-    ) -> None:
+    def commit_decided(self, symbol: str, span: tuple[datetime, datetime], decide: Decide) -> None:
         """In one transaction: read what is committed, decide on it, and put partitions in its place.
 
         Their quarantine is resolved, compacted files that served them serve only their others, the watermark moves.
@@ -211,8 +210,7 @@ class PartitionRows(CompactedRows, WatermarkRows):
         Args:
             symbol: whose partitions.
             span: `[start, end)` that is read for the decision, UTC.
-            decide: takes what is committed by start, and returns what is committed in its place; the files of that
-                are durable under their final names.
+            decide: the files of what it returns are durable under their final names.
         """
         query = self.within(sa.select(PARTITIONS), symbol, *span)
         with self.engine.writing(self.rows_of(symbol)) as connection:

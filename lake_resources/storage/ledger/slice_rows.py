@@ -134,12 +134,6 @@ class SliceRows(LedgerEngine):
         with self.writing() as connection:
             connection.execute(statement, values)
 
-    def slice_row(self, of: SliceSet, start: int) -> SliceRow | None:
-        """The slice that starts there, or None."""
-        with self.reading() as connection:
-            found = connection.execute(sa.select(*_COLUMNS).where(_of(of), SLICES.c.start == start)).one_or_none()
-        return None if found is None else SliceRow(*found)
-
     def slice_rows(
         self, of: SliceSet, starts: tuple[int, int] | None = None, *, but: Sequence[str] = ()
     ) -> list[SliceRow]:
