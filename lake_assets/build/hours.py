@@ -138,8 +138,38 @@ def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
         day: what was to be built.
         rows: what came of it.
     """
+    lake, offered = day.order.lake, offered_day(day, rows)
+    commit = restate_partitions if lake.judging else commit_partitions
+    return told_day(offered, commit(lake.store, day.order.symbol, offered.candidates, clock=lake.clock))
+
+
+@dataclass(frozen=True)
+class OfferedDay:
+    """Partitions of a day as they are offered to the commit.
+
+    Attributes:
+        day: what was to be built.
+        outcomes: what all checks say, by start.
+        parts: rows by start.
+        missing: by start, required streams that have no source.
+        candidates: those that pass the gate.
+    """
+
+    day: PreparedDay
+    outcomes: Mapping[datetime, list[CheckOutcome]]
+    parts: Mapping[datetime, pl.DataFrame]
+    missing: Mapping[datetime, list[str]]
+    candidates: Sequence[PartitionCandidate]
+
+
+def offered_day(day: PreparedDay, rows: JudgedRows) -> OfferedDay:
+    """What is to be committed of a day; nothing is written.
+
+    Args:
+        day: what was to be built.
+        rows: what came of it.
+    """
     order, plans, sources = day.order, day.todo, day.sources
-    lake, symbol, table = order.lake, order.symbol, order.lake.table
     evidence = {w.start: judged(order.layout, rows.checks[w.start], sources, w) for w in rows.windows}
     outcomes = {start: [*found, verdict_outcome(evidence[start][0])] for start, found in rows.checks.items()}
     parts = _by_partition(order.layout, rows.frame, [plan.hour for plan in plans])
@@ -150,10 +180,23 @@ def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
         if not missing[plan.hour] and passes(outcomes[plan.hour]) and (plan.expected_rows or parts[plan.hour].height)
     ]
     candidates = [
-        _candidate(lake, symbol, plan, parts[plan.hour], outcomes[plan.hour], evidence[plan.hour]) for plan in passed
+        _candidate(order.lake, order.symbol, plan, parts[plan.hour], outcomes[plan.hour], evidence[plan.hour])
+        for plan in passed
     ]
-    commit = restate_partitions if lake.judging else commit_partitions
-    committed = {outcome.start: outcome for outcome in commit(lake.store, symbol, candidates, clock=lake.clock)}
+    return OfferedDay(day, outcomes, parts, missing, candidates)
+
+
+def told_day(offered: OfferedDay, found: Sequence[CommitOutcome]) -> DayResult:
+    """Put aside what does not pass the gate, and tell what came of each partition.
+
+    Args:
+        offered: the day.
+        found: what became of its candidates.
+    """
+    day, outcomes, parts, missing = offered.day, offered.outcomes, offered.parts, offered.missing
+    order, plans = day.order, day.todo
+    lake, symbol, table = order.lake, order.symbol, order.lake.table
+    committed = {outcome.start: outcome for outcome in found}
     empty = [start for start, part in parts.items() if part.is_empty()]
     untraded = lake.ledger.untraded(symbol, empty) if empty else set[datetime]()
     if empty:

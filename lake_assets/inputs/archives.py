@@ -19,7 +19,6 @@ import polars as pl
 
 from lake_assets.inputs.missing import BEYOND, DAMAGED_ROWS, OFF_GRID, asked_lately
 from lake_assets.inputs.results import ArchiveResult
-from lake_assets.inputs.spilled_order import frames_in_order
 from lake_assets.inputs.trade_tallies import GapFinder, TypedMinutes, keep_minutes
 from lake_assets.inputs.vintages import record_changes
 from lake_assets.lake import Lake
@@ -252,6 +251,9 @@ def type_archive(
         return _type_metrics(read_metrics(zip_path, limits), stream, temp_dir, metadata)
     typed = _typed(read_frames(zip_path, stream, limits=limits), stream, temp_dir, metadata)
     if typed is None:
+        # Only here: a process that stays need not hold the 25 MiB of the database that sorts over the disk.
+        from lake_assets.inputs.spilled_order import frames_in_order
+
         typed = _typed(frames_in_order(zip_path, stream, temp_dir, limits), stream, temp_dir, metadata)
     if typed is None:
         raise ArchiveCorrupt(str(zip_path), f"different rows share a key ({', '.join(stream.key)})")

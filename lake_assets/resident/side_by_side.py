@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from lake_assets.automation.each_symbol import ITEM_ERRORS
 from lake_assets.build.builder import builder_of
-from lake_assets.build.hours import JudgedRows, committed_day, day_result, days_of, judged_alone
+from lake_assets.build.hours import JudgedRows, committed_day, day_result, days_of, judged_alone, offered_day, told_day
 from lake_assets.build.lanes import Lane, fits_a_lane, judged_in_lanes
 from lake_assets.build.prepared_day import BegunDay, DayOrder, PreparedDay, begun_day
 from lake_assets.build.rows import read_minutes
@@ -24,7 +24,7 @@ from lake_assets.lake import Lake
 from lake_assets.source import Report, Wanted
 from lake_resources.clock import HOUR
 from lake_resources.storage.catalog import floor_hour
-from lake_resources.storage.commit import recover_unless_busy
+from lake_resources.storage.commit import commit_together, recover_unless_busy
 
 Outcome = DayResult | Exception
 _Day = tuple[DayOrder, list[datetime]]
@@ -87,16 +87,40 @@ def _know(lake: Lake, wanted: Sequence[_Day]) -> None:
 def _built(lake: Lake, wanted: Sequence[_Day], beat: Callable[[], None]) -> Iterator[tuple[str, Outcome]]:
     prepared = _prepared(lake, wanted, beat)
     in_one_pass = _in_one_pass([day for day in prepared.values() if isinstance(day, PreparedDay)])
+    beat()
+    at_once = _committed_at_once(lake, {symbol: (prepared[symbol], rows) for symbol, rows in in_one_pass.items()})
     for symbol, day in prepared.items():
         if isinstance(day, Exception):
             yield symbol, day
             continue
         beat()
         try:
-            outcome: Outcome = _finished(day, in_one_pass.get(symbol))
+            outcome: Outcome = at_once.get(symbol) or _finished(day, in_one_pass.get(symbol))
         except ITEM_ERRORS as error:
             outcome = error
         yield symbol, outcome
+
+
+def _committed_at_once(
+    lake: Lake, days: Mapping[str, tuple[PreparedDay | Exception, JudgedRows]]
+) -> dict[str, Outcome]:
+    """Days of several symbols by one commit; whatever goes wrong is told by who commits the symbol by itself."""
+    found: dict[str, Outcome] = {}
+    try:
+        offered = {
+            symbol: offered_day(day, rows) for symbol, (day, rows) in days.items() if isinstance(day, PreparedDay)
+        }
+        candidates = {symbol: each.candidates for symbol, each in offered.items()}
+        # Nobody waits for one symbol with the locks of all.
+        outcomes = commit_together(lake.store, candidates, clock=lake.clock, timeout_s=0)
+    except ITEM_ERRORS:
+        return found
+    for symbol, each in offered.items():
+        try:
+            found[symbol] = told_day(each, outcomes[symbol])
+        except ITEM_ERRORS as error:
+            found[symbol] = error
+    return found
 
 
 def _prepared(lake: Lake, wanted: Sequence[_Day], beat: Callable[[], None]) -> dict[str, PreparedDay | Exception]:

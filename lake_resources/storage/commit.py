@@ -12,7 +12,7 @@ Over a ledger that several hosts share, partitions become visible by a transacti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -111,35 +111,59 @@ def commit_partitions(
         StorageError: a staged file does not read back, or a row lies outside its partition.
         LedgerError: the ledger failed.
     """
+    return commit_together(store, {symbol: candidates}, clock=clock, timeout_s=timeout_s)[symbol]
+
+
+def commit_together(
+    store: Store,
+    offered: Mapping[str, Sequence[PartitionCandidate]],
+    *,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> dict[str, list[CommitOutcome]]:
+    """Commit partitions of several symbols, over a ledger in a file by one transaction for all of them.
+
+    Takes and raises what `commit_partitions` does, by symbol. Whatever is raised, partitions of some of the symbols may
+    be committed, each of them whole; the same call again, or one for each symbol, tells.
+    """
     catalog, ledger, layout = store.catalog, store.ledger, store.layout
-    candidates = [replace(candidate, start=layout.whole(candidate.start)) for candidate in candidates]
-    starts = [candidate.start for candidate in candidates]
-    if len(set(starts)) != len(starts):
-        raise ValueError(f"{symbol}: a partition is given twice in one commit")
-    if not candidates:
-        return []
-    spans = [_span(layout, symbol, candidate) for candidate in candidates]
+    each = [(symbol, replace(one, start=layout.whole(one.start))) for symbol, of in offered.items() for one in of]
+    for symbol, candidates in offered.items():
+        if len({layout.whole(candidate.start) for candidate in candidates}) != len(candidates):
+            raise ValueError(f"{symbol}: a partition is given twice in one commit")
+    outcomes: dict[str, list[CommitOutcome]] = {symbol: [] for symbol in offered}
+    if not each:
+        return outcomes
+    spans = [_span(layout, symbol, candidate) for symbol, candidate in each]
     staged = stage_all(
-        [(candidate.frame, _metadata(layout, symbol, candidate)) for candidate in candidates],
+        [(candidate.frame, _metadata(layout, symbol, candidate)) for symbol, candidate in each],
         catalog.temp_dir,
         form=layout.form,
     )
     ours = {file.temp_path: file for file in staged}
+    symbols = sorted({symbol for symbol, _ in each})
     try:
-        with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
-            _settle(store, symbol)
+        with ExitStack() as held:
+            for symbol in symbols:  # in one order, so that nobody waits for whom it keeps waiting
+                held.enter_context(store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s))
+            _settle(store, symbols)
             at = clock()
             made = [
                 (_partition(store, symbol, candidate, file, span, at), file)
-                for candidate, file, span in zip(candidates, staged, spans, strict=True)
+                for (symbol, candidate), file, span in zip(each, staged, spans, strict=True)
             ]
-            over = {candidate.start: candidate.over for candidate in candidates}
+            over = {(symbol, candidate.start): candidate.over for symbol, candidate in each}
             if store.engine.is_shared:
-                outcomes = commit_named(store, symbol, made, over)
+                for symbol in symbols:
+                    own = [one for one in made if one[0].symbol == symbol]
+                    looked = {start: seen for (of, start), seen in over.items() if of == symbol}
+                    outcomes[symbol] = commit_named(store, symbol, own, looked)
             else:
-                outcomes = _commit_by_rename(store, symbol, made, ours, over)
-            same = [outcome.start for outcome in outcomes if outcome.status == "unchanged"]
-            ledger.resolve_quarantine(symbol, same, at=at)
+                for (symbol, _), outcome in zip(each, _commit_by_rename(store, made, ours, over), strict=True):
+                    outcomes[symbol].append(outcome)
+            for symbol in symbols:
+                same = [outcome.start for outcome in outcomes[symbol] if outcome.status == "unchanged"]
+                ledger.resolve_quarantine(symbol, same, at=at)
             return outcomes
     finally:
         for file in ours.values():
@@ -201,7 +225,7 @@ def recover(store: Store, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Recovery:
     rolled_back: list[tuple[str, datetime]] = []
     for symbol in sorted({intent.partition.symbol for intent in store.ledger.intents()}):
         with store.engine.locked(store.catalog.lock_path(symbol), timeout_s=timeout_s):
-            done, forgotten = _settle(store, symbol)
+            done, forgotten = _settle(store, [symbol])
         finished += [(symbol, start) for start in done]
         rolled_back += [(symbol, start) for start in forgotten]
     return Recovery(tuple(finished), tuple(rolled_back), _sweep(store))
@@ -264,7 +288,7 @@ def quarantine_partition(
     start = store.layout.whole(rejection.start)
     path: Path | None = None
     with store.engine.locked(catalog.lock_path(symbol), timeout_s=timeout_s):
-        _settle(store, symbol)
+        _settle(store, [symbol])
         held = None if rejection.over is None else ledger.partition(symbol, start)
         if held is not None and held.content_hash != rejection.over:
             return None
@@ -356,70 +380,79 @@ def _partition(
 
 def _commit_by_rename(
     store: Store,
-    symbol: str,
     made: Sequence[tuple[Partition, StagedFile]],
     ours: dict[Path, StagedFile],
-    over: Mapping[datetime, str | None],
+    over: Mapping[tuple[str, datetime], str | None],
 ) -> list[CommitOutcome]:
-    """Decide on candidates and publish those that are accepted, under the symbol's lock file."""
+    """Decide on candidates and publish those that are accepted, under the lock files of their symbols."""
     starts = [partition.start for partition, _ in made]
-    held = {row.start: row for row in store.ledger.partitions(symbol, min(starts), max(starts) + store.layout.step)}
+    symbols = list({partition.symbol for partition, _ in made})
+    rows = store.ledger.partitions_of(symbols, min(starts), max(starts) + store.layout.step)
+    held = {(row.symbol, row.start): row for row in rows}
     decided = [
-        (decide(store, held.get(partition.start), partition, over[partition.start]), partition, file)
+        (
+            decide(
+                store, held.get((partition.symbol, partition.start)), partition, over[partition.symbol, partition.start]
+            ),
+            partition,
+            file,
+        )
         for partition, file in made
     ]
     accepted = [(partition, file) for (_, publish), partition, file in decided if publish]
     if accepted:
-        _publish(store, symbol, accepted, ours)
+        _publish(store, accepted, ours)
     return [outcome for (outcome, _), _, _ in decided]
 
 
-def _publish(
-    store: Store,
-    symbol: str,
-    accepted: Sequence[tuple[Partition, StagedFile]],
-    ours: dict[Path, StagedFile],
-) -> None:
+def _publish(store: Store, accepted: Sequence[tuple[Partition, StagedFile]], ours: dict[Path, StagedFile]) -> None:
     """Directories, intents, renames and rows. Once the intents are durable, the temp files belong to the recovery."""
     catalog, ledger = store.catalog, store.ledger
     files = [(file, catalog.absolute(partition.path)) for partition, file in accepted]
-    with disk_errors(f"{store.layout.title}, {symbol}: directories of {len(files)} {store.layout.span}(s)"):
+    symbols = sorted({partition.symbol for partition, _ in accepted})
+    what = f"{store.layout.title}, {', '.join(symbols)}: directories of {len(files)} {store.layout.span}(s)"
+    with disk_errors(what):
         fsync_dirs([directory for _, path in files for directory in make_dirs(path.parent)])
     intents = [Intent(partition, catalog.relative(file.temp_path)) for partition, file in accepted]
     ledger.write_intents(intents)
     for file, _ in files:
         del ours[file.temp_path]
-    ledger.commit_intents(symbol, partial(publish_all, files))
+    ledger.commit_intents_of(symbols, partial(publish_all, files))
 
 
-def _settle(store: Store, symbol: str) -> tuple[list[datetime], list[datetime]]:
-    """Finish or forget the intents of a dead writer; the caller holds the lock, so no living one has any."""
+def _settle(store: Store, symbols: Sequence[str]) -> tuple[list[datetime], list[datetime]]:
+    """Finish or forget the intents of dead writers; the caller holds the locks, so no living one has any."""
     catalog, ledger = store.catalog, store.ledger
-    intents = ledger.intents(symbol)
+    intents = ledger.intents(symbols[0] if len(symbols) == 1 else None)
     if not intents:
         return [], []
     finished: list[datetime] = []
     forgotten: list[datetime] = []
-    to_publish: list[tuple[StagedFile, Path]] = []
-    temps: list[Path] = []
-    with disk_errors(f"{store.layout.title}, {symbol}: recovery"):
-        for intent in intents:
-            row = intent.partition
-            temp, final = catalog.absolute(intent.temp_path), catalog.absolute(row.path)
-            temps.append(temp)
-            if temp.is_file() and file_hash(temp) == row.content_hash:
-                to_publish.append((StagedFile(temp, row.content_hash, row.size_bytes, row.row_count), final))
-            elif final.is_file() and file_hash(final) == row.content_hash:
-                fsync_dirs([final.parent])
-            else:
-                temp.unlink(missing_ok=True)  # before its intent goes: afterwards nothing knows of it
-                forgotten.append(row.start)
-                continue
-            finished.append(row.start)
-        ledger.drop_intents(symbol, forgotten)
-        ledger.commit_intents(symbol, partial(publish_all, to_publish))
-        for temp in temps:
-            temp.unlink(missing_ok=True)
+    for symbol in symbols:
+        own = [intent for intent in intents if intent.partition.symbol == symbol]
+        to_publish: list[tuple[StagedFile, Path]] = []
+        temps: list[Path] = []
+        gone: list[datetime] = []
+        with disk_errors(f"{store.layout.title}, {symbol}: recovery"):
+            for intent in own:
+                row = intent.partition
+                temp, final = catalog.absolute(intent.temp_path), catalog.absolute(row.path)
+                temps.append(temp)
+                if temp.is_file() and file_hash(temp) == row.content_hash:
+                    to_publish.append((StagedFile(temp, row.content_hash, row.size_bytes, row.row_count), final))
+                elif final.is_file() and file_hash(final) == row.content_hash:
+                    fsync_dirs([final.parent])
+                else:
+                    temp.unlink(missing_ok=True)  # before its intent goes: afterwards nothing knows of it
+                    gone.append(row.start)
+                    continue
+                finished.append(row.start)
+            if own:
+                ledger.drop_intents(symbol, gone)
+                ledger.commit_intents(symbol, partial(publish_all, to_publish))
+            for temp in temps:
+                temp.unlink(missing_ok=True)
+        forgotten += gone
     return finished, forgotten
 
 

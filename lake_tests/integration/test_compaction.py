@@ -220,7 +220,7 @@ def test_a_commit_between_its_file_and_its_ledger_row_is_no_damage(empty, killed
     class Between(Ledger):
         """A ledger whose commit is met after its files were renamed."""
 
-        def commit_intents(self, symbol, publish):
+        def commit_intents_of(self, symbols, publish):
             def met():
                 publish()
                 if killed:
@@ -229,7 +229,7 @@ def test_a_commit_between_its_file_and_its_ledger_row_is_no_damage(empty, killed
                 with pytest.raises(TimeoutError):
                     running[0].result(timeout=0.3)
 
-            return super().commit_intents(symbol, met)
+            return super().commit_intents_of(symbols, met)
 
     halted = Store(store.root, LedgerEngine(store.engine.url), store.layout, files=store.files)
     vars(halted)["ledger"] = Between(halted.engine, store.layout, store.root)

@@ -188,10 +188,11 @@ class KnownRows(FactRows, SourceRows, EventRows, ListingRows, PartitionRows):
         self._written("holes")
         super().declare_hole(hole)
 
-    def commit_intents(self, symbol: str, publish: Callable[[], None] | None = None) -> None:
+    def commit_intents_of(self, symbols: Sequence[str], publish: Callable[[], None] | None = None) -> None:
         """As `PartitionRows` says."""
-        self._committed(symbol)
-        super().commit_intents(symbol, publish)
+        for symbol in symbols:
+            self._committed(symbol)
+        super().commit_intents_of(symbols, publish)
 
     def commit_decided(self, symbol: str, span: tuple[datetime, datetime], decide: Decide) -> None:
         """As `PartitionRows` says."""

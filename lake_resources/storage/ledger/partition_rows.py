@@ -179,26 +179,33 @@ class PartitionRows(CompactedRows, WatermarkRows):
                 )
 
     def commit_intents(self, symbol: str, publish: Callable[[], None] | None = None) -> None:
-        """In one transaction: the symbol's intents become committed, their quarantine is resolved, the watermark moves.
+        """As `commit_intents_of`, of one symbol."""
+        self.commit_intents_of([symbol], publish)
+
+    def commit_intents_of(self, symbols: Sequence[str], publish: Callable[[], None] | None = None) -> None:
+        """In one transaction: the intents become committed, their quarantine is resolved, the watermarks move.
 
         Compacted files that served these partitions serve only their others from then on. The time of the commit is the
-        one in the intents. Under the writer lock.
+        one in the intents. Under the writer locks.
 
         Args:
-            symbol: whose intents.
+            symbols: whose intents.
             publish: gives the files their final names, durably; None where they have them. It is the last step before
                 the end of the transaction, so that waiting for the ledger does not lengthen the moment between the
                 two.
         """
-        given = {"of_table": self.layout.name, "of_symbol": symbol}
-        with self.engine.writing(self.rows_of(symbol)) as connection:
-            found = connection.execute(_INTENDED, given).all()
-            if not found:
+        given = [{"of_table": self.layout.name, "of_symbol": symbol} for symbol in symbols]
+        with self.engine.writing(self.rows_of(symbols[0]) if len(symbols) == 1 else None) as connection:
+            found = {of["of_symbol"]: connection.execute(_INTENDED, of).all() for of in given}
+            given = [of for of in given if found[of["of_symbol"]]]
+            if not given:
                 return
             for step in (_REPLACED, _IN_PLACE, _INTENDED_NO_MORE):
                 connection.execute(step, given)
-            starts, at = [start for start, _ in found], max(committed_at for _, committed_at in found)
-            self._told(connection, symbol, starts, at)
+            for symbol, rows in found.items():
+                if rows:
+                    at = max(committed_at for _, committed_at in rows)
+                    self._told(connection, symbol, [start for start, _ in rows], at)
             if publish is not None:
                 publish()
 
