@@ -389,16 +389,10 @@ def _commit_by_rename(
     symbols = list({partition.symbol for partition, _ in made})
     rows = store.ledger.partitions_of(symbols, min(starts), max(starts) + store.layout.step)
     held = {(row.symbol, row.start): row for row in rows}
-    decided = [
-        (
-            decide(
-                store, held.get((partition.symbol, partition.start)), partition, over[partition.symbol, partition.start]
-            ),
-            partition,
-            file,
-        )
-        for partition, file in made
-    ]
+    decided = []
+    for partition, file in made:
+        key = partition.symbol, partition.start
+        decided.append((decide(store, held.get(key), partition, over[key]), partition, file))
     accepted = [(partition, file) for (_, publish), partition, file in decided if publish]
     if accepted:
         _publish(store, accepted, ours)
