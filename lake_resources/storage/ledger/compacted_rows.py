@@ -141,7 +141,8 @@ class CompactedRows(TableRows):
     def serving(self, symbol: str, start: datetime, end: datetime) -> list[Served]:
         """The compacted files that serve partitions and overlap `[start, end)`, in order."""
         start, end = utc(start), utc(end)
-        window = {"table": self.layout.name, "symbol": symbol, "start": start, "end": end, "from": start - LONGEST}
+        window: dict[str, str | datetime] = {"table": self.layout.name, "symbol": symbol}
+        window |= {"start": start, "end": end, "from": start - LONGEST}
         with self.reading() as connection:
             found = None if self.engine.is_shared else _served_by_driver(connection, window)
             if found is None:
