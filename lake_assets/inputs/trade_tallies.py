@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from lake_assets.transforms.chunks import MinuteCut
 from lake_assets.transforms.trade_columns import TRADE_MINUTES
-from lake_assets.transforms.trades import MinuteEdges, minute_edges, minutes_of_ticks, ticks_of
+from lake_assets.transforms.trades import MinuteEdges, as_minutes, minute_edges, minute_sums, ticks_of
 from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import EPOCH, MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
@@ -236,14 +236,14 @@ class TypedMinutes:
         if self._cut is None:
             return None, self._told()
         self._take(self._cut.rest())
-        minutes = pl.concat(self._parts).sort("timestamp") if self._parts else pl.DataFrame(schema=TRADE_MINUTES)
+        minutes = as_minutes(self._parts).sort("timestamp") if self._parts else pl.DataFrame(schema=TRADE_MINUTES)
         return minutes, self._told()
 
     def _take(self, whole: pl.DataFrame | None) -> None:
         if whole is None:
             return
         ticks = ticks_of(whole, ids_increase=True)
-        self._parts.append(minutes_of_ticks(ticks, self._count(ticks)))
+        self._parts.append(minute_sums(ticks, self._count(ticks)))
 
     def _count(self, ticks: pl.DataFrame) -> MinuteEdges:
         edges = minute_edges(ticks)

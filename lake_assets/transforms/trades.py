@@ -7,6 +7,7 @@ Does not belong here: what a minute without trades or without a source gets (`as
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -28,10 +29,10 @@ _RETAIL_AT_MOST = RETAIL_NOTIONAL_USDT + 3 * math.ulp(RETAIL_NOTIONAL_USDT)
 
 _Number = TypeVar("_Number", np.int64, np.float64)
 
-_NOTIONAL, _QUANTITY, _SELL, _WHALE = pl.col("notional"), pl.col("quantity"), pl.col("sell"), pl.col("whale")
-_RETAIL = _NOTIONAL <= _RETAIL_AT_MOST
+_NOTIONAL, _QUANTITY, _SELL = pl.col("notional"), pl.col("quantity"), pl.col("sell")
+_WHALE, _RETAIL = _NOTIONAL >= _WHALE_AT_LEAST, _NOTIONAL <= _RETAIL_AT_MOST
 # Expressions are made once: making them costs as much as what they do to a chunk.
-_PARTS = {
+_PARTS = {"whale": _WHALE} | {
     name: pl.when(condition).then(value).otherwise(0.0)
     for name, condition, value in (
         ("buy_whale", _WHALE & ~_SELL, _QUANTITY),
@@ -56,7 +57,7 @@ _AGGREGATES = {
     "vol_sell_whale_btc": pl.col("sell_whale").sum(),
     "vol_buy_retail_btc": pl.col("buy_retail").sum(),
     "vol_sell_retail_btc": pl.col("sell_retail").sum(),
-    "whale_trade_count": _WHALE.sum().cast(pl.Int64),
+    "whale_trade_count": pl.col("whale").sum().cast(pl.Int64),
     "realized_vol_1m": pl.col("squared_return").sum().sqrt(),
     "agg_quantity": _QUANTITY.sum(),
     "agg_notional": _NOTIONAL.sum(),
@@ -68,7 +69,9 @@ _AGGREGATES = {
     "bought_quantity": pl.col("bought").sum(),
     "bought_notional": pl.col("bought_worth").sum(),
 }
-_AS_MINUTES = [pl.col(name).cast(dtype) for name, dtype in TRADE_MINUTES.items()]
+_AS_MINUTES = {name: pl.col(name).cast(dtype) for name, dtype in TRADE_MINUTES.items()} | {
+    "timestamp": (pl.col("minute") * MINUTE_US).cast(TIMESTAMP)
+}
 
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
 _SUMS = ("volume", "quote_volume", *_TAKEN)
@@ -97,33 +100,35 @@ def trade_features(agg_trades: pl.DataFrame) -> pl.DataFrame:
 
 
 def trade_minutes(agg_trades: pl.DataFrame) -> pl.DataFrame:
-    """`minutes_of_ticks` of wire rows: `agg_trades`, whole minutes only."""
-    return minutes_of_ticks(ticks_of(agg_trades))
-
-
-def minutes_of_ticks(ticks: pl.DataFrame, edges: MinuteEdges | None = None) -> pl.DataFrame:
     """Features of every minute that has a trade, and what its bar is made of.
 
     A minute never looks at another one. Formulas: data dictionary, columns `transact_time` to `realized_vol_1m`.
 
     Args:
-        ticks: as `ticks_of` gives them, whole minutes only.
-        edges: their `minute_edges`, where they are known.
+        agg_trades: wire rows, whole minutes only; in any order and several times, as `ticks_of` takes them.
 
     Returns:
         One row per minute with trades, columns `TRADE_MINUTES`, sorted by `timestamp` (UTC).
     """
-    made = (
-        ticks.with_columns(whale=_NOTIONAL >= _WHALE_AT_LEAST)
-        .with_columns(**_PARTS)
-        .group_by("minute", maintain_order=True)
-        .agg(**_AGGREGATES)
-    )
+    ticks = ticks_of(agg_trades)
+    return as_minutes([minute_sums(ticks, minute_edges(ticks))])
+
+
+def minute_sums(ticks: pl.DataFrame, edges: MinuteEdges) -> pl.DataFrame:
+    """What `as_minutes` makes `trade_minutes` of: this is called for every chunk of a day, that once.
+
+    Args:
+        ticks: as `ticks_of` gives them, whole minutes only.
+        edges: their `minute_edges`.
+    """
+    made = ticks.with_columns(**_PARTS).group_by("minute", maintain_order=True).agg(**_AGGREGATES)
     quantity = ticks["quantity"].to_numpy()
-    near = (edges or minute_edges(ticks)).near
-    of_edges = {f"{side}_quantity": pl.Series(rows.sums(quantity)) for side, rows in near.items()}
-    timestamp = (pl.col("minute") * MINUTE_US).cast(TIMESTAMP)
-    return made.with_columns(timestamp=timestamp, **of_edges).select(_AS_MINUTES)
+    return made.hstack([pl.Series(f"{side}_quantity", rows.sums(quantity)) for side, rows in edges.near.items()])
+
+
+def as_minutes(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Columns `TRADE_MINUTES` of `minute_sums`, at least one, in their order."""
+    return pl.concat(parts).select(**_AS_MINUTES)
 
 
 class NearEdge(NamedTuple):
@@ -159,17 +164,29 @@ def minute_edges(ticks: pl.DataFrame) -> MinuteEdges:
     Args:
         ticks: as `ticks_of` gives them.
     """
-    minute, within_us = ticks["minute"].to_numpy(), ticks["within_us"].to_numpy()
+    minute, times = ticks["minute"].to_numpy(), ticks["time_us"].to_numpy()
     begins = np.concatenate(([0], np.flatnonzero(minute[1:] != minute[:-1]) + 1))[: minute.size]
-    near = {"head": within_us < STRADDLE_US, "tail": within_us >= MINUTE_US - STRADDLE_US}
-    found = {side: np.flatnonzero(rows) for side, rows in near.items()}
-    return MinuteEdges(
-        begins,
-        {
-            side: NearEdge(rows, np.searchsorted(begins, rows, side="right") - 1, begins.size)
-            for side, rows in found.items()
-        },
-    )
+    starts = minute[begins] * MINUTE_US
+    heads, tails = starts + STRADDLE_US, starts + MINUTE_US - STRADDLE_US
+    if bool((times[1:] >= times[:-1]).all()):
+        ends = np.append(begins[1:], times.size)[: begins.size]
+        near = {
+            "head": _stretches(begins, np.searchsorted(times, heads)),
+            "tail": _stretches(np.searchsorted(times, tails), ends),
+        }
+    else:  # neighbouring ids may step back a little
+        of_row = np.repeat(np.arange(begins.size), np.diff(begins, append=times.size))
+        rows = {"head": np.flatnonzero(times < heads[of_row]), "tail": np.flatnonzero(times >= tails[of_row])}
+        near = {side: NearEdge(found, of_row[found], begins.size) for side, found in rows.items()}
+    return MinuteEdges(begins, near)
+
+
+def _stretches(first: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> NearEdge:
+    """One stretch of rows of each minute."""
+    lengths = end - first
+    minutes = np.repeat(np.arange(first.size), lengths)
+    before = np.cumsum(lengths) - lengths
+    return NearEdge(np.arange(minutes.size) + (first - before)[minutes], minutes, first.size)
 
 
 def ticks_of(agg_trades: pl.DataFrame, *, ids_increase: bool = False) -> pl.DataFrame:
@@ -180,15 +197,15 @@ def ticks_of(agg_trades: pl.DataFrame, *, ids_increase: bool = False) -> pl.Data
         ids_increase: the caller knows that each id is larger than the one before it.
 
     Returns:
-        Columns `id`, `minute` (flagged as sorted), `time_us`, `within_us` (since the minute began), `price`,
-        `quantity`, `notional`, `first_trade`, `last_trade`, `single_trades` (sum of them: single trades), `sell`; one
-        chunk each, for the sum of a float column depends on how it is chunked.
+        Columns `id`, `minute` (flagged as sorted), `time_us`, `price`, `quantity`, `notional`, `first_trade`,
+        `last_trade`, `single_trades` (sum of them: single trades), `sell`; one chunk each, for the sum of a float
+        column depends on how it is chunked.
     """
     ticks = _ticks(agg_trades)
     repeated = not ids_increase and ticks.select((pl.col("id").diff() <= 0).any()).item()
     if repeated or not ticks["minute"].is_sorted():
         ticks = _ticks(distinct_rows(agg_trades, "agg_trade_id")).sort("minute", "id")
-    return ticks.with_columns(pl.col("minute").set_sorted())
+    return ticks.replace_column(ticks.get_column_index("minute"), ticks["minute"].set_sorted())
 
 
 _TIME_US = pl.col("transact_time").cast(TIMESTAMP).to_physical()
@@ -204,11 +221,10 @@ _TICKS = {
     "sell": pl.col("is_buyer_maker"),
     "minute": _TIME_US // MINUTE_US,
 }
-_OF_MINUTE_US = pl.col("time_us") - pl.col("minute") * MINUTE_US
 
 
 def _ticks(agg_trades: pl.DataFrame) -> pl.DataFrame:
-    return agg_trades.select(**_TICKS).with_columns(within_us=_OF_MINUTE_US).rechunk()
+    return agg_trades.select(**_TICKS).rechunk()
 
 
 def bars_of(minutes: pl.DataFrame) -> pl.DataFrame:
