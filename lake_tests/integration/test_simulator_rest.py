@@ -27,7 +27,7 @@ WEIGHT = "X-MBX-USED-WEIGHT-1M"
 
 @pytest.fixture(scope="module")
 def sim() -> Iterator[SimulatorServer]:
-    with SimulatorServer(seed=7, symbols=("BTCUSDT", "ETHUSDT"), clock=lambda: NOW) as server:
+    with SimulatorServer(seed=7, symbols=("BTCUSDT", "ETHUSDT"), clock=lambda: NOW, limit_clock=lambda: NOW) as server:
         yield server
 
 

@@ -23,7 +23,7 @@ SYMBOL = "SOLUSDT"
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[SimulatorServer]:
-    with SimulatorServer(symbols=(SYMBOL,), clock=lambda: NOW) as server:
+    with SimulatorServer(symbols=(SYMBOL,), clock=lambda: NOW, limit_clock=lambda: NOW) as server:
         yield server
 
 
