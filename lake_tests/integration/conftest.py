@@ -11,6 +11,17 @@ from lake_resources.simulator.server import SimulatorServer
 from lake_tests.support.simulated_lake import Bench, bench_on, exchange
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A simulator that makes a day's archive on a busy machine takes longer than an exchange may."""
+    for name in (
+        "cli.doctor.PATIENCE_S",
+        "cli.commands_doctor.PATIENCE_S",
+        "sensors.archive_promotion._VISION_TIMEOUT_S",
+    ):
+        monkeypatch.setattr(f"lake_assets.{name}", 120.0)
+
+
 @pytest.fixture(scope="module")
 def sim() -> Iterator[SimulatorServer]:
     """The exchange of a module."""

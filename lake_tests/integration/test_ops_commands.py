@@ -58,9 +58,6 @@ def bench(sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         values |= {"REST_URL": settings.rest_url, "VISION_URL": settings.vision_url, "WS_URL": sim.ws_url}
         for name, value in values.items():
             monkeypatch.setenv(f"LAKE_{name}", str(value))
-        # On a busy machine the exchange takes longer than a person waits for the doctor.
-        for module in ("doctor", "commands_doctor"):
-            monkeypatch.setattr(f"lake_assets.cli.{module}.PATIENCE_S", 120.0)
         yield found.at(PUBLISHED)
 
 
