@@ -20,10 +20,15 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
 from lake_resources.rest_access import rest_access
 from lake_resources.settings import LakeSettings
+from lake_resources.storage.locks import DEFAULT_TIMEOUT_S
 from lake_resources.storage.root import claim_root, require_lake
 
 CODE_VERSION = "1"
 """Version of the transforms: raised by hand when the same inputs give other rows, so that hours are rebuilt."""
+
+HOT_LOCK_WAIT_S = 5.0
+"""`Lake.lock_wait_s` of what keeps all symbols of the hot band: a lock is held for a commit or a rename, so that who
+has it for longer hangs, and the others would wait too."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Lake(LakeAtRest):
         before_rest: sources that are asked before REST is, in order; hours that one has are not asked for again.
         judging: nothing is fetched and no file of a partition is written: builds only say of what is committed what
             its sources say of it.
+        lock_wait_s: how long a build waits for another writer of its symbol, seconds.
     """
 
     rest_of: Mapping[str, BinanceRest]
@@ -50,6 +56,7 @@ class Lake(LakeAtRest):
     limits: InputLimits = DEFAULT_LIMITS
     before_rest: tuple[Source, ...] = ()
     judging: bool = False
+    lock_wait_s: float = DEFAULT_TIMEOUT_S
 
     @property
     def rest(self) -> BinanceRest:

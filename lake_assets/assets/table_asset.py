@@ -34,7 +34,7 @@ from lake_assets.dagster_names import (
     table_op,
 )
 from lake_assets.inputs.results import DayResult, HourResult
-from lake_assets.lake import Lake
+from lake_assets.lake import HOT_LOCK_WAIT_S, Lake
 from lake_assets.metadata import Picture, symbol_tags, table_columns, table_key, vision_key
 from lake_assets.partitions import DAY_TO_HOURS, table_partitions
 from lake_assets.resources import LakeOpener
@@ -136,6 +136,8 @@ def build_table_asset(shown: TableAsset, symbol: str, settings: LakeSettings) ->
         now, results = opened.clock(), list[HourResult]()
         # By hand or in a backfill, only rows that must exist; the hot band also shows what is younger.
         hot = context.run.tags.get(AUTOMATION_TAG) == "hot"
+        if hot:  # one run takes all symbols: a writer that hangs would keep the others waiting
+            opened = replace(opened, lock_wait_s=HOT_LOCK_WAIT_S)
         force = context.run.tags.get(FORCE_TAG) == "true"
         picture = shown.picture if settings.picture else None
         for found in shown.build(

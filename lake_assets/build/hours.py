@@ -140,7 +140,8 @@ def committed_day(day: PreparedDay, rows: JudgedRows) -> DayResult:
     """
     lake, offered = day.order.lake, offered_day(day, rows)
     commit = restate_partitions if lake.judging else commit_partitions
-    return told_day(offered, commit(lake.store, day.order.symbol, offered.candidates, clock=lake.clock))
+    found = commit(lake.store, day.order.symbol, offered.candidates, clock=lake.clock, timeout_s=lake.lock_wait_s)
+    return told_day(offered, found)
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def _source_missing(day: PreparedDay, plan: PartitionPlan, base: HourResult, nam
     if all(sources[name].use.archive_due(base.hour.date(), day.order.now) for name in names):
         detail = f"no source has {', '.join(names)}"
         rejection = Rejection(base.hour, None, ["source_missing"], detail, plan.over)
-        quarantine_partition(lake.store, day.order.symbol, rejection, clock=lake.clock)
+        quarantine_partition(lake.store, day.order.symbol, rejection, clock=lake.clock, timeout_s=lake.lock_wait_s)
     return replace(base, reason=f"no source has {text}")
 
 
@@ -319,7 +320,7 @@ def _quarantine(lake: Lake, symbol: str, base: HourResult, over: str) -> HourRes
     broken = [outcome for outcome in base.outcomes if outcome.name in GATE_CHECKS and not outcome.passed]
     detail = "; ".join(outcome.text() for outcome in broken)
     rejection = Rejection(base.hour, base.frame, [outcome.name for outcome in broken], detail, over)
-    path = quarantine_partition(lake.store, symbol, rejection, clock=lake.clock)
+    path = quarantine_partition(lake.store, symbol, rejection, clock=lake.clock, timeout_s=lake.lock_wait_s)
     if path is None:
         return replace(base, status="kept_better", reason="another writer committed it while it was built")
     return replace(base, status="quarantined", reason=f"the gate refused it: {detail}", path=path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lake_assets.automation.attempts import Attempts
@@ -18,7 +18,7 @@ from lake_assets.automation.resident_turns import goes_ahead, waits_for
 from lake_assets.build.builder import builder_of
 from lake_assets.dagster_names import table_names
 from lake_assets.inputs.results import HourResult
-from lake_assets.lake import Lake
+from lake_assets.lake import HOT_LOCK_WAIT_S, Lake
 from lake_assets.live.row_files import LiveRows
 from lake_assets.resident.hot_tables import resident_tables
 from lake_assets.resident.side_by_side import build_side_by_side
@@ -76,7 +76,8 @@ class HotBuilder:
         """
         done = Turn()
         for table, symbols in resident_tables(self.settings):
-            self._table(_Band(self.lake.of(table), symbols), done, wait=wait)
+            lake = replace(self.lake.of(table), lock_wait_s=HOT_LOCK_WAIT_S)
+            self._table(_Band(lake, symbols), done, wait=wait)
         return done
 
     def _table(self, band: _Band, done: Turn, *, wait: bool) -> None:

@@ -103,7 +103,7 @@ def keep_hot(lake: Lake, settings: LakeSettings, *, say: Say, stop: threading.Ev
         lake: the lake; its clock says what is closed.
         settings: of the lake.
         say: takes a line for the log.
-        stop: ends it after the symbol that is at work.
+        stop: ends it after the turn that is at work.
 
     Raises:
         PartitionBusy: the lake has a resident builder already.

@@ -18,7 +18,7 @@ from lake_assets.exports.export import ExportRequest, ExportTarget, write_export
 from lake_assets.lake import Lake
 from lake_assets.live.live_tail import PROVISIONAL, Listening
 from lake_assets.local_stack.places import dagster_home
-from lake_assets.metadata import minute_key
+from lake_assets.metadata import minute_key, table_key
 from lake_assets.reading import LoadOptions, load
 from lake_assets.resident.builder_beat import last_beat
 from lake_assets.resident.hot_tables import RESIDENT_TABLES
@@ -30,6 +30,7 @@ from lake_resources.clock import HOUR, MINUTE, SECOND, epoch_ms
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.dagster_instance import open_instance
 from lake_resources.storage.hashing import file_hash
+from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.reader import read_partition
 from lake_tests.support.automated_lake import Automated, automated
 from lake_tests.support.halted_hot import Halt, halted
@@ -121,6 +122,23 @@ def test_a_builder_killed_at_one_symbol_of_a_turn_loses_nothing_and_runs_stand_i
     assert stand_in(lake, bench.now + 10 * SECOND) == [], "it is back"
     again = committed(lake)
     assert all(again[key][0] >= rows for key, (rows, _) in after.items())
+
+
+@TABLES
+def test_a_writer_that_hangs_with_one_symbol_keeps_the_others_of_a_turn_waiting_for_seconds(
+    lake: Automated, table: Table
+) -> None:
+    bench = lake.bench
+    own = bench.lake.of(table)
+    with writer_lock(own.catalog.lock_path(FIRST)):
+        turn = keep_hot_once(bench.lake, bench.settings, say=bench.reports.append)
+        name = table_key(table.layout, FIRST).to_user_string()
+        assert list(turn.failed) == [name]
+        assert "another writer held it for 5 s" in turn.failed[name]
+        assert own.ledger.partition(FIRST, OPEN) is None
+        assert own.ledger.partition(SECOND_ONE, OPEN) is not None
+    assert keep_hot_once(bench.lake, bench.settings, say=bench.reports.append).failed == {}
+    assert committed(lake)[table.name, FIRST, OPEN][0] >= whole(table, 10)
 
 
 @TABLES
