@@ -31,6 +31,7 @@ from lake_assets.inputs.row_evidence import (
     settled_too_early,
     values_told,
 )
+from lake_assets.inputs.sound_before import SOUND, judged_by
 from lake_assets.inputs.stream_sources import Doubt, StreamSources, Take, reading_raw
 from lake_assets.inputs.trading_time import listing_of
 from lake_assets.lake import Lake
@@ -298,23 +299,34 @@ def _lacking(
     if not of_trades and not settled_hours(use, own, now):
         return {}, {}, {}
     found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
+    first = _first_traded(lake, symbol) if isinstance(witness, Settlements) else None
+    asked = judged_by(found, window, own, now, first)
+    if asked is not None and SOUND.has(asked):
+        return {}, {}, {}
     try:
         found.kept(*window)
         rows = found.frame(*window)
     except StorageError:
         return {}, {}, {}
     lacking = lacking_hours(use, rows, own, now)
-    if lacking:
+    by_listing = bool(lacking)
+    if by_listing:
         lacking = lacking_hours(use, rows, own, now, listing_of(lake, symbol, again=again))
     if of_trades:
         senseless = senseless_hours(rows, own)
     elif isinstance(witness, Settlements):
-        listing = lake.ledger.listing(symbol)
-        first = None if listing is None else listing.first
+        first = _first_traded(lake, symbol)  # it may have been asked for since
         senseless = settled_too_early(rows, use.stream.time_column, own, first)
     else:
         senseless = {}
+    if asked is not None and not by_listing and not senseless:
+        SOUND.note(asked)
     return lacking, reached_hours(use, rows, lacking), senseless
+
+
+def _first_traded(lake: Lake, symbol: str) -> datetime | None:
+    listing = lake.ledger.listing(symbol)
+    return None if listing is None else listing.first
 
 
 def _window(wanted: Sequence[datetime]) -> tuple[datetime, datetime]:

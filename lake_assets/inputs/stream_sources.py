@@ -140,7 +140,7 @@ class StreamSources:
         """The same rows in pieces, for streams too large to hold: files in time order, a row group at a time."""
         stream = self.use.stream
         time = pl.col(stream.time_column)
-        for path in self._paths(start, end):
+        for path in self.paths(start, end):
             with reading_raw([path]), pq.ParquetFile(path) as file:
                 column = file.schema_arrow.get_field_index(stream.time_column)
                 for index in range(file.num_row_groups):
@@ -158,13 +158,13 @@ class StreamSources:
 
     def kept(self, start: datetime, end: datetime) -> None:
         """Read the rows of a window, so that they are there for whoever asks for a part of it."""
-        paths = tuple(self._paths(start, end))
+        paths = tuple(self.paths(start, end))
         if paths and paths not in self.read:
             self.read[paths] = start, end, self._filed(start, end)
 
     def _filed(self, start: datetime, end: datetime) -> pl.DataFrame:
         stream = self.use.stream
-        paths = tuple(self._paths(start, end))
+        paths = tuple(self.paths(start, end))
         if not paths:
             return pl.DataFrame(schema=stream.columns)
         if paths in self.read:
@@ -196,7 +196,7 @@ class StreamSources:
         """Starts of the minutes of an hour that no source proves."""
         return [first + n * MINUTE for first, end in self.lost.get(hour, ()) for n in range((end - first) // MINUTE)]
 
-    def _paths(self, start: datetime, end: datetime) -> list[Path]:
+    def paths(self, start: datetime, end: datetime) -> list[Path]:
         """Files of the hours in the window, each once: archives first, so that they win over captures."""
         hours = [hour for hour in sorted(self.by_hour) if start <= hour < end]
         preferred = [self.by_hour[hour].paths[:1] for hour in hours]

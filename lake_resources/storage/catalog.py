@@ -60,6 +60,14 @@ def _part(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1_024)
+def _live_rows_path(root: Path, market: str, symbol: str, hour: datetime) -> Path:
+    """The builder asks for the same few ten times a second: putting one together takes longer than to look at it."""
+    hour = whole_hour(hour)
+    directory = root / "live" / market / f"symbol={_part(symbol)}"
+    return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}.parquet"
+
+
 @dataclass(frozen=True)
 class LakePaths:
     """The paths that a lake has once, whatever its tables.
@@ -206,9 +214,7 @@ class Catalog(LakePaths):
 
     def live_rows_path(self, symbol: str, hour: datetime) -> Path:
         """What the collector made of one hour of a symbol."""
-        hour = whole_hour(hour)
-        directory = self.root / "live" / self.layout.market / f"symbol={_part(symbol)}"
-        return directory / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}.parquet"
+        return _live_rows_path(self.root, self.layout.market, symbol, hour)
 
     @property
     def live_records_dir(self) -> Path:
