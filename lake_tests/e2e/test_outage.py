@@ -136,7 +136,7 @@ def _until_the_kill(found: Outage) -> None:
         found.second = _second_builder(found.settings)
         # It hangs, and goes on holding what it holds: runs of the sensor stand in for it.
         os.kill(stack.processes[BUILDER].pid, signal.SIGSTOP)
-        found.strike = strike(stack, instance, timeout_s=300)
+        found.strike = strike(stack, instance, timeout_s=300, tagged=STANDS_IN)
         _say("killed")
         try:
             stack.check()

@@ -62,12 +62,19 @@ def instance_of(settings: LakeSettings) -> Iterator[dg.DagsterInstance]:
             yield instance
 
 
-def strike(stack: Stack, instance: dg.DagsterInstance, *, timeout_s: float) -> Strike:
-    """Wait for a run of the hot band at work, then kill it, the daemon's side, collector and builder at once."""
+def strike(stack: Stack, instance: dg.DagsterInstance, *, timeout_s: float, tagged: str = "") -> Strike:
+    """Wait for a run of the hot band at work, then kill it, the daemon's side, collector and builder at once.
+
+    Args:
+        stack: what is killed.
+        instance: of Dagster.
+        timeout_s: a run must be at work by then.
+        tagged: only a run that has this tag; tables that no builder keeps have runs of their own.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         stack.check()
-        caught = _caught(instance)
+        caught = _caught(instance, tagged)
         if caught is not None:
             daemon, collector = stack.processes["daemon"], stack.processes[COLLECTOR]
             run_id, pid = caught
@@ -88,10 +95,12 @@ def strike(stack: Stack, instance: dg.DagsterInstance, *, timeout_s: float) -> S
     raise AssertionError(f"no run of the hot band was at work within {timeout_s} s")
 
 
-def _caught(instance: dg.DagsterInstance) -> tuple[str, int] | None:
+def _caught(instance: dg.DagsterInstance, tagged: str) -> tuple[str, int] | None:
     """A run at work and its process, which is stopped so that it stays at work until it is killed."""
     at_work = dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, statuses=[dg.DagsterRunStatus.STARTED])
     for run in instance.get_runs(at_work):
+        if tagged and tagged not in run.tags:
+            continue
         said = [found for entry in instance.all_logs(run.run_id) if (found := _PID.search(entry.message))]
         if not said:
             continue
