@@ -35,16 +35,23 @@ class Pace:
     Attributes:
         just_closed: a minute is asked for this long after its end.
         backoff: between attempts on a partition that changed nothing.
+        older_at_once: how many are asked for together, of those that are older than the one before the open one; None
+            for all.
     """
 
     just_closed: timedelta = JUST_CLOSED
     backoff: Backoff = BACKOFF
+    older_at_once: int | None = None
 
 
 RUNS = Pace()
 """The pace of Dagster's runs, each of which is a process that begins anew."""
-RESIDENT = Pace(timedelta(seconds=0.5), Backoff(2.0, 5 * 60.0))
-"""The pace of the resident builder: an attempt costs it little, and it waits for what shows that a minute is closed."""
+RESIDENT = Pace(timedelta(seconds=0.5), Backoff(2.0, 5 * 60.0), 10)
+"""The pace of the resident builder: an attempt costs it little, and it waits for what shows that a minute is closed.
+
+A band of many symbols takes minutes to fill, for the exchange allows so much weight a minute: the builder looks between
+pieces of it whether a minute has closed, which then goes first.
+"""
 _STRIDES: dict[Span, timedelta] = {"hour": MINUTE, "day": 5 * MINUTE}
 """How much of a partition must have closed at least before it is written anew: a whole file, by a run of its own."""
 
@@ -212,7 +219,7 @@ def plan_tick(
         )
         or (_learned(rows.get(at)) and not attempts.tried(_key(layout, symbol, at), _state(rows.get(at))))
     ]
-    chosen = [item for item in due if item[1] >= newest] or due
+    chosen = [item for item in due if item[1] >= newest] or due[: pace.older_at_once]
     attempts.forget_before(start)
     if not chosen:
         return None

@@ -90,10 +90,16 @@ class HotBuilder:
                 return
             held = band.held(window, self.say)
             lag = self.settings.safety_lag_minutes
-            plan = plan_tick(
-                held, now, window=window, lag_minutes=lag, attempts=attempts, table=lake.table, pace=RESIDENT
+            # What is planned counts as tried: the next turn plans for the minute that closed.
+            turned = built and floor_minute(now) > began
+            plan = (
+                None
+                if turned
+                else plan_tick(
+                    held, now, window=window, lag_minutes=lag, attempts=attempts, table=lake.table, pace=RESIDENT
+                )
             )
-            if plan is None or (built and floor_minute(now) > began):
+            if plan is None:
                 done.behind.extend(band.behind(held, window, now))
                 return
             due: dict[str, list[datetime]] = {}

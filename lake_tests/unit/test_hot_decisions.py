@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import pytest
 
 from lake_assets.automation.attempts import Attempts
-from lake_assets.automation.hot import BACKOFF, HotHour, hot_hours, hot_window, is_due, plan_tick, settled_after
+from lake_assets.automation.hot import (
+    BACKOFF,
+    RESIDENT,
+    HotHour,
+    hot_hours,
+    hot_window,
+    is_due,
+    plan_tick,
+    settled_after,
+)
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.backoff import Backoff
 from lake_resources.clock import HOUR
@@ -89,6 +99,29 @@ def test_an_empty_band_gets_its_newest_hours_first_and_the_older_ones_next() -> 
     assert plan({}, at(11, 5), attempts) == (("BTCUSDT",), OPEN - HOUR, OPEN)
     newest = {OPEN: held(at(11)), OPEN - HOUR: sealed(OPEN - HOUR)}
     assert plan(newest, at(11, 35), attempts) == (("BTCUSDT",), OPEN - 6 * HOUR, OPEN - 2 * HOUR)
+
+
+def test_the_resident_builder_fills_an_empty_band_piece_by_piece_and_looks_at_the_open_hours_between() -> None:
+    symbols, attempts = [f"S{number}USDT" for number in range(5)], Attempts()
+    rows = {symbol: {OPEN: held(at(10)), OPEN - HOUR: sealed(OPEN - HOUR)} for symbol in symbols}
+
+    def planned(now):
+        found = plan_tick(rows, now, window=window(now), lag_minutes=3, attempts=attempts, pace=RESIDENT)
+        return [] if found is None else list(found.hours)
+
+    def filled(now):
+        piece = planned(now)
+        for symbol, hour in piece:
+            rows[symbol][hour] = sealed(hour)
+        return piece
+
+    assert planned(at(11, 1)) == [(symbol, OPEN) for symbol in symbols], "open hours go first"
+    for symbol in symbols:
+        rows[symbol][OPEN] = held(at(11))
+    pieces = [filled(at(11, 6 + number)) for number in range(4)]
+    assert [len(piece) for piece in pieces] == [10, 10, 5, 0]
+    older = [OPEN - hours * HOUR for hours in range(6, 1, -1)]
+    assert list(chain(*pieces)) == [(symbol, hour) for symbol in symbols for hour in older]
 
 
 def test_after_the_close_the_hour_gets_its_last_minutes_is_sealed_and_settled_once() -> None:
