@@ -14,7 +14,8 @@ from pathlib import Path
 from threading import Lock
 
 from lake_assets.inputs.row_evidence import settled_hours
-from lake_assets.inputs.stream_sources import Span, StreamSources
+from lake_assets.inputs.stream_sources import Span
+from lake_assets.schema.stream_use import StreamUse
 from lake_resources.storage.parquet import Stamp, stamp_of
 
 _KEPT = 512
@@ -42,20 +43,25 @@ class JudgedBy:
 
 
 def judged_by(
-    found: StreamSources, window: Span, hours: Sequence[datetime], now: datetime, first: datetime | None
+    use: StreamUse,
+    paths: Sequence[Path],
+    window: Span,
+    hours: Sequence[datetime],
+    now: datetime,
+    first: datetime | None,
 ) -> JudgedBy | None:
     """What a judgement depends on; None where a file is not there, which is told of when it is read.
 
     Args:
-        found: the stream's sources.
+        use: the stream as the table uses it.
+        paths: files of its sources, in order.
         window: of the rows that are looked at, UTC.
         hours: starts of the hours that are judged, UTC.
         now: the instant of asking, UTC.
         first: first instant of trading, UTC, where it matters.
     """
-    use = found.use
     try:
-        files = tuple((path, stamp_of(path)) for path in found.paths(*window))
+        files = tuple((path, stamp_of(path)) for path in paths)
     except OSError:
         return None
     settled = tuple(settled_hours(use, hours, now))

@@ -300,7 +300,7 @@ def _lacking(
         return {}, {}, {}
     found, window = StreamSources(use, chosen, {}, read=archived.read), _window(wanted)
     first = _first_traded(lake, symbol) if isinstance(witness, Settlements) else None
-    asked = judged_by(found, window, own, now, first)
+    asked = judged_by(use, found.paths(*window), window, own, now, first)
     if asked is not None and SOUND.has(asked):
         return {}, {}, {}
     try:

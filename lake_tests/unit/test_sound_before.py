@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> list[Path]:
 def asked(files: list[Path], now: datetime = NOW, first: datetime | None = None) -> JudgedBy | None:
     ref = SourceRef(METRICS.name, "rest", "answer")
     sources = {hour: HourSource(ref, (path,)) for hour, path in zip(HOURS, files, strict=True)}
-    return judged_by(StreamSources(METRICS, sources, {}), WINDOW, HOURS, now, first)
+    return judged_by(METRICS, StreamSources(METRICS, sources, {}).paths(*WINDOW), WINDOW, HOURS, now, first)
 
 
 def known(sound: SoundBefore, question: JudgedBy | None) -> bool:
