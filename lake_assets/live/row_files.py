@@ -212,7 +212,8 @@ class LiveHours:
     Attributes:
         live: columns `LIVE_INPUT`, with the look-back that was asked for; None where there is no row at all.
         trades: columns `TRADE_FEATURES`, of the minutes in which `live` says `has_agg_trades`.
-        heard: hours of which every required minute has all its aggTrades, with where they come from; kind `ws`.
+        heard: hours with live rows of which every minute that is required by now has all its aggTrades, with where they
+            come from; kind `ws`.
         refs: hours that have live rows, with where they come from; kind `ws`.
     """
 
@@ -258,7 +259,9 @@ def read_live(
         if not rows_within(held, "timestamp", hour, ends[hour]).is_empty():
             refs[hour] = SourceRef(LIVE, "ws", _digest(rows_within(live, "timestamp", hour - look_back, ends[hour])))
         minutes = rows_within(coverage, "timestamp", hour, last)
-        if minutes.height and minutes["has_agg_trades"].all():
+        # Of an hour that has just begun nothing is required yet: what REST says of its first minutes would be cut in
+        # for as long as it is open.
+        if hour in refs and minutes["has_agg_trades"].all():
             heard[hour] = SourceRef(AGG_TRADES.name, "ws", _digest(rows_within(trades, "timestamp", hour, last)))
     return LiveHours(live, trades, heard, refs)
 

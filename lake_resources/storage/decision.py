@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from lake_resources.clock import HOUR, MINUTE
 from lake_resources.layout import TableLayout
 from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.placement import is_intact, serving_path
@@ -96,7 +97,8 @@ def _worse(layout: TableLayout, held: Partition, new: Partition) -> str:
     if held.verdict in _DOUBTED and new.verdict in _WHOLE and new.complete:
         # What a witness calls whole has the rows that there are, whatever its source; the other one may have too many.
         return ""
-    lower = lower_ranked(held.sources, new.sources, judged=held.verdict is not None)
+    until = _until_minute(layout, held)
+    lower = lower_ranked(held.sources, new.sources, judged=held.verdict is not None, until_minute=until)
     if lower:
         return f"committed from better sources ({describe(held.sources, lower)}) than {describe(new.sources, lower)}"
     if held.complete and not new.complete:
@@ -112,6 +114,14 @@ def _better(layout: TableLayout, held: Partition, new: Partition) -> bool:
     doubted = held.verdict in _DOUBTED and new.verdict in _WHOLE
     sources = _row_rank(layout, new) > _row_rank(layout, held) or lower_ranked(new.sources, held.sources)
     return more or new.complete > held.complete or doubted or bool(sources)
+
+
+def _until_minute(layout: TableLayout, held: Partition) -> int:
+    """Minute of the hour from which on a partition has no rows; of one that is longer than an hour nobody knows it."""
+    if layout.step != HOUR or held.max_ts is None:
+        return 60
+    span = held.max_ts + layout.grain - held.start
+    return -(-span // MINUTE)
 
 
 def _row_rank(layout: TableLayout, partition: Partition) -> int:

@@ -98,7 +98,9 @@ def lost_minutes(sources: Mapping[str, SourceRef], stream: str) -> set[int]:
     return minutes_of(str(sources[stream].detail.get(LOST, "")))
 
 
-def lower_ranked(before: Mapping[str, SourceRef], after: Mapping[str, SourceRef], *, judged: bool = True) -> list[str]:
+def lower_ranked(
+    before: Mapping[str, SourceRef], after: Mapping[str, SourceRef], *, judged: bool = True, until_minute: int = 60
+) -> list[str]:
     """Streams of which `after` loses something that `before` has: minutes that are proven, else a better source.
 
     Args:
@@ -106,13 +108,15 @@ def lower_ranked(before: Mapping[str, SourceRef], after: Mapping[str, SourceRef]
         after: sources of what would replace it; a stream that is gone is one without a source.
         judged: whether the sources of `before` were held against their witnesses; else only kinds are compared where
             those of `after` lack minutes, because nobody knows which minutes `before` lacks.
+        until_minute: of the hour, from which on `before` has no rows: what `after` lacks there is no loss.
     """
 
     def level(sources: Mapping[str, SourceRef], stream: str) -> int:
         return rank(sources[stream].kind) if stream in sources else 0
 
     def worse(stream: str) -> bool:
-        held, new = lost_minutes(before, stream), lost_minutes(after, stream)
+        held = lost_minutes(before, stream)
+        new = {minute for minute in lost_minutes(after, stream) if minute < until_minute}
         lower = level(after, stream) < level(before, stream)
         if held == new or (not judged and level(after, stream)):
             return lower

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
@@ -22,8 +23,10 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.transforms.live.live_rows import LIVE_ROWS
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.errors import PartitionBusy
+from lake_resources.storage.ledger.ledger import Partition
 from lake_resources.storage.locks import writer_lock
 from lake_tests.support.automated_lake import Automated, automated
+from lake_tests.support.heard_rows import hear
 from lake_tests.support.simulated_lake import DAY, SYMBOL, Bench, bench_on, exchange
 
 pytestmark = pytest.mark.slow
@@ -207,9 +210,50 @@ def test_most_symbols_go_ahead_of_one_whose_row_is_late(tmp_path: Path) -> None:
             assert (done.failed, done.behind) == ({}, [])
 
 
+def test_a_heard_hour_grows_by_a_minute_of_which_no_trades_are_proven_yet(tmp_path: Path) -> None:
+    with exchange() as sim, bench_on(sim, tmp_path, hot_hours=1, spot_symbols=()) as bench:
+
+        def built(minutes: int) -> Partition:
+            turn(bench.at(OPEN + minutes * MINUTE + SECOND))
+            row = bench.lake.ledger.partition(SYMBOL, OPEN)
+            assert row is not None
+            assert row.row_count == minutes, "a row for each minute that closed"
+            return row
+
+        def hears(first: int, end: int) -> None:
+            bench.at(OPEN + end * MINUTE + SECOND)
+            hear(bench.lake, [SYMBOL], OPEN + first * MINUTE, OPEN + end * MINUTE)
+
+        hears(-60, 6)
+        assert built(6).sources["agg_trades"].kind == "ws"
+        bench.at(OPEN + 7 * MINUTE + SECOND)
+        write(bench, SYMBOL, [OPEN + 6 * MINUTE])
+        rows = pl.read_parquet(bench.lake.catalog.absolute(built(7).path))
+        assert rows["vol_buy_retail_btc"].is_null().to_list() == [False] * 6 + [True], "nothing is made up"
+        assert not rows["close"].null_count()
+        hears(6, 8)
+        rows = pl.read_parquet(bench.lake.catalog.absolute(built(8).path))
+        assert not rows["vol_buy_retail_btc"].null_count()
+
+
+def test_a_heard_hour_that_has_just_begun_asks_rest_for_no_trades(tmp_path: Path) -> None:
+    with exchange() as sim, bench_on(sim, tmp_path, hot_hours=1, spot_symbols=()) as bench:
+        bench.at(OPEN + MINUTE + SECOND)
+        hear(bench.lake, [SYMBOL], OPEN - HOUR, OPEN + MINUTE)
+        turn(bench)
+        row = bench.lake.ledger.partition(SYMBOL, OPEN)
+        assert row is not None
+        assert row.sources["agg_trades"].kind == "ws", "what REST said would be cut in while the hour is open"
+
+
 def heard(bench: Bench, symbol: str, minutes: int) -> None:
     """The collector wrote rows of so many minutes of the open hour."""
-    rows = pl.DataFrame({"timestamp": [OPEN + number * MINUTE for number in range(minutes)]}).with_columns(
+    write(bench, symbol, [OPEN + number * MINUTE for number in range(minutes)])
+
+
+def write(bench: Bench, symbol: str, minutes: list[datetime]) -> None:
+    """The collector wrote rows that prove nothing."""
+    rows = pl.DataFrame({"timestamp": minutes}).with_columns(
         pl.lit(None, dtype=dtype).alias(name) for name, dtype in LIVE_ROWS.items() if name != "timestamp"
     )
     LiveRows(bench.lake.catalog).merge(symbol, rows.select(list(LIVE_ROWS)).cast(pl.Schema(LIVE_ROWS)))

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from lake_resources.storage.provenance import SourceRef, lower_ranked, rank, sources_from_json, sources_to_json
+from lake_resources.storage.provenance import LOST, SourceRef, lower_ranked, rank, sources_from_json, sources_to_json
 
 KLINES = SourceRef("klines_1m", "archive", "sha", {"rows": 60, "period": "2026-02-15"})
 METRICS = SourceRef("metrics", "none", "not published")
@@ -39,3 +39,13 @@ def test_a_stream_that_is_gone_ranks_lowest_and_a_new_one_never_hurts():
     assert lower_ranked({"klines_1m": KLINES}, {}) == ["klines_1m"]
     assert lower_ranked({"metrics": METRICS}, {}) == []
     assert lower_ranked({}, {"klines_1m": KLINES}) == []
+
+
+def test_minutes_that_nobody_had_before_are_no_loss():
+    def heard(lost: str) -> dict[str, SourceRef]:
+        return {"agg_trades": SourceRef("agg_trades", "ws", "", {LOST: lost} if lost else {})}
+
+    assert lower_ranked(heard(""), heard("17"), until_minute=17) == [], "the minute came since, without its trades"
+    assert lower_ranked(heard(""), heard("16-17"), until_minute=17) == ["agg_trades"], "one of them was there"
+    assert lower_ranked(heard("3"), heard("3,17"), until_minute=17) == []
+    assert lower_ranked(heard(""), heard("17")) == ["agg_trades"]
