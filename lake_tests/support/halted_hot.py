@@ -10,19 +10,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from lake_assets.dagster_names import HOT_SENSOR
 from lake_assets.lake import open_lake
-from lake_assets.local_stack.places import PROJECT, child_environment
+from lake_assets.local_stack.places import child_environment
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_resources.dagster_instance import open_instance
 from lake_resources.settings import LakeSettings
 from lake_tests.support.automated_lake import automated
+from lake_tests.support.halted_process import halted_process
 from lake_tests.support.simulated_lake import Bench, exchange
 
 Work = Literal["build", "tell"]
@@ -43,24 +43,13 @@ class Halt:
     after: bool = False
 
 
-@contextmanager
 def halted(
     work: Work, settings: LakeSettings, now: datetime, how: signal.Signals, halt: Halt
-) -> Iterator[subprocess.Popen[str]]:
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """A turn of the builder, or a tick that tells, at `now`, stopped or killed on the way; it ends with the block."""
     words = [work, now.isoformat(), str(int(how)), halt.event, halt.path, "after" if halt.after else "before"]
     command = [sys.executable, "-m", "lake_tests.support.halted_hot", *words]
-    with subprocess.Popen(
-        command, cwd=PROJECT, env=child_environment(settings), stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            _, status = os.waitpid(process.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status) or os.WIFSIGNALED(status), f"it was not halted: {status}"
-            if os.WIFSIGNALED(status):
-                process.returncode = -os.WTERMSIG(status)
-            yield process
-        finally:
-            process.kill()
+    return halted_process(command, child_environment(settings))
 
 
 def _halt_at(how: int, halt: Halt) -> None:

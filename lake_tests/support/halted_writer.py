@@ -10,33 +10,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_resources.storage.commit import commit_partitions
+from lake_tests.support.halted_process import halted_process
 from lake_tests.support.sound_hours import FIRST, HOUR, NOW, SYMBOL, candidate, open_files, sound_rows
 
 HELD_ROWS = 59
 """Rows of the first hour before the writer came; it commits 60 of that hour and the whole hour after it."""
 STREAMS = tuple(UM_MINUTE.uses)
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@contextmanager
-def halted_writer(root: Path, how: signal.Signals, renames: int) -> Iterator[subprocess.Popen[bytes]]:
+def halted_writer(root: Path, how: signal.Signals, renames: int) -> AbstractContextManager[subprocess.Popen[str]]:
     """A writer that has renamed so many of its two files and was then stopped or killed; it ends with the block."""
     command = [sys.executable, "-m", "lake_tests.support.halted_writer", str(root), str(int(how)), str(renames)]
-    with subprocess.Popen(command, cwd=_REPOSITORY) as process:
-        try:
-            _, status = os.waitpid(process.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status) or os.WIFSIGNALED(status), f"the writer was not halted: {status}"
-            if os.WIFSIGNALED(status):
-                process.returncode = -os.WTERMSIG(status)
-            yield process
-        finally:
-            process.kill()
+    return halted_process(command)
 
 
 def _halt_after(renames: int, how: int) -> None:
