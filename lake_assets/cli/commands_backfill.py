@@ -1,13 +1,12 @@
 """`lake backfill-years` and `lake backfill-range`: audit, plan, launch through Dagster, follow, audit again.
 
-Belongs here: the commands, the plan as a table, the progress bar. Does not belong here: the audit and the plan
-(`audit`), building partitions (`build`).
+Belongs here: the commands, the plan as a table. Does not belong here: the audit and the plan (`audit`), how far it is
+(`backfill_progress`), building partitions (`build`).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,13 +14,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lake_assets.audit.listing import traded_window
 from lake_assets.audit.plan import RepairPlan, plan_repair
 from lake_assets.audit.ranges import archived_days, from_first_day
 from lake_assets.cli.asked_range import audit_window
+from lake_assets.cli.backfill_progress import Followed, follow_backfills
 from lake_assets.cli.commands_audit import run_audit
 from lake_assets.cli.options import AsJson, End, Start, Symbols
 from lake_assets.cli.printing import coloured, messages, show_json, terminal
@@ -35,12 +34,11 @@ from lake_assets.dagster_names import (
     table_names,
 )
 from lake_assets.lake import Lake, open_existing, open_lake
-from lake_assets.local_stack.graphql import BackfillProgress, DagsterApi
+from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.tables.offered import require_offered
 from lake_assets.windows import backfill_window
 from lake_resources.errors import LakeError, SettingsError
-from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
 
 app = typer.Typer()
@@ -59,7 +57,6 @@ VisionOnly = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and launch nothing")]
 Wait = Annotated[bool, typer.Option("--follow/--no-follow", help="stay with a progress bar until it is done")]
-_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -202,12 +199,28 @@ def _repair(
     if choice.dry_run or not todo:
         log.print("nothing is launched (--dry-run)" if todo else coloured("nothing to repair", "green"))
         return
+    begun = lake.clock()
     with dagster_for(settings, log) as api:
         launched = _launch(api, todo, choice=choice, console=log)
         if not choice.follow:
             log.print(f"{api.url}/runs/b/… goes on by itself; start the command again to follow it")
             return
-        _follow(api, layout, launched, log)
+        follow_backfills(
+            api,
+            [
+                Followed(
+                    plan.symbol,
+                    launched[plan.symbol],
+                    tuple(table_names(layout, plan.symbol)),
+                    lake.ledger,
+                    frozenset(plan.hours),
+                    begun,
+                    plan.left_out,
+                )
+                for plan in todo
+            ],
+            log,
+        )
     left = [run_audit(lake, settings, plan.symbol, *windows[plan.symbol], quiet=True) for plan in todo]
     wrong = {report.symbol: len(report.wrong) for report in left}
     log.print("left wrong: " + ", ".join(f"{symbol} {count:,} {layout.span}s" for symbol, count in wrong.items()))
@@ -292,30 +305,3 @@ def _launch(api: DagsterApi, plans: Sequence[RepairPlan], *, choice: _Choice, co
         )
         console.print(f"{plan.symbol}: backfill {api.url}/runs/b/{launched[plan.symbol]}")
     return launched
-
-
-def _follow(api: DagsterApi, layout: TableLayout, launched: Mapping[str, str], console: Console) -> None:
-    """A bar per symbol until its backfill ends; Ctrl+C stops following, not the backfill."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    ended: dict[str, BackfillProgress] = {}
-    with Progress(*columns, console=console) as bar:
-        tasks = {symbol: bar.add_task(symbol, total=None, state="") for symbol in launched}
-        while len(ended) < len(launched):
-            for symbol, backfill_id in launched.items():
-                found = api.backfill(backfill_id)
-                key = tuple(table_names(layout, symbol))
-                counts = next((asset for asset in found.assets if asset.key == key), None)
-                if counts is not None:
-                    done = min(counts.materialized + counts.failed, counts.targeted)
-                    state = f"{counts.failed} failed" if counts.failed else found.status.lower()
-                    bar.update(tasks[symbol], completed=done, total=counts.targeted, state=state)
-                if found.finished:
-                    ended[symbol] = found
-            if len(ended) < len(launched):
-                time.sleep(_POLL_S)
-    for symbol, found in ended.items():
-        if found.error:
-            console.print(coloured(f"{symbol}: backfill ended {found.status}: {found.error}", "red"))

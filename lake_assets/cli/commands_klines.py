@@ -6,14 +6,13 @@ the minute table (`commands_backfill`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
+from lake_assets.cli.backfill_progress import Followed, follow_backfills
 from lake_assets.cli.commands_backfill import dagster_for
 from lake_assets.cli.options import AsJson, refusing
 from lake_assets.cli.printing import coloured, messages, show_json
@@ -29,8 +28,6 @@ from lake_resources.settings import LakeSettings
 from lake_resources.symbols import parse_symbol
 
 app = typer.Typer()
-
-_POLL_S = 2.0
 
 
 Interval = Literal["1s", "1m", "5m", "15m", "1h", "1d"]
@@ -91,7 +88,14 @@ def backfill_klines(
         log.print(f"backfill {api.url}/runs/b/{backfill}")
         if not follow:
             return
-        _wait(api, backfill, log)
+        follow_backfills(
+            api,
+            [
+                Followed(symbol, backfill, tuple(table_names(table.layout, symbol)), lake.ledger, frozenset(days), now)
+                for symbol, days in todo.items()
+            ],
+            log,
+        )
     left = {symbol: len(days_to_build(lake, symbol, first, now)) for symbol in todo}
     log.print("left open: " + ", ".join(f"{symbol} {count:,} day(s)" for symbol, count in left.items()))
     if any(left.values()):
@@ -147,17 +151,3 @@ def _launch(api: DagsterApi, table: Table, todo: dict[str, list[datetime]]) -> s
         for start, end in runs_of(days, step=layout.step)
     ]
     return api.launch_backfill(ranges, title=f"{layout.directory} of {', '.join(todo)}")
-
-
-def _wait(api: DagsterApi, backfill: str, console: Console) -> None:
-    """Until the backfill ends; Ctrl+C stops waiting, not the backfill."""
-    last = ""
-    while not (found := api.backfill(backfill)).finished:
-        done = sum(min(asset.materialized + asset.failed, asset.targeted) for asset in found.assets)
-        line = f"{done:,} of {sum(asset.targeted for asset in found.assets):,} days"
-        if line != last:
-            console.print(line)
-            last = line
-        time.sleep(_POLL_S)
-    if found.error:
-        console.print(coloured(f"backfill ended {found.status}: {found.error}", "red"))

@@ -32,6 +32,13 @@ mutation ($params: LaunchBackfillParams!) {
 """
 _BACKFILL = """
 query ($id: String!) {
+  waiting: runsOrError(filter: {tags: [{key: "dagster/backfill", value: $id}], statuses: [NOT_STARTED, QUEUED]}) {
+    ... on Runs { count }
+  }
+  working: runsOrError(
+    filter: {tags: [{key: "dagster/backfill", value: $id}], statuses: [STARTING, STARTED, CANCELING]}
+  ) { ... on Runs { count } }
+  total: runsOrError(filter: {tags: [{key: "dagster/backfill", value: $id}]}) { ... on Runs { count } }
   partitionBackfillOrError(backfillId: $id) {
     __typename
     ... on PythonError { message }
@@ -109,12 +116,25 @@ class AssetProgress:
 
 
 @dataclass(frozen=True)
+class RunCounts:
+    """Runs of a backfill so far: all of them, those that wait for a place, and those that work."""
+
+    total: int = 0
+    waiting: int = 0
+    working: int = 0
+
+
+@dataclass(frozen=True)
 class BackfillProgress:
-    """State of a backfill: Dagster's status word, its error, and counts per asset."""
+    """State of a backfill: Dagster's status word, its error, counts per asset, and its runs.
+
+    An asset's counts stay as they are while Dagster queues runs, which of a long backfill takes many minutes.
+    """
 
     status: str
     error: str | None
     assets: tuple[AssetProgress, ...]
+    runs: RunCounts = RunCounts()
 
     @property
     def finished(self) -> bool:
@@ -277,7 +297,8 @@ class DagsterApi:
         Raises:
             LakeError: there is none of that id, or Dagster's storage could not be asked.
         """
-        found = self.query(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+        answer = self.query(_BACKFILL, id=backfill_id)
+        found = answer["partitionBackfillOrError"]
         if "status" not in found:
             raise LakeError(f"{self.url} tells nothing of backfill {backfill_id}: {found}", remedy="Ask again")
         statuses = (found.get("assetBackfillData") or {}).get("assetBackfillStatuses") or []
@@ -295,6 +316,7 @@ class DagsterApi:
                 for s in statuses
                 if s
             ),
+            RunCounts(**{name: answer[name].get("count", 0) for name in ("total", "waiting", "working")}),
         )
 
     def statuses(self, key: Sequence[str]) -> AssetStatuses:

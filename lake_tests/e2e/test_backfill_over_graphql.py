@@ -28,6 +28,8 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
     progress = journey.api.backfill(journey.day_backfill)
 
     assert progress.status == "COMPLETED_SUCCESS", progress
+    assert progress.runs.total > 0
+    assert (progress.runs.waiting, progress.runs.working) == (0, 0)
     whole_day = KeyRange("MATERIALIZED", hour_key(day), hour_key(last))
     assert journey.api.shows(minute, journey.settings.lake_root)
     assert not journey.api.shows(minute, journey.settings.lake_root / "other"), "the port may be another lake's"

@@ -111,6 +111,17 @@ def test_a_repair_that_was_cut_short_goes_on_with_the_rest(bench: Bench) -> None
     assert second.left_out == 8
 
 
+def test_the_ledger_says_which_hours_were_committed_since_an_instant(bench: Bench) -> None:
+    bench.build(hours(0, 3))
+    rows = {row.start: row.committed_at for row in bench.lake.ledger.partitions(SYMBOL, DAY, NEXT)}
+    since = min(rows.values())
+    found = bench.lake.ledger.commits_since(SYMBOL, since)
+    assert dict(found) == rows
+    assert [at for _, at in found] == sorted(rows.values())
+    assert bench.lake.ledger.commits_since(SYMBOL, max(rows.values()) + HOUR) == []
+    assert bench.lake.ledger.commits_since("ETHUSDT", since) == []
+
+
 def test_force_takes_every_hour_and_changes_no_byte(bench: Bench) -> None:
     bench.build(hours(0, 24))
     before = bench.committed()

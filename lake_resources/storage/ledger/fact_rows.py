@@ -66,6 +66,15 @@ class FactRows(TableRows):
         with self.reading() as connection:
             return [PartitionFacts(*row) for row in connection.execute(self.within(columns, symbol, start, end))]
 
+    def commits_since(self, symbol: str, since: datetime) -> list[tuple[datetime, datetime]]:
+        """Start and instant of commit of the partitions that were committed at `since` (UTC) or later, by that."""
+        c = PARTITIONS.c
+        query = sa.select(c.start_utc, c.committed_at_utc).where(
+            *self.of_symbol(PARTITIONS, symbol), c.committed_at_utc >= utc(since)
+        )
+        with self.reading() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query.order_by(c.committed_at_utc))]
+
     def verdicts(
         self, symbol: str, start: datetime, end: datetime, leaving_out: Collection[str] = ()
     ) -> dict[datetime, tuple[str, str | None]]:
