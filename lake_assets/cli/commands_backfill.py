@@ -35,6 +35,7 @@ from lake_assets.dagster_names import (
 )
 from lake_assets.lake import Lake, open_existing, open_lake
 from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.local_stack.lone_exchange import exchange_there
 from lake_assets.local_stack.stack import local_stack
 from lake_assets.tables.offered import require_offered
 from lake_assets.windows import backfill_window
@@ -168,7 +169,8 @@ def _repair(
     if start > asked:
         log.print(coloured(f"LAKE_START is {start:%Y-%m-%d}", "yellow", ": what lies before it is not looked at"))
     plans = []
-    windows = {symbol: traded_window(lake, symbol, start, end) for symbol in symbols}
+    with exchange_there(settings, say=log.print):
+        windows = {symbol: traded_window(lake, symbol, start, end) for symbol in symbols}
     for symbol, (first, last) in windows.items():
         if first >= last:
             log.print(coloured(f"{symbol} is not traded in this range", "yellow", ": nothing of it is looked at"))

@@ -23,6 +23,7 @@ from lake_assets.feed_1h.feed import Feed, FeedOptions, feed_options
 from lake_assets.feed_1h.look_back import look_back
 from lake_assets.feed_1h.run import FeedRun, due_hours, run_feed
 from lake_assets.inputs.excuses import declared_outages
+from lake_assets.local_stack.lone_exchange import exchange_there
 from lake_resources.clock import system_clock
 from lake_resources.errors import LakeError, SettingsError
 from lake_resources.rest_access import rest_access
@@ -111,10 +112,8 @@ def feed_1h(
             dataset=default.dataset if dataset is None else dataset,
         )
         feed = open_feed(settings, options, duckdb, dry_run=dry_run)
-        if look:
-            code = _look_back(feed, console, as_json=as_json)
-            raise typer.Exit(code)
-        code = run_command(feed, choice, console)
+        with exchange_there(settings, say=messages().print):
+            code = _look_back(feed, console, as_json=as_json) if look else run_command(feed, choice, console)
     except LakeError as error:
         show_error(error)
         raise typer.Exit(exit_of(error)) from error

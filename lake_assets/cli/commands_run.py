@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from lake_assets.build.hours import build_partitions
 from lake_assets.cli.exits import Exit
@@ -21,6 +22,7 @@ from lake_assets.cli.printing import coloured, messages, show_error, show_json, 
 from lake_assets.cli.table_option import MINUTES, ChosenTable, symbols_with
 from lake_assets.inputs.results import HourResult
 from lake_assets.lake import Lake, open_lake
+from lake_assets.local_stack.lone_exchange import exchange_there
 from lake_assets.schema.table import Table
 from lake_resources.errors import ExchangeError, PartitionBusy, SettingsError, StorageError
 from lake_resources.settings import LakeSettings
@@ -65,10 +67,11 @@ def run_once(
             )
         now = at
     done = []
-    for symbol in chosen:
-        done.append(_advance(lake, symbol, now, max_hours))
-        if not as_json:
-            terminal().print(done[-1].text(lake, now))
+    with exchange_there(settings, say=messages().print):
+        for symbol in chosen:
+            done.append(_advance(lake, symbol, now, max_hours))
+            if not as_json:
+                terminal().print(done[-1].text(lake, now))
     if as_json:
         show_json([advance.as_json() for advance in done])
     if any(advance.failed for advance in done):
@@ -94,24 +97,30 @@ def run_daemon(
     settings = LakeSettings()
     chosen = _symbols(settings, table, symbols)
     lake, console = open_lake(settings).of(table), terminal()
-    done = 0
     try:
-        while polls is None or done < polls:
-            if done:
-                time.sleep(poll_seconds - lake.clock().timestamp() % poll_seconds)
-            for symbol in chosen:
-                try:
-                    now = lake.clock()
-                    console.print(_advance(lake, symbol, now, max_hours).text(lake, now))
-                except (ExchangeError, PartitionBusy) as error:
-                    show_error(error, symbol)
-                except StorageError as error:
-                    if not error.retryable:
-                        raise
-                    show_error(error, symbol)
-            done += 1
+        with exchange_there(settings, say=messages().print):
+            done = 0
+            while polls is None or done < polls:
+                if done:
+                    time.sleep(poll_seconds - lake.clock().timestamp() % poll_seconds)
+                for symbol in chosen:
+                    _poll(lake, symbol, max_hours, console)
+                done += 1
     except KeyboardInterrupt:
         messages().print("stopped")
+
+
+def _poll(lake: Lake, symbol: str, max_hours: int, console: Console) -> None:
+    """Advance a symbol; what fails and may be there at the next poll is told."""
+    try:
+        now = lake.clock()
+        console.print(_advance(lake, symbol, now, max_hours).text(lake, now))
+    except (ExchangeError, PartitionBusy) as error:
+        show_error(error, symbol)
+    except StorageError as error:
+        if not error.retryable:
+            raise
+        show_error(error, symbol)
 
 
 def due_partitions(lake: Lake, symbol: str, now: datetime) -> list[datetime]:

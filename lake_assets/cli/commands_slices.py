@@ -5,6 +5,7 @@ Belongs here: the command and what it prints. Does not belong here: rounds, judg
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import INSTANT, AsJson, chosen_symbols, refusing, symbol_name
 from lake_assets.cli.printing import messages, show_json, terminal
+from lake_assets.local_stack.lone_exchange import exchange_there
 from lake_assets.slices import keeping
 from lake_assets.slices.endpoints import ENDPOINTS
 from lake_assets.slices.server import open_slices, run_once, start_data_server, summary
@@ -129,18 +131,20 @@ def slices(
         sets = keeping.sets_in(tree, endpoint, interval)
     else:
         sets = [SliceSet(endpoint, symbol, interval or _USUAL) for symbol in chosen_symbols(names, settings)]
+    asking = exchange_there(settings, say=console.print) if action is SliceAction.RUN else nullcontext()
     if action is SliceAction.RUN and forever:
-        start_data_server(
-            [of.symbol for of in sets], [interval or _USUAL], endpoint=endpoint, data_root=data_root, settings=settings,
-            say=console.print,
-        )  # fmt: skip
+        with asking:
+            start_data_server(
+                [of.symbol for of in sets], [interval or _USUAL], endpoint=endpoint, data_root=data_root,
+                settings=settings, say=console.print,
+            )  # fmt: skip
         return
     bad = False
     told: list[object] = []
     for of in sets if action is SliceAction.IMPORT else ():
         keeping.answers_in(tree, of)  # refused before anything is begun
     begins = action in (SliceAction.RUN, SliceAction.IMPORT)
-    with open_slices(settings, data_root=data_root, begin=begins) as opened:
+    with open_slices(settings, data_root=data_root, begin=begins) as opened, asking:
         for of in sets:
             if action is SliceAction.RUN:
                 done = run_once(opened, of, most=most, first=_counted(first, of))

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 from lake_assets.automation.resident_turns import silence_text
-from lake_assets.feed_1h.bars import SYMBOL
 from lake_assets.local_stack.graphql import DagsterApi
+from lake_assets.local_stack.lone_exchange import simulator_command
 from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home, require_free
 from lake_assets.local_stack.servers import require_servers
 from lake_assets.local_stack.supervision import Stack
@@ -73,12 +73,7 @@ def local_stack(
     with _alone(settings), _interruptible(), stack:
         _prepare_instance(environment, say)
         if settings.exchange == "simulator":
-            seed = str(settings.simulator_seed)
-            symbols = dict.fromkeys([*settings.symbols, SYMBOL])  # the 1H feed has its own symbol
-            simulator = ["lake_resources.simulator", "--port", str(settings.simulator_port), "--seed", seed]
-            spot = dict.fromkeys([*symbols, *settings.spot_symbols, *settings.slice_symbols])
-            simulator += ["--symbols", ",".join(symbols), "--spot-symbols", ",".join(spot)]
-            stack.start("simulator", simulator, environment)
+            stack.start("simulator", simulator_command(settings), environment)
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.live.process"], environment)
         if builder and settings.hot_builder and settings.automation:

@@ -135,8 +135,8 @@ class Stack:
                 said.append(f"{name} was started again")
         return said
 
-    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
-        """Start one process; its output goes to `{logs}/{name}.log`."""
+    def start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+        """Start one process, in our own environment where none is given; its output goes to `{logs}/{name}.log`."""
         self.logs.mkdir(parents=True, exist_ok=True)
         path = self.logs / f"{name}.log"
         if name not in self._log_days and path.is_file():

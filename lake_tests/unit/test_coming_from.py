@@ -115,3 +115,16 @@ def test_variables_that_the_page_names_are_settings() -> None:
     named = {name.removeprefix("LAKE_").lower() for name in re.findall(r"LAKE_[A-Z_]+[A-Z]", PAGE)}
     assert named
     assert named <= set(LakeSettings.model_fields)
+
+
+def test_the_example_of_a_dotenv_names_settings_with_their_defaults(tmp_path: Path) -> None:
+    lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
+    given = [line.removeprefix("#") for line in lines if line.startswith("#LAKE_")]
+    assert len(given) >= 5
+    names = {line.partition("=")[0].removeprefix("LAKE_").lower() for line in given}
+    assert names <= set(LakeSettings.model_fields)
+    copied = tmp_path / ".env"
+    copied.write_text("\n".join(line for line in given if not line.endswith("=")), encoding="utf-8")
+    told = LakeSettings(_env_file=copied)  # type: ignore[call-arg]
+    default = LakeSettings(_env_file=None)  # type: ignore[call-arg]
+    assert {name: getattr(told, name) for name in names} == {name: getattr(default, name) for name in names}
