@@ -237,8 +237,9 @@ def _keep(lake: Lake, offers: Sequence[tuple[Wanted, Offer]]) -> list[Capture]:
         for (wanted, offer, hour, _), file, path in zip(parts, staged, paths, strict=True)
     ]
     lake.ledger.record_captures(captures)
-    for (wanted, _, _, part), path in zip(parts, paths, strict=True):
-        keep_small(lake.files.here(path), wanted.used.stream, part)
+    for (wanted, _, hour, part), path in zip(parts, paths, strict=True):
+        before = wanted.held.get(hour)
+        keep_small(lake.files.here(path), wanted.used.stream, part, instead_of=() if before is None else before.paths)
     return captures
 
 

@@ -30,7 +30,7 @@ from lake_resources.storage.parquet import KeptFrames, stamp_of
 from lake_resources.storage.provenance import SourceRef
 
 _BATCH_ROWS = 65_536
-_SMALL_BYTES, _SMALL_FILES = 1 << 16, 2_048
+_SMALL_BYTES, _SMALL_FILES = 1 << 16, 1_024
 """Files of an hour are so small; those read or written last stay in memory, of some kB each."""
 
 
@@ -230,8 +230,17 @@ def read_raw(path: Path, stream: Stream, start: datetime, end: datetime) -> pl.D
 _small = KeptFrames(_SMALL_FILES)
 
 
-def keep_small(path: Path, stream: Stream, rows: pl.DataFrame) -> None:
-    """Keep the rows of a raw file that was just published, where it is small: the next to want them needs not read."""
+def keep_small(path: Path, stream: Stream, rows: pl.DataFrame, *, instead_of: Sequence[Path] = ()) -> None:
+    """Keep the rows of a raw file that was just published, where it is small: the next to want them needs not read.
+
+    Args:
+        path: of the file.
+        stream: whose wire columns the rows have.
+        rows: what it holds.
+        instead_of: files that nobody will want again, because it says the same or more.
+    """
+    for old in instead_of:
+        _small.forget(old)
     if rows.columns == list(stream.columns) and path.stat().st_size <= _SMALL_BYTES:
         _small.keep(path, rows.rechunk())
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,6 +30,7 @@ from lake_resources.spans import rows_within
 from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
 from lake_resources.storage.locks import writer_lock
+from lake_resources.storage.parquet import KeptFrames, stamp_of
 from lake_resources.storage.provenance import SourceRef
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ _AROUND = timedelta(minutes=10)
 """Trades this far beyond a window may prove that it is whole."""
 _LOCK_TIMEOUT_S = 30.0
 _KEPT_HOURS = 128
-"""Read last, of some 100 kB each: of a symbol that is kept hot these are two, and what the open one was before."""
+"""Read last, of some 100 kB each: of a symbol that is kept hot these are two."""
+_kept = KeptFrames(_KEPT_HOURS)
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,16 @@ class LiveRows:
         """Rows of an hour; `kept`: from memory, where nobody has replaced its file since it was read."""
         path = self.path(symbol, hour)
         try:
-            found = path.stat()
+            stamp = stamp_of(path)
         except FileNotFoundError:
             return pl.DataFrame(schema=LIVE_ROWS)
         if not kept:
             return _read_hour(path, symbol, hour)
-        return _read_once(path, symbol, hour, (found.st_ino, found.st_size, found.st_mtime_ns))
+        known = _kept.get(path)
+        if known is None:
+            known = _read_hour(path, symbol, hour)
+            _kept.keep(path, known, stamp)
+        return known
 
     def _sound_hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
         """Rows of an hour; a file that cannot be read steps aside, or no row of the hour could be written again."""
@@ -191,11 +196,6 @@ def _read_hour(path: Path, symbol: str, hour: datetime) -> pl.DataFrame:
         pl.col(name) if name in held.columns else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in LIVE_ROWS.items()
     )
-
-
-@lru_cache(maxsize=_KEPT_HOURS)
-def _read_once(path: Path, symbol: str, hour: datetime, _written: tuple[int, int, int]) -> pl.DataFrame:
-    return _read_hour(path, symbol, hour)
 
 
 def _not_worse(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:

@@ -20,6 +20,14 @@ from lake_resources.settings import LakeSettings
 PROJECT = Path(__file__).resolve().parents[2]
 """Directory of `workspace.yaml` and of the packages; children run there."""
 
+BUILDER_ENVIRONMENT = {
+    "POLARS_MAX_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0",
+}
+"""The resident builder's own: its frames are small, so that threads would cost more than they bring, and what each
+allocator keeps aside for each thread would be a tenth of the memory that it may have."""
 
 SHIPPED = frozenset(
     {

@@ -20,7 +20,7 @@ from types import FrameType
 from lake_assets.automation.resident_turns import silence_text
 from lake_assets.local_stack.graphql import DagsterApi
 from lake_assets.local_stack.lone_exchange import simulator_command
-from lake_assets.local_stack.places import PROJECT, child_environment, dagster_home, require_free
+from lake_assets.local_stack.places import BUILDER_ENVIRONMENT, PROJECT, child_environment, dagster_home, require_free
 from lake_assets.local_stack.servers import require_servers
 from lake_assets.local_stack.supervision import Stack
 from lake_assets.resident.builder_beat import BuilderBeat, last_beat
@@ -77,8 +77,7 @@ def local_stack(
         if settings.collector:
             stack.keep(COLLECTOR, ["lake_assets.live.process"], environment)
         if builder and settings.hot_builder and settings.automation:
-            # What it works on is small: threads would cost more than they bring.
-            alone = environment | {"POLARS_MAX_THREADS": "1"}
+            alone = environment | BUILDER_ENVIRONMENT
             stack.keep(BUILDER, ["lake_assets.resident.keep_hot"], alone, BuilderWatch(settings))
         stack.keep(WATCHDOG, ["lake_assets.watchdog.heartbeat", "--started", started.isoformat()], environment)
         stack.start("webserver", ["lake_assets.local_stack.webserver", "--workspace", locations], environment)

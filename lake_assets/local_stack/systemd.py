@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from lake_assets.local_stack.places import BUILDER_ENVIRONMENT
 from lake_resources.settings import LakeSettings
 from lake_resources.settings_values import SECRETS
 
@@ -48,8 +49,7 @@ BindsTo=minute-lake.service
 [Service]
 Type=simple
 WorkingDirectory={directory}
-{environment}Environment="POLARS_MAX_THREADS=1"
-ExecStart={command} keep-hot
+{environment}{own}ExecStart={command} keep-hot
 WatchdogSec={hung_s}
 NotifyAccess=main
 Restart=always
@@ -95,6 +95,7 @@ def unit_files(settings: LakeSettings, directory: Path) -> str:
     words = {
         "directory": _escaped(str(directory)),
         "environment": lines,
+        "own": "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in BUILDER_ENVIRONMENT.items()),
         "command": _quoted(str(Path(sys.executable).with_name("lake"))),
         "hung_s": str(int(2 * settings.hot_builder_silent_s)),
         "up": "up --without-builder" if settings.hot_builder else "up",

@@ -375,6 +375,11 @@ class KeptFrames:
             while len(self._frames) > self._files:
                 self._frames.popitem(last=False)
 
+    def forget(self, path: Path) -> None:
+        """Drop the rows of a file that nobody will want again; harmless where there are none."""
+        with self._guard:
+            self._frames.pop(path, None)
+
     def get(self, path: Path) -> pl.DataFrame | None:
         """Rows of a file, or None."""
         with self._guard:
