@@ -119,12 +119,6 @@ class WeightGovernor:
         """Remember on disk that `host` banned this address until `until_ms`; acquire raises."""
         self._stop(host, "ban", until_ms)
 
-    def banned_until(self, host: str) -> int | None:
-        """End of the running ban in epoch ms, or None."""
-        with self._counts.transaction() as counted:
-            until_ms = counted.stops(host).get("ban", 0)
-            return until_ms if until_ms > self._now_ms() else None
-
     def used(self, host: str, bucket: str) -> int:
         """What is counted in the running window of `bucket`."""
         with self._counts.transaction() as counted:

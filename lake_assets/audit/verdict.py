@@ -66,11 +66,6 @@ class HourVerdict:
     untried: bool = False
 
     @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.codes
-
-    @property
     def completeness_pct(self) -> float:
         """Percent of the expected minutes that exist, never rounded up."""
         return completeness_pct(self.present_rows, self.expected_rows)

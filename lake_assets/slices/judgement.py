@@ -63,16 +63,6 @@ class Judgement:
     missing: tuple[int, ...] = field(default=())
     detail: str = ""
 
-    @property
-    def final(self) -> bool:
-        """Whether nothing more is asked for."""
-        return self.status is Status.OK or (
-            self.status is Status.EMPTY and self.reason is SliceReason.EXCHANGE_HAS_NONE
-        )
-
-
-NOT_ASKED = Judgement(Status.PENDING, SliceReason.NOT_ASKED)
-
 
 @dataclass(frozen=True)
 class SliceGrid:

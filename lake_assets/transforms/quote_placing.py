@@ -31,16 +31,6 @@ QUOTES: dict[str, pl.DataType] = {
 Span = tuple[datetime, datetime]
 
 
-def received_at(receive_ns: pl.Expr, clock_offset: timedelta) -> pl.Expr:
-    """The instant on the exchange's clock at which something was received.
-
-    Args:
-        receive_ns: local receive time, ns since the epoch.
-        clock_offset: exchange's clock minus the local one, as it was measured.
-    """
-    return (receive_ns // 1000 + clock_offset // timedelta(microseconds=1)).cast(UTC_US)
-
-
 def quotes_at_ends(
     starts: pl.Series, step: timedelta, quotes: pl.DataFrame, connected: Sequence[Span], carry: timedelta = CARRY
 ) -> pl.DataFrame:

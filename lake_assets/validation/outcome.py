@@ -51,7 +51,6 @@ FOLD_PARITY = CheckSpec(
 )  # fmt: skip
 """Of tables whose rows can also be made of single trades."""
 ALL_CHECKS = CHECKS | {FOLD_PARITY.name: FOLD_PARITY}
-CHECK_NAMES = tuple(CHECKS)
 BAR_CHECKS = {name: spec for name, spec in CHECKS.items() if name != TRADES_VS_KLINES}
 """Those of a table whose rows are the exchange's own bars."""
 GATE_CHECKS = tuple(spec.name for spec in CHECKS.values() if spec.gate)
@@ -62,7 +61,7 @@ class CheckOutcome:
     """The verdict of one check about one hour.
 
     Attributes:
-        name: one of `CHECK_NAMES`.
+        name: of its `CheckSpec`.
         passed: the verdict.
         severity: of a failure.
         metadata: the numbers behind it, with the same keys whatever the verdict, so that the UI plots them.

@@ -153,11 +153,7 @@ UM = Market(
     depth=Endpoint("/fapi/v1/depth", UM_WEIGHT, 20, page=1000),
     lists_dates=True,
 )
-UM_PREMIUM_INDEX = Endpoint("/fapi/v1/premiumIndex", UM_WEIGHT, 1)
-UM_OPEN_INTEREST = Endpoint("/fapi/v1/openInterest", UM_WEIGHT, 1)
-UM_BOOK_TICKER = Endpoint("/fapi/v1/ticker/bookTicker", UM_WEIGHT, 2)
 UM_FUNDING_RATE = Endpoint("/fapi/v1/fundingRate", UM_FUNDING, 1, page=1000)
-UM_FUNDING_INFO = Endpoint("/fapi/v1/fundingInfo", UM_FUNDING, 1)
 
 
 def um_klines(name: str) -> Endpoint:

@@ -128,12 +128,6 @@ class SegmentWriter:
             fsync_dirs(_directory(self._root, opened) for opened in done)
         return len(done)
 
-    def abandon(self) -> None:
-        """Let go of the open files as a kill would; `recover` closes them later."""
-        for segment in self._open.values():
-            segment.file.close()
-        self._open.clear()
-
     def _file(self, minute: int, first_seq: int) -> _OpenFile:
         found = self._open.get(minute)
         if found is None:

@@ -68,8 +68,3 @@ def deliver(url: str, alert: Alert) -> Delivery:
     if answer.is_success:
         return Delivery()
     return Delivery(f"the webhook answered {answer.status_code}", settled=answer.status_code in _REFUSED_FOR_GOOD)
-
-
-def send(url: str, alert: Alert) -> str:
-    """Post an alert once; returns what went wrong, empty when nothing did."""
-    return deliver(url, alert).trouble

@@ -254,11 +254,6 @@ class Catalog(LakePaths):
         return self._lock(f"views{self._suffix}")
 
     @property
-    def collector_lock_path(self) -> Path:
-        """Lock file of the one collector of a market."""
-        return self.of_market.collector_lock_path
-
-    @property
     def _market_dir(self) -> Path:
         return self.root / self.layout.market_directory
 

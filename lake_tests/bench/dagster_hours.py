@@ -28,7 +28,7 @@ from lake_assets.dagster_names import hour_key
 from lake_assets.inputs.results import DayResult
 from lake_assets.metadata import minute_key
 from lake_assets.resources import build_resources
-from lake_assets.validation.outcome import CHECK_NAMES
+from lake_assets.validation.outcome import CHECKS
 from lake_resources.settings import LakeSettings
 from lake_tests.bench.lake_day import NOWHERE, SYMBOL
 from lake_tests.bench.meter import cpu_s, metered
@@ -116,7 +116,7 @@ def _require_rows(instance: dg.DagsterInstance, hours: int) -> None:
     """
     key = minute_key(SYMBOL)
     assert len(instance.get_materialized_partitions(key)) == hours
-    for name in set(CHECK_NAMES) - {"archive_parity"}:
+    for name in set(CHECKS) - {"archive_parity"}:
         rows = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, name), limit=10**5)
         assert sum(row.status.value == "SUCCEEDED" for row in rows) == hours, name
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_tests.bench.meter import metered
+from lake_tests.support.archive_rows import archive_rows
 
 _STREAM = UM_STREAMS["klines_1m"]
 
@@ -28,7 +28,7 @@ def klines(url: str, symbol: str, first: date, days: int, folder: Path) -> pl.Da
     for request, found in client.download_many(wanted, folder):
         if not isinstance(found, VerifiedZip):
             raise SystemExit(f"{request[2]}: {found}")
-        frames.append(read_all(found.path, _STREAM))
+        frames.append(archive_rows(found.path, _STREAM))
     client.close()
     return pl.concat(frames)
 

@@ -86,7 +86,7 @@ def test_vintages_are_kept_and_one_is_current(store):
     assert ledger.archive(SYMBOL, "klines_1m", "2026-02-15") == archive("a")
     assert [row.period for row in ledger.archives_between(SYMBOL, "funding", at(0), at(24))] == ["2026-02"]
     ledger.record_captures([capture("a"), capture("b", complete=False), capture("c"), capture("d", 1, complete=False)])
-    assert ledger.capture(SYMBOL, "klines_1m", at(0)) == capture("c")
+    assert ledger.captures_between(SYMBOL, "klines_1m", at(0), at(1)) == [capture("c")]
     assert [row.content_hash[0] for row in ledger.unfinished_captures(SYMBOL, at(0), at(2))] == ["d"]
     (old,) = ledger.superseded_captures(at(9999), 10)
     ledger.forget_captures([old])

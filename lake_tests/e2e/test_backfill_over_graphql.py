@@ -13,7 +13,7 @@ from lake_assets.dagster_names import hour_key
 from lake_assets.local_stack.graphql import KeyRange
 from lake_assets.metadata import minute_key, table_key
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
-from lake_assets.validation.outcome import CHECK_NAMES
+from lake_assets.validation.outcome import CHECKS
 from lake_resources.clock import HOUR
 from lake_resources.storage.reader import scan
 from lake_tests.e2e.conftest import SPOT_HOURS, SPOT_SYMBOL, Journey, archive_ranges
@@ -36,8 +36,8 @@ def test_archives_and_hours_in_one_backfill(journey: Journey) -> None:
     assert not journey.api.shows(["um", "NOPEUSDT", "minute"], journey.settings.lake_root)
     statuses = journey.api.statuses(minute)
     assert whole_day in statuses.partitions
-    assert set(statuses.checks) == {*CHECK_NAMES, API_PARITY.name, COVERAGE_CHECK}
-    for name in CHECK_NAMES:
+    assert set(statuses.checks) == {*CHECKS, API_PARITY.name, COVERAGE_CHECK}
+    for name in CHECKS:
         found = statuses.checks[name]
         # Hours that nothing was ever captured of have nothing to compare with their archive.
         status = "SKIPPED" if name == "archive_parity" else "SUCCEEDED"

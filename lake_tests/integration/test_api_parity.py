@@ -70,7 +70,9 @@ def test_a_day_costs_one_request_and_is_then_compared_until_it_is_committed_anew
     assert due_partitions(bench.lake, SYMBOL, bench.now) == hours(0, 24)
     found = compare(bench)
     assert (len(found.compared), found.requests, found.left) == (24, 1, ())
-    assert all(each.equal and each.compared == 60 for each in found.compared)
+    assert all(
+        (each.compared, each.differing, each.only_lake, each.only_exchange) == (60, 0, 0, 0) for each in found.compared
+    )
     (asked,) = [query for _, path, query in bench.sim.requests if path.endswith("/klines")]
     assert "limit=1440" in str(asked)
     assert compare(bench).compared == ()

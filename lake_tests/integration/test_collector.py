@@ -347,7 +347,10 @@ def test_after_a_restart_the_missing_trades_are_healed_and_old_gaps_go_on(
 
 
 def test_a_second_collector_of_a_lake_is_refused(collect: Collect, tmp_path: Path) -> None:
-    with writer_lock(store_at(tmp_path).catalog.collector_lock_path), pytest.raises(PartitionBusy, match="collector"):
+    with (
+        writer_lock(store_at(tmp_path).catalog.of_market.collector_lock_path),
+        pytest.raises(PartitionBusy, match="collector"),
+    ):
         collect(lambda: None)
 
 

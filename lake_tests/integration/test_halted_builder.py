@@ -33,6 +33,7 @@ from lake_resources.storage.hashing import file_hash
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.reader import read_partition
 from lake_tests.support.automated_lake import Automated, automated
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.halted_hot import Halt, halted
 from lake_tests.support.live_frames import agg_trade
 from lake_tests.support.live_frames import record as frame_of
@@ -248,7 +249,7 @@ def hear_minutes(lake: Lake, first: int, last: int) -> None:
         frame = frame_of(number, agg_trade(number + 1, ms))
         writer.add(*frame[:4], SECOND_ONE, *frame[5:7])
     writer.write(writer.take()[0], 1)
-    writer.abandon()
+    forget(writer)
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])

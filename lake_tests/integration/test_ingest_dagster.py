@@ -17,7 +17,7 @@ from lake_assets.assets.table_asset import build_table_asset
 from lake_assets.assets.vision import build_vision_asset
 from lake_assets.dagster_names import hour_key
 from lake_assets.metadata import minute_key, vision_key
-from lake_assets.validation.outcome import CHECK_NAMES
+from lake_assets.validation.outcome import CHECKS
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.clock import HOUR
 from lake_resources.simulator.server import SimulatorServer
@@ -32,7 +32,7 @@ SUCCEEDED, FAILED, PLANNED = (
     AssetCheckExecutionRecordStatus.FAILED,
     AssetCheckExecutionRecordStatus.PLANNED,
 )
-TOLD = tuple(name for name in CHECK_NAMES if name != "archive_parity")
+TOLD = tuple(name for name in CHECKS if name != "archive_parity")
 """Checks that have something to compare where an hour has one source."""
 Rows = set[tuple[str | None, AssetCheckExecutionRecordStatus]]
 

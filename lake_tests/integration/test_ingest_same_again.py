@@ -119,8 +119,7 @@ def test_less_of_an_hour_never_replaces_more(bench: Bench) -> None:
     (before,) = bench.build([hour])
     assert kinds(before)["agg_trades"] == "rest"
     # Its raw capture is lost, and by now REST does not have it any more, nor does the archive.
-    capture = bench.lake.ledger.capture(SYMBOL, "agg_trades", hour)
-    assert capture is not None
+    (capture,) = bench.lake.ledger.captures_between(SYMBOL, "agg_trades", hour, hour + HOUR)
     bench.lake.catalog.absolute(capture.path).unlink()
     bench.fault("missing", "aggTrades/")
     (after,) = bench.at(DAY + 80 * HOUR).build([hour])
@@ -166,8 +165,7 @@ def test_a_failure_half_way_keeps_the_hours_before_it(bench: Bench) -> None:
 def test_an_answer_that_may_still_change_is_better_than_none(bench: Bench) -> None:
     hour = DAY + 12 * HOUR
     (before,) = bench.at(hour + HOUR + 5 * MINUTE).build([hour])
-    capture = bench.lake.ledger.capture(SYMBOL, "metrics", hour)
-    assert capture is not None
+    (capture,) = bench.lake.ledger.captures_between(SYMBOL, "metrics", hour, hour + HOUR)
     assert not capture.complete, "metrics settle for a quarter of an hour"
     bench.fault("5xx", "/futures/data/")
     assert before.path is not None

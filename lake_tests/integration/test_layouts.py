@@ -263,7 +263,7 @@ def test_tables_and_markets_of_one_lake_share_no_rows(tmp_path: Path) -> None:
         return [
             ledger.missing_sources(), ledger.known_holes(SYMBOL, MONTH, END), ledger.listing(SYMBOL),
             ledger.revisions(SYMBOL, MONTH, END), ledger.archive(SYMBOL, "s", "2026-02-01"),
-            ledger.capture(SYMBOL, "s", MONTH), ledger.captures_since(MONTH),
+            ledger.capture_vintages(SYMBOL, "s", MONTH), ledger.captures_since(MONTH),
             ledger.unfinished_captures(SYMBOL, MONTH, END), ledger.traded_after([SYMBOL], NOW) != (SYMBOL,),
         ]  # fmt: skip
 
@@ -289,7 +289,7 @@ def test_no_two_tables_share_a_place(tmp_path: Path) -> None:
         catalog = layout_store(tmp_path, layout).catalog
         return {
             catalog.live_lock_path(SYMBOL), catalog.live_records_dir, catalog.live_rows_path(SYMBOL, MONTH),
-            catalog.collector_lock_path, catalog.capture_path("s", SYMBOL, MONTH, "c" * 64),
+            catalog.of_market.collector_lock_path, catalog.capture_path("s", SYMBOL, MONTH, "c" * 64),
             catalog.archive_path("s", SYMBOL, "2026-02-01", "a" * 64),
         }  # fmt: skip
 

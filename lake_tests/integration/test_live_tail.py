@@ -31,6 +31,7 @@ from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.commit import commit_partitions
 from lake_tests.support import live_frames, spot_frames
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.live_frames import agg_trade, alive, book_ticker, depth, record
 from lake_tests.support.sound_hours import NOW, candidate, sound_rows
 from lake_tests.support.stores import store_at
@@ -74,7 +75,7 @@ class Heard:
         """What was heard is on the disk, in files that are not closed: a collector is at work."""
         buffers, _ = self.writer.take()
         self.writer.write(buffers, self.seq)
-        self.writer.abandon()
+        forget(self.writer)
 
     def heal(self, *frames: dict[str, Any]) -> None:
         self.seq += 1
@@ -357,7 +358,7 @@ def test_seconds_go_on_to_the_second_before_the_last_trade(spot: spot_frames.Hea
         spot.hear(spot_frames.wrapped(spot_frames.quote(number + 1, 99 + number)), (ms + 9) * 1_000_000)
     buffers, _ = spot.writer.take()
     spot.writer.write(buffers, spot.intake.next_seq)
-    spot.writer.abandon()
+    forget(spot.writer)
     start = instant(first_ms)
     options: dict[str, Any] = {
         "live": True, "settings": settings_of(tmp_path / "lake"), "clock": lambda: start + 10 * SECOND,
@@ -409,7 +410,7 @@ def minutes_of(root: Path, frames: list[dict[str, Any]], now_ms: int) -> pl.Data
     for seq, data in enumerate(frames):
         writer.add(*record(seq, data)[:7])
     writer.write(writer.take()[0], 1)
-    writer.abandon()
+    forget(writer)
     window = HeardWindow(store, SYMBOL, minute_of(30), UM_MINUTE.layout.row_start(instant(now_ms)), 60, 10 * SECOND)
     return heard_minutes(window)
 

@@ -121,8 +121,7 @@ def test_a_hole_between_two_answers_is_asked_for_anew(bench: Bench) -> None:
     bench.fault("missing_minutes", "aggTrades", start=OPEN + 20 * MINUTE, end=OPEN + 29 * MINUTE, times=1)
     build(bench, 29.1)
     (after,) = build(bench, 30.2)
-    held = bench.lake.ledger.capture(SYMBOL, "agg_trades", OPEN)
-    assert held is not None
+    (held,) = bench.lake.ledger.captures_between(SYMBOL, "agg_trades", OPEN, OPEN + HOUR)
     ids = pl.read_parquet(bench.lake.catalog.absolute(held.path))["agg_trade_id"]
     assert (ids.diff().drop_nulls() == 1).all()
     assert failed_checks(after) == set()

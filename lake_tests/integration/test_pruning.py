@@ -16,6 +16,7 @@ from lake_resources.binance.ws.frames import AGG_TRADE
 from lake_resources.clock import DAY
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk
 from lake_tests.support.automated_lake import automated
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.simulated_lake import Bench
 
 pytestmark = pytest.mark.slow
@@ -138,4 +139,4 @@ def test_the_job_prunes_records_of_the_collector_after_their_retention(bench: Be
         result = lake.repository.get_job("prune").execute_in_process(instance=instance)
     assert result.success
     assert minutes_on_disk(root) == [minutes[47], minutes[0]]
-    writer.abandon()
+    forget(writer)

@@ -16,6 +16,7 @@ from lake_resources.clock import MINUTE
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter
 from lake_resources.storage.catalog import MarketPaths
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.spot_frames import START_MS, SYMBOL, quote, trade, wrapped
 
 START = datetime.fromtimestamp(START_MS / 1000, UTC)
@@ -70,7 +71,7 @@ class Collecting:
 def collecting(tmp_path: Path) -> Iterator[Collecting]:
     made = Collecting(tmp_path)
     yield made
-    made.writer.abandon()
+    forget(made.writer)
 
 
 def test_the_collector_writes_each_minute_once_it_is_over_as_the_command_would(
@@ -102,7 +103,7 @@ def test_trades_that_heal_a_gap_are_in_the_file_of_their_minute(collecting: Coll
 def test_a_kill_forgets_no_minute_and_an_end_writes_the_open_one(collecting: Collecting, tmp_path: Path) -> None:
     collecting.hear(0, 62)
     assert collecting.written() == []
-    collecting.writer.abandon()
+    forget(collecting.writer)
     collecting.start()
     collecting.hear(62, 100)
     assert len(next(read_lines(collecting.part(0))).rows) == 120

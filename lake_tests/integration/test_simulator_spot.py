@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.market import SPOT
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.governor import WeightGovernor
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.simulator.ws.session import Session, WsLimits
+from lake_tests.support.archive_rows import archive_rows
 from lake_tests.support.ws_client import Socket
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def archive(sim: SimulatorServer, tmp_path: Path, name: str, day: str) -> pl.Dat
     answer = httpx.get(sim.base_url + stream.url_path(SYMBOL, day), trust_env=False, timeout=60)
     path = tmp_path / stream.file_name(SYMBOL, day)
     path.write_bytes(answer.raise_for_status().content)
-    return read_all(path, stream)
+    return archive_rows(path, stream)
 
 
 def test_archives_of_a_day_agree_with_each_other_and_with_rest(sim: SimulatorServer, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from lake_resources.errors import ServerError
 from lake_resources.settings import LakeSettings
 from lake_resources.simulator.server import SimulatorServer
 from lake_resources.storage.catalog import MarketPaths
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.hand_driven import HandDriven
 from lake_tests.support.spot_frames import SYMBOL, quote, trade, wrapped
 from lake_tests.support.waiting import wait_until
@@ -118,7 +119,7 @@ class Collecting(HandDriven):
         self.intake.frame(self.conn, self.session, wrapped(book), self.now_s())
 
     def kill(self) -> None:
-        self.writer.abandon()
+        forget(self.writer)
         self.start()
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.vision_client import VerifiedZip, VisionClient
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import (
@@ -25,6 +24,7 @@ from lake_resources.errors import (
 )
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
+from lake_tests.support.archive_rows import archive_rows
 
 NOW = datetime(2026, 2, 15, 12, 34, tzinfo=UTC)
 DAY = "2026-02-13"
@@ -64,7 +64,7 @@ def test_a_download_is_verified_and_lies_where_it_says(
     assert zip_.sha256 == vision.checksum(UM_STREAMS["klines_1m"], "BTCUSDT", DAY)
     assert zip_.size_bytes == zip_.path.stat().st_size
     assert files(tmp_path) == [zip_.path]
-    assert read_all(zip_.path, UM_STREAMS["klines_1m"]).height == 1440
+    assert archive_rows(zip_.path, UM_STREAMS["klines_1m"]).height == 1440
 
 
 def test_streams_with_the_same_file_name_do_not_meet(vision: VisionClient, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_streams_with_the_same_file_name_do_not_meet(vision: VisionClient, tmp_p
     [name for name, stream in UM_STREAMS.items() if stream.archive and name not in ("funding_rate", "book_ticker")],
 )
 def test_every_daily_stream_is_read(vision: VisionClient, tmp_path: Path, stream: str) -> None:
-    frame = read_all(vision.download(UM_STREAMS[stream], "ETHUSDT", DAY, tmp_path).path, UM_STREAMS[stream])
+    frame = archive_rows(vision.download(UM_STREAMS[stream], "ETHUSDT", DAY, tmp_path).path, UM_STREAMS[stream])
     assert frame.height > 200
     within = frame[UM_STREAMS[stream].time_column].is_between(
         datetime(2026, 2, 13, tzinfo=UTC), datetime(2026, 2, 14, tzinfo=UTC)
@@ -88,10 +88,8 @@ def test_every_daily_stream_is_read(vision: VisionClient, tmp_path: Path, stream
 
 def test_monthly_and_bygone_streams_are_read(vision: VisionClient, tmp_path: Path) -> None:
     for stream, period in (("funding_rate", "2026-01"), ("book_ticker", "2023-10-02")):
-        assert (
-            read_all(vision.download(UM_STREAMS[stream], "BTCUSDT", period, tmp_path).path, UM_STREAMS[stream]).height
-            > 90
-        )
+        zip_ = vision.download(UM_STREAMS[stream], "BTCUSDT", period, tmp_path)
+        assert archive_rows(zip_.path, UM_STREAMS[stream]).height > 90
 
 
 @pytest.mark.parametrize("day", ["2026-02-15", "2019-01-01"])
@@ -132,7 +130,7 @@ def test_damage_that_the_checksum_agrees_with_is_found_on_reading(
     exchange.faults.add(Fault(kind, path="aggTrades", matching=True))
     zip_ = vision.download(UM_STREAMS["agg_trades"], "BTCUSDT", DAY, tmp_path)
     with pytest.raises(ArchiveCorrupt, match="agg_trades"):
-        read_all(zip_.path, UM_STREAMS["agg_trades"])
+        archive_rows(zip_.path, UM_STREAMS["agg_trades"])
 
 
 def test_one_bad_download_is_cured_by_the_second(
@@ -192,11 +190,11 @@ def test_headerless_and_microsecond_files_read_the_same(
     exchange: SimulatorServer, vision: VisionClient, tmp_path: Path
 ) -> None:
     stream = UM_STREAMS["agg_trades"]
-    plain = read_all(vision.download(stream, "BTCUSDT", DAY, tmp_path).path, stream)
+    plain = archive_rows(vision.download(stream, "BTCUSDT", DAY, tmp_path).path, stream)
     for kind in ("headerless", "microseconds", "duplicated", "unordered"):
         exchange.faults.clear()
         exchange.faults.add(Fault(kind))
-        assert read_all(vision.download(stream, "BTCUSDT", DAY, tmp_path).path, stream).equals(plain), kind
+        assert archive_rows(vision.download(stream, "BTCUSDT", DAY, tmp_path).path, stream).equals(plain), kind
 
 
 def test_many_come_in_order_with_their_own_errors(

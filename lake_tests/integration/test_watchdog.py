@@ -34,7 +34,7 @@ from lake_assets.watchdog.look import find_facts
 from lake_resources.clock import HOUR
 from lake_resources.dagster_history import open_history
 from lake_resources.known_hole import KnownHole
-from lake_resources.messages.alerts import Alert, send
+from lake_resources.messages.alerts import Alert, Delivery, deliver
 from lake_resources.messages.outbox import open_outbox
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.ledger import engine as ledger_engine
@@ -105,7 +105,7 @@ def watching(chosen: LakeSettings, started: datetime = NOW) -> Iterator[list[str
 
 def test_an_alert_is_one_json_message(hook: Receiver) -> None:
     alert = Alert("run_failed", "a subject", "the story", NOW)
-    assert send(hook.url, alert) == ""
+    assert deliver(hook.url, alert) == Delivery()
     assert hook.bodies == [
         {
             "kind": "run_failed",
@@ -120,10 +120,10 @@ def test_an_alert_is_one_json_message(hook: Receiver) -> None:
 def test_a_receiver_that_is_down_stops_nothing(hook: Receiver) -> None:
     alert = Alert("run_failed", "a subject", "the story", NOW)
     hook.status = 500
-    assert "500" in send(hook.url, alert)
-    assert "did not answer" in send("http://127.0.0.1:9/", alert)
-    assert "did not answer" in send("not a url", alert)
-    assert send("", alert) == ""
+    assert "500" in deliver(hook.url, alert).trouble
+    assert "did not answer" in deliver("http://127.0.0.1:9/", alert).trouble
+    assert "did not answer" in deliver("not a url", alert).trouble
+    assert deliver("", alert) == Delivery()
 
 
 def test_a_dead_daemon_is_noticed_without_it(tmp_path: Path, home: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.um_streams import UM_STREAMS
+from lake_tests.support.archive_rows import archive_rows
 
 # Prices, quantities and quote volumes as Binance writes them, and far beyond.
 DECIMALS = st.one_of(
@@ -40,7 +40,7 @@ def test_rest_and_archive_read_the_same_nearest_double(texts: list[str]) -> None
         path = Path(directory) / "trades.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("trades.csv", csv)
-        by_archive = read_all(path, UM_STREAMS["agg_trades"])
+        by_archive = archive_rows(path, UM_STREAMS["agg_trades"])
     assert by_rest["price"].to_list() == expected
     assert by_archive["price"].to_list() == expected
     assert by_rest.equals(by_archive)

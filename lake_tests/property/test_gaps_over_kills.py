@@ -24,6 +24,7 @@ from lake_resources.collector import healing
 from lake_resources.collector.journal import Journal
 from lake_resources.collector.segments import minutes_on_disk, read_records
 from lake_resources.errors import ServerError
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.hand_driven import HandDriven
 from lake_tests.support.live_frames import START_MS, SYMBOL, agg_trade
 
@@ -68,7 +69,7 @@ class Lake(HandDriven):
         self.intake.frame(self.conn, self.session, frame, self.now_s())
 
     def kill(self) -> None:
-        self.writer.abandon()
+        forget(self.writer)
         self.seq = self.intake.next_seq + 1
         self.start()
 
@@ -157,7 +158,7 @@ def hold(root: Path, seed: int) -> None:
         lake.now_ms += STEP_MS
         lake.heal()
         lake.flush()
-    lake.writer.abandon()
+    forget(lake.writer)
     lake.journal.close()
 
     ids = lake.on_disk()

@@ -24,6 +24,7 @@ from lake_resources.binance.ws.stream_session import SessionLimits, StreamSessio
 from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, read_records, recover
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.live_frames import (
     MINUTE,
     START_MS,
@@ -83,7 +84,7 @@ class Collected:
 
     def kill(self) -> None:
         """Everything in memory is gone."""
-        self.writer.abandon()
+        forget(self.writer)
         self.start()
 
     def stop(self) -> None:

@@ -20,6 +20,7 @@ from lake_resources.collector import healing
 from lake_resources.collector.journal import Journal
 from lake_resources.collector.segments import minutes_on_disk, read_records
 from lake_resources.errors import ServerError
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.hand_driven import HandDriven
 from lake_tests.support.spot_frames import START_MS, SYMBOL, trade, wrapped
 
@@ -57,7 +58,7 @@ class Lake(HandDriven):
         self.intake.frame(1, self.session, wrapped(frame), self.now_s())
 
     def kill(self) -> None:
-        self.writer.abandon()
+        forget(self.writer)
         self.seq = self.intake.next_seq + 1
         self.start()
 
@@ -83,7 +84,7 @@ def test_no_trade_is_lost_unseen(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     with ExitStack() as end:
         lake = Lake(tmp_path)
-        end.callback(lake.writer.abandon)
+        end.callback(lambda: forget(lake.writer))
         for _ in range(120):
             what = draw.choices(["hear", "lose", "flush", "heal", "kill", "down"], [50, 15, 15, 12, 4, 4])[0]
             lake.now_ms += 1_000
@@ -104,7 +105,7 @@ def test_no_trade_is_lost_unseen(tmp_path: Path, seed: int) -> None:
             lake.flush()
             lake.heal()
         lake.flush()
-        end.callback(lake.writer.abandon)
+        end.callback(lambda: forget(lake.writer))
         held = lake.on_disk()
         missing = set(range(min(held), lake.trades)) - held
         assert lake.intake.trades[SYMBOL].gaps == []

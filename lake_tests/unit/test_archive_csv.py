@@ -9,10 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_resources.binance.archives.archive_csv import read_all, read_frames
+from lake_resources.binance.archives.archive_csv import read_frames
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import ArchiveCorrupt
+from lake_tests.support.archive_rows import archive_rows
 
 AGG = UM_STREAMS["agg_trades"]
 AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n"
@@ -28,7 +29,7 @@ def zipped(directory: Path, text: str, method: int = zipfile.ZIP_DEFLATED) -> Pa
 
 
 def read(directory: Path, stream: Stream, text: str) -> pl.DataFrame:
-    return read_all(zipped(directory, text), stream)
+    return archive_rows(zipped(directory, text), stream)
 
 
 def test_aggtrades_with_a_header_are_read_whole(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_every_spelling_gives_the_same_frame(tmp_path: Path, text: str) -> None:
 
 
 def test_a_stored_member_is_read_too(tmp_path: Path) -> None:
-    assert read_all(zipped(tmp_path, AGG_ROWS, zipfile.ZIP_STORED), AGG).height == 2
+    assert archive_rows(zipped(tmp_path, AGG_ROWS, zipfile.ZIP_STORED), AGG).height == 2
 
 
 def test_a_header_alone_or_nothing_is_an_empty_frame(tmp_path: Path) -> None:
@@ -118,14 +119,14 @@ def test_damaged_text_is_refused_with_its_place(tmp_path: Path, stream: str, tex
 def test_every_flipped_byte_of_the_data_is_found(tmp_path: Path) -> None:
     path = zipped(tmp_path, AGG_HEADER + AGG_ROWS)
     good = path.read_bytes()
-    expected = read_all(path, AGG)
+    expected = archive_rows(path, AGG)
     start, end = good.index(b"file.csv") + 8, good.index(b"PK\x01\x02")
     for position in range(start, end):
         path.write_bytes(good[:position] + bytes([good[position] ^ 0x10]) + good[position + 1 :])
         with pytest.raises(ArchiveCorrupt):
-            read_all(path, AGG)
+            archive_rows(path, AGG)
     path.write_bytes(good)
-    assert read_all(path, AGG).equals(expected)
+    assert archive_rows(path, AGG).equals(expected)
 
 
 def test_a_torn_zip_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_torn_zip_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
     for size in range(len(good)):
         path.write_bytes(good[:size])
         with pytest.raises(ArchiveCorrupt):
-            read_all(path, AGG)
+            archive_rows(path, AGG)
 
 
 def test_two_members_are_refused(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_two_members_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("second.csv", AGG_ROWS)
     with pytest.raises(ArchiveCorrupt, match=r"2 members instead of one: file\.csv, second\.csv"):
-        read_all(path, AGG)
+        archive_rows(path, AGG)
 
 
 def test_the_entry_of_a_directory_is_no_member(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_the_entry_of_a_directory_is_no_member(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.mkdir("data")
         archive.writestr("data/2026-03-27.csv", AGG_ROWS)
-    assert read_all(path, AGG).height == 2
+    assert archive_rows(path, AGG).height == 2
 
 
 def test_lines_that_end_otherwise_are_no_empty_file(tmp_path: Path) -> None:

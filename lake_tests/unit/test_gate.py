@@ -10,7 +10,7 @@ import pytest
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import assemble
 from lake_assets.validation.gate import PartitionWindow, gate, passes
-from lake_assets.validation.outcome import CHECK_NAMES, GATE_CHECKS, CheckOutcome
+from lake_assets.validation.outcome import CHECKS, GATE_CHECKS, CheckOutcome
 from lake_assets.validation.partition_audit import partition_audit
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.known_hole import KnownHole
@@ -62,7 +62,7 @@ def failed(checks: dict[str, CheckOutcome]) -> list[str]:
 def test_sound_hours_pass_every_check(frame: pl.DataFrame) -> None:
     outcomes = gate(TABLE, frame, WINDOWS, [])
     assert list(outcomes) == [TEN, ELEVEN]
-    assert [check.name for check in outcomes[TEN]] == list(GATE_CHECKS) == list(CHECK_NAMES[:4])
+    assert [check.name for check in outcomes[TEN]] == list(GATE_CHECKS) == list(CHECKS)[:4]
     assert all(passes(checks) for checks in outcomes.values())
     assert judged(frame)["continuity"].metadata["present"] == 60
     assert {check.severity for check in outcomes[TEN]} == {"error"}

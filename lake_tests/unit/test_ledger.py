@@ -160,7 +160,7 @@ def test_captures_keep_vintages_and_never_fall_from_whole_to_part(ledger):
     late = capture(content="d", complete=False, row_count=2, captured_at=NOW + timedelta(hours=2))
     for made in (part, whole, late):
         ledger.record_captures([made])
-    assert ledger.capture(SYMBOL, "klines_1m", at(0)) == whole
+    assert ledger.captures_between(SYMBOL, "klines_1m", at(0), at(1)) == [whole]
     assert ledger.capture_vintages(SYMBOL, "klines_1m", at(0)) == [
         replace(part, is_current=False),
         whole,

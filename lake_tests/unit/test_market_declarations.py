@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.market import ARCHIVES_URL, BUCKETS, MARKETS, SPOT, UM
 from lake_resources.binance.spot_streams import SPOT_STREAMS
 from lake_resources.binance.stream import Stream
@@ -18,6 +17,7 @@ from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.witness import ContiguousIds, Grid, NoWitness, Settlements
 from lake_resources.binance.ws.subscriptions import names_of, routes
 from lake_resources.settings import LakeSettings
+from lake_tests.support.archive_rows import archive_rows
 
 Recorded = Callable[[str], Path]
 EVERY = [stream for streams in STREAMS.values() for stream in streams.values()]
@@ -110,8 +110,8 @@ def test_the_settings_take_hosts_from_the_markets() -> None:
 
 
 def test_recorded_spot_days_are_of_the_declared_stream_in_both_units(recorded: Recorded) -> None:
-    hours = read_all(recorded("vision/spot/klines_1h_us/BTCUSDT-1h-2026-05-08.zip"), SPOT_STREAMS["klines_1h"])
-    minutes = read_all(recorded("vision/spot/klines_1m_zip/BTCUSDT-1m-2020-01-01.zip"), SPOT_STREAMS["klines_1m"])
+    hours = archive_rows(recorded("vision/spot/klines_1h_us/BTCUSDT-1h-2026-05-08.zip"), SPOT_STREAMS["klines_1h"])
+    minutes = archive_rows(recorded("vision/spot/klines_1m_zip/BTCUSDT-1m-2020-01-01.zip"), SPOT_STREAMS["klines_1m"])
     for frame, stream in ((hours, SPOT_STREAMS["klines_1h"]), (minutes, SPOT_STREAMS["klines_1m"])):
         assert isinstance(stream.witness, Grid)
         step = stream.witness.step

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.binance.archives.metrics_csv import VALUES, Metrics, read_metrics
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.binance.wire_columns import METRICS_COLUMNS
 from lake_resources.errors import ArchiveCorrupt
+from lake_tests.support.archive_rows import archive_rows
 
 HEADER = ",".join(METRICS_COLUMNS) + "\n"
 ROW = "2024-02-16 00:05:00,BTCUSDT,77000.5,3.8e9,2.90,1.7,0.76,1.1\n"
@@ -35,7 +35,7 @@ def metrics(directory: Path, text: str) -> Metrics:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metrics.csv", text)
     found = read_metrics(path)
-    assert read_all(path, UM_STREAMS["metrics"]).equals(found.frame)
+    assert archive_rows(path, UM_STREAMS["metrics"]).equals(found.frame)
     return found
 
 

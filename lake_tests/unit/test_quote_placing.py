@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from lake_assets.transforms.quote_placing import QUOTES, Span, quotes_at_ends, received_at
+from lake_assets.transforms.quote_placing import QUOTES, Span, quotes_at_ends
 from lake_assets.transforms.spot_seconds import second_bars
 from lake_resources.binance.wire_columns import KLINE_COLUMNS
 from lake_resources.clock import SECOND
@@ -59,12 +59,6 @@ def test_of_two_quotes_of_one_instant_the_later_received_stands() -> None:
 
 def test_a_quote_without_a_price_is_none() -> None:
     assert bids(2, (0.5, 10.0), (1.5, 0.0)) == [10.0, 10.0]
-
-
-def test_receive_times_are_corrected_by_the_measured_offset() -> None:
-    frame = pl.DataFrame({"ns": [int(T0.timestamp()) * 10**9 + 123_456_789]})
-    late = frame.select(received_at(pl.col("ns"), timedelta(milliseconds=1400))).item()
-    assert late == T0 + timedelta(seconds=1, microseconds=523_456)
 
 
 def test_the_documents_case_of_trades_and_a_quote() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake_resources.binance.archives.archive_csv import read_all, read_frames
+from lake_resources.binance.archives.archive_csv import read_frames
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import ArchiveCorrupt
+from lake_tests.support.archive_rows import archive_rows
 
 Recorded = Callable[[str], Path]
 KLINES = UM_STREAMS["klines_1m"]
@@ -45,7 +46,7 @@ def published_hash(zip_path: Path) -> str:
 
 def test_headerless_um_klines(recorded: Recorded, tmp_path: Path) -> None:
     csv = recorded("vision/um/klines_1m_daily_headerless/BTCUSDT-1m-2022-05-06.csv")
-    frame = read_all(zipped(csv, tmp_path), KLINES)
+    frame = archive_rows(zipped(csv, tmp_path), KLINES)
     assert frame.height == 1440
     assert day_figures(frame) == (36533.70, 36679.3, 35200.0, 35995.30, 431_979.240, 3_998_315)
     assert frame["open_time"][0] == datetime(2022, 5, 6, tzinfo=UTC)
@@ -63,7 +64,7 @@ def test_spot_zip_and_checksum(recorded: Recorded, tmp_path: Path, day: str, fig
     path = recorded(f"vision/spot/klines_1m_zip/BTCUSDT-1m-{day}.zip")
     content = path.read_bytes()
     assert hashlib.sha256(content).hexdigest() == published_hash(path)
-    frame = read_all(path, KLINES)
+    frame = archive_rows(path, KLINES)
     assert frame.height == 1440
     assert minutes_without_gap(frame, timedelta(minutes=1))
     assert day_figures(frame) == figures
@@ -73,11 +74,11 @@ def test_spot_zip_and_checksum(recorded: Recorded, tmp_path: Path, day: str, fig
     damaged.write_bytes(flipped)
     assert hashlib.sha256(flipped).hexdigest() != published_hash(path)
     with pytest.raises(ArchiveCorrupt):
-        read_all(damaged, KLINES)
+        archive_rows(damaged, KLINES)
 
 
 def test_microseconds_are_recognised(recorded: Recorded) -> None:
-    days = [read_all(recorded(f"vision/spot/klines_1h_us/BTCUSDT-1h-2026-05-0{day}.zip"), KLINES) for day in (8, 9)]
+    days = [archive_rows(recorded(f"vision/spot/klines_1h_us/BTCUSDT-1h-2026-05-0{day}.zip"), KLINES) for day in (8, 9)]
     frame = pl.concat(days)
     assert [day.height for day in days] == [24, 24]
     assert frame["open_time"][0] == datetime(2026, 5, 8, tzinfo=UTC)
@@ -92,7 +93,7 @@ def test_microseconds_are_recognised(recorded: Recorded) -> None:
 
 def test_spot_csv_days_around_the_change_of_unit(recorded: Recorded, tmp_path: Path) -> None:
     for day in ("2024-12-31", "2025-01-01"):
-        frame = read_all(zipped(recorded(f"vision/spot/klines_1m/BTCUSDT-1m-{day}.csv"), tmp_path), KLINES)
+        frame = archive_rows(zipped(recorded(f"vision/spot/klines_1m/BTCUSDT-1m-{day}.csv"), tmp_path), KLINES)
         assert frame.height == 1440
         assert frame["open_time"][0] == datetime.fromisoformat(f"{day}T00:00:00+00:00")
         assert minutes_without_gap(frame, timedelta(minutes=1))
@@ -101,7 +102,7 @@ def test_spot_csv_days_around_the_change_of_unit(recorded: Recorded, tmp_path: P
 @pytest.mark.parametrize("name", ["LINKUSDT-1m-2026-02", "FILUSDT-1m-2024-09", "AVAXUSDT-1m-2026-06"])
 def test_monthly_um_klines(recorded: Recorded, tmp_path: Path, name: str) -> None:
     csv = recorded(f"vision/um/klines_1m_monthly/{name}.csv")
-    frame = read_all(zipped(csv, tmp_path), KLINES)
+    frame = archive_rows(zipped(csv, tmp_path), KLINES)
     lines = csv.read_text().splitlines()[1:]
     assert frame.height == len(lines)
     assert minutes_without_gap(frame, timedelta(minutes=1))
@@ -119,7 +120,7 @@ def test_monthly_um_klines(recorded: Recorded, tmp_path: Path, name: str) -> Non
 def test_monthly_funding(recorded: Recorded) -> None:
     path = recorded("vision/um/funding_rate/BTCUSDT-fundingRate-2026-04.zip")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == published_hash(path)
-    frame = read_all(path, UM_STREAMS["funding_rate"])
+    frame = archive_rows(path, UM_STREAMS["funding_rate"])
     assert frame.height == 90
     assert frame["last_funding_rate"][-1] == -0.00002904
     assert frame["funding_interval_hours"].unique().to_list() == [8]
@@ -128,7 +129,7 @@ def test_monthly_funding(recorded: Recorded) -> None:
 
 
 def test_book_depth_day(recorded: Recorded) -> None:
-    frame = read_all(recorded("vision/um/book_depth/BTCUSDT-bookDepth-2023-10-16.zip"), UM_STREAMS["book_depth"])
+    frame = archive_rows(recorded("vision/um/book_depth/BTCUSDT-bookDepth-2023-10-16.zip"), UM_STREAMS["book_depth"])
     assert frame.height == 28_800
     assert sorted(frame["percentage"].unique()) == [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]
     spacing = frame["timestamp"].unique().sort().diff().drop_nulls().dt.total_seconds()
@@ -142,7 +143,7 @@ def test_a_whole_day_of_aggtrades(recorded: Recorded) -> None:
     assert frame.height == 105_280
     assert frame["agg_trade_id"].diff().drop_nulls().unique().to_list() == [1]
     assert frame["transact_time"].is_sorted()
-    assert frame.equals(read_all(path, UM_STREAMS["agg_trades"]))
+    assert frame.equals(archive_rows(path, UM_STREAMS["agg_trades"]))
 
 
 def test_heads_of_other_um_streams(recorded: Recorded, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_heads_of_other_um_streams(recorded: Recorded, tmp_path: Path) -> None:
         "book_ticker": ("vision/um/book_ticker/BTCUSDT-bookTicker-2023-10-02-short.csv", 9_999),
     }
     for name, (relative, rows) in files.items():
-        frame = read_all(zipped(recorded(relative), tmp_path), UM_STREAMS[name])
+        frame = archive_rows(zipped(recorded(relative), tmp_path), UM_STREAMS[name])
         assert frame.height == rows
         assert frame.null_count().sum_horizontal().item() == 0
 
@@ -161,4 +162,4 @@ def test_a_stream_is_told_from_another_by_its_header(recorded: Recorded) -> None
     path = recorded("vision/um/funding_rate/BTCUSDT-fundingRate-2026-04.zip")
     other = replace(UM_STREAMS["book_depth"], name="funding_rate")
     with pytest.raises(ArchiveCorrupt, match="columns calc_time, funding_interval_hours, last_funding_rate instead of"):
-        read_all(path, other)
+        archive_rows(path, other)

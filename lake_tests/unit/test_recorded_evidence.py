@@ -15,9 +15,9 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.trade_evidence import judge_trades
 from lake_assets.windows import hours_between
-from lake_resources.binance.archives.archive_csv import read_all
 from lake_resources.clock import HOUR
 from lake_resources.storage.catalog import floor_hour
+from lake_tests.support.archive_rows import archive_rows
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"
 BARS = sorted((RECORDED / "vision" / "um").glob("klines*/*.csv"))
@@ -34,7 +34,7 @@ def rows_of(path: Path, use: StreamUse, folder: Path) -> pl.DataFrame:
         packed = folder / f"{path.stem}.zip"
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.write(path, path.name)
-    return read_all(packed, use.stream)
+    return archive_rows(packed, use.stream)
 
 
 def hours_of(rows: pl.DataFrame, column: str) -> list[datetime]:

@@ -15,6 +15,7 @@ from lake_resources.binance.ws.stream_session import SessionLimits, StreamSessio
 from lake_resources.clock import MINUTE_MS
 from lake_resources.collector.intake import Intake
 from lake_resources.collector.segments import SegmentWriter, minutes_on_disk, read_records
+from lake_tests.support.forgotten_writer import forget
 from lake_tests.support.live_frames import (
     MINUTE,
     START_MS,
@@ -84,7 +85,7 @@ class Socket:
 def socket(tmp_path: Path) -> Iterator[Socket]:
     one = Socket(tmp_path)
     yield one
-    one.writer.abandon()
+    forget(one.writer)
 
 
 BAD: tuple[dict[str, Any] | bytes, ...] = (
@@ -196,7 +197,7 @@ def test_a_market_is_played_on_any_clock(tmp_path: Path, off_ms: int) -> None:
     for second in range(60):
         now_ms = START_MS + 1000 * second
         socket.take(book_ticker(second, now_ms), mark_price(now_ms), agg_trade(second + 1, now_ms), step_ms=100)
-    socket.writer.abandon()
+    forget(socket.writer)
 
     refused = socket.intake.counts.malformed
     assert 20 <= refused <= 21 if off_ms > 0 else refused == 0, "two seconds, where the local clock is behind"
@@ -207,7 +208,7 @@ def test_a_market_is_played_on_any_clock(tmp_path: Path, off_ms: int) -> None:
 def test_one_stream_alone_is_its_own_witness_in_the_beginning(tmp_path: Path) -> None:
     socket = Socket(tmp_path, local_ms=START_MS - HOUR_MS)
     socket.take(*(mark_price(START_MS + 1000 * second) for second in range(10)), step_ms=1000)
-    socket.writer.abandon()
+    forget(socket.writer)
 
     assert socket.taken == [MARK_PRICE] * 8
 

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lake_resources.binance.market import UM_FUNDING_INFO
 from lake_resources.binance.rest import rest_payloads
 from lake_resources.binance.um_streams import UM_STREAMS
 from lake_resources.errors import MalformedAnswer
@@ -137,4 +136,3 @@ def test_costs_of_the_other_endpoints() -> None:
     assert cost("agg_trades") == ("weight_1m", 20)
     assert cost("metrics") == ("futures_data", 1)
     assert cost("funding_rate") == ("funding", 1)
-    assert (UM_FUNDING_INFO.bucket.name, UM_FUNDING_INFO.cost({})) == ("funding", 1)

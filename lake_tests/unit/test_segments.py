@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lake_resources.binance.ws.frames import CONNECTION, DEPTH, EVERY_SYMBOL, Frame
 from lake_resources.collector.segment_format import FILE_HEADER_BYTES, inspect
 from lake_resources.collector.segments import SegmentWriter, newest_minute, prune, read_records, recover
+from lake_tests.support.forgotten_writer import forget
 
 MINUTE = 29_000_000
 NOON = datetime.fromtimestamp(MINUTE * 60, UTC)
@@ -34,7 +35,7 @@ def write(writer: SegmentWriter, frames: Iterable[Frame]) -> None:
 def writer(tmp_path: Path) -> Iterator[SegmentWriter]:
     one = SegmentWriter(tmp_path)
     yield one
-    one.abandon()
+    forget(one)
 
 
 def names(root: Path) -> list[str]:
@@ -91,7 +92,7 @@ def test_a_torn_tail_loses_only_the_tail(
     for one in frames:
         write(writer, [one])
         ends.append(next(root.rglob("*.open")).stat().st_size)
-    writer.abandon()
+    forget(writer)
     path = next(root.rglob("*.open"))
     data = bytearray(path.read_bytes())
     at = min(int(cut * len(data)), len(data) - 1)

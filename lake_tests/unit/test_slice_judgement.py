@@ -24,7 +24,6 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 def test_a_slice_is_ok_when_its_open_times_are_the_grid_and_all_candles_are_closed() -> None:
     verdict = KLINES.judge(KEY, WHOLE, LATER, None)
     assert (verdict.status, verdict.reason, verdict.missing) == (Status.OK, SliceReason.NONE, ())
-    assert verdict.final
 
 
 @pytest.mark.parametrize("now_ms", [WHOLE[-1], WHOLE[-1] + MINUTE_MS - 1])
@@ -65,9 +64,9 @@ def test_a_gap_is_the_exchanges_only_when_it_says_the_same_again() -> None:
 
 def test_nothing_at_all_is_empty_and_is_not_forgotten() -> None:
     once = KLINES.judge(KEY, [], LATER, None)
-    assert (once.status, once.reason, once.final) == (Status.EMPTY, SliceReason.NO_DATA, False)
+    assert (once.status, once.reason) == (Status.EMPTY, SliceReason.NO_DATA)
     again = KLINES.judge(KEY, [], LATER, tuple(WHOLE))
-    assert (again.status, again.reason, again.final) == (Status.EMPTY, SliceReason.EXCHANGE_HAS_NONE, True)
+    assert (again.status, again.reason) == (Status.EMPTY, SliceReason.EXCHANGE_HAS_NONE)
 
 
 def test_a_window_in_the_future_waits() -> None:

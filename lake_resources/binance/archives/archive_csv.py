@@ -66,19 +66,6 @@ def read_frames(
                 yield frame
 
 
-def read_all(
-    zip_path: Path,
-    stream: Stream,
-    limits: InputLimits = DEFAULT_LIMITS,
-) -> pl.DataFrame:
-    """The whole archive of a small stream, sorted by `stream.key`, identical duplicates dropped.
-
-    Raises:
-        ArchiveCorrupt: as `read_frames`, or two different rows of one key.
-    """
-    return sorted_once(zip_path, stream, list(read_frames(zip_path, stream, limits=limits)))
-
-
 def sorted_once(zip_path: Path, stream: Stream, frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Frames of one archive as one, sorted by `stream.key`, identical rows once.
 

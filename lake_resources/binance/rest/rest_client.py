@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from lake_resources.binance import market as markets
 from lake_resources.binance.market import UM, Endpoint, Market
 from lake_resources.binance.rest import rest_paging, rest_payloads
 from lake_resources.binance.rest.answers import LARGE_VALUES, answered_at, decode, used_weight, values_in
@@ -26,7 +25,7 @@ from lake_resources.binance.rest.covering import covering
 from lake_resources.binance.stream import Stream
 from lake_resources.binance.streams import STREAMS
 from lake_resources.clock import EPOCH, Clock, epoch_ms, system_clock
-from lake_resources.errors import Banned, ExchangeError, MalformedAnswer, RateLimited
+from lake_resources.errors import Banned, ExchangeError, RateLimited
 from lake_resources.governor import WeightGovernor
 from lake_resources.http import ONE_LARGE_BODY, Answer, HttpClient, Query, Sleep, retrying
 from lake_resources.input_limits import DEFAULT_LIMITS, InputLimits
@@ -170,22 +169,6 @@ class BinanceRest:
             raise ValueError(f"the list of symbols of {self.market.title} says when each is traded")
         return rest_paging.first_bar(self.call, self.market.first_bars, symbol, epoch_ms(self._clock()))
 
-    def funding_info(self) -> list[dict[str, Any]]:
-        """Symbols with adjusted funding settings, as sent."""
-        return self.call(markets.UM_FUNDING_INFO, {}, _list_of_objects)
-
-    def premium_index(self, symbol: str) -> dict[str, Any]:
-        """Mark and index price and the running funding estimate of now, as sent."""
-        return self._object(markets.UM_PREMIUM_INDEX, symbol=symbol)
-
-    def open_interest(self, symbol: str) -> dict[str, Any]:
-        """Open interest of now in contracts, as sent."""
-        return self._object(markets.UM_OPEN_INTEREST, symbol=symbol)
-
-    def book_ticker(self, symbol: str) -> dict[str, Any]:
-        """Best bid and ask of now, as sent."""
-        return self._object(markets.UM_BOOK_TICKER, symbol=symbol)
-
     def depth(self, symbol: str) -> dict[str, Any]:
         """The order book of now, as deep as it is to be had, as sent: `lastUpdateId`, `bids`, `asks`, `E`, `T`."""
         query: Query = {"symbol": symbol, "limit": self.market.depth.page}
@@ -299,9 +282,6 @@ class BinanceRest:
             raise
         return parse(answer, body)
 
-    def _object(self, endpoint: Endpoint, **query: str) -> dict[str, Any]:
-        return self.call(endpoint, query, _object)
-
     def _closed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Drop klines that are still open.
 
@@ -323,15 +303,3 @@ class BinanceRest:
 def _ceil_ms(instant: datetime) -> int:
     """Epoch ms of the first whole millisecond not before `instant`."""
     return -((EPOCH - instant) // timedelta(milliseconds=1))
-
-
-def _object(body: object, endpoint: str) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise MalformedAnswer(endpoint, f"expected an object, got {type(body).__name__}")
-    return body
-
-
-def _list_of_objects(body: object, endpoint: str) -> list[dict[str, Any]]:
-    if not isinstance(body, list) or not all(isinstance(row, dict) for row in body):
-        raise MalformedAnswer(endpoint, f"expected a list of objects, got {type(body).__name__}")
-    return body

@@ -39,11 +39,6 @@ class ComparedPartition:
     first: str | None
     compared_at: datetime
 
-    @property
-    def equal(self) -> bool:
-        """Whether rows were compared and all of them are equal."""
-        return bool(self.compared) and not (self.differing or self.only_lake or self.only_exchange)
-
 
 @dataclass(frozen=True)
 class NewVerdict:

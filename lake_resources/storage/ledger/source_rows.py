@@ -203,17 +203,6 @@ class SourceRows(TableRows):
         found = connection.execute(query).all()
         return {(row[0], row[1], row[2]): (row[3], row[4]) for row in found if (row[0], row[1], row[2]) in hours}
 
-    def capture(self, symbol: str, stream: str, hour: datetime) -> Capture | None:
-        """The current vintage of one hour, or None."""
-        key = self._key(symbol=symbol, stream=stream, hour=whole_hour(hour))
-        with self.reading() as connection:
-            row = (
-                connection.execute(sa.select(CAPTURES).where(*_is(CAPTURES, key), CAPTURES.c.is_current))
-                .mappings()
-                .one_or_none()
-            )
-        return None if row is None else _capture(row)
-
     def capture_vintages(self, symbol: str, stream: str, hour: datetime) -> list[Capture]:
         """All vintages of one hour, oldest first."""
         key = self._key(symbol=symbol, stream=stream, hour=whole_hour(hour))
