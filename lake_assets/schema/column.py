@@ -7,6 +7,7 @@ Does not belong here: any column (`minute_columns` and its like), or what follow
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import polars as pl
@@ -83,6 +84,8 @@ class Column:
         group: `canonical`, or `coverage` (the flags).
         bounds: limits of a value.
         never_null: a NULL is an error in any row, though the column is none of the required ones (flags).
+        carried_for: how long after its instant a value stands at most, where that is fixed. The policy's words are part
+            of what each file says of its schema, and stay as they were when this makes them exact.
         position: 1-based place in the table; `numbered` gives it.
     """
 
@@ -103,6 +106,7 @@ class Column:
     group: Group = "canonical"
     bounds: Bounds = UNBOUNDED
     never_null: bool = False
+    carried_for: timedelta | None = None
     position: int = 0
 
     @property

@@ -7,6 +7,7 @@ follows from the list (`table`).
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 
 import polars as pl
@@ -350,7 +351,8 @@ _SLOW = (
         name="funding_rate", stream="funding_rate", wire="last_funding_rate", quiet="carried", dtype=FLOAT,
         unit="fraction per interval", support_class="BACKFILL_AVAILABLE",
         sources=("fundingRate (monthly) or REST", "fundingRate", "fundingRate"), bounds=SIGNED_FRACTION, rollup=LAST,
-        fill_policy="step function: the last settled rate, up to its interval + 1 h",
+        # An interval may grow to 8 hours after a rate was settled, so each rate is held as the longest ones are.
+        fill_policy="step function: the last settled rate, up to its interval + 1 h", carried_for=timedelta(hours=9),
         definition="last settled rate at or before the minute; never the running estimate",
     ),
     _live(

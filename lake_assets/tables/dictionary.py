@@ -15,6 +15,7 @@ from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
 from lake_assets.tables.spot_klines import SPOT_KLINES
 from lake_assets.tables.um_minute import UM_MINUTE
+from lake_resources.clock import HOUR
 
 CLASSES = {
     "HARD_REQUIRED": "in every row, never NULL",
@@ -101,6 +102,7 @@ def _row(column: Column) -> str:
     sources = (column.cold_source, column.warm_source, column.hot_source)
     same = len(set(sources)) == 1
     source = sources[0] if same else "; ".join(f"{band}: {s}" for band, s in zip(_BANDS, sources, strict=True))
+    held = column.carried_for
     cells = (
         str(column.position),
         f"`{column.name}`",
@@ -108,7 +110,7 @@ def _row(column: Column) -> str:
         column.unit,
         column.support_class,
         source,
-        column.fill_policy,
+        column.fill_policy + ("" if held is None else f" ({held / HOUR:g} h, the same for every value)"),
         column.definition,
         column.bounds.text(),
     )

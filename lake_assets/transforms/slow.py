@@ -22,9 +22,6 @@ before it was the end; adding 5 minutes is right for the first and safe for the 
 METRICS_COLUMNS = {wire: name for name, wire in COLUMNS.verbatim(METRICS.name).items()}
 """Wire column of `metrics` to column of the minute table. `count_` are ratios of accounts, and no integers."""
 
-LONGEST_FUNDING_INTERVAL_H = 8
-"""Binance settles every 8, 4 or 1 hours."""
-
 
 def carry_forward(
     series: pl.DataFrame, minutes: pl.DataFrame, columns: Sequence[str], max_minutes: int
@@ -84,8 +81,8 @@ def funding_by_minute(funding_rate: pl.DataFrame, minutes: pl.DataFrame) -> pl.D
     """The last settled funding rate of each minute: a step, held until the next settlement that is known.
 
     The settlement time carries some ms of jitter and is rounded to the minute. Binance lengthens intervals by rule, so
-    a rate is held for the longest there is and one hour; whether a settlement is missed in between is a matter of
-    evidence (`inputs.row_evidence`).
+    each rate is held for as long as its column declares, which is the longest interval there is and one hour; whether
+    a settlement is missed in between is a matter of evidence (`inputs.row_evidence`).
 
     Args:
         funding_rate: wire frame of `funding_rate`, in any order, repeated rows allowed, with look-back.
@@ -106,7 +103,7 @@ def funding_by_minute(funding_rate: pl.DataFrame, minutes: pl.DataFrame) -> pl.D
         .sort("settled", "funding_interval_hours", "funding_rate")
         .unique("settled", keep="last", maintain_order=True)
     )
-    held = pl.col("timestamp") - settled <= pl.duration(hours=LONGEST_FUNDING_INTERVAL_H + 1)
+    held = pl.col("timestamp") - settled <= COLUMNS.column("funding_rate").carried_for
     return (
         minutes.select("timestamp")
         .join_asof(settlements.set_sorted("settled"), left_on="timestamp", right_on="settled", strategy="backward")

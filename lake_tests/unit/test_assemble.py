@@ -8,8 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from lake_assets.tables.dictionary import render
 from lake_assets.tables.um_minute import UM_MINUTE as TABLE
 from lake_assets.transforms.assemble import MinuteInputs, assemble
+from lake_resources.binance.um_streams import FUNDING_RATE
+from lake_resources.binance.witness import Settlements
 from lake_resources.clock import HOUR, MINUTE
 from lake_tests.support.wire_frames import TEN, agg_trade, coverage, inputs, kline, metrics_row, wire
 
@@ -197,8 +200,13 @@ def test_a_longer_interval_leaves_no_minute_without_its_rate(before: int, after:
     assert rates(given, 2) == [0.0] * 2
 
 
-def test_no_rate_is_held_for_longer_than_the_longest_interval_and_an_hour() -> None:
-    assert rates(funding((-8 * HOUR, None, 0.01)), 62) == [0.01] * 61 + [None]
+@pytest.mark.parametrize("interval", [1, 4, 8, None])
+def test_each_rate_is_held_for_the_longest_interval_and_an_hour_as_column_and_page_say(interval: int | None) -> None:
+    held, row = TABLE.column("funding_rate").carried_for, render(TABLE).split("`funding_rate`")[1].splitlines()[0]
+    assert isinstance(FUNDING_RATE.witness, Settlements)
+    assert held == FUNDING_RATE.witness.longest + HOUR == 9 * HOUR
+    assert "(9 h, the same for every value)" in row
+    assert rates(funding((-8 * HOUR, interval, 0.01)), 62) == [0.01] * 61 + [None]
 
 
 def test_the_archive_row_of_a_settlement_wins_over_the_rest_row() -> None:
