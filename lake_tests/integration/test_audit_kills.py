@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,28 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.audit.verdict import AuditReport
 from lake_resources.storage.hashing import file_hash
 from lake_tests.support.audit_worker import start_auditor
+from lake_tests.support.killed_at_step import Step
 from lake_tests.support.sound_hours import FIRST, HOUR, LAG, NOW, SYMBOL, commit_sound, open_files
 
 HOURS = 48
+KINDS = [
+    Step("audit.sqlite: CREATE TABLE"),
+    Step("audit.sqlite: SELECT"),
+    Step("read"),
+    Step("/part.parquet", 30),
+    Step("audit.sqlite: INSERT"),
+    Step("audit.sqlite: INSERT", 40),
+    Step("audit.sqlite: COMMIT"),
+    # Everything is in the cache now.
+    Step("audit.sqlite: SELECT", 2),
+]
+EACH = [Step(number=number) for number in range(1, 101)]
 
 
-@pytest.mark.disk
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.long)])
-def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
+@pytest.mark.parametrize("steps", [KINDS, pytest.param(EACH, marks=pytest.mark.long)], ids=["kinds", "each"])
+def test_killed_again_and_again(tmp_path: Path, steps: Sequence[Step]) -> None:
     store = open_files(tmp_path)
     commit_sound(store, FIRST, HOURS)
     wrong = store.catalog.partition_path(SYMBOL, FIRST + 7 * HOUR)
@@ -36,13 +47,10 @@ def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
         return audit_partitions(store, SYMBOL, FIRST, end, now=NOW, lag_minutes=LAG, cache=cache)
 
     expected = audited(None).hours
-    moment = random.Random(7)
-    for _ in range(kills):
-        worker = start_auditor(tmp_path, HOURS)
-        time.sleep(moment.uniform(0, 0.25))
-        worker.kill()
+    for step in steps:
+        worker = start_auditor(tmp_path, HOURS, step)
         worker.join()
-        assert worker.exitcode == -signal.SIGKILL
+        assert worker.exitcode == -signal.SIGKILL, step
         assert audited(AuditCache(tmp_path / "audit.sqlite")).hours == expected
     assert {path: file_hash(path) for path in tmp_path.rglob("*.parquet")} == files
     assert store.ledger.partition_facts(SYMBOL, FIRST, FIRST + HOURS * HOUR) == rows
