@@ -35,18 +35,20 @@ class Pace:
     Attributes:
         just_closed: a minute is asked for this long after its end.
         backoff: between attempts on a partition that changed nothing.
+        newest: the same, of the open partition and the one before, which somebody trades on.
         older_at_once: how many are asked for together, of those that are older than the one before the open one; None
             for all.
     """
 
     just_closed: timedelta = JUST_CLOSED
     backoff: Backoff = BACKOFF
+    newest: Backoff = BACKOFF
     older_at_once: int | None = None
 
 
 RUNS = Pace()
 """The pace of Dagster's runs, each of which is a process that begins anew."""
-RESIDENT = Pace(timedelta(seconds=0.5), Backoff(2.0, 5 * 60.0), 10)
+RESIDENT = Pace(timedelta(seconds=0.5), Backoff(2.0, 5 * 60.0), Backoff(2.0, 60.0), 10)
 """The pace of the resident builder: an attempt costs it little, and it waits for what shows that a minute is closed.
 
 A band of many symbols takes minutes to fill, for the exchange allows so much weight a minute: the builder looks between
@@ -215,7 +217,7 @@ def plan_tick(
         for at in starts
         if (
             is_due(at, rows.get(at), now, lag_minutes, table, pace.just_closed)
-            and attempts.ready(_key(layout, symbol, at), _state(rows.get(at)), now, pace.backoff)
+            and attempts.ready(_key(layout, symbol, at), _state(rows.get(at)), now, _pause(pace, at >= newest))
         )
         or (_learned(rows.get(at)) and not attempts.tried(_key(layout, symbol, at), _state(rows.get(at))))
     ]
@@ -231,6 +233,10 @@ def plan_tick(
         last=max(at for _, at in chosen),
         hours=tuple(chosen),
     )
+
+
+def _pause(pace: Pace, newest: bool) -> Backoff:
+    return pace.newest if newest else pace.backoff
 
 
 def _learned(held: HotHour | None) -> bool:

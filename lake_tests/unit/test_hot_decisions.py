@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 
@@ -151,6 +151,20 @@ def test_an_hour_that_does_not_change_is_tried_with_growing_pauses() -> None:
         if plan({**band(None), OPEN: held(at(1))}, now, attempts):
             tried.append(30 * tick)
     assert tried == [0, 30, 90, 180, 360, 660, 960, 1260, 1560]
+
+
+def test_the_resident_builder_tries_an_open_hour_again_after_a_minute_at_most_and_an_old_one_after_five() -> None:
+    """An exchange that comes back after a long outage must not find the band waiting for minutes more."""
+    old, attempts = OPEN - 4 * HOUR, Attempts()
+    tried: dict[datetime, list[datetime]] = {OPEN: [], old: []}
+    for second in range(1_800):
+        now = at(11, 5) + timedelta(seconds=second)
+        rows = {"BTCUSDT": band(held(at(1))) | {old: held(old)}}
+        found = plan_tick(rows, now, window=window(now), lag_minutes=3, attempts=attempts, pace=RESIDENT)
+        for _, hour in () if found is None else found.hours:
+            tried[hour].append(now)
+    pauses = {hour: max((after - before).seconds for before, after in pairwise(times)) for hour, times in tried.items()}
+    assert pauses == {OPEN: 60, old: 300}
 
 
 def test_an_attempt_from_before_the_clock_was_set_back_keeps_nothing_waiting() -> None:
