@@ -6,6 +6,7 @@ Belongs here: the command and what it prints. Does not belong here: comparing (`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,9 +18,10 @@ from lake_assets.audit.second_look import SecondLook, days_due, look_again
 from lake_assets.audit.weight_budget import parity_budget
 from lake_assets.cli.exits import Exit
 from lake_assets.cli.options import AsJson, End, Start, Symbols
-from lake_assets.cli.printing import show_json, terminal
+from lake_assets.cli.printing import messages, show_json, terminal
 from lake_assets.cli.table_option import MINUTES, ChosenTable, require_known, symbols_with
 from lake_assets.lake import Lake, open_existing
+from lake_assets.local_stack.lone_exchange import exchange_there
 from lake_assets.windows import hours_between, runs_of
 from lake_resources.layout import TableLayout
 from lake_resources.settings import LakeSettings
@@ -59,14 +61,18 @@ def parity(
     """
     settings = LakeSettings()
     lake = open_existing(settings).of(table)
+    asking = nullcontext() if only_list else exchange_there(settings, say=messages().print)
     if other_streams:
-        _other_streams(lake, settings, symbols_with(table, symbols, settings), (start, end), as_json=as_json)
+        with asking:
+            _other_streams(lake, settings, symbols_with(table, symbols, settings), (start, end), as_json=as_json)
         return
     try:
         require_known(table, symbols, settings, lake.ledger.is_known)
-        runs = [
-            _run(lake, settings, symbol, (start, end), only_list) for symbol in symbols_with(table, symbols, settings)
-        ]
+        with asking:
+            runs = [
+                _run(lake, settings, symbol, (start, end), only_list)
+                for symbol in symbols_with(table, symbols, settings)
+            ]
     finally:
         lake.close()
     if as_json:

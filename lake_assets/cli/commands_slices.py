@@ -43,6 +43,10 @@ class SliceAction(StrEnum):
     IMPORT = "import"
 
 
+_ASKING = frozenset({SliceAction.RUN, SliceAction.REBUILD, SliceAction.IMPORT})
+"""Actions that ask the exchange, if only how far its time is."""
+
+
 def _symbol_or_directory(text: str) -> str:
     """A symbol as it is written, or the path of a directory, which no symbol looks like or which is there."""
     return text if "/" in text or Path(text).is_dir() else symbol_name(text)
@@ -131,7 +135,7 @@ def slices(
         sets = keeping.sets_in(tree, endpoint, interval)
     else:
         sets = [SliceSet(endpoint, symbol, interval or _USUAL) for symbol in chosen_symbols(names, settings)]
-    asking = exchange_there(settings, say=console.print) if action is SliceAction.RUN else nullcontext()
+    asking = exchange_there(settings, say=console.print) if action in _ASKING else nullcontext()
     if action is SliceAction.RUN and forever:
         with asking:
             start_data_server(
