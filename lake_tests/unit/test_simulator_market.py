@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Event
@@ -220,19 +219,27 @@ def test_an_unknown_name_gets_a_stable_spec() -> None:
 
 
 def test_a_day_that_two_ask_for_at_once_is_made_once() -> None:
-    cache, made, begun = DayCache(4), [], Event()
+    cache, made, begun, asked = DayCache(4), [], Event(), Event()
+
+    class LookedUp(str):
+        """A name that tells when it is looked up, which is when the second one asks."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            asked.set()
+            return super().__hash__()
 
     def make() -> int:
         begun.set()
-        time.sleep(0.1)
-        made.append(1)
+        made.append(asked.wait(120))
         return 7
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(cache.get, ("day",), make)
-        assert begun.wait(60)
-        second = threads.submit(cache.get, ("day",), make)
-        assert (first.result(60), second.result(60), len(made)) == (7, 7, 1)
+        assert begun.wait(120)
+        second = threads.submit(cache.get, (LookedUp("day"),), make)
+        assert (first.result(240), second.result(240), made) == (7, 7, [True])
 
 
 def test_a_day_that_could_not_be_made_is_tried_again() -> None:

@@ -59,13 +59,14 @@ class DayCache:
                     return self._known(key)
             try:
                 value = compute()
+                with self._lock:
+                    self._entries[key] = value
+                    while len(self._entries) > self._size:
+                        self._entries.popitem(last=False)
             finally:
+                # Not before the value is there: who came in between would find neither and make it once more.
                 with self._lock:
                     self._making.pop(key, None)
-            with self._lock:
-                self._entries[key] = value
-                while len(self._entries) > self._size:
-                    self._entries.popitem(last=False)
         return value
 
     def _known(self, key: tuple[object, ...]) -> T:  # type: ignore[type-var]
