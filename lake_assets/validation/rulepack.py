@@ -81,11 +81,6 @@ class RuleResult:
     stats: Mapping[str, int | float | str] = field(default_factory=dict)
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing breaks the rule."""
-        return not self.violations
-
-    @property
     def violations_pct(self) -> float:
         """Percent of what was checked."""
         return 100 * self.violations / self.checked if self.checked else 0.0

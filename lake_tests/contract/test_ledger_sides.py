@@ -6,6 +6,7 @@ Each test runs on both sides; those on Postgres skip, saying so, where none is t
 import os
 import signal
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -139,13 +140,16 @@ def test_everything_else_comes_back_as_it_went_in(store):
     ledger.record_revisions([revision])
     ledger.record_revisions([revision])
     assert ledger.revisions(SYMBOL, at(0), at(1)) == [revision]
-    compared = ComparedPartition(SYMBOL, at(0), 60, 1, 0, 0, "close", NOW)
-    ledger.record_parity([replace(compared, differing=5), replace(compared, start=at(1))])
+    compared = ComparedPartition(SYMBOL, at(0), 60, 0, 0, 0, None, NOW)
+    later = NOW + timedelta(hours=1)
+    ledger.record_parity([replace(compared, differing=5, first="close"), replace(compared, start=at(1))])
+    assert ledger.not_compared(SYMBOL, at(2), NOW) == []
+    assert ledger.not_compared(SYMBOL, at(2), later) == [at(0)], "it differed, and is looked at again"
     ledger.record_parity([compared], [NewVerdict(at(0), "contradicted", "{}")])
-    assert ledger.parities(SYMBOL, at(0), at(1)) == [compared]
+    assert ledger.not_compared(SYMBOL, at(2), later) == []
     assert ledger.verdicts(SYMBOL, at(0), at(2)) == {at(0): ("contradicted", "{}")}
     assert commit(store, candidate(at(1), value=2.0)) == ["committed"]
-    assert [found.start for found in ledger.parities(SYMBOL, at(0), at(2))] == [at(0)]
+    assert ledger.not_compared(SYMBOL, at(2), NOW) == [at(1)], "what was compared is no more"
     assert ledger.partitions_by_day(SYMBOL) == {"2026-02-15": 2}
     assert ledger.is_known(SYMBOL)
     assert not ledger.is_known("ETHUSDT")

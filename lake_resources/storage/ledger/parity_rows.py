@@ -92,21 +92,6 @@ class ParityRows(TableRows):
             with self.engine.writing() as connection:
                 self._set_verdicts(connection, symbol, verdicts)
 
-    def parities(self, symbol: str, start: datetime, end: datetime) -> list[ComparedPartition]:
-        """The newest comparisons of partitions that overlap `[start, end)`, in order."""
-        c = API_PARITY.c
-        query = (
-            sa.select(*(column for column in API_PARITY.columns if column.name != "table_name"))
-            .where(
-                *self.of_symbol(API_PARITY, symbol),
-                c.start_utc >= self.layout.start_of(start),
-                c.start_utc < end,
-            )
-            .order_by(c.start_utc)
-        )
-        with self.reading() as connection:
-            return [ComparedPartition(*row) for row in connection.execute(query)]
-
     def not_compared(self, symbol: str, end: datetime, unlike_before: datetime) -> list[datetime]:
         """Starts of complete partitions that were not compared since their commit, or that differed, in order.
 
