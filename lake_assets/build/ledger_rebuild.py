@@ -28,12 +28,10 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
 from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError, LedgerVersion
-from lake_resources.messages.outbox import OUTBOX
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger import versions
 from lake_resources.storage.ledger.ledger import Capture, Partition
 from lake_resources.storage.ledger.restored_rows import LOST
-from lake_resources.storage.ledger.slice_rows import ORIGINS, SLICES
 from lake_resources.storage.ledger.tables import (
     API_PARITY,
     CONNECTIONS,
@@ -42,7 +40,10 @@ from lake_resources.storage.ledger.tables import (
     KNOWN_IDS,
     LEDGER_VERSION,
     LISTINGS,
+    ORIGINS,
+    OUTBOX,
     REVISIONS,
+    SLICES,
     TRADE_GAPS,
 )
 from lake_resources.storage.sqlite_file import connect_to_read

@@ -18,19 +18,10 @@ from lake_resources.messages.alerts import Alert, deliver
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.catalog import LakePaths
 from lake_resources.storage.ledger.engine import LedgerEngine
-from lake_resources.storage.ledger.tables import METADATA, UtcText
+from lake_resources.storage.ledger.tables import OUTBOX
 from lake_resources.storage.locks import writer_lock
 from lake_resources.testing_mode import TEST_LABEL
 
-OUTBOX = sa.Table(
-    "outbox",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-    sa.Column("at_utc", UtcText, nullable=False),
-)
 MOST_KEPT = 500
 """Of a receiver that is gone for good, the newest messages are enough."""
 _PER_DELIVERY = 20

@@ -25,10 +25,9 @@ from lake_assets.audit.scan import audit_partitions
 from lake_assets.reading import scan_minutes
 from lake_resources.collector.journal import Journal
 from lake_resources.errors import LedgerError, LedgerVersion, StorageError
-from lake_resources.messages.outbox import OUTBOX
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.hashing import file_hash
-from lake_resources.storage.ledger.tables import LEDGER_VERSION, METADATA
+from lake_resources.storage.ledger.tables import LEDGER_VERSION, METADATA, OUTBOX
 from lake_resources.storage.placement import serving_path
 from lake_resources.storage.store import Store
 from lake_tests.support.stores import store_at

@@ -210,6 +210,12 @@ CLIENTS = {"httpx", "urllib3", "requests", "aiohttp", "curl_cffi", "yfinance", "
 """Packages with which one may ask somebody over the net."""
 
 
+def test_tables_of_the_ledger_are_declared_in_one_module() -> None:
+    """One that only some processes know is made by the first of these, which then has to wait for a writer to end."""
+    declaring = re.compile(r"\bTable\(\s*(?:\"\w+\",\s*METADATA|\w+,\s*METADATA)")
+    assert {path.name for path in product_modules() if declaring.search(path.read_text("utf-8"))} == {"tables.py"}
+
+
 def test_each_purpose_has_the_one_client_that_was_decided_on() -> None:
     page = (PROJECT / "docs" / "adr" / "0004-urllib3.md").read_text("utf-8")
     decided: dict[str, tuple[str, ...]] = {}

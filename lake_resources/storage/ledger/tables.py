@@ -292,3 +292,49 @@ KNOWN_IDS = sa.Table(
     sa.Column("last_id", sa.BigInteger, nullable=False),
     sa.Column("minute", sa.BigInteger, nullable=False),
 )
+
+SLICES = sa.Table(
+    "slices",
+    METADATA,
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("interval", sa.String, primary_key=True),
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    sa.Column("record_limit", sa.Integer, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("path", sa.String),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("n_items", sa.Integer, nullable=False),
+    sa.Column("first_ts", sa.BigInteger),
+    sa.Column("last_ts", sa.BigInteger),
+    sa.Column("requested_url", sa.String),
+    sa.Column("requested_at_utc", UtcText),
+    sa.Column("completed_at_utc", UtcText),
+    sa.Column("error", sa.Text),
+    sa.Column("fetches", sa.Integer, nullable=False),
+    sa.Column("missing", sa.Text, nullable=False),
+    sa.Column("lacking_since_utc", UtcText),
+)
+
+ORIGINS = sa.Table(
+    "slice_origins",
+    METADATA,
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("symbol", sa.String, primary_key=True),
+    sa.Column("interval", sa.String, primary_key=True),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("said_at_utc", UtcText, nullable=False),
+)
+
+OUTBOX = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("at_utc", UtcText, nullable=False),
+)
