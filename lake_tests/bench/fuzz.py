@@ -172,8 +172,6 @@ def _asked(rest: BinanceRest, call: str, window: tuple[object, object]) -> str:
         return "answer" if rest.server_time() else "nothing"
     if call == "depth":
         return "answer" if rest.depth(SYMBOL) else "nothing"
-    if call == "premium_index":
-        return "answer" if rest.premium_index(SYMBOL) else "nothing"
     return "answer" if rest.exchange_info() else "nothing"
 
 

@@ -43,7 +43,6 @@ ANSWERS = {
     "funding_rate": "/fapi/v1/fundingRate?symbol=BTCUSDT&startTime={start}&endTime={end}&limit=1000",
     "time": "/fapi/v1/time",
     "depth": "/fapi/v1/depth?symbol=BTCUSDT&limit=1000",
-    "premium_index": "/fapi/v1/premiumIndex?symbol=BTCUSDT",
     "exchange_info": "/fapi/v1/exchangeInfo",
 }
 _RECORDED_ZIPS = {"funding_rate": "vision/um/funding_rate/*.zip", "book_depth": "vision/um/book_depth/*.zip"}

@@ -281,7 +281,7 @@ def test_doctor_names_a_stranger_on_the_port_of_the_webserver(bench: Bench, answ
 def test_doctor_does_not_take_a_held_lock_for_a_living_collector(bench: Bench) -> None:
     catalog, now = bench.lake.catalog, bench.now
     minute = int(now.timestamp()) // 60
-    with writer_lock(catalog.collector_lock_path):
+    with writer_lock(catalog.of_market.collector_lock_path):
         assert finding(bench, "collector").status == "fail"
         writer = SegmentWriter(catalog.live_records_dir)
         writer.add(1, 1, 1, 1, SYMBOL, minute - 10, b"{}")
