@@ -16,6 +16,7 @@ from lake_resources.errors import SettingsError
 from lake_resources.instants import parse_day, parse_end, parse_minute, parse_whole_minute
 from lake_resources.settings import LakeSettings
 from lake_resources.symbols import parse_symbol
+from lake_resources.yahoo.tickers import parse_ticker, ticker_name
 
 _Found = TypeVar("_Found")
 
@@ -42,8 +43,19 @@ def settings_for(*, testing: bool) -> LakeSettings:
     return LakeSettings(**given)
 
 
+def named_symbol(text: str) -> str:
+    """A symbol, or the name that a ticker of Yahoo has in the lake: `EURUSD=X` is `EURUSD_3DX`.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if any(mark in text for mark in "=^") or text.strip().upper().endswith("-USD"):
+        return ticker_name(parse_ticker(text))
+    return parse_symbol(text)
+
+
 first_minute, end_minute = refusing(parse_minute), refusing(parse_end)
-whole_minute, utc_day, symbol_name = refusing(parse_whole_minute), refusing(parse_day), refusing(parse_symbol)
+whole_minute, utc_day, symbol_name = refusing(parse_whole_minute), refusing(parse_day), refusing(named_symbol)
 
 INSTANT = "UTC, or any ISO 8601 form with its offset"
 """What the help of an option says of its instant."""
