@@ -72,7 +72,7 @@ docs: setup-dev ## write the generated pages anew
 	$(BIN)/python -m lake_resources.settings_page > docs/settings.md
 	$(BIN)/python -m lake_assets.cli.page > docs/cli.md
 
-bench: setup .venv-bench/.installed ## measure the speed targets, a line each: id, measured, target, ok or short (about 10 minutes)
+bench: setup .venv-bench/.installed ## measure the speed targets, a line each: id, measured, target, ok or short (about 40 minutes)
 	$(BIN)/python -m lake_tests.bench
 
 # What the lake is compared with lives apart: its requirements are not ours.

@@ -7,9 +7,8 @@ Does not belong here: judging the figures. Run it alone on the machine:
 
 Freshness is the time from the end of a minute until a reader of the ledger sees its row, or a reader with `live=True`
 (of three symbols at most, so that reading does not load the machine that is measured). CPU of the platform is that of
-all its processes but the simulator. The history of a day, before pruning, is what Dagster's databases grow by:
-with each telling of what was committed, of which a day has 312 (every five minutes, and when an hour is sealed), and
-with ticks, as many as there were.
+all its processes but the simulator. What Dagster's databases grow by holds all that the platform does meanwhile, the
+first days of macro tickers too; the hot band's own part of a day is its ticks and what `told_bytes` measures.
 """
 
 from __future__ import annotations
@@ -45,8 +44,6 @@ from lake_tests.bench.meter import peak_mib
 from lake_tests.support.waiting import free_port
 
 _READ_LIVE = 3
-TELLINGS = 24 * (12 + 1)
-"""A day's: every five minutes, and when an hour is sealed."""
 _LARGEST = 8
 """Kinds of history that are told by name."""
 
@@ -126,7 +123,6 @@ def _watch(settings: LakeSettings, stack: Stack, warm_up: int, minutes: int) -> 
         "builder_mib": round(peak_mib(stack.processes[BUILDER].pid), 1),
         "grown_mb_per_day": round(sum(grown.values()) * 86_400 / wall / 1e6, 1),
         "ticks_mb_per_day": round(_of_ticks(grown) * 86_400 / wall / 1e6, 1),
-        "told_bytes": sum(grown.values()) - _of_ticks(grown),
         "since": begin.timestamp(),
         "expected": minutes * len(settings.symbols),
         "live_expected": minutes * min(_READ_LIVE, len(settings.symbols)),
@@ -217,11 +213,7 @@ def _history(settings: LakeSettings, used: dict[str, float]) -> dict[str, Any]:
     with open_instance(home) as instance:
         runs = instance.get_runs_count(dg.RunsFilter(tags={AUTOMATION_TAG: "hot"}, created_after=since))
         told = instance.get_runs_count(dg.RunsFilter(tags=BUILDER_TAG, created_after=since))
-    kept = {name: value for name, value in used.items() if name not in ("since", "told_bytes")}
-    if told:
-        each = used["told_bytes"] / told
-        kept |= {"telling_kb": round(each / 1000, 1)}
-        kept |= {"history_mb_per_day": round(TELLINGS * each / 1e6 + used["ticks_mb_per_day"], 1)}
+    kept = {name: value for name, value in used.items() if name != "since"}
     return kept | {"runs": runs, "told_runs": told}
 
 

@@ -22,11 +22,13 @@ from lake_assets.local_stack.places import PROJECT
 from lake_assets.resident.keep_hot import keep_hot_once
 from lake_resources.clock import HOUR, MINUTE, SECOND
 from lake_resources.dagster_instance import open_instance
-from lake_tests.bench.hot import TELLINGS, history_bytes
+from lake_tests.bench.hot import history_bytes
 from lake_tests.support.automated_lake import automated
 from lake_tests.support.simulated_lake import DAY, bench_on, exchange
 
 _BEGAN = DAY + 15 * HOUR + 10 * MINUTE + SECOND
+_TELLINGS = 24 * (12 + 1)
+"""A day's: every five minutes, and when an hour is sealed."""
 _TOLD = 8
 """Tellings of the open hour, five minutes apart; the first one tells the hours before it too, and does not count."""
 
@@ -46,7 +48,7 @@ def main() -> None:
     figures = {
         "symbols": len(symbols),
         "telling_kb": round(each / 1000, 1),
-        "mb_per_day": round(TELLINGS * each / 1e6, 1),
+        "mb_per_day": round(_TELLINGS * each / 1e6, 1),
     }
     figures |= {f"kb_{kind}": round(size / (_TOLD - 1) / 1000, 1) for kind, size in grown.most_common() if size}
     sys.stdout.write(json.dumps(figures) + "\n")
