@@ -29,8 +29,8 @@ from lake_resources.errors import StorageError
 from lake_resources.spans import rows_within
 from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
+from lake_resources.storage.kept_frames import KeptFrames, stamp_of
 from lake_resources.storage.locks import writer_lock
-from lake_resources.storage.parquet import KeptFrames, stamp_of
 from lake_resources.storage.provenance import SourceRef
 
 log = logging.getLogger(__name__)

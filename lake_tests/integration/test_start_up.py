@@ -103,3 +103,11 @@ def test_looking_at_a_lake_imports_no_dagster_on_the_way(tmp_path: Path) -> None
     heavy = {line: set(packages) & (READS_THE_LEDGER - {"httpx"}) for line, (packages, _, _) in found.items()}
     assert heavy == {line: set() for line in LOOKS}
     assert "the daemon never ran here" in found["health"][2]
+
+
+def test_the_collector_loads_no_second_library_of_tables() -> None:
+    """It runs for weeks in a memory that was promised, of which pyarrow and what it loads would be a sixth."""
+    shown = "import json, sys, lake_assets.live.process\nprint(json.dumps(sorted(map(str, sys.modules))))"
+    found = {name.partition(".")[0] for name in json.loads(fresh(shown)[-1])}
+    assert "polars" in found
+    assert found & {"pyarrow", "numpy", "dagster", "duckdb"} == set()
