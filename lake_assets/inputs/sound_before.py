@@ -16,7 +16,7 @@ from threading import Lock
 from lake_assets.inputs.row_evidence import settled_hours
 from lake_assets.inputs.stream_sources import Span
 from lake_assets.schema.stream_use import StreamUse
-from lake_resources.storage.kept_frames import Stamp, stamp_of
+from lake_resources.storage.parquet import Stamp, stamp_of
 
 _KEPT = 512
 

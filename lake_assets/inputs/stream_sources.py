@@ -26,7 +26,7 @@ from lake_resources.binance.stream import Stream
 from lake_resources.clock import HOUR, MINUTE
 from lake_resources.errors import StorageError
 from lake_resources.spans import rows_within, within
-from lake_resources.storage.kept_frames import KeptFrames, stamp_of
+from lake_resources.storage.parquet import KeptFrames, stamp_of
 from lake_resources.storage.provenance import SourceRef
 
 _BATCH_ROWS = 65_536

@@ -29,7 +29,7 @@ from lake_assets.validation.trade_evidence import TALLIES, UNITS
 from lake_resources.clock import EPOCH, MINUTE, MINUTE_US
 from lake_resources.errors import RowsOutOfOrder
 from lake_resources.spans import within
-from lake_resources.storage.kept_frames import KeptFrames
+from lake_resources.storage.parquet import KeptFrames
 
 _KEY = b"lake.trade_tallies"
 _GAPS_KEY = "lake.id_gaps"

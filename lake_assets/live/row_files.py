@@ -29,7 +29,6 @@ from lake_resources.errors import StorageError
 from lake_resources.spans import rows_within
 from lake_resources.storage.catalog import Catalog, floor_hour
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file, make_dirs
-from lake_resources.storage.kept_frames import KeptFrames, stamp_of
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.provenance import SourceRef
 
@@ -43,7 +42,8 @@ _AROUND = timedelta(minutes=10)
 _LOCK_TIMEOUT_S = 30.0
 _KEPT_HOURS = 128
 """Read last, of some 100 kB each: of a symbol that is kept hot these are two."""
-_kept = KeptFrames(_KEPT_HOURS)
+_kept: dict[Path, tuple[tuple[int, int, int], pl.DataFrame]] = {}
+"""By file, with what tells that it is another one; not by `storage.parquet`, which loads pyarrow (`_publish`)."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,20 @@ class LiveRows:
         """Rows of an hour; `kept`: from memory, where nobody has replaced its file since it was read."""
         path = self.path(symbol, hour)
         try:
-            stamp = stamp_of(path)
+            found = path.stat()
         except FileNotFoundError:
             return pl.DataFrame(schema=LIVE_ROWS)
         if not kept:
             return _read_hour(path, symbol, hour)
+        written = found.st_ino, found.st_size, found.st_mtime_ns
         known = _kept.get(path)
-        if known is None:
-            known = _read_hour(path, symbol, hour)
-            _kept.keep(path, known, stamp)
-        return known
+        if known is None or known[0] != written:
+            known = written, _read_hour(path, symbol, hour)
+            _kept.pop(path, None)
+            for oldest in list(_kept)[: max(len(_kept) + 1 - _KEPT_HOURS, 0)]:
+                _kept.pop(oldest, None)
+            _kept[path] = known
+        return known[1]
 
     def _sound_hour(self, symbol: str, hour: datetime) -> pl.DataFrame:
         """Rows of an hour; a file that cannot be read steps aside, or no row of the hour could be written again."""

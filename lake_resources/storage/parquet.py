@@ -1,6 +1,7 @@
 """Parquet files that appear whole or not at all.
 
-Belongs here: staging a frame (or a stream of frames) into a temp file, verifying it, publishing it by a rename.
+Belongs here: staging a frame (or a stream of frames) into a temp file, verifying it, publishing it by a rename; rows of
+files that a process wants again and again.
 Does not belong here: which path a file gets (`catalog`), and what is recorded about it (`ledger`, `commit`).
 Equal frames and metadata give equal bytes: the content hash tells whether anything changed.
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -31,6 +34,8 @@ from lake_resources.storage.hashing import file_hash
 ROW_GROUP_ROWS = 131_072
 _STAGING_THREADS = 2
 _VALUE_BYTES = 8
+Stamp = tuple[int, int, int]
+"""Inode, bytes, and when it was written last, nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -341,3 +346,58 @@ def _encodings(schema: pl.Schema) -> dict[str, Any]:
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+class KeptFrames:
+    """Rows of files that this process wrote or read last; of a file that somebody changed since there are none.
+
+    Args:
+        files: how many are kept at most.
+    """
+
+    def __init__(self, files: int) -> None:
+        self._files = files
+        self._frames: OrderedDict[Path, tuple[Stamp, pl.DataFrame]] = OrderedDict()
+        self._guard = Lock()
+
+    def keep(self, path: Path, rows: pl.DataFrame, stamp: Stamp | None = None) -> None:
+        """Keep the rows of a file, in place of those of the one that was wanted longest ago.
+
+        Args:
+            path: of the file.
+            rows: what it holds.
+            stamp: `stamp_of` the file before it was read; None where it was just published.
+        """
+        found = stamp_of(path) if stamp is None else stamp
+        with self._guard:
+            self._frames[path] = found, rows
+            self._frames.move_to_end(path)
+            while len(self._frames) > self._files:
+                self._frames.popitem(last=False)
+
+    def forget(self, path: Path) -> None:
+        """Drop the rows of a file that nobody will want again; harmless where there are none."""
+        with self._guard:
+            self._frames.pop(path, None)
+
+    def get(self, path: Path) -> pl.DataFrame | None:
+        """Rows of a file, or None."""
+        with self._guard:
+            found = self._frames.get(path)
+            if found is None:
+                return None
+            self._frames.move_to_end(path)
+        try:
+            return found[1] if found[0] == stamp_of(path) else None
+        except FileNotFoundError:
+            return None
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Another one as soon as the file was replaced or written.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -157,3 +157,22 @@ def write(root: Path, frames: list[Frame]) -> None:
     buffers, _ = writer.take()
     writer.write(buffers, frames[0].seq)
     writer.close_before(None)
+
+
+def test_what_is_kept_in_memory_is_one_version_of_each_of_the_files_read_last(
+    rows: LiveRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEPT_HOURS", 3)
+    monkeypatch.setattr(module, "_kept", {})
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    one = pl.DataFrame([{"timestamp": first}], schema=LIVE_ROWS)
+    for hour in range(5):
+        at = first + timedelta(hours=hour)
+        rows.merge(SYMBOL, one.with_columns(timestamp=pl.lit(at).cast(LIVE_ROWS["timestamp"])))
+        assert rows.read(SYMBOL, at, at + timedelta(hours=1)).height == 1
+    kept = [rows.path(SYMBOL, first + timedelta(hours=hour)) for hour in (2, 3, 4)]
+    assert list(module._kept) == kept
+    newest = first + timedelta(hours=4)
+    rows.merge(SYMBOL, one.with_columns(timestamp=pl.lit(newest + timedelta(minutes=1)).cast(LIVE_ROWS["timestamp"])))
+    assert rows.read(SYMBOL, newest, newest + timedelta(hours=1)).height == 2, "another version is read anew"
+    assert list(module._kept) == kept
