@@ -183,9 +183,19 @@ def _alone(table: Table, file: AuditedFile, content: bytes, holes: Sequence[Know
     if isinstance(rows, FileFacts):
         return rows
     # The gate knows of rows that may be absent; what another version wrote differs in its footer alone.
-    judged = rows.height and file.start == file.hour
-    verdicts = gate(table, rows, [PartitionWindow(file.hour, file.end)], holes) if judged else {}
+    due = _due_rows(table, file, rows)
+    judged = due.height and file.start == file.hour
+    verdicts = gate(table, due, [PartitionWindow(file.hour, file.end)], holes) if judged else {}
     return _facts(table, file, rows, digest, holes, sound=passes(verdicts.get(file.hour, _NOT_JUDGED)))
+
+
+def _due_rows(table: Table, file: AuditedFile, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows but those of the partition that need not be there yet."""
+    time = table.layout.time_column
+    if rows.schema.get(time) != table.polars_schema[time]:
+        return rows
+    newer = within(time, file.end, file.hour + table.layout.step).fill_null(value=False)
+    return rows.filter(~newer)
 
 
 def _read(content: bytes, digest: str) -> pl.DataFrame | FileFacts:

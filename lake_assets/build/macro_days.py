@@ -28,7 +28,7 @@ from lake_assets.validation.hour_verdict import Reason, hour_verdict, verdict_de
 from lake_assets.validation.outcome import CheckOutcome, outcomes_to_json
 from lake_assets.windows import runs_of
 from lake_resources.bar_values import VALUE_COLUMNS
-from lake_resources.clock import DAY, HOUR, MINUTE
+from lake_resources.clock import DAY, MINUTE
 from lake_resources.errors import ExchangeError
 from lake_resources.known_hole import KnownHole
 from lake_resources.spans import within
@@ -50,7 +50,6 @@ from lake_resources.yahoo.yahoo_minutes import YahooMinutes
 SAID_TWICE = "Yahoo has no price of it, and said so again"
 _SETTLED = timedelta(minutes=15)
 """A session that has been over for so long forms no minute any more, whatever the time of its newest price."""
-_AGAIN_AFTER = HOUR
 _DAYS_AT_ONCE = 7
 
 
@@ -237,8 +236,8 @@ def _declare_closed(lake: Lake, symbol: str, ticker: str, day: _Day) -> None:
 
 def _declare_silent(lake: Lake, symbol: str, ticker: str, day: _Day, rows: pl.DataFrame, now: datetime) -> None:
     """Minutes of a session that Yahoo left out at two looks after the day was over are known holes."""
-    held = day.held
-    if held is None or day.answer is None or not held.complete or now < held.committed_at + _AGAIN_AFTER:
+    held, pause = day.held, MACRO_MINUTE.second_look_after
+    if held is None or day.answer is None or not held.complete or pause is None or now < held.committed_at + pause:
         return
     there = set(rows["ts"].to_list())
     minutes = [

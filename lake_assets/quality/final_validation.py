@@ -5,6 +5,7 @@ Belongs here: the judgement, from certificates, audit and rulepack. Does not bel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from lake_assets.at_rest import LakeAtRest
 from lake_assets.audit.rulepack_bars import check_bars
 from lake_assets.audit.scan import audit_partitions
 from lake_assets.inputs.excuses import holes_known
-from lake_assets.quality.certificate import certify
+from lake_assets.quality.certificate import Certificate, certify
 from lake_assets.schema.table import Table
 from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_assets.tables.spot_bars_1s import SPOT_BARS_1S
@@ -23,6 +24,7 @@ from lake_assets.tables.um_minute import UM_MINUTE
 from lake_assets.validation.rule_report import overall
 from lake_assets.validation.rules import all_excused
 from lake_resources.binance.market import MARKETS
+from lake_resources.clock import HOUR
 from lake_resources.errors import StorageError
 from lake_resources.settings import LakeSettings
 from lake_resources.storage.extents import require_extents
@@ -32,6 +34,8 @@ State = Literal["PASS", "EXPLAINED", "FAIL"]
 NO_DATA = "no data"
 UNDER_WAY = timedelta(minutes=6)
 """The newest rows may be this old while the platform is well: builds come every two minutes, and take their time."""
+LOOK_COMES_WITHIN = HOUR
+"""A table's second look at a day that is over may come so long after the earliest moment that settles the day."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Judged:
         symbol: or the name of a ticker.
         rows: rows that are there and had to be.
         state: `EXPLAINED`: there is no row, and none was due, for reasons that are on record (closed exchanges).
-        reasons: why it is not `PASS`.
+        reasons: why it is not `PASS`; of a `PASS`, what cannot be judged yet.
     """
 
     table: str
@@ -112,7 +116,9 @@ def judge_symbol(lake: LakeAtRest, symbol: str, until: datetime) -> Judged:
         return Judged(table.name, symbol, 0, "FAIL", (NO_DATA,))
     end = layout.row_start(due)
     certificate = certify(lake.store, symbol, first, end, now=due, lag_minutes=lake.safety_lag_minutes)
-    reasons = [*_missing(certificate.unexplained_rows, table), *_audited(lake, symbol, first, end, due)]
+    settled = _settled_until(table, until, end)
+    missing, late, undecided = _unexplained(certificate, settled, _newest(lake, symbol, first, until))
+    reasons = [*_missing(missing, table), *_stopped(late, table), *_audited(lake, symbol, first, settled, due)]
     if not certificate.present_rows and not reasons:
         return Judged(table.name, symbol, 0, "EXPLAINED", ("no row was due",))
     if not certificate.present_rows:
@@ -124,7 +130,9 @@ def judge_symbol(lake: LakeAtRest, symbol: str, until: datetime) -> Judged:
         and overall([check_bars(lake, symbol, first, certificate.as_of)]) == "FAIL"
     ):
         reasons.append("rules R1 to R7: FAIL; `lake validate-rules` says why")
-    return Judged(table.name, symbol, certificate.present_rows, "FAIL" if reasons else "PASS", tuple(reasons))
+    if reasons:
+        return Judged(table.name, symbol, certificate.present_rows, "FAIL", tuple(reasons))
+    return Judged(table.name, symbol, certificate.present_rows, "PASS", tuple(_undecided(undecided, table)))
 
 
 def verdict(found: Sequence[Judged]) -> Literal["PASS", "FAIL"]:
@@ -137,6 +145,50 @@ def _missing(count: int, table: Table) -> Iterable[str]:
     return [f"{count:,} {table.row_word}s missing without an explanation"] if count else []
 
 
-def _audited(lake: LakeAtRest, symbol: str, start: datetime, end: datetime, now: datetime) -> list[str]:
-    report = audit_partitions(lake.store, symbol, start, end, now=now, lag_minutes=lake.safety_lag_minutes, full=True)
-    return [f"audit: {code} in {count} {lake.store.layout.span}s" for code, count in report.counts.items()]
+def _settled_until(table: Table, until: datetime, end: datetime) -> datetime:
+    """Rows before this are there, or have their explanation, or are missing; of later ones a source may be silent."""
+    if table.second_look_after is None:
+        return end
+    return min(end, table.layout.start_of(until - table.second_look_after - LOOK_COMES_WITHIN))
+
+
+def _newest(lake: LakeAtRest, symbol: str, first: datetime, until: datetime) -> datetime:
+    """Time of the newest committed row, or of the first partition where there is none."""
+    held = lake.ledger.partition_facts(symbol, first, until + lake.store.layout.step)
+    return max((row.max_ts for row in held if row.max_ts is not None), default=first)
+
+
+def _unexplained(certificate: Certificate, settled: datetime, newest: datetime) -> tuple[int, int, int]:
+    """Rows without an explanation: those that are missing, those after which none came, those that may yet be told."""
+    table = certificate.table
+    holes = [(hole.start, hole.end) for hole in certificate.holes if not hole.explained]
+
+    def rows(start: datetime, end: datetime) -> int:
+        return sum(max(timedelta(0), min(last, end) - max(at, start)) // table.layout.grain for at, last in holes)
+
+    missing = rows(certificate.start, settled)
+    late = rows(max(settled, newest), certificate.as_of - table.told_late)
+    return missing, late, certificate.unexplained_rows - missing - late
+
+
+def _stopped(count: int, table: Table) -> Iterable[str]:
+    return [f"none of the newest {count:,} {table.row_word}s came, and its sessions go on"] if count else []
+
+
+def _undecided(count: int, table: Table) -> Iterable[str]:
+    if not count:
+        return []
+    return [f"{count:,} {table.row_word}s without a row so far; once the {table.layout.span} is over they are settled"]
+
+
+def _audited(lake: LakeAtRest, symbol: str, start: datetime, settled: datetime, due: datetime) -> list[str]:
+    end, lag = lake.store.layout.row_start(due), lake.safety_lag_minutes
+    report = audit_partitions(lake.store, symbol, start, end, now=due, lag_minutes=lag, full=True)
+    wrong = Counter(
+        code
+        for verdict in report.wrong
+        for code in set(verdict.names)
+        # What a partition lacks that is not settled yet counts among its undecided rows.
+        if code != "partial" or verdict.hour < settled
+    )
+    return [f"audit: {code} in {count} {lake.store.layout.span}s" for code, count in wrong.most_common()]

@@ -36,6 +36,9 @@ class Table(ColumnSet):
         checks: the checks of each of its partitions, by name, in the order in which they are shown.
         sparse: a row that no source has is no row, and the verdict of its partition says so; else the gate refuses a
             partition that lacks a row.
+        second_look_after: how long after the end of a partition a second look may settle that its source has no more
+            rows; until then a row that lacks is neither there nor lost. None: a row that is due and lacks is missing.
+        told_late: how late its source may tell a row that is there.
         export_mark: what names of exported files say besides the symbol; empty where that is enough.
         heard: what makes rows from the collector's records alone, before they are committed: where its
             `live.live_tail.Hearing` stands, as `module:name`. Empty of a table that has no such rows.
@@ -48,6 +51,8 @@ class Table(ColumnSet):
     checks: Mapping[str, CheckSpec]
     builder: str = ""
     sparse: bool = False
+    second_look_after: timedelta | None = None
+    told_late: timedelta = timedelta(0)
     export_mark: str = ""
     heard: str = ""
 

@@ -12,6 +12,7 @@ from lake_assets.schema.macro_columns import COLUMNS, YAHOO_STREAM
 from lake_assets.schema.table import Table
 from lake_assets.validation.hour_verdict import EVIDENCE
 from lake_assets.validation.outcome import CHECKS, GATE_CHECKS
+from lake_resources.clock import HOUR
 from lake_resources.layout import TableLayout
 
 MACRO_MINUTE = Table(
@@ -34,6 +35,10 @@ MACRO_MINUTE = Table(
     sort_order=("ts",),
     # A minute in which nothing was traded is no row at Yahoo.
     sparse=True,
+    # What Yahoo left out of a day is settled when it leaves it out again so long after the day was committed whole.
+    second_look_after=HOUR,
+    # Yahoo shows prices of futures 10 minutes late, those of ICE 30.
+    told_late=timedelta(minutes=30),
     checks={name: CHECKS[name] for name in (*GATE_CHECKS, EVIDENCE)},
     export_mark="macro",
 )

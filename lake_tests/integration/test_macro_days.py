@@ -10,11 +10,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lake_assets.at_rest import open_at_rest
 from lake_assets.build.macro_days import SAID_TWICE, build_macro_days
 from lake_assets.inputs.results import HourResult
 from lake_assets.jobs.macro_runs import request_macro_days
 from lake_assets.jobs.run_tags import RANGE_END, RANGE_START
 from lake_assets.lake import Lake, open_lake
+from lake_assets.quality.final_validation import UNDER_WAY, judge_symbol
 from lake_assets.reading import load
 from lake_assets.tables.macro_minute import MACRO_MINUTE
 from lake_resources.clock import DAY, HOUR, MINUTE
@@ -116,6 +118,32 @@ def test_a_silent_minute_is_unexplained_until_it_was_left_out_twice(macro: Macro
     holes = macro.lake.ledger.known_holes("UUP", WEDNESDAY, THANKSGIVING)
     said = [hole for hole in holes if hole.cause == SAID_TWICE]
     assert sum((hole.end - hole.start) // MINUTE for hole in said) == silent
+
+
+def test_final_validation_waits_for_what_an_open_day_may_yet_be_told(macro: Macro) -> None:
+    symbol, at_rest = ticker_name("UUP"), open_at_rest(macro.settings, MACRO_MINUTE)
+    macro.build(NOON, "UUP", WEDNESDAY)
+    due = (NOON + MINUTE - UNDER_WAY).replace(second=0) - macro.settings.safety_lag_minutes * MINUTE
+    (session,) = sessions("UUP", WEDNESDAY, due)
+    silent = (due - session.start) // MINUTE - macro.rows("UUP", WEDNESDAY).filter(pl.col("ts") < due).height
+    assert silent > 0
+
+    found = judge_symbol(at_rest, symbol, NOON + MINUTE)
+    assert found.state == "PASS"
+    assert found.reasons == (f"{silent} minutes without a row so far; once the day is over they are settled",)
+
+    stopped = judge_symbol(at_rest, symbol, NOON + HOUR)
+    assert stopped.state == "FAIL"
+    assert "newest" in stopped.reasons[0]
+    assert "sessions go on" in stopped.reasons[0]
+
+    macro.build(THANKSGIVING + 5 * MINUTE, "UUP", WEDNESDAY, THANKSGIVING)
+    unsettled, settled = THANKSGIVING + HOUR, THANKSGIVING + 3 * HOUR
+    assert judge_symbol(at_rest, symbol, unsettled).state == "PASS"
+    assert judge_symbol(at_rest, symbol, settled).reasons[0].endswith("minutes missing without an explanation")
+    macro.build(THANKSGIVING + HOUR + 6 * MINUTE, "UUP", WEDNESDAY)
+    assert judge_symbol(at_rest, symbol, settled).reasons == (), "left out twice"
+    at_rest.close()
 
 
 def test_corrections_are_revisions_and_nothing_is_lost(macro: Macro) -> None:
