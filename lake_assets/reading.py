@@ -28,9 +28,9 @@ from lake_resources.clock import Clock, system_clock
 from lake_resources.errors import SettingsError
 from lake_resources.settings import LakeSettings
 from lake_resources.settings_values import file_of_ledger
+from lake_resources.sqlite_file import may_only_read
 from lake_resources.storage import reader
 from lake_resources.storage.extents import require_extents
-from lake_resources.storage.sqlite_file import may_only_read
 
 TRADED_SECONDS = "bars_1s_traded"
 """A view of `bars_1s`: the seconds in which something was traded."""

@@ -22,7 +22,7 @@ import yaml
 from sqlalchemy.pool import NullPool
 
 from lake_resources.errors import StorageError
-from lake_resources.storage.sqlite_file import connect_to_read, may_only_read
+from lake_resources.sqlite_file import connect_to_read, may_only_read
 
 PATIENCE_S = 60.0
 """How long a question waits for a lock of another process; a checkpoint can outlast the 5 s that Dagster waits."""

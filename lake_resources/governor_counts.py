@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lake_resources.errors import DiskFull, StorageError
+from lake_resources.sqlite_file import use_write_ahead_log
 
 LOCK_WAIT_S = 60.0
 _SCHEMA = """
@@ -126,7 +127,7 @@ class FileCounts:
         if self._db is None or self._pid != os.getpid():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(self._path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
-            db.execute("PRAGMA journal_mode = WAL")
+            use_write_ahead_log(db, LOCK_WAIT_S)
             db.execute("PRAGMA synchronous = NORMAL")
             db.executescript(_SCHEMA)
             self._db, self._pid = db, os.getpid()

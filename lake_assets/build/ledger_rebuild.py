@@ -28,6 +28,7 @@ from lake_assets.schema.stream_use import StreamUse
 from lake_assets.schema.table import Table
 from lake_resources.clock import HOUR
 from lake_resources.errors import LakeError, LedgerVersion
+from lake_resources.sqlite_file import connect_to_read
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger import versions
 from lake_resources.storage.ledger.ledger import Capture, Partition
@@ -46,7 +47,6 @@ from lake_resources.storage.ledger.tables import (
     SLICES,
     TRADE_GAPS,
 )
-from lake_resources.storage.sqlite_file import connect_to_read
 
 UNKNOWN = (
     "when a source was looked for in vain and how often, and partitions refused without rows: they are asked for again",

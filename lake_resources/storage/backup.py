@@ -24,6 +24,7 @@ from pathlib import Path
 
 from lake_resources.clock import DAY, HOUR
 from lake_resources.errors import LedgerError, SettingsError, StorageError
+from lake_resources.sqlite_file import connect_to_read
 from lake_resources.storage.catalog import LakePaths
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.hashing import file_hash
@@ -41,7 +42,6 @@ from lake_resources.storage.ledger.tables import (
 )
 from lake_resources.storage.locks import writer_lock
 from lake_resources.storage.root import exchange_held
-from lake_resources.storage.sqlite_file import connect_to_read
 
 LEDGER, DESCRIPTION = "ledger.sqlite", "backup.json"
 _HASHED = (PARTITIONS, COMPACTED_FILES, ARCHIVES, CAPTURES)

@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from lake_resources.binance.rest.rest_client import BinanceRest
 from lake_resources.errors import Banned
 from lake_resources.governor import WeightGovernor
+from lake_resources.governor_counts import FileCounts
 from lake_resources.simulator.faults import Fault
 from lake_resources.simulator.server import SimulatorServer
 
@@ -41,6 +44,27 @@ def test_together_they_take_the_share_of_each_minute_and_never_more(tmp_path: Pa
     limit = int(2400 * share)
     assert {minute: granted[minute] for minute in "0123"} == dict.fromkeys("0123", limit)
     assert granted["4"] <= 5 * PROCESSES, "each of them ends with its first grant of that minute"
+
+
+def test_first_users_of_a_new_file_wait_for_each_other(tmp_path: Path) -> None:
+    rounds, users = 300, 4
+
+    def use(path: Path, at_once: Barrier) -> None:
+        counts = FileCounts(path)
+        at_once.wait()
+        with counts.transaction() as counting:
+            counting.add("exchange", "weight_1m", 1, 5)
+        counts.close()
+
+    with ThreadPoolExecutor(users) as pool:
+        for number in range(rounds):
+            path, at_once = tmp_path / f"{number}.sqlite", Barrier(users)
+            for done in [pool.submit(use, path, at_once) for _ in range(users)]:
+                done.result()
+            counts = FileCounts(path)
+            with counts.transaction() as counting:
+                assert counting.spent("exchange", "weight_1m", 1, 1) == 5 * users
+            counts.close()
 
 
 @pytest.mark.slow

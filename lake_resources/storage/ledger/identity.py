@@ -17,9 +17,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from lake_resources.errors import LedgerError, SettingsError
+from lake_resources.sqlite_file import connect_to_read
 from lake_resources.storage.disk import disk_errors
 from lake_resources.storage.ledger.tables import IDENTITY
-from lake_resources.storage.sqlite_file import connect_to_read
 
 if TYPE_CHECKING:
     from lake_resources.storage.file_store import FileStore

@@ -7,7 +7,6 @@ Does not belong here: any table's statements, what an old version becomes (`vers
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from lake_resources.errors import LedgerError, PartitionBusy, SettingsError, StorageError
+from lake_resources.sqlite_file import LOOK_WAIT_S, connect_to_read, may_only_read, use_write_ahead_log
 from lake_resources.storage.disk import disk_errors, disk_full, of_sqlite
 from lake_resources.storage.ledger import identity, versions
 from lake_resources.storage.ledger.database import LEDGER_URLS, shown
 from lake_resources.storage.locks import writer_lock
-from lake_resources.storage.sqlite_file import LOOK_WAIT_S, connect_to_read, may_only_read
 
 if TYPE_CHECKING:
     from lake_resources.storage.file_store import FileStore
@@ -114,17 +113,7 @@ def _configure(busy_ms: int, connection: Any, _record: object) -> None:
     connection.isolation_level = None
     for pragma in (f"busy_timeout={busy_ms}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
-    # SQLite does not wait when two first users switch a new file to WAL at once: one of them is refused.
-    deadline = time.monotonic() + busy_ms / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
+    use_write_ahead_log(connection, busy_ms / 1000)
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -19,9 +19,9 @@ import sqlalchemy as sa
 from lake_resources.clock import system_clock
 from lake_resources.errors import LedgerError, LedgerVersion
 from lake_resources.layout import FIRST_MARKET, FIRST_TABLE
+from lake_resources.sqlite_file import LOOK_WAIT_S, connect_to_read
 from lake_resources.storage.disk import disk_errors, fsync_dirs, fsync_file
 from lake_resources.storage.ledger.tables import LEDGER_VERSION, METADATA, VERSION
-from lake_resources.storage.sqlite_file import LOOK_WAIT_S, connect_to_read
 
 _ASIDE = "version_1_"
 _START = "day || 'T' || printf('%02d', hour) || ':00:00.000000Z'"
