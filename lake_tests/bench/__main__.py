@@ -225,11 +225,11 @@ def spot(rounds: int) -> None:
 
 
 def slices(_rounds: int) -> None:
-    """100,000 slices: their diff against the ledger and their manifest; 1,000 fetched beside a bare client."""
+    """100,000 slices: their diff against the ledger and their manifest; 500 fetched beside a bare client."""
     say("slices: 100,000 known ...")
     with TemporaryDirectory(dir=SCRATCH, prefix="slices-") as root:
         known = measure("slices", root, "--fetch", 0)
-        say("slices: 1,000 fetched ...")
+        say("slices: 500 fetched ...")
         fetched = measure("slices", root, "--slices", 0)
     say(f"slices: {fetched['fetch_s']:.1f} s fetched and kept, {fetched['bare_s']:.1f} s by the bare client")
     say(f"slices: diff {known['diff_cpu_s']:.2f}, manifest {known['manifest_cpu_s']:.2f} CPU s")
