@@ -5,9 +5,8 @@ Belongs here: the judgement, from certificates, audit and rulepack. Does not bel
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -184,11 +183,7 @@ def _undecided(count: int, table: Table) -> Iterable[str]:
 def _audited(lake: LakeAtRest, symbol: str, start: datetime, settled: datetime, due: datetime) -> list[str]:
     end, lag = lake.store.layout.row_start(due), lake.safety_lag_minutes
     report = audit_partitions(lake.store, symbol, start, end, now=due, lag_minutes=lag, full=True)
-    wrong = Counter(
-        code
-        for verdict in report.wrong
-        for code in set(verdict.names)
-        # What a partition lacks that is not settled yet counts among its undecided rows.
-        if code != "partial" or verdict.hour < settled
-    )
-    return [f"audit: {code} in {count} {lake.store.layout.span}s" for code, count in wrong.most_common()]
+    # What a partition lacks that is not settled yet counts among its undecided rows.
+    told = tuple(each for each in report.hours if each.hour < settled or {*each.names} != {"partial"})
+    counts = replace(report, hours=told).counts
+    return [f"audit: {code} in {count} {lake.store.layout.span}s" for code, count in counts.items()]

@@ -146,6 +146,17 @@ def test_final_validation_waits_for_what_an_open_day_may_yet_be_told(macro: Macr
     at_rest.close()
 
 
+def test_a_session_without_any_row_is_no_day_on_which_none_was_due(macro: Macro) -> None:
+    monday, symbol = SATURDAY + 2 * DAY, ticker_name("UUP")
+    opens = monday + timedelta(hours=14, minutes=30)
+    macro.build(opens - HOUR, "UUP", SATURDAY, SATURDAY + DAY, monday)
+    at_rest = open_at_rest(macro.settings, MACRO_MINUTE)
+    assert judge_symbol(at_rest, symbol, opens - HOUR).state == "EXPLAINED"
+    found = judge_symbol(at_rest, symbol, opens + 20 * MINUTE)
+    assert (found.state, found.reasons[0]) == ("FAIL", "no data")
+    at_rest.close()
+
+
 def test_corrections_are_revisions_and_nothing_is_lost(macro: Macro) -> None:
     evening = WEDNESDAY + 21 * HOUR
     macro.build(evening, "EURUSD=X", WEDNESDAY)
